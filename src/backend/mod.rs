@@ -1,0 +1,208 @@
+//! Where traces are kept: the trait [`Backend`], and the engines that implement it.
+//!
+//! A backend does what the flusher says and judges nothing: it applies one batch in one transaction,
+//! and names the class of what went wrong. Retrying, reopening, merging and reporting are the flusher's.
+
+mod discard;
+mod error;
+#[cfg(all(feature = "sqlite", not(loom)))]
+pub(crate) mod sqlite;
+
+pub(crate) use discard::Discard;
+pub use error::{BackendError, ErrorClass};
+
+use crate::trace::{Trace, TraceId};
+use std::sync::Arc;
+
+/// An engine that stores traces for one [`TraceStore`](crate::TraceStore), for example a database.
+///
+/// The flusher's thread owns it and calls it, one call at a time; [`load`](Self::load) alone is called
+/// by the thread that opens the store, before. A call may block: writers don't notice. A panic is
+/// caught, reported as health, and followed by [`reopen`](Self::reopen).
+///
+/// Rows are named by number: the store gives each trace one when it is first written, and to no other while
+/// it is open, so that a backend need not look a trace up by its id.
+pub trait Backend: Send + 'static {
+    /// Gives every stored trace to `into`, in any order, and says what else is known.
+    ///
+    /// # Errors
+    ///
+    /// Opening the store fails with it.
+    fn load(&mut self, into: &mut dyn FnMut(StoredTrace)) -> Result<Loaded, BackendError>;
+
+    /// Applies a batch whole, in one transaction, together with its watermark.
+    ///
+    /// A row that is refused for its own content is left out and named in [`Applied::refused`]; the rest
+    /// is committed. With [`Reach::Durable`] this batch and all before it survive a power loss once this
+    /// returns.
+    ///
+    /// # Errors
+    ///
+    /// Nothing of the batch may be counted on, nor on its absence: it is applied again, as whole rows.
+    fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError>;
+
+    /// After an error that makes the connection doubtful: connects anew, and looks at what is there.
+    ///
+    /// # Errors
+    ///
+    /// The flusher waits, and tries again.
+    fn reopen(&mut self) -> Result<Reopened, BackendError>;
+
+    /// What is stored is damaged: puts it aside, deleting nothing, and starts an empty one in its place.
+    ///
+    /// # Errors
+    ///
+    /// The flusher waits, and tries again.
+    fn replace(&mut self) -> Result<(), BackendError>;
+
+    /// Called between batches, and with `idle` when there has been nothing to do for a while: the time
+    /// for checkpoints and the like. Answers whether all that was applied is durable now.
+    ///
+    /// # Errors
+    ///
+    /// As for [`apply`](Self::apply).
+    fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
+        let _ = idle;
+        Ok(false)
+    }
+
+    /// The last call: everything up to `watermark` is applied and durable. Marks a clean end.
+    ///
+    /// # Errors
+    ///
+    /// Closing the store fails with it, and the store stays open.
+    fn close(&mut self, watermark: u64) -> Result<(), BackendError>;
+
+    /// How many bytes wait in a write-ahead log; 0 if there is none.
+    fn wal_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// The number of a trace's row, 1 or more.
+pub type RowNumber = i64;
+
+/// A stored trace, as [`Backend::load`] gives it.
+#[derive(Debug)]
+pub struct StoredTrace {
+    /// Its row.
+    pub row: RowNumber,
+    /// The trace, or why the row can't be used; then the row stays as it is and is listed as
+    /// [quarantined](crate::Stats::quarantined).
+    pub trace: Result<Trace, Unreadable>,
+}
+
+/// A stored row that is no trace.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// The row's id, where that can be read.
+    pub id: Option<TraceId>,
+    /// What is wrong, for a person.
+    pub reason: String,
+}
+
+/// What a backend knows when it has been loaded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// The generation up to which everything is stored; 0 if nothing ever was.
+    pub watermark: u64,
+    /// The highest row number ever used; 0 if none.
+    pub last_row: RowNumber,
+}
+
+impl Loaded {
+    /// For a backend outside this crate.
+    pub fn new(watermark: u64, last_row: RowNumber) -> Self {
+        Self { watermark, last_row }
+    }
+}
+
+/// The changes of one cut, or of several where earlier ones failed: each row once.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Batch<'a> {
+    /// The generation up to which everything is stored once this batch is; never falls.
+    pub watermark: u64,
+    /// Removals first; then the rest by row number, rising.
+    pub traces: &'a [TraceChange],
+    /// What must be true when `apply` returns.
+    pub reach: Reach,
+}
+
+impl<'a> Batch<'a> {
+    /// For the tests of a backend outside this crate.
+    pub fn new(watermark: u64, traces: &'a [TraceChange], reach: Reach) -> Self {
+        Self { watermark, traces, reach }
+    }
+}
+
+/// How far a committed batch must have got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// It survives the end of the process.
+    Committed,
+    /// It and all before it survive a power loss.
+    Durable,
+}
+
+/// What becomes of one row.
+#[derive(Clone, PartialEq, Debug)]
+pub enum TraceChange {
+    /// The row is deleted, if it is there.
+    Delete {
+        /// The row.
+        row: RowNumber,
+        /// Whose it was.
+        id: TraceId,
+    },
+    /// The row is written whole, whether it is there or not.
+    Upsert {
+        /// The row.
+        row: RowNumber,
+        /// What it holds from now on.
+        trace: Arc<Trace>,
+    },
+    /// The row is there and holds this trace's payload, embedding, tags and whatever else does not
+    /// count, grow or fade: just the rest is written. A backend may write the row whole.
+    UpdateNumbers {
+        /// The row.
+        row: RowNumber,
+        /// What it holds from now on.
+        trace: Arc<Trace>,
+    },
+}
+
+impl TraceChange {
+    /// Whose row it is.
+    pub fn id(&self) -> TraceId {
+        match self {
+            TraceChange::Delete { id, .. } => *id,
+            TraceChange::Upsert { trace, .. } | TraceChange::UpdateNumbers { trace, .. } => trace.id(),
+        }
+    }
+}
+
+/// What a batch did.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Applied {
+    /// Rows written whole.
+    pub upserted: u64,
+    /// Rows whose numbers were written.
+    pub updated: u64,
+    /// Rows deleted.
+    pub deleted: u64,
+    /// Bytes of payload text handed to the engine.
+    pub payload_bytes: u64,
+    /// Changes left out for their own content: the position in [`Batch::traces`], and why.
+    pub refused: Vec<(usize, String)>,
+}
+
+/// What [`Backend::reopen`] found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reopened {
+    /// What this store has written, up to some batch that was committed.
+    Same,
+    /// Nothing: all has to be written again.
+    Empty,
+}

@@ -1,0 +1,56 @@
+//! SQLite's error codes, by what can be done about them.
+
+use crate::backend::{BackendError, ErrorClass};
+use rusqlite::{Error, ErrorCode, ffi};
+use std::path::Path;
+
+pub(super) fn class_of(error: &Error) -> ErrorClass {
+    let Error::SqliteFailure(failure, _) = error else {
+        return ErrorClass::Other;
+    };
+    if failure.extended_code == ffi::SQLITE_IOERR_NOMEM {
+        return ErrorClass::Memory;
+    }
+    match failure.code {
+        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
+            ErrorClass::Busy
+        }
+        ErrorCode::DiskFull => ErrorClass::Full,
+        ErrorCode::SystemIoFailure => ErrorClass::Io,
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => ErrorClass::Corrupt,
+        ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => ErrorClass::Unreachable,
+        ErrorCode::OutOfMemory => ErrorClass::Memory,
+        _ => ErrorClass::Other,
+    }
+}
+
+/// Whether the row itself is at fault, and another one may pass.
+pub(super) fn is_about_the_row(error: &Error) -> bool {
+    match error {
+        Error::SqliteFailure(failure, _) => {
+            matches!(
+                failure.code,
+                ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch
+            )
+        }
+        Error::ToSqlConversionFailure(_) => true,
+        _ => false,
+    }
+}
+
+/// The failure as the flusher sees it, with what a person can do.
+pub(super) fn while_doing(doing: &str, path: &Path, error: Error) -> BackendError {
+    let class = class_of(&error);
+    let remedy = match class {
+        ErrorClass::Busy => "another connection holds its lock: end it, or wait",
+        ErrorClass::Full => "the disk is full: make room, and flushing goes on",
+        ErrorClass::Io => "the disk failed: look at the system's log",
+        ErrorClass::Corrupt => "it is damaged, or no SQLite database: restore a copy, or move it away",
+        ErrorClass::Unreachable => {
+            "it can't be opened or written: check that it and its folder exist and may be written"
+        }
+        ErrorClass::Memory => "memory ran out",
+        _ => "SQLite refuses",
+    };
+    BackendError::new(class, format!("{doing} {} failed: {remedy}", path.display())).because(error)
+}

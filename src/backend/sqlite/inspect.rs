@@ -1,0 +1,85 @@
+//! What a reader is told of a file, without owning it.
+
+use super::fault::while_doing;
+use super::{file, lock, schema};
+use crate::error::{Error, ErrorKind, Result};
+use rusqlite::{Connection, OpenFlags};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// What a store's file holds; from [`inspect`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct FileReport {
+    /// The version of the schema.
+    pub schema_version: i64,
+    /// The generation up to which everything is in the file.
+    pub watermark: u64,
+    /// Whether the store that wrote last has closed; `false` while it is open.
+    pub clean: bool,
+    /// The process that has the file open as a store.
+    pub in_use_by: Option<u32>,
+    /// Stored traces.
+    pub traces: u64,
+    /// Stored traces of each type.
+    pub by_type: BTreeMap<String, u64>,
+    /// Stored traces of each partition.
+    pub by_partition: BTreeMap<String, u64>,
+    /// Stored traces of each tier.
+    pub by_tier: BTreeMap<String, u64>,
+    /// Stored links.
+    pub links: u64,
+    /// Bytes of the database file.
+    pub file_bytes: u64,
+    /// Bytes of its write-ahead log.
+    pub wal_bytes: u64,
+}
+
+/// Reads what a store's file holds, as of one moment. Works while a host has the store open, and changes
+/// nothing. Costs a pass over the table.
+///
+/// # Errors
+///
+/// [`Unreachable`](ErrorKind::Unreachable), [`NotAStore`](ErrorKind::NotAStore),
+/// [`NewerSchema`](ErrorKind::NewerSchema) or [`Corrupt`](ErrorKind::Corrupt), naming the path.
+pub fn inspect(path: impl AsRef<Path>) -> Result<FileReport> {
+    let path = &file::resolved(path.as_ref())?;
+    let identity = file::look_before_touching(path)?;
+    if identity.is_new() {
+        let message = format!("{} is empty: give the path of a store", path.display());
+        return Err(Error::new(ErrorKind::NotAStore, message));
+    }
+    let file_bytes = fs::metadata(path).map_or(0, |file| file.len());
+    report(path, identity.version, file_bytes).map_err(|error| while_doing("reading", path, error).into())
+}
+
+fn report(path: &Path, schema_version: i64, file_bytes: u64) -> rusqlite::Result<FileReport> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.execute_batch("PRAGMA trusted_schema = OFF")?;
+    let snapshot = connection.transaction()?;
+    let (watermark, _, clean) = schema::read_store(&snapshot)?;
+    let count = |sql| snapshot.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
+    let counts = |column: &str| {
+        let mut statement =
+            snapshot.prepare(&format!("SELECT {column}, count(*) FROM traces GROUP BY {column}"))?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
+        rows.collect::<rusqlite::Result<BTreeMap<String, u64>>>()
+    };
+    Ok(FileReport {
+        schema_version,
+        watermark,
+        clean,
+        in_use_by: lock::owner(path),
+        traces: count("SELECT count(*) FROM traces")?,
+        by_type: counts("type")?,
+        by_partition: counts("partition")?,
+        by_tier: counts("tier")?,
+        links: count("SELECT count(*) FROM links")?,
+        file_bytes,
+        wal_bytes: file::wal_bytes(path),
+    })
+}

@@ -1,0 +1,68 @@
+//! The file's one writing owner: a lock file beside it, which names its process.
+
+use crate::backend::{BackendError, ErrorClass};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// Holding it is owning the file. The system gives it up when the process ends, however it ends; the lock
+/// file itself stays, as removing it would let two owners lock two files of one name.
+pub(super) struct Lock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+
+/// `PATH.lock`.
+pub(super) fn path_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+impl Lock {
+    pub(super) fn acquire(path: &Path) -> Result<Self, BackendError> {
+        let beside = path_of(path);
+        let failed = |error: std::io::Error| {
+            let message = format!(
+                "the lock file {} can't be used: check that its folder exists and may be written",
+                beside.display()
+            );
+            BackendError::new(ErrorClass::Unreachable, message).because(error)
+        };
+        let mut file = options().open(&beside).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(in_use(path, &mut file)),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
+        Ok(Self(file))
+    }
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// The process that owns the file, if one does and has said so.
+pub(super) fn owner(path: &Path) -> Option<u32> {
+    let mut file = File::open(path_of(path)).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => pid(&mut file),
+        _ => None,
+    }
+}
+
+fn pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn in_use(path: &Path, file: &mut File) -> BackendError {
+    let owner = pid(file).map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+    let message = format!("{} is in use by {owner}: close the store there first", path.display());
+    BackendError::new(ErrorClass::Owned, message)
+}

@@ -1,0 +1,251 @@
+//! The SQLite backend: one file, one connection, one transaction a batch.
+//!
+//! What is relied on: in WAL mode recovery yields a prefix of the commits, so after any crash the file is
+//! at some cut; with `synchronous=FULL` a commit makes itself and all before it durable; and after a failed
+//! sync nothing of the connection can be trusted, so it is dropped and everything since the last durable
+//! watermark is written again.
+//!
+//! - [`file`]: opening, what the file must be, and noticing that it has been moved or replaced;
+//! - [`schema`]: the tables, their version, and the steps from one version to the next;
+//! - [`rows`]: a trace as a row, and back;
+//! - [`fault`]: SQLite's error codes by class;
+//! - [`lock`]: the file's one writing owner;
+//! - [`inspect`]: what a reader is told of a file, without owning it.
+
+mod fault;
+mod file;
+mod inspect;
+mod lock;
+mod rows;
+mod schema;
+
+pub use inspect::{FileReport, inspect};
+
+use super::{
+    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, StoredTrace, TraceChange,
+};
+use fault::{class_of, is_about_the_row, while_doing};
+use file::{Attached, Store};
+use lock::Lock;
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use uuid::Uuid;
+
+/// Above this many pages not yet in the database file, the WAL is checkpointed.
+const CHECKPOINT_PAGES: i64 = 1_000;
+
+/// How often a COMMIT that finds a lock is tried again, each time after SQLite's own busy timeout.
+const COMMIT_TRIES: u32 = 3;
+
+/// A store's file.
+pub(crate) struct Sqlite {
+    path: PathBuf,
+    /// Names this opening of the store in the file: what else is found there is not ours.
+    boot: Uuid,
+    /// Held while the store owns the file; `None` once closed.
+    lock: Option<Lock>,
+    /// `None` after an error that makes a connection worthless, and once closed.
+    attached: Option<Attached>,
+    /// The highest watermark known to be durable: a file with less is not what this store wrote.
+    durable: u64,
+    committed: u64,
+}
+
+impl Sqlite {
+    /// Opens or makes the file, and owns it from then on. What is not a store is left as it was.
+    pub(crate) fn open(path: &Path) -> Result<Self, BackendError> {
+        let path = file::resolved(path)?;
+        if path.exists() {
+            // First of all, so that no lock file appears beside what is not a store.
+            file::look_before_touching(&path)?;
+        }
+        let lock = Lock::acquire(&path)?;
+        let (attached, store) = Attached::open(&path)?;
+        let boot = Uuid::now_v7();
+        attached.sign(&boot).map_err(|error| while_doing("opening", &path, error))?;
+        let watermark = store.watermark;
+        Ok(Self {
+            path,
+            boot,
+            lock: Some(lock),
+            attached: Some(attached),
+            durable: watermark,
+            committed: watermark,
+        })
+    }
+
+    fn attached(&mut self) -> Result<&mut Attached, BackendError> {
+        let path = &self.path;
+        self.attached.as_mut().ok_or_else(|| {
+            BackendError::new(
+                ErrorClass::Other,
+                format!("there is no connection to {}: reopen it", path.display()),
+            )
+        })
+    }
+
+    /// Applies the batch; any error leaves no transaction open, or no connection.
+    fn transact(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
+        let path = self.path.clone();
+        let attached = self.attached()?;
+        attached.still_in_place(&path)?;
+        let doing = |error| while_doing("writing to", &path, error);
+        attached.reach(batch.reach).map_err(doing)?;
+        let outcome = attached.write(batch).map_err(doing);
+        if outcome.is_err()
+            && !attached.connection.is_autocommit()
+            && attached.connection.execute_batch("ROLLBACK").is_err()
+        {
+            self.attached = None;
+        }
+        outcome
+    }
+
+    fn attach(&mut self) -> Result<Store, BackendError> {
+        if self.lock.is_none() {
+            self.lock = Some(Lock::acquire(&self.path)?);
+        }
+        let (attached, store) = Attached::open(&self.path)?;
+        self.attached = Some(attached);
+        Ok(store)
+    }
+
+    /// Signs a file that was just made, after which nothing of it is durable.
+    fn start_over(&mut self) -> Result<(), BackendError> {
+        let (path, boot) = (self.path.clone(), self.boot);
+        self.attached()?.sign(&boot).map_err(|error| while_doing("opening", &path, error))?;
+        (self.durable, self.committed) = (0, 0);
+        Ok(())
+    }
+}
+
+impl Backend for Sqlite {
+    fn load(&mut self, into: &mut dyn FnMut(StoredTrace)) -> Result<Loaded, BackendError> {
+        let (path, watermark) = (self.path.clone(), self.committed);
+        let last_row = rows::load(&self.attached()?.connection, into);
+        last_row
+            .map(|last_row| Loaded { watermark, last_row })
+            .map_err(|error| while_doing("reading", &path, error))
+    }
+
+    fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
+        let applied = self.transact(batch)?;
+        self.committed = batch.watermark;
+        if batch.reach == Reach::Durable {
+            self.durable = batch.watermark;
+        }
+        Ok(applied)
+    }
+
+    fn reopen(&mut self) -> Result<Reopened, BackendError> {
+        if let Some(attached) = self.attached.take() {
+            attached.drop_without_checkpoint();
+        }
+        if !self.path.exists() {
+            file::put_aside(&self.path, "orphaned")?;
+        }
+        let store = self.attach()?;
+        if store.is_new {
+            self.start_over()?;
+            return Ok(Reopened::Empty);
+        }
+        if store.boot != Some(self.boot) {
+            self.attached = None;
+            return Err(BackendError::new(
+                ErrorClass::Foreign,
+                format!(
+                    "{} is not the file this store wrote: put that one back, or move this one away and it is written anew",
+                    self.path.display()
+                ),
+            ));
+        }
+        if store.watermark < self.durable {
+            // An older copy of it. Memory is the truth; the copy is kept.
+            self.replace()?;
+            return Ok(Reopened::Empty);
+        }
+        let (path, boot) = (self.path.clone(), self.boot);
+        self.attached()?.sign(&boot).map_err(|error| while_doing("opening", &path, error))?;
+        Ok(Reopened::Same)
+    }
+
+    fn replace(&mut self) -> Result<(), BackendError> {
+        if let Some(attached) = self.attached.take() {
+            attached.drop_without_checkpoint();
+        }
+        let aside = file::put_aside(&self.path, "damaged")?;
+        tracing::error!(path = %self.path.display(), ?aside, "the file can't be used; it was put aside and is kept");
+        self.attach()?;
+        self.start_over()
+    }
+
+    fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
+        let (path, committed) = (self.path.clone(), self.committed);
+        let complete =
+            self.attached()?.checkpoint(idle).map_err(|error| while_doing("checkpointing", &path, error))?;
+        if complete {
+            self.durable = committed;
+        }
+        Ok(complete)
+    }
+
+    fn close(&mut self, watermark: u64) -> Result<(), BackendError> {
+        let path = self.path.clone();
+        let attached = self.attached()?;
+        attached.still_in_place(&path)?;
+        attached.sign_off(watermark).map_err(|error| while_doing("closing", &path, error))?;
+        self.attached = None;
+        self.lock = None;
+        Ok(())
+    }
+
+    fn wal_bytes(&self) -> u64 {
+        file::wal_bytes(&self.path)
+    }
+}
+
+impl Attached {
+    /// One transaction, begun and committed by hand; after an error the caller rolls back. Rows that are
+    /// refused for their content are left out.
+    fn write(&self, batch: &Batch<'_>) -> rusqlite::Result<Applied> {
+        let connection = &self.connection;
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let mut statements = rows::Statements::prepare(connection)?;
+        let mut applied = Applied::default();
+        for (at, change) in batch.traces.iter().enumerate() {
+            match statements.apply(change) {
+                Ok(()) => count(&mut applied, change),
+                // SQLite undid the one statement; had it undone the transaction, going on would commit row
+                // by row.
+                Err(error) if is_about_the_row(&error) && !connection.is_autocommit() => {
+                    applied.refused.push((at, error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        schema::set_watermark(connection, batch.watermark)?;
+        commit(connection)?;
+        Ok(applied)
+    }
+}
+
+fn count(applied: &mut Applied, change: &TraceChange) {
+    match change {
+        TraceChange::Delete { .. } => applied.deleted += 1,
+        TraceChange::UpdateNumbers { .. } => applied.updated += 1,
+        TraceChange::Upsert { trace, .. } => {
+            applied.upserted += 1;
+            applied.payload_bytes += trace.payload().as_str().len() as u64;
+        }
+    }
+}
+
+fn commit(connection: &Connection) -> rusqlite::Result<()> {
+    for _ in 1..COMMIT_TRIES {
+        match connection.execute_batch("COMMIT") {
+            Err(error) if class_of(&error) == ErrorClass::Busy && !connection.is_autocommit() => {}
+            outcome => return outcome,
+        }
+    }
+    connection.execute_batch("COMMIT")
+}

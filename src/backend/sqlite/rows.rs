@@ -1,0 +1,290 @@
+//! A trace as a row, and back.
+
+use crate::backend::{RowNumber, StoredTrace, TraceChange, Unreadable};
+use crate::error::Error;
+use crate::trace::{NewTrace, Payload, Trace, TraceId, TraceType};
+use jiff::Timestamp;
+use rusqlite::types::ValueRef;
+use rusqlite::{CachedStatement, Connection, Row, params};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+const UPSERT: &str = "
+INSERT INTO traces (row, id, strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity,
+    confidence, last_reinforced, last_decayed, revision, reinforcement_count, tier, unresolved,
+    consolidation_candidate, pinned, type, origin, created_at, partition, source_agent, encryption_key_id,
+    parent, children, tags, embedding, payload)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+    ?23, ?24, ?25, ?26, ?27)
+ON CONFLICT (row) DO UPDATE SET
+    id = ?2, strength = ?3, peak_strength = ?4, base_decay_rate = ?5, emotional_valence = ?6,
+    emotional_intensity = ?7, confidence = ?8, last_reinforced = ?9, last_decayed = ?10, revision = ?11,
+    reinforcement_count = ?12, tier = ?13, unresolved = ?14, consolidation_candidate = ?15, pinned = ?16,
+    type = ?17, origin = ?18, created_at = ?19, partition = ?20, source_agent = ?21, encryption_key_id = ?22,
+    parent = ?23, children = ?24, tags = ?25, embedding = ?26, payload = ?27";
+
+const UPDATE_NUMBERS: &str = "
+UPDATE traces SET
+    strength = ?2, peak_strength = ?3, base_decay_rate = ?4, emotional_valence = ?5, emotional_intensity = ?6,
+    confidence = ?7, last_reinforced = ?8, last_decayed = ?9, revision = ?10, reinforcement_count = ?11,
+    tier = ?12, unresolved = ?13, consolidation_candidate = ?14, pinned = ?15
+WHERE row = ?1";
+
+const DELETE: &str = "DELETE FROM traces WHERE row = ?1";
+
+const SELECT: &str = "
+SELECT row, id, strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity, confidence,
+    last_reinforced, last_decayed, revision, reinforcement_count, tier, unresolved, consolidation_candidate,
+    pinned, type, origin, created_at, partition, source_agent, encryption_key_id, parent, children, tags,
+    embedding, payload
+FROM traces ORDER BY row";
+
+/// The statements of a batch, prepared once for the connection.
+pub(super) struct Statements<'c> {
+    upsert: CachedStatement<'c>,
+    update: CachedStatement<'c>,
+    delete: CachedStatement<'c>,
+}
+
+impl<'c> Statements<'c> {
+    pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            upsert: connection.prepare_cached(UPSERT)?,
+            update: connection.prepare_cached(UPDATE_NUMBERS)?,
+            delete: connection.prepare_cached(DELETE)?,
+        })
+    }
+
+    pub(super) fn apply(&mut self, change: &TraceChange) -> rusqlite::Result<()> {
+        match change {
+            TraceChange::Delete { row, .. } => self.delete.execute([row]).map(drop),
+            TraceChange::UpdateNumbers { row, trace } => self.update_numbers(*row, trace),
+            TraceChange::Upsert { row, trace } => self.upsert(*row, trace),
+        }
+    }
+
+    fn update_numbers(&mut self, row: RowNumber, trace: &Trace) -> rusqlite::Result<()> {
+        let n = &trace.numbers;
+        let updated = self.update.execute(params![
+            row,
+            n.strength,
+            n.peak_strength,
+            n.base_decay_rate,
+            n.emotional_valence,
+            n.emotional_intensity,
+            n.confidence,
+            n.last_reinforced.get(),
+            n.last_decayed.get(),
+            n.revision as i64,
+            n.reinforcement_count,
+            n.tier.as_str(),
+            n.unresolved,
+            n.consolidation_candidate,
+            n.pinned,
+        ])?;
+        match updated {
+            // The row is gone: somebody else deleted it. Memory is the truth.
+            0 => self.upsert(row, trace),
+            _ => Ok(()),
+        }
+    }
+
+    fn upsert(&mut self, row: RowNumber, trace: &Trace) -> rusqlite::Result<()> {
+        let (id, n, c) = (trace.id(), &trace.numbers, &trace.content);
+        let values = params![
+            row,
+            id.as_bytes(),
+            n.strength,
+            n.peak_strength,
+            n.base_decay_rate,
+            n.emotional_valence,
+            n.emotional_intensity,
+            n.confidence,
+            n.last_reinforced.get(),
+            n.last_decayed.get(),
+            n.revision as i64,
+            n.reinforcement_count,
+            n.tier.as_str(),
+            n.unresolved,
+            n.consolidation_candidate,
+            n.pinned,
+            c.kind.as_str(),
+            c.origin.as_str(),
+            c.created_at.get(),
+            &*c.partition,
+            c.source_agent.as_deref(),
+            c.encryption_key_id.as_deref(),
+            c.parent.as_ref().map(TraceId::as_bytes),
+            ids_to_bytes(&c.children),
+            tags_to_json(&c.tags),
+            embedding_to_bytes(c.embedding.as_deref()),
+            c.payload.as_str(),
+        ];
+        self.upsert.execute(values).map(drop)
+    }
+}
+
+fn ids_to_bytes(ids: &[TraceId]) -> Option<Vec<u8>> {
+    (!ids.is_empty()).then(|| ids.iter().flat_map(TraceId::as_bytes).copied().collect())
+}
+
+fn tags_to_json(tags: &[Box<str>]) -> Option<String> {
+    (!tags.is_empty()).then(|| tags.iter().map(|tag| &**tag).collect::<serde_json::Value>().to_string())
+}
+
+/// Little-endian, four bytes a number.
+fn embedding_to_bytes(vector: Option<&[f32]>) -> Option<Vec<u8>> {
+    vector.map(|vector| vector.iter().flat_map(|number| number.to_le_bytes()).collect())
+}
+
+/// Streams every row; answers the highest row number.
+pub(super) fn load(
+    connection: &Connection,
+    into: &mut dyn FnMut(StoredTrace),
+) -> rusqlite::Result<RowNumber> {
+    let mut statement = connection.prepare(SELECT)?;
+    let mut rows = statement.query([])?;
+    let mut partition: Arc<str> = Arc::from("default");
+    let mut last_row = 0;
+    while let Some(row) = rows.next()? {
+        last_row = row.get(0)?;
+        let trace = read(row, &mut partition).map_err(|Wrong(reason)| Unreadable {
+            id: row.get_ref(1).ok().and_then(|id| id_of(id).ok()),
+            reason,
+        });
+        into(StoredTrace { row: last_row, trace });
+    }
+    Ok(last_row)
+}
+
+/// Why a row is no trace, for a person.
+struct Wrong(String);
+
+impl From<Error> for Wrong {
+    fn from(error: Error) -> Self {
+        Wrong(error.to_string())
+    }
+}
+
+fn wrong(column: &str, what: impl std::fmt::Display) -> Wrong {
+    Wrong(format!("column {column}: {what}"))
+}
+
+/// Reads the columns of [`SELECT`], through the same checks that a new trace passes. The payload is taken
+/// as it is.
+fn read(row: &Row<'_>, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
+    let columns = Columns(row);
+    let kind: TraceType = columns.text(16, "type")?.parse()?;
+    let payload = Payload::trusted(columns.text(26, "payload")?);
+    let name = columns.text(19, "partition")?;
+    if **partition != *name {
+        *partition = Arc::from(name);
+    }
+    let mut new = NewTrace::new(kind, payload)
+        .id(id_of(columns.0.get_ref(1).map_err(|error| wrong("id", error))?)?)
+        .strength(columns.real(2, "strength")?)
+        .peak_strength(columns.real(3, "peak_strength")?)
+        .base_decay_rate(columns.real(4, "base_decay_rate")?)
+        .emotional_valence(columns.real(5, "emotional_valence")?)
+        .emotional_intensity(columns.real(6, "emotional_intensity")?)
+        .confidence(columns.real(7, "confidence")?)
+        .last_reinforced(columns.time(8, "last_reinforced")?)
+        .last_decayed(columns.time(9, "last_decayed")?)
+        .revision(columns.count(10, "revision")?)
+        .reinforcement_count(columns.count(11, "reinforcement_count")?)
+        .tier(columns.text(12, "tier")?.parse()?)
+        .unresolved(columns.flag(13, "unresolved")?)
+        .consolidation_candidate(columns.flag(14, "consolidation_candidate")?)
+        .pinned(columns.flag(15, "pinned")?)
+        .origin(columns.text(17, "origin")?.parse()?)
+        .created_at(columns.time(18, "created_at")?)
+        .shared_partition(partition)
+        .tags(columns.tags(24)?.iter());
+    if let Some(agent) = columns.optional_text(20, "source_agent")? {
+        new = new.source_agent(agent);
+    }
+    if let Some(key) = columns.optional_text(21, "encryption_key_id")? {
+        new = new.encryption_key_id(key);
+    }
+    if let Some(parent) = columns.optional_blob(22, "parent")? {
+        new = new.parent(id_of(ValueRef::Blob(parent))?);
+    }
+    if let Some(children) = columns.optional_blob(23, "children")? {
+        let (ids, rest) = children.as_chunks::<16>();
+        if !rest.is_empty() {
+            return Err(wrong("children", "not a whole number of ids"));
+        }
+        new = new.children(ids.iter().copied().map(TraceId::from_bytes));
+    }
+    if let Some(bytes) = columns.optional_blob(25, "embedding")? {
+        let (numbers, rest) = bytes.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(wrong("embedding", "not a whole number of floats"));
+        }
+        new = new.embedding(numbers.iter().copied().map(f32::from_le_bytes).collect::<Box<[f32]>>());
+    }
+    Ok(new.into_trace()?)
+}
+
+fn id_of(value: ValueRef<'_>) -> Result<TraceId, Wrong> {
+    match value {
+        ValueRef::Blob(bytes) => match <[u8; 16]>::try_from(bytes) {
+            Ok(bytes) => Ok(TraceId::from_bytes(bytes)),
+            Err(_) => Err(Wrong(format!("an id has {} bytes, not 16", bytes.len()))),
+        },
+        other => Err(Wrong(format!("an id is {}, not a blob", other.data_type()))),
+    }
+}
+
+/// The columns of one row, each with its type checked.
+struct Columns<'r>(&'r Row<'r>);
+
+impl<'r> Columns<'r> {
+    fn value(&self, at: usize, name: &str) -> Result<ValueRef<'r>, Wrong> {
+        self.0.get_ref(at).map_err(|error| wrong(name, error))
+    }
+
+    fn optional_text(&self, at: usize, name: &str) -> Result<Option<&'r str>, Wrong> {
+        self.value(at, name)?.as_str_or_null().map_err(|error| wrong(name, error))
+    }
+
+    fn text(&self, at: usize, name: &str) -> Result<&'r str, Wrong> {
+        self.value(at, name)?.as_str().map_err(|error| wrong(name, error))
+    }
+
+    fn optional_blob(&self, at: usize, name: &str) -> Result<Option<&'r [u8]>, Wrong> {
+        self.value(at, name)?.as_blob_or_null().map_err(|error| wrong(name, error))
+    }
+
+    fn real(&self, at: usize, name: &str) -> Result<f64, Wrong> {
+        self.value(at, name)?.as_f64().map_err(|error| wrong(name, error))
+    }
+
+    fn integer(&self, at: usize, name: &str) -> Result<i64, Wrong> {
+        self.value(at, name)?.as_i64().map_err(|error| wrong(name, error))
+    }
+
+    fn count<N: TryFrom<i64>>(&self, at: usize, name: &str) -> Result<N, Wrong> {
+        let number = self.integer(at, name)?;
+        N::try_from(number).map_err(|_| wrong(name, format_args!("{number} is out of range")))
+    }
+
+    fn flag(&self, at: usize, name: &str) -> Result<bool, Wrong> {
+        match self.integer(at, name)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(wrong(name, format_args!("{other} is neither 0 nor 1"))),
+        }
+    }
+
+    fn time(&self, at: usize, name: &str) -> Result<Timestamp, Wrong> {
+        Timestamp::from_microsecond(self.integer(at, name)?).map_err(|error| wrong(name, error))
+    }
+
+    fn tags(&self, at: usize) -> Result<Vec<Cow<'r, str>>, Wrong> {
+        match self.optional_text(at, "tags")? {
+            Some(json) => serde_json::from_str(json).map_err(|error| wrong("tags", error)),
+            None => Ok(Vec::new()),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The tables, their version, and the steps from one version to the next.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use uuid::Uuid;
+
+/// `mnem`: whose file it is.
+pub(super) const APPLICATION_ID: i64 = 0x6d6e_656d;
+
+/// What this version of the crate writes. A file with a lower one is brought forward, one with a higher
+/// one is refused.
+pub(super) const VERSION: i64 = STEPS.len() as i64;
+
+/// Each step brings a file from the version that is its index to the next.
+const STEPS: &[&str] = &[FIRST];
+
+/// Numbers stand before content, so that reading them does not reach into overflow pages. Memory answers
+/// queries, so there is no index but the ones that hold identity.
+const FIRST: &str = "
+CREATE TABLE traces (
+    row INTEGER PRIMARY KEY,
+    id BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+    strength REAL NOT NULL,
+    peak_strength REAL NOT NULL,
+    base_decay_rate REAL NOT NULL,
+    emotional_valence REAL NOT NULL,
+    emotional_intensity REAL NOT NULL,
+    confidence REAL NOT NULL,
+    last_reinforced INTEGER NOT NULL,
+    last_decayed INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    reinforcement_count INTEGER NOT NULL,
+    tier TEXT NOT NULL,
+    unresolved INTEGER NOT NULL,
+    consolidation_candidate INTEGER NOT NULL,
+    pinned INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    partition TEXT NOT NULL,
+    source_agent TEXT,
+    encryption_key_id TEXT,
+    parent BLOB,
+    children BLOB,
+    tags TEXT,
+    embedding BLOB,
+    payload TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE links (
+    a BLOB NOT NULL CHECK (length(a) = 16),
+    b BLOB NOT NULL CHECK (length(b) = 16),
+    count INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    PRIMARY KEY (a, b),
+    CHECK (a < b)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE store (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    watermark INTEGER NOT NULL,
+    boot BLOB,
+    clean INTEGER NOT NULL
+) STRICT;
+
+INSERT INTO store (one, watermark, boot, clean) VALUES (1, 0, NULL, 1);
+
+CREATE VIEW readable AS
+SELECT
+    lower(substr(hex(id), 1, 8) || '-' || substr(hex(id), 9, 4) || '-' || substr(hex(id), 13, 4) || '-'
+        || substr(hex(id), 17, 4) || '-' || substr(hex(id), 21)) AS id,
+    type, partition, tags, payload, strength, confidence, tier, revision,
+    strftime('%Y-%m-%dT%H:%M:%fZ', created_at / 1000000.0, 'unixepoch') AS created_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', last_reinforced / 1000000.0, 'unixepoch') AS last_reinforced
+FROM traces;
+";
+
+/// What a connection's file says it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identity {
+    pub(super) application_id: i64,
+    pub(super) version: i64,
+    pub(super) is_empty: bool,
+}
+
+impl Identity {
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let number = |sql| connection.query_row(sql, [], |row| row.get(0));
+        Ok(Self {
+            application_id: number("PRAGMA application_id")?,
+            version: number("PRAGMA user_version")?,
+            is_empty: number("SELECT count(*) FROM sqlite_schema")? == 0,
+        })
+    }
+
+    /// No database yet: nobody has put anything there.
+    pub(super) fn is_new(&self) -> bool {
+        self.is_empty && self.application_id == 0 && self.version == 0
+    }
+}
+
+/// Brings a new or older file to [`VERSION`], in one transaction.
+pub(super) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
+    let steps = usize::try_from(from).ok().and_then(|from| STEPS.get(from..)).unwrap_or_default();
+    if steps.is_empty() {
+        return Ok(());
+    }
+    let transaction = Transaction::new(connection, rusqlite::TransactionBehavior::Immediate)?;
+    for step in steps {
+        transaction.execute_batch(step)?;
+    }
+    transaction.execute_batch(&format!(
+        "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
+    ))?;
+    transaction.commit()
+}
+
+/// The store's row: watermark, the boot that wrote last, and whether it ended cleanly.
+pub(super) fn read_store(connection: &Connection) -> rusqlite::Result<(u64, Option<Uuid>, bool)> {
+    let row = connection.query_row("SELECT watermark, boot, clean FROM store WHERE one = 1", [], |row| {
+        let boot: Option<Vec<u8>> = row.get(1)?;
+        let boot = boot.and_then(|bytes| Uuid::from_slice(&bytes).ok());
+        Ok((row.get::<_, i64>(0)?.max(0).unsigned_abs(), boot, row.get(2)?))
+    });
+    Ok(row.optional()?.unwrap_or((0, None, false)))
+}
+
+pub(super) fn set_watermark(transaction: &Connection, watermark: u64) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("UPDATE store SET watermark = ?1 WHERE one = 1")?
+        .execute([sql_integer(watermark)])?;
+    Ok(())
+}
+
+/// A generation counts cuts: it does not reach 2^63.
+fn sql_integer(watermark: u64) -> i64 {
+    i64::try_from(watermark).unwrap_or(i64::MAX)
+}
+
+pub(super) fn set_boot(connection: &Connection, boot: &Uuid) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO store (one, watermark, boot, clean) VALUES (1, 0, ?1, 0)
+               ON CONFLICT (one) DO UPDATE SET boot = excluded.boot, clean = 0";
+    connection.execute(sql, params![boot.as_bytes()]).map(drop)
+}
+
+pub(super) fn set_clean(connection: &Connection, watermark: u64) -> rusqlite::Result<()> {
+    connection
+        .execute("UPDATE store SET watermark = ?1, clean = 1 WHERE one = 1", [sql_integer(watermark)])
+        .map(drop)
+}

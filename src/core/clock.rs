@@ -1,0 +1,143 @@
+//! The clock of generations: which one is open, who is inside, and the cut that closes it.
+
+use super::planted::{Mistake, planted};
+use super::progress::Bell;
+use super::raw::Stack;
+use super::sync::{Arc, AtomicUsize, Ordering, Published, PublishedGuard, pause};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+/// A number, and the dirty set: what was first written under that number. `D` names an entry of any
+/// of the maps that share the clock.
+struct Generation<D> {
+    number: u64,
+    /// Whether writes are refused: the last generation of a store that is closing.
+    sealed: bool,
+    dirty: Stack<D>,
+    count: AtomicUsize,
+    first_write: OnceLock<Instant>,
+}
+
+impl<D> Generation<D> {
+    fn new(number: u64, opening: Opening) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            sealed: opening == Opening::Sealed,
+            dirty: Stack::new(),
+            count: AtomicUsize::new(0),
+            first_write: OnceLock::new(),
+        })
+    }
+}
+
+/// What a cut opens.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Opening {
+    /// A generation that takes writes.
+    Open,
+    /// One that refuses them.
+    Sealed,
+}
+
+/// Which generation is open. Shared by all writers; one flusher holds its [`Cutter`].
+pub struct Clock<D> {
+    open: Published<Generation<D>>,
+    /// A generation that grows to this many entries wakes the flusher.
+    threshold: usize,
+    bell: std::sync::Arc<Bell>,
+}
+
+impl<D> Clock<D> {
+    /// A clock whose first generation is `first`, and the right to cut it.
+    pub fn new(
+        first: u64,
+        threshold: usize,
+        bell: std::sync::Arc<Bell>,
+    ) -> (std::sync::Arc<Self>, Cutter<D>) {
+        let open = Published::new(Generation::new(first, Opening::Open));
+        let clock = std::sync::Arc::new(Self { open, threshold, bell });
+        (clock.clone(), Cutter { clock, open: first })
+    }
+
+    /// Enters the open generation; it can't be drained until the answer is dropped.
+    pub fn enter(&self) -> Inside<D> {
+        Inside(self.open.load())
+    }
+
+    /// Lists an entry in the generation that its first write was stamped with.
+    pub(super) fn list(&self, inside: &Inside<D>, entry: D) {
+        // Relaxed: a count for people and for the threshold; the list itself is what is drained.
+        let earlier = inside.0.count.fetch_add(1, Ordering::Relaxed);
+        if earlier == 0 {
+            inside.0.first_write.get_or_init(Instant::now);
+        }
+        inside.0.dirty.push(entry);
+        if earlier + 1 == self.threshold {
+            self.bell.ring();
+        }
+    }
+}
+
+/// Being inside a generation.
+pub struct Inside<D>(PublishedGuard<Generation<D>>);
+
+impl<D> Inside<D> {
+    /// The generation's number.
+    pub fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    /// Whether the generation refuses writes.
+    pub fn is_sealed(&self) -> bool {
+        self.0.sealed
+    }
+
+    /// How many entries are listed so far.
+    pub fn dirty(&self) -> usize {
+        self.0.count.load(Ordering::Relaxed)
+    }
+
+    /// When the first of them was listed.
+    pub fn first_write(&self) -> Option<Instant> {
+        self.0.first_write.get().copied()
+    }
+}
+
+/// The right to cut: there is one for each clock, and it is not shared, so cuts come one at a time.
+pub struct Cutter<D> {
+    clock: std::sync::Arc<Clock<D>>,
+    open: u64,
+}
+
+/// A closed generation, complete and owned.
+pub struct Cut<D> {
+    /// The number of the closed generation.
+    pub number: u64,
+    /// What was first written in it, each once, in no order.
+    pub entries: Vec<D>,
+}
+
+impl<D> Cutter<D> {
+    /// Closes the open generation and waits until no writer is inside it. Only the caller waits.
+    pub fn cut(&mut self, opening: Opening) -> Cut<D> {
+        let number = self.open;
+        self.open += 1;
+        let mut closed = self.clock.open.swap(Generation::new(self.open, opening));
+        let mut round = 0;
+        let entries = loop {
+            if planted(Mistake::NoGrace) {
+                break closed.dirty.take();
+            }
+            // A writer inside holds an owner of the generation. Giving it up (Release, in `Arc`)
+            // pairs with `try_unwrap` seeing the last other owner gone (Acquire): all its pushes
+            // are in the list.
+            match Arc::try_unwrap(closed) {
+                Ok(generation) => break generation.dirty.take(),
+                Err(shared) => closed = shared,
+            }
+            pause(round);
+            round = round.saturating_add(1);
+        };
+        Cut { number, entries }
+    }
+}

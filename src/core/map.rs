@@ -1,0 +1,280 @@
+//! Entries and transitions: every write is one transition, and every read one load.
+
+use super::clock::{Clock, Inside};
+use super::planted::{Mistake, planted};
+use super::raw::{Slot, pin};
+use super::sync::{AtomicIsize, FlusherOnly, Ordering, Table};
+use super::version::{State, Version};
+use std::hash::Hash;
+use std::sync::Arc;
+
+/// One key of the map. `S` is what the sink remembers of it; only the flusher touches that.
+pub struct Entry<K, V, S> {
+    key: K,
+    version: Slot<Version<V>>,
+    sink: FlusherOnly<S>,
+}
+
+impl<K, V: Send + Sync + 'static, S> Entry<K, V, S> {
+    fn new(key: K, state: State<V>, sink: S) -> Arc<Self> {
+        // Generation 0 is older than any that a clock opens: not dirty.
+        Arc::new(Self { key, version: Slot::new(Version::new(0, state)), sink: FlusherOnly::new(sink) })
+    }
+
+    /// The key.
+    pub fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// The newest value.
+    pub fn value(&self) -> Option<Arc<V>> {
+        self.version.load(&pin()).state.value().cloned()
+    }
+
+    /// The value as of `cut`, the last one made; for the flusher, before it cuts again.
+    pub fn capture(&self, cut: u64) -> Option<Arc<V>> {
+        self.version.load(&pin()).as_of(cut).cloned()
+    }
+
+    /// What the sink remembers; for the flusher.
+    pub fn sink<R>(&self, work: impl FnOnce(&mut S) -> R) -> R {
+        self.sink.with(work)
+    }
+}
+
+/// What a transition makes of the value it saw.
+pub enum Change<V> {
+    /// Nothing: the entry does not become dirty.
+    Keep,
+    /// This value in its place.
+    Put(Arc<V>),
+    /// Removal.
+    Remove,
+}
+
+/// A transition that took place, or that chose [`Change::Keep`].
+#[derive(Debug)]
+pub struct Transition<V> {
+    /// What was there.
+    pub old: Option<Arc<V>>,
+    /// What is there now.
+    pub new: Option<Arc<V>>,
+}
+
+impl<V> Transition<V> {
+    /// Whether nothing changed.
+    pub fn is_void(&self) -> bool {
+        self.old.as_ref().map(Arc::as_ptr) == self.new.as_ref().map(Arc::as_ptr)
+    }
+}
+
+/// Why a transition did not take place.
+#[derive(Debug)]
+pub enum Refused<E> {
+    /// The open generation is sealed.
+    Sealed,
+    /// The caller's own reason.
+    By(E),
+}
+
+/// The entries of one kind, by key.
+pub struct Map<K, V, S> {
+    table: Table<K, Arc<Entry<K, V, S>>>,
+    live: AtomicIsize,
+}
+
+impl<K, V, S> Map<K, V, S>
+where
+    K: Eq + Ord + Hash + Clone,
+    V: Send + Sync + 'static,
+    S: Default,
+{
+    /// An empty map.
+    pub fn new() -> Self {
+        Self { table: Table::new(), live: AtomicIsize::new(0) }
+    }
+
+    /// How many keys have a value: one load.
+    pub fn len(&self) -> usize {
+        // Relaxed, and clamped: a removal may be counted before the insertion that it followed.
+        usize::try_from(self.live.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// The newest value of a key.
+    pub fn get(&self, key: &K) -> Option<Arc<V>> {
+        self.table.look(key, |entry| entry.value())?
+    }
+
+    /// All entries, copied shard by shard: no lock is held when this returns.
+    pub fn entries(&self) -> Vec<Arc<Entry<K, V, S>>> {
+        self.table.values()
+    }
+
+    /// Puts a value in without making it dirty, as when it was read from the sink; `false` if the key
+    /// has one. For a map that nobody else uses yet.
+    pub fn load(&self, key: K, value: Arc<V>, sink: S) -> bool {
+        let mut loaded = false;
+        self.table.find_or_insert_with(&key.clone(), || {
+            loaded = true;
+            Entry::new(key, State::Present(value), sink)
+        });
+        self.live.fetch_add(isize::from(loaded), Ordering::Relaxed);
+        loaded
+    }
+
+    /// Changes the value of a key that may have none; `change` may run more than once and must not
+    /// write to this map.
+    pub fn upsert<D, E>(
+        &self,
+        clock: &Clock<D>,
+        key: &K,
+        mut change: impl FnMut(Option<&Arc<V>>) -> Result<Change<V>, E>,
+    ) -> Result<Transition<V>, Refused<E>>
+    where
+        D: From<Arc<Entry<K, V, S>>>,
+    {
+        loop {
+            let entry =
+                self.table.find_or_insert_with(key, || Entry::new(key.clone(), State::Absent, S::default()));
+            match self.transition(clock, &entry, &mut change) {
+                Ok(Some(done)) => return Ok(done),
+                // Retired: whoever retired it unlinks it, and we help, so as not to wait.
+                Ok(None) => self.unlink(&entry),
+                Err(refused) => {
+                    // Made for this call and never written: it must not stay.
+                    self.settle(&entry, 0);
+                    return Err(refused);
+                }
+            }
+        }
+    }
+
+    /// Changes the value of a key that has one; `None` if it has none. As [`upsert`](Self::upsert).
+    pub fn alter<D, E>(
+        &self,
+        clock: &Clock<D>,
+        key: &K,
+        mut change: impl FnMut(&Arc<V>) -> Result<Change<V>, E>,
+    ) -> Result<Option<Transition<V>>, Refused<E>>
+    where
+        D: From<Arc<Entry<K, V, S>>>,
+    {
+        let Some(entry) = self.table.look(key, Arc::clone) else { return Ok(None) };
+        let done = self.transition(clock, &entry, &mut |old| old.map_or(Ok(Change::Keep), &mut change))?;
+        // A retired entry had no value when this call met it: that is an answer, not a reason to retry.
+        Ok(done.filter(|done| done.old.is_some()))
+    }
+
+    /// The steps of every write; `None` if the entry is retired.
+    fn transition<D, E>(
+        &self,
+        clock: &Clock<D>,
+        entry: &Arc<Entry<K, V, S>>,
+        change: &mut impl FnMut(Option<&Arc<V>>) -> Result<Change<V>, E>,
+    ) -> Result<Option<Transition<V>>, Refused<E>>
+    where
+        D: From<Arc<Entry<K, V, S>>>,
+    {
+        loop {
+            let misplaced: Option<Inside<D>> = planted(Mistake::GenerationFirst).then(|| clock.enter());
+            // Unpinned again before the caller's code runs, which may take its time.
+            let old = entry.version.load(&pin()).state.clone();
+            let new = match (&old, change_of(&old, change)?) {
+                (State::Retired, _) => return Ok(None),
+                (State::Absent, Change::Keep | Change::Remove) | (_, Change::Keep) => {
+                    let value = old.value().cloned();
+                    return Ok(Some(Transition { old: value.clone(), new: value }));
+                }
+                (_, Change::Put(value)) => State::Present(value),
+                (_, Change::Remove) => State::Absent,
+            };
+            if let Some(done) = self.swap(clock, entry, &old, new, misplaced)? {
+                return Ok(Some(done));
+            }
+        }
+    }
+
+    /// Steps 2 to 6 of a transition; `None` if another writer came between.
+    fn swap<D, E>(
+        &self,
+        clock: &Clock<D>,
+        entry: &Arc<Entry<K, V, S>>,
+        old: &State<V>,
+        new: State<V>,
+        misplaced: Option<Inside<D>>,
+    ) -> Result<Option<Transition<V>>, Refused<E>>
+    where
+        D: From<Arc<Entry<K, V, S>>>,
+    {
+        let pin = pin();
+        // The Acquire of this load comes before the load inside `enter`: the version's writer had
+        // entered its generation before it stored the version, so we enter that one or a later one.
+        let seen = entry.version.load(&pin);
+        if !seen.state.is(old) {
+            return Ok(None);
+        }
+        let inside = misplaced.unwrap_or_else(|| clock.enter());
+        if inside.is_sealed() {
+            return Err(Refused::Sealed);
+        }
+        let first = seen.generation < inside.number();
+        let done = Transition { old: old.value().cloned(), new: new.value().cloned() };
+        let version = seen.next(inside.number(), new);
+        if first && planted(Mistake::PushFirst) {
+            clock.list(&inside, entry.clone().into());
+        }
+        if !entry.version.replace(&seen, version, &pin) {
+            return Ok(None);
+        }
+        if first && !planted(Mistake::PushFirst) {
+            clock.list(&inside, entry.clone().into());
+        }
+        match (&done.old, &done.new) {
+            (None, Some(_)) => self.live.fetch_add(1, Ordering::Relaxed),
+            (Some(_), None) => self.live.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
+        Ok(Some(done))
+    }
+
+    /// After the commit of `cut`: drops the image that only its capture needed, or unlinks an entry
+    /// whose removal is now in the sink. An entry written since is left to the next flush.
+    pub fn settle(&self, entry: &Arc<Entry<K, V, S>>, cut: u64) {
+        let pin = pin();
+        let seen = entry.version.load(&pin);
+        if seen.generation > cut {
+            return;
+        }
+        match &seen.state {
+            State::Present(_) if seen.before.is_none() => {}
+            State::Present(_) => {
+                // If it fails the entry has been written again: the next flush does it.
+                entry.version.replace(&seen, Version::new(seen.generation, seen.state.clone()), &pin);
+            }
+            State::Absent => {
+                let retired = Version::new(seen.generation, State::Retired);
+                if planted(Mistake::NoRetiredStep) || entry.version.replace(&seen, retired, &pin) {
+                    self.unlink(entry);
+                }
+            }
+            State::Retired => self.unlink(entry),
+        }
+    }
+
+    /// Takes this very entry out of the map; another entry of the same key stays.
+    fn unlink(&self, entry: &Arc<Entry<K, V, S>>) {
+        self.table.remove_if(&entry.key, |held| Arc::ptr_eq(held, entry));
+    }
+}
+
+/// Asks the caller, unless the entry is retired and there is nothing to ask about.
+fn change_of<V, E>(
+    old: &State<V>,
+    change: &mut impl FnMut(Option<&Arc<V>>) -> Result<Change<V>, E>,
+) -> Result<Change<V>, Refused<E>> {
+    match old {
+        State::Retired => Ok(Change::Keep),
+        State::Absent => change(None).map_err(Refused::By),
+        State::Present(value) => change(Some(value)).map_err(Refused::By),
+    }
+}

@@ -1,0 +1,52 @@
+//! Deliberate mistakes, one per rule of the protocol, that the loom models must catch.
+//!
+//! Outside `--cfg loom` the answer is a constant `false`: nothing of this is in a real build.
+
+/// A step of the protocol done wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(not(loom), allow(dead_code))]
+pub enum Mistake {
+    /// The flusher drains the closed generation while writers are still inside.
+    NoGrace,
+    /// A capture takes the newest value instead of the image at the cut.
+    CaptureNewest,
+    /// The second write of a generation forgets the image before it.
+    BeforeNotCarried,
+    /// A transition enters the generation before it loads the version.
+    GenerationFirst,
+    /// An entry is listed before the compare-and-swap that makes it dirty.
+    PushFirst,
+    /// A removed entry is unlinked without becoming *retired* first.
+    NoRetiredStep,
+    /// The watermark is published before the backend has committed.
+    EarlyWatermark,
+    /// What a failed flush owed is forgotten.
+    FailedBatchDropped,
+}
+
+#[cfg(not(loom))]
+pub(crate) const fn planted(_: Mistake) -> bool {
+    false
+}
+
+#[cfg(loom)]
+pub use armed::plant;
+#[cfg(loom)]
+pub(crate) use armed::planted;
+
+#[cfg(loom)]
+mod armed {
+    use super::Mistake;
+    use std::sync::OnceLock;
+
+    static PLANTED: OnceLock<Mistake> = OnceLock::new();
+
+    /// Plants one mistake for the rest of this process.
+    pub fn plant(mistake: Mistake) {
+        PLANTED.get_or_init(|| mistake);
+    }
+
+    pub(crate) fn planted(mistake: Mistake) -> bool {
+        PLANTED.get() == Some(&mistake)
+    }
+}

@@ -1,0 +1,228 @@
+//! How far the flusher is, who waits for it, and how it is woken.
+
+use super::sync::{Condvar, Mutex, MutexGuard, Thread, lock};
+use std::sync::OnceLock;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+/// Wakes the flusher. Ringing takes no lock, so a writer may.
+#[derive(Default)]
+pub struct Bell {
+    flusher: OnceLock<Thread>,
+}
+
+impl Bell {
+    /// Names the thread that answers.
+    pub(crate) fn answer(&self, thread: Thread) {
+        self.flusher.get_or_init(|| thread);
+    }
+
+    /// Wakes it; before it answers, nothing: it looks for work before it first sleeps.
+    pub(crate) fn ring(&self) {
+        if let Some(flusher) = self.flusher.get() {
+            flusher.unpark();
+        }
+    }
+}
+
+/// The watermarks and those who wait for them. `R` reports a flush, `E` says why one failed.
+///
+/// Writers never come here: the lock is between the flusher and callers of flush, close and stats,
+/// and is not held while the disk works.
+pub struct Progress<R, E> {
+    state: Mutex<State<R, E>>,
+    moved: Condvar,
+}
+
+struct State<R, E> {
+    /// The highest generation that somebody wants durable.
+    requested: u64,
+    committed: u64,
+    durable: u64,
+    /// How many captured changes are not committed, and since when the oldest waits.
+    owed: usize,
+    owed_since: Option<Instant>,
+    report: R,
+    /// The newest cut that a flush failed for. Older cuts were part of it.
+    failed: Option<(u64, E)>,
+    /// Closing: `Open → Draining (somebody waits in close) → Closed`, and back to `Open` if all who
+    /// wait give up first.
+    closers: usize,
+    closed: bool,
+    wakers: Vec<Waker>,
+}
+
+/// How a wait for a watermark ends.
+#[derive(Debug)]
+pub enum Wait<R, E> {
+    /// All asked for is durable.
+    Done(R),
+    /// The flush that would have made it durable failed; it is kept and tried again.
+    Failed(E),
+}
+
+impl<R: Clone, E: Clone> State<R, E> {
+    fn outcome(&self, generation: u64) -> Option<Wait<R, E>> {
+        if self.durable >= generation {
+            return Some(Wait::Done(self.report.clone()));
+        }
+        let (cut, error) = self.failed.as_ref()?;
+        (*cut >= generation).then(|| Wait::Failed(error.clone()))
+    }
+}
+
+impl<R: Clone, E: Clone> Progress<R, E> {
+    /// Everything up to `watermark` is in the sink.
+    pub fn new(watermark: u64, report: R) -> Self {
+        let state = State {
+            requested: watermark,
+            committed: watermark,
+            durable: watermark,
+            owed: 0,
+            owed_since: None,
+            report,
+            failed: None,
+            closers: 0,
+            closed: false,
+            wakers: Vec::new(),
+        };
+        Self { state: Mutex::new(state), moved: Condvar::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<R, E>> {
+        lock(&self.state)
+    }
+
+    /// The highest generation committed, and the highest known durable.
+    pub fn watermarks(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.committed, state.durable)
+    }
+
+    /// How many captured changes are owed, and since when.
+    pub fn owed(&self) -> (usize, Option<Instant>) {
+        let state = self.lock();
+        (state.owed, state.owed_since)
+    }
+
+    /// Asks for everything up to `generation` to become durable; the caller rings the bell, unless it is
+    /// durable already: then the answer is how much is.
+    pub fn request(&self, generation: u64) -> Option<u64> {
+        let mut state = self.lock();
+        state.requested = state.requested.max(generation);
+        (generation <= state.durable).then_some(state.durable)
+    }
+
+    /// Whether somebody wants more durable than is, or has failed to become so since they asked.
+    pub fn wanted(&self) -> bool {
+        let state = self.lock();
+        let tried = state.failed.as_ref().map_or(0, |(cut, _)| *cut);
+        state.requested > state.durable.max(tried)
+    }
+
+    /// Waits until everything up to `generation` is durable, or a flush of it has failed.
+    pub fn wait(&self, generation: u64) -> Wait<R, E> {
+        let mut state = self.lock();
+        loop {
+            if let Some(outcome) = state.outcome(generation) {
+                return outcome;
+            }
+            state = self.moved.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    /// As [`wait`](Self::wait), for a future.
+    pub fn poll(&self, generation: u64, context: &mut Context<'_>) -> Poll<Wait<R, E>> {
+        let mut state = self.lock();
+        if let Some(outcome) = state.outcome(generation) {
+            return Poll::Ready(outcome);
+        }
+        if !state.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+            state.wakers.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// The flusher is about to cut, or has captured: what it owes from now on.
+    pub fn owes(&self, owed: usize, since: Option<Instant>) {
+        let mut state = self.lock();
+        state.owed = owed;
+        state.owed_since = since;
+    }
+
+    /// Everything up to `cut` is committed, and durable if so said.
+    pub fn publish(&self, cut: u64, durable: bool, report: R) {
+        let mut state = self.lock();
+        state.committed = cut;
+        if durable {
+            state.durable = cut;
+        }
+        state.report = report;
+        state.failed = None;
+        state.owed = 0;
+        state.owed_since = None;
+        self.wake(state);
+    }
+
+    /// Everything up to `watermark`, committed before, is durable now.
+    pub fn durable(&self, watermark: u64) {
+        let mut state = self.lock();
+        state.durable = state.durable.max(watermark);
+        self.wake(state);
+    }
+
+    /// The flush of everything up to `cut` failed; it stays owed.
+    pub fn fail(&self, cut: u64, error: E) {
+        let mut state = self.lock();
+        state.failed = Some((cut, error));
+        self.wake(state);
+    }
+
+    fn wake(&self, mut state: MutexGuard<'_, State<R, E>>) {
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        self.moved.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether somebody waits for the store to close.
+    pub fn is_closing(&self) -> bool {
+        let state = self.lock();
+        state.closers > 0 && !state.closed
+    }
+
+    /// Whether the store has closed.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Registers one who waits for the store to close; the caller rings the bell.
+    pub fn start_closing(&self) {
+        self.lock().closers += 1;
+    }
+
+    /// Waits for the store to have closed; `Err` with the last error, if any, after `patience`.
+    pub fn wait_closed(&self, patience: Duration) -> Result<R, Option<E>> {
+        let give_up = Instant::now().checked_add(patience);
+        let mut state = self.lock();
+        while !state.closed {
+            let left = give_up.map_or(patience, |at| at.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                state.closers -= 1;
+                return Err(state.failed.as_ref().map(|(_, error)| error.clone()));
+            }
+            let waited = self.moved.wait_timeout(state, left);
+            state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+        Ok(state.report.clone())
+    }
+
+    /// The flusher has drained a sealed generation: closes, unless all who waited have given up.
+    pub fn finish_closing(&self) -> bool {
+        let mut state = self.lock();
+        state.closed = state.closers > 0;
+        let closed = state.closed;
+        self.wake(state);
+        closed
+    }
+}

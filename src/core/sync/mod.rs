@@ -1,0 +1,42 @@
+//! The only place that names atomics, locks, cells and maps: real ones, or loom's under `--cfg loom`.
+//!
+//! Both halves export the same names:
+//!
+//! - `AtomicIsize`, `AtomicPtr`, `AtomicUsize`, `Ordering`, `Arc`, `Mutex`, `Condvar`: as in std;
+//! - [`Published`]: a shared pointer that is read at every write and replaced at every cut;
+//! - [`Table`]: the concurrent map from key to entry;
+//! - `pause`: what the flusher does between two looks at a closed generation;
+//! - `park`, `Thread`, `current`: how the flusher sleeps and is woken without a lock.
+//!
+//! [`Slot`](super::raw::Slot), the cell that holds a version, has its two halves beside the unsafe code.
+
+#[cfg(loom)]
+mod modelled;
+#[cfg(not(loom))]
+mod real;
+
+#[cfg(loom)]
+pub(crate) use modelled::*;
+#[cfg(not(loom))]
+pub(crate) use real::*;
+
+/// Locks, and goes on after another thread's panic: no lock of this crate is held while code of
+/// the caller runs, and what they guard is whole between any two statements.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// State that only the flusher's thread touches. The lock is never contended; it is there because
+/// the compiler can't know that.
+#[derive(Debug, Default)]
+pub(crate) struct FlusherOnly<T>(std::sync::Mutex<T>);
+
+impl<T> FlusherOnly<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
+        work(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}

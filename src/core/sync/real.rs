@@ -1,0 +1,79 @@
+//! The types that ship.
+
+use std::hash::Hash;
+use std::time::Duration;
+
+pub(crate) use std::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering};
+pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+pub(crate) use std::thread::{Thread, current};
+
+/// See the module's list.
+pub(crate) struct Published<T>(arc_swap::ArcSwap<T>);
+
+/// Holding it is being inside.
+pub(crate) type PublishedGuard<T> = arc_swap::Guard<Arc<T>>;
+
+impl<T> Published<T> {
+    pub(crate) fn new(value: Arc<T>) -> Self {
+        Self(arc_swap::ArcSwap::new(value))
+    }
+
+    pub(crate) fn load(&self) -> PublishedGuard<T> {
+        self.0.load()
+    }
+
+    /// One atomic exchange. The old value keeps an owner for each guard still held on it.
+    pub(crate) fn swap(&self, value: Arc<T>) -> Arc<T> {
+        self.0.swap(value)
+    }
+}
+
+/// Many shards, so that growing one, or copying one to iterate, holds up few and briefly.
+const SHARDS: usize = 256;
+
+/// See the module's list. A guard of the map lives only inside these functions.
+pub(crate) struct Table<K, T>(dashmap::DashMap<K, T, foldhash::fast::RandomState>);
+
+impl<K: Eq + Hash + Clone, T: Clone> Table<K, T> {
+    pub(crate) fn new() -> Self {
+        Self(dashmap::DashMap::with_hasher_and_shard_amount(foldhash::fast::RandomState::default(), SHARDS))
+    }
+
+    /// Runs `look` under a shared lock of one shard; it must be short and not the caller's code.
+    pub(crate) fn look<R>(&self, key: &K, look: impl FnOnce(&T) -> R) -> Option<R> {
+        self.0.get(key).map(|found| look(&found))
+    }
+
+    pub(crate) fn find_or_insert_with(&self, key: &K, make: impl FnOnce() -> T) -> T {
+        if let Some(found) = self.0.get(key) {
+            return found.clone();
+        }
+        self.0.entry(key.clone()).or_insert_with(make).clone()
+    }
+
+    pub(crate) fn remove_if(&self, key: &K, is_it: impl FnOnce(&T) -> bool) {
+        self.0.remove_if(key, |_, found| is_it(found));
+    }
+
+    /// Copies the values, one shard locked at a time.
+    pub(crate) fn values(&self) -> Vec<T> {
+        let mut values = Vec::with_capacity(self.0.len());
+        values.extend(self.0.iter().map(|found| found.value().clone()));
+        values
+    }
+}
+
+/// Waits a little longer each round: a writer inside is a few instructions from leaving, unless
+/// its thread lost the processor.
+pub(crate) fn pause(round: u32) {
+    match round {
+        0..32 => std::hint::spin_loop(),
+        32..64 => std::thread::yield_now(),
+        _ => std::thread::sleep(Duration::from_micros(50)),
+    }
+}
+
+/// Sleeps until woken or `timeout` has passed.
+pub(crate) fn park(timeout: Duration) {
+    std::thread::park_timeout(timeout);
+}

@@ -1,0 +1,97 @@
+//! The flusher: the one thread that cuts, captures, applies and retries.
+//!
+//! It owns the backend, the right to cut, and all that is captured and not yet committed. Writers never
+//! wait for it; callers of flush and close wait for the watermark that it publishes. It is supervised: a
+//! panic in a backend gives its batch back, is reported as health, and the thread goes on.
+//!
+//! - [`shared`]: what writers, readers and the flusher share;
+//! - [`driver`]: one flush, and closing;
+//! - [`owed`]: captured changes, merged until they are committed, and the batch made of them;
+//! - [`retry`]: what each class of failure gets;
+//! - [`telemetry`]: what has been done and how it goes, for people.
+
+mod driver;
+mod owed;
+mod retry;
+mod shared;
+mod telemetry;
+
+pub(crate) use driver::Driver;
+pub(crate) use owed::{Row, TraceEntry};
+pub(crate) use shared::{FlushOptions, Shared};
+pub use telemetry::{FlushReport, Health, Quarantined};
+
+use crate::backend::Reach;
+use crate::core::Opening;
+use crate::core::sync::{current, park};
+use std::time::{Duration, Instant};
+
+/// How long the flusher sleeps at least: an interval of zero must not make it spin.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
+
+/// Nothing to do for so long: the time to tidy up.
+const IDLE_AFTER: Duration = Duration::from_secs(5);
+
+/// What the flusher does next.
+enum Job {
+    Flush(Reach),
+    Close,
+    Tidy,
+    Sleep(Duration),
+}
+
+/// The body of the flusher's thread: works until the store has closed.
+pub(crate) fn serve(mut driver: Driver) {
+    driver.shared().bell.answer(current());
+    let mut tidied = false;
+    loop {
+        match next_job(&driver, tidied) {
+            Job::Flush(reach) => {
+                tidied = false;
+                driver.turn(reach, Opening::Open);
+            }
+            Job::Close => {
+                if driver.close() {
+                    return;
+                }
+            }
+            Job::Tidy => {
+                tidied = true;
+                driver.tidy(true);
+            }
+            Job::Sleep(time) => park(time.max(SHORTEST_SLEEP)),
+        }
+    }
+}
+
+fn next_job(driver: &Driver, tidied: bool) -> Job {
+    let shared = driver.shared();
+    let now = Instant::now();
+    let wait = driver.retry_at().map(|at| at.saturating_duration_since(now)).filter(|wait| !wait.is_zero());
+    if shared.progress.is_closing() && wait.is_none() {
+        return Job::Close;
+    }
+    if shared.progress.wanted() {
+        return Job::Flush(Reach::Durable);
+    }
+    if let Some(wait) = wait {
+        return Job::Sleep(wait);
+    }
+    let background = Job::Flush(shared.options.background);
+    if driver.is_behind() {
+        return background;
+    }
+    let inside = shared.clock.enter();
+    let Some(first_write) = inside.first_write() else {
+        let quiet = driver.last_turn().elapsed();
+        return match !tidied && quiet >= IDLE_AFTER {
+            true => Job::Tidy,
+            false => Job::Sleep(shared.options.interval.min(IDLE_AFTER)),
+        };
+    };
+    let left = shared.options.interval.saturating_sub(now.saturating_duration_since(first_write));
+    match left.is_zero() || inside.dirty() >= shared.options.threshold {
+        true => background,
+        false => Job::Sleep(left),
+    }
+}

@@ -1,0 +1,138 @@
+//! What the flusher has done and how it goes: counters, health, and rows set aside.
+
+use super::retry::Trouble;
+use crate::core::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, lock};
+use crate::error::{Error, ErrorKind};
+use crate::trace::TraceId;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a flush did. Several callers that wait for one cut get the same report.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct FlushReport {
+    /// The generation up to which everything is committed.
+    pub watermark: u64,
+    /// Rows written whole.
+    pub rows_upserted: u64,
+    /// Rows of which just the numbers were written.
+    pub rows_updated: u64,
+    /// Rows deleted.
+    pub rows_deleted: u64,
+    /// Bytes of payload text handed to the engine.
+    pub payload_bytes_serialized: u64,
+    /// From the cut to the commit.
+    pub elapsed: Duration,
+}
+
+/// How the store is doing, computed when asked: it can't look better than it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Health {
+    /// Flushes succeed, and no unflushed change is older than the
+    /// [bound](crate::StoreBuilder::lag_bound).
+    Healthy,
+    /// No flush has failed, but the oldest unflushed change is older than the bound.
+    Lagging {
+        /// How old it is.
+        oldest: Duration,
+    },
+    /// The last flush failed. Changes are kept in memory and tried again; writes go on.
+    Degraded {
+        /// Why.
+        kind: ErrorKind,
+        /// For how long flushes have failed.
+        since: Duration,
+        /// How often one was tried since.
+        attempts: u32,
+    },
+    /// The store is closed.
+    Closed,
+}
+
+/// A row that is set aside: the backend refused it for its content, or can't read it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Quarantined {
+    /// Whose row it is; `None` if a stored row's id can't be read.
+    pub id: Option<TraceId>,
+    /// Why, in the backend's words.
+    pub reason: String,
+    /// How often it was refused.
+    pub times: u32,
+}
+
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) cuts: u64,
+    pub(crate) rows_upserted: u64,
+    pub(crate) rows_updated: u64,
+    pub(crate) rows_deleted: u64,
+    pub(crate) payload_bytes_serialized: u64,
+    pub(crate) wal_bytes: u64,
+    pub(crate) last_error: Option<Error>,
+    pub(crate) trouble: Option<Trouble>,
+    pub(crate) refused: BTreeMap<TraceId, Quarantined>,
+    pub(crate) unreadable: Vec<Quarantined>,
+}
+
+/// Behind a lock that the flusher takes between two steps and never while it waits for anything.
+pub(crate) struct Telemetry {
+    counters: Mutex<Counters>,
+    /// Even while the flusher rests, odd while it cuts, captures, applies or commits.
+    sequence: AtomicUsize,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { counters: Mutex::default(), sequence: AtomicUsize::new(0) }
+    }
+}
+
+impl Telemetry {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Counters> {
+        lock(&self.counters)
+    }
+
+    pub(crate) fn sequence(&self) -> usize {
+        // Acquire and Release: a caller that reads the same even number before and after a piece of its
+        // own work knows that no flush ran in between.
+        self.sequence.load(Ordering::Acquire)
+    }
+
+    /// At the beginning and at the end of a flush.
+    pub(super) fn step(&self) {
+        self.sequence.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn degraded(&self) -> Option<Health> {
+        self.lock().trouble.as_ref().and_then(Trouble::health)
+    }
+
+    pub(super) fn committed(&self, report: &FlushReport) {
+        let mut counters = self.lock();
+        counters.rows_upserted += report.rows_upserted;
+        counters.rows_updated += report.rows_updated;
+        counters.rows_deleted += report.rows_deleted;
+        counters.payload_bytes_serialized += report.payload_bytes_serialized;
+        counters.trouble = None;
+    }
+
+    pub(super) fn refuse(&self, id: TraceId, reason: &str) {
+        let mut counters = self.lock();
+        let row = counters.refused.entry(id).or_insert_with(|| Quarantined {
+            id: Some(id),
+            reason: String::new(),
+            times: 0,
+        });
+        reason.clone_into(&mut row.reason);
+        row.times += 1;
+    }
+
+    pub(super) fn accept(&self, ids: impl Iterator<Item = TraceId>) {
+        let mut counters = self.lock();
+        if !counters.refused.is_empty() {
+            ids.for_each(|id| drop(counters.refused.remove(&id)));
+        }
+    }
+}

@@ -1,0 +1,22 @@
+#![doc = include_str!("../README.md")]
+#![deny(missing_docs, unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod backend;
+mod core;
+mod error;
+mod flusher;
+mod store;
+mod trace;
+
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod model;
+
+#[cfg(all(feature = "sqlite", not(loom)))]
+pub use backend::sqlite::{FileReport, inspect};
+pub use error::{Error, ErrorKind, Result};
+pub use flusher::{FlushReport, Health, Quarantined};
+pub use store::{CloseError, CloseReport, Durability, Iter, Lag, Stats, StoreBuilder, TraceStore, Watermark};
+pub use trace::{NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

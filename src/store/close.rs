@@ -1,0 +1,112 @@
+//! Closing, and the drop that stands in for it.
+
+use super::{Handle, TraceStore};
+use crate::error::{Error, ErrorKind};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// What a close did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// The generation up to which everything is durable: all there ever was.
+    pub watermark: u64,
+    /// How many traces were stored.
+    pub traces: usize,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// A close that failed, with the store, which goes on as before: close it again, or go on.
+pub struct CloseError {
+    /// The store.
+    pub store: TraceStore,
+    /// Why it did not close.
+    pub error: Error,
+}
+
+impl fmt::Debug for CloseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl fmt::Display for CloseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for CloseError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// Drops the store, whose drop tries once more.
+impl From<CloseError> for Error {
+    fn from(failed: CloseError) -> Self {
+        failed.error
+    }
+}
+
+impl TraceStore {
+    /// Drains the store, marks a clean end in the file, and gives up its ownership. Every write that
+    /// returned success is durable then; later ones, through any clone, get
+    /// [`Closed`](ErrorKind::Closed). Reads go on from memory. Closing twice is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`CloseError`], with the store and why: the flusher could not drain within the
+    /// [timeout](crate::StoreBuilder::close_timeout). The store goes on taking writes.
+    pub fn close(self) -> Result<CloseReport, CloseError> {
+        match self.handle.close() {
+            Ok(report) => Ok(report),
+            Err(error) => Err(CloseError { store: self, error }),
+        }
+    }
+}
+
+impl Handle {
+    fn close(&self) -> Result<CloseReport, Error> {
+        let started = Instant::now();
+        let (progress, patience) = (&self.shared.progress, self.settings.close_timeout);
+        progress.start_closing();
+        self.shared.bell.ring();
+        self.flusher.help(|driver| {
+            driver.close();
+        });
+        match progress.wait_closed(patience) {
+            Ok(last) => {
+                self.flusher.join();
+                Ok(CloseReport {
+                    watermark: last.watermark,
+                    traces: self.shared.traces.len(),
+                    elapsed: started.elapsed(),
+                })
+            }
+            Err(cause) => {
+                let dirty = self.shared.dirty();
+                let message = format!(
+                    "the store did not drain within {patience:?}: {dirty} changed traces are not on disk; mend the cause and close it again"
+                );
+                let kind = cause.as_ref().map_or(ErrorKind::TimedOut, Error::kind);
+                let error = Error::new(kind, message);
+                Err(cause.into_iter().fold(error, Error::because))
+            }
+        }
+    }
+}
+
+/// The backstop: the last clone drains as a close would, and logs what it could not write. Under loom the
+/// crate has no thread to drain with, and drops what is unflushed.
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if cfg!(loom) || self.shared.progress.is_closed() {
+            return;
+        }
+        if let Err(error) = self.close() {
+            tracing::error!(error = ?error, "a store was dropped before it could be drained");
+        }
+    }
+}

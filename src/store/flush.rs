@@ -1,0 +1,77 @@
+//! Flushing on demand: waiting for the watermark.
+
+use super::TraceStore;
+use crate::backend::Reach;
+use crate::core::{Opening, Wait};
+use crate::error::{Error, Result};
+use crate::flusher::FlushReport;
+use std::future::{Future, poll_fn};
+use std::task::Poll;
+
+impl TraceStore {
+    /// Returns when every write that returned before this call is durable, and with it every write that it
+    /// can have depended on. With nothing unflushed it returns at once and touches no disk. Callers that
+    /// wait at the same time share one cut and one sync.
+    ///
+    /// # Errors
+    ///
+    /// Why the flush that this call waited for failed. Nothing is lost: the changes are kept and tried
+    /// again.
+    pub fn flush(&self) -> Result<FlushReport> {
+        match self.request_flush() {
+            Goal::Reached(report) => Ok(report),
+            Goal::At(generation) => outcome(self.shared().progress.wait(generation)),
+        }
+    }
+
+    /// [`flush`](Self::flush) as a future, for any executor or none. The flush is asked for by the call
+    /// itself; dropping the future does not take that back.
+    ///
+    /// # Errors
+    ///
+    /// As for [`flush`](Self::flush).
+    pub fn flush_async(&self) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
+        let goal = self.request_flush();
+        let shared = self.handle.shared.clone();
+        poll_fn(move |context| match goal {
+            Goal::Reached(report) => Poll::Ready(Ok(report)),
+            Goal::At(generation) => shared.progress.poll(generation, context).map(outcome),
+        })
+    }
+
+    /// Asks the flusher for all that is written by now.
+    fn request_flush(&self) -> Goal {
+        let shared = self.shared();
+        let inside = shared.clock.enter();
+        // Each write of this thread, or that happened before this call, is counted in its generation: if
+        // that is the open one, the count is not 0.
+        let goal = inside.number() - u64::from(inside.dirty() == 0);
+        drop(inside);
+        if let Some(watermark) = shared.progress.request(goal) {
+            return Goal::Reached(FlushReport { watermark, ..FlushReport::default() });
+        }
+        shared.bell.ring();
+        self.handle.flusher.help(|driver| {
+            if shared.progress.wanted() {
+                driver.turn(Reach::Durable, Opening::Open);
+            }
+        });
+        Goal::At(goal)
+    }
+}
+
+/// What a flush waits for.
+#[derive(Clone, Copy)]
+enum Goal {
+    /// Nothing: all is durable, and the disk is not touched.
+    Reached(FlushReport),
+    /// The generation of the newest write that the caller can know of.
+    At(u64),
+}
+
+fn outcome(wait: Wait<FlushReport, Error>) -> Result<FlushReport> {
+    match wait {
+        Wait::Done(report) => Ok(report),
+        Wait::Failed(error) => Err(error),
+    }
+}

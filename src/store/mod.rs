@@ -1,0 +1,80 @@
+//! [`TraceStore`], the public face: one `impl` block a capability, one capability a file.
+
+mod close;
+mod flush;
+mod open;
+mod read;
+mod stats;
+mod write;
+
+pub use close::{CloseError, CloseReport};
+pub use open::{Durability, Lag, StoreBuilder};
+pub use read::Iter;
+pub use stats::{Stats, Watermark};
+
+use crate::error::{Error, ErrorKind};
+use crate::flusher::Shared;
+use open::Settings;
+use std::fmt;
+use std::sync::Arc;
+
+/// A store of memory traces: in memory for every thread, and written behind to a file by one thread of
+/// its own.
+///
+/// Cloning is cheap, and all clones are the same store; share it freely between threads and tasks. Reads
+/// and writes touch memory alone and never wait for the flusher or the disk. When the last clone is
+/// dropped without [`close`](Self::close), the drop drains the store as a close would, and logs what it
+/// could not write.
+///
+/// ```
+/// use mnemon::{NewTrace, TraceStore};
+/// use serde_json::json;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("memory.db");
+/// # #[cfg(feature = "sqlite")] {
+/// let store = TraceStore::open(&path)?;
+/// let id = store.insert(NewTrace::semantic(json!({"fact": "spring tides follow the full moon"})))?;
+/// store.update(id, |trace| trace.confidence(0.9))?;
+/// store.flush()?; // on disk from here on
+/// store.close()?;
+///
+/// let store = TraceStore::open(&path)?;
+/// assert_eq!(store.get(id).map(|trace| trace.confidence()), Some(0.9));
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct TraceStore {
+    handle: Arc<Handle>,
+}
+
+/// What the clones share. Its drop is the last clone's.
+struct Handle {
+    shared: Arc<Shared>,
+    settings: Settings,
+    flusher: open::Flusher,
+}
+
+impl TraceStore {
+    fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
+    /// For a model that runs the flusher on a thread of its own.
+    #[cfg(loom)]
+    pub(crate) fn take_driver(&self) -> Option<crate::flusher::Driver> {
+        crate::core::sync::lock(&self.handle.flusher.seat).take()
+    }
+
+    /// The error of a write to a closed store.
+    fn closed() -> Error {
+        Error::new(ErrorKind::Closed, "write refused: the store is closed; open it again to go on")
+    }
+}
+
+impl fmt::Debug for TraceStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TraceStore").field("traces", &self.len()).field("health", &self.health()).finish()
+    }
+}

@@ -1,0 +1,69 @@
+//! Reading: memory alone, never the disk.
+
+use super::TraceStore;
+use crate::flusher::TraceEntry;
+use crate::trace::{Trace, TraceId};
+use std::sync::Arc;
+
+impl TraceStore {
+    /// The newest state of a trace; `None` if the store does not hold it. What you get stays as it is.
+    ///
+    /// Costs a look-up in a sharded map and two reference counts; never waits for a flush.
+    pub fn get(&self, id: TraceId) -> Option<Arc<Trace>> {
+        self.shared().traces.get(&id)
+    }
+
+    /// Whether the store holds the trace.
+    pub fn contains(&self, id: TraceId) -> bool {
+        self.get(id).is_some()
+    }
+
+    /// How many traces the store holds: one load.
+    pub fn len(&self) -> usize {
+        self.shared().traces.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Every trace, in no order. No lock is held while your code runs, so writes go on: a trace that is
+    /// there from before the call to its end is given once, in its state at the moment it is reached; one
+    /// inserted or removed meanwhile may be given or not.
+    ///
+    /// Calling it copies a pointer for each trace, shard by shard.
+    pub fn iter(&self) -> Iter {
+        Iter(self.shared().traces.entries().into_iter())
+    }
+}
+
+/// Iterates over every trace of a store; from [`TraceStore::iter`].
+pub struct Iter(std::vec::IntoIter<Arc<TraceEntry>>);
+
+impl Iterator for Iter {
+    type Item = Arc<Trace>;
+
+    fn next(&mut self) -> Option<Arc<Trace>> {
+        self.0.find_map(|entry| entry.value())
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, Some(self.0.len()))
+    }
+}
+
+impl std::fmt::Debug for Iter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Iter").field("left_at_most", &self.0.len()).finish()
+    }
+}
+
+impl IntoIterator for &TraceStore {
+    type Item = Arc<Trace>;
+    type IntoIter = Iter;
+
+    fn into_iter(self) -> Iter {
+        self.iter()
+    }
+}

@@ -1,0 +1,85 @@
+//! How the store is doing.
+
+use super::TraceStore;
+use crate::error::Error;
+use crate::flusher::{Health, Quarantined};
+use std::time::Duration;
+
+/// What the store holds, what its flusher has done since it was opened, and how far behind it is.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Traces in memory.
+    pub traces: usize,
+    /// Traces with changes that are not committed.
+    pub dirty: usize,
+    /// Cuts made.
+    pub cuts: u64,
+    /// Rows written whole.
+    pub rows_upserted: u64,
+    /// Rows of which just the numbers were written.
+    pub rows_updated: u64,
+    /// Rows deleted.
+    pub rows_deleted: u64,
+    /// Bytes of payload text handed to the engine.
+    pub payload_bytes_serialized: u64,
+    /// The age of the oldest change that is not committed.
+    pub oldest_unflushed: Option<Duration>,
+    /// Bytes in the write-ahead log, as of the last flush.
+    pub wal_bytes: u64,
+    /// The last failure of a flush, even if flushes have succeeded since.
+    pub last_error: Option<Error>,
+    /// Rows set aside for their content.
+    pub quarantined: Vec<Quarantined>,
+}
+
+/// How far the flusher is: generations, which count cuts and are stored in the file.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[non_exhaustive]
+pub struct Watermark {
+    /// Everything up to this generation survives the end of the process.
+    pub committed: u64,
+    /// Everything up to this generation survives a power loss.
+    pub durable: u64,
+}
+
+impl TraceStore {
+    /// Counters and lag. Takes locks that the flusher holds for moments only, never while the disk works.
+    pub fn stats(&self) -> Stats {
+        let shared = self.shared();
+        let (traces, dirty, oldest_unflushed) = (self.len(), shared.dirty(), shared.oldest_age());
+        let counters = shared.telemetry.lock();
+        Stats {
+            traces,
+            dirty,
+            cuts: counters.cuts,
+            rows_upserted: counters.rows_upserted,
+            rows_updated: counters.rows_updated,
+            rows_deleted: counters.rows_deleted,
+            payload_bytes_serialized: counters.payload_bytes_serialized,
+            oldest_unflushed,
+            wal_bytes: counters.wal_bytes,
+            last_error: counters.last_error.clone(),
+            quarantined: counters.unreadable.iter().chain(counters.refused.values()).cloned().collect(),
+        }
+    }
+
+    /// How the store is doing, for a readiness probe. Computed from when changes were made, so that it is
+    /// true even while the flusher hangs.
+    pub fn health(&self) -> Health {
+        self.shared().health()
+    }
+
+    /// How far the flusher is.
+    pub fn watermark(&self) -> Watermark {
+        let (committed, durable) = self.shared().progress.watermarks();
+        Watermark { committed, durable }
+    }
+
+    /// Even while the flusher rests, odd while it cuts, captures, applies or commits: if it is the same
+    /// even number before and after a piece of your work, no flush ran in between. One load; for
+    /// measuring.
+    pub fn flush_sequence(&self) -> usize {
+        self.shared().telemetry.sequence()
+    }
+}

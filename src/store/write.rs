@@ -1,0 +1,195 @@
+//! Writing: one transition of one entry each, in memory; the flusher does the rest.
+
+use super::TraceStore;
+use crate::core::{Change, Refused, Transition};
+use crate::error::{Error, ErrorKind, Result};
+use crate::trace::{Defaults, Micros, NewTrace, Trace, TraceEdit, TraceId};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+impl TraceStore {
+    /// Stores a new trace and answers its id. It is seen by every thread when this returns, and written by
+    /// the next flush.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) names the field that can't be taken;
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the store holds the id;
+    /// [`Closed`](ErrorKind::Closed); [`Lagging`](ErrorKind::Lagging) if the store was opened to refuse
+    /// writes then. Nothing is stored.
+    pub fn insert(&self, new: NewTrace) -> Result<TraceId> {
+        let trace = Arc::new(self.checked(new)?);
+        self.shared().admit()?;
+        self.put(&trace)?;
+        Ok(trace.id())
+    }
+
+    /// Stores several new traces, all or none, and answers their ids in order.
+    ///
+    /// They are checked before the first is stored. They are not isolated: another thread may see, and a
+    /// flush may write, the first of them before the last is stored.
+    ///
+    /// # Errors
+    ///
+    /// As for [`insert`](Self::insert), for the first that can't be stored; none is, then.
+    pub fn insert_many(&self, new: impl IntoIterator<Item = NewTrace>) -> Result<Vec<TraceId>> {
+        let traces: Vec<_> =
+            new.into_iter().map(|new| self.checked(new).map(Arc::new)).collect::<Result<_>>()?;
+        self.shared().admit()?;
+        let mut ids = HashSet::with_capacity(traces.len());
+        if let Some(known) = traces.iter().find(|trace| !ids.insert(trace.id()) || self.contains(trace.id()))
+        {
+            return Err(already_exists(known.id()));
+        }
+        for (at, trace) in traces.iter().enumerate() {
+            if let Err(error) = self.put(trace) {
+                traces[..at].iter().for_each(|stored| self.take_back(stored));
+                return Err(error);
+            }
+        }
+        Ok(traces.iter().map(|trace| trace.id()).collect())
+    }
+
+    /// Changes a trace atomically, and answers it as changed, or `None` if the store does not hold it. A
+    /// change that leaves every field as it was makes nothing dirty.
+    ///
+    /// The closure gets the trace as it is and says what becomes of it. It runs outside any lock, and again
+    /// if another thread changed the trace meanwhile, so let it do nothing else. If it panics, the panic is
+    /// yours and nothing has changed.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # let store = TraceStore::in_memory();
+    /// # let id = store.insert(NewTrace::semantic(serde_json::json!("tide")).confidence(0.25))?;
+    /// let surer = store.update(id, |trace| {
+    ///     let confidence = trace.before().confidence() * 2.0;
+    ///     trace.confidence(confidence).tag("checked")
+    /// })?;
+    /// assert_eq!(surer.map(|trace| (trace.confidence(), trace.revision())), Some((0.5, 2)));
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`insert`](Self::insert); nothing is changed.
+    pub fn update(
+        &self,
+        id: TraceId,
+        mut change: impl FnMut(TraceEdit) -> TraceEdit,
+    ) -> Result<Option<Arc<Trace>>> {
+        self.alter(id, |old| self.edited(old, &mut change)).map(|done| done?.new)
+    }
+
+    /// As [`update`](Self::update), but only if the trace has this revision: compare-and-set.
+    ///
+    /// # Errors
+    ///
+    /// [`RevisionConflict`](ErrorKind::RevisionConflict) if the trace has another revision by now, which the
+    /// message names; otherwise as for [`update`](Self::update). Nothing is changed.
+    pub fn update_if(
+        &self,
+        id: TraceId,
+        revision: u64,
+        mut change: impl FnMut(TraceEdit) -> TraceEdit,
+    ) -> Result<Option<Arc<Trace>>> {
+        let changed = self.alter(id, |old| match old.revision() {
+            found if found == revision => self.edited(old, &mut change),
+            found => Err(Error::new(
+                ErrorKind::RevisionConflict,
+                format!("trace {id} has revision {found}, not {revision}: get it again and decide anew"),
+            )),
+        });
+        changed.map(|done| done?.new)
+    }
+
+    /// Removes a trace and answers what it was, or `None` if the store does not hold it.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](ErrorKind::Closed) and [`Lagging`](ErrorKind::Lagging), as for [`insert`](Self::insert).
+    pub fn remove(&self, id: TraceId) -> Result<Option<Arc<Trace>>> {
+        self.alter(id, |_| Ok(Change::Remove)).map(|done| done?.old)
+    }
+
+    fn checked(&self, new: NewTrace) -> Result<Trace> {
+        let settings = &self.handle.settings;
+        let trace = new.with_defaults(&Defaults { partition: &settings.partition, now: Micros::now() })?;
+        self.check_size(&trace)?;
+        Ok(trace)
+    }
+
+    fn check_size(&self, trace: &Trace) -> Result<()> {
+        let (found, most) = (trace.payload().as_str().len(), self.handle.settings.max_payload_bytes);
+        match found <= most {
+            true => Ok(()),
+            false => Err(Error::invalid(
+                "payload",
+                format_args!("{found} bytes"),
+                format_args!("give at most {most}"),
+            )),
+        }
+    }
+
+    fn edited(
+        &self,
+        old: &Arc<Trace>,
+        change: &mut impl FnMut(TraceEdit) -> TraceEdit,
+    ) -> Result<Change<Trace>> {
+        let Some(new) = change(TraceEdit::of(old)).finish()? else { return Ok(Change::Keep) };
+        if !Arc::ptr_eq(&new.content, &old.content) {
+            self.check_size(&new)?;
+        }
+        Ok(Change::Put(Arc::new(new)))
+    }
+
+    fn put(&self, trace: &Arc<Trace>) -> Result<()> {
+        let shared = self.shared();
+        let done = shared.traces.upsert(&shared.clock, &trace.id(), |old| match old {
+            None => Ok(Change::Put(trace.clone())),
+            Some(_) => Err(already_exists(trace.id())),
+        });
+        done.map(drop).map_err(reason)
+    }
+
+    /// Removes what `put` stored, unless it has been changed since.
+    fn take_back(&self, trace: &Arc<Trace>) {
+        let shared = self.shared();
+        let undone = shared.traces.alter::<_, Error>(&shared.clock, &trace.id(), |now| {
+            match Arc::ptr_eq(now, trace) {
+                true => Ok(Change::Remove),
+                false => Ok(Change::Keep),
+            }
+        });
+        if let Err(refused) = undone {
+            let error = reason(refused);
+            tracing::warn!(id = %trace.id(), %error, "a trace of a failed insert_many could not be taken back");
+        }
+    }
+
+    /// One transition of a trace that is there.
+    fn alter(
+        &self,
+        id: TraceId,
+        change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
+    ) -> Result<Option<Transition<Trace>>> {
+        let shared = self.shared();
+        shared.admit()?;
+        let done = shared.traces.alter(&shared.clock, &id, change).map_err(reason)?;
+        // With nothing to change, nothing was refused either; a closed store says so all the same.
+        match done.as_ref().is_none_or(Transition::is_void) && shared.clock.enter().is_sealed() {
+            true => Err(Self::closed()),
+            false => Ok(done),
+        }
+    }
+}
+
+fn reason(refused: Refused<Error>) -> Error {
+    match refused {
+        Refused::Sealed => TraceStore::closed(),
+        Refused::By(error) => error,
+    }
+}
+
+fn already_exists(id: TraceId) -> Error {
+    Error::new(ErrorKind::AlreadyExists, format!("trace {id} is in the store: update it, or give another id"))
+}

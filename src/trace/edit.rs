@@ -1,0 +1,80 @@
+//! A change to a trace.
+
+use super::setters::shared_setters;
+use super::{Content, Numbers, Payload, Trace, TraceId, parts};
+use crate::error::{Error, Result};
+use std::sync::Arc;
+
+/// A change to one trace, given to the closure of [`update`](crate::TraceStore::update): what you set
+/// is changed, the rest stays. Identity, type, origin, partition and time of making can't change.
+///
+/// Each setter takes what the setter of [`NewTrace`](crate::NewTrace) of the same name takes. A value
+/// that can't be taken makes the update fail, and nothing is changed.
+#[derive(Debug)]
+#[must_use = "return the edit from the closure"]
+pub struct TraceEdit {
+    old: Arc<Trace>,
+    numbers: Numbers,
+    /// A copy, made when something in it is first set.
+    content: Option<Content>,
+    problem: Option<Error>,
+}
+
+impl TraceEdit {
+    pub(crate) fn of(old: &Arc<Trace>) -> Self {
+        Self { old: old.clone(), numbers: old.numbers, content: None, problem: None }
+    }
+
+    shared_setters!();
+
+    /// The trace as it is before this change.
+    pub fn before(&self) -> &Trace {
+        &self.old
+    }
+
+    /// How strong it is now: 0 to 1; the peak rises with it.
+    pub fn strength(self, strength: f64) -> Self {
+        self.check(parts::fraction("strength", strength), |this, strength| {
+            this.numbers.strength = strength;
+            this.numbers.peak_strength = this.numbers.peak_strength.max(strength);
+        })
+    }
+
+    /// No vector stands for it any more.
+    pub fn no_embedding(mut self) -> Self {
+        self.content().embedding = None;
+        self
+    }
+
+    /// It came out of no other trace.
+    pub fn no_parent(mut self) -> Self {
+        self.content().parent = None;
+        self
+    }
+
+    /// Its payload is not encrypted.
+    pub fn no_encryption_key_id(mut self) -> Self {
+        self.content().encryption_key_id = None;
+        self
+    }
+
+    fn content(&mut self) -> &mut Content {
+        self.content.get_or_insert_with(|| (*self.old.content).clone())
+    }
+
+    /// The trace as changed, or `None` if every field is as it was.
+    pub(crate) fn finish(self) -> Result<Option<Trace>> {
+        let Self { old, mut numbers, content, problem } = self;
+        if let Some(problem) = problem {
+            return Err(problem);
+        }
+        // Equal content keeps the very same `Arc`: by that the flusher knows what it need not write.
+        let content = content.filter(|content| *content != *old.content);
+        if content.is_none() && numbers == old.numbers {
+            return Ok(None);
+        }
+        numbers.revision = numbers.revision.saturating_add(1).min(parts::MAX_REVISION);
+        let content = content.map_or_else(|| old.content.clone(), Arc::new);
+        Ok(Some(Trace { id: old.id, content, numbers }))
+    }
+}

@@ -1,0 +1,157 @@
+//! The two halves of a trace, and the rules for their values.
+//!
+//! [`Content`] is what a trace says: large, seldom changed, shared by all versions of the trace.
+//! [`Numbers`] is what happens to it: small, copied at each write. A flush that finds the content it
+//! wrote last time writes the numbers alone.
+
+use super::{Origin, Payload, Tier, TraceId, TraceType};
+use crate::error::{Error, Result};
+use jiff::Timestamp;
+use std::sync::Arc;
+
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Content {
+    pub(crate) kind: TraceType,
+    pub(crate) origin: Origin,
+    pub(crate) created_at: Micros,
+    pub(crate) payload: Payload,
+    pub(crate) embedding: Option<Box<[f32]>>,
+    /// Sorted, each once.
+    pub(crate) tags: Box<[Box<str>]>,
+    pub(crate) source_agent: Option<Box<str>>,
+    pub(crate) partition: Arc<str>,
+    pub(crate) encryption_key_id: Option<Box<str>>,
+    pub(crate) parent: Option<TraceId>,
+    pub(crate) children: Box<[TraceId]>,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Numbers {
+    pub(crate) strength: f64,
+    pub(crate) peak_strength: f64,
+    pub(crate) base_decay_rate: f64,
+    pub(crate) emotional_valence: f64,
+    pub(crate) emotional_intensity: f64,
+    pub(crate) confidence: f64,
+    pub(crate) last_reinforced: Micros,
+    pub(crate) last_decayed: Micros,
+    pub(crate) revision: u64,
+    pub(crate) reinforcement_count: u32,
+    pub(crate) tier: Tier,
+    pub(crate) unresolved: bool,
+    pub(crate) consolidation_candidate: bool,
+    pub(crate) pinned: bool,
+}
+
+/// Microseconds since the Unix epoch, within what a [`Timestamp`] can say.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Micros(i64);
+
+impl Micros {
+    pub(crate) fn now() -> Self {
+        Timestamp::now().into()
+    }
+
+    #[cfg(all(feature = "sqlite", not(loom)))]
+    pub(crate) fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl From<Timestamp> for Micros {
+    fn from(timestamp: Timestamp) -> Self {
+        Self(timestamp.as_microsecond())
+    }
+}
+
+impl From<Micros> for Timestamp {
+    fn from(micros: Micros) -> Self {
+        // Every `Micros` was made from a timestamp, so the default is never taken.
+        Timestamp::from_microsecond(micros.0).unwrap_or_default()
+    }
+}
+
+pub(super) fn fraction(field: &str, value: f64) -> Result<f64> {
+    match (0.0..=1.0).contains(&value) {
+        true => Ok(value),
+        false => Err(Error::invalid(field, value, "give a number from 0 to 1")),
+    }
+}
+
+pub(super) fn clamped(field: &str, value: f64, low: f64) -> Result<f64> {
+    match value.is_nan() {
+        true => Err(Error::invalid(field, value, format_args!("give a number from {low} to 1"))),
+        false => Ok(value.clamp(low, 1.0)),
+    }
+}
+
+pub(super) fn rate(field: &str, value: f64) -> Result<f64> {
+    match value.is_finite() && value >= 0.0 {
+        true => Ok(value),
+        false => Err(Error::invalid(field, value, "give a finite number that is not negative")),
+    }
+}
+
+/// What an SQL integer holds.
+pub(super) const MAX_REVISION: u64 = i64::MAX as u64;
+
+const MAX_NAME: usize = 1_024;
+const MAX_TAGS: usize = 1_024;
+const MAX_CHILDREN: usize = 65_536;
+const MAX_DIMENSIONS: usize = 65_536;
+
+pub(crate) fn name<'a>(field: &str, value: &'a str) -> Result<&'a str> {
+    match value.len() {
+        0 => Err(Error::invalid(field, "empty", "leave it out, or give a name")),
+        1..=MAX_NAME if value.contains('\0') => {
+            Err(Error::invalid(field, format_args!("{value:?}"), "give a name without NUL characters"))
+        }
+        1..=MAX_NAME => Ok(value),
+        long => Err(too_many(field, long, "bytes", MAX_NAME)),
+    }
+}
+
+fn too_many(field: &str, found: usize, unit: &str, most: usize) -> Error {
+    Error::invalid(field, format_args!("{found} {unit}"), format_args!("give at most {most}"))
+}
+
+/// Replaces tags: sorted, each once.
+pub(super) fn set_tags<S: AsRef<str>>(
+    tags: &mut Box<[Box<str>]>,
+    given: impl IntoIterator<Item = S>,
+) -> Result<()> {
+    let mut set = Vec::new();
+    for tag in given {
+        if set.len() == MAX_TAGS {
+            return Err(too_many("tags", MAX_TAGS + 1, "or more", MAX_TAGS));
+        }
+        set.push(Box::from(name("tag", tag.as_ref())?));
+    }
+    set.sort_unstable();
+    set.dedup();
+    *tags = set.into();
+    Ok(())
+}
+
+pub(super) fn set_children(
+    children: &mut Box<[TraceId]>,
+    given: impl IntoIterator<Item = TraceId>,
+) -> Result<()> {
+    let ids: Vec<_> = given.into_iter().take(MAX_CHILDREN + 1).collect();
+    if ids.len() > MAX_CHILDREN {
+        return Err(too_many("children", MAX_CHILDREN + 1, "or more", MAX_CHILDREN));
+    }
+    *children = ids.into();
+    Ok(())
+}
+
+pub(super) fn checked_embedding(vector: impl Into<Box<[f32]>>) -> Result<Box<[f32]>> {
+    let vector = vector.into();
+    if vector.len() > MAX_DIMENSIONS {
+        return Err(too_many("embedding", vector.len(), "numbers", MAX_DIMENSIONS));
+    }
+    match vector.iter().position(|number| !number.is_finite()) {
+        Some(at) => Err(Error::invalid(&format!("embedding[{at}]"), vector[at], "give finite numbers")),
+        None => Ok(vector),
+    }
+}

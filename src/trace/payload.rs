@@ -1,0 +1,204 @@
+//! A trace's payload: JSON text, checked once and shared.
+
+use crate::error::{Error, Result};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::fmt;
+use std::sync::Arc;
+
+/// Any JSON value, as text. The text is kept byte for byte as it was given, is shared by all copies of
+/// a trace, and is not parsed again unless you ask.
+///
+/// What is accepted can be read back: nesting is at most 127 deep, numbers fit a 64-bit integer or
+/// float, and escapes name real characters. How long a payload may be is the store's choice
+/// ([`max_payload_bytes`](crate::StoreBuilder::max_payload_bytes)).
+///
+/// ```
+/// use mnemon::Payload;
+///
+/// let payload = Payload::from_json(r#"{"fact": "tides turn twice a day"}"#)?;
+/// assert_eq!(payload.as_value()?["fact"], "tides turn twice a day");
+/// assert_eq!(Payload::text("{}").as_str(), r#""{}""#); // text stays text
+/// # Ok::<(), mnemon::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Payload(Arc<str>);
+
+impl Payload {
+    /// JSON text, as it is. Costs one pass over the text.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), naming line and column, if it is not JSON or
+    /// could not be read back.
+    pub fn from_json(json: impl AsRef<str> + Into<Arc<str>>) -> Result<Self> {
+        serde_json::from_str::<Readable>(json.as_ref())
+            .map_err(|error| not_json(error, "give valid JSON text"))?;
+        Ok(Self(json.into()))
+    }
+
+    /// A JSON string with this content, whatever it looks like.
+    pub fn text(content: &str) -> Self {
+        Self(Value::from(content).to_string().into())
+    }
+
+    /// What `value` serializes to.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it can't be serialized as JSON.
+    pub fn new(value: &(impl Serialize + ?Sized)) -> Result<Self> {
+        let json = serde_json::to_string(value);
+        Self::from_json(json.map_err(|error| not_json(error, "give a value that serializes to JSON"))?)
+    }
+
+    /// Text that this crate wrote: checked when it came in, so not again.
+    #[cfg(all(feature = "sqlite", not(loom)))]
+    pub(crate) fn trusted(json: &str) -> Self {
+        Self(json.into())
+    }
+
+    /// The JSON text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The value, parsed now.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) if another program has put text into the file that is not
+    /// JSON: loading does not parse payloads.
+    pub fn as_value(&self) -> Result<Value> {
+        self.deserialize()
+    }
+
+    /// The payload as a `T`, parsed now.
+    ///
+    /// # Errors
+    ///
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) if the text is not JSON, and
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a `T`.
+    pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(&self.0).map_err(|error| match error.is_data() {
+            true => not_json(error, "ask for the type that was stored"),
+            false => Error::new(
+                crate::ErrorKind::Corrupt,
+                "the stored payload is not JSON: replace or remove the trace",
+            )
+            .because(error),
+        })
+    }
+}
+
+fn not_json(error: serde_json::Error, remedy: &str) -> Error {
+    Error::new(crate::ErrorKind::InvalidInput, format!("payload can't be used: {remedy}")).because(error)
+}
+
+impl TryFrom<Value> for Payload {
+    type Error = Error;
+
+    fn try_from(value: Value) -> Result<Self> {
+        Self::new(&value)
+    }
+}
+
+impl TryFrom<&Value> for Payload {
+    type Error = Error;
+
+    fn try_from(value: &Value) -> Result<Self> {
+        Self::new(value)
+    }
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Walks a value and builds nothing. `IgnoredAny` would not do: it skips numbers, escapes and depth
+/// that a later parse refuses.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Readable)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Readable;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Readable>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
+        while entries.next_key::<Readable>()?.is_some() {
+            entries.next_value::<Readable>()?;
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Payload;
+
+    #[test]
+    fn text_that_could_not_be_read_back_is_refused() {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        for bad in ["", "{", "{} {}", "nope", "1e999", r#""\ud800""#, "\"\u{1}\"", &deep] {
+            assert!(Payload::from_json(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn text_is_kept_as_it_was_given() -> crate::Result<()> {
+        for good in
+            [r#" {"b":1, "a": [1.0, 1e3, 12345678901234567890], "a": "café 日本 \u00e9"} "#, "null", "\"\""]
+        {
+            let payload = Payload::from_json(good)?;
+            assert_eq!(payload.as_str(), good);
+            payload.as_value()?;
+        }
+        Ok(())
+    }
+}
