@@ -1,0 +1,106 @@
+//! The busy phase: writers on every trace, and flushes on top of them.
+
+use super::latency::Durations;
+use super::ledger::Ledger;
+use super::targets::Targets;
+use super::writer::{Told, Writer};
+use super::{Load, Sync};
+use crate::text;
+use anyhow::Result;
+use indicatif::ProgressBar;
+use mnemon::{TraceId, TraceStore};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What the busy phase did, but for its ledger.
+pub struct Busy {
+    pub told: Told,
+    pub flushes: Durations,
+}
+
+pub fn run(store: &TraceStore, load: Load, ids: Vec<TraceId>, ledger: &mut Ledger) -> Result<Busy> {
+    let (targets, stop) = (Targets::new(ids), AtomicBool::new(false));
+    let writers = (0..u64::from(load.writers)).map(|seed| Writer::new(store, &targets, 2 + seed));
+    let writers = writers.collect::<Result<Vec<_>>>()?;
+    thread::scope(|scope| {
+        let stop = &stop;
+        let writers: Vec<_> =
+            writers.into_iter().map(|writer| scope.spawn(move || writer.work(stop))).collect();
+        let flushes = Clock::start(load, stop).flush(store, load);
+        // Before anything that may fail: the scope does not end before the writers do.
+        stop.store(true, Ordering::Relaxed);
+        let mut told = Told::nothing()?;
+        for writer in writers {
+            told.merge(writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)?;
+        }
+        ledger.merge(std::mem::take(&mut told.ledger));
+        Ok(Busy { told, flushes: flushes? })
+    })
+}
+
+/// How much of the phase is left.
+struct Clock<'a> {
+    started: Instant,
+    length: Duration,
+    stop: &'a AtomicBool,
+    bar: ProgressBar,
+}
+
+impl<'a> Clock<'a> {
+    fn start(load: Load, stop: &'a AtomicBool) -> Self {
+        let length = load.seconds;
+        let bar =
+            text::bar(usize::try_from(length.as_millis()).unwrap_or(usize::MAX), "working, milliseconds:");
+        Self { started: Instant::now(), length, stop, bar }
+    }
+
+    /// Sleeps, but not beyond the end; `false` at the end, and when a writer has failed.
+    fn sleep(&self, pause: Duration) -> bool {
+        thread::sleep(pause.min(self.length.saturating_sub(self.started.elapsed())));
+        let passed = self.started.elapsed();
+        self.bar.set_position(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX));
+        passed < self.length && !self.stop.load(Ordering::Relaxed)
+    }
+
+    fn flush(&self, store: &TraceStore, load: Load) -> Result<Durations> {
+        let flushes = match load.durability {
+            Sync::Full => self.ask_for_flushes(store, load.pause()),
+            Sync::Relaxed => self.watch_flushes(store),
+        };
+        self.bar.finish_and_clear();
+        flushes
+    }
+
+    fn ask_for_flushes(&self, store: &TraceStore, pause: Duration) -> Result<Durations> {
+        let mut flushes = Durations::new()?;
+        let mut last = store.watermark().committed;
+        while self.sleep(pause) {
+            let report = store.flush()?;
+            // With nothing to flush, it is the report of an earlier flush.
+            if report.watermark > last {
+                flushes.record(report.elapsed);
+                last = report.watermark;
+            }
+        }
+        Ok(flushes)
+    }
+
+    /// Background flushes report to nobody: their length is watched, to a tenth of a millisecond or so.
+    fn watch_flushes(&self, store: &TraceStore) -> Result<Durations> {
+        const GLANCE: Duration = Duration::from_micros(100);
+        let mut flushes = Durations::new()?;
+        let mut seen = store.flush_sequence();
+        let mut since = Instant::now();
+        while self.sleep(GLANCE) {
+            let now = store.flush_sequence();
+            if now != seen {
+                if !seen.is_multiple_of(2) {
+                    flushes.record(since.elapsed());
+                }
+                (seen, since) = (now, Instant::now());
+            }
+        }
+        Ok(flushes)
+    }
+}

@@ -1,0 +1,161 @@
+//! `mnemon host`: a busy host on a store, and the proof that its file holds what the host was told.
+//!
+//! Fills the store, updates numbers alone for a while, lets writers loose on it while the flusher works,
+//! closes, reopens the file, and compares every row with the state that the writers were acknowledged.
+
+mod busy;
+mod latency;
+mod ledger;
+mod report;
+mod supply;
+mod targets;
+mod writer;
+
+pub use report::HostReport;
+
+use crate::text;
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+use ledger::Ledger;
+use mnemon::{Durability, TraceId, TraceStore};
+use report::NumbersOnly;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use supply::Random;
+
+/// Keep a store busy, then compare its file with what the writers were told.
+///
+/// Exits with 1 if anything is missing, stale or extra.
+#[derive(Args)]
+pub struct Host {
+    /// The store; made if it is not there. Its traces are changed and removed.
+    #[arg(long, value_name = "PATH")]
+    db: PathBuf,
+    /// The store is filled up to so many traces first.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    traces: usize,
+    #[command(flatten)]
+    load: Load,
+    /// End with one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How busy the host is.
+#[derive(Args, Clone, Copy)]
+pub struct Load {
+    /// Threads that write.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub writers: u16,
+    /// How long they write.
+    #[arg(long, value_name = "S", default_value = "5", value_parser = seconds)]
+    pub seconds: Duration,
+    /// Milliseconds between flushes.
+    #[arg(long, value_name = "MS", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
+    pub flush_every: u64,
+    /// Whether each flush is synced to the disk; the close always is.
+    #[arg(long, value_enum, default_value_t = Sync::Full)]
+    pub durability: Sync,
+}
+
+/// The library's [`Durability`], for the command line.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sync {
+    /// Each flush survives a power loss.
+    Full,
+    /// Each flush survives the end of the process.
+    Relaxed,
+}
+
+pub fn seconds(text: &str) -> Result<Duration> {
+    let duration = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| anyhow::anyhow!("give a number of seconds above 0"))
+}
+
+impl Host {
+    pub fn run(self) -> Result<ExitCode> {
+        let report = run(&self.db, self.load, self.traces)?;
+        text::say(&report.table())?;
+        report.warn();
+        text::say(&format!("\n{}", report.verdict()))?;
+        if self.json {
+            text::say_json(&report)?;
+        }
+        Ok(report.exit_code())
+    }
+}
+
+/// The whole of it, on a store that is filled up to `least` traces.
+pub fn run(db: &Path, load: Load, least: usize) -> Result<HostReport> {
+    let store = open(db, load)?;
+    fill(&store, least)?;
+    let mut ledger = Ledger::of(&store);
+    let ids: Vec<_> = ledger.ids().collect();
+    ensure!(!ids.is_empty(), "{} holds no traces to work on: give --traces 1 or more", db.display());
+    let numbers_only = update_numbers(&store, &ids, &mut ledger)?;
+    let busy = busy::run(&store, load, ids, &mut ledger)?;
+    // Its counters can still be read when it has closed, and then they count the last flush too.
+    let counters = store.clone();
+    let closed = store.close().map_err(mnemon::Error::from)?;
+    let stats = counters.stats();
+    drop(counters);
+    let reopened = TraceStore::open(db)?;
+    let verify = ledger.verify(&reopened);
+    reopened.close().map_err(mnemon::Error::from)?;
+    Ok(HostReport::new(closed.traces, busy, &stats, numbers_only, verify))
+}
+
+/// Under full durability every flush is one that [`busy`] asks for; it is told how long each took. One
+/// that somebody asks for is always synced, so under relaxed durability the flusher flushes by itself.
+fn open(db: &Path, load: Load) -> Result<TraceStore> {
+    let builder = TraceStore::builder().flush_threshold(usize::MAX);
+    let builder = match load.durability {
+        Sync::Full => builder.flush_interval(Duration::MAX).durability(Durability::Full),
+        Sync::Relaxed => builder.flush_interval(load.pause()).durability(Durability::Relaxed),
+    };
+    Ok(builder.open(db)?)
+}
+
+impl Load {
+    fn pause(self) -> Duration {
+        Duration::from_millis(self.flush_every)
+    }
+}
+
+fn fill(store: &TraceStore, least: usize) -> Result<()> {
+    let wanted = least.saturating_sub(store.len());
+    let bar = text::bar(wanted, "filling");
+    let mut random = Random::seeded(0);
+    for _ in 0..wanted {
+        store.insert(supply::new_trace(&mut random)?)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    store.flush()?;
+    Ok(())
+}
+
+const ROUNDS: usize = 10;
+const UPDATES_A_ROUND: usize = 500;
+
+/// Changes numbers and nothing else, and has the flusher's counters say what that wrote.
+fn update_numbers(store: &TraceStore, ids: &[TraceId], ledger: &mut Ledger) -> Result<NumbersOnly> {
+    let before = store.stats();
+    let mut random = Random::seeded(1);
+    let mut around = ids.iter().cycle();
+    let mut writes = 0;
+    for _ in 0..ROUNDS {
+        for &id in around.by_ref().take(UPDATES_A_ROUND.min(ids.len())) {
+            let confidence = random.fraction();
+            if let Some(trace) = store.update(id, |trace| trace.confidence(confidence))? {
+                ledger.keep(trace);
+                writes += 1;
+            }
+        }
+        store.flush()?;
+    }
+    Ok(NumbersOnly::between(writes, &before, &store.stats()))
+}

@@ -1,0 +1,141 @@
+//! `mnemon ingest`: a file of records, one JSON object a line, becomes traces in a store.
+//!
+//! Four passes: every line is read and checked by itself, then judged beside the others and beside what
+//! the store holds ([`plan`]), then stored, then flushed. Nothing is written before all is judged, which
+//! is what lets `--strict` keep nothing of a file with a bad line.
+
+mod lines;
+mod plan;
+mod record;
+mod report;
+
+pub use report::Ingested;
+
+use crate::text;
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use lines::Lines;
+use mnemon::TraceStore;
+use report::BadLine;
+use std::fs;
+use std::io::{Read, stdin};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// The exit code of an ingest that stored what it could.
+pub const WITH_BAD_LINES: u8 = 2;
+
+/// Put records into a store, one JSON object a line.
+#[derive(Args)]
+#[command(after_long_help = RECORD)]
+pub struct Ingest {
+    /// The records; `-` reads standard input.
+    file: PathBuf,
+    /// The store; made if it is not there.
+    #[arg(long, value_name = "PATH")]
+    db: PathBuf,
+    /// Threads that read and store; as many as the machine runs at once unless given.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Keep nothing of a file that has a bad line, and fail.
+    #[arg(long)]
+    strict: bool,
+    /// End with one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+const RECORD: &str = r#"A record:
+  {"type": "semantic", "payload": {"fact": "tides turn twice a day"}, "ref": "chat/12", "tags": ["sea"]}
+
+  type, payload        what kind of memory, and what it says: any JSON value
+  ref                  a name of your own: the trace has the same id each time
+  id                   a UUID, in place of ref
+  parent_ref           the ref of the record that it came out of, on whatever line
+  tags, partition, created_at, confidence, emotional_valence, emotional_intensity
+                       as of a trace; null is the same as left out
+
+A record whose trace is in the store brings it up to date in the fields that it gives; type, partition
+and created_at can't change. So a file ingested twice changes nothing the second time. A record with
+neither ref nor id is a new trace each time.
+
+A parent that is neither in the file nor in the store is counted, and the trace has no parent then.
+
+A bad line is reported with its number and reason, and the rest is stored.
+
+Exit codes: 0 all lines are stored; 2 all but the bad ones; 1 failure, or a bad line under --strict:
+nothing of the file is stored then."#;
+
+impl Ingest {
+    pub fn run(self) -> Result<ExitCode> {
+        let started = Instant::now();
+        let lines = Lines::parse(&read(&self.file)?, threads(self.threads));
+        if self.strict {
+            lines.refuse_bad(&self.file)?;
+        }
+        let store = open(&self.db)?;
+        let ingested = match self.strict {
+            true => {
+                lines.plan(&store).refuse_bad(&self.file).and_then(|plan| plan.store(&store, self.threads))
+            }
+            false => lines.plan(&store).store(&store, self.threads),
+        };
+        let closed = store.close();
+        let ingested = ingested?.taking(started.elapsed());
+        closed.map_err(mnemon::Error::from)?;
+        ingested.warn();
+        text::say(&ingested.table())?;
+        if self.json {
+            text::say_json(&ingested)?;
+        }
+        Ok(ingested.exit_code())
+    }
+}
+
+/// For the demo: everything but reading, opening and closing.
+pub fn ingest(bytes: &[u8], store: &TraceStore) -> Result<Ingested> {
+    let started = Instant::now();
+    let ingested = Lines::parse(bytes, threads(None)).plan(store).store(store, None)?;
+    Ok(ingested.taking(started.elapsed()))
+}
+
+pub fn read(file: &Path) -> Result<Vec<u8>> {
+    if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        stdin().read_to_end(&mut bytes).context("standard input can't be read")?;
+        return Ok(bytes);
+    }
+    fs::read(file)
+        .with_context(|| format!("{} can't be read: give the path of a file of records", file.display()))
+}
+
+/// The store takes just what [`record`] lets pass, so that no record is refused after others were stored.
+pub fn open(db: &Path) -> Result<TraceStore> {
+    Ok(TraceStore::builder().max_payload_bytes(record::MAX_PAYLOAD_BYTES).open(db)?)
+}
+
+fn threads(given: Option<NonZeroUsize>) -> usize {
+    given.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+}
+
+/// Under `--strict`.
+fn refuse(bad: &[BadLine], file: &Path) -> Result<()> {
+    if bad.is_empty() {
+        return Ok(());
+    }
+    report::warn(bad);
+    let lines = text::count(bad.len() as u64, "bad line");
+    bail!("nothing of {} is stored, for its {lines}: mend them, or leave out --strict", file.display())
+}
+
+/// Cuts `items` into a piece for each thread, and answers what became of each piece, in order.
+fn in_parallel<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
+    let piece = items.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = items.chunks(piece).map(|piece| scope.spawn(|| work(piece))).collect();
+        let joined = workers.into_iter().map(|worker| worker.join());
+        joined.map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}

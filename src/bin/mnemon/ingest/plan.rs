@@ -1,0 +1,134 @@
+//! The passes after the first: what becomes of each record beside the others and beside the store.
+
+use super::lines::Lines;
+use super::record::{Parent, Record};
+use super::report::{BadLine, Ingested};
+use super::{in_parallel, refuse, threads};
+use crate::text;
+use anyhow::{Context, Result};
+use mnemon::{Stats, TraceId, TraceStore};
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+/// What will be stored, each id once, and the lines that will not.
+pub struct Plan {
+    steps: Vec<Step>,
+    bad: Vec<BadLine>,
+}
+
+struct Step {
+    line: usize,
+    id: TraceId,
+    parent: Parent,
+    record: Record,
+    /// The stored trace's revision.
+    revision: Option<u64>,
+}
+
+/// What a thread has stored.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    inserted: u64,
+    updated: u64,
+    unchanged: u64,
+}
+
+impl Lines {
+    /// Nobody else writes to the store meanwhile: the program owns its file.
+    pub fn plan(self, store: &TraceStore) -> Plan {
+        let Self { records, mut bad } = self;
+        let mut taken: HashMap<TraceId, usize> = HashMap::with_capacity(records.len());
+        let mut steps = Vec::with_capacity(records.len());
+        for (line, record) in records {
+            let id = record.id.unwrap_or_else(TraceId::new);
+            let stored = store.get(id);
+            let problem = match taken.get(&id) {
+                Some(earlier) => {
+                    Err(format!("its ref or id is that of line {earlier}: give each record its own"))
+                }
+                None => stored.as_ref().map_or(Ok(()), |stored| record.check_against(stored)),
+            };
+            match problem {
+                Err(reason) => bad.push(BadLine { line, reason }),
+                Ok(()) => {
+                    taken.insert(id, line);
+                    let revision = stored.map(|stored| stored.revision());
+                    steps.push(Step { line, id, parent: Parent::NotGiven, record, revision });
+                }
+            }
+        }
+        bad.sort_by_key(|bad| bad.line);
+        // After all ids are known: a parent may come later in the file.
+        for step in &mut steps {
+            step.parent = match step.record.parent {
+                None => Parent::NotGiven,
+                Some(parent) if taken.contains_key(&parent) || store.contains(parent) => {
+                    Parent::Found(parent)
+                }
+                Some(_) => Parent::Dangling,
+            };
+        }
+        Plan { steps, bad }
+    }
+}
+
+impl Plan {
+    pub fn refuse_bad(self, file: &Path) -> Result<Self> {
+        refuse(&self.bad, file)?;
+        Ok(self)
+    }
+
+    /// Stores everything, and returns when it is on disk.
+    pub fn store(self, store: &TraceStore, given: Option<NonZeroUsize>) -> Result<Ingested> {
+        let Self { steps, bad } = self;
+        let before = store.stats();
+        let bar = text::bar(steps.len(), "storing");
+        let tallies = in_parallel(&steps, threads(given), |piece| {
+            let mut tally = Tally::default();
+            for step in piece {
+                step.take(store, &mut tally)
+                    .with_context(|| format!("line {} could not be stored", step.line))?;
+                bar.inc(1);
+            }
+            anyhow::Ok(tally)
+        });
+        bar.finish_and_clear();
+        let mut ingested = Ingested::of(bad);
+        for tally in tallies {
+            let Tally { inserted, updated, unchanged } = tally?;
+            ingested.inserted += inserted;
+            ingested.updated += updated;
+            ingested.unchanged += unchanged;
+        }
+        ingested.lines = steps.len() as u64 + ingested.bad;
+        ingested.dangling_parents =
+            steps.iter().filter(|step| step.parent == Parent::Dangling).count() as u64;
+        store.flush()?;
+        let after = store.stats();
+        ingested.rows_flushed = rows(&after) - rows(&before);
+        ingested.quarantined = after.quarantined;
+        ingested.quarantined.retain(|row| !before.quarantined.contains(row));
+        Ok(ingested)
+    }
+}
+
+impl Step {
+    fn take(&self, store: &TraceStore, tally: &mut Tally) -> Result<()> {
+        let Some(revision) = self.revision else {
+            store.insert(self.record.to_new(self.id, self.parent))?;
+            tally.inserted += 1;
+            return Ok(());
+        };
+        let trace = store.update(self.id, |trace| self.record.edit(trace, self.parent))?;
+        match trace.context("its trace has gone")?.revision() == revision {
+            true => tally.unchanged += 1,
+            false => tally.updated += 1,
+        }
+        Ok(())
+    }
+}
+
+fn rows(stats: &Stats) -> u64 {
+    stats.rows_upserted + stats.rows_updated + stats.rows_deleted
+}

@@ -1,0 +1,483 @@
+//! The program `mnemon` does what its help says. It is run as a process; what it left in a file is looked
+//! at through the library.
+#![cfg(feature = "cli")]
+
+use assert_cmd::Command;
+use mnemon::{NewTrace, Trace, TraceId, TraceStore};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+const SAMPLE: &str = "examples/sample.jsonl";
+
+/// A folder with files of records and a store.
+struct Place(TempDir);
+
+/// What a run of the program ended with.
+#[derive(Debug)]
+struct Ran {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Place {
+    fn new() -> Result<Self> {
+        Ok(Self(tempfile::tempdir()?))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result {
+        Ok(fs::write(self.path(name), content)?)
+    }
+
+    /// Runs the program in the folder.
+    fn run(&self, arguments: &str) -> Result<Ran> {
+        self.run_with(arguments, "")
+    }
+
+    fn run_with(&self, arguments: &str, stdin: &str) -> Result<Ran> {
+        let sample = std::path::absolute(SAMPLE)?;
+        let arguments = arguments.split(' ').map(|word| match word {
+            SAMPLE => sample.clone().into_os_string(),
+            word => word.into(),
+        });
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
+        let output = command.current_dir(self.0.path()).args(arguments).write_stdin(stdin).output()?;
+        Ok(Ran {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout)?,
+            stderr: String::from_utf8(output.stderr)?,
+        })
+    }
+
+    /// The store's traces, by id.
+    fn traces(&self) -> Result<Vec<Arc<Trace>>> {
+        let store = TraceStore::open(self.path("memory.db"))?;
+        let mut traces: Vec<_> = store.iter().collect();
+        traces.sort_by_key(|trace| trace.id());
+        store.close()?;
+        Ok(traces)
+    }
+
+    fn trace(&self, reference: &str) -> Result<Arc<Trace>> {
+        let id = TraceId::from_reference(reference);
+        let found = self.traces()?.into_iter().find(|trace| trace.id() == id);
+        found.ok_or_else(|| format!("no trace of {reference}").into())
+    }
+}
+
+impl Ran {
+    fn json(&self) -> Result<Value> {
+        let last = self.stdout.lines().last().ok_or_else(|| format!("nothing on stdout: {self:?}"))?;
+        Ok(serde_json::from_str(last).map_err(|error| format!("{error}: {self:?}"))?)
+    }
+
+    /// The report of an ingest, without its time, which has no promised value.
+    fn ingested(&self) -> Result<Value> {
+        let mut report = self.json()?;
+        let seconds = report.as_object_mut().and_then(|report| report.remove("seconds"));
+        assert!(seconds.is_some_and(|seconds| seconds.as_f64().is_some_and(|seconds| seconds > 0.0)));
+        Ok(report)
+    }
+
+    #[track_caller]
+    fn warned(&self, expected: &str) {
+        assert!(
+            self.stderr.lines().any(|line| line.starts_with(expected)),
+            "no {expected:?} in {}",
+            self.stderr
+        );
+    }
+}
+
+fn sample_records() -> Result<u64> {
+    Ok(fs::read_to_string(SAMPLE)?.lines().count() as u64)
+}
+
+#[test]
+fn a_file_ingested_twice_changes_and_flushes_nothing_the_second_time() -> Result {
+    let (place, records) = (Place::new()?, sample_records()?);
+    let first = place.run(&format!("ingest {SAMPLE} --db memory.db --json"))?;
+    assert_eq!(first.code, Some(0), "{first:?}");
+    let expected = json!({"lines": records, "inserted": records, "updated": 0, "unchanged": 0, "bad": 0,
+        "dangling_parents": 0, "rows_flushed": records});
+    assert_eq!(first.ingested()?, expected);
+    let stored = place.traces()?;
+    assert_eq!(stored.len() as u64, records);
+
+    let second = place.run(&format!("ingest {SAMPLE} --db memory.db --threads 3 --json"))?;
+    assert_eq!(second.code, Some(0), "{second:?}");
+    let expected = json!({"lines": records, "inserted": 0, "updated": 0, "unchanged": records, "bad": 0,
+        "dangling_parents": 0, "rows_flushed": 0});
+    assert_eq!(second.ingested()?, expected);
+    assert_eq!(place.traces()?, stored);
+    Ok(())
+}
+
+#[test]
+fn every_field_of_a_record_is_stored_and_the_payload_byte_for_byte() -> Result {
+    let place = Place::new()?;
+    let payload = r#"{"b":1.0,   "a": "caf\u00e9 日本", "b": [1e3]}"#;
+    let line = format!(
+        r#"{{"type": "trust", "payload": {payload}, "ref": "a", "tags": ["x", "ü"], "partition": "p", "created_at":
+        "2026-03-03T07:30:00+01:00", "parent_ref": null, "confidence": 0.25, "emotional_valence": -0.5,
+        "emotional_intensity": 0.75}}"#
+    );
+    place.write("a.jsonl", line.replace('\n', " "))?;
+    assert_eq!(place.run("ingest a.jsonl --db memory.db")?.code, Some(0));
+    let expected = NewTrace::trust(mnemon::Payload::from_json(payload)?)
+        .id(TraceId::from_reference("a"))
+        .tags(["x", "ü"])
+        .partition("p")
+        .created_at("2026-03-03T06:30:00Z".parse()?)
+        .confidence(0.25)
+        .emotional_valence(-0.5)
+        .emotional_intensity(0.75)
+        .into_trace()?;
+    let stored = place.trace("a")?;
+    assert_eq!(*stored, expected);
+    assert_eq!(stored.payload().as_str(), payload);
+    Ok(())
+}
+
+#[test]
+fn bad_lines_are_reported_with_number_and_reason_and_the_rest_is_stored() -> Result {
+    let place = Place::new()?;
+    let lines: [&[u8]; 11] = [
+        br#"{"type": "semantic", "payload": 1, "ref": "one"}"#,
+        br#"{"type": "semantic", "payload": 1, "ref": "two", "colour": "red"}"#,
+        b"",
+        b"{\"type\": \"semantic\", \"payload\": \"\xff\"}",
+        br#"{"type": "semantic", "payload": 1, "ref": "one"}"#,
+        br#"{"type": "semantic", "payload": 1, "ref": "six", "confidence": 1.5}"#,
+        b"nonsense",
+        br#"{"type": "semantic", "payload": 1, "ref": "eight", "id": "0190163d-8694-739b-aea5-966c26f8ad91"}"#,
+        br#"{"type": "semantic", "payload": [1, }"#,
+        b"  \r",
+        b"{\"type\": \"semantic\", \"payload\": 1, \"ref\": \"eleven\"}\r",
+    ];
+    place.write("a.jsonl", lines.join(&b'\n'))?;
+    let ran = place.run("ingest a.jsonl --db memory.db --json")?;
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    ran.warned("line 2: unknown field `colour`, expected one of `type`, `payload`, ");
+    ran.warned("line 4: not UTF-8 at byte 34");
+    ran.warned("line 5: its ref or id is that of line 1");
+    ran.warned("line 6: confidence is 1.5: give a number from 0 to 1");
+    ran.warned("line 7: not a JSON object: write one record a line");
+    ran.warned("line 8: both ref and id are given");
+    ran.warned("line 9: expected value (column 37)");
+    assert_eq!(ran.stderr.lines().count(), 7, "{}", ran.stderr);
+    let expected = json!({"lines": 9, "inserted": 2, "updated": 0, "unchanged": 0, "bad": 7,
+        "dangling_parents": 0, "rows_flushed": 2});
+    assert_eq!(ran.ingested()?, expected);
+    let stored: Vec<_> = place.traces()?.iter().map(|trace| trace.id()).collect();
+    let mut good = ["one", "eleven"].map(TraceId::from_reference);
+    good.sort_unstable();
+    assert_eq!(stored, good);
+    Ok(())
+}
+
+#[test]
+fn of_many_bad_lines_the_first_twenty_are_shown() -> Result {
+    let place = Place::new()?;
+    place.write("a.jsonl", "bad\n".repeat(23))?;
+    let ran = place.run("ingest a.jsonl --db memory.db")?;
+    let shown: Vec<_> = ran.stderr.lines().collect();
+    assert_eq!(
+        (shown.len(), shown[19], shown[20]),
+        (21, "line 20: not a JSON object: write one record a line", "and 3 more")
+    );
+    assert!(ran.stdout.contains("bad                 23"), "{}", ran.stdout);
+    Ok(())
+}
+
+#[test]
+fn under_strict_nothing_of_a_file_with_a_bad_line_is_kept() -> Result {
+    let place = Place::new()?;
+    place.write("first.jsonl", r#"{"type": "semantic", "payload": 1, "ref": "a"}"#)?;
+    assert_eq!(place.run("ingest first.jsonl --db memory.db --strict")?.code, Some(0));
+    let stored = place.traces()?;
+    assert_eq!(stored.len(), 1);
+
+    let good = r#"{"type": "semantic", "payload": 2, "ref": "a"}
+        {"type": "semantic", "payload": 3, "ref": "b"}"#;
+    let bad = ["bad", r#"{"type": "semantic", "payload": 4, "ref": "b"}"#];
+    for bad in bad.into_iter().chain([r#"{"type": "episodic", "payload": 4, "ref": "a"}"#]) {
+        place.write("second.jsonl", format!("{good}\n{bad}\n"))?;
+        let ran = place.run("ingest second.jsonl --db memory.db --strict --json")?;
+        assert_eq!((ran.code, &*ran.stdout), (Some(1), ""), "{ran:?}");
+        ran.warned("line 3: ");
+        ran.warned(
+            "error: nothing of second.jsonl is stored, for its 1 bad line: mend them, or leave out --strict",
+        );
+        assert_eq!(place.traces()?, stored, "after {bad}");
+    }
+
+    place.write("second.jsonl", "bad\n")?;
+    assert_eq!(place.run("ingest second.jsonl --db other.db --strict")?.code, Some(1));
+    assert!(!place.path("other.db").exists(), "a store was made for nothing");
+    Ok(())
+}
+
+#[test]
+fn a_parent_is_found_on_a_later_line_and_in_the_store() -> Result {
+    let place = Place::new()?;
+    place.write(
+        "a.jsonl",
+        r#"{"type": "semantic", "payload": 1, "ref": "child", "parent_ref": "parent"}
+           {"type": "semantic", "payload": 2, "ref": "parent"}"#,
+    )?;
+    assert_eq!(place.run("ingest a.jsonl --db memory.db --json")?.json()?["dangling_parents"], 0);
+    place
+        .write("b.jsonl", r#"{"type": "semantic", "payload": 3, "ref": "second", "parent_ref": "child"}"#)?;
+    assert_eq!(place.run("ingest b.jsonl --db memory.db --json")?.json()?["dangling_parents"], 0);
+    assert_eq!(place.trace("child")?.parent(), Some(TraceId::from_reference("parent")));
+    assert_eq!(place.trace("parent")?.parent(), None);
+    assert_eq!(place.trace("second")?.parent(), Some(TraceId::from_reference("child")));
+    Ok(())
+}
+
+#[test]
+fn dangling_parents_are_counted_and_the_trace_has_none() -> Result {
+    let place = Place::new()?;
+    // The third names a record that is not stored, for it is bad.
+    place.write(
+        "a.jsonl",
+        r#"{"type": "semantic", "payload": 1, "ref": "a", "parent_ref": "nowhere"}
+           {"type": "semantic", "payload": 2, "ref": "bad", "confidence": 2}
+           {"type": "semantic", "payload": 3, "ref": "c", "parent_ref": "bad"}"#,
+    )?;
+    for (inserted, unchanged) in [(2, 0), (0, 2)] {
+        let ran = place.run("ingest a.jsonl --db memory.db --json")?;
+        ran.warned("2 records named a parent that is neither in the file nor in the store");
+        let report = ran.json()?;
+        let counts = [&report["dangling_parents"], &report["inserted"], &report["unchanged"], &report["bad"]];
+        assert_eq!(counts, [&json!(2), &json!(inserted), &json!(unchanged), &json!(1)]);
+    }
+    assert_eq!((place.trace("a")?.parent(), place.trace("c")?.parent()), (None, None));
+    Ok(())
+}
+
+#[test]
+fn a_record_brings_its_trace_up_to_date_in_the_fields_it_gives() -> Result {
+    let place = Place::new()?;
+    place.write(
+        "a.jsonl",
+        r#"{"type": "semantic", "payload": 1, "ref": "a", "tags": ["old"], "confidence": 0.25}
+           {"type": "semantic", "payload": 1, "ref": "b", "tags": ["old"], "partition": "p", "created_at": "2026-01-01T00:00:00Z"}"#,
+    )?;
+    place.run("ingest a.jsonl --db memory.db")?;
+    place.write(
+        "b.jsonl",
+        r#"{"type": "semantic", "payload": 2, "ref": "a", "emotional_valence": 0.5}
+           {"type": "episodic", "payload": 2, "ref": "b"}
+           {"type": "semantic", "payload": 2, "ref": "b", "partition": "q"}
+           {"type": "semantic", "payload": 2, "ref": "b", "created_at": "2026-01-01T00:00:00.000001Z"}
+           {"type": "semantic", "payload": 1, "ref": "b", "tags": ["new"], "created_at": "2026-01-01T01:00:00+01:00"}"#,
+    )?;
+    let ran = place.run("ingest b.jsonl --db memory.db --json")?;
+    ran.warned("line 2: type is episodic, and semantic in the store, where it can't change");
+    ran.warned("line 3: partition is q, and p in the store, where it can't change");
+    ran.warned("line 4: created_at is 2026-01-01T00:00:00.000001Z, and 2026-01-01T00:00:00Z in the store");
+    let expected = json!({"lines": 5, "inserted": 0, "updated": 2, "unchanged": 0, "bad": 3,
+        "dangling_parents": 0, "rows_flushed": 2});
+    assert_eq!(ran.ingested()?, expected);
+    let (a, b) = (place.trace("a")?, place.trace("b")?);
+    assert_eq!(
+        (a.payload().as_str(), a.confidence(), a.emotional_valence(), a.has_tag("old")),
+        ("2", 0.25, 0.5, true)
+    );
+    assert_eq!((b.payload().as_str(), b.tags().collect::<Vec<_>>()), ("1", vec!["new"]));
+    Ok(())
+}
+
+#[test]
+fn a_record_with_neither_ref_nor_id_is_a_new_trace_each_time() -> Result {
+    let place = Place::new()?;
+    let record = r#"{"type": "sensory", "payload": "salt"}"#;
+    for stored in 1..=2 {
+        let ran = place.run_with("ingest - --db memory.db --json", record)?;
+        assert_eq!(ran.json()?["inserted"], 1, "{ran:?}");
+        assert_eq!(place.traces()?.len(), stored);
+    }
+    let id = "0190163d-8694-739b-aea5-966c26f8ad91";
+    place.run_with("ingest - --db memory.db", &record.replace('}', &format!(r#", "id": "{id}"}}"#)))?;
+    let id = id.parse()?;
+    assert!(place.traces()?.iter().any(|trace| trace.id() == id));
+    Ok(())
+}
+
+#[test]
+fn a_busy_host_finds_in_the_file_what_its_writers_were_told() -> Result {
+    for durability in ["full", "relaxed"] {
+        let place = Place::new()?;
+        let ran = place.run(&format!(
+            "host --db memory.db --writers 3 --seconds 0.6 --traces 700 --flush-every 20 --durability {durability} --json"
+        ))?;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let report = ran.json()?;
+        let count = |pointer: &str| {
+            report.pointer(pointer).and_then(Value::as_f64).ok_or_else(|| format!("no {pointer}"))
+        };
+        // As many as there are: the number of traces stays about level.
+        let traces = count("/traces")?;
+        assert!((697.0..=700.0).contains(&traces), "{report}");
+        assert_eq!(report["verify"], json!({"rows": traces as u64, "missing": 0, "stale": 0, "extra": 0}));
+        assert_eq!(place.traces()?.len() as f64, traces);
+        for busy in
+            ["writes", "cuts", "rows_upserted", "rows_updated", "rows_deleted", "payload_bytes_serialized"]
+        {
+            assert!(count(&format!("/{busy}"))? > 0.0, "{busy} in {report}");
+        }
+        for percentile in ["p50", "p99", "p999", "max"] {
+            assert!(count(&format!("/write_ns/idle/{percentile}"))? > 0.0, "{percentile} in {report}");
+            assert!(count(&format!("/write_ns/flushing/{percentile}"))? > 0.0, "{percentile} in {report}");
+        }
+        assert_eq!(count("/write_ns/idle/count")? + count("/write_ns/flushing/count")?, count("/writes")?);
+        for percentile in ["p50", "p99", "max"] {
+            assert!(count(&format!("/flush_ms/{percentile}"))? > 0.0, "{percentile} in {report}");
+        }
+        let numbers = &report["numbers_only"];
+        assert_eq!((&numbers["rows_upserted"], &numbers["payload_bytes_serialized"]), (&json!(0), &json!(0)));
+        assert_eq!(numbers["writes"], 5_000);
+        assert!(numbers["rows_updated"].as_u64() >= Some(500), "{report}");
+        assert!(ran.stdout.contains("in the file      rows  missing  stale  extra"), "{}", ran.stdout);
+        assert!(ran.stdout.contains("none of them missing, stale or extra"), "{}", ran.stdout);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_demo_stores_the_sample_keeps_it_busy_and_leaves_nothing_behind() -> Result {
+    let (place, records) = (Place::new()?, sample_records()?);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
+    command.env("TMPDIR", place.0.path()).args(["demo", "--seconds", "0.5", "--json"]);
+    let output = command.output()?;
+    let stdout = String::from_utf8(output.stdout)?;
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    let first =
+        format!("{records} memories of the sample went into a store in a temporary file: {records} new, ");
+    assert!(stdout.starts_with(&first), "{stdout}");
+    assert!(stdout.contains("\nThe file holds what the writers were told: "), "{stdout}");
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap_or_default())?;
+    assert_eq!((&report["ingest"]["inserted"], &report["ingest"]["bad"]), (&json!(records), &json!(0)));
+    assert_eq!(report["verify"], json!({"rows": report["traces"], "missing": 0, "stale": 0, "extra": 0}));
+    assert_eq!(report["numbers_only"]["payload_bytes_serialized"], 0);
+    assert!(report["rows_updated"].as_u64() > Some(0) && report["writes"].as_u64() > Some(0), "{report}");
+    assert_eq!(fs::read_dir(place.0.path())?.count(), 0, "the temporary folder is still there");
+    Ok(())
+}
+
+#[test]
+fn the_demo_keeps_the_store_that_it_was_given() -> Result {
+    let place = Place::new()?;
+    let records = r#"{"type": "semantic", "payload": 1, "ref": "a"}
+                     {"type": "semantic", "payload": 1, "ref": "b", "confidence": 2}"#;
+    place.write("a.jsonl", records)?;
+    let ran = place.run("demo a.jsonl --db memory.db --seconds 0.2")?;
+    assert_eq!(ran.code, Some(2), "a bad line: {ran:?}");
+    assert!(
+        ran.stdout.starts_with("1 memory of a.jsonl went into a store in memory.db: 1 new"),
+        "{}",
+        ran.stdout
+    );
+    assert!(place.traces()?.len() <= 1);
+    Ok(())
+}
+
+#[test]
+fn stat_counts_what_is_in_a_file_that_another_store_has_open() -> Result {
+    let place = Place::new()?;
+    let store = TraceStore::open(place.path("memory.db"))?;
+    store.insert_many((0..1_200).map(|n| NewTrace::semantic(json!(n)).partition("p")))?;
+    store.insert_many((0..3).map(|n| NewTrace::episodic(json!(n)).partition("q")))?;
+    store.flush()?;
+    store.insert(NewTrace::sensory(json!("not flushed")))?;
+    let json = place.run("stat memory.db --json")?.json()?;
+    assert_eq!(json["by_type"], json!({"semantic": 1200, "episodic": 3}));
+    assert_eq!(json["by_partition"], json!({"p": 1200, "q": 3}));
+    assert_eq!(json["by_tier"], json!({"hot": 1203}));
+    assert_eq!((&json["traces"], &json["links"], &json["clean"]), (&json!(1203), &json!(0), &json!(false)));
+    assert_eq!(json["in_use_by"], std::process::id());
+    assert_eq!(json["watermark"], store.watermark().committed);
+    assert!(json["file_bytes"].as_u64() > Some(0) && json["wal_bytes"].as_u64() > Some(0), "{json}");
+    assert!(json["schema_version"].as_i64() >= Some(1), "{json}");
+
+    let table = place.run("stat memory.db")?.stdout;
+    assert!(table.contains(&format!("in use by process {}", std::process::id())), "{table}");
+    let lines: Vec<_> =
+        table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let by_type = lines.iter().position(|line| line == "type traces").ok_or("no counts by type")?;
+    assert_eq!(lines[by_type + 1..][..2], ["semantic 1,200", "episodic 3"], "the most first: {table}");
+
+    store.close()?;
+    let json = place.run("stat memory.db --json")?.json()?;
+    assert_eq!(
+        (&json["traces"], &json["clean"], &json["in_use_by"]),
+        (&json!(1204), &json!(true), &Value::Null)
+    );
+    Ok(())
+}
+
+#[test]
+fn an_error_says_what_is_wrong_and_what_to_do() -> Result {
+    let place = Place::new()?;
+    place.write("notes.txt", "this is not a database, however long one looks at it")?;
+    place.write("a.jsonl", r#"{"type": "semantic", "payload": 1, "ref": "a"}"#)?;
+    let cases = [
+        (
+            "ingest nowhere.jsonl --db memory.db",
+            "nowhere.jsonl can't be read: give the path of a file of records: ",
+        ),
+        (
+            "ingest a.jsonl --db notes.txt",
+            "notes.txt is no SQLite database: give the path of a store, or of a file that is not there yet",
+        ),
+        ("host --db notes.txt --seconds 0.1", "notes.txt is no SQLite database: give the path of a store"),
+        ("demo a.jsonl --db notes.txt", "notes.txt is no SQLite database: give the path of a store"),
+        ("stat notes.txt", "notes.txt is no SQLite database: give the path of a store"),
+        ("stat nowhere.db", "nowhere.db can't be used: check that it and its folder exist"),
+        (
+            "ingest a.jsonl --db no/such/folder.db",
+            "no/such/folder.db.lock can't be used: check that its folder exists",
+        ),
+        ("host --db memory.db --traces 0", "memory.db holds no traces to work on: give --traces 1 or more"),
+        (
+            "host --db memory.db --seconds 0",
+            "invalid value '0' for '--seconds <S>': give a number of seconds above 0",
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let ran = place.run(arguments)?;
+        assert_eq!((ran.code, &*ran.stdout), (Some(1), ""), "{arguments}: {ran:?}");
+        assert!(
+            ran.stderr.starts_with("error: ") && ran.stderr.contains(expected),
+            "{arguments}: {}",
+            ran.stderr
+        );
+        assert!(!ran.stderr.contains("panicked"), "{arguments}: {}", ran.stderr);
+    }
+    assert_eq!(
+        fs::read_to_string(place.path("notes.txt"))?,
+        "this is not a database, however long one looks at it"
+    );
+
+    let store = TraceStore::open(place.path("memory.db"))?;
+    let ran = place.run("ingest a.jsonl --db memory.db")?;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.stderr.contains(&format!("memory.db is in use by process {}", std::process::id())),
+        "{}",
+        ran.stderr
+    );
+    store.close()?;
+    Ok(())
+}
