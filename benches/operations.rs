@@ -18,7 +18,10 @@ const TRACES: usize = 100_000;
 const ROUNDS: usize = 15;
 
 fn main() -> mnemon::Result<()> {
-    let store = TraceStore::builder().flush_interval(Duration::from_secs(3600)).flush_threshold(usize::MAX).in_memory()?;
+    let store = TraceStore::builder()
+        .flush_interval(Duration::from_secs(3600))
+        .flush_threshold(usize::MAX)
+        .in_memory()?;
     let ids = fill(&store, TRACES)?;
     store.flush()?;
     let bare: DashMap<_, _> = store.iter().map(|trace| (trace.id(), copy(&trace))).collect();
@@ -41,46 +44,48 @@ fn compare<S: BuildHasher + Clone>(
     bare: &DashMap<TraceId, Arc<Trace>, S>,
 ) {
     let each = 1e9 / ids.len() as f64;
+    assert!(store.flush().is_ok());
     let gets = in_turn(
         ROUNDS,
         || timed(|| ids.iter().for_each(|id| drop(black_box(store.get(*id))))),
-        || timed(|| ids.iter().for_each(|id| drop(black_box(bare.get(id).map(|found| found.value().clone()))))),
-    );
-    report(&format!("get, beside DashMap with {hasher}"), "ns", &gets, each, 2.0);
-    let mut round = 0;
-    let mut other = 0;
-    let updates = in_turn(
-        ROUNDS,
         || {
-            round += 1;
-            let confidence = f64::from(round % 100) / 100.0;
-            let time = timed(|| {
-                for id in ids {
-                    black_box(store.update(*id, |trace| trace.confidence(confidence)).is_ok());
-                }
-            });
-            // Outside the measured time, as it is outside the writers' threads.
-            assert!(store.flush().is_ok());
-            time
-        },
-        || {
-            other += 1;
-            let strength = f64::from(other % 100) / 100.0;
             timed(|| {
-                for id in ids {
-                    if let Some(mut found) = bare.get_mut(id) {
-                        let changed = changed(found.value(), strength);
-                        *found.value_mut() = Arc::new(changed);
-                    }
-                }
+                ids.iter().for_each(|id| drop(black_box(bare.get(id).map(|found| found.value().clone()))))
             })
         },
     );
-    report(&format!("update of a number, beside {hasher}"), "ns", &updates, each, 2.0);
-}
-
-/// A copy of the record; that no number differs costs the bare map nothing less.
-fn changed(trace: &Trace, number: f64) -> Trace {
-    black_box(number);
-    trace.clone()
+    report(&format!("get, beside DashMap with {hasher}"), "ns", &gets, each, 2.0);
+    for (what, flushes) in [("update of a number", false), ("the same, each the first after a flush", true)] {
+        let mut round = 0;
+        let mut next = || {
+            round += 1;
+            f64::from(round % 100) / 100.0
+        };
+        let updates = in_turn(
+            ROUNDS,
+            || {
+                let confidence = next();
+                if flushes {
+                    // Outside the measured time, as it is outside the writers' threads.
+                    assert!(store.flush().is_ok());
+                }
+                timed(|| {
+                    for id in ids {
+                        black_box(store.update(*id, |trace| trace.confidence(confidence)).is_ok());
+                    }
+                })
+            },
+            || {
+                timed(|| {
+                    for id in ids {
+                        if let Some(mut found) = bare.get_mut(id) {
+                            let changed = Trace::clone(black_box(found.value()));
+                            *found.value_mut() = Arc::new(changed);
+                        }
+                    }
+                })
+            },
+        );
+        report(&format!("{what}, beside DashMap with {hasher}"), "ns", &updates, each, 2.0);
+    }
 }

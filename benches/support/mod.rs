@@ -35,7 +35,11 @@ pub fn shuffle<T>(items: &mut [T], random: &mut Random) {
 
 /// The median over `rounds` of the time of `ours` and of `theirs`, run in turn, and of their ratio, round
 /// by round, so that a machine that changes its speed changes both.
-pub fn in_turn(rounds: usize, mut ours: impl FnMut() -> Duration, mut theirs: impl FnMut() -> Duration) -> Pair {
+pub fn in_turn(
+    rounds: usize,
+    mut ours: impl FnMut() -> Duration,
+    mut theirs: impl FnMut() -> Duration,
+) -> Pair {
     let measured: Vec<_> = (0..rounds).map(|_| (ours(), theirs())).collect();
     let ratios = measured.iter().map(|(ours, theirs)| ours.as_secs_f64() / theirs.as_secs_f64());
     Pair {
@@ -66,7 +70,7 @@ pub fn timed(work: impl FnOnce()) -> Duration {
 /// One line: what, ours, theirs, the ratio, and the target it is held against.
 pub fn report(what: &str, unit: &str, pair: &Pair, scale: f64, target: f64) {
     println!(
-        "{what:<44} {:>10.1} {unit}   beside {:>10.1} {unit}   ratio {:.2} (target <= {target})",
+        "{what:<72} {:>10.1} {unit}   beside {:>10.1} {unit}   ratio {:.2} (target <= {target})",
         pair.ours * scale,
         pair.theirs * scale,
         pair.ratio

@@ -2,23 +2,22 @@
 
 use super::clock::{Clock, Inside};
 use super::planted::{Mistake, planted};
-use super::raw::{Slot, pin};
+use super::raw::{Held, Look, Slot, pin};
 use super::sync::{AtomicIsize, FlusherOnly, Ordering, Table};
-use super::version::{State, Version};
+use super::version::same;
 use std::hash::Hash;
 use std::sync::Arc;
 
 /// One key of the map. `S` is what the sink remembers of it; only the flusher touches that.
 pub struct Entry<K, V, S> {
     key: K,
-    version: Slot<Version<V>>,
+    state: Slot<V>,
     sink: FlusherOnly<S>,
 }
 
 impl<K, V: Send + Sync + 'static, S> Entry<K, V, S> {
-    fn new(key: K, state: State<V>, sink: S) -> Arc<Self> {
-        // Generation 0 is older than any that a clock opens: not dirty.
-        Arc::new(Self { key, version: Slot::new(Version::new(0, state)), sink: FlusherOnly::new(sink) })
+    fn new(key: K, state: Held<V>, sink: S) -> Arc<Self> {
+        Arc::new(Self { key, state: Slot::new(state), sink: FlusherOnly::new(sink) })
     }
 
     /// The key.
@@ -28,12 +27,12 @@ impl<K, V: Send + Sync + 'static, S> Entry<K, V, S> {
 
     /// The newest value.
     pub fn value(&self) -> Option<Arc<V>> {
-        self.version.load(&pin()).state.value().cloned()
+        self.state.load(&pin()).look().value().cloned()
     }
 
     /// The value as of `cut`, the last one made; for the flusher, before it cuts again.
     pub fn capture(&self, cut: u64) -> Option<Arc<V>> {
-        self.version.load(&pin()).as_of(cut).cloned()
+        self.state.load(&pin()).look().as_of(cut).cloned()
     }
 
     /// What the sink remembers; for the flusher.
@@ -64,7 +63,7 @@ pub struct Transition<V> {
 impl<V> Transition<V> {
     /// Whether nothing changed.
     pub fn is_void(&self) -> bool {
-        self.old.as_ref().map(Arc::as_ptr) == self.new.as_ref().map(Arc::as_ptr)
+        same(self.old.as_ref(), self.new.as_ref())
     }
 }
 
@@ -116,7 +115,7 @@ where
         let mut loaded = false;
         self.table.find_or_insert_with(&key.clone(), || {
             loaded = true;
-            Entry::new(key, State::Present(value), sink)
+            Entry::new(key, Held::Settled(value), sink)
         });
         self.live.fetch_add(isize::from(loaded), Ordering::Relaxed);
         loaded
@@ -135,7 +134,7 @@ where
     {
         loop {
             let entry =
-                self.table.find_or_insert_with(key, || Entry::new(key.clone(), State::Absent, S::default()));
+                self.table.find_or_insert_with(key, || Entry::new(key.clone(), Held::Vacant, S::default()));
             match self.transition(clock, &entry, &mut change) {
                 Ok(Some(done)) => return Ok(done),
                 // Retired: whoever retired it unlinks it, and we help, so as not to wait.
@@ -178,103 +177,96 @@ where
         loop {
             let misplaced: Option<Inside<D>> = planted(Mistake::GenerationFirst).then(|| clock.enter());
             // Unpinned again before the caller's code runs, which may take its time.
-            let old = entry.version.load(&pin()).state.clone();
-            let new = match (&old, change_of(&old, change)?) {
-                (State::Retired, _) => return Ok(None),
-                (State::Absent, Change::Keep | Change::Remove) | (_, Change::Keep) => {
-                    let value = old.value().cloned();
-                    return Ok(Some(Transition { old: value.clone(), new: value }));
+            let old = {
+                let pin = pin();
+                let seen = entry.state.load(&pin);
+                match seen.look() {
+                    Look::Retired => return Ok(None),
+                    look => look.value().cloned(),
                 }
-                (_, Change::Put(value)) => State::Present(value),
-                (_, Change::Remove) => State::Absent,
             };
-            if let Some(done) = self.swap(clock, entry, &old, new, misplaced)? {
+            let new = match change(old.as_ref()).map_err(Refused::By)? {
+                Change::Put(value) => Some(value),
+                Change::Remove if old.is_some() => None,
+                Change::Keep | Change::Remove => return Ok(Some(Transition { new: old.clone(), old })),
+            };
+            let done = Transition { old, new };
+            if self.swap(clock, entry, &done, misplaced)? {
                 return Ok(Some(done));
             }
         }
     }
 
-    /// Steps 2 to 6 of a transition; `None` if another writer came between.
+    /// Steps 2 to 6 of a transition; `false` if another writer came between.
     fn swap<D, E>(
         &self,
         clock: &Clock<D>,
         entry: &Arc<Entry<K, V, S>>,
-        old: &State<V>,
-        new: State<V>,
+        step: &Transition<V>,
         misplaced: Option<Inside<D>>,
-    ) -> Result<Option<Transition<V>>, Refused<E>>
+    ) -> Result<bool, Refused<E>>
     where
         D: From<Arc<Entry<K, V, S>>>,
     {
         let pin = pin();
-        // The Acquire of this load comes before the load inside `enter`: the version's writer had
-        // entered its generation before it stored the version, so we enter that one or a later one.
-        let seen = entry.version.load(&pin);
-        if !seen.state.is(old) {
-            return Ok(None);
+        // The Acquire of this load comes before the load inside `enter`: the state's writer had entered its
+        // generation before it stored the state, so we enter that one or a later one.
+        let seen = entry.state.load(&pin);
+        let look = seen.look();
+        if look.is_retired() || !same(look.value(), step.old.as_ref()) {
+            return Ok(false);
         }
         let inside = misplaced.unwrap_or_else(|| clock.enter());
         if inside.is_sealed() {
             return Err(Refused::Sealed);
         }
-        let first = seen.generation < inside.number();
-        let done = Transition { old: old.value().cloned(), new: new.value().cloned() };
-        let version = seen.next(inside.number(), new);
+        let first = look.generation() < inside.number();
+        let version = look.next(inside.number(), step.new.clone());
         if first && planted(Mistake::PushFirst) {
             clock.list(&inside, entry.clone().into());
         }
-        if !entry.version.replace(&seen, version, &pin) {
-            return Ok(None);
+        if !entry.state.replace(&seen, Held::Written(version), &pin) {
+            return Ok(false);
         }
         if first && !planted(Mistake::PushFirst) {
             clock.list(&inside, entry.clone().into());
         }
-        match (&done.old, &done.new) {
+        match (&step.old, &step.new) {
             (None, Some(_)) => self.live.fetch_add(1, Ordering::Relaxed),
             (Some(_), None) => self.live.fetch_sub(1, Ordering::Relaxed),
             _ => 0,
         };
-        Ok(Some(done))
+        Ok(true)
     }
 
-    /// After the commit of `cut`: drops the image that only its capture needed, or unlinks an entry
-    /// whose removal is now in the sink. An entry written since is left to the next flush.
+    /// After the commit of `cut`: drops the image that only its capture needed, or unlinks an entry whose
+    /// removal is now in the sink. An entry written since is left to the next flush.
     pub fn settle(&self, entry: &Arc<Entry<K, V, S>>, cut: u64) {
         let pin = pin();
-        let seen = entry.version.load(&pin);
-        if seen.generation > cut {
+        let seen = entry.state.load(&pin);
+        let look = seen.look();
+        if look.generation() > cut {
             return;
         }
-        match &seen.state {
-            State::Present(_) if seen.before.is_none() => {}
-            State::Present(_) => {
-                // If it fails the entry has been written again: the next flush does it.
-                entry.version.replace(&seen, Version::new(seen.generation, seen.state.clone()), &pin);
-            }
-            State::Absent => {
-                let retired = Version::new(seen.generation, State::Retired);
-                if planted(Mistake::NoRetiredStep) || entry.version.replace(&seen, retired, &pin) {
-                    self.unlink(entry);
+        let unlink = match look {
+            Look::Settled(_) => false,
+            Look::Retired => true,
+            Look::Vacant | Look::Written(_) => match look.value() {
+                Some(value) => {
+                    // If it fails the entry has been written again: the next flush does it.
+                    entry.state.replace(&seen, Held::Settled(value.clone()), &pin);
+                    false
                 }
-            }
-            State::Retired => self.unlink(entry),
+                None => planted(Mistake::NoRetiredStep) || entry.state.replace(&seen, Held::Retired, &pin),
+            },
+        };
+        if unlink {
+            self.unlink(entry);
         }
     }
 
     /// Takes this very entry out of the map; another entry of the same key stays.
     fn unlink(&self, entry: &Arc<Entry<K, V, S>>) {
         self.table.remove_if(&entry.key, |held| Arc::ptr_eq(held, entry));
-    }
-}
-
-/// Asks the caller, unless the entry is retired and there is nothing to ask about.
-fn change_of<V, E>(
-    old: &State<V>,
-    change: &mut impl FnMut(Option<&Arc<V>>) -> Result<Change<V>, E>,
-) -> Result<Change<V>, Refused<E>> {
-    match old {
-        State::Retired => Ok(Change::Keep),
-        State::Absent => change(None).map_err(Refused::By),
-        State::Present(value) => change(Some(value)).map_err(Refused::By),
     }
 }

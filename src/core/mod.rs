@@ -37,7 +37,7 @@ mod progress;
 #[allow(unsafe_code)]
 mod raw;
 pub(crate) mod sync;
-mod version;
+pub(crate) mod version;
 
 pub use clock::{Clock, Cutter, Opening};
 #[cfg(loom)]

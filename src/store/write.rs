@@ -75,7 +75,7 @@ impl TraceStore {
     pub fn update(
         &self,
         id: TraceId,
-        mut change: impl FnMut(TraceEdit) -> TraceEdit,
+        mut change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
     ) -> Result<Option<Arc<Trace>>> {
         self.alter(id, |old| self.edited(old, &mut change)).map(|done| done?.new)
     }
@@ -90,7 +90,7 @@ impl TraceStore {
         &self,
         id: TraceId,
         revision: u64,
-        mut change: impl FnMut(TraceEdit) -> TraceEdit,
+        mut change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
     ) -> Result<Option<Arc<Trace>>> {
         let changed = self.alter(id, |old| match old.revision() {
             found if found == revision => self.edited(old, &mut change),
@@ -133,7 +133,7 @@ impl TraceStore {
     fn edited(
         &self,
         old: &Arc<Trace>,
-        change: &mut impl FnMut(TraceEdit) -> TraceEdit,
+        change: &mut impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
     ) -> Result<Change<Trace>> {
         let Some(new) = change(TraceEdit::of(old)).finish()? else { return Ok(Change::Keep) };
         if !Arc::ptr_eq(&new.content, &old.content) {

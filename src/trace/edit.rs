@@ -12,24 +12,24 @@ use std::sync::Arc;
 /// that can't be taken makes the update fail, and nothing is changed.
 #[derive(Debug)]
 #[must_use = "return the edit from the closure"]
-pub struct TraceEdit {
-    old: Arc<Trace>,
+pub struct TraceEdit<'a> {
+    old: &'a Trace,
     numbers: Numbers,
     /// A copy, made when something in it is first set.
-    content: Option<Content>,
+    content: Option<Box<Content>>,
     problem: Option<Error>,
 }
 
-impl TraceEdit {
-    pub(crate) fn of(old: &Arc<Trace>) -> Self {
-        Self { old: old.clone(), numbers: old.numbers, content: None, problem: None }
+impl<'a> TraceEdit<'a> {
+    pub(crate) fn of(old: &'a Trace) -> Self {
+        Self { old, numbers: old.numbers, content: None, problem: None }
     }
 
     shared_setters!();
 
     /// The trace as it is before this change.
-    pub fn before(&self) -> &Trace {
-        &self.old
+    pub fn before(&self) -> &'a Trace {
+        self.old
     }
 
     /// How strong it is now: 0 to 1; the peak rises with it.
@@ -59,7 +59,7 @@ impl TraceEdit {
     }
 
     fn content(&mut self) -> &mut Content {
-        self.content.get_or_insert_with(|| (*self.old.content).clone())
+        self.content.get_or_insert_with(|| Box::new((*self.old.content).clone()))
     }
 
     /// The trace as changed, or `None` if every field is as it was.
@@ -69,12 +69,12 @@ impl TraceEdit {
             return Err(problem);
         }
         // Equal content keeps the very same `Arc`: by that the flusher knows what it need not write.
-        let content = content.filter(|content| *content != *old.content);
+        let content = content.filter(|content| **content != *old.content);
         if content.is_none() && numbers == old.numbers {
             return Ok(None);
         }
         numbers.revision = numbers.revision.saturating_add(1).min(parts::MAX_REVISION);
-        let content = content.map_or_else(|| old.content.clone(), Arc::new);
+        let content = content.map_or_else(|| old.content.clone(), |content| Arc::new(*content));
         Ok(Some(Trace { id: old.id, content, numbers }))
     }
 }

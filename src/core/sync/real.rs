@@ -29,7 +29,7 @@ impl<T> Published<T> {
 }
 
 /// Many shards, so that growing one, or copying one to iterate, holds up few and briefly.
-const SHARDS: usize = 256;
+const SHARDS: usize = 64;
 
 /// See the module's list. A guard of the map lives only inside these functions.
 pub(crate) struct Table<K, T>(dashmap::DashMap<K, T, foldhash::fast::RandomState>);

@@ -60,12 +60,9 @@ impl Record {
             return Err("not a JSON object: write one record a line".to_owned());
         }
         let written: Written<'_> = serde_json::from_str(line).map_err(|error| without_line_number(&error))?;
-        let record = Self::of(written).map_err(|error| with_cause(error.into()))?;
+        let record = Self::of(written).map_err(with_cause)?;
         // The library's own checks of the rest.
-        record
-            .to_new(TraceId::new(), Parent::NotGiven)
-            .into_trace()
-            .map_err(|error| with_cause(error.into()))?;
+        record.to_new(TraceId::new(), Parent::NotGiven).into_trace().map_err(with_cause)?;
         Ok(record)
     }
 
@@ -172,8 +169,8 @@ fn time(text: &str) -> anyhow::Result<jiff::Timestamp> {
     })
 }
 
-fn with_cause(error: anyhow::Error) -> String {
-    format!("{error:#}")
+fn with_cause(error: impl Into<anyhow::Error>) -> String {
+    format!("{:#}", error.into())
 }
 
 /// The parser saw one line alone: its `at line 1` would be misleading.
