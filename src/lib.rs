@@ -7,6 +7,7 @@ pub mod backend;
 mod core;
 mod error;
 mod flusher;
+pub mod guide;
 mod store;
 mod trace;
 

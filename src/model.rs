@@ -8,10 +8,9 @@ pub use crate::core::{
 
 use crate::store::TraceStore;
 
-/// The flusher's loop, for a model that runs it on a thread of its own. Returns when the store has closed.
-pub fn serve(store: &TraceStore) {
+/// The flusher's loop, to be run on a thread of the model's own; it returns when the store has closed. From
+/// this call on, no caller of flush or close does the flusher's work.
+pub fn flusher(store: &TraceStore) -> impl FnOnce() + Send + 'static {
     let driver = store.take_driver();
-    if let Some(driver) = driver {
-        crate::flusher::serve(driver);
-    }
+    move || driver.into_iter().for_each(crate::flusher::serve)
 }

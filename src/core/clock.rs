@@ -1,9 +1,8 @@
 //! The clock of generations: which one is open, who is inside, and the cut that closes it.
 
 use super::planted::{Mistake, planted};
-use super::progress::Bell;
 use super::raw::Stack;
-use super::sync::{Arc, AtomicUsize, Ordering, Published, PublishedGuard, pause};
+use super::sync::{Arc, AtomicUsize, Bell, Ordering, Published, PublishedGuard, pause};
 use std::sync::OnceLock;
 use std::time::Instant;
 

@@ -43,4 +43,5 @@ pub use clock::{Clock, Cutter, Opening};
 #[cfg(loom)]
 pub use clock::{Cut, Inside};
 pub use map::{Change, Entry, Map, Refused, Transition};
-pub use progress::{Bell, Progress, Wait};
+pub use progress::{Goal, Progress, Wait};
+pub use sync::Bell;

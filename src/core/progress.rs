@@ -1,29 +1,8 @@
-//! How far the flusher is, who waits for it, and how it is woken.
+//! How far the flusher is, and who waits for it.
 
-use super::sync::{Condvar, Mutex, MutexGuard, Thread, lock};
-use std::sync::OnceLock;
+use super::sync::{Condvar, Mutex, MutexGuard, lock};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-
-/// Wakes the flusher. Ringing takes no lock, so a writer may.
-#[derive(Default)]
-pub struct Bell {
-    flusher: OnceLock<Thread>,
-}
-
-impl Bell {
-    /// Names the thread that answers.
-    pub(crate) fn answer(&self, thread: Thread) {
-        self.flusher.get_or_init(|| thread);
-    }
-
-    /// Wakes it; before it answers, nothing: it looks for work before it first sleeps.
-    pub(crate) fn ring(&self) {
-        if let Some(flusher) = self.flusher.get() {
-            flusher.unpark();
-        }
-    }
-}
 
 /// The watermarks and those who wait for them. `R` reports a flush, `E` says why one failed.
 ///
@@ -35,21 +14,30 @@ pub struct Progress<R, E> {
 }
 
 struct State<R, E> {
-    /// The highest generation that somebody wants durable.
+    /// The highest generation that somebody wants durable, and whether no try since has covered it.
     requested: u64,
+    asked: bool,
     committed: u64,
     durable: u64,
     /// How many captured changes are not committed, and since when the oldest waits.
     owed: usize,
     owed_since: Option<Instant>,
     report: R,
-    /// The newest cut that a flush failed for. Older cuts were part of it.
+    /// How many flushes have failed, and the newest cut of the last of them, until one succeeds.
+    failures: u64,
     failed: Option<(u64, E)>,
     /// Closing: `Open → Draining (somebody waits in close) → Closed`, and back to `Open` if all who
     /// wait give up first.
     closers: usize,
     closed: bool,
     wakers: Vec<Waker>,
+}
+
+/// What somebody waits for: a generation to become durable, by a try that is not over yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Goal {
+    generation: u64,
+    failures_before: u64,
 }
 
 /// How a wait for a watermark ends.
@@ -62,12 +50,14 @@ pub enum Wait<R, E> {
 }
 
 impl<R: Clone, E: Clone> State<R, E> {
-    fn outcome(&self, generation: u64) -> Option<Wait<R, E>> {
-        if self.durable >= generation {
+    fn outcome(&self, goal: Goal) -> Option<Wait<R, E>> {
+        if self.durable >= goal.generation {
             return Some(Wait::Done(self.report.clone()));
         }
         let (cut, error) = self.failed.as_ref()?;
-        (*cut >= generation).then(|| Wait::Failed(error.clone()))
+        // What failed before the call is not its answer.
+        let covered = *cut >= goal.generation && self.failures > goal.failures_before;
+        covered.then(|| Wait::Failed(error.clone()))
     }
 }
 
@@ -76,11 +66,13 @@ impl<R: Clone, E: Clone> Progress<R, E> {
     pub fn new(watermark: u64, report: R) -> Self {
         let state = State {
             requested: watermark,
+            asked: false,
             committed: watermark,
             durable: watermark,
             owed: 0,
             owed_since: None,
             report,
+            failures: 0,
             failed: None,
             closers: 0,
             closed: false,
@@ -105,26 +97,29 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         (state.owed, state.owed_since)
     }
 
-    /// Asks for everything up to `generation` to become durable; the caller rings the bell, unless it is
-    /// durable already: then the answer is how much is.
-    pub fn request(&self, generation: u64) -> Option<u64> {
+    /// Asks for everything up to `generation` to become durable; the caller rings the bell and waits. If it is
+    /// durable already, the answer is how much is.
+    pub fn request(&self, generation: u64) -> Result<Goal, u64> {
         let mut state = self.lock();
+        if generation <= state.durable {
+            return Err(state.durable);
+        }
         state.requested = state.requested.max(generation);
-        (generation <= state.durable).then_some(state.durable)
+        state.asked = true;
+        Ok(Goal { generation, failures_before: state.failures })
     }
 
-    /// Whether somebody wants more durable than is, or has failed to become so since they asked.
+    /// Whether somebody wants more durable than is, and no flush has failed since they asked.
     pub fn wanted(&self) -> bool {
         let state = self.lock();
-        let tried = state.failed.as_ref().map_or(0, |(cut, _)| *cut);
-        state.requested > state.durable.max(tried)
+        state.asked && state.requested > state.durable
     }
 
-    /// Waits until everything up to `generation` is durable, or a flush of it has failed.
-    pub fn wait(&self, generation: u64) -> Wait<R, E> {
+    /// Waits until the goal is reached, or a flush that should have reached it has failed.
+    pub fn wait(&self, goal: Goal) -> Wait<R, E> {
         let mut state = self.lock();
         loop {
-            if let Some(outcome) = state.outcome(generation) {
+            if let Some(outcome) = state.outcome(goal) {
                 return outcome;
             }
             state = self.moved.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -132,9 +127,9 @@ impl<R: Clone, E: Clone> Progress<R, E> {
     }
 
     /// As [`wait`](Self::wait), for a future.
-    pub fn poll(&self, generation: u64, context: &mut Context<'_>) -> Poll<Wait<R, E>> {
+    pub fn poll(&self, goal: Goal, context: &mut Context<'_>) -> Poll<Wait<R, E>> {
         let mut state = self.lock();
-        if let Some(outcome) = state.outcome(generation) {
+        if let Some(outcome) = state.outcome(goal) {
             return Poll::Ready(outcome);
         }
         if !state.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
@@ -174,7 +169,10 @@ impl<R: Clone, E: Clone> Progress<R, E> {
     /// The flush of everything up to `cut` failed; it stays owed.
     pub fn fail(&self, cut: u64, error: E) {
         let mut state = self.lock();
+        state.failures += 1;
         state.failed = Some((cut, error));
+        // Who asked for more than this cut since is not answered by it.
+        state.asked &= state.requested > cut;
         self.wake(state);
     }
 

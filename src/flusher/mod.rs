@@ -23,7 +23,6 @@ pub use telemetry::{FlushReport, Health, Quarantined};
 
 use crate::backend::Reach;
 use crate::core::Opening;
-use crate::core::sync::{current, park};
 use std::time::{Duration, Instant};
 
 /// How long the flusher sleeps at least: an interval of zero must not make it spin.
@@ -42,7 +41,6 @@ enum Job {
 
 /// The body of the flusher's thread: works until the store has closed.
 pub(crate) fn serve(mut driver: Driver) {
-    driver.shared().bell.answer(current());
     let mut tidied = false;
     loop {
         match next_job(&driver, tidied) {
@@ -59,7 +57,7 @@ pub(crate) fn serve(mut driver: Driver) {
                 tidied = true;
                 driver.tidy(true);
             }
-            Job::Sleep(time) => park(time.max(SHORTEST_SLEEP)),
+            Job::Sleep(time) => driver.shared().bell.sleep(time.max(SHORTEST_SLEEP)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::TraceStore;
 use crate::backend::Reach;
-use crate::core::{Opening, Wait};
+use crate::core::{Goal, Opening, Wait};
 use crate::error::{Error, Result};
 use crate::flusher::FlushReport;
 use std::future::{Future, poll_fn};
@@ -19,8 +19,8 @@ impl TraceStore {
     /// again.
     pub fn flush(&self) -> Result<FlushReport> {
         match self.request_flush() {
-            Goal::Reached(report) => Ok(report),
-            Goal::At(generation) => outcome(self.shared().progress.wait(generation)),
+            Ok(goal) => outcome(self.shared().progress.wait(goal)),
+            Err(nothing_to_do) => Ok(nothing_to_do),
         }
     }
 
@@ -34,39 +34,30 @@ impl TraceStore {
         let goal = self.request_flush();
         let shared = self.handle.shared.clone();
         poll_fn(move |context| match goal {
-            Goal::Reached(report) => Poll::Ready(Ok(report)),
-            Goal::At(generation) => shared.progress.poll(generation, context).map(outcome),
+            Ok(goal) => shared.progress.poll(goal, context).map(outcome),
+            Err(nothing_to_do) => Poll::Ready(Ok(nothing_to_do)),
         })
     }
 
-    /// Asks the flusher for all that is written by now.
-    fn request_flush(&self) -> Goal {
+    /// Asks the flusher for all that is written by now; `Err` if all that is durable, and the disk is not
+    /// touched.
+    fn request_flush(&self) -> std::result::Result<Goal, FlushReport> {
         let shared = self.shared();
         let inside = shared.clock.enter();
         // Each write of this thread, or that happened before this call, is counted in its generation: if
         // that is the open one, the count is not 0.
-        let goal = inside.number() - u64::from(inside.dirty() == 0);
+        let generation = inside.number() - u64::from(inside.dirty() == 0);
         drop(inside);
-        if let Some(watermark) = shared.progress.request(goal) {
-            return Goal::Reached(FlushReport { watermark, ..FlushReport::default() });
-        }
+        let goal = shared.progress.request(generation);
+        let goal = goal.map_err(|watermark| FlushReport { watermark, ..FlushReport::default() })?;
         shared.bell.ring();
         self.handle.flusher.help(|driver| {
             if shared.progress.wanted() {
                 driver.turn(Reach::Durable, Opening::Open);
             }
         });
-        Goal::At(goal)
+        Ok(goal)
     }
-}
-
-/// What a flush waits for.
-#[derive(Clone, Copy)]
-enum Goal {
-    /// Nothing: all is durable, and the disk is not touched.
-    Reached(FlushReport),
-    /// The generation of the newest write that the caller can know of.
-    At(u64),
 }
 
 fn outcome(wait: Wait<FlushReport, Error>) -> Result<FlushReport> {

@@ -64,7 +64,7 @@ impl TraceStore {
     /// For a model that runs the flusher on a thread of its own.
     #[cfg(loom)]
     pub(crate) fn take_driver(&self) -> Option<crate::flusher::Driver> {
-        crate::core::sync::lock(&self.handle.flusher.seat).take()
+        self.handle.flusher.take()
     }
 
     /// The error of a write to a closed store.

@@ -275,58 +275,71 @@ impl TraceStore {
     }
 }
 
-/// The flusher, from the host's side: a thread, or a driver that whoever flushes works with.
-///
-/// The latter is for loom, under which the crate starts no thread, and for an in-memory store that
-/// could not start one.
-pub(super) struct Flusher {
-    pub(super) seat: Arc<Mutex<Option<Driver>>>,
+/// The flusher, from the host's side.
+pub(super) enum Flusher {
+    /// It works on a thread of its own.
     #[cfg(not(loom))]
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    Thread(Mutex<Option<std::thread::JoinHandle<()>>>),
+    /// Whoever flushes or closes does its work: under loom, where the crate starts no thread, and for an
+    /// in-memory store that could not start one.
+    Seat(Mutex<Option<Driver>>),
 }
 
 impl Flusher {
     #[cfg(loom)]
     fn start(driver: Driver) -> (Self, Option<Error>) {
-        (Self { seat: Arc::new(Mutex::new(Some(driver))) }, None)
+        (Self::Seat(Mutex::new(Some(driver))), None)
     }
 
-    /// The thread takes the driver from its seat; if none can be started, the driver stays there.
     #[cfg(not(loom))]
     fn start(driver: Driver) -> (Self, Option<Error>) {
-        let seat = Arc::new(Mutex::new(Some(driver)));
-        let taken = seat.clone();
+        // Handed over by way of a place that both know, so that it is not lost if no thread can be started.
+        let driver = Arc::new(Mutex::new(Some(driver)));
+        let taken = driver.clone();
         let thread = std::thread::Builder::new().name("mnemon-flusher".to_owned()).spawn(move || {
             let driver = lock(&taken).take();
-            if let Some(driver) = driver {
-                crate::flusher::serve(driver);
-            }
+            driver.into_iter().for_each(crate::flusher::serve);
         });
         match thread {
-            Ok(thread) => (Self { seat, thread: Mutex::new(Some(thread)) }, None),
+            Ok(thread) => (Self::Thread(Mutex::new(Some(thread))), None),
             Err(cause) => {
                 let message = "the flusher's thread can't be started: raise the limit on threads";
                 let error = Error::new(crate::ErrorKind::Io, message).because(cause);
-                (Self { seat, thread: Mutex::new(None) }, Some(error))
+                (Self::Seat(Mutex::new(lock(&driver).take())), Some(error))
             }
         }
     }
 
     /// Does a piece of the flusher's work on this thread, if there is no other to do it.
     pub(super) fn help(&self, work: impl FnOnce(&mut Driver)) {
-        if let Some(driver) = &mut *lock(&self.seat) {
-            work(driver);
+        match self {
+            Self::Seat(seat) => {
+                if let Some(driver) = &mut *lock(seat) {
+                    work(driver);
+                }
+            }
+            #[cfg(not(loom))]
+            Self::Thread(_) => {}
         }
     }
 
-    /// After the store has closed: the thread is gone when this returns.
-    #[cfg(not(loom))]
+    /// After the store has closed: its thread is gone when this returns.
     pub(super) fn join(&self) {
-        let thread = lock(&self.thread).take();
-        // The thread catches panics: there is none to pass on.
-        drop(thread.map(std::thread::JoinHandle::join));
+        match self {
+            Self::Seat(_) => {}
+            #[cfg(not(loom))]
+            Self::Thread(thread) => {
+                let thread = lock(thread).take();
+                // The thread catches panics: there is none to pass on.
+                drop(thread.map(std::thread::JoinHandle::join));
+            }
+        }
     }
 
+    /// For a model that runs the flusher on a thread of its own.
     #[cfg(loom)]
-    pub(super) fn join(&self) {}
+    pub(super) fn take(&self) -> Option<Driver> {
+        let Self::Seat(seat) = self;
+        lock(seat).take()
+    }
 }

@@ -89,9 +89,9 @@ impl Demo {
             number(ingested.bad),
         ))?;
         text::say(&format!(
-            "Now {} threads insert, update and remove at memory speed for {}, while one thread writes\n\
-             what changed to the file, ten times a second. Then the file is opened anew and compared with\n\
-             what the threads were told.\n",
+            "Now {} threads insert, update and remove at memory speed for {}, while another one keeps\n\
+             writing what changed to the file. Then the file is opened anew and compared with what the\n\
+             threads were told.\n",
             self.load().writers,
             text::duration(self.seconds),
         ))

@@ -6,7 +6,7 @@
 //! - [`Published`]: a shared pointer that is read at every write and replaced at every cut;
 //! - [`Table`]: the concurrent map from key to entry;
 //! - `pause`: what the flusher does between two looks at a closed generation;
-//! - `park`, `Thread`, `current`: how the flusher sleeps and is woken without a lock.
+//! - [`Bell`]: how the flusher sleeps, and is woken without a lock.
 //!
 //! [`Slot`](super::raw::Slot), the cell that holds a version, has its two halves beside the unsafe code.
 
@@ -16,7 +16,11 @@ mod modelled;
 mod real;
 
 #[cfg(loom)]
+pub use modelled::Bell;
+#[cfg(loom)]
 pub(crate) use modelled::*;
+#[cfg(not(loom))]
+pub use real::Bell;
 #[cfg(not(loom))]
 pub(crate) use real::*;
 

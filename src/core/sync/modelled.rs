@@ -6,7 +6,6 @@ use std::time::Duration;
 
 pub(crate) use loom::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering};
 pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
-pub(crate) use loom::thread::{Thread, current};
 
 pub(crate) struct Published<T>(Mutex<Arc<T>>);
 
@@ -79,7 +78,22 @@ pub(crate) fn pause(_: u32) {
     loom::thread::yield_now();
 }
 
-/// loom has no time: the sleeper waits to be woken.
-pub(crate) fn park(_: Duration) {
-    loom::thread::park();
+/// loom has no time: the sleeper waits to be rung for. loom's own `unpark` may not wake a thread that waits for a
+/// lock, so this is its `Notify`, which remembers as the real bell does.
+pub struct Bell(loom::sync::Notify);
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self(loom::sync::Notify::new())
+    }
+}
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        self.0.notify();
+    }
+
+    pub(crate) fn sleep(&self, _: Duration) {
+        self.0.wait();
+    }
 }

@@ -1,11 +1,13 @@
 //! The types that ship.
 
 use std::hash::Hash;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, fence};
+use std::thread::Thread;
 use std::time::Duration;
 
 pub(crate) use std::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering};
 pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-pub(crate) use std::thread::{Thread, current};
 
 /// See the module's list.
 pub(crate) struct Published<T>(arc_swap::ArcSwap<T>);
@@ -73,7 +75,36 @@ pub(crate) fn pause(round: u32) {
     }
 }
 
-/// Sleeps until woken or `timeout` has passed.
-pub(crate) fn park(timeout: Duration) {
-    std::thread::park_timeout(timeout);
+/// Wakes the flusher. Ringing takes no lock, so a writer may.
+///
+/// The bell remembers that it was rung, since the token of `unpark` may be consumed by whatever else parks on
+/// the flusher's thread, in a backend for example.
+#[derive(Default)]
+pub struct Bell {
+    rung: AtomicBool,
+    flusher: OnceLock<Thread>,
+}
+
+impl Bell {
+    /// Wakes the flusher, or spares it its next sleep.
+    pub(crate) fn ring(&self) {
+        // SeqCst, as in `sleep`: one of the two sees what the other did, the flag or the name. It is a release as
+        // well: the flusher sees what it was rung for.
+        self.rung.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if let Some(flusher) = self.flusher.get() {
+            flusher.unpark();
+        }
+    }
+
+    /// For the flusher's thread, always the same: sleeps until rung, or until `timeout` has passed, or for no
+    /// reason. Returns at once if rung since the last sleep.
+    pub(crate) fn sleep(&self, timeout: Duration) {
+        // Named before the flag is looked at: who rings later finds the name, who rang earlier left the flag.
+        self.flusher.get_or_init(std::thread::current);
+        fence(Ordering::SeqCst);
+        if !self.rung.swap(false, Ordering::SeqCst) {
+            std::thread::park_timeout(timeout);
+        }
+    }
 }

@@ -77,7 +77,7 @@ impl<'a> Clock<'a> {
         let mut last = store.watermark().committed;
         while self.sleep(pause) {
             let report = store.flush()?;
-            // With nothing to flush, it is the report of an earlier flush.
+            // With nothing to flush, the report is of no new flush.
             if report.watermark > last {
                 flushes.record(report.elapsed);
                 last = report.watermark;

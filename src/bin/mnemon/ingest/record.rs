@@ -119,7 +119,7 @@ impl Record {
     }
 
     /// Brings its trace up to date in the fields that it gives.
-    pub fn edit(&self, trace: TraceEdit, parent: Parent) -> TraceEdit {
+    pub fn edit<'a>(&self, trace: TraceEdit<'a>, parent: Parent) -> TraceEdit<'a> {
         let mut edit = trace.payload(self.payload.clone());
         if let Some(tags) = &self.tags {
             edit = edit.tags(tags);

@@ -1,0 +1,8 @@
+//! The eight models of the write-behind protocol, on the code that ships, and the eight mistakes that they
+//! must catch. `loom-tests/run` runs them; without `--cfg loom` there is nothing here.
+#![cfg(loom)]
+
+mod flusher;
+mod planted;
+mod protocol;
+mod support;

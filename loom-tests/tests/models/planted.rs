@@ -1,0 +1,68 @@
+//! Each planted mistake makes a model fail, for the reason it should.
+
+use super::support::PLANTED;
+use std::env;
+use std::process::Command;
+
+/// Runs one model of this very program with the mistake planted, in a process of its own, and sees it fail with
+/// this assertion.
+fn caught(mistake: &str, model: &str, by: &str) {
+    let program = env::current_exe().expect("the path of this test program");
+    let mut command = Command::new(program);
+    command.args(["--exact", model, "--nocapture", "--test-threads=1"]).env(PLANTED, mistake);
+    command.env("LOOM_MAX_PREEMPTIONS", "3");
+    let output = command.output().expect("this test program runs again");
+    let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{mistake} was not caught by {model}:\n{printed}");
+    assert!(printed.contains("running 1 test"), "no model is called {model}:\n{printed}");
+    assert!(printed.contains(by), "{mistake} made {model} fail, but not with {by:?}:\n{printed}");
+    println!("planted {mistake}: caught by {model}");
+}
+
+#[test]
+fn no_grace_period() {
+    caught("NoGrace", "protocol::a_cut_keeps_one_threads_order", "agree");
+}
+
+#[test]
+fn newest_value_captured() {
+    caught("CaptureNewest", "protocol::a_capture_is_the_image_at_the_cut", "a torn cut");
+}
+
+#[test]
+fn image_before_not_carried() {
+    caught("BeforeNotCarried", "protocol::a_capture_is_the_image_at_the_cut", "no entry found for key");
+}
+
+#[test]
+fn generation_loaded_before_the_version() {
+    caught(
+        "GenerationFirst",
+        "protocol::a_cut_keeps_causality_through_one_entry",
+        "the effect without its cause",
+    );
+}
+
+#[test]
+fn pushed_before_the_compare_and_swap() {
+    caught("PushFirst", "protocol::concurrent_updates_all_count", "an id is captured once per cut");
+}
+
+#[test]
+fn unlinked_without_the_retired_step() {
+    caught("NoRetiredStep", "protocol::insertion_racing_unlinking_is_kept", "agree");
+}
+
+#[test]
+fn watermark_published_before_the_commit() {
+    caught(
+        "EarlyWatermark",
+        "flusher::flush_returns_after_its_callers_writes_are_committed",
+        "the caller's write is committed when flush returns",
+    );
+}
+
+#[test]
+fn failed_batch_dropped() {
+    caught("FailedBatchDropped", "flusher::a_failed_batch_is_owed", "agree");
+}

@@ -1,0 +1,4 @@
+//! Pages for those who want to know more than an item's documentation says.
+
+#[doc = include_str!("loom.md")]
+pub mod loom {}
