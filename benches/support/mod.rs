@@ -1,5 +1,7 @@
 //! What the benchmarks have in common: records, random order, and lines to read.
 
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
 use mnemon::{NewTrace, TraceId, TraceStore};
 use std::time::{Duration, Instant};
 

@@ -91,6 +91,11 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         (state.committed, state.durable)
     }
 
+    /// The report of the last flush that committed.
+    pub fn report(&self) -> R {
+        self.lock().report.clone()
+    }
+
     /// How many captured changes are owed, and since when.
     pub fn owed(&self) -> (usize, Option<Instant>) {
         let state = self.lock();

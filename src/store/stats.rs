@@ -2,7 +2,7 @@
 
 use super::TraceStore;
 use crate::error::Error;
-use crate::flusher::{Health, Quarantined};
+use crate::flusher::{FlushReport, Health, Quarantined};
 use std::time::Duration;
 
 /// What the store holds, what its flusher has done since it was opened, and how far behind it is.
@@ -23,6 +23,8 @@ pub struct Stats {
     pub rows_deleted: u64,
     /// Bytes of payload text handed to the engine.
     pub payload_bytes_serialized: u64,
+    /// What the last flush that committed did, in the background or asked for.
+    pub last_flush: FlushReport,
     /// The age of the oldest change that is not committed.
     pub oldest_unflushed: Option<Duration>,
     /// Bytes in the write-ahead log, as of the last flush.
@@ -57,6 +59,7 @@ impl TraceStore {
             rows_updated: counters.rows_updated,
             rows_deleted: counters.rows_deleted,
             payload_bytes_serialized: counters.payload_bytes_serialized,
+            last_flush: shared.progress.report(),
             oldest_unflushed,
             wal_bytes: counters.wal_bytes,
             last_error: counters.last_error.clone(),
