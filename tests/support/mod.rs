@@ -1,6 +1,8 @@
 //! What the tests have in common.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+pub mod backend;
+
 use mnemon::{NewTrace, Trace, TraceId, TraceStore};
 use rusqlite::{Connection, OptionalExtension};
 use std::path::{Path, PathBuf};
@@ -68,4 +70,11 @@ pub fn by_id(store: &TraceStore) -> Vec<Arc<Trace>> {
 
 pub fn note(n: impl serde::Serialize) -> NewTrace {
     NewTrace::semantic(serde_json::json!({"note": n}))
+}
+
+/// Looks until it is so; a store that never gets there makes the test time out.
+pub fn until(mut so: impl FnMut() -> bool) {
+    while !so() {
+        std::thread::yield_now();
+    }
 }
