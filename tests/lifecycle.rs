@@ -1,0 +1,139 @@
+//! Opening, closing, dropping, and what a store does after its end.
+
+mod support;
+
+use mnemon::backend::ErrorClass;
+use mnemon::{ErrorKind, Health, NewTrace, TraceStore, inspect};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+use support::backend::{Answer, look, scripted};
+use support::{Outcome, by_id, note, scratch};
+
+#[test]
+fn open_close_reopen() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    store.insert_many((0..100).map(note))?;
+    let while_open = inspect(file.path())?;
+    assert_eq!((while_open.clean, while_open.in_use_by), (false, Some(std::process::id())));
+    let before = by_id(&store);
+    let report = store.close()?;
+    assert_eq!(report.traces, 100);
+    let closed = inspect(file.path())?;
+    assert_eq!((closed.clean, closed.in_use_by, closed.traces), (true, None, 100));
+    assert_eq!((closed.watermark, closed.wal_bytes), (report.watermark, 0));
+    let store = file.quiet()?;
+    assert_eq!((by_id(&store), store.stats().dirty), (before, 0), "loading makes nothing dirty");
+    assert!(store.watermark().durable >= report.watermark, "generations go on");
+    Ok(())
+}
+
+#[test]
+fn writes_after_close_are_refused_and_reads_go_on() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    let id = store.insert(note(1))?;
+    let clone = store.clone();
+    store.close()?;
+    let unknown = mnemon::TraceId::new();
+    let refused = [
+        clone.insert(note(2)).err(),
+        clone.insert_many([note(3)]).err(),
+        clone.update(id, |trace| trace.confidence(0.1)).err(),
+        clone.update(id, |trace| trace).err(),
+        clone.update(unknown, |trace| trace).err(),
+        clone.update_if(id, 1, |trace| trace.confidence(0.1)).err(),
+        clone.remove(id).err(),
+        clone.remove(unknown).err(),
+    ];
+    for (at, error) in refused.into_iter().enumerate() {
+        assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Closed), "write {at}");
+    }
+    assert_eq!((clone.health(), clone.len(), clone.get(id).is_some()), (Health::Closed, 1, true));
+    clone.flush()?; // there is nothing to flush
+    clone.close()?; // closing twice is no error
+    Ok(())
+}
+
+#[test]
+fn dropping_the_last_clone_drains_wherever_it_happens() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    let id = store.insert(note(1))?;
+    let clone = store.clone();
+    drop(store);
+    assert!(clone.insert(note(2)).is_ok(), "a clone is left");
+    thread::spawn(move || drop(clone)).join().map_err(|_| "the drop panicked")?;
+    assert!(inspect(file.path())?.clean);
+    let store = file.quiet()?;
+    assert_eq!((store.len(), store.get(id).is_some()), (2, true));
+    Ok(())
+}
+
+/// A close before the flusher's thread had started once left that thread asleep for ever.
+#[test]
+fn opening_and_closing_at_once_ends() -> Outcome {
+    for _ in 0..500 {
+        TraceStore::in_memory().close()?;
+        drop(TraceStore::in_memory());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_close_that_times_out_gives_the_store_back() -> Outcome {
+    let (go, wait) = mpsc::channel::<()>();
+    let (backend, log) = scripted(move |_, _| {
+        let _ = wait.recv();
+        Answer::Apply
+    });
+    let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
+    let store = builder.close_timeout(Duration::from_millis(50)).open_with(backend)?;
+    let first = store.insert(note(1))?;
+    let failed = store.close().err().ok_or("the backend hangs")?;
+    assert_eq!(failed.error.kind(), ErrorKind::TimedOut);
+    assert!(failed.to_string().contains("1 changed"), "{failed}");
+    let store = failed.store;
+    let second = store.insert(note(2))?;
+    drop(go);
+    store.close()?;
+    let rows = &look(&log).rows;
+    assert!(rows.contains_key(&first) && rows.contains_key(&second));
+    Ok(())
+}
+
+#[test]
+fn a_close_that_fails_says_why_and_the_store_goes_on() -> Outcome {
+    let full = Arc::new(AtomicBool::new(true));
+    let asked = full.clone();
+    let (backend, log) = scripted(move |_, _| match asked.load(Ordering::Relaxed) {
+        true => Answer::Fail(ErrorClass::Full),
+        false => Answer::Apply,
+    });
+    let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
+    let store = builder.close_timeout(Duration::from_millis(50)).open_with(backend)?;
+    let id = store.insert(note(1))?;
+    let failed = store.close().err().ok_or("the disk is full")?;
+    assert_eq!(failed.error.kind(), ErrorKind::DiskFull);
+    let store = failed.store;
+    store.update(id, |trace| trace.confidence(0.25))?;
+    full.store(false, Ordering::Relaxed);
+    store.flush()?;
+    store.close()?;
+    assert_eq!(look(&log).rows.get(&id).map(|trace| trace.confidence()), Some(0.25));
+    Ok(())
+}
+
+#[test]
+fn an_in_memory_store_has_the_same_life() -> Outcome {
+    let store = TraceStore::builder().partition("elsewhere").in_memory()?;
+    let id = store.insert(NewTrace::identity(serde_json::json!("I")))?;
+    store.flush()?;
+    assert_eq!(store.get(id).map(|trace| trace.partition().to_owned()), Some("elsewhere".to_owned()));
+    let clone = store.clone();
+    store.close()?;
+    assert_eq!(clone.remove(id).err().map(|error| error.kind()), Some(ErrorKind::Closed));
+    Ok(())
+}

@@ -1,0 +1,181 @@
+//! What is no store of ours is refused with the reason, and left as it was.
+
+mod support;
+
+use mnemon::{ErrorKind, TraceId, TraceStore, inspect};
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use support::{Outcome, note, rows, scratch};
+
+/// Every file of a folder, with its bytes.
+fn contents(folder: &Path) -> Outcome<BTreeMap<PathBuf, Vec<u8>>> {
+    let files = fs::read_dir(folder)?.map(|entry| {
+        let path = entry?.path();
+        Ok((path.clone(), fs::read(path)?))
+    });
+    files.collect()
+}
+
+fn refused(path: &Path) -> Outcome<mnemon::Error> {
+    let error = TraceStore::open(path).err().ok_or("it was opened")?;
+    assert!(error.to_string().contains(&*path.to_string_lossy()), "the message names the path: {error}");
+    Ok(error)
+}
+
+#[test]
+fn a_file_has_one_owner() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    store.insert(note(1))?;
+    let error = refused(file.path())?;
+    assert_eq!(error.kind(), ErrorKind::InUse);
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    store.flush()?;
+    store.close()?;
+    assert_eq!(file.quiet()?.len(), 1, "the next owner finds all");
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_no_database_is_left_alone() -> Outcome {
+    let file = scratch()?;
+    fs::write(file.path(), "Dear diary,\n".repeat(1_000))?;
+    let before = contents(file.folder())?;
+    assert_eq!(refused(file.path())?.kind(), ErrorKind::NotAStore);
+    assert_eq!(inspect(file.path()).err().map(|error| error.kind()), Some(ErrorKind::NotAStore));
+    assert!(contents(file.folder())? == before, "nothing was changed, and no file put beside it");
+    Ok(())
+}
+
+#[test]
+fn another_applications_database_is_left_alone() -> Outcome {
+    for (id, schema) in [(0, "CREATE TABLE traces (x)"), (77, "SELECT 1")] {
+        let file = scratch()?;
+        let other = Connection::open(file.path())?;
+        other.execute_batch(&format!("PRAGMA application_id = {id}; PRAGMA user_version = 1; {schema}"))?;
+        drop(other);
+        let before = contents(file.folder())?;
+        let error = refused(file.path())?;
+        assert_eq!(error.kind(), ErrorKind::NotAStore);
+        assert!(error.to_string().contains(&format!("id {id}")), "{error}");
+        assert!(contents(file.folder())? == before);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_original_systems_database_is_left_alone() -> Outcome {
+    let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/legion_local.db");
+    if !original.exists() {
+        eprintln!("skipped: {} is not there", original.display());
+        return Ok(());
+    }
+    let file = scratch()?;
+    fs::copy(original, file.path())?;
+    let before = contents(file.folder())?;
+    assert_eq!(refused(file.path())?.kind(), ErrorKind::NotAStore);
+    assert!(contents(file.folder())? == before);
+    Ok(())
+}
+
+#[test]
+fn a_newer_schema_is_left_alone() -> Outcome {
+    let file = scratch()?;
+    file.quiet()?.close()?;
+    file.reader()?.execute_batch("PRAGMA user_version = 99")?;
+    let before = fs::read(file.path())?;
+    let error = refused(file.path())?;
+    assert_eq!(error.kind(), ErrorKind::NewerSchema);
+    assert!(error.to_string().contains("version 99") && error.to_string().contains("up to 1"), "{error}");
+    assert!(fs::read(file.path())? == before);
+    Ok(())
+}
+
+#[test]
+fn a_path_that_leads_nowhere_is_named() -> Outcome {
+    let file = scratch()?;
+    assert_eq!(refused(&file.folder().join("missing/memory.db"))?.kind(), ErrorKind::Unreachable);
+    assert_eq!(refused(file.folder())?.kind(), ErrorKind::Unreachable);
+    assert_eq!(inspect(file.path()).err().map(|error| error.kind()), Some(ErrorKind::Unreachable));
+    assert!(!file.path().exists(), "looking makes no file");
+    Ok(())
+}
+
+#[test]
+fn a_damaged_file_is_said_to_be_and_left_alone() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    store.insert_many((0..2_000).map(note))?;
+    store.close()?;
+    let whole = fs::read(file.path())?;
+    for at in [4096, 4096 * 5, whole.len() / 2, whole.len() - 4096] {
+        let mut damaged = whole.clone();
+        damaged[at..at + 4096].fill(0xAA);
+        fs::write(file.path(), &damaged)?;
+        match TraceStore::open(file.path()) {
+            // The damage may be where loading does not look.
+            Ok(store) => assert_eq!(store.len() + store.stats().quarantined.len(), 2_000, "page at {at}"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "page at {at}: {error:?}");
+                assert!(fs::read(file.path())?[at..at + 4096] == damaged[at..at + 4096]);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_row_that_is_no_trace_is_set_aside_and_stays() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    let ids = store.insert_many((0..6).map(note))?;
+    store.close()?;
+    let spoil = |id: TraceId, sql: &str| -> Outcome {
+        let spoilt = file.reader()?.execute(&format!("UPDATE traces SET {sql} WHERE id = ?1"), [id.as_bytes()])?;
+        assert_eq!(spoilt, 1);
+        Ok(())
+    };
+    spoil(ids[0], "tier = 'lukewarm'")?;
+    spoil(ids[1], "confidence = 2.0")?;
+    spoil(ids[2], "tags = 'not json'")?;
+    spoil(ids[3], "created_at = 9223372036854775807")?;
+    let store = file.quiet()?;
+    assert_eq!((store.len(), store.get(ids[4]).is_some()), (2, true));
+    let set_aside = store.stats().quarantined;
+    let reasons: Vec<_> = set_aside.iter().map(|row| (row.id, row.reason.as_str())).collect();
+    for (id, part) in [(ids[0], "lukewarm"), (ids[1], "confidence"), (ids[2], "tags"), (ids[3], "created_at")] {
+        assert!(reasons.iter().any(|(of, reason)| *of == Some(id) && reason.contains(part)), "{part}: {reasons:?}");
+    }
+    store.insert(note("more"))?;
+    store.close()?;
+    assert_eq!(rows(&file.reader()?)?, 7, "nothing of it was deleted");
+    Ok(())
+}
+
+#[test]
+fn settings_that_make_no_sense_are_named() -> Outcome {
+    let error = TraceStore::builder().flush_threshold(0).in_memory().err().ok_or("it was opened")?;
+    assert_eq!((error.kind(), error.to_string().contains("flush_threshold")), (ErrorKind::InvalidInput, true));
+    let error = TraceStore::builder().partition("").in_memory().err().ok_or("it was opened")?;
+    assert_eq!((error.kind(), error.to_string().contains("partition")), (ErrorKind::InvalidInput, true));
+    Ok(())
+}
+
+#[test]
+#[cfg(unix)]
+fn what_is_made_belongs_to_its_owner_alone() -> Outcome {
+    use std::os::unix::fs::PermissionsExt;
+    let file = scratch()?;
+    let store = file.quiet()?;
+    store.insert(note(1))?;
+    store.flush()?;
+    let made = contents(file.folder())?;
+    assert!(made.len() >= 3, "the file, its log and its lock: {:?}", made.keys());
+    for path in made.keys() {
+        let mode = fs::metadata(path)?.permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{}", path.display());
+    }
+    Ok(())
+}
