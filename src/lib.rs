@@ -1,5 +1,8 @@
 #![cfg_attr(feature = "sqlite", doc = include_str!("../README.md"))]
-#![cfg_attr(not(feature = "sqlite"), doc = "Memory traces for every thread of a host; see the README of the repository.")]
+#![cfg_attr(
+    not(feature = "sqlite"),
+    doc = "Memory traces for every thread of a host; see the README of the repository."
+)]
 #![deny(missing_docs, unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

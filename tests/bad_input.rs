@@ -72,7 +72,8 @@ fn a_payload_must_be_json_that_can_be_read_back() -> Outcome {
 #[test]
 fn unknown_names_list_the_known_ones() {
     let unknown = ["Semantic", "", "warm "].map(|name| {
-        let errors = [name.parse::<TraceType>().err(), name.parse::<Origin>().err(), name.parse::<Tier>().err()];
+        let errors =
+            [name.parse::<TraceType>().err(), name.parse::<Origin>().err(), name.parse::<Tier>().err()];
         errors.map(|error| error.map(|error| error.to_string()))
     });
     for errors in unknown {
@@ -94,7 +95,10 @@ fn an_id_is_stored_once() -> Outcome {
         let error = store.insert_many(many).err().ok_or("it was stored twice")?;
         assert_eq!((error.kind(), store.len()), (ErrorKind::AlreadyExists, 1));
     }
-    assert_eq!(store.get(id).map(|trace| trace.payload().to_string()), Some(r#"{"note":"first"}"#.to_owned()));
+    assert_eq!(
+        store.get(id).map(|trace| trace.payload().to_string()),
+        Some(r#"{"note":"first"}"#.to_owned())
+    );
     Ok(())
 }
 

@@ -29,7 +29,9 @@ fn no_write_of_eight_threads_is_lost() -> Outcome {
                     let id = ids[(n * 7 + thread) % ids.len()];
                     let done = match n % 4 {
                         0 => store.insert(note((thread, n))).map(drop),
-                        1 => store.update(id, |trace| trace.payload(serde_json::json!([thread, n]))).map(drop),
+                        1 => {
+                            store.update(id, |trace| trace.payload(serde_json::json!([thread, n]))).map(drop)
+                        }
                         _ => store.update(id, |trace| trace.confidence(n as f64 / 2_000.0)).map(drop),
                     };
                     assert!(done.is_ok(), "{done:?}");
@@ -67,7 +69,11 @@ fn concurrent_increments_all_count() -> Outcome {
                     // Half of the threads by update, half by compare-and-set.
                     loop {
                         let seen = store.get(id).map_or(0, |trace| trace.revision());
-                        let done = if thread % 2 == 0 { store.update(id, add) } else { store.update_if(id, seen, add) };
+                        let done = if thread % 2 == 0 {
+                            store.update(id, add)
+                        } else {
+                            store.update_if(id, seen, add)
+                        };
                         match done {
                             Ok(changed) => break assert!(changed.is_some()),
                             Err(error) => assert_eq!(error.kind(), ErrorKind::RevisionConflict),
@@ -130,7 +136,10 @@ fn closures_and_iteration_hold_no_lock() -> Outcome {
         // Each of these takes the lock of a shard, perhaps of the one that is being iterated.
         store.insert(note("inside"))?;
         store.update(trace.id(), |edit| {
-            let others = store.get(ids[0]).into_iter().chain(store.insert(note("nested")).ok().and_then(|id| store.get(id)));
+            let others = store
+                .get(ids[0])
+                .into_iter()
+                .chain(store.insert(note("nested")).ok().and_then(|id| store.get(id)));
             edit.confidence(1.0 / (1.0 + others.count() as f64))
         })?;
         seen += 1;

@@ -63,7 +63,8 @@ fn an_update_that_changes_nothing_makes_nothing_dirty() -> Outcome {
     let id = store.insert(note(1).tags(["a", "b"]))?;
     store.flush()?;
     let before = store.get(id);
-    store.update(id, |trace| trace.confidence(0.5).tags(["b", "a"]).payload(serde_json::json!({"note": 1})))?;
+    store
+        .update(id, |trace| trace.confidence(0.5).tags(["b", "a"]).payload(serde_json::json!({"note": 1})))?;
     assert_eq!((store.stats().dirty, store.get(id)), (0, before), "every field is as it was");
     let spent_before = store.stats();
     store.update(id, |trace| trace.payload(serde_json::json!({"note": 1})).confidence(0.9))?;

@@ -133,7 +133,8 @@ fn a_row_that_is_no_trace_is_set_aside_and_stays() -> Outcome {
     let ids = store.insert_many((0..6).map(note))?;
     store.close()?;
     let spoil = |id: TraceId, sql: &str| -> Outcome {
-        let spoilt = file.reader()?.execute(&format!("UPDATE traces SET {sql} WHERE id = ?1"), [id.as_bytes()])?;
+        let spoilt =
+            file.reader()?.execute(&format!("UPDATE traces SET {sql} WHERE id = ?1"), [id.as_bytes()])?;
         assert_eq!(spoilt, 1);
         Ok(())
     };
@@ -145,8 +146,12 @@ fn a_row_that_is_no_trace_is_set_aside_and_stays() -> Outcome {
     assert_eq!((store.len(), store.get(ids[4]).is_some()), (2, true));
     let set_aside = store.stats().quarantined;
     let reasons: Vec<_> = set_aside.iter().map(|row| (row.id, row.reason.as_str())).collect();
-    for (id, part) in [(ids[0], "lukewarm"), (ids[1], "confidence"), (ids[2], "tags"), (ids[3], "created_at")] {
-        assert!(reasons.iter().any(|(of, reason)| *of == Some(id) && reason.contains(part)), "{part}: {reasons:?}");
+    for (id, part) in [(ids[0], "lukewarm"), (ids[1], "confidence"), (ids[2], "tags"), (ids[3], "created_at")]
+    {
+        assert!(
+            reasons.iter().any(|(of, reason)| *of == Some(id) && reason.contains(part)),
+            "{part}: {reasons:?}"
+        );
     }
     store.insert(note("more"))?;
     store.close()?;
@@ -157,7 +162,10 @@ fn a_row_that_is_no_trace_is_set_aside_and_stays() -> Outcome {
 #[test]
 fn settings_that_make_no_sense_are_named() -> Outcome {
     let error = TraceStore::builder().flush_threshold(0).in_memory().err().ok_or("it was opened")?;
-    assert_eq!((error.kind(), error.to_string().contains("flush_threshold")), (ErrorKind::InvalidInput, true));
+    assert_eq!(
+        (error.kind(), error.to_string().contains("flush_threshold")),
+        (ErrorKind::InvalidInput, true)
+    );
     let error = TraceStore::builder().partition("").in_memory().err().ok_or("it was opened")?;
     assert_eq!((error.kind(), error.to_string().contains("partition")), (ErrorKind::InvalidInput, true));
     Ok(())

@@ -33,7 +33,9 @@ pub struct Scripted {
 }
 
 /// A backend, and a view of what it has done.
-pub fn scripted(script: impl FnMut(&Batch<'_>, &Log) -> Answer + Send + 'static) -> (Scripted, Arc<Mutex<Log>>) {
+pub fn scripted(
+    script: impl FnMut(&Batch<'_>, &Log) -> Answer + Send + 'static,
+) -> (Scripted, Arc<Mutex<Log>>) {
     let log = Arc::default();
     (Scripted { log: Arc::clone(&log), script: Box::new(script) }, log)
 }
@@ -73,7 +75,10 @@ impl Backend for Scripted {
                     applied.upserted += 1;
                 }
                 TraceChange::UpdateNumbers { trace, .. } => {
-                    assert!(log.rows.insert(id, trace.clone()).is_some(), "numbers of a row that is not there");
+                    assert!(
+                        log.rows.insert(id, trace.clone()).is_some(),
+                        "numbers of a row that is not there"
+                    );
                     applied.updated += 1;
                 }
             }

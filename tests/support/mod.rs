@@ -35,7 +35,11 @@ impl Scratch {
     /// A store whose flushes are the ones that the test asks for.
     pub fn quiet(&self) -> mnemon::Result<TraceStore> {
         let never = Duration::from_secs(3600);
-        TraceStore::builder().flush_interval(never).flush_threshold(usize::MAX).lag_bound(never).open(&self.path)
+        TraceStore::builder()
+            .flush_interval(never)
+            .flush_threshold(usize::MAX)
+            .lag_bound(never)
+            .open(&self.path)
     }
 
     /// A store whose flusher never rests.

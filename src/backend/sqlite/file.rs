@@ -1,11 +1,11 @@
-//! The file: what it must be to be opened, how its connection is set up, and noticing that it is no longer
-//! where it was.
+//! The file: what it must be to be opened, and how its connection is set up.
 
 use super::fault::while_doing;
+use super::place::{Place, unreachable_file};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
 use crate::backend::{BackendError, ErrorClass, Reach};
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +14,6 @@ use uuid::Uuid;
 /// A connection to a file that is a store of this crate's.
 pub(super) struct Attached {
     pub(super) connection: Connection,
-    place: Place,
     reach: Option<Reach>,
 }
 
@@ -44,13 +43,13 @@ impl Attached {
         set_up(&connection).map_err(doing)?;
         schema::migrate(&mut connection, identity.version).map_err(doing)?;
         let (watermark, boot, _) = schema::read_store(&connection).map_err(doing)?;
-        let place = Place::of(path).map_err(|error| unreachable_file(path, error))?;
-        Ok((Self { connection, place, reach: None }, Store { is_new: identity.is_new(), watermark, boot }))
+        Ok((Self { connection, reach: None }, Store { is_new: identity.is_new(), watermark, boot }))
     }
 
-    /// Marks the file as this boot's, and not cleanly ended.
-    pub(super) fn sign(&self, boot: &Uuid) -> rusqlite::Result<()> {
-        schema::set_boot(&self.connection, boot)
+    /// Marks the file as this boot's, and not cleanly ended. Answers which file and log that was.
+    pub(super) fn sign(&self, path: &Path, boot: &Uuid) -> Result<Place, BackendError> {
+        schema::set_boot(&self.connection, boot).map_err(|error| while_doing("opening", path, error))?;
+        Place::of(path).map_err(|error| unreachable_file(path, error))
     }
 
     /// The last write: a clean end, and everything in the one file.
@@ -58,18 +57,6 @@ impl Attached {
         self.connection.pragma_update(None, "synchronous", "FULL")?;
         schema::set_clean(&self.connection, watermark)?;
         self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-    }
-
-    /// SQLite goes on writing into a file that was moved or deleted; a store must not.
-    pub(super) fn still_in_place(&self, path: &Path) -> Result<(), BackendError> {
-        match Place::of(path) {
-            Ok(place) if place == self.place => Ok(()),
-            Ok(_) => Err(BackendError::new(
-                ErrorClass::Unreachable,
-                format!("{} was replaced by another file while the store had it open", path.display()),
-            )),
-            Err(error) => Err(unreachable_file(path, error)),
-        }
     }
 
     /// How far the next commits go; SQLite can't be told inside a transaction.
@@ -182,54 +169,4 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
         return Err(BackendError::new(ErrorClass::Newer, message));
     }
     Ok(identity)
-}
-
-fn unreachable_file(path: &Path, error: io::Error) -> BackendError {
-    let message =
-        format!("{} can't be used: check that it and its folder exist and may be written", path.display());
-    BackendError::new(ErrorClass::Unreachable, message).because(error)
-}
-
-fn sibling(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-pub(super) fn wal_bytes(path: &Path) -> u64 {
-    fs::metadata(sibling(path, "-wal")).map_or(0, |wal| wal.len())
-}
-
-/// Renames the file and its log, whichever are there, to names that say why and when; deletes nothing.
-/// A log left beside a new file of the same name would be replayed into it.
-pub(super) fn put_aside(path: &Path, why: &str) -> Result<Vec<PathBuf>, BackendError> {
-    let base = sibling(path, &format!(".{why}-{}", jiff::Timestamp::now().as_microsecond()));
-    let mut moved = Vec::new();
-    for suffix in ["", "-wal", "-shm"] {
-        let (from, to) = (sibling(path, suffix), sibling(&base, suffix));
-        match fs::rename(&from, &to) {
-            Ok(()) => moved.push(to),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(unreachable_file(&from, error)),
-        }
-    }
-    Ok(moved)
-}
-
-/// Which file a path names.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Place(#[cfg(unix)] (u64, u64));
-
-impl Place {
-    #[cfg(unix)]
-    fn of(path: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::MetadataExt;
-        fs::metadata(path).map(|file| Self((file.dev(), file.ino())))
-    }
-
-    /// Elsewhere an open file can't be moved or replaced.
-    #[cfg(not(unix))]
-    fn of(path: &Path) -> io::Result<Self> {
-        fs::metadata(path).map(|_| Self())
-    }
 }

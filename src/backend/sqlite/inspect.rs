@@ -1,7 +1,7 @@
 //! What a reader is told of a file, without owning it.
 
 use super::fault::while_doing;
-use super::{file, lock, schema};
+use super::{file, lock, place, schema};
 use crate::error::{Error, ErrorKind, Result};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
@@ -80,6 +80,6 @@ fn report(path: &Path, schema_version: i64, file_bytes: u64) -> rusqlite::Result
         by_tier: counts("tier")?,
         links: count("SELECT count(*) FROM links")?,
         file_bytes,
-        wal_bytes: file::wal_bytes(path),
+        wal_bytes: place::wal_bytes(path),
     })
 }

@@ -5,7 +5,8 @@
 //! sync nothing of the connection can be trusted, so it is dropped and everything since the last durable
 //! watermark is written again.
 //!
-//! - [`file`]: opening, what the file must be, and noticing that it has been moved or replaced;
+//! - [`file`]: opening, and what the file must be;
+//! - [`place`]: noticing that the file has been moved or replaced, and putting files aside;
 //! - [`schema`]: the tables, their version, and the steps from one version to the next;
 //! - [`rows`]: a trace as a row, and back;
 //! - [`fault`]: SQLite's error codes by class;
@@ -16,6 +17,7 @@ mod fault;
 mod file;
 mod inspect;
 mod lock;
+mod place;
 mod rows;
 mod schema;
 
@@ -27,6 +29,7 @@ use super::{
 use fault::{class_of, is_about_the_row, while_doing};
 use file::{Attached, Store};
 use lock::Lock;
+use place::Place;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -42,6 +45,8 @@ pub(crate) struct Sqlite {
     path: PathBuf,
     /// Names this opening of the store in the file: what else is found there is not ours.
     boot: Uuid,
+    /// The very file and log that this store has last signed.
+    place: Place,
     /// Held while the store owns the file; `None` once closed.
     lock: Option<Lock>,
     /// `None` after an error that makes a connection worthless, and once closed.
@@ -62,11 +67,12 @@ impl Sqlite {
         let lock = Lock::acquire(&path)?;
         let (attached, store) = Attached::open(&path)?;
         let boot = Uuid::now_v7();
-        attached.sign(&boot).map_err(|error| while_doing("opening", &path, error))?;
+        let place = attached.sign(&path, &boot)?;
         let watermark = store.watermark;
         Ok(Self {
             path,
             boot,
+            place,
             lock: Some(lock),
             attached: Some(attached),
             durable: watermark,
@@ -86,9 +92,9 @@ impl Sqlite {
 
     /// Applies the batch; any error leaves no transaction open, or no connection.
     fn transact(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
-        let path = self.path.clone();
+        let (path, place) = (self.path.clone(), self.place);
         let attached = self.attached()?;
-        attached.still_in_place(&path)?;
+        place.check(&path)?;
         let doing = |error| while_doing("writing to", &path, error);
         attached.reach(batch.reach).map_err(doing)?;
         let outcome = attached.write(batch).map_err(doing);
@@ -110,10 +116,16 @@ impl Sqlite {
         Ok(store)
     }
 
-    /// Signs a file that was just made, after which nothing of it is durable.
-    fn start_over(&mut self) -> Result<(), BackendError> {
+    /// Marks the file as this boot's.
+    fn sign(&mut self) -> Result<(), BackendError> {
         let (path, boot) = (self.path.clone(), self.boot);
-        self.attached()?.sign(&boot).map_err(|error| while_doing("opening", &path, error))?;
+        self.place = self.attached()?.sign(&path, &boot)?;
+        Ok(())
+    }
+
+    /// Signs a file that was just made, of which nothing is durable.
+    fn start_over(&mut self) -> Result<(), BackendError> {
+        self.sign()?;
         (self.durable, self.committed) = (0, 0);
         Ok(())
     }
@@ -141,9 +153,7 @@ impl Backend for Sqlite {
         if let Some(attached) = self.attached.take() {
             attached.drop_without_checkpoint();
         }
-        if !self.path.exists() {
-            file::put_aside(&self.path, "orphaned")?;
-        }
+        self.place.put_orphan_aside(&self.path)?;
         let store = self.attach()?;
         if store.is_new {
             self.start_over()?;
@@ -164,8 +174,7 @@ impl Backend for Sqlite {
             self.replace()?;
             return Ok(Reopened::Empty);
         }
-        let (path, boot) = (self.path.clone(), self.boot);
-        self.attached()?.sign(&boot).map_err(|error| while_doing("opening", &path, error))?;
+        self.sign()?;
         Ok(Reopened::Same)
     }
 
@@ -173,7 +182,7 @@ impl Backend for Sqlite {
         if let Some(attached) = self.attached.take() {
             attached.drop_without_checkpoint();
         }
-        let aside = file::put_aside(&self.path, "damaged")?;
+        let aside = place::put_aside(&self.path, "damaged", &["", "-wal", "-shm"])?;
         tracing::error!(path = %self.path.display(), ?aside, "the file can't be used; it was put aside and is kept");
         self.attach()?;
         self.start_over()
@@ -190,9 +199,9 @@ impl Backend for Sqlite {
     }
 
     fn close(&mut self, watermark: u64) -> Result<(), BackendError> {
-        let path = self.path.clone();
+        let (path, place) = (self.path.clone(), self.place);
         let attached = self.attached()?;
-        attached.still_in_place(&path)?;
+        place.check(&path)?;
         attached.sign_off(watermark).map_err(|error| while_doing("closing", &path, error))?;
         self.attached = None;
         self.lock = None;
@@ -200,7 +209,7 @@ impl Backend for Sqlite {
     }
 
     fn wal_bytes(&self) -> u64 {
-        file::wal_bytes(&self.path)
+        place::wal_bytes(&self.path)
     }
 }
 

@@ -1,0 +1,92 @@
+//! Which file a path names: noticing that the store's file was moved, deleted or replaced, and putting files
+//! aside.
+//!
+//! SQLite goes on writing into a file that was moved or deleted; a store must not. And a log that is left beside
+//! another file of the same name would be replayed into that one.
+
+use crate::backend::{BackendError, ErrorClass};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// The very file and log that a path named when the store signed them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    file: FileId,
+    log: Option<FileId>,
+}
+
+/// Device and inode. Elsewhere than on Unix an open file can't be moved or replaced: there all are one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct FileId(u64, u64);
+
+impl FileId {
+    #[cfg(unix)]
+    fn of(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(path).map(|file| Self(file.dev(), file.ino()))
+    }
+
+    #[cfg(not(unix))]
+    fn of(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|_| Self(0, 0))
+    }
+}
+
+impl Place {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self { file: FileId::of(path)?, log: FileId::of(&sibling(path, "-wal")).ok() })
+    }
+
+    /// Whether the path still names this file.
+    pub(super) fn check(&self, path: &Path) -> Result<(), BackendError> {
+        match FileId::of(path) {
+            Ok(file) if file == self.file => Ok(()),
+            Ok(_) => Err(BackendError::new(
+                ErrorClass::Unreachable,
+                format!("{} was replaced by another file while the store had it open", path.display()),
+            )),
+            Err(error) => Err(unreachable_file(path, error)),
+        }
+    }
+
+    /// If the path names another file by now, or none, and this place's log is left beside it: puts the log
+    /// aside.
+    pub(super) fn put_orphan_aside(&self, path: &Path) -> Result<(), BackendError> {
+        let is_ours = self.log.is_some() && FileId::of(&sibling(path, "-wal")).ok() == self.log;
+        if self.check(path).is_err() && is_ours {
+            put_aside(path, "orphaned", &["-wal", "-shm"])?;
+        }
+        Ok(())
+    }
+}
+
+/// Renames those of the path's files that are there, to names that say why and when; deletes nothing.
+pub(super) fn put_aside(path: &Path, why: &str, suffixes: &[&str]) -> Result<Vec<PathBuf>, BackendError> {
+    let base = sibling(path, &format!(".{why}-{}", jiff::Timestamp::now().as_microsecond()));
+    let mut moved = Vec::new();
+    for suffix in suffixes {
+        let (from, to) = (sibling(path, suffix), sibling(&base, suffix));
+        match fs::rename(&from, &to) {
+            Ok(()) => moved.push(to),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unreachable_file(&from, error)),
+        }
+    }
+    Ok(moved)
+}
+
+pub(super) fn wal_bytes(path: &Path) -> u64 {
+    fs::metadata(sibling(path, "-wal")).map_or(0, |log| log.len())
+}
+
+pub(super) fn unreachable_file(path: &Path, error: io::Error) -> BackendError {
+    let message =
+        format!("{} can't be used: check that it and its folder exist and may be written", path.display());
+    BackendError::new(ErrorClass::Unreachable, message).because(error)
+}
+
+fn sibling(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
