@@ -9,8 +9,10 @@ use serde_json::json;
 use std::sync::Arc;
 use support::{Outcome, by_id, scratch};
 
+type Traces = Vec<Arc<Trace>>;
+
 /// Stores, closes, opens again, and answers what is there.
-fn restarted(fill: impl FnOnce(&TraceStore) -> Outcome) -> Outcome<(Vec<Arc<Trace>>, Vec<Arc<Trace>>)> {
+fn restarted(fill: impl FnOnce(&TraceStore) -> Outcome) -> Outcome<(Traces, Traces)> {
     let file = scratch()?;
     let store = TraceStore::open(file.path())?;
     fill(&store)?;
@@ -183,7 +185,10 @@ proptest! {
 
     #[test]
     fn any_trace_survives(traces in prop::collection::vec(any_trace(), 1..40)) {
-        let kept = restarted(|store| Ok(drop(store.insert_many(traces)?)));
+        let kept = restarted(|store| {
+            store.insert_many(traces)?;
+            Ok(())
+        });
         let (before, after) = kept.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
         prop_assert_eq!(before, after);
     }
