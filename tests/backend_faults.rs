@@ -240,6 +240,20 @@ fn another_file_put_in_its_place_is_not_overwritten() -> Outcome {
 }
 
 #[test]
+fn a_row_that_somebody_deleted_is_written_whole_with_its_next_change() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    let id = store.insert(note(1))?;
+    store.flush()?;
+    file.reader()?.execute("DELETE FROM traces", [])?;
+    store.update(id, |trace| trace.confidence(0.9))?;
+    let report = store.flush()?;
+    assert_eq!((report.rows_upserted, report.rows_updated, report.payload_bytes_serialized), (1, 0, 10));
+    assert_eq!(rows(&file.reader()?)?, 1);
+    Ok(())
+}
+
+#[test]
 fn a_row_that_clashes_in_the_file_is_set_aside() -> Outcome {
     let file = scratch()?;
     let store = file.quiet()?;

@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 use support::backend::{Answer, look, scripted};
-use support::{Outcome, by_id, note, scratch};
+use support::{Outcome, by_id, note, scratch, until};
 
 #[test]
 fn open_close_reopen() -> Outcome {
@@ -123,6 +123,46 @@ fn a_close_that_fails_says_why_and_the_store_goes_on() -> Outcome {
     store.flush()?;
     store.close()?;
     assert_eq!(look(&log).rows.get(&id).map(|trace| trace.confidence()), Some(0.25));
+    Ok(())
+}
+
+/// After many failures the next try is half a minute away; a close does not wait for it.
+#[test]
+fn a_close_is_tried_at_once_however_long_the_back_off() -> Outcome {
+    let full = Arc::new(AtomicBool::new(true));
+    let asked = full.clone();
+    let (backend, log) = scripted(move |_, _| match asked.load(Ordering::Relaxed) {
+        true => Answer::Fail(ErrorClass::Full),
+        false => Answer::Apply,
+    });
+    let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
+    let store = builder.close_timeout(Duration::from_secs(10)).open_with(backend)?;
+    let id = store.insert(note(1))?;
+    for attempt in 1..=10 {
+        assert!(store.flush().is_err());
+        assert!(matches!(store.health(), Health::Degraded { attempts, .. } if attempts >= attempt));
+    }
+    full.store(false, Ordering::Relaxed);
+    store.close()?;
+    assert!(look(&log).rows.contains_key(&id));
+    Ok(())
+}
+
+/// The drop gives up waiting, the flusher does not give up trying.
+#[test]
+fn what_a_drop_could_not_drain_is_drained_later() -> Outcome {
+    let (go, wait) = mpsc::channel::<()>();
+    let (backend, log) = scripted(move |_, _| {
+        let _ = wait.recv();
+        Answer::Apply
+    });
+    let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
+    let store = builder.close_timeout(Duration::from_millis(10)).open_with(backend)?;
+    let id = store.insert(note(1))?;
+    drop(store);
+    assert!(look(&log).rows.is_empty());
+    drop(go);
+    until(|| look(&log).rows.contains_key(&id));
     Ok(())
 }
 

@@ -43,5 +43,5 @@ pub use clock::{Clock, Cutter, Opening};
 #[cfg(loom)]
 pub use clock::{Cut, Inside};
 pub use map::{Change, Entry, Map, Refused, Transition};
-pub use progress::{Goal, Progress, Wait};
+pub use progress::{Closing, Goal, Progress, Wait};
 pub use sync::Bell;

@@ -29,6 +29,8 @@ struct State<R, E> {
     /// Closing: `Open → Draining (somebody waits in close) → Closed`, and back to `Open` if all who
     /// wait give up first.
     closers: usize,
+    /// One of them has come since the flusher last looked.
+    close_asked: bool,
     closed: bool,
     wakers: Vec<Waker>,
 }
@@ -38,6 +40,17 @@ struct State<R, E> {
 pub struct Goal {
     generation: u64,
     failures_before: u64,
+}
+
+/// What the flusher is told of those who wait for the store to close.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Closing {
+    /// Nobody does.
+    No,
+    /// Somebody has come since the flusher last asked: worth a try at once.
+    Asked,
+    /// Somebody does, and knows of the failures so far.
+    Waiting,
 }
 
 /// How a wait for a watermark ends.
@@ -75,6 +88,7 @@ impl<R: Clone, E: Clone> Progress<R, E> {
             failures: 0,
             failed: None,
             closers: 0,
+            close_asked: false,
             closed: false,
             wakers: Vec::new(),
         };
@@ -188,10 +202,15 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether somebody waits for the store to close.
-    pub fn is_closing(&self) -> bool {
-        let state = self.lock();
-        state.closers > 0 && !state.closed
+    /// Whether somebody waits for the store to close; for the flusher.
+    pub fn closing(&self) -> Closing {
+        let mut state = self.lock();
+        let asked = std::mem::take(&mut state.close_asked);
+        match state.closers {
+            0 => Closing::No,
+            _ if asked => Closing::Asked,
+            _ => Closing::Waiting,
+        }
     }
 
     /// Whether the store has closed.
@@ -201,7 +220,17 @@ impl<R: Clone, E: Clone> Progress<R, E> {
 
     /// Registers one who waits for the store to close; the caller rings the bell.
     pub fn start_closing(&self) {
-        self.lock().closers += 1;
+        let mut state = self.lock();
+        state.closers += 1;
+        state.close_asked = true;
+    }
+
+    /// Takes that back, unless the store has closed meanwhile.
+    pub fn give_up_closing(&self) {
+        let mut state = self.lock();
+        if !state.closed {
+            state.closers -= 1;
+        }
     }
 
     /// Waits for the store to have closed; `Err` with the last error, if any, after `patience`.
@@ -211,7 +240,6 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         while !state.closed {
             let left = give_up.map_or(patience, |at| at.saturating_duration_since(Instant::now()));
             if left.is_zero() {
-                state.closers -= 1;
                 return Err(state.failed.as_ref().map(|(_, error)| error.clone()));
             }
             let waited = self.moved.wait_timeout(state, left);

@@ -22,7 +22,7 @@ pub(crate) use shared::{FlushOptions, Shared};
 pub use telemetry::{FlushReport, Health, Quarantined};
 
 use crate::backend::Reach;
-use crate::core::Opening;
+use crate::core::{Closing, Opening};
 use std::time::{Duration, Instant};
 
 /// How long the flusher sleeps at least: an interval of zero must not make it spin.
@@ -66,8 +66,10 @@ fn next_job(driver: &Driver, tidied: bool) -> Job {
     let shared = driver.shared();
     let now = Instant::now();
     let wait = driver.retry_at().map(|at| at.saturating_duration_since(now)).filter(|wait| !wait.is_zero());
-    if shared.progress.is_closing() && wait.is_none() {
-        return Job::Close;
+    match shared.progress.closing() {
+        Closing::Asked => return Job::Close,
+        Closing::Waiting if wait.is_none() => return Job::Close,
+        Closing::Waiting | Closing::No => {}
     }
     if shared.progress.wanted() {
         return Job::Flush(Reach::Durable);

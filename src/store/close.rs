@@ -58,11 +58,15 @@ impl TraceStore {
     /// # Errors
     ///
     /// [`CloseError`], with the store and why: the flusher could not drain within the
-    /// [timeout](crate::StoreBuilder::close_timeout). The store goes on taking writes.
+    /// [timeout](crate::StoreBuilder::close_timeout). The store goes on taking writes, though one that came
+    /// while the last drain was being tried may have been refused.
     pub fn close(self) -> Result<CloseReport, CloseError> {
         match self.handle.close() {
             Ok(report) => Ok(report),
-            Err(error) => Err(CloseError { store: self, error }),
+            Err(error) => {
+                self.shared().progress.give_up_closing();
+                Err(CloseError { store: self, error })
+            }
         }
     }
 }
@@ -76,30 +80,28 @@ impl Handle {
         self.flusher.help(|driver| {
             driver.close();
         });
-        match progress.wait_closed(patience) {
-            Ok(last) => {
-                self.flusher.join();
-                Ok(CloseReport {
-                    watermark: last.watermark,
-                    traces: self.shared.traces.len(),
-                    elapsed: started.elapsed(),
-                })
-            }
-            Err(cause) => {
-                let dirty = self.shared.dirty();
-                let message = format!(
-                    "the store did not drain within {patience:?}: {dirty} changed traces are not on disk; mend the cause and close it again"
-                );
-                let kind = cause.as_ref().map_or(ErrorKind::TimedOut, Error::kind);
-                let error = Error::new(kind, message);
-                Err(cause.into_iter().fold(error, Error::because))
-            }
-        }
+        let last = progress.wait_closed(patience).map_err(|cause| self.not_drained(cause))?;
+        self.flusher.join();
+        Ok(CloseReport {
+            watermark: last.watermark,
+            traces: self.shared.traces.len(),
+            elapsed: started.elapsed(),
+        })
+    }
+
+    fn not_drained(&self, cause: Option<Error>) -> Error {
+        let (patience, dirty) = (self.settings.close_timeout, self.shared.dirty());
+        let message = format!(
+            "the store did not drain within {patience:?}: {dirty} changed traces are not on disk; mend the cause and close it again"
+        );
+        let error = Error::new(cause.as_ref().map_or(ErrorKind::TimedOut, Error::kind), message);
+        cause.into_iter().fold(error, Error::because)
     }
 }
 
-/// The backstop: the last clone drains as a close would, and logs what it could not write. Under loom the
-/// crate has no thread to drain with, and drops what is unflushed.
+/// The backstop: the last clone drains as a close would, and logs what it could not write in time; the flusher
+/// goes on trying, and closes when it can. Under loom the crate has no thread to drain with, and drops what is
+/// unflushed.
 impl Drop for Handle {
     fn drop(&mut self) {
         if cfg!(loom) || self.shared.progress.is_closed() {

@@ -141,7 +141,7 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
     let read = File::open(path).and_then(|file| file.take(16).read_to_end(&mut start));
     read.map_err(|error| unreachable_file(path, error))?;
     let not_a_store = |what: String| {
-        let remedy = "give the path of a store, or of a file that is not there yet";
+        let remedy = "give the path of a store";
         BackendError::new(ErrorClass::Foreign, format!("{} {what}: {remedy}", path.display()))
     };
     if !start.is_empty() && start != b"SQLite format 3\0" {

@@ -23,9 +23,7 @@ mod schema;
 
 pub use inspect::{FileReport, inspect};
 
-use super::{
-    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, StoredTrace, TraceChange,
-};
+use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, StoredTrace};
 use fault::{class_of, is_about_the_row, while_doing};
 use file::{Attached, Store};
 use lock::Lock;
@@ -222,8 +220,8 @@ impl Attached {
         let mut statements = rows::Statements::prepare(connection)?;
         let mut applied = Applied::default();
         for (at, change) in batch.traces.iter().enumerate() {
-            match statements.apply(change) {
-                Ok(()) => count(&mut applied, change),
+            match statements.apply(change, &mut applied) {
+                Ok(()) => {}
                 // SQLite undid the one statement; had it undone the transaction, going on would commit row
                 // by row.
                 Err(error) if is_about_the_row(&error) && !connection.is_autocommit() => {
@@ -235,17 +233,6 @@ impl Attached {
         schema::set_watermark(connection, batch.watermark)?;
         commit(connection)?;
         Ok(applied)
-    }
-}
-
-fn count(applied: &mut Applied, change: &TraceChange) {
-    match change {
-        TraceChange::Delete { .. } => applied.deleted += 1,
-        TraceChange::UpdateNumbers { .. } => applied.updated += 1,
-        TraceChange::Upsert { trace, .. } => {
-            applied.upserted += 1;
-            applied.payload_bytes += trace.payload().as_str().len() as u64;
-        }
     }
 }
 

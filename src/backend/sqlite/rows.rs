@@ -1,6 +1,6 @@
 //! A trace as a row, and back.
 
-use crate::backend::{RowNumber, StoredTrace, TraceChange, Unreadable};
+use crate::backend::{Applied, RowNumber, StoredTrace, TraceChange, Unreadable};
 use crate::error::Error;
 use crate::trace::{NewTrace, Payload, Trace, TraceId, TraceType};
 use jiff::Timestamp;
@@ -55,15 +55,28 @@ impl<'c> Statements<'c> {
         })
     }
 
-    pub(super) fn apply(&mut self, change: &TraceChange) -> rusqlite::Result<()> {
+    /// Makes one change, and counts it as what it was.
+    pub(super) fn apply(&mut self, change: &TraceChange, applied: &mut Applied) -> rusqlite::Result<()> {
         match change {
-            TraceChange::Delete { row, .. } => self.delete.execute([row]).map(drop),
-            TraceChange::UpdateNumbers { row, trace } => self.update_numbers(*row, trace),
-            TraceChange::Upsert { row, trace } => self.upsert(*row, trace),
+            TraceChange::Delete { row, .. } => {
+                self.delete.execute([row])?;
+                applied.deleted += 1;
+            }
+            TraceChange::UpdateNumbers { row, trace } if self.update_numbers(*row, trace)? => {
+                applied.updated += 1
+            }
+            // Or the row that holds the rest is gone: somebody else deleted it, and memory is the truth.
+            TraceChange::UpdateNumbers { row, trace } | TraceChange::Upsert { row, trace } => {
+                self.upsert(*row, trace)?;
+                applied.upserted += 1;
+                applied.payload_bytes += trace.payload().as_str().len() as u64;
+            }
         }
+        Ok(())
     }
 
-    fn update_numbers(&mut self, row: RowNumber, trace: &Trace) -> rusqlite::Result<()> {
+    /// Whether the row was there.
+    fn update_numbers(&mut self, row: RowNumber, trace: &Trace) -> rusqlite::Result<bool> {
         let n = &trace.numbers;
         let updated = self.update.execute(params![
             row,
@@ -82,11 +95,7 @@ impl<'c> Statements<'c> {
             n.consolidation_candidate,
             n.pinned,
         ])?;
-        match updated {
-            // The row is gone: somebody else deleted it. Memory is the truth.
-            0 => self.upsert(row, trace),
-            _ => Ok(()),
-        }
+        Ok(updated > 0)
     }
 
     fn upsert(&mut self, row: RowNumber, trace: &Trace) -> rusqlite::Result<()> {
