@@ -1,4 +1,5 @@
 //! Whatever the backend does, nothing is lost, writers go on, health tells, and the store recovers by itself.
+#![cfg(feature = "sqlite")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Many threads and a flusher that never rests: nothing is lost, nothing is torn, nobody waits for ever.
+#![cfg(feature = "sqlite")]
 
 mod support;
 

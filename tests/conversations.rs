@@ -1,4 +1,5 @@
 //! Real conversations, stored by four threads under a flusher that never rests, are read back as they are.
+#![cfg(feature = "sqlite")]
 
 mod support;
 

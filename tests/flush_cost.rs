@@ -1,4 +1,5 @@
 //! A flush costs what changed, counted in rows and bytes.
+#![cfg(feature = "sqlite")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! `flush` returns when its caller's earlier writes are in the file, and callers share cuts.
+#![cfg(feature = "sqlite")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Opening, closing, dropping, and what a store does after its end.
+#![cfg(feature = "sqlite")]
 
 mod support;
 

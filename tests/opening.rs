@@ -1,4 +1,5 @@
 //! What is no store of ours is refused with the reason, and left as it was.
+#![cfg(feature = "sqlite")]
 
 mod support;
 

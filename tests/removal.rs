@@ -1,4 +1,5 @@
 //! Removing and storing again, between two flushes and across them.
+#![cfg(feature = "sqlite")]
 
 mod support;
 

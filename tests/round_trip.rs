@@ -1,4 +1,5 @@
 //! Every field of a trace, and every byte of its text, survives a restart.
+#![cfg(feature = "sqlite")]
 
 mod support;
 

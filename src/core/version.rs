@@ -36,7 +36,7 @@ impl<'a, V> Look<'a, V> {
         }
     }
 
-    pub(super) fn value(self) -> Option<&'a Arc<V>> {
+    pub(in crate::core) fn value(self) -> Option<&'a Arc<V>> {
         match self {
             Look::Written(version) => version.value.as_ref(),
             Look::Settled(value) => Some(value),
@@ -49,7 +49,7 @@ impl<'a, V> Look<'a, V> {
     }
 
     /// The version that replaces this state in `generation`.
-    pub(super) fn next(self, generation: u64, value: Option<Arc<V>>) -> Version<V> {
+    pub(in crate::core) fn next(self, generation: u64, value: Option<Arc<V>>) -> Version<V> {
         debug_assert!(self.generation() <= generation || planted(Mistake::GenerationFirst));
         let before = match self {
             Look::Written(version) if version.generation >= generation => {

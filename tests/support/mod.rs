@@ -33,6 +33,7 @@ impl Scratch {
     }
 
     /// A store whose flushes are the ones that the test asks for.
+    #[cfg(feature = "sqlite")]
     pub fn quiet(&self) -> mnemon::Result<TraceStore> {
         let never = Duration::from_secs(3600);
         TraceStore::builder()
@@ -43,6 +44,7 @@ impl Scratch {
     }
 
     /// A store whose flusher never rests.
+    #[cfg(feature = "sqlite")]
     pub fn restless(&self) -> mnemon::Result<TraceStore> {
         TraceStore::builder().flush_interval(Duration::ZERO).flush_threshold(1).open(&self.path)
     }
