@@ -5,6 +5,7 @@ mod flush;
 mod open;
 mod read;
 mod stats;
+mod thread;
 mod write;
 
 pub use close::{CloseError, CloseReport};
@@ -53,7 +54,7 @@ pub struct TraceStore {
 struct Handle {
     shared: Arc<Shared>,
     settings: Settings,
-    flusher: open::Flusher,
+    flusher: thread::Flusher,
 }
 
 impl TraceStore {

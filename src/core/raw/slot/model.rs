@@ -1,0 +1,65 @@
+//! The cell on crossbeam-epoch itself, built against loom: one writer and one reader, at most three preemptions.
+//! With two writers loom stops on an assertion of its own.
+
+use super::Held;
+use super::real::{Pin, Slot};
+use crossbeam_epoch::Collector;
+use loom::cell::UnsafeCell;
+use std::sync::Arc;
+
+/// Reading it races, to loom, with its making and with its end, unless they are ordered.
+#[repr(align(8))]
+struct Tracked(UnsafeCell<u64>);
+
+// SAFETY: it is written when it is made and when it is dropped, by its one owner; that no read races with
+// that is what the model checks.
+unsafe impl Sync for Tracked {}
+
+impl Tracked {
+    fn new(n: u64) -> Arc<Self> {
+        Arc::new(Self(UnsafeCell::new(n)))
+    }
+
+    fn read(&self) -> u64 {
+        // SAFETY: as for `Sync`.
+        self.0.with(|n| unsafe { *n })
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        // SAFETY: as for `Sync`.
+        self.0.with_mut(|n| unsafe { *n = 0 });
+    }
+}
+
+#[test]
+fn what_is_seen_is_whole_and_not_freed() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(|| {
+        let collector = Collector::new();
+        let slot = loom::sync::Arc::new(Slot::new(Held::Settled(Tracked::new(1))));
+        let writer = {
+            let (collector, slot) = (collector.clone(), slot.clone());
+            loom::thread::spawn(move || {
+                let handle = collector.register();
+                let pin = Pin::of(&handle);
+                let seen = slot.load(&pin);
+                let version = seen.look().next(2, Some(Tracked::new(2)));
+                assert!(slot.replace(&seen, Held::Written(version), &pin));
+                let seen = slot.load(&pin);
+                assert!(slot.replace(&seen, Held::Settled(Tracked::new(3)), &pin));
+                pin.flush();
+            })
+        };
+        let handle = collector.register();
+        let pin = Pin::of(&handle);
+        let seen = slot.load(&pin);
+        let value = seen.look().value().map(|value| value.read());
+        assert!(matches!(value, Some(1..=3)), "{value:?}");
+        drop(pin);
+        assert!(writer.join().is_ok());
+    });
+    println!("model what_is_seen_is_whole_and_not_freed: the cell on crossbeam-epoch, bound 3");
+}

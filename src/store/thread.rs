@@ -1,0 +1,76 @@
+//! The flusher's thread, or what does its work where there is none.
+
+use crate::core::sync::{Mutex, lock};
+use crate::error::Error;
+use crate::flusher::Driver;
+#[cfg(not(loom))]
+use std::sync::Arc;
+
+/// The flusher, from the host's side.
+pub(super) enum Flusher {
+    /// It works on a thread of its own.
+    #[cfg(not(loom))]
+    Thread(Mutex<Option<std::thread::JoinHandle<()>>>),
+    /// Whoever flushes or closes does its work: under loom, where the crate starts no thread, and for an
+    /// in-memory store that could not start one.
+    Seat(Mutex<Option<Driver>>),
+}
+
+impl Flusher {
+    #[cfg(loom)]
+    pub(super) fn start(driver: Driver) -> (Self, Option<Error>) {
+        (Self::Seat(Mutex::new(Some(driver))), None)
+    }
+
+    #[cfg(not(loom))]
+    pub(super) fn start(driver: Driver) -> (Self, Option<Error>) {
+        // Handed over by way of a place that both know, so that it is not lost if no thread can be started.
+        let driver = Arc::new(Mutex::new(Some(driver)));
+        let taken = driver.clone();
+        let thread = std::thread::Builder::new().name("mnemon-flusher".to_owned()).spawn(move || {
+            let driver = lock(&taken).take();
+            driver.into_iter().for_each(crate::flusher::serve);
+        });
+        match thread {
+            Ok(thread) => (Self::Thread(Mutex::new(Some(thread))), None),
+            Err(cause) => {
+                let message = "the flusher's thread can't be started: raise the limit on threads";
+                let error = Error::new(crate::ErrorKind::Io, message).because(cause);
+                (Self::Seat(Mutex::new(lock(&driver).take())), Some(error))
+            }
+        }
+    }
+
+    /// Does a piece of the flusher's work on this thread, if there is no other to do it.
+    pub(super) fn help(&self, work: impl FnOnce(&mut Driver)) {
+        match self {
+            Self::Seat(seat) => {
+                if let Some(driver) = &mut *lock(seat) {
+                    work(driver);
+                }
+            }
+            #[cfg(not(loom))]
+            Self::Thread(_) => {}
+        }
+    }
+
+    /// After the store has closed: its thread is gone when this returns.
+    pub(super) fn join(&self) {
+        match self {
+            Self::Seat(_) => {}
+            #[cfg(not(loom))]
+            Self::Thread(thread) => {
+                let thread = lock(thread).take();
+                // The thread catches panics: there is none to pass on.
+                drop(thread.map(std::thread::JoinHandle::join));
+            }
+        }
+    }
+
+    /// For a model that runs the flusher on a thread of its own.
+    #[cfg(loom)]
+    pub(super) fn take(&self) -> Option<Driver> {
+        let Self::Seat(seat) = self;
+        lock(seat).take()
+    }
+}
