@@ -31,7 +31,6 @@ pub(crate) struct Driver {
     cut: u64,
     committed: u64,
     last_row: RowNumber,
-    trouble: Option<Trouble>,
     /// The backend must be reopened before it is used again.
     doubtful: bool,
     /// What the backend holds is damaged and must be replaced.
@@ -57,7 +56,6 @@ impl Driver {
             cut: watermark,
             committed: watermark,
             last_row,
-            trouble: None,
             doubtful: false,
             damaged: false,
             last_turn: Instant::now(),
@@ -70,12 +68,12 @@ impl Driver {
 
     /// When the next try is due, after a failure.
     pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.trouble.map(|trouble| trouble.retry_at)
+        self.shared.telemetry.trouble().map(|trouble| trouble.retry_at)
     }
 
     /// Whether there is work that no writer will announce.
     pub(super) fn is_behind(&self) -> bool {
-        !self.owed.is_empty() || self.trouble.is_some()
+        !self.owed.is_empty() || self.shared.telemetry.trouble().is_some()
     }
 
     pub(super) fn last_turn(&self) -> Instant {
@@ -211,12 +209,11 @@ impl Driver {
         } else if !untouched {
             self.undurable.extend(done.iter().map(|owed| (owed.row(), owed.entry.clone())));
         }
-        if let Some(trouble) = self.trouble.take().filter(Trouble::counts) {
-            tracing::warn!(?trouble, watermark = self.cut, "flushes succeed again");
-        }
         self.committed = self.cut;
         self.owed_since = None;
-        self.shared.telemetry.committed(&report);
+        if let Some(trouble) = self.shared.telemetry.committed(&report).filter(Trouble::counts) {
+            tracing::warn!(?trouble, watermark = self.cut, "flushes succeed again");
+        }
         self.shared.progress.publish(self.cut, self.undurable.is_empty(), report);
         for owed in &done {
             self.shared.traces.settle(&owed.entry, self.cut);
@@ -240,13 +237,7 @@ impl Driver {
         };
         self.doubtful |= cause.makes_doubtful();
         self.damaged |= cause == Cause::Class(ErrorClass::Corrupt);
-        let trouble = Trouble::after(self.trouble, cause);
-        self.trouble = Some(trouble);
-        let mut counters = self.shared.telemetry.lock();
-        counters.trouble = Some(trouble);
-        counters.last_error = Some(error.clone());
-        drop(counters);
-        if trouble.counts() {
+        if self.shared.telemetry.failed(cause, &error).counts() {
             tracing::warn!(error = ?error, owed = self.owed.len(), "a flush failed; the changes are kept and tried again");
             self.shared.progress.fail(self.cut, error);
         }

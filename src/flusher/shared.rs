@@ -71,7 +71,7 @@ impl Shared {
         if self.progress.is_closed() {
             return Health::Closed;
         }
-        if let Some(degraded) = self.telemetry.degraded() {
+        if let Some(degraded) = self.telemetry.trouble().and_then(|trouble| trouble.health()) {
             return degraded;
         }
         match self.oldest_age() {

@@ -1,6 +1,6 @@
 //! What the flusher has done and how it goes: counters, health, and rows set aside.
 
-use super::retry::Trouble;
+use super::retry::{Cause, Trouble};
 use crate::core::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, lock};
 use crate::error::{Error, ErrorKind};
 use crate::trace::TraceId;
@@ -105,17 +105,27 @@ impl Telemetry {
         self.sequence.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(super) fn degraded(&self) -> Option<Health> {
-        self.lock().trouble.as_ref().and_then(Trouble::health)
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.lock().trouble
     }
 
-    pub(super) fn committed(&self, report: &FlushReport) {
+    /// Counts what was done; answers the trouble that is over.
+    pub(super) fn committed(&self, report: &FlushReport) -> Option<Trouble> {
         let mut counters = self.lock();
         counters.rows_upserted += report.rows_upserted;
         counters.rows_updated += report.rows_updated;
         counters.rows_deleted += report.rows_deleted;
         counters.payload_bytes_serialized += report.payload_bytes_serialized;
-        counters.trouble = None;
+        counters.trouble.take()
+    }
+
+    /// Notes one more failure.
+    pub(super) fn failed(&self, cause: Cause, error: &Error) -> Trouble {
+        let mut counters = self.lock();
+        counters.last_error = Some(error.clone());
+        let trouble = Trouble::after(counters.trouble, cause);
+        counters.trouble = Some(trouble);
+        trouble
     }
 
     pub(super) fn refuse(&self, id: TraceId, reason: &str) {
