@@ -277,3 +277,54 @@ fn a_row_that_clashes_in_the_file_is_set_aside() -> Outcome {
     assert_eq!(rows(&file.reader()?)?, 3, "the rest is committed");
     Ok(())
 }
+
+/// As when the reopening that made the file failed before it could sign it.
+#[test]
+fn a_new_file_that_nobody_has_signed_is_taken_over() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    store.insert(note(1))?;
+    store.flush()?;
+    let unsigned = scratch()?;
+    TraceStore::open(unsigned.path())?.close()?;
+    unsigned.reader()?.execute("UPDATE store SET boot = NULL, watermark = 0", [])?;
+    fs::remove_file(file.path())?;
+    fs::copy(unsigned.path(), file.path())?;
+    store.insert(note(2))?;
+    assert!(store.flush().is_err());
+    store.flush()?;
+    assert_eq!(rows(&file.reader()?)?, 2);
+    Ok(())
+}
+
+#[test]
+fn a_file_that_another_owner_has_signed_is_not_written() -> Outcome {
+    let file = scratch()?;
+    let store = TraceStore::builder().close_timeout(Duration::from_millis(10)).open(file.path())?;
+    store.insert(note(1))?;
+    store.flush()?;
+    file.reader()?.execute("UPDATE store SET boot = zeroblob(16)", [])?;
+    store.insert(note(2))?;
+    assert_eq!(store.flush().err().map(|error| error.kind()), Some(ErrorKind::NotAStore));
+    assert_eq!(rows(&file.reader()?)?, 1);
+    Ok(())
+}
+
+#[test]
+fn a_close_that_meets_anothers_lock_says_so() -> Outcome {
+    let file = scratch()?;
+    let store = TraceStore::builder().close_timeout(Duration::from_secs(2)).open(file.path())?;
+    let id = store.insert(note(1))?;
+    store.flush()?;
+    let locker = file.reader()?;
+    locker.execute_batch("BEGIN IMMEDIATE")?;
+    let failed = store.close().err().ok_or("the file is locked")?;
+    assert_eq!(failed.error.kind(), ErrorKind::Busy);
+    assert!(matches!(failed.store.health(), Health::Degraded { kind: ErrorKind::Busy, .. }));
+    locker.execute_batch("ROLLBACK")?;
+    until(|| failed.store.health() == Health::Healthy);
+    failed.store.update(id, |trace| trace.confidence(0.1))?;
+    failed.store.close()?;
+    assert!(mnemon::inspect(file.path())?.clean);
+    Ok(())
+}

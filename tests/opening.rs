@@ -188,3 +188,44 @@ fn what_is_made_belongs_to_its_owner_alone() -> Outcome {
     }
     Ok(())
 }
+
+/// Closing a descriptor of its own would make a process give up SQLite's locks on the file; another connection
+/// would then take itself for the last one, and remove the log that the store goes on writing.
+#[test]
+fn looking_at_a_file_does_not_give_up_its_locks() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    store.insert(note("before"))?;
+    store.flush()?;
+    inspect(file.path())?;
+    refused(file.path())?;
+    // A connection of another process, since the locks of one are shared.
+    let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('select count(*) from traces').fetchall(); c.close()";
+    let other = std::process::Command::new("python3").args(["-c", script]).arg(file.path()).status();
+    if !other.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no python3 with sqlite3 to open the file with");
+        return Ok(());
+    }
+    store.insert(note("after"))?;
+    store.flush()?;
+    assert_eq!(rows(&file.reader()?)?, 2);
+    Ok(())
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_to_a_file_is_the_same_file() -> Outcome {
+    let file = scratch()?;
+    let alias = file.folder().join("alias.db");
+    std::os::unix::fs::symlink(file.path(), &alias)?;
+    let store = file.quiet()?;
+    let error = TraceStore::open(&alias).err().ok_or("it was opened twice")?;
+    assert_eq!(error.kind(), ErrorKind::InUse);
+    store.insert(note(1))?;
+    store.close()?;
+    let store = TraceStore::open(&alias)?;
+    store.insert(note(2))?;
+    store.close()?;
+    assert_eq!(file.quiet()?.len(), 2);
+    Ok(())
+}

@@ -435,17 +435,14 @@ fn an_error_says_what_is_wrong_and_what_to_do() -> Result {
             "ingest nowhere.jsonl --db memory.db",
             "nowhere.jsonl can't be read: give the path of a file of records: ",
         ),
-        (
-            "ingest a.jsonl --db notes.txt",
-            "notes.txt is no SQLite database: give the path of a store, or of a file that is not there yet",
-        ),
+        ("ingest a.jsonl --db notes.txt", "notes.txt is no SQLite database: give the path of a store"),
         ("host --db notes.txt --seconds 0.1", "notes.txt is no SQLite database: give the path of a store"),
         ("demo a.jsonl --db notes.txt", "notes.txt is no SQLite database: give the path of a store"),
         ("stat notes.txt", "notes.txt is no SQLite database: give the path of a store"),
         ("stat nowhere.db", "nowhere.db can't be used: check that it and its folder exist"),
         (
             "ingest a.jsonl --db no/such/folder.db",
-            "no/such/folder.db.lock can't be used: check that its folder exists",
+            "no/such/folder.db can't be used: check that it and its folder exist",
         ),
         ("host --db memory.db --traces 0", "memory.db holds no traces to work on: give --traces 1 or more"),
         (

@@ -36,5 +36,4 @@ fn two_visits_at_once_both_count() {
         store.flush().unwrap();
         assert_eq!(store.stats().dirty, 0);
     });
-    println!("model two_visits_at_once_both_count: downstream");
 }

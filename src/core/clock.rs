@@ -63,15 +63,12 @@ impl<D> Clock<D> {
         Inside(self.open.load())
     }
 
-    /// Lists an entry in the generation that its first write was stamped with.
+    /// Lists an entry in the generation that its first write was stamped with, and that has been told to
+    /// [`expect`](Inside::expect) it.
     pub(super) fn list(&self, inside: &Inside<D>, entry: D) {
-        // Relaxed: a count for people and for the threshold; the list itself is what is drained.
-        let earlier = inside.0.count.fetch_add(1, Ordering::Relaxed);
-        if earlier == 0 {
-            inside.0.first_write.get_or_init(Instant::now);
-        }
+        inside.0.first_write.get_or_init(Instant::now);
         inside.0.dirty.push(entry);
-        if earlier + 1 == self.threshold {
+        if inside.dirty() >= self.threshold && !self.bell.is_rung() {
             self.bell.ring();
         }
     }
@@ -91,9 +88,22 @@ impl<D> Inside<D> {
         self.0.sealed
     }
 
-    /// How many entries are listed so far.
+    /// How many entries are listed, or about to be.
     pub fn dirty(&self) -> usize {
         self.0.count.load(Ordering::Relaxed)
+    }
+
+    /// Counts an entry that is about to be written for the first time in this generation.
+    ///
+    /// Relaxed, but before the compare-and-swap that publishes the write: who has seen the write (Acquire, in
+    /// `Slot::load`), and perhaps added to it, sees the count, and does not take the generation for clean.
+    pub(super) fn expect(&self) {
+        self.0.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Another writer came between.
+    pub(super) fn expect_no_more(&self) {
+        self.0.count.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// When the first of them was listed.

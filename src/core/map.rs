@@ -101,7 +101,9 @@ where
 
     /// The newest value of a key.
     pub fn get(&self, key: &K) -> Option<Arc<V>> {
-        self.table.look(key, |entry| entry.value())?
+        // Pinned before the shard is locked: pinning may free garbage, which takes its time.
+        let pin = pin();
+        self.table.look(key, |entry| entry.state.load(&pin).look().value().cloned())?
     }
 
     /// All entries, copied shard by shard: no lock is held when this returns.
@@ -222,10 +224,16 @@ where
         }
         let first = look.generation() < inside.number();
         let version = look.next(inside.number(), step.new.clone());
+        if first {
+            inside.expect();
+        }
         if first && planted(Mistake::PushFirst) {
             clock.list(&inside, entry.clone().into());
         }
         if !entry.state.replace(&seen, Held::Written(version), &pin) {
+            if first {
+                inside.expect_no_more();
+            }
             return Ok(false);
         }
         if first && !planted(Mistake::PushFirst) {

@@ -1,6 +1,7 @@
 //! How far the flusher is, and who waits for it.
 
 use super::sync::{Condvar, Mutex, MutexGuard, lock};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -199,7 +200,12 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         self.moved.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+        for waker in wakers {
+            // A waker is the caller's code: its panic is not the flusher's.
+            if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+                tracing::error!("a waker panicked while it was told of a flush");
+            }
+        }
     }
 
     /// Whether somebody waits for the store to close; for the flusher.

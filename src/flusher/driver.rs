@@ -1,7 +1,7 @@
 //! One flush, from the cut to the watermark, and closing.
 
 use super::owed::{Owed, TraceEntry, changes, merge};
-use super::retry::{Cause, Trouble};
+use super::retry::{Cause, Step, Trouble};
 use super::shared::Shared;
 use super::telemetry::FlushReport;
 use crate::backend::{
@@ -71,6 +71,11 @@ impl Driver {
         self.shared.telemetry.trouble().map(|trouble| trouble.retry_at)
     }
 
+    /// Whether the last try failed for more than contention.
+    pub(super) fn is_failing(&self) -> bool {
+        self.shared.telemetry.trouble().is_some_and(|trouble| trouble.counts())
+    }
+
     /// Whether there is work that no writer will announce.
     pub(super) fn is_behind(&self) -> bool {
         !self.owed.is_empty() || self.shared.telemetry.trouble().is_some()
@@ -94,7 +99,7 @@ impl Driver {
                 true
             }
             Err(failure) => {
-                self.failed(failure);
+                self.failed(failure, Step::Commit);
                 false
             }
         }
@@ -133,6 +138,7 @@ impl Driver {
             rows_upserted: applied.upserted,
             rows_updated: applied.updated,
             rows_deleted: applied.deleted,
+            rows_refused: applied.refused.len() as u64,
             payload_bytes_serialized: applied.payload_bytes,
             elapsed: started.elapsed(),
         };
@@ -211,17 +217,22 @@ impl Driver {
         }
         self.committed = self.cut;
         self.owed_since = None;
-        if let Some(trouble) = self.shared.telemetry.committed(&report).filter(Trouble::counts) {
-            tracing::warn!(?trouble, watermark = self.cut, "flushes succeed again");
-        }
+        self.shared.telemetry.committed(&report);
+        self.recovered(Step::Commit);
         self.shared.progress.publish(self.cut, self.undurable.is_empty(), report);
         for owed in &done {
             self.shared.traces.settle(&owed.entry, self.cut);
         }
     }
 
-    /// The batch stays owed; decides when it is tried again, and tells those who wait.
-    fn failed(&mut self, failure: Failure) {
+    pub(super) fn recovered(&self, step: Step) {
+        if let Some(trouble) = self.shared.telemetry.recovered(step).filter(Trouble::counts) {
+            tracing::warn!(?trouble, watermark = self.cut, "the backend succeeds again");
+        }
+    }
+
+    /// What is owed stays owed; decides when it is tried again, and tells those who wait.
+    fn failed(&mut self, failure: Failure, step: Step) {
         if planted(Mistake::FailedBatchDropped) {
             self.owed.clear();
         }
@@ -237,7 +248,7 @@ impl Driver {
         };
         self.doubtful |= cause.makes_doubtful();
         self.damaged |= cause == Cause::Class(ErrorClass::Corrupt);
-        if self.shared.telemetry.failed(cause, &error).counts() {
+        if self.shared.telemetry.failed(cause, &error, step).counts() {
             tracing::warn!(error = ?error, owed = self.owed.len(), "a flush failed; the changes are kept and tried again");
             self.shared.progress.fail(self.cut, error);
         }
@@ -245,15 +256,19 @@ impl Driver {
 
     /// Lets the backend do its housekeeping, after the waiters have been woken.
     pub(super) fn tidy(&mut self, idle: bool) {
-        let outcome = supervised(|| self.backend.tidy(idle));
-        self.shared.telemetry.lock().wal_bytes = self.backend.wal_bytes();
-        match outcome {
-            Ok(false) => {}
-            Ok(true) => {
-                self.undurable.clear();
-                self.shared.progress.durable(self.committed);
+        if self.doubtful || self.damaged {
+            return;
+        }
+        match supervised(|| Ok((self.backend.tidy(idle)?, self.backend.wal_bytes()))) {
+            Ok((durable, wal_bytes)) => {
+                self.shared.telemetry.lock().wal_bytes = wal_bytes;
+                self.recovered(Step::Tidy);
+                if durable {
+                    self.undurable.clear();
+                    self.shared.progress.durable(self.committed);
+                }
             }
-            Err(failure) => self.failed(failure),
+            Err(failure) => self.failed(failure, Step::Tidy),
         }
     }
 
@@ -273,15 +288,20 @@ impl Driver {
     }
 
     fn end(&mut self) -> bool {
+        // Housekeeping after the last commit may have made the connection doubtful: then the next try reopens it.
+        if self.doubtful || self.damaged {
+            return false;
+        }
         match supervised(|| self.backend.close(self.committed)) {
             Ok(()) => {
                 // Should all who waited have given up, the backend is opened again.
                 self.doubtful = true;
                 self.shared.telemetry.lock().wal_bytes = 0;
+                self.recovered(Step::Close);
                 true
             }
             Err(failure) => {
-                self.failed(failure);
+                self.failed(failure, Step::Close);
                 false
             }
         }

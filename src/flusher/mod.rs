@@ -23,6 +23,7 @@ pub use telemetry::{FlushReport, Health, Quarantined};
 
 use crate::backend::Reach;
 use crate::core::{Closing, Opening};
+use retry::Step;
 use std::time::{Duration, Instant};
 
 /// How long the flusher sleeps at least: an interval of zero must not make it spin.
@@ -46,7 +47,10 @@ pub(crate) fn serve(mut driver: Driver) {
         match next_job(&driver, tidied) {
             Job::Flush(reach) => {
                 tidied = false;
-                driver.turn(reach, Opening::Open);
+                if driver.turn(reach, Opening::Open) {
+                    // Nobody waits for a close that has failed any more, or would have been served first.
+                    driver.recovered(Step::Close);
+                }
             }
             Job::Close => {
                 if driver.close() {
@@ -71,7 +75,8 @@ fn next_job(driver: &Driver, tidied: bool) -> Job {
         Closing::Waiting if wait.is_none() => return Job::Close,
         Closing::Waiting | Closing::No => {}
     }
-    if shared.progress.wanted() {
+    // Who asks is tried for at once, unless what failed is mere contention.
+    if shared.progress.wanted() && (wait.is_none() || driver.is_failing()) {
         return Job::Flush(Reach::Durable);
     }
     if let Some(wait) = wait {

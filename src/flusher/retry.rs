@@ -49,6 +49,14 @@ impl Cause {
     }
 }
 
+/// What the flusher asks of the backend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Step {
+    Commit,
+    Tidy,
+    Close,
+}
+
 /// Flushes that fail, from the first on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trouble {
@@ -56,17 +64,19 @@ pub(crate) struct Trouble {
     since: Instant,
     attempts: u32,
     pub(super) retry_at: Instant,
+    /// What failed: its own success ends the trouble, that of another step does not.
+    pub(super) step: Step,
 }
 
 impl Trouble {
     /// One more failure.
-    pub(super) fn after(earlier: Option<Trouble>, cause: Cause) -> Self {
+    pub(super) fn after(earlier: Option<Trouble>, cause: Cause, step: Step) -> Self {
         let now = Instant::now();
         let since = earlier.map_or(now, |trouble| trouble.since);
         let attempts = earlier.map_or(0, |trouble| trouble.attempts).saturating_add(1);
         let (first, longest) = cause.waits();
         let wait = first.saturating_mul(1 << (attempts - 1).min(16)).min(longest);
-        Self { cause, since, attempts, retry_at: now + jittered(wait, since) }
+        Self { cause, since, attempts, retry_at: now + jittered(wait, since), step }
     }
 
     /// Whether it has gone beyond contention.

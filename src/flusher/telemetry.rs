@@ -1,6 +1,6 @@
 //! What the flusher has done and how it goes: counters, health, and rows set aside.
 
-use super::retry::{Cause, Trouble};
+use super::retry::{Cause, Step, Trouble};
 use crate::core::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, lock};
 use crate::error::{Error, ErrorKind};
 use crate::trace::TraceId;
@@ -19,6 +19,8 @@ pub struct FlushReport {
     pub rows_updated: u64,
     /// Rows deleted.
     pub rows_deleted: u64,
+    /// Rows that the backend refused for their content: see [`Stats::quarantined`](crate::Stats::quarantined).
+    pub rows_refused: u64,
     /// Bytes of payload text handed to the engine.
     pub payload_bytes_serialized: u64,
     /// From the cut to the commit.
@@ -109,21 +111,25 @@ impl Telemetry {
         self.lock().trouble
     }
 
-    /// Counts what was done; answers the trouble that is over.
-    pub(super) fn committed(&self, report: &FlushReport) -> Option<Trouble> {
+    /// Counts what was committed.
+    pub(super) fn committed(&self, report: &FlushReport) {
         let mut counters = self.lock();
         counters.rows_upserted += report.rows_upserted;
         counters.rows_updated += report.rows_updated;
         counters.rows_deleted += report.rows_deleted;
         counters.payload_bytes_serialized += report.payload_bytes_serialized;
-        counters.trouble.take()
+    }
+
+    /// Ends the trouble with a step that has succeeded; answers it, if there was some.
+    pub(super) fn recovered(&self, step: Step) -> Option<Trouble> {
+        self.lock().trouble.take_if(|trouble| trouble.step == step)
     }
 
     /// Notes one more failure.
-    pub(super) fn failed(&self, cause: Cause, error: &Error) -> Trouble {
+    pub(super) fn failed(&self, cause: Cause, error: &Error, step: Step) -> Trouble {
         let mut counters = self.lock();
         counters.last_error = Some(error.clone());
-        let trouble = Trouble::after(counters.trouble, cause);
+        let trouble = Trouble::after(counters.trouble, cause, step);
         counters.trouble = Some(trouble);
         trouble
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 pub struct CloseReport {
     /// The generation up to which everything is durable: all there ever was.
     pub watermark: u64,
-    /// How many traces were stored.
+    /// How many traces the store held, quarantined ones included.
     pub traces: usize,
     /// How long it took.
     pub elapsed: Duration,
@@ -53,7 +53,8 @@ impl From<CloseError> for Error {
 impl TraceStore {
     /// Drains the store, marks a clean end in the file, and gives up its ownership. Every write that
     /// returned success is durable then; later ones, through any clone, get
-    /// [`Closed`](ErrorKind::Closed). Reads go on from memory. Closing twice is no error.
+    /// [`Closed`](ErrorKind::Closed). Excepted are rows that the backend refuses: see
+    /// [`Stats::quarantined`](crate::Stats::quarantined). Reads go on from memory. Closing twice is no error.
     ///
     /// # Errors
     ///
@@ -105,6 +106,11 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         if cfg!(loom) || self.shared.progress.is_closed() {
+            return;
+        }
+        if self.flusher.is_current() {
+            // Dropped by a waker: the flusher can't wait for itself, and closes when it comes to it.
+            self.shared.progress.start_closing();
             return;
         }
         if let Err(error) = self.close() {

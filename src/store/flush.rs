@@ -11,7 +11,8 @@ use std::task::Poll;
 impl TraceStore {
     /// Returns when every write that returned before this call is durable, and with it every write that it
     /// can have depended on. With nothing unflushed it returns at once and touches no disk. Callers that
-    /// wait at the same time share one cut and one sync.
+    /// wait at the same time share one cut and one sync. A row that the backend refuses for its content is left
+    /// out, counted in the report, and listed in [`Stats::quarantined`](crate::Stats::quarantined).
     ///
     /// # Errors
     ///

@@ -54,6 +54,17 @@ impl Flusher {
         }
     }
 
+    /// Whether this is the flusher's own thread.
+    pub(super) fn is_current(&self) -> bool {
+        match self {
+            Self::Seat(_) => false,
+            #[cfg(not(loom))]
+            Self::Thread(thread) => lock(thread)
+                .as_ref()
+                .is_some_and(|thread| thread.thread().id() == std::thread::current().id()),
+        }
+    }
+
     /// After the store has closed: its thread is gone when this returns.
     pub(super) fn join(&self) {
         match self {

@@ -26,12 +26,13 @@ impl TraceStore {
 
     /// Stores several new traces, all or none, and answers their ids in order.
     ///
-    /// They are checked before the first is stored. They are not isolated: another thread may see, and a
+    /// They are checked before the first is stored; should one fail after that, as when the store is closed
+    /// meanwhile, those stored before it are removed again where that is still possible. They are not isolated: another thread may see, and a
     /// flush may write, the first of them before the last is stored.
     ///
     /// # Errors
     ///
-    /// As for [`insert`](Self::insert), for the first that can't be stored; none is, then.
+    /// As for [`insert`](Self::insert), for the first that can't be stored.
     pub fn insert_many(&self, new: impl IntoIterator<Item = NewTrace>) -> Result<Vec<TraceId>> {
         let traces: Vec<_> =
             new.into_iter().map(|new| self.checked(new).map(Arc::new)).collect::<Result<_>>()?;

@@ -1,6 +1,7 @@
 //! Models 6 to 8: the flusher itself, through the store, over a backend that keeps rows in a map.
 
 use super::support::model;
+use loom::thread;
 use mnemon::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, StoredTrace, TraceChange,
 };
@@ -29,7 +30,7 @@ impl Backend for Table {
             return Err(BackendError::new(ErrorClass::Full, "full"));
         }
         // A commit takes time, and others go on meanwhile.
-        loom::thread::yield_now();
+        thread::yield_now();
         let mut rows = self.rows.lock().unwrap();
         for change in batch.traces {
             match change {
@@ -86,15 +87,51 @@ fn memory(store: &TraceStore, n: u8) -> Option<u32> {
     store.get(id(n)).map(|trace| hundredths(trace.confidence()))
 }
 
+/// A caller of flush, who finds its own earlier write committed.
+fn flush_own_write(store: &TraceStore, rows: &Rows, n: u8) -> impl FnOnce() + use<> {
+    let (store, rows) = (store.clone(), rows.clone());
+    move || {
+        insert(&store, n).unwrap();
+        store.flush().unwrap();
+        assert_eq!(row(&rows, n), Some(0), "the caller's write is committed when flush returns");
+    }
+}
+
+/// A writer that may come too late: what became of each insert.
+fn try_inserts<const N: usize>(store: &TraceStore, ids: [u8; N]) -> impl FnOnce() -> [Outcome; N] + use<N> {
+    let store = store.clone();
+    move || ids.map(|n| insert(&store, n).map(drop).map_err(|error| error.kind()))
+}
+
+type Outcome = Result<(), ErrorKind>;
+
+fn close_and_refuse(store: TraceStore) {
+    let late = store.clone();
+    store.close().unwrap();
+    assert_eq!(insert(&late, 9).unwrap_err().kind(), ErrorKind::Closed, "closed for later writes");
+}
+
+fn assert_kept_or_refused<const N: usize>(rows: &Rows, ids: [u8; N], outcomes: [Outcome; N]) {
+    for (n, outcome) in ids.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(()) => assert_eq!(row(rows, n), Some(0), "an accepted write is in the last batch"),
+            Err(kind) => {
+                assert_eq!(kind, ErrorKind::Closed);
+                assert_eq!(row(rows, n), None, "a refused write is nowhere");
+            }
+        }
+    }
+}
+
 /// A failed batch, then writes, then a flush that succeeds: the rows equal memory.
 #[test]
 fn a_failed_batch_is_owed() {
-    model("a_failed_batch_is_owed", Some(4), || {
+    model("a_failed_batch_is_owed", Some(5), || {
         let (store, rows) = open(1);
         insert(&store, 1).unwrap();
         insert(&store, 2).unwrap();
         let other = store.clone();
-        let writer = loom::thread::spawn(move || {
+        let writer = thread::spawn(move || {
             set(&other, 2, 0.25);
             set(&other, 2, 0.5);
             other.remove(id(1)).unwrap();
@@ -112,25 +149,17 @@ fn a_failed_batch_is_owed() {
     });
 }
 
-/// Two callers of flush and one writer, and the flusher on a thread of its own: each caller returns only after
-/// its own earlier writes are committed.
+/// Two callers of flush, and the flusher on a thread of its own: each returns only after its own earlier writes
+/// are committed.
 #[test]
 fn flush_returns_after_its_callers_writes_are_committed() {
     model("flush_returns_after_its_callers_writes_are_committed", Some(2), || {
         let (store, rows) = open(0);
-        let flusher = loom::thread::spawn(mnemon::model::flusher(&store));
-        let caller = |n: u8| {
-            let (store, rows) = (store.clone(), rows.clone());
-            move || {
-                insert(&store, n).unwrap();
-                store.flush().unwrap();
-                assert_eq!(row(&rows, n), Some(0), "the caller's write is committed when flush returns");
-            }
-        };
-        let other = loom::thread::spawn(caller(2));
-        caller(1)();
+        let flusher = thread::spawn(mnemon::model::flusher(&store));
+        let other = thread::spawn(flush_own_write(&store, &rows, 2));
+        flush_own_write(&store, &rows, 1)();
         other.join().unwrap();
-        // The writer: no flush of its own, and the close drains it.
+        // With no flush of its own: the close drains it.
         insert(&store, 3).unwrap();
         store.close().unwrap();
         flusher.join().unwrap();
@@ -138,27 +167,62 @@ fn flush_returns_after_its_callers_writes_are_committed() {
     });
 }
 
-/// The same without that thread: whoever flushes does the flusher's work, one at a time.
+/// With a writer beside them, and no such thread: whoever flushes does the flusher's work, one at a time.
 #[test]
 fn callers_that_flush_for_themselves_share_the_work() {
     model("callers_that_flush_for_themselves_share_the_work", Some(3), || {
         let (store, rows) = open(0);
-        let caller = |n: u8| {
-            let (store, rows) = (store.clone(), rows.clone());
-            move || {
-                insert(&store, n).unwrap();
-                store.flush().unwrap();
-                assert_eq!(row(&rows, n), Some(0), "the caller's write is committed when flush returns");
-            }
-        };
-        let others = [loom::thread::spawn(caller(2)), {
+        let others = [thread::spawn(flush_own_write(&store, &rows, 2)), {
             let store = store.clone();
-            loom::thread::spawn(move || assert!(insert(&store, 3).is_ok()))
+            thread::spawn(move || assert!(insert(&store, 3).is_ok()))
         }];
-        caller(1)();
+        flush_own_write(&store, &rows, 1)();
         for other in others {
             other.join().unwrap();
         }
+    });
+}
+
+/// Two writers of one entry, of which the second adds to what the first has written and not yet listed: its flush
+/// does not take the generation for clean.
+#[test]
+fn flush_covers_a_write_that_joined_anothers() {
+    model("flush_covers_a_write_that_joined_anothers", Some(3), || {
+        let (store, rows) = open(0);
+        insert(&store, 1).unwrap();
+        store.flush().unwrap();
+        let other = store.clone();
+        let first = loom::thread::spawn(move || set(&other, 1, 0.25));
+        set(&store, 1, 0.5);
+        store.flush().unwrap();
+        let committed = row(&rows, 1);
+        assert!(
+            matches!(committed, Some(25 | 50)),
+            "the caller's write is committed when flush returns: {committed:?}"
+        );
+        first.join().unwrap();
+        store.flush().unwrap();
+        assert_eq!(row(&rows, 1), memory(&store, 1));
+    });
+}
+
+/// Two callers of flush, a writer, and the flusher's thread.
+#[test]
+fn callers_of_flush_beside_a_writer() {
+    model("callers_of_flush_beside_a_writer", Some(2), || {
+        let (store, rows) = open(0);
+        let flusher = thread::spawn(mnemon::model::flusher(&store));
+        let other = thread::spawn(flush_own_write(&store, &rows, 2));
+        let writer = {
+            let store = store.clone();
+            thread::spawn(move || insert(&store, 3).is_ok())
+        };
+        flush_own_write(&store, &rows, 1)();
+        other.join().unwrap();
+        assert!(writer.join().unwrap(), "the write is accepted");
+        store.close().unwrap();
+        flusher.join().unwrap();
+        assert_eq!(row(&rows, 3), Some(0), "close drains");
     });
 }
 
@@ -168,27 +232,25 @@ fn callers_that_flush_for_themselves_share_the_work() {
 fn close_keeps_what_it_accepted() {
     model("close_keeps_what_it_accepted", Some(3), || {
         let (store, rows) = open(0);
-        let writer = |first: u8| {
-            let store = store.clone();
-            move || {
-                let outcomes = [insert(&store, first), insert(&store, first + 1)];
-                outcomes.map(|outcome| outcome.map_err(|error| error.kind()))
-            }
-        };
-        let writers = [loom::thread::spawn(writer(1)), loom::thread::spawn(writer(3))];
-        let late = store.clone();
-        store.close().unwrap();
-        assert_eq!(insert(&late, 9).unwrap_err().kind(), ErrorKind::Closed, "closed for later writes");
-        for (n, writer) in [1, 3].into_iter().zip(writers) {
-            for (n, outcome) in (n..).zip(writer.join().unwrap()) {
-                match outcome {
-                    Ok(_) => assert_eq!(row(&rows, n), Some(0), "an accepted write is in the last batch"),
-                    Err(kind) => {
-                        assert_eq!(kind, ErrorKind::Closed);
-                        assert_eq!(row(&rows, n), None, "a refused write is nowhere");
-                    }
-                }
-            }
+        let writers = [1, 3].map(|first| (first, thread::spawn(try_inserts(&store, [first, first + 1]))));
+        close_and_refuse(store);
+        for (first, writer) in writers {
+            assert_kept_or_refused(&rows, [first, first + 1], writer.join().unwrap());
+        }
+    });
+}
+
+/// The same with the flusher on a thread of its own.
+#[test]
+fn close_and_its_flusher_keep_what_was_accepted() {
+    model("close_and_its_flusher_keep_what_was_accepted", Some(3), || {
+        let (store, rows) = open(0);
+        let flusher = thread::spawn(mnemon::model::flusher(&store));
+        let writers = [1, 2].map(|n| (n, thread::spawn(try_inserts(&store, [n]))));
+        close_and_refuse(store);
+        flusher.join().unwrap();
+        for (n, writer) in writers {
+            assert_kept_or_refused(&rows, [n], writer.join().unwrap());
         }
     });
 }

@@ -2,13 +2,16 @@
 
 use mnemon::model::{Bell, Change, Clock, Cutter, Entry, Map, Mistake, Opening, Refused, plant};
 use std::collections::{BTreeMap, BTreeSet};
-use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
+use std::{env, panic, process};
 
 /// Names the mistake that this process plants.
 pub const PLANTED: &str = "MNEMON_PLANTED";
+
+/// The code that a process ends with when a model finds its mistake.
+pub const CAUGHT: i32 = 99;
 
 const MISTAKES: [Mistake; 8] = [
     Mistake::NoGrace,
@@ -21,15 +24,26 @@ const MISTAKES: [Mistake; 8] = [
     Mistake::FailedBatchDropped,
 ];
 
+/// Plants the mistake that the environment names, if it names one.
+fn plant_if_asked() {
+    let Ok(wanted) = env::var(PLANTED) else { return };
+    let known = MISTAKES.into_iter().find(|mistake| format!("{mistake:?}") == wanted);
+    plant(known.unwrap_or_else(|| panic!("no mistake is called {wanted}")));
+    // At the first panic, with what it says: unwinding would drop loom's types outside a model, and abort.
+    panic::set_hook(Box::new(|failure| {
+        eprintln!("{failure}");
+        process::exit(CAUGHT);
+    }));
+}
+
 /// Explores every interleaving with at most `bound` preemptions, or all of them. `LOOM_MAX_PREEMPTIONS`
 /// puts another bound in its place.
 pub fn model(name: &str, bound: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
-    if let Ok(wanted) = env::var(PLANTED) {
-        let known = MISTAKES.into_iter().find(|mistake| format!("{mistake:?}") == wanted);
-        plant(known.unwrap_or_else(|| panic!("no mistake is called {wanted}")));
-    }
+    plant_if_asked();
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 10_000;
+    // These end a run early, and it passes all the same.
+    (builder.max_permutations, builder.max_duration) = (None, None);
     if env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
         builder.preemption_bound = bound;
     }

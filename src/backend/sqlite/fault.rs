@@ -5,8 +5,11 @@ use rusqlite::{Error, ErrorCode, ffi};
 use std::path::Path;
 
 pub(super) fn class_of(error: &Error) -> ErrorClass {
-    let Error::SqliteFailure(failure, _) = error else {
-        return ErrorClass::Other;
+    let failure = match error {
+        Error::SqliteFailure(failure, _) => failure,
+        // The store's own row is not there, or signed by another owner.
+        Error::StatementChangedRows(_) => return ErrorClass::Foreign,
+        _ => return ErrorClass::Other,
     };
     if failure.extended_code == ffi::SQLITE_IOERR_NOMEM {
         return ErrorClass::Memory;
@@ -50,6 +53,7 @@ pub(super) fn while_doing(doing: &str, path: &Path, error: Error) -> BackendErro
             "it can't be opened or written: check that it and its folder exist and may be written"
         }
         ErrorClass::Memory => "memory ran out",
+        ErrorClass::Foreign => "another store has written to it since: make sure that it has one owner",
         _ => "SQLite refuses",
     };
     BackendError::new(class, format!("{doing} {} failed: {remedy}", path.display())).because(error)

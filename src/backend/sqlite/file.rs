@@ -4,9 +4,9 @@ use super::fault::while_doing;
 use super::place::{Place, unreachable_file};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
 use crate::backend::{BackendError, ErrorClass, Reach};
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
+use std::fs::OpenOptions;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use uuid::Uuid;
@@ -15,6 +15,8 @@ use uuid::Uuid;
 pub(super) struct Attached {
     pub(super) connection: Connection,
     reach: Option<Reach>,
+    /// Whose the file is: each batch makes sure that it still is.
+    pub(super) boot: Uuid,
 }
 
 /// What the file says of the store in it.
@@ -24,13 +26,26 @@ pub(super) struct Store {
     pub(super) boot: Option<Uuid>,
 }
 
-/// Makes the path absolute, so that no later change of directory, and no special name of SQLite's, means
-/// another file.
+/// How long SQLite waits for another connection's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long it waits at the end, while writes are refused.
+const BUSY_TIMEOUT_AT_CLOSE: Duration = Duration::from_millis(100);
+
+/// The file's one true path: no link, no later change of directory and no special name of SQLite's gives it
+/// another lock file or log.
 pub(super) fn resolved(path: &Path) -> Result<PathBuf, BackendError> {
-    std::path::absolute(path).map_err(|error| {
-        let message = format!("{path:?} is no path of a file: give one");
-        BackendError::new(ErrorClass::Unreachable, message).because(error)
-    })
+    let resolve = || match path.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let absolute = std::path::absolute(path)?;
+            let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+                return Err(error);
+            };
+            Ok(folder.canonicalize()?.join(name))
+        }
+        resolved => resolved,
+    };
+    resolve().map_err(|error| unreachable_file(path, error))
 }
 
 impl Attached {
@@ -43,20 +58,33 @@ impl Attached {
         set_up(&connection).map_err(doing)?;
         schema::migrate(&mut connection, identity.version).map_err(doing)?;
         let (watermark, boot, _) = schema::read_store(&connection).map_err(doing)?;
-        Ok((Self { connection, reach: None }, Store { is_new: identity.is_new(), watermark, boot }))
+        Ok((
+            Self { connection, reach: None, boot: Uuid::nil() },
+            Store { is_new: identity.is_new(), watermark, boot },
+        ))
     }
 
     /// Marks the file as this boot's, and not cleanly ended. Answers which file and log that was.
-    pub(super) fn sign(&self, path: &Path, boot: &Uuid) -> Result<Place, BackendError> {
-        schema::set_boot(&self.connection, boot).map_err(|error| while_doing("opening", path, error))?;
+    pub(super) fn sign(&mut self, path: &Path, boot: Uuid) -> Result<Place, BackendError> {
+        schema::set_boot(&self.connection, &boot).map_err(|error| while_doing("opening", path, error))?;
+        self.boot = boot;
         Place::of(path).map_err(|error| unreachable_file(path, error))
     }
 
-    /// The last write: a clean end, and everything in the one file.
+    /// The last write: a clean end. Then everything goes into the one file, if no reader holds that up.
     pub(super) fn sign_off(&self, watermark: u64) -> rusqlite::Result<()> {
+        self.connection.busy_timeout(BUSY_TIMEOUT_AT_CLOSE)?;
         self.connection.pragma_update(None, "synchronous", "FULL")?;
-        schema::set_clean(&self.connection, watermark)?;
-        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        let signed = schema::set_clean(&self.connection, watermark, &self.boot);
+        self.connection.busy_timeout(BUSY_TIMEOUT)?;
+        signed?;
+        match self.checkpoint(true) {
+            Ok(complete) => tracing::debug!(complete, "checkpointed at close"),
+            Err(error) => {
+                tracing::warn!(%error, "everything is durable, but the log could not be emptied at close")
+            }
+        }
+        Ok(())
     }
 
     /// How far the next commits go; SQLite can't be told inside a transaction.
@@ -100,7 +128,7 @@ impl Attached {
 }
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.execute_batch(
         "PRAGMA page_size = 4096;
@@ -136,22 +164,23 @@ fn make_if_missing(path: &Path) -> Result<(), BackendError> {
 }
 
 /// Refuses what is not a store, before anything is written.
+///
+/// Only through SQLite: closing a descriptor of its own would make a process give up every lock that its
+/// connections hold on the file.
 pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError> {
-    let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(16).read_to_end(&mut start));
-    read.map_err(|error| unreachable_file(path, error))?;
+    match path.metadata() {
+        Ok(file) if file.is_file() => {}
+        Ok(_) => return Err(unreachable_file(path, io::Error::other("it is no file"))),
+        Err(error) => return Err(unreachable_file(path, error)),
+    }
     let not_a_store = |what: String| {
         let remedy = "give the path of a store";
         BackendError::new(ErrorClass::Foreign, format!("{} {what}: {remedy}", path.display()))
     };
-    if !start.is_empty() && start != b"SQLite format 3\0" {
-        return Err(not_a_store("is no SQLite database".to_owned()));
-    }
-    let doing = |error| while_doing("opening", path, error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(doing)?;
-    connection.busy_timeout(Duration::from_secs(5)).map_err(doing)?;
-    let identity = Identity::read(&connection).map_err(doing)?;
+    let identity = identity_of(path).map_err(|error| match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => not_a_store("is no SQLite database".to_owned()),
+        _ => while_doing("opening", path, error),
+    })?;
     let Identity { application_id, version, .. } = identity;
     if identity.is_new() {
         return Ok(identity);
@@ -169,4 +198,11 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
         return Err(BackendError::new(ErrorClass::Newer, message));
     }
     Ok(identity)
+}
+
+fn identity_of(path: &Path) -> rusqlite::Result<Identity> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Identity::read(&connection)
 }

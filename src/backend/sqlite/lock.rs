@@ -4,6 +4,7 @@ use crate::backend::{BackendError, ErrorClass};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Holding it is owning the file. The system gives it up when the process ends, however it ends; the lock
 /// file itself stays, as removing it would let two owners lock two files of one name.
@@ -27,10 +28,16 @@ impl Lock {
             BackendError::new(ErrorClass::Unreachable, message).because(error)
         };
         let mut file = options().open(&beside).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(in_use(path, &mut file)),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        // Somebody who just looks holds it for a moment.
+        let mut tries = 5;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if tries == 0 => return Err(in_use(path, &mut file)),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(10)),
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+            tries -= 1;
         }
         file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
         Ok(Self(file))

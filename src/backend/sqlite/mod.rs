@@ -63,9 +63,9 @@ impl Sqlite {
             file::look_before_touching(&path)?;
         }
         let lock = Lock::acquire(&path)?;
-        let (attached, store) = Attached::open(&path)?;
+        let (mut attached, store) = Attached::open(&path)?;
         let boot = Uuid::now_v7();
-        let place = attached.sign(&path, &boot)?;
+        let place = attached.sign(&path, boot)?;
         let watermark = store.watermark;
         Ok(Self {
             path,
@@ -100,9 +100,16 @@ impl Sqlite {
             && !attached.connection.is_autocommit()
             && attached.connection.execute_batch("ROLLBACK").is_err()
         {
-            self.attached = None;
+            self.detach();
         }
         outcome
+    }
+
+    /// Gives up a connection that can't be trusted, or a file that is not ours, writing nothing more to it.
+    fn detach(&mut self) {
+        if let Some(attached) = self.attached.take() {
+            attached.drop_without_checkpoint();
+        }
     }
 
     fn attach(&mut self) -> Result<Store, BackendError> {
@@ -117,7 +124,7 @@ impl Sqlite {
     /// Marks the file as this boot's.
     fn sign(&mut self) -> Result<(), BackendError> {
         let (path, boot) = (self.path.clone(), self.boot);
-        self.place = self.attached()?.sign(&path, &boot)?;
+        self.place = self.attached()?.sign(&path, boot)?;
         Ok(())
     }
 
@@ -148,17 +155,16 @@ impl Backend for Sqlite {
     }
 
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
-        if let Some(attached) = self.attached.take() {
-            attached.drop_without_checkpoint();
-        }
+        self.detach();
         self.place.put_orphan_aside(&self.path)?;
         let store = self.attach()?;
-        if store.is_new {
+        // Unsigned: made by a reopening that did not get further.
+        if store.is_new || (store.boot.is_none() && store.watermark == 0) {
             self.start_over()?;
             return Ok(Reopened::Empty);
         }
         if store.boot != Some(self.boot) {
-            self.attached = None;
+            self.detach();
             return Err(BackendError::new(
                 ErrorClass::Foreign,
                 format!(
@@ -177,9 +183,7 @@ impl Backend for Sqlite {
     }
 
     fn replace(&mut self) -> Result<(), BackendError> {
-        if let Some(attached) = self.attached.take() {
-            attached.drop_without_checkpoint();
-        }
+        self.detach();
         let aside = place::put_aside(&self.path, "damaged", &["", "-wal", "-shm"])?;
         tracing::error!(path = %self.path.display(), ?aside, "the file can't be used; it was put aside and is kept");
         self.attach()?;
@@ -188,6 +192,7 @@ impl Backend for Sqlite {
 
     fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
         let (path, committed) = (self.path.clone(), self.committed);
+        self.place.check(&path)?;
         let complete =
             self.attached()?.checkpoint(idle).map_err(|error| while_doing("checkpointing", &path, error))?;
         if complete {
@@ -230,7 +235,7 @@ impl Attached {
                 Err(error) => return Err(error),
             }
         }
-        schema::set_watermark(connection, batch.watermark)?;
+        schema::set_watermark(connection, batch.watermark, &self.boot)?;
         commit(connection)?;
         Ok(applied)
     }

@@ -37,10 +37,14 @@ impl Place {
         Ok(Self { file: FileId::of(path)?, log: FileId::of(&sibling(path, "-wal")).ok() })
     }
 
-    /// Whether the path still names this file.
+    /// Whether the path still names this file and this log.
     pub(super) fn check(&self, path: &Path) -> Result<(), BackendError> {
-        match FileId::of(path) {
-            Ok(file) if file == self.file => Ok(()),
+        match Place::of(path) {
+            Ok(place) if place == *self => Ok(()),
+            Ok(Place { file, .. }) if file == self.file => Err(BackendError::new(
+                ErrorClass::Unreachable,
+                format!("the log of {} was removed or replaced while the store had it open", path.display()),
+            )),
             Ok(_) => Err(BackendError::new(
                 ErrorClass::Unreachable,
                 format!("{} was replaced by another file while the store had it open", path.display()),

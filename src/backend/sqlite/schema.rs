@@ -125,11 +125,18 @@ pub(super) fn read_store(connection: &Connection) -> rusqlite::Result<(u64, Opti
     Ok(row.optional()?.unwrap_or((0, None, false)))
 }
 
-pub(super) fn set_watermark(transaction: &Connection, watermark: u64) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached("UPDATE store SET watermark = ?1 WHERE one = 1")?
-        .execute([sql_integer(watermark)])?;
-    Ok(())
+/// In the batch's transaction.
+pub(super) fn set_watermark(connection: &Connection, watermark: u64, boot: &Uuid) -> rusqlite::Result<()> {
+    let sql = "UPDATE store SET watermark = ?1, clean = 0 WHERE one = 1 AND boot = ?2";
+    ours(connection.prepare_cached(sql)?.execute(params![sql_integer(watermark), boot.as_bytes()])?)
+}
+
+/// One row was changed, or another owner has signed the file since.
+fn ours(changed: usize) -> rusqlite::Result<()> {
+    match changed {
+        1 => Ok(()),
+        other => Err(rusqlite::Error::StatementChangedRows(other)),
+    }
 }
 
 /// A generation counts cuts: it does not reach 2^63.
@@ -143,8 +150,7 @@ pub(super) fn set_boot(connection: &Connection, boot: &Uuid) -> rusqlite::Result
     connection.execute(sql, params![boot.as_bytes()]).map(drop)
 }
 
-pub(super) fn set_clean(connection: &Connection, watermark: u64) -> rusqlite::Result<()> {
-    connection
-        .execute("UPDATE store SET watermark = ?1, clean = 1 WHERE one = 1", [sql_integer(watermark)])
-        .map(drop)
+pub(super) fn set_clean(connection: &Connection, watermark: u64, boot: &Uuid) -> rusqlite::Result<()> {
+    let sql = "UPDATE store SET watermark = ?1, clean = 1 WHERE one = 1 AND boot = ?2";
+    ours(connection.execute(sql, params![sql_integer(watermark), boot.as_bytes()])?)
 }

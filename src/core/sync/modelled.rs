@@ -78,22 +78,36 @@ pub(crate) fn pause(_: u32) {
     loom::thread::yield_now();
 }
 
-/// loom has no time: the sleeper waits to be rung for. loom's own `unpark` may not wake a thread that waits for a
-/// lock, so this is its `Notify`, which remembers as the real bell does.
-pub struct Bell(loom::sync::Notify);
-
-impl Default for Bell {
-    fn default() -> Self {
-        Self(loom::sync::Notify::new())
-    }
+/// loom has no time: the sleeper waits to be rung for. A lock and a condition stand in for the token of `unpark`:
+/// loom's own, and that of its `Notify`, may wake a thread that waits for something else by then.
+#[derive(Default)]
+pub struct Bell {
+    rung: Mutex<bool>,
+    ringing: Condvar,
 }
 
 impl Bell {
     pub(crate) fn ring(&self) {
-        self.0.notify();
+        *super::lock(&self.rung) = true;
+        self.ringing.notify_one();
+    }
+
+    pub(crate) fn is_rung(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn is_rung(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn is_rung(&self) -> bool {
+        false
     }
 
     pub(crate) fn sleep(&self, _: Duration) {
-        self.0.wait();
+        let mut rung = super::lock(&self.rung);
+        while !std::mem::take(&mut *rung) {
+            rung = self.ringing.wait(rung).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
     }
 }

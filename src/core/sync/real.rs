@@ -97,6 +97,11 @@ impl Bell {
         }
     }
 
+    /// Whether it was rung since the last sleep, as far as this thread has heard.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.rung.load(Ordering::Relaxed)
+    }
+
     /// For the flusher's thread, always the same: sleeps until rung, or until `timeout` has passed, or for no
     /// reason. Returns at once if rung since the last sleep.
     pub(crate) fn sleep(&self, timeout: Duration) {
