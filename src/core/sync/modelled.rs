@@ -96,14 +96,6 @@ impl Bell {
         false
     }
 
-    pub(crate) fn is_rung(&self) -> bool {
-        false
-    }
-
-    pub(crate) fn is_rung(&self) -> bool {
-        false
-    }
-
     pub(crate) fn sleep(&self, _: Duration) {
         let mut rung = super::lock(&self.rung);
         while !std::mem::take(&mut *rung) {
