@@ -10,9 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use support::backend::{Answer, look, scripted};
-use support::{Outcome, by_id, note, rows, scratch, until};
+use support::{Outcome, by_id, note, row, rows, scratch, until};
 
 const NEVER: Duration = Duration::from_secs(3600);
+
+/// A flush wakes its callers before it tidies up, and what it finds then it mends by itself; the length of the
+/// log is known when it has.
+fn tidied(store: &TraceStore) {
+    until(|| store.stats().wal_bytes > 0);
+}
 
 #[test]
 fn a_panic_gives_its_batch_back() -> Outcome {
@@ -153,6 +159,25 @@ fn a_backend_that_hangs_makes_the_store_lag_and_refuse_if_so_set() -> Outcome {
 }
 
 #[test]
+fn a_store_that_lags_takes_writes_unless_told_otherwise() -> Outcome {
+    let (go, wait) = mpsc::channel::<()>();
+    let (backend, log) = scripted(move |_, _| {
+        let _ = wait.recv();
+        Answer::Apply
+    });
+    let builder = TraceStore::builder().flush_interval(Duration::ZERO).lag_bound(Duration::from_millis(20));
+    let store = builder.open_with(backend)?;
+    let first = store.insert(note(1))?;
+    until(|| matches!(store.health(), Health::Lagging { .. }));
+    let second = store.insert(note(2))?;
+    store.remove(first)?;
+    drop(go);
+    store.flush()?;
+    assert!(look(&log).rows.keys().eq([&second]));
+    Ok(())
+}
+
+#[test]
 fn a_backend_that_is_down_for_long_owes_each_trace_once() -> Outcome {
     let down = Arc::new(AtomicBool::new(true));
     let (asked, batches) = (down.clone(), Arc::new(AtomicUsize::new(0)));
@@ -204,6 +229,7 @@ fn a_file_that_is_deleted_under_the_store_is_written_anew() -> Outcome {
     let store = file.quiet()?;
     let ids = store.insert_many((0..100).map(note))?;
     store.flush()?;
+    tidied(&store);
     store.remove(ids[0])?;
     fs::remove_file(file.path())?;
     let error = store.flush().err().ok_or("the file is gone")?;
@@ -214,6 +240,28 @@ fn a_file_that_is_deleted_under_the_store_is_written_anew() -> Outcome {
     let before = by_id(&store);
     store.close()?;
     assert_eq!(by_id(&file.quiet()?), before);
+    Ok(())
+}
+
+/// SQLite itself goes on writing into a file that was moved.
+#[test]
+fn a_file_that_is_moved_under_the_store_is_written_anew_and_the_moved_one_no_more() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    let ids = store.insert_many((0..100).map(note))?;
+    store.flush()?;
+    tidied(&store);
+    let moved = file.folder().join("moved.db");
+    fs::rename(file.path(), &moved)?;
+    let bytes = fs::read(&moved)?;
+    store.update(ids[1], |trace| trace.payload(serde_json::json!("after")))?;
+    assert_eq!(store.flush().err().map(|error| error.kind()), Some(ErrorKind::Unreachable));
+    store.flush()?;
+    let reader = file.reader()?;
+    assert_eq!(rows(&reader)?, 100);
+    assert_eq!(row(&reader, ids[1])?, Some((2, "\"after\"".to_owned())));
+    assert!(fs::read(&moved)? == bytes, "the moved file is as it was");
+    assert_eq!(store.health(), Health::Healthy);
     Ok(())
 }
 
@@ -285,6 +333,7 @@ fn a_new_file_that_nobody_has_signed_is_taken_over() -> Outcome {
     let store = file.quiet()?;
     store.insert(note(1))?;
     store.flush()?;
+    tidied(&store);
     let unsigned = scratch()?;
     TraceStore::open(unsigned.path())?.close()?;
     unsigned.reader()?.execute("UPDATE store SET boot = NULL, watermark = 0", [])?;

@@ -67,13 +67,16 @@ fn concurrent_increments_all_count() -> Outcome {
             let store = &store;
             scope.spawn(move || {
                 for _ in 0..EACH {
-                    // Half of the threads by update, half by compare-and-set.
+                    // Half of the threads by update, half by compare-and-set, from what they have seen.
                     loop {
-                        let seen = store.get(id).map_or(0, |trace| trace.revision());
-                        let done = if thread % 2 == 0 {
-                            store.update(id, add)
-                        } else {
-                            store.update_if(id, seen, add)
+                        let done = match store.get(id) {
+                            Some(seen) if thread % 2 == 1 => {
+                                let n = count(&seen).map(|n| n + 1);
+                                store.update_if(id, seen.revision(), |trace| {
+                                    trace.payload(serde_json::json!(n))
+                                })
+                            }
+                            _ => store.update(id, add),
                         };
                         match done {
                             Ok(changed) => break assert!(changed.is_some()),

@@ -5,7 +5,7 @@ mod support;
 
 use mnemon::backend::ErrorClass;
 use mnemon::{ErrorKind, Health, NewTrace, TraceStore, inspect};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -58,6 +58,46 @@ fn writes_after_close_are_refused_and_reads_go_on() -> Outcome {
     Ok(())
 }
 
+/// Each write says whether it is in the file: there is nothing between success and `Closed`.
+#[test]
+fn a_write_that_races_a_close_is_in_the_file_or_refused() -> Outcome {
+    for _ in 0..20 {
+        let file = scratch()?;
+        let store = file.restless()?;
+        let written = AtomicUsize::new(0);
+        let mut kept = Vec::new();
+        thread::scope(|scope| -> Outcome {
+            let writers: Vec<_> = (0..4)
+                .map(|_| {
+                    let (store, written) = (store.clone(), &written);
+                    scope.spawn(move || {
+                        let mut kept = Vec::new();
+                        loop {
+                            match store.insert(note(kept.len())) {
+                                Ok(id) => kept.push(id),
+                                Err(error) => return (kept, error.kind()),
+                            }
+                            written.fetch_add(1, Ordering::Relaxed);
+                        }
+                    })
+                })
+                .collect();
+            until(|| written.load(Ordering::Relaxed) > 100);
+            store.close()?;
+            for writer in writers {
+                let (ids, end) = writer.join().map_err(|_| "a writer panicked")?;
+                assert_eq!(end, ErrorKind::Closed);
+                kept.extend(ids);
+            }
+            Ok(())
+        })?;
+        let store = file.quiet()?;
+        assert!(kept.iter().all(|id| store.contains(*id)), "what was taken is kept");
+        assert_eq!(store.len(), kept.len(), "and nothing that was refused");
+    }
+    Ok(())
+}
+
 #[test]
 fn dropping_the_last_clone_drains_wherever_it_happens() -> Outcome {
     let file = scratch()?;
@@ -102,6 +142,23 @@ fn a_close_that_times_out_gives_the_store_back() -> Outcome {
     store.close()?;
     let rows = &look(&log).rows;
     assert!(rows.contains_key(&first) && rows.contains_key(&second));
+    Ok(())
+}
+
+/// A patience that ends about when the drain does: either the close has succeeded, or the store is not closed.
+#[test]
+fn a_close_that_times_out_at_the_last_moment_has_not_closed() -> Outcome {
+    let mut timed_out = 0;
+    for patience in (0..6_000).map(|n| Duration::from_micros(n % 120)) {
+        let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
+        let store = builder.close_timeout(patience).in_memory()?;
+        store.insert(note(1))?;
+        if let Err(failed) = store.close() {
+            timed_out += 1;
+            assert_ne!(failed.store.health(), Health::Closed, "after {patience:?}: {failed}");
+        }
+    }
+    assert!(timed_out > 0, "the patience was too long to show anything");
     Ok(())
 }
 

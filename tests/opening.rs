@@ -7,7 +7,9 @@ use mnemon::{ErrorKind, TraceId, TraceStore, inspect};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use support::{Outcome, note, rows, scratch};
 
 /// Every file of a folder, with its bytes.
@@ -36,6 +38,43 @@ fn a_file_has_one_owner() -> Outcome {
     store.flush()?;
     store.close()?;
     assert_eq!(file.quiet()?.len(), 1, "the next owner finds all");
+    Ok(())
+}
+
+/// Runs itself as the other process, which holds the file until it is killed.
+#[test]
+fn a_file_that_another_process_has_is_refused_until_that_is_gone() -> Outcome {
+    const PATH: &str = "MNEMON_TEST_HOLDS";
+    const NAME: &str = "a_file_that_another_process_has_is_refused_until_that_is_gone";
+    if let Some(path) = std::env::var_os(PATH) {
+        let store = TraceStore::open(path)?;
+        store.insert(note("of the other process"))?;
+        store.flush()?;
+        println!("\nheld");
+        // Until the parent ends it, or ends.
+        std::io::stdin().read_line(&mut String::new())?;
+        return Ok(());
+    }
+    let file = scratch()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--exact", NAME, "--nocapture"]).env(PATH, file.path());
+    let mut other = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut told = BufReader::new(other.stdout.take().ok_or("it has a stdout")?).lines();
+    let held = told.any(|line| line.is_ok_and(|line| line == "held"));
+    let (error, report) = (TraceStore::open(file.path()).err(), inspect(file.path()));
+    other.kill()?;
+    other.wait()?;
+    assert!(held, "the other process has the file");
+    let error = error.ok_or("it was opened twice")?;
+    assert_eq!(error.kind(), ErrorKind::InUse);
+    let message = error.to_string();
+    assert!(message.contains(&file.path().display().to_string()), "{message}");
+    assert!(message.contains(&format!("process {}", other.id())), "{message}");
+    let report = report?;
+    assert_eq!((report.in_use_by, report.clean, report.traces), (Some(other.id()), false, 1));
+    let after = inspect(file.path())?;
+    assert_eq!((after.in_use_by, after.clean), (None, false), "it had no chance to close");
+    assert_eq!(file.quiet()?.len(), 1, "what was flushed survives the kill");
     Ok(())
 }
 
@@ -157,6 +196,10 @@ fn a_row_that_is_no_trace_is_set_aside_and_stays() -> Outcome {
     store.insert(note("more"))?;
     store.close()?;
     assert_eq!(rows(&file.reader()?)?, 7, "nothing of it was deleted");
+    let tier: String =
+        file.reader()?
+            .query_row("SELECT tier FROM traces WHERE id = ?1", [ids[0].as_bytes()], |row| row.get(0))?;
+    assert_eq!(tier, "lukewarm", "nor put right");
     Ok(())
 }
 
@@ -201,7 +244,7 @@ fn looking_at_a_file_does_not_give_up_its_locks() -> Outcome {
     refused(file.path())?;
     // A connection of another process, since the locks of one are shared.
     let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('select count(*) from traces').fetchall(); c.close()";
-    let other = std::process::Command::new("python3").args(["-c", script]).arg(file.path()).status();
+    let other = Command::new("python3").args(["-c", script]).arg(file.path()).status();
     if !other.is_ok_and(|status| status.success()) {
         eprintln!("skipped: no python3 with sqlite3 to open the file with");
         return Ok(());

@@ -137,6 +137,111 @@ fn what_an_update_changes_survives_and_the_rest_stays() -> Outcome {
     Ok(())
 }
 
+/// Only numbers are written then, by a statement of its own.
+#[test]
+fn what_an_update_changes_of_the_numbers_alone_survives() -> Outcome {
+    let file = scratch()?;
+    let store = TraceStore::open(file.path())?;
+    let id = store.insert(full(TraceType::Semantic, Origin::Imprint, Tier::Cold)?.revision(7))?;
+    store.flush()?;
+    let changed = store.update(id, |trace| {
+        trace
+            .strength(0.99)
+            .base_decay_rate(0.071)
+            .emotional_valence(-0.31)
+            .emotional_intensity(0.62)
+            .confidence(0.43)
+            .unresolved(false)
+            .consolidation_candidate(true)
+            .pinned(false)
+    })?;
+    let report = store.flush()?;
+    assert_eq!((report.rows_updated, report.rows_upserted), (1, 0), "the way that is tested is taken");
+    store.close()?;
+    let store = TraceStore::open(file.path())?;
+    let after = store.get(id);
+    assert_eq!(after, changed);
+    let after = after.ok_or("the trace is there")?;
+    assert_eq!((after.strength(), after.peak_strength(), after.base_decay_rate()), (0.99, 0.99, 0.071));
+    assert_eq!((after.emotional_valence(), after.emotional_intensity()), (-0.31, 0.62));
+    assert_eq!((after.confidence(), after.revision(), after.tier()), (0.43, 8, Tier::Cold));
+    assert_eq!(
+        (after.is_unresolved(), after.is_consolidation_candidate(), after.is_pinned()),
+        (false, true, false)
+    );
+    Ok(())
+}
+
+#[test]
+fn what_an_update_adds_survives() -> Outcome {
+    let file = scratch()?;
+    let store = TraceStore::open(file.path())?;
+    let id = store.insert(NewTrace::procedural(json!("bare")))?;
+    store.flush()?;
+    let [parent, a, b] = ["parent", "a", "b"].map(TraceId::from_reference);
+    let changed = store.update(id, |trace| {
+        trace
+            .embedding([0.25_f32, -8.0])
+            .tags(["one", "two"])
+            .tag("three")
+            .source_agent("agent")
+            .encryption_key_id("key")
+            .parent(parent)
+            .children([b, a])
+    })?;
+    store.close()?;
+    let after = TraceStore::open(file.path())?.get(id);
+    assert_eq!(after, changed);
+    let after = after.ok_or("the trace is there")?;
+    assert_eq!(after.embedding(), Some(&[0.25, -8.0][..]));
+    assert_eq!(after.tags().collect::<Vec<_>>(), ["one", "three", "two"]);
+    assert_eq!((after.source_agent(), after.encryption_key_id()), (Some("agent"), Some("key")));
+    assert_eq!((after.parent(), after.children()), (Some(parent), &[b, a][..]));
+    Ok(())
+}
+
+#[test]
+fn extreme_numbers_survive() -> Outcome {
+    let (before, after) = restarted(|store| {
+        store.insert(NewTrace::semantic(json!(1)).embedding([]).base_decay_rate(f64::MAX))?;
+        store.insert(
+            NewTrace::semantic(json!(2))
+                .embedding([f32::MIN, f32::from_bits(1), -0.0])
+                .strength(f64::from_bits(1))
+                .confidence(f64::EPSILON)
+                .reinforcement_count(u32::MAX),
+        )?;
+        Ok(())
+    })?;
+    assert_eq!(before, after);
+    Ok(())
+}
+
+/// The latest time of all is what a host writes for "never".
+#[test]
+fn the_ends_of_time_survive() -> Outcome {
+    // What a store keeps of a time: its microsecond.
+    let ends = [Timestamp::MIN, Timestamp::MAX];
+    let kept = |time: Timestamp| time.as_microsecond();
+    let ids = ends.map(|time| TraceId::from_reference(&time.to_string()));
+    let (before, after) = restarted(|store| {
+        for (id, time) in ids.into_iter().zip(ends) {
+            let new = NewTrace::semantic(json!("when")).id(id).created_at(time);
+            store.insert(new.last_reinforced(time).last_decayed(time))?;
+        }
+        Ok(())
+    })?;
+    for traces in [before, after] {
+        for (id, time) in ids.into_iter().zip(ends) {
+            let trace =
+                traces.iter().find(|trace| trace.id() == id).ok_or_else(|| format!("{time} is gone"))?;
+            let times = [trace.created_at(), trace.last_reinforced(), trace.last_decayed()];
+            assert_eq!(times.map(kept), [kept(time); 3]);
+        }
+    }
+    Ok(())
+}
+
 fn any_payload() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
         Just(json!(null)),

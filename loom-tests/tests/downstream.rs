@@ -22,7 +22,9 @@ fn note_visit(store: &TraceStore, page: TraceId) -> mnemon::Result<()> {
 
 #[test]
 fn two_visits_at_once_both_count() {
-    loom::model(|| {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound.get_or_insert(3);
+    model.check(|| {
         let store = TraceStore::in_memory();
         let page = TraceId::from_reference("/index.html");
         let other = store.clone();

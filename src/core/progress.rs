@@ -231,12 +231,13 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         state.close_asked = true;
     }
 
-    /// Takes that back, unless the store has closed meanwhile.
-    pub fn give_up_closing(&self) {
+    /// Takes that back, unless the store has closed meanwhile: then the answer is `false`.
+    pub fn give_up_closing(&self) -> bool {
         let mut state = self.lock();
         if !state.closed {
             state.closers -= 1;
         }
+        !state.closed
     }
 
     /// Waits for the store to have closed; `Err` with the last error, if any, after `patience`.

@@ -64,10 +64,9 @@ impl TraceStore {
     pub fn close(self) -> Result<CloseReport, CloseError> {
         match self.handle.close() {
             Ok(report) => Ok(report),
-            Err(error) => {
-                self.shared().progress.give_up_closing();
-                Err(CloseError { store: self, error })
-            }
+            Err(error) if self.shared().progress.give_up_closing() => Err(CloseError { store: self, error }),
+            // It has closed at the last moment: asked again, it says so.
+            Err(_) => self.close(),
         }
     }
 }
