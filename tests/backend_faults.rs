@@ -362,14 +362,13 @@ fn a_file_that_another_owner_has_signed_is_not_written() -> Outcome {
 #[test]
 fn a_close_that_meets_anothers_lock_says_so() -> Outcome {
     let file = scratch()?;
-    let store = TraceStore::builder().close_timeout(Duration::from_secs(2)).open(file.path())?;
+    let store = TraceStore::builder().close_timeout(Duration::from_secs(3)).open(file.path())?;
     let id = store.insert(note(1))?;
     store.flush()?;
     let locker = file.reader()?;
     locker.execute_batch("BEGIN IMMEDIATE")?;
     let failed = store.close().err().ok_or("the file is locked")?;
     assert_eq!(failed.error.kind(), ErrorKind::Busy);
-    assert!(matches!(failed.store.health(), Health::Degraded { kind: ErrorKind::Busy, .. }));
     locker.execute_batch("ROLLBACK")?;
     until(|| failed.store.health() == Health::Healthy);
     failed.store.update(id, |trace| trace.confidence(0.1))?;

@@ -111,6 +111,12 @@ impl Telemetry {
         self.lock().trouble
     }
 
+    /// The last failure, while it lasts.
+    pub(crate) fn present_error(&self) -> Option<Error> {
+        let counters = self.lock();
+        counters.trouble.and(counters.last_error.clone())
+    }
+
     /// Counts what was committed.
     pub(super) fn committed(&self, report: &FlushReport) {
         let mut counters = self.lock();

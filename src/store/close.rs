@@ -90,6 +90,8 @@ impl Handle {
     }
 
     fn not_drained(&self, cause: Option<Error>) -> Error {
+        // What has been tolerated as contention so far is the cause all the same.
+        let cause = cause.or_else(|| self.shared.telemetry.present_error());
         let (patience, dirty) = (self.settings.close_timeout, self.shared.dirty());
         let message = format!(
             "the store did not drain within {patience:?}: {dirty} changed traces are not on disk; mend the cause and close it again"
