@@ -162,6 +162,32 @@ fn a_close_that_times_out_at_the_last_moment_has_not_closed() -> Outcome {
     Ok(())
 }
 
+/// Before the end is tried again everything is flushed, and that succeeds; the end's own failure stays the reason.
+#[test]
+fn a_close_that_times_out_while_it_is_tried_again_says_what_failed() -> Outcome {
+    let (go, wait) = mpsc::channel::<()>();
+    let (entered, tried_again) = mpsc::channel::<()>();
+    let mut failures = 1;
+    let (backend, _) = scripted(|_, _| Answer::Apply);
+    let backend = backend.ending(move || match std::mem::take(&mut failures) {
+        0 => {
+            let _ = entered.send(());
+            let _ = wait.recv();
+            None
+        }
+        _ => Some(ErrorClass::Unreachable),
+    });
+    let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
+    let store = builder.close_timeout(Duration::from_secs(2)).open_with(backend)?;
+    store.insert(note(1))?;
+    let failed = store.close().err().ok_or("the end hangs")?;
+    tried_again.try_recv()?;
+    assert_eq!(failed.error.kind(), ErrorKind::Unreachable, "{failed:?}");
+    drop(go);
+    failed.store.close()?;
+    Ok(())
+}
+
 #[test]
 fn a_close_that_fails_says_why_and_the_store_goes_on() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));

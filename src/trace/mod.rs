@@ -17,6 +17,8 @@ pub use new::NewTrace;
 pub use payload::Payload;
 
 pub(crate) use new::Defaults;
+#[cfg(all(feature = "sqlite", not(loom)))]
+pub(crate) use parts::timestamp;
 pub(crate) use parts::{Content, Micros, Numbers, name as checked_name};
 
 use jiff::Timestamp;

@@ -67,8 +67,14 @@ impl From<Timestamp> for Micros {
 impl From<Micros> for Timestamp {
     fn from(micros: Micros) -> Self {
         // Every `Micros` was made from a timestamp, so the default is never taken.
-        Timestamp::from_microsecond(micros.0).unwrap_or_default()
+        timestamp(micros.0).unwrap_or_default()
     }
+}
+
+/// By seconds, since jiff takes the last microsecond of its range in that form alone.
+pub(crate) fn timestamp(micros: i64) -> Result<Timestamp, jiff::Error> {
+    let (second, micro) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    Timestamp::new(second, micro as i32 * 1_000)
 }
 
 pub(super) fn fraction(field: &str, value: f64) -> Result<f64> {

@@ -27,9 +27,19 @@ pub enum Answer {
 
 type Script = Box<dyn FnMut(&Batch<'_>, &Log) -> Answer + Send>;
 
+/// What a close gets: why it fails, if it does.
+type Ending = Box<dyn FnMut() -> Option<ErrorClass> + Send>;
+
 pub struct Scripted {
     log: Arc<Mutex<Log>>,
     script: Script,
+    ending: Ending,
+}
+
+impl Scripted {
+    pub fn ending(self, ending: impl FnMut() -> Option<ErrorClass> + Send + 'static) -> Self {
+        Self { ending: Box::new(ending), ..self }
+    }
 }
 
 /// A backend, and a view of what it has done.
@@ -37,7 +47,7 @@ pub fn scripted(
     script: impl FnMut(&Batch<'_>, &Log) -> Answer + Send + 'static,
 ) -> (Scripted, Arc<Mutex<Log>>) {
     let log = Arc::default();
-    (Scripted { log: Arc::clone(&log), script: Box::new(script) }, log)
+    (Scripted { log: Arc::clone(&log), script: Box::new(script), ending: Box::new(|| None) }, log)
 }
 
 pub fn look(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
@@ -100,6 +110,9 @@ impl Backend for Scripted {
     }
 
     fn close(&mut self, _: u64) -> Result<(), BackendError> {
-        Ok(())
+        match (self.ending)() {
+            Some(class) => Err(BackendError::new(class, "as the script says")),
+            None => Ok(()),
+        }
     }
 }

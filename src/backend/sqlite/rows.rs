@@ -2,7 +2,7 @@
 
 use crate::backend::{Applied, RowNumber, StoredTrace, TraceChange, Unreadable};
 use crate::error::Error;
-use crate::trace::{NewTrace, Payload, Trace, TraceId, TraceType};
+use crate::trace::{NewTrace, Payload, Trace, TraceId, TraceType, timestamp};
 use jiff::Timestamp;
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Row, params};
@@ -287,7 +287,7 @@ impl<'r> Columns<'r> {
     }
 
     fn time(&self, at: usize, name: &str) -> Result<Timestamp, Wrong> {
-        Timestamp::from_microsecond(self.integer(at, name)?).map_err(|error| wrong(name, error))
+        timestamp(self.integer(at, name)?).map_err(|error| wrong(name, error))
     }
 
     fn tags(&self, at: usize) -> Result<Vec<Cow<'r, str>>, Wrong> {
