@@ -88,12 +88,14 @@ fn unknown_names_list_the_known_ones() {
 fn an_id_is_stored_once() -> Outcome {
     let store = TraceStore::in_memory();
     let id = store.insert(note("first"))?;
+    store.flush()?;
     let error = store.insert(note("second").id(id)).err().ok_or("it was stored twice")?;
     assert_eq!((error.kind(), error.to_string().contains(&id.to_string())), (ErrorKind::AlreadyExists, true));
     let twice = TraceId::new();
     for many in [vec![note(1), note(2).id(id)], vec![note(1).id(twice), note(2).id(twice)]] {
         let error = store.insert_many(many).err().ok_or("it was stored twice")?;
         assert_eq!((error.kind(), store.len()), (ErrorKind::AlreadyExists, 1));
+        assert_eq!(store.stats().dirty, 0, "seen before the first was stored");
     }
     assert_eq!(
         store.get(id).map(|trace| trace.payload().to_string()),

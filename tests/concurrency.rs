@@ -4,8 +4,8 @@
 mod support;
 
 use mnemon::{ErrorKind, Trace, TraceEdit, TraceId, TraceStore};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 use support::backend::{Answer, look, scripted};
@@ -91,6 +91,37 @@ fn concurrent_increments_all_count() -> Outcome {
     store.close()?;
     let trace = TraceStore::open(file.path())?.get(id).ok_or("the trace is there")?;
     assert_eq!((count(&trace), trace.revision()), (Some(total), total + 1));
+    Ok(())
+}
+
+/// Both find the ids free, and meet in the middle.
+#[test]
+fn of_two_insertions_of_the_same_traces_each_is_whole_or_not_at_all() -> Outcome {
+    const TRACES: usize = 64;
+    let store = TraceStore::builder().flush_interval(Duration::ZERO).in_memory()?;
+    let start = Barrier::new(2);
+    for round in 0..1_000 {
+        let ids: Vec<_> = (0..TRACES).map(|_| TraceId::new()).collect();
+        let insert = |forwards: bool| {
+            let order: Vec<_> = if forwards { ids.clone() } else { ids.iter().rev().copied().collect() };
+            start.wait();
+            store.insert_many(order.into_iter().map(|id| note(forwards).id(id))).map(drop)
+        };
+        let done = thread::scope(|scope| {
+            let backwards = scope.spawn(|| insert(false));
+            [insert(true).is_ok(), backwards.join().is_ok_and(|done| done.is_ok())]
+        });
+        let stored = |by: bool| {
+            let by = serde_json::json!({"note": by}).to_string();
+            ids.iter().filter_map(|id| store.get(*id)).filter(|trace| trace.payload().as_str() == by).count()
+        };
+        let expected = done.map(|done| if done { TRACES } else { 0 });
+        assert_eq!([stored(true), stored(false)], expected, "round {round}");
+        for id in ids {
+            store.remove(id)?;
+        }
+    }
+    assert!(store.is_empty());
     Ok(())
 }
 
