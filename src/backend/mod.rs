@@ -38,7 +38,7 @@ pub trait Backend: Send + 'static {
     ///
     /// # Errors
     ///
-    /// Nothing of the batch may be counted on, nor on its absence: it is applied again, as whole rows.
+    /// Nothing of the batch may be counted on, nor on its absence: its rows come again, in a later batch.
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError>;
 
     /// After an error that makes the connection doubtful: connects anew, and looks at what is there.
