@@ -38,7 +38,7 @@ fn concurrent_updates_all_count() {
 /// Thread 1 writes A, thread 2 reads A and then writes B: B captured implies A captured.
 #[test]
 fn a_cut_keeps_causality_between_threads() {
-    model("a_cut_keeps_causality_between_threads", Some(3), || {
+    model("a_cut_keeps_causality_between_threads", None, || {
         let (store, mut flusher) = store();
         let cause = spawn(&store, |s| s.put(0, 1));
         let effect = spawn(&store, |s| {
