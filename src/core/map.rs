@@ -2,7 +2,7 @@
 
 use super::clock::{Clock, Inside};
 use super::planted::{Mistake, planted};
-use super::raw::{Held, Look, Slot, pin};
+use super::raw::{Look, Slot, pin};
 use super::sync::{AtomicIsize, FlusherOnly, Ordering, Table};
 use super::version::same;
 use std::hash::Hash;
@@ -16,8 +16,8 @@ pub struct Entry<K, V, S> {
 }
 
 impl<K, V: Send + Sync + 'static, S> Entry<K, V, S> {
-    fn new(key: K, state: Held<V>, sink: S) -> Arc<Self> {
-        Arc::new(Self { key, state: Slot::new(state), sink: FlusherOnly::new(sink) })
+    fn new(key: K, settled: Option<Arc<V>>, sink: S) -> Arc<Self> {
+        Arc::new(Self { key, state: Slot::new(settled), sink: FlusherOnly::new(sink) })
     }
 
     /// The key.
@@ -117,7 +117,7 @@ where
         let mut loaded = false;
         self.table.find_or_insert_with(&key.clone(), || {
             loaded = true;
-            Entry::new(key, Held::Settled(value), sink)
+            Entry::new(key, Some(value), sink)
         });
         self.live.fetch_add(isize::from(loaded), Ordering::Relaxed);
         loaded
@@ -135,8 +135,7 @@ where
         D: From<Arc<Entry<K, V, S>>>,
     {
         loop {
-            let entry =
-                self.table.find_or_insert_with(key, || Entry::new(key.clone(), Held::Vacant, S::default()));
+            let entry = self.table.find_or_insert_with(key, || Entry::new(key.clone(), None, S::default()));
             match self.transition(clock, &entry, &mut change) {
                 Ok(Some(done)) => return Ok(done),
                 // Retired: whoever retired it unlinks it, and we help, so as not to wait.
@@ -223,14 +222,13 @@ where
             return Err(Refused::Sealed);
         }
         let first = look.generation() < inside.number();
-        let version = look.next(inside.number(), step.new.clone());
         if first {
             inside.expect();
         }
         if first && planted(Mistake::PushFirst) {
             clock.list(&inside, entry.clone().into());
         }
-        if !entry.state.replace(&seen, Held::Written(version), &pin) {
+        if !entry.state.write(&seen, inside.number(), step.new.clone(), &pin) {
             if first {
                 inside.expect_no_more();
             }
@@ -260,12 +258,12 @@ where
             Look::Settled(_) => false,
             Look::Retired => true,
             Look::Vacant | Look::Written(_) => match look.value() {
-                Some(value) => {
+                Some(_) => {
                     // If it fails the entry has been written again: the next flush does it.
-                    entry.state.replace(&seen, Held::Settled(value.clone()), &pin);
+                    entry.state.settle(&seen, &pin);
                     false
                 }
-                None => planted(Mistake::NoRetiredStep) || entry.state.replace(&seen, Held::Retired, &pin),
+                None => planted(Mistake::NoRetiredStep) || entry.state.retire(&seen, &pin),
             },
         };
         if unlink {

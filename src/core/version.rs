@@ -1,6 +1,6 @@
 //! What an entry holds: one immutable state, replaced as a whole at each write.
 //!
-//! The state machine of an entry, in the shapes of [`Held`](super::raw::Held):
+//! The state machine of an entry, in the shapes of [`Look`](super::raw::Look):
 //!
 //! ```text
 //!            insert                    settle                      insert
@@ -23,9 +23,17 @@ use std::sync::Arc;
 pub(crate) struct Version<V> {
     generation: u64,
     /// `None` is a removal.
-    value: Option<Arc<V>>,
+    pub(in crate::core) value: Option<Arc<V>>,
     /// The last state of an earlier generation, and which: what a cut between the two captures.
-    before: (u64, Option<Arc<V>>),
+    pub(in crate::core) before: (u64, Option<Arc<V>>),
+}
+
+/// Which value of a replaced state lives on in the state that replaces it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kept {
+    Nothing,
+    Value,
+    Before,
 }
 
 impl<'a, V> Look<'a, V> {
@@ -48,19 +56,25 @@ impl<'a, V> Look<'a, V> {
         matches!(self, Look::Retired)
     }
 
-    /// The version that replaces this state in `generation`.
-    pub(in crate::core) fn next(self, generation: u64, value: Option<Arc<V>>) -> Version<V> {
+    /// The version that replaces this state in `generation`, and which of this state's values it keeps as its
+    /// image before. `share` makes the second owner of that.
+    pub(in crate::core) fn next(
+        self,
+        generation: u64,
+        value: Option<Arc<V>>,
+        share: impl FnOnce(&'a Arc<V>) -> Arc<V>,
+    ) -> (Version<V>, Kept) {
         debug_assert!(self.generation() <= generation || planted(Mistake::GenerationFirst));
-        let before = match self {
+        let (earlier, image, kept) = match self {
             Look::Written(version) if version.generation >= generation => {
                 match planted(Mistake::BeforeNotCarried) {
-                    true => (version.generation, None),
-                    false => version.before.clone(),
+                    true => (version.generation, None, Kept::Nothing),
+                    false => (version.before.0, version.before.1.as_ref(), Kept::Before),
                 }
             }
-            older => (older.generation(), older.value().cloned()),
+            older => (older.generation(), older.value(), Kept::Value),
         };
-        Version { generation, value, before }
+        (Version { generation, value, before: (earlier, image.map(share)) }, kept)
     }
 
     /// The value as of `cut`, while no generation above `cut + 1` has been opened. `None` is absence.
@@ -88,8 +102,12 @@ pub(super) fn same<V>(a: Option<&Arc<V>>, b: Option<&Arc<V>>) -> bool {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::Look;
+    use super::{Look, Version};
     use std::sync::Arc;
+
+    fn next(look: Look<'_, u64>, generation: u64, value: Option<Arc<u64>>) -> Version<u64> {
+        look.next(generation, value, Arc::clone).0
+    }
 
     fn value(n: u64) -> Option<Arc<u64>> {
         Some(Arc::new(n))
@@ -98,19 +116,19 @@ mod tests {
     #[test]
     fn the_first_write_of_a_generation_keeps_the_image_before_it() {
         let one = Arc::new(1);
-        let two = Look::Settled(&one).next(5, value(2));
-        let three = Look::Written(&two).next(5, value(3));
+        let two = next(Look::Settled(&one), 5, value(2));
+        let three = next(Look::Written(&two), 5, value(3));
         let look = Look::Written(&three);
         assert_eq!((look.as_of(4).map(|v| **v), look.as_of(5).map(|v| **v)), (Some(1), Some(3)));
-        let four = look.next(6, value(4));
+        let four = next(look, 6, value(4));
         assert_eq!(Look::Written(&four).as_of(5).map(|v| **v), Some(3));
     }
 
     #[test]
     fn removal_and_absence_before_are_captured_as_absence() {
-        let inserted = Look::Vacant.next(2, value(1));
+        let inserted = next(Look::Vacant, 2, value(1));
         assert_eq!(Look::Written(&inserted).as_of(1), None);
-        let removed = Look::Written(&inserted).next(3, None);
+        let removed = next(Look::Written(&inserted), 3, None);
         let look = Look::Written(&removed);
         assert_eq!((look.as_of(2).map(|v| **v), look.as_of(3)), (Some(1), None));
     }

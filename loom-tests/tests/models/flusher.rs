@@ -126,7 +126,7 @@ fn assert_kept_or_refused<const N: usize>(rows: &Rows, ids: [u8; N], outcomes: [
 /// A failed batch, then writes, then a flush that succeeds: the rows equal memory.
 #[test]
 fn a_failed_batch_is_owed() {
-    model("a_failed_batch_is_owed", Some(3), || {
+    model("a_failed_batch_is_owed", Some(5), || {
         let (store, rows) = open(1);
         insert(&store, 1).unwrap();
         insert(&store, 2).unwrap();
@@ -170,7 +170,7 @@ fn flush_returns_after_its_callers_writes_are_committed() {
 /// With a writer beside them, and no such thread: whoever flushes does the flusher's work, one at a time.
 #[test]
 fn callers_that_flush_for_themselves_share_the_work() {
-    model("callers_that_flush_for_themselves_share_the_work", Some(2), || {
+    model("callers_that_flush_for_themselves_share_the_work", Some(3), || {
         let (store, rows) = open(0);
         let others = [thread::spawn(flush_own_write(&store, &rows, 2)), {
             let store = store.clone();
@@ -187,7 +187,7 @@ fn callers_that_flush_for_themselves_share_the_work() {
 /// does not take the generation for clean.
 #[test]
 fn flush_covers_a_write_that_joined_anothers() {
-    model("flush_covers_a_write_that_joined_anothers", Some(3), || {
+    model("flush_covers_a_write_that_joined_anothers", Some(6), || {
         let (store, rows) = open(0);
         insert(&store, 1).unwrap();
         store.flush().unwrap();
@@ -209,7 +209,7 @@ fn flush_covers_a_write_that_joined_anothers() {
 /// Two callers of flush, a writer, and the flusher's thread.
 #[test]
 fn callers_of_flush_beside_a_writer() {
-    model("callers_of_flush_beside_a_writer", Some(1), || {
+    model("callers_of_flush_beside_a_writer", Some(2), || {
         let (store, rows) = open(0);
         let flusher = thread::spawn(mnemon::model::flusher(&store));
         let other = thread::spawn(flush_own_write(&store, &rows, 2));
@@ -230,7 +230,7 @@ fn callers_of_flush_beside_a_writer() {
 /// error.
 #[test]
 fn close_keeps_what_it_accepted() {
-    model("close_keeps_what_it_accepted", Some(2), || {
+    model("close_keeps_what_it_accepted", Some(3), || {
         let (store, rows) = open(0);
         let writers = [1, 3].map(|first| (first, thread::spawn(try_inserts(&store, [first, first + 1]))));
         close_and_refuse(store);
@@ -243,7 +243,7 @@ fn close_keeps_what_it_accepted() {
 /// The same with the flusher on a thread of its own.
 #[test]
 fn close_and_its_flusher_keep_what_was_accepted() {
-    model("close_and_its_flusher_keep_what_was_accepted", Some(2), || {
+    model("close_and_its_flusher_keep_what_was_accepted", Some(3), || {
         let (store, rows) = open(0);
         let flusher = thread::spawn(mnemon::model::flusher(&store));
         let writers = [1, 2].map(|n| (n, thread::spawn(try_inserts(&store, [n]))));

@@ -22,7 +22,7 @@ fn a_cut_keeps_one_threads_order() {
 /// Two threads increment the same entry, a flush anywhere, then a last one: the sum.
 #[test]
 fn concurrent_updates_all_count() {
-    model("concurrent_updates_all_count", Some(3), || {
+    model("concurrent_updates_all_count", Some(5), || {
         let (store, mut flusher) = store();
         store.put(0, 0);
         let writers = [spawn(&store, |s| s.update(0, |n| n + 1)), spawn(&store, |s| s.update(0, |n| n + 1))];
@@ -59,7 +59,7 @@ fn a_cut_keeps_causality_between_threads() {
 /// that thread wrote earlier is captured too.
 #[test]
 fn a_cut_keeps_causality_through_one_entry() {
-    model("a_cut_keeps_causality_through_one_entry", Some(3), || {
+    model("a_cut_keeps_causality_through_one_entry", Some(4), || {
         let (store, mut flusher) = store();
         store.put(0, 0);
         let both = spawn(&store, |s| s.update(0, |n| n + 1));
@@ -101,7 +101,7 @@ fn a_capture_is_the_image_at_the_cut() {
 /// agree, the live count is right.
 #[test]
 fn removal_racing_insertion_settles() {
-    model("removal_racing_insertion_settles", Some(3), || {
+    model("removal_racing_insertion_settles", Some(5), || {
         let (store, mut flusher) = store();
         store.put(0, 1);
         let remover = spawn(&store, |s| s.remove(0));

@@ -19,24 +19,16 @@ pub(crate) use modelled::{Slot, pin};
 #[cfg(not(loom))]
 pub(crate) use real::{Slot, pin};
 
-/// What a slot holds. A settled value needs no version around it, which spares each read a look at
-/// another cache line and each trace at rest an allocation.
-pub(crate) enum Held<V> {
+/// What a slot holds, as it is seen. A settled value needs no version around it, which spares each read a look
+/// at another cache line and each trace at rest an allocation.
+pub(crate) enum Look<'a, V> {
     /// Nothing was ever written: absent, and older than any generation. A slot is vacant only at first.
     Vacant,
     /// Written, and not settled since.
-    Written(Version<V>),
-    /// A value older than any generation that is not committed.
-    Settled(Arc<V>),
-    /// The entry is leaving the map: terminal.
-    Retired,
-}
-
-/// The same, seen.
-pub(crate) enum Look<'a, V> {
-    Vacant,
     Written(&'a Version<V>),
+    /// A value older than any generation that is not committed.
     Settled(&'a Arc<V>),
+    /// The entry is leaving the map: terminal.
     Retired,
 }
 

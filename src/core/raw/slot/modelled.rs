@@ -1,6 +1,6 @@
 //! The cell for loom: a lock around a pointer, compared by identity.
 
-use super::{Held, Look};
+use super::Look;
 use crate::core::sync::{Mutex, lock};
 use crate::core::version::Version;
 use std::sync::Arc;
@@ -32,15 +32,6 @@ impl<V> Clone for Seen<V> {
 }
 
 impl<V> Seen<V> {
-    fn new(held: Held<V>) -> Self {
-        match held {
-            Held::Vacant => Seen::Vacant,
-            Held::Written(version) => Seen::Written(Arc::new(version)),
-            Held::Settled(value) => Seen::Settled(value),
-            Held::Retired => Seen::Retired,
-        }
-    }
-
     pub(crate) fn look(&self) -> Look<'_, V> {
         match self {
             Seen::Vacant => Look::Vacant,
@@ -61,19 +52,33 @@ impl<V> Seen<V> {
 }
 
 impl<V> Slot<V> {
-    pub(crate) fn new(held: Held<V>) -> Self {
-        Self(Mutex::new(Seen::new(held)))
+    pub(crate) fn new(settled: Option<Arc<V>>) -> Self {
+        Self(Mutex::new(settled.map_or(Seen::Vacant, Seen::Settled)))
     }
 
     pub(crate) fn load(&self, _: &Pin) -> Seen<V> {
         lock(&self.0).clone()
     }
 
-    pub(crate) fn replace(&self, seen: &Seen<V>, new: Held<V>, _: &Pin) -> bool {
+    pub(crate) fn write(&self, seen: &Seen<V>, generation: u64, value: Option<Arc<V>>, _: &Pin) -> bool {
+        let (version, _) = seen.look().next(generation, value, Arc::clone);
+        self.replace(seen, Seen::Written(Arc::new(version)))
+    }
+
+    pub(crate) fn settle(&self, seen: &Seen<V>, _: &Pin) -> bool {
+        let Some(value) = seen.look().value() else { return false };
+        self.replace(seen, Seen::Settled(value.clone()))
+    }
+
+    pub(crate) fn retire(&self, seen: &Seen<V>, _: &Pin) -> bool {
+        self.replace(seen, Seen::Retired)
+    }
+
+    fn replace(&self, seen: &Seen<V>, new: Seen<V>) -> bool {
         let mut current = lock(&self.0);
         let same = current.is(seen);
         if same {
-            *current = Seen::new(new);
+            *current = new;
         }
         same
     }
