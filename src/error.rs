@@ -16,6 +16,8 @@ pub enum ErrorKind {
     InvalidInput,
     /// [`insert`](crate::TraceStore::insert) of an id that the store holds.
     AlreadyExists,
+    /// A trace that has to be in the store is not.
+    NotFound,
     /// [`update_if`](crate::TraceStore::update_if) of a trace that has another revision by now.
     RevisionConflict,
     /// A write to a store that is closed.
@@ -54,6 +56,7 @@ impl ErrorKind {
         match self {
             ErrorKind::InvalidInput => "invalid input",
             ErrorKind::AlreadyExists => "already exists",
+            ErrorKind::NotFound => "not found",
             ErrorKind::RevisionConflict => "revision conflict",
             ErrorKind::Closed => "closed",
             ErrorKind::Lagging => "lagging",

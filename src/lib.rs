@@ -8,10 +8,12 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backend;
+mod clock;
 mod core;
 mod error;
 mod flusher;
 pub mod guide;
+pub mod memory;
 mod store;
 mod trace;
 
@@ -21,7 +23,12 @@ pub mod model;
 
 #[cfg(all(feature = "sqlite", not(loom)))]
 pub use backend::sqlite::{FileReport, inspect};
+pub use clock::ManualClock;
 pub use error::{Error, ErrorKind, Result};
 pub use flusher::{FlushReport, Health, Quarantined};
-pub use store::{CloseError, CloseReport, Durability, Iter, Lag, Stats, StoreBuilder, TraceStore, Watermark};
-pub use trace::{NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};
+pub use memory::{DecayCurve, Ranked};
+pub use store::{
+    CloseError, CloseReport, CoActivation, DecayReport, Durability, ErasureReport, Eviction, EvictionReport,
+    Iter, Lag, Order, Query, Quota, Reinforcement, Stats, Step, StoreBuilder, TraceStore, Upkeep, Watermark,
+};
+pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

@@ -3,7 +3,7 @@
 mod support;
 
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, StoredTrace,
+    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored,
     TraceChange,
 };
 use mnemon::{Durability, Health, Trace, TraceId, TraceStore};
@@ -68,7 +68,7 @@ impl Disk {
 }
 
 impl Backend for Treacherous {
-    fn load(&mut self, _: &mut dyn FnMut(StoredTrace)) -> Result<Loaded, BackendError> {
+    fn load(&mut self, _: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
         Ok(Loaded::default())
     }
 

@@ -1,12 +1,12 @@
 //! The backend of a store that lives in memory alone.
 
-use super::{Applied, Backend, BackendError, Batch, Loaded, Reopened, StoredTrace, TraceChange};
+use super::{Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, Stored, TraceChange};
 
 /// Takes every batch and keeps nothing.
 pub(crate) struct Discard;
 
 impl Backend for Discard {
-    fn load(&mut self, _: &mut dyn FnMut(StoredTrace)) -> Result<Loaded, BackendError> {
+    fn load(&mut self, _: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
         Ok(Loaded::default())
     }
 
@@ -17,6 +17,12 @@ impl Backend for Discard {
                 TraceChange::Delete { .. } => applied.deleted += 1,
                 TraceChange::Upsert { .. } => applied.upserted += 1,
                 TraceChange::UpdateNumbers { .. } => applied.updated += 1,
+            }
+        }
+        for change in batch.links {
+            match change {
+                LinkChange::Delete(..) => applied.links_deleted += 1,
+                LinkChange::Upsert(_) => applied.links_upserted += 1,
             }
         }
         Ok(applied)

@@ -11,7 +11,7 @@ pub(crate) mod sqlite;
 pub(crate) use discard::Discard;
 pub use error::{BackendError, ErrorClass};
 
-use crate::trace::{Trace, TraceId};
+use crate::trace::{Link, Trace, TraceId, TraceType};
 use std::sync::Arc;
 
 /// An engine that stores traces for one [`TraceStore`](crate::TraceStore), for example a database.
@@ -23,17 +23,18 @@ use std::sync::Arc;
 /// Rows are named by number: the store gives each trace one when it is first written, and to no other while
 /// it is open, so that a backend need not look a trace up by its id.
 pub trait Backend: Send + 'static {
-    /// Gives every stored trace to `into`, in any order, and says what else is known.
+    /// Gives everything stored to `into`, every trace before any link, and says what else is known.
     ///
     /// # Errors
     ///
     /// Opening the store fails with it.
-    fn load(&mut self, into: &mut dyn FnMut(StoredTrace)) -> Result<Loaded, BackendError>;
+    fn load(&mut self, into: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError>;
 
-    /// Applies a batch whole, in one transaction, together with its watermark.
+    /// Applies a batch whole, in one transaction, together with its watermark: what it erases first, then the
+    /// traces, then the links.
     ///
     /// A row that is refused for its own content is left out and named in [`Applied::refused`]; the rest
-    /// is committed. With [`Reach::Durable`] this batch and all before it survive a power loss once this
+    /// is committed. So is a link one of whose traces has no row. With [`Reach::Durable`] this batch and all before it survive a power loss once this
     /// returns.
     ///
     /// # Errors
@@ -82,6 +83,15 @@ pub trait Backend: Send + 'static {
 /// The number of a trace's row, 1 or more.
 pub type RowNumber = i64;
 
+/// What [`Backend::load`] gives.
+#[derive(Debug)]
+pub enum Stored {
+    /// A trace, or a row that should be one.
+    Trace(StoredTrace),
+    /// A link, or why the row of one can't be used; it is treated as that of a trace is.
+    Link(Result<Link, Unreadable>),
+}
+
 /// A stored trace, as [`Backend::load`] gives it.
 #[derive(Debug)]
 pub struct StoredTrace {
@@ -124,16 +134,41 @@ impl Loaded {
 pub struct Batch<'a> {
     /// The generation up to which everything is stored once this batch is; never falls.
     pub watermark: u64,
+    /// Every stored row of these is deleted first, the unreadable ones too, with the links to them; and nothing
+    /// of what they held may be left behind in any file.
+    pub erased: &'a [Scope],
     /// Removals first; then the rest by row number, rising.
     pub traces: &'a [TraceChange],
+    /// Removals first; then the rest, each in the order of ids.
+    pub links: &'a [LinkChange],
     /// What must be true when `apply` returns.
     pub reach: Reach,
 }
 
 impl<'a> Batch<'a> {
-    /// For the tests of a backend outside this crate.
-    pub fn new(watermark: u64, traces: &'a [TraceChange], reach: Reach) -> Self {
-        Self { watermark, traces, reach }
+    /// For the tests of a backend outside this crate: one that changes nothing.
+    pub fn new(watermark: u64, reach: Reach) -> Self {
+        Self { watermark, erased: &[], traces: &[], links: &[], reach }
+    }
+
+    /// The same, with these changes of traces.
+    pub fn traces(self, traces: &'a [TraceChange]) -> Self {
+        Self { traces, ..self }
+    }
+
+    /// The same, with these changes of links.
+    pub fn links(self, links: &'a [LinkChange]) -> Self {
+        Self { links, ..self }
+    }
+
+    /// The same, erasing these.
+    pub fn erased(self, erased: &'a [Scope]) -> Self {
+        Self { erased, ..self }
+    }
+
+    /// Whether it says no more than the watermark.
+    pub fn is_empty(&self) -> bool {
+        self.erased.is_empty() && self.traces.is_empty() && self.links.is_empty()
     }
 }
 
@@ -146,7 +181,36 @@ pub enum Reach {
     Durable,
 }
 
-/// What becomes of one row.
+/// A part of a store.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum Scope {
+    /// The traces of a type.
+    Type(TraceType),
+    /// The traces of a partition.
+    Partition(Arc<str>),
+}
+
+impl Scope {
+    /// Whether a trace belongs to it.
+    pub fn contains(&self, trace: &Trace) -> bool {
+        match self {
+            Scope::Type(kind) => trace.trace_type() == *kind,
+            Scope::Partition(partition) => trace.partition() == &**partition,
+        }
+    }
+}
+
+/// What becomes of one link's row.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum LinkChange {
+    /// The row of the link between these two is deleted, if it is there; the smaller id stands first.
+    Delete(TraceId, TraceId),
+    /// The row is written, whether it is there or not.
+    Upsert(Link),
+}
+
+/// What becomes of one trace's row.
 #[derive(Clone, PartialEq, Debug)]
 pub enum TraceChange {
     /// The row is deleted, if it is there.
@@ -196,6 +260,14 @@ pub struct Applied {
     pub payload_bytes: u64,
     /// Changes left out for their own content: the position in [`Batch::traces`], and why.
     pub refused: Vec<(usize, String)>,
+    /// Rows of links written.
+    pub links_upserted: u64,
+    /// Rows of links deleted.
+    pub links_deleted: u64,
+    /// Links left out: the position in [`Batch::links`], and why.
+    pub refused_links: Vec<(usize, String)>,
+    /// Rows of traces that [`Batch::erased`] deleted.
+    pub erased: u64,
 }
 
 /// What [`Backend::reopen`] found.

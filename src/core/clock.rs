@@ -2,7 +2,9 @@
 
 use super::planted::{Mistake, planted};
 use super::raw::Stack;
-use super::sync::{Arc, AtomicUsize, Bell, Ordering, Published, PublishedGuard, pause};
+use super::sync::{
+    Arc, AtomicUsize, Bell, Mutex, MutexGuard, Ordering, Published, PublishedGuard, lock, pause,
+};
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -44,6 +46,8 @@ pub struct Clock<D> {
     /// A generation that grows to this many entries wakes the flusher.
     threshold: usize,
     bell: std::sync::Arc<Bell>,
+    /// Held for as long as there must be no cut.
+    gate: Mutex<()>,
 }
 
 impl<D> Clock<D> {
@@ -54,13 +58,19 @@ impl<D> Clock<D> {
         bell: std::sync::Arc<Bell>,
     ) -> (std::sync::Arc<Self>, Cutter<D>) {
         let open = Published::new(Generation::new(first, Opening::Open));
-        let clock = std::sync::Arc::new(Self { open, threshold, bell });
+        let clock = std::sync::Arc::new(Self { open, threshold, bell, gate: Mutex::new(()) });
         (clock.clone(), Cutter { clock, open: first })
     }
 
     /// Enters the open generation; it can't be drained until the answer is dropped.
     pub fn enter(&self) -> Inside<D> {
         Inside(self.open.load())
+    }
+
+    /// There is no cut until the answer is dropped: what its holder writes is in one generation. The flusher
+    /// waits, and whoever else asks for it; writers do not.
+    pub fn hold(&self) -> Hold<'_> {
+        Hold { _gate: lock(&self.gate) }
     }
 
     /// Lists an entry in the generation that its first write was stamped with, and that has been told to
@@ -72,6 +82,11 @@ impl<D> Clock<D> {
             self.bell.ring();
         }
     }
+}
+
+/// While it lives there is no cut; from [`Clock::hold`].
+pub struct Hold<'a> {
+    _gate: MutexGuard<'a, ()>,
 }
 
 /// Being inside a generation.
@@ -128,10 +143,20 @@ pub struct Cut<D> {
 
 impl<D> Cutter<D> {
     /// Closes the open generation and waits until no writer is inside it. Only the caller waits.
+    #[cfg(loom)]
     pub fn cut(&mut self, opening: Opening) -> Cut<D> {
+        self.cut_and(opening, || {}).0
+    }
+
+    /// The same, and does something at the cut, while nobody [holds it off](Clock::hold).
+    pub fn cut_and<R>(&mut self, opening: Opening, at_the_cut: impl FnOnce() -> R) -> (Cut<D>, R) {
         let number = self.open;
         self.open += 1;
-        let mut closed = self.clock.open.swap(Generation::new(self.open, opening));
+        let next = Generation::new(self.open, opening);
+        let hold = self.clock.hold();
+        let mut closed = self.clock.open.swap(next);
+        let done = at_the_cut();
+        drop(hold);
         let mut round = 0;
         let entries = loop {
             if planted(Mistake::NoGrace) {
@@ -147,6 +172,6 @@ impl<D> Cutter<D> {
             pause(round);
             round = round.saturating_add(1);
         };
-        Cut { number, entries }
+        (Cut { number, entries }, done)
     }
 }

@@ -1,9 +1,10 @@
 //! Entries and transitions: every write is one transition, and every read one load.
 
 use super::clock::{Clock, Inside};
+use super::index::Index;
 use super::planted::{Mistake, planted};
-use super::raw::{Look, Slot, pin};
-use super::sync::{AtomicIsize, FlusherOnly, Ordering, Table};
+use super::raw::{Look, Pin, Slot, pin};
+use super::sync::{AtomicIsize, Brief, Ordering, Table};
 use super::version::same;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -12,12 +13,12 @@ use std::sync::Arc;
 pub struct Entry<K, V, S> {
     key: K,
     state: Slot<V>,
-    sink: FlusherOnly<S>,
+    sink: Brief<S>,
 }
 
 impl<K, V: Send + Sync + 'static, S> Entry<K, V, S> {
     fn new(key: K, settled: Option<Arc<V>>, sink: S) -> Arc<Self> {
-        Arc::new(Self { key, state: Slot::new(settled), sink: FlusherOnly::new(sink) })
+        Arc::new(Self { key, state: Slot::new(settled), sink: Brief::new(sink) })
     }
 
     /// The key.
@@ -33,6 +34,11 @@ impl<K, V: Send + Sync + 'static, S> Entry<K, V, S> {
     /// The value as of `cut`, the last one made; for the flusher, before it cuts again.
     pub fn capture(&self, cut: u64) -> Option<Arc<V>> {
         self.state.load(&pin()).look().as_of(cut).cloned()
+    }
+
+    /// Whether the map holds it no more, or is about to let it go.
+    pub(super) fn is_retired(&self, pin: &Pin) -> bool {
+        self.state.load(pin).look().is_retired()
     }
 
     /// What the sink remembers; for the flusher.
@@ -76,21 +82,28 @@ pub enum Refused<E> {
     By(E),
 }
 
-/// The entries of one kind, by key.
-pub struct Map<K, V, S> {
+/// The entries of one kind, by key, and by what `I` finds them by.
+pub struct Map<K, V, S, I = ()> {
     table: Table<K, Arc<Entry<K, V, S>>>,
     live: AtomicIsize,
+    index: I,
 }
 
-impl<K, V, S> Map<K, V, S>
+impl<K, V, S, I> Map<K, V, S, I>
 where
     K: Eq + Ord + Hash + Clone,
     V: Send + Sync + 'static,
     S: Default,
+    I: Index<K, V, S>,
 {
     /// An empty map.
-    pub fn new() -> Self {
-        Self { table: Table::new(), live: AtomicIsize::new(0) }
+    pub fn new(index: I) -> Self {
+        Self { table: Table::new(), live: AtomicIsize::new(0), index }
+    }
+
+    /// What its entries are found by, besides their key.
+    pub fn index(&self) -> &I {
+        &self.index
     }
 
     /// How many keys have a value: one load.
@@ -106,6 +119,11 @@ where
         self.table.look(key, |entry| entry.state.load(&pin).look().value().cloned())?
     }
 
+    /// The entry of a key.
+    pub fn entry(&self, key: &K) -> Option<Arc<Entry<K, V, S>>> {
+        self.table.look(key, Arc::clone)
+    }
+
     /// All entries, copied shard by shard: no lock is held when this returns.
     pub fn entries(&self) -> Vec<Arc<Entry<K, V, S>>> {
         self.table.values()
@@ -115,11 +133,15 @@ where
     /// has one. For a map that nobody else uses yet.
     pub fn load(&self, key: K, value: Arc<V>, sink: S) -> bool {
         let mut loaded = false;
-        self.table.find_or_insert_with(&key.clone(), || {
+        let entry = self.table.find_or_insert_with(&key.clone(), || {
             loaded = true;
-            Entry::new(key, Some(value), sink)
+            Entry::new(key, Some(value.clone()), sink)
         });
-        self.live.fetch_add(isize::from(loaded), Ordering::Relaxed);
+        if loaded {
+            self.live.fetch_add(1, Ordering::Relaxed);
+            self.index.attach(&entry);
+            self.index.enter(&entry, None, Some(&value));
+        }
         loaded
     }
 
@@ -136,6 +158,7 @@ where
     {
         loop {
             let entry = self.table.find_or_insert_with(key, || Entry::new(key.clone(), None, S::default()));
+            self.index.attach(&entry);
             match self.transition(clock, &entry, &mut change) {
                 Ok(Some(done)) => return Ok(done),
                 // Retired: whoever retired it unlinks it, and we help, so as not to wait.
@@ -154,13 +177,28 @@ where
         &self,
         clock: &Clock<D>,
         key: &K,
+        change: impl FnMut(&Arc<V>) -> Result<Change<V>, E>,
+    ) -> Result<Option<Transition<V>>, Refused<E>>
+    where
+        D: From<Arc<Entry<K, V, S>>>,
+    {
+        match self.entry(key) {
+            Some(entry) => self.alter_entry(clock, &entry, change),
+            None => Ok(None),
+        }
+    }
+
+    /// The same, of an entry at hand.
+    pub fn alter_entry<D, E>(
+        &self,
+        clock: &Clock<D>,
+        entry: &Arc<Entry<K, V, S>>,
         mut change: impl FnMut(&Arc<V>) -> Result<Change<V>, E>,
     ) -> Result<Option<Transition<V>>, Refused<E>>
     where
         D: From<Arc<Entry<K, V, S>>>,
     {
-        let Some(entry) = self.table.look(key, Arc::clone) else { return Ok(None) };
-        let done = self.transition(clock, &entry, &mut |old| old.map_or(Ok(Change::Keep), &mut change))?;
+        let done = self.transition(clock, entry, &mut |old| old.map_or(Ok(Change::Keep), &mut change))?;
         // A retired entry had no value when this call met it: that is an answer, not a reason to retry.
         Ok(done.filter(|done| done.old.is_some()))
     }
@@ -225,6 +263,8 @@ where
         if first {
             inside.expect();
         }
+        let (old, new) = (step.old.as_deref(), step.new.as_deref());
+        self.index.enter(entry, old, new);
         if first && planted(Mistake::PushFirst) {
             clock.list(&inside, entry.clone().into());
         }
@@ -232,12 +272,14 @@ where
             if first {
                 inside.expect_no_more();
             }
+            self.index.leave(entry, new, old);
             return Ok(false);
         }
         if first && !planted(Mistake::PushFirst) {
             clock.list(&inside, entry.clone().into());
         }
-        match (&step.old, &step.new) {
+        self.index.leave(entry, old, new);
+        match (old, new) {
             (None, Some(_)) => self.live.fetch_add(1, Ordering::Relaxed),
             (Some(_), None) => self.live.fetch_sub(1, Ordering::Relaxed),
             _ => 0,
@@ -274,5 +316,6 @@ where
     /// Takes this very entry out of the map; another entry of the same key stays.
     fn unlink(&self, entry: &Arc<Entry<K, V, S>>) {
         self.table.remove_if(&entry.key, |held| Arc::ptr_eq(held, entry));
+        self.index.detach(entry);
     }
 }

@@ -31,6 +31,7 @@
 //! they pair with. loom checks all of it: see the models in `loom-tests`.
 
 mod clock;
+mod index;
 mod map;
 pub(crate) mod planted;
 mod progress;
@@ -42,6 +43,7 @@ pub(crate) mod version;
 pub use clock::{Clock, Cutter, Opening};
 #[cfg(loom)]
 pub use clock::{Cut, Inside};
+pub use index::{Adjacency, HasTerms, Joins, Term, Terms};
 pub use map::{Change, Entry, Map, Refused, Transition};
 pub use progress::{Closing, Goal, Progress, Wait};
 pub use sync::Bell;

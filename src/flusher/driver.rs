@@ -1,16 +1,18 @@
 //! One flush, from the cut to the watermark, and closing.
 
+use super::links::{LinkEntry, OwedLink};
 use super::owed::{Owed, TraceEntry, changes, merge};
 use super::retry::{Cause, Step, Trouble};
-use super::shared::Shared;
+use super::shared::{Dirty, Errand, Shared, View};
 use super::telemetry::FlushReport;
 use crate::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, Reach, Reopened, RowNumber, TraceChange,
+    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, Scope,
+    TraceChange,
 };
 use crate::core::planted::{Mistake, planted};
 use crate::core::{Cutter, Opening};
 use crate::error::{Error, ErrorKind};
-use crate::trace::TraceId;
+use crate::trace::{Ends, TraceId};
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,12 +23,16 @@ use std::time::Instant;
 pub(crate) struct Driver {
     shared: Arc<Shared>,
     backend: Box<dyn Backend>,
-    cutter: Cutter<Arc<TraceEntry>>,
+    cutter: Cutter<Dirty>,
     /// Captured and not committed, in the order of rows.
     owed: Vec<Owed>,
-    /// When the oldest change in `owed` was made.
+    /// The same, in the order of ids.
+    owed_links: Vec<OwedLink>,
+    owed_erasures: Vec<Scope>,
+    /// When the oldest of these changes was made.
     owed_since: Option<Instant>,
     undurable: BTreeMap<RowNumber, Arc<TraceEntry>>,
+    undurable_links: BTreeMap<Ends, Arc<LinkEntry>>,
     /// The newest cut, and the newest that is committed.
     cut: u64,
     committed: u64,
@@ -42,7 +48,7 @@ impl Driver {
     pub(crate) fn new(
         shared: Arc<Shared>,
         backend: Box<dyn Backend>,
-        cutter: Cutter<Arc<TraceEntry>>,
+        cutter: Cutter<Dirty>,
         watermark: u64,
         last_row: RowNumber,
     ) -> Self {
@@ -51,8 +57,11 @@ impl Driver {
             backend,
             cutter,
             owed: Vec::new(),
+            owed_links: Vec::new(),
+            owed_erasures: Vec::new(),
             owed_since: None,
             undurable: BTreeMap::new(),
+            undurable_links: BTreeMap::new(),
             cut: watermark,
             committed: watermark,
             last_row,
@@ -78,7 +87,7 @@ impl Driver {
 
     /// Whether there is work that no writer will announce.
     pub(super) fn is_behind(&self) -> bool {
-        !self.owed.is_empty() || self.shared.telemetry.trouble().is_some()
+        self.owes() > 0 || self.shared.telemetry.trouble().is_some()
     }
 
     pub(super) fn last_turn(&self) -> Instant {
@@ -105,44 +114,106 @@ impl Driver {
         }
     }
 
+    /// How much is captured and not committed.
+    fn owes(&self) -> usize {
+        self.owed.len() + self.owed_links.len() + self.owed_erasures.len()
+    }
+
+    /// Has been cut and is not committed: whoever asks how far the store is behind is told.
+    fn tell_what_is_owed(&self) {
+        self.shared.progress.owes(self.owes(), self.owed_since);
+    }
+
     /// Cut, grace, capture, merge.
     fn cut(&mut self, opening: Opening) {
         // Told before the cut, so that no moment shows neither the open generation's age nor ours.
         self.owed_since = self.owed_since.or_else(|| self.shared.clock.enter().first_write());
-        self.shared.progress.owes(self.owed.len(), self.owed_since);
-        let cut = self.cutter.cut(opening);
+        self.tell_what_is_owed();
+        let (cut, errands) = self.cutter.cut_and(opening, || self.shared.errands());
         if !cut.entries.is_empty() {
             self.owed_since.get_or_insert_with(Instant::now);
         }
-        let captured =
-            cut.entries.into_iter().map(|entry| Owed::capture(entry, cut.number, &mut self.last_row));
-        self.owed = merge(std::mem::take(&mut self.owed), captured.collect());
         self.cut = cut.number;
+        let (mut traces, mut links) = (Vec::with_capacity(cut.entries.len()), Vec::new());
+        for dirty in cut.entries {
+            match dirty {
+                Dirty::Trace(entry) => traces.push(Owed::capture(entry, cut.number, &mut self.last_row)),
+                Dirty::Link(entry) => links.push(entry),
+            }
+        }
+        self.owe(traces, links);
+        self.run_errands(errands);
         self.shared.telemetry.lock().cuts += 1;
-        self.shared.progress.owes(self.owed.len(), self.owed_since);
+        self.tell_what_is_owed();
+    }
+
+    /// Takes in what was captured: the links of traces that have ended are captured with them, as their own
+    /// removal may come after the cut.
+    fn owe(&mut self, traces: Vec<Owed>, mut links: Vec<Arc<LinkEntry>>) {
+        let shared = self.shared.clone();
+        for owed in traces.iter().filter(|owed| owed.relinks) {
+            links.extend(shared.links.index().of(owed.entry.key()));
+        }
+        links.sort_unstable_by_key(|entry| *entry.key());
+        links.dedup_by_key(|entry| *entry.key());
+        let links =
+            links.into_iter().map(|entry| OwedLink::capture(entry, self.cut, &shared.traces)).collect();
+        self.owed = merge(std::mem::take(&mut self.owed), traces, Owed::row);
+        self.owed_links = merge(std::mem::take(&mut self.owed_links), links, OwedLink::ends);
+    }
+
+    /// What somebody wanted of this cut, before the next.
+    fn run_errands(&mut self, errands: Vec<Errand>) {
+        for errand in errands {
+            match errand {
+                Errand::Erase(scope) => self.owed_erasures.push(scope),
+                Errand::View(show) => show(self.view()),
+            }
+        }
+        if self.owes() > 0 {
+            self.owed_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn view(&self) -> View {
+        let (shared, cut) = (&self.shared, self.cut);
+        let traces = shared.traces.entries().into_iter().filter_map(|entry| entry.capture(cut)).collect();
+        let links = shared.links.entries().into_iter();
+        let links = links.filter_map(|entry| OwedLink::capture(entry, cut, &shared.traces).link()).collect();
+        View { cut, traces, links }
     }
 
     fn commit(&mut self, reach: Reach, started: Instant) -> Result<(), BackendError> {
         self.recover()?;
-        let changes = changes(&self.owed);
+        let traces = changes(&self.owed, Owed::begin, |change| matches!(change, TraceChange::Delete { .. }));
+        let links =
+            changes(&self.owed_links, OwedLink::begin, |change| matches!(change, LinkChange::Delete(..)));
+        let batch = Batch::new(self.cut, reach).traces(&traces).links(&links).erased(&self.owed_erasures);
         if planted(Mistake::EarlyWatermark) {
             self.shared.progress.publish(self.cut, true, FlushReport::default());
         }
-        let untouched = changes.is_empty() && (reach == Reach::Committed || self.undurable.is_empty());
+        let all_durable = self.undurable.is_empty() && self.undurable_links.is_empty();
+        let untouched = batch.is_empty() && (reach == Reach::Committed || all_durable);
         let applied = match untouched {
             true => Applied::default(),
-            false => self.backend.apply(&Batch::new(self.cut, &changes, reach))?,
+            false => self.backend.apply(&batch)?,
         };
         let report = FlushReport {
             watermark: self.cut,
             rows_upserted: applied.upserted,
             rows_updated: applied.updated,
             rows_deleted: applied.deleted,
-            rows_refused: applied.refused.len() as u64,
+            rows_refused: (applied.refused.len() + applied.refused_links.len()) as u64,
+            rows_erased: applied.erased,
+            links_upserted: applied.links_upserted,
+            links_deleted: applied.links_deleted,
             payload_bytes_serialized: applied.payload_bytes,
             elapsed: started.elapsed(),
         };
-        let refused = self.set_aside(&changes, &applied);
+        let refused = self.set_aside(&traces, &applied);
+        for (at, reason) in &applied.refused_links {
+            tracing::error!(link = ?links.get(*at), reason, "the backend refuses this link's row");
+        }
         self.committed(reach, untouched, &refused, report);
         Ok(())
     }
@@ -168,23 +239,28 @@ impl Driver {
 
     /// Of what was committed but not synced, nothing can be counted on any more.
     fn owe_the_undurable(&mut self) {
-        let entries: Vec<_> = std::mem::take(&mut self.undurable).into_values().collect();
-        self.owe_again(entries);
+        let traces = std::mem::take(&mut self.undurable).into_values().collect();
+        let links = std::mem::take(&mut self.undurable_links).into_values().collect();
+        self.owe_again(traces, links);
     }
 
     /// The backend holds nothing any more, and memory holds everything.
     fn owe_everything(&mut self) {
-        self.undurable.clear();
-        let entries = self.shared.traces.entries();
-        self.owe_again(entries);
+        self.forget_undurable();
+        self.owe_again(self.shared.traces.entries(), self.shared.links.entries());
     }
 
-    fn owe_again(&mut self, entries: Vec<Arc<TraceEntry>>) {
+    fn forget_undurable(&mut self) {
+        self.undurable.clear();
+        self.undurable_links.clear();
+    }
+
+    fn owe_again(&mut self, traces: Vec<Arc<TraceEntry>>, links: Vec<Arc<LinkEntry>>) {
         let (cut, last_row) = (self.cut, &mut self.last_row);
-        let again = entries.into_iter().map(|entry| Owed::recapture(entry, cut, last_row)).collect();
-        self.owed = merge(std::mem::take(&mut self.owed), again);
+        let traces = traces.into_iter().map(|entry| Owed::recapture(entry, cut, last_row)).collect();
+        self.owe(traces, links);
         self.owed_since.get_or_insert_with(Instant::now);
-        self.shared.progress.owes(self.owed.len(), self.owed_since);
+        self.tell_what_is_owed();
     }
 
     /// Reports the rows that the backend left out.
@@ -205,23 +281,30 @@ impl Driver {
 
     /// Publishes the watermark, then settles what the capture needed.
     fn committed(&mut self, reach: Reach, untouched: bool, refused: &HashSet<TraceId>, report: FlushReport) {
-        let done = std::mem::take(&mut self.owed);
+        let (done, links) = (std::mem::take(&mut self.owed), std::mem::take(&mut self.owed_links));
+        self.owed_erasures.clear();
         for owed in &done {
             owed.end(refused.contains(owed.entry.key()));
         }
+        links.iter().for_each(OwedLink::end);
         let synced = reach == Reach::Durable && !untouched;
         if synced {
-            self.undurable.clear();
+            self.forget_undurable();
         } else if !untouched {
             self.undurable.extend(done.iter().map(|owed| (owed.row(), owed.entry.clone())));
+            self.undurable_links.extend(links.iter().map(|owed| (owed.ends(), owed.entry.clone())));
         }
         self.committed = self.cut;
         self.owed_since = None;
         self.shared.telemetry.committed(&report);
         self.recovered(Step::Commit);
-        self.shared.progress.publish(self.cut, self.undurable.is_empty(), report);
+        let durable = self.undurable.is_empty() && self.undurable_links.is_empty();
+        self.shared.progress.publish(self.cut, durable, report);
         for owed in &done {
             self.shared.traces.settle(&owed.entry, self.cut);
+        }
+        for owed in &links {
+            self.shared.links.settle(&owed.entry, self.cut);
         }
     }
 
@@ -249,7 +332,7 @@ impl Driver {
         self.doubtful |= cause.makes_doubtful();
         self.damaged |= cause == Cause::Class(ErrorClass::Corrupt);
         if self.shared.telemetry.failed(cause, &error, step).counts() {
-            tracing::warn!(error = ?error, owed = self.owed.len(), "a flush failed; the changes are kept and tried again");
+            tracing::warn!(error = ?error, owed = self.owes(), "a flush failed; the changes are kept and tried again");
             self.shared.progress.fail(self.cut, error);
         }
     }
@@ -264,7 +347,7 @@ impl Driver {
                 self.shared.telemetry.lock().wal_bytes = wal_bytes;
                 self.recovered(Step::Tidy);
                 if durable {
-                    self.undurable.clear();
+                    self.forget_undurable();
                     self.shared.progress.durable(self.committed);
                 }
             }

@@ -7,18 +7,21 @@
 //! - [`shared`]: what writers, readers and the flusher share;
 //! - [`driver`]: one flush, and closing;
 //! - [`owed`]: captured changes, merged until they are committed, and the batch made of them;
+//! - [`links`]: the same for links;
 //! - [`retry`]: what each class of failure gets;
 //! - [`telemetry`]: what has been done and how it goes, for people.
 
 mod driver;
+mod links;
 mod owed;
 mod retry;
 mod shared;
 mod telemetry;
 
 pub(crate) use driver::Driver;
+pub(crate) use links::LinkRow;
 pub(crate) use owed::{Row, TraceEntry};
-pub(crate) use shared::{FlushOptions, Shared};
+pub(crate) use shared::{Errand, FlushOptions, Links, Shared, Traces};
 pub use telemetry::{FlushReport, Health, Quarantined};
 
 use crate::backend::Reach;
@@ -79,10 +82,13 @@ fn next_job(driver: &Driver, tidied: bool) -> Job {
     if shared.progress.wanted() && (wait.is_none() || driver.is_failing()) {
         return Job::Flush(Reach::Durable);
     }
+    let background = Job::Flush(shared.options.background);
+    if shared.has_errands() {
+        return background;
+    }
     if let Some(wait) = wait {
         return Job::Sleep(wait);
     }
-    let background = Job::Flush(shared.options.background);
     if driver.is_behind() {
         return background;
     }

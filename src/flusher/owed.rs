@@ -2,7 +2,7 @@
 
 use crate::backend::{RowNumber, TraceChange};
 use crate::core::Entry;
-use crate::trace::{Content, Trace, TraceId};
+use crate::trace::{Birth, Content, Trace, TraceId};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -14,6 +14,10 @@ pub(crate) struct Row {
     /// 0 until the entry is first captured.
     number: RowNumber,
     held: Held,
+    /// Which trace was last captured, if there was one.
+    birth: Option<Birth>,
+    /// The backend left it out when it was last written.
+    refused: bool,
 }
 
 /// What the backend holds under the number.
@@ -31,7 +35,8 @@ enum Held {
 impl Row {
     /// A row that was loaded.
     pub(crate) fn stored(number: RowNumber, trace: &Trace) -> Self {
-        Self { number, held: Held::Content(trace.content.clone()) }
+        let held = Held::Content(trace.content.clone());
+        Self { number, held, birth: Some(trace.birth()), refused: false }
     }
 
     fn change(&self, id: TraceId, value: Option<&Arc<Trace>>) -> Option<TraceChange> {
@@ -53,20 +58,25 @@ pub(crate) struct Owed {
     row: RowNumber,
     /// Its state as of the newest cut that listed it.
     value: Option<Arc<Trace>>,
+    /// Whether its links must be captured with it: the trace that they join is no more, or had no row so far.
+    pub(super) relinks: bool,
 }
 
 impl Owed {
     /// Captures an entry; one that has no row yet gets the number after `last_row`.
     pub(super) fn capture(entry: Arc<TraceEntry>, cut: u64, last_row: &mut RowNumber) -> Self {
         let value = entry.capture(cut);
-        let row = entry.sink(|row| {
+        let birth = value.as_ref().map(|trace| trace.birth());
+        let (row, relinks) = entry.sink(|row| {
             if row.number == 0 {
                 *last_row += 1;
                 row.number = *last_row;
             }
-            row.number
+            let ended = row.birth.is_some_and(|was| birth.is_none_or(|is| !is.is(was)));
+            row.birth = birth;
+            (row.number, ended || row.refused)
         });
-        Self { entry, row, value }
+        Self { entry, row, value, relinks }
     }
 
     /// The same, for an entry whose row may not be what was remembered.
@@ -80,7 +90,7 @@ impl Owed {
     }
 
     /// Before the backend is asked: from now on, until it answers, the row may be either.
-    fn begin(&self) -> Option<TraceChange> {
+    pub(super) fn begin(&self) -> Option<TraceChange> {
         self.entry.sink(|row| {
             let change = row.change(*self.entry.key(), self.value.as_ref());
             if let Some(TraceChange::Upsert { .. }) = change {
@@ -93,6 +103,7 @@ impl Owed {
     /// The backend has committed it, or left it out.
     pub(super) fn end(&self, refused: bool) {
         self.entry.sink(|row| {
+            row.refused = refused;
             row.held = match &self.value {
                 _ if refused => Held::Unsure,
                 Some(trace) => Held::Content(trace.content.clone()),
@@ -102,9 +113,9 @@ impl Owed {
     }
 }
 
-/// Two lists in the order of rows as one; of the same row the newer capture stays.
-pub(super) fn merge(older: Vec<Owed>, mut newer: Vec<Owed>) -> Vec<Owed> {
-    newer.sort_unstable_by_key(Owed::row);
+/// Two lists in the order of their keys as one, the newer still unsorted; of the same key the newer capture stays.
+pub(super) fn merge<T, K: Ord>(older: Vec<T>, mut newer: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    newer.sort_unstable_by_key(&key);
     if older.is_empty() {
         return newer;
     }
@@ -112,7 +123,7 @@ pub(super) fn merge(older: Vec<Owed>, mut newer: Vec<Owed>) -> Vec<Owed> {
     let (mut older, mut newer) = (older.into_iter().peekable(), newer.into_iter().peekable());
     loop {
         let order = match (older.peek(), newer.peek()) {
-            (Some(old), Some(new)) => old.row.cmp(&new.row),
+            (Some(old), Some(new)) => key(old).cmp(&key(new)),
             (Some(_), None) => Ordering::Less,
             (None, _) => Ordering::Greater,
         };
@@ -126,66 +137,32 @@ pub(super) fn merge(older: Vec<Owed>, mut newer: Vec<Owed>) -> Vec<Owed> {
     }
 }
 
-/// The changes to send: removals, then the rest, each in the order of rows. An entry that has no row and
-/// no value sends nothing.
-pub(super) fn changes(owed: &[Owed]) -> Vec<TraceChange> {
-    let begun: Vec<_> = owed.iter().filter_map(Owed::begin).collect();
-    let (mut changes, rest): (Vec<_>, Vec<_>) =
-        begun.into_iter().partition(|change| matches!(change, TraceChange::Delete { .. }));
+/// The changes to send: removals, then the rest, each in order. What has no row and no value sends nothing.
+pub(super) fn changes<T, C>(
+    owed: &[T],
+    begin: impl Fn(&T) -> Option<C>,
+    is_removal: impl Fn(&C) -> bool,
+) -> Vec<C> {
+    let (mut changes, rest): (Vec<_>, Vec<_>) = owed.iter().filter_map(begin).partition(is_removal);
     changes.extend(rest);
     changes
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{Owed, changes, merge};
-    use crate::backend::TraceChange;
-    use crate::flusher::{FlushOptions, Shared};
-    use crate::trace::NewTrace;
-    use std::sync::Arc;
-    use std::time::Duration;
+    use super::{changes, merge};
 
-    fn shared() -> (Shared, crate::core::Cutter<Arc<super::TraceEntry>>) {
-        let options = FlushOptions {
-            interval: Duration::MAX,
-            threshold: usize::MAX,
-            background: crate::backend::Reach::Durable,
-            lag_bound: Duration::MAX,
-            refuse_when_lagging: false,
-        };
-        Shared::new(crate::core::Map::new(), 0, options)
+    #[test]
+    fn of_two_captures_of_a_row_the_newer_stays_and_rows_come_in_order() {
+        let older = vec![(1, 'a'), (3, 'a'), (5, 'a')];
+        let newer = vec![(4, 'b'), (2, 'b'), (3, 'b')];
+        let merged = merge(older, newer, |owed| owed.0);
+        assert_eq!(merged, [(1, 'a'), (2, 'b'), (3, 'b'), (4, 'b'), (5, 'a')]);
     }
 
     #[test]
-    fn of_two_captures_of_a_row_the_newer_is_sent_and_rows_come_in_order() -> crate::Result<()> {
-        use crate::core::{Change, Opening};
-        let (shared, mut cutter) = shared();
-        let traces: Vec<_> = (0..4)
-            .map(|n| NewTrace::semantic(serde_json::json!(n)).into_trace().map(Arc::new))
-            .collect::<crate::Result<_>>()?;
-        let put = |n: usize| {
-            let done = shared
-                .traces
-                .upsert(&shared.clock, &traces[n].id(), |_| Ok::<_, ()>(Change::Put(traces[n].clone())));
-            assert!(done.is_ok());
-        };
-        let mut last_row = 0;
-        let mut owed = Vec::new();
-        for writes in [[2, 0, 1], [3, 1, 2]] {
-            writes.into_iter().for_each(&put);
-            let cut = cutter.cut(Opening::Open);
-            let captured =
-                cut.entries.into_iter().map(|entry| Owed::capture(entry, cut.number, &mut last_row));
-            owed = merge(owed, captured.collect());
-        }
-        let rows: Vec<_> = changes(&owed)
-            .into_iter()
-            .map(|change| match change {
-                TraceChange::Upsert { row, .. } => row,
-                other => unreachable!("{other:?}"),
-            })
-            .collect();
-        assert_eq!(rows, [1, 2, 3, 4], "each row once, in order");
-        Ok(())
+    fn removals_come_first_and_what_changes_nothing_is_left_out() {
+        let sent = changes(&[3, 4, 5, 6, 7], |n| (*n != 5).then_some(*n), |n| n % 2 == 0);
+        assert_eq!(sent, [4, 6, 3, 7]);
     }
 }

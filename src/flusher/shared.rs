@@ -1,11 +1,13 @@
 //! What the threads of the host and the flusher share.
 
+use super::links::{LinkEntry, LinkRow};
 use super::owed::{Row, TraceEntry};
 use super::telemetry::{FlushReport, Health, Telemetry};
-use crate::backend::Reach;
-use crate::core::{Bell, Clock, Cutter, Map, Progress};
+use crate::backend::{Reach, Scope};
+use crate::core::sync::Brief;
+use crate::core::{Adjacency, Bell, Clock, Cutter, Map, Progress, Terms};
 use crate::error::{Error, ErrorKind};
-use crate::trace::{Trace, TraceId};
+use crate::trace::{Ends, Link, Tie, Trace, TraceId};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,9 +26,52 @@ pub(crate) struct FlushOptions {
     pub(crate) refuse_when_lagging: bool,
 }
 
+/// The traces, found also by the terms of their values.
+pub(crate) type Traces = Map<TraceId, Trace, Row, Terms<TraceEntry>>;
+
+/// The links, found also by either trace.
+pub(crate) type Links = Map<Ends, Tie, LinkRow, Adjacency<Ends, Tie, LinkRow>>;
+
+/// What a generation lists.
+pub(crate) enum Dirty {
+    Trace(Arc<TraceEntry>),
+    Link(Arc<LinkEntry>),
+}
+
+impl From<Arc<TraceEntry>> for Dirty {
+    fn from(entry: Arc<TraceEntry>) -> Self {
+        Dirty::Trace(entry)
+    }
+}
+
+impl From<Arc<LinkEntry>> for Dirty {
+    fn from(entry: Arc<LinkEntry>) -> Self {
+        Dirty::Link(entry)
+    }
+}
+
+/// Something for the flusher to do with the next cut.
+#[allow(dead_code, reason = "snapshots come next")]
+pub(crate) enum Errand {
+    /// To delete every row of a scope in that cut's transaction.
+    Erase(Scope),
+    /// To show the state at that cut.
+    View(Box<dyn FnOnce(View) + Send>),
+}
+
+/// Everything there is, as of one cut.
+#[allow(dead_code, reason = "snapshots come next")]
+pub(crate) struct View {
+    pub(crate) cut: u64,
+    pub(crate) traces: Vec<Arc<Trace>>,
+    pub(crate) links: Vec<Link>,
+}
+
 pub(crate) struct Shared {
-    pub(crate) clock: Arc<Clock<Arc<TraceEntry>>>,
-    pub(crate) traces: Map<TraceId, Trace, Row>,
+    pub(crate) clock: Arc<Clock<Dirty>>,
+    pub(crate) traces: Traces,
+    pub(crate) links: Links,
+    errands: Brief<Vec<Errand>>,
     pub(crate) progress: Progress<FlushReport, Error>,
     pub(crate) bell: Arc<Bell>,
     pub(crate) telemetry: Telemetry,
@@ -34,17 +79,33 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Everything in `traces` is stored, as of `watermark`.
+    /// Everything in `traces` and `links` is stored, as of `watermark`.
     pub(crate) fn new(
-        traces: Map<TraceId, Trace, Row>,
+        traces: Traces,
+        links: Links,
         watermark: u64,
         options: FlushOptions,
-    ) -> (Self, Cutter<Arc<TraceEntry>>) {
+    ) -> (Self, Cutter<Dirty>) {
         let bell = Arc::new(Bell::default());
         let (clock, cutter) = Clock::new(watermark + 1, options.threshold, bell.clone());
         let progress = Progress::new(watermark, FlushReport { watermark, ..FlushReport::default() });
-        let shared = Self { clock, traces, progress, bell, telemetry: Telemetry::default(), options };
-        (shared, cutter)
+        let (errands, telemetry) = (Brief::default(), Telemetry::default());
+        (Self { clock, traces, links, errands, progress, bell, telemetry, options }, cutter)
+    }
+
+    /// Has the flusher do something with a cut that is not made yet. Who holds off cuts meanwhile has it done
+    /// with the cut of what he writes.
+    pub(crate) fn send(&self, errand: Errand) {
+        self.errands.with(|errands| errands.push(errand));
+        self.bell.ring();
+    }
+
+    pub(super) fn has_errands(&self) -> bool {
+        self.errands.with(|errands| !errands.is_empty())
+    }
+
+    pub(super) fn errands(&self) -> Vec<Errand> {
+        self.errands.with(std::mem::take)
     }
 
     /// When the oldest change was made that is not committed.
@@ -59,7 +120,7 @@ impl Shared {
         self.oldest_change().map(|at| at.elapsed())
     }
 
-    /// How many traces have changes that are not committed.
+    /// How many traces and links have changes that are not committed.
     pub(crate) fn dirty(&self) -> usize {
         let open = self.clock.enter().dirty();
         open + self.progress.owed().0

@@ -13,14 +13,20 @@ use std::time::Duration;
 pub struct FlushReport {
     /// The generation up to which everything is committed.
     pub watermark: u64,
-    /// Rows written whole.
+    /// Rows of traces written whole.
     pub rows_upserted: u64,
-    /// Rows of which just the numbers were written.
+    /// Rows of traces of which just the numbers were written.
     pub rows_updated: u64,
-    /// Rows deleted.
+    /// Rows of traces deleted.
     pub rows_deleted: u64,
     /// Rows that the backend refused for their content: see [`Stats::quarantined`](crate::Stats::quarantined).
     pub rows_refused: u64,
+    /// Rows of traces that an erasure deleted, the unreadable ones included.
+    pub rows_erased: u64,
+    /// Rows of links written.
+    pub links_upserted: u64,
+    /// Rows of links deleted.
+    pub links_deleted: u64,
     /// Bytes of payload text handed to the engine.
     pub payload_bytes_serialized: u64,
     /// From the cut to the commit.
@@ -70,6 +76,8 @@ pub(crate) struct Counters {
     pub(crate) rows_upserted: u64,
     pub(crate) rows_updated: u64,
     pub(crate) rows_deleted: u64,
+    pub(crate) links_upserted: u64,
+    pub(crate) links_deleted: u64,
     pub(crate) payload_bytes_serialized: u64,
     pub(crate) wal_bytes: u64,
     pub(crate) last_error: Option<Error>,
@@ -123,6 +131,8 @@ impl Telemetry {
         counters.rows_upserted += report.rows_upserted;
         counters.rows_updated += report.rows_updated;
         counters.rows_deleted += report.rows_deleted;
+        counters.links_upserted += report.links_upserted;
+        counters.links_deleted += report.links_deleted;
         counters.payload_bytes_serialized += report.payload_bytes_serialized;
     }
 

@@ -1,5 +1,6 @@
 //! Closing, and the drop that stands in for it.
 
+use super::engine::Engine;
 use super::{Handle, TraceStore};
 use crate::error::{Error, ErrorKind};
 use std::fmt;
@@ -74,25 +75,24 @@ impl TraceStore {
 impl Handle {
     fn close(&self) -> Result<CloseReport, Error> {
         let started = Instant::now();
-        let (progress, patience) = (&self.shared.progress, self.settings.close_timeout);
+        let Engine { shared, settings, .. } = &*self.engine;
+        let (progress, patience) = (&shared.progress, settings.close_timeout);
         progress.start_closing();
-        self.shared.bell.ring();
+        shared.bell.ring();
         self.flusher.help(|driver| {
             driver.close();
         });
         let last = progress.wait_closed(patience).map_err(|cause| self.not_drained(cause))?;
+        self.upkeep.stop();
         self.flusher.join();
-        Ok(CloseReport {
-            watermark: last.watermark,
-            traces: self.shared.traces.len(),
-            elapsed: started.elapsed(),
-        })
+        Ok(CloseReport { watermark: last.watermark, traces: shared.traces.len(), elapsed: started.elapsed() })
     }
 
     fn not_drained(&self, cause: Option<Error>) -> Error {
         // What has been tolerated as contention so far is the cause all the same.
-        let cause = cause.or_else(|| self.shared.telemetry.present_error());
-        let (patience, dirty) = (self.settings.close_timeout, self.shared.dirty());
+        let Engine { shared, settings, .. } = &*self.engine;
+        let cause = cause.or_else(|| shared.telemetry.present_error());
+        let (patience, dirty) = (settings.close_timeout, shared.dirty());
         let message = format!(
             "the store did not drain within {patience:?}: {dirty} changed traces are not on disk; mend the cause and close it again"
         );
@@ -106,12 +106,14 @@ impl Handle {
 /// unflushed.
 impl Drop for Handle {
     fn drop(&mut self) {
-        if cfg!(loom) || self.shared.progress.is_closed() {
+        let progress = &self.engine.shared.progress;
+        self.upkeep.stop();
+        if cfg!(loom) || progress.is_closed() {
             return;
         }
         if self.flusher.is_current() {
             // Dropped by a waker: the flusher can't wait for itself, and closes when it comes to it.
-            self.shared.progress.start_closing();
+            progress.start_closing();
             return;
         }
         if let Err(error) = self.close() {

@@ -33,7 +33,7 @@ impl TraceStore {
     /// As for [`flush`](Self::flush).
     pub fn flush_async(&self) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
         let goal = self.request_flush();
-        let shared = self.handle.shared.clone();
+        let shared = self.handle.engine.shared.clone();
         poll_fn(move |context| match goal {
             Ok(goal) => shared.progress.poll(goal, context).map(outcome),
             Err(nothing_to_do) => Poll::Ready(Ok(nothing_to_do)),

@@ -1,21 +1,39 @@
 //! [`TraceStore`], the public face: one `impl` block a capability, one capability a file.
 
 mod close;
+mod decay;
+mod engine;
+mod erase;
 mod flush;
+mod links;
 mod open;
+mod query;
+mod quota;
+mod rank;
 mod read;
+mod reinforce;
+mod restore;
 mod stats;
 mod thread;
+mod tiers;
+mod upkeep;
 mod write;
 
 pub use close::{CloseError, CloseReport};
+pub use decay::DecayReport;
+pub use erase::ErasureReport;
+pub use links::{CoActivation, Step};
 pub use open::{Durability, Lag, StoreBuilder};
+pub use query::{Order, Query};
+pub use quota::{Eviction, EvictionReport, Quota};
 pub use read::Iter;
+pub use reinforce::Reinforcement;
 pub use stats::{Stats, Watermark};
+pub use upkeep::Upkeep;
 
 use crate::error::{Error, ErrorKind};
 use crate::flusher::Shared;
-use open::Settings;
+use engine::Engine;
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,14 +70,18 @@ pub struct TraceStore {
 
 /// What the clones share. Its drop is the last clone's.
 struct Handle {
-    shared: Arc<Shared>,
-    settings: Settings,
+    engine: Arc<Engine>,
+    upkeep: upkeep::Thread,
     flusher: thread::Flusher,
 }
 
 impl TraceStore {
+    fn engine(&self) -> &Engine {
+        &self.handle.engine
+    }
+
     fn shared(&self) -> &Shared {
-        &self.handle.shared
+        &self.handle.engine.shared
     }
 
     /// For a model that runs the flusher on a thread of its own.

@@ -1,13 +1,19 @@
 //! Opening: settings, and loading what a backend has.
 
+use super::engine::Engine;
 use super::thread::Flusher;
-use super::{Handle, TraceStore};
-use crate::backend::{Backend, Discard, Loaded, Reach, StoredTrace};
-use crate::core::Map;
+use super::upkeep::{self, Upkeep};
+use super::{Handle, Quota, TraceStore};
+use crate::backend::{self, Backend, Discard, Loaded, Reach, StoredTrace};
+use crate::clock::{ManualClock, WallClock};
+use crate::core::{Adjacency, Map, Terms};
 use crate::error::{Error, Result};
-use crate::flusher::{Driver, FlushOptions, Quarantined, Row, Shared};
-use crate::trace::{Trace, TraceId, checked_name};
+use crate::flusher::{Driver, FlushOptions, LinkRow, Links, Quarantined, Row, Shared, Traces};
+use crate::memory::DecayCurve;
+use crate::trace::{Link, Micros, Tie, TraceId, checked_name};
+use jiff::Timestamp;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 #[cfg(all(feature = "sqlite", not(loom)))]
@@ -62,6 +68,13 @@ pub(super) struct Settings {
     pub(super) partition: Arc<str>,
     pub(super) max_payload_bytes: usize,
     pub(super) close_timeout: Duration,
+    pub(super) clock: WallClock,
+    pub(super) curve: DecayCurve,
+    pub(super) checkpoint_step: f64,
+    pub(super) prune: bool,
+    pub(super) imprint_until: Option<Micros>,
+    pub(super) quota: Quota,
+    pub(super) upkeep: Option<Upkeep>,
 }
 
 impl Default for Settings {
@@ -70,6 +83,13 @@ impl Default for Settings {
             partition: "default".into(),
             max_payload_bytes: 1 << 20,
             close_timeout: Duration::from_secs(30),
+            clock: WallClock::System,
+            curve: DecayCurve::PowerLaw,
+            checkpoint_step: 0.01,
+            prune: true,
+            imprint_until: None,
+            quota: Quota::default(),
+            upkeep: None,
         }
     }
 }
@@ -144,6 +164,53 @@ impl StoreBuilder {
         self
     }
 
+    /// Takes the time from a clock that you move: the system's unless set. Created and reinforced at, fading,
+    /// recency and tiers go by it; how often the store flushes does not.
+    pub fn clock(mut self, clock: &ManualClock) -> Self {
+        self.settings.clock = WallClock::Manual(clock.clone());
+        self
+    }
+
+    /// How strength fades with time: [`DecayCurve::PowerLaw`] unless set.
+    pub fn decay_curve(mut self, curve: DecayCurve) -> Self {
+        self.settings.curve = curve;
+        self
+    }
+
+    /// By how much a stored strength may be off, 0 to 1, before a [decay cycle](TraceStore::decay) writes it anew:
+    /// 0.01 unless set. With 0 every strength that has changed is written. It is for readers of the file alone.
+    pub fn checkpoint_step(mut self, step: f64) -> Self {
+        self.settings.checkpoint_step = step;
+        self
+    }
+
+    /// Whether a [decay cycle](TraceStore::decay) removes what has faded to 0.01 or less: it does unless told not
+    /// to.
+    pub fn prune(mut self, prune: bool) -> Self {
+        self.settings.prune = prune;
+        self
+    }
+
+    /// Until then is the imprint window, in which a reinforcement counts three times, and a new trace as reinforced
+    /// once: there is none unless set.
+    pub fn imprint_until(mut self, end: Timestamp) -> Self {
+        self.settings.imprint_until = Some(end.into());
+        self
+    }
+
+    /// How much [`enforce_quota`](TraceStore::enforce_quota) leaves: [`Quota::default`] unless set.
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.settings.quota = quota;
+        self
+    }
+
+    /// Runs decay cycles, tiers and the quota from time to time, on a thread of its own called `mnemon-upkeep`,
+    /// which stops with the store: it does not unless asked to.
+    pub fn upkeep(mut self, upkeep: Upkeep) -> Self {
+        self.settings.upkeep = Some(upkeep);
+        self
+    }
+
     /// Opens the SQLite file at `path`, which is made if it is not there, and loads every trace of it
     /// into memory. The file has one writing owner, held by a lock file beside it (`path` with `.lock`).
     ///
@@ -191,6 +258,10 @@ impl StoreBuilder {
 
     fn check(&self) -> Result<Settings> {
         checked_name("partition", &self.settings.partition)?;
+        let step = self.settings.checkpoint_step;
+        if !(0.0..=1.0).contains(&step) {
+            return Err(Error::invalid("checkpoint_step", step, "give a number from 0 to 1"));
+        }
         match self.flush.threshold {
             0 => Err(Error::invalid("flush_threshold", 0, "give 1 or more")),
             _ => Ok(self.settings.clone()),
@@ -200,36 +271,62 @@ impl StoreBuilder {
 
 /// What a backend has stored, in memory.
 struct Stored {
-    traces: Map<TraceId, Trace, Row>,
+    traces: Traces,
+    links: Links,
     unreadable: Vec<Quarantined>,
     loaded: Loaded,
 }
 
 impl Stored {
     fn nothing() -> Self {
-        Self { traces: Map::new(), unreadable: Vec::new(), loaded: Loaded::default() }
+        let (traces, links) = (Map::new(Terms::new()), Map::new(Adjacency::new()));
+        Self { traces, links, unreadable: Vec::new(), loaded: Loaded::default() }
     }
 
     fn load(backend: &mut impl Backend) -> Result<Self> {
-        let Self { traces, mut unreadable, .. } = Self::nothing();
-        let mut set_aside = |id, reason| {
-            tracing::error!(
-                ?id,
-                reason,
-                "a stored row can't be used; it stays where it is and is quarantined"
-            );
-            unreadable.push(Quarantined { id, reason, times: 1 });
-        };
-        let loaded = backend.load(&mut |StoredTrace { row, trace }| match trace {
-            Ok(trace) => {
+        let mut stored = Self::nothing();
+        let loaded = backend.load(&mut |row| {
+            if let Err((id, reason)) = stored.take(row) {
+                tracing::error!(
+                    ?id,
+                    reason,
+                    "a stored row can't be used; it stays where it is and is quarantined"
+                );
+                stored.unreadable.push(Quarantined { id, reason, times: 1 });
+            }
+        })?;
+        Ok(Self { loaded, ..stored })
+    }
+
+    /// Or why not, and whose row it is.
+    fn take(&self, row: backend::Stored) -> Result<(), (Option<TraceId>, String)> {
+        match row {
+            backend::Stored::Trace(StoredTrace { row, trace }) => {
+                let trace = trace.map_err(|wrong| (wrong.id, format!("row {row}: {}", wrong.reason)))?;
                 let (id, held) = (trace.id(), Row::stored(row, &trace));
-                if !traces.load(id, Arc::new(trace), held) {
-                    set_aside(Some(id), format!("row {row} has the id of another row"));
+                match self.traces.load(id, Arc::new(trace), held) {
+                    true => Ok(()),
+                    false => Err((Some(id), format!("row {row} has the id of another row"))),
                 }
             }
-            Err(problem) => set_aside(problem.id, format!("row {row}: {}", problem.reason)),
-        })?;
-        Ok(Self { traces, unreadable, loaded })
+            backend::Stored::Link(link) => {
+                let link = link.map_err(|wrong| (wrong.id, format!("a link: {}", wrong.reason)))?;
+                self.take_link(link).map_err(|reason| (Some(link.ends().0), reason))
+            }
+        }
+    }
+
+    fn take_link(&self, link: Link) -> Result<(), String> {
+        let [a, b] = link.ends.both();
+        let birth = |id| match self.traces.get(&id) {
+            Some(trace) => Ok(trace.birth()),
+            None => Err(format!("the link of {a} and {b}: there is no trace {id}")),
+        };
+        let tie = Tie { link, births: [birth(a)?, birth(b)?] };
+        match self.links.load(link.ends, Arc::new(tie), LinkRow::STORED) {
+            true => Ok(()),
+            false => Err(format!("the link of {a} and {b} is there twice")),
+        }
     }
 
     /// The store, and why its flusher has no thread, if it has none.
@@ -239,14 +336,16 @@ impl Stored {
         options: FlushOptions,
         backend: impl Backend,
     ) -> (TraceStore, Option<Error>) {
-        let Self { traces, unreadable, loaded } = self;
-        let (shared, cutter) = Shared::new(traces, loaded.watermark, options);
+        let Self { traces, links, unreadable, loaded } = self;
+        let (shared, cutter) = Shared::new(traces, links, loaded.watermark, options);
         shared.telemetry.lock().unreadable = unreadable;
         let shared = Arc::new(shared);
         let driver =
             Driver::new(shared.clone(), Box::new(backend), cutter, loaded.watermark, loaded.last_row);
-        let (flusher, error) = Flusher::start(driver);
-        (TraceStore { handle: Arc::new(Handle { shared, settings, flusher }) }, error)
+        let (flusher, no_flusher) = Flusher::start(driver);
+        let engine = Arc::new(Engine { shared, settings, visited: AtomicU64::new(0) });
+        let (upkeep, no_upkeep) = upkeep::Thread::start(&engine);
+        (TraceStore { handle: Arc::new(Handle { engine, upkeep, flusher }) }, no_flusher.or(no_upkeep))
     }
 }
 

@@ -3,6 +3,7 @@
 use super::TraceStore;
 use crate::error::Error;
 use crate::flusher::{FlushReport, Health, Quarantined};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// What the store holds, what its flusher has done since it was opened, and how far behind it is.
@@ -11,18 +12,26 @@ use std::time::Duration;
 pub struct Stats {
     /// Traces in memory.
     pub traces: usize,
-    /// Traces with changes that are not committed.
+    /// Links in memory.
+    pub links: usize,
+    /// Traces and links with changes that are not committed.
     pub dirty: usize,
     /// Cuts made.
     pub cuts: u64,
-    /// Rows written whole.
+    /// Rows of traces written whole.
     pub rows_upserted: u64,
-    /// Rows of which just the numbers were written.
+    /// Rows of traces of which just the numbers were written.
     pub rows_updated: u64,
-    /// Rows deleted.
+    /// Rows of traces deleted.
     pub rows_deleted: u64,
+    /// Rows of links written.
+    pub links_upserted: u64,
+    /// Rows of links deleted.
+    pub links_deleted: u64,
     /// Bytes of payload text handed to the engine.
     pub payload_bytes_serialized: u64,
+    /// Traces that [queries](TraceStore::query) have looked at.
+    pub entries_visited: u64,
     /// What the last flush that committed did, in the background or asked for.
     pub last_flush: FlushReport,
     /// The age of the oldest change that is not committed.
@@ -53,11 +62,15 @@ impl TraceStore {
         let counters = shared.telemetry.lock();
         Stats {
             traces,
+            links: self.link_count(),
             dirty,
             cuts: counters.cuts,
             rows_upserted: counters.rows_upserted,
             rows_updated: counters.rows_updated,
             rows_deleted: counters.rows_deleted,
+            links_upserted: counters.links_upserted,
+            links_deleted: counters.links_deleted,
+            entries_visited: self.engine().visited.load(Ordering::Relaxed),
             payload_bytes_serialized: counters.payload_bytes_serialized,
             last_flush: shared.progress.report(),
             oldest_unflushed,

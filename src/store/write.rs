@@ -1,9 +1,10 @@
 //! Writing: one transition of one entry each, in memory; the flusher does the rest.
 
 use super::TraceStore;
-use crate::core::{Change, Refused, Transition};
+use super::engine::already_exists;
+use crate::core::{Change, Transition};
 use crate::error::{Error, ErrorKind, Result};
-use crate::trace::{Defaults, Micros, NewTrace, Trace, TraceEdit, TraceId};
+use crate::trace::{NewTrace, Trace, TraceEdit, TraceId};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -18,9 +19,9 @@ impl TraceStore {
     /// [`Closed`](ErrorKind::Closed); [`Lagging`](ErrorKind::Lagging) if the store was opened to refuse
     /// writes then. Nothing is stored.
     pub fn insert(&self, new: NewTrace) -> Result<TraceId> {
-        let trace = Arc::new(self.checked(new)?);
+        let trace = Arc::new(self.engine().checked(new)?);
         self.shared().admit()?;
-        self.put(&trace)?;
+        self.engine().put(&trace)?;
         Ok(trace.id())
     }
 
@@ -35,7 +36,7 @@ impl TraceStore {
     /// As for [`insert`](Self::insert), for the first that can't be stored.
     pub fn insert_many(&self, new: impl IntoIterator<Item = NewTrace>) -> Result<Vec<TraceId>> {
         let traces: Vec<_> =
-            new.into_iter().map(|new| self.checked(new).map(Arc::new)).collect::<Result<_>>()?;
+            new.into_iter().map(|new| self.engine().checked(new).map(Arc::new)).collect::<Result<_>>()?;
         self.shared().admit()?;
         let mut ids = HashSet::with_capacity(traces.len());
         if let Some(known) = traces.iter().find(|trace| !ids.insert(trace.id()) || self.contains(trace.id()))
@@ -43,7 +44,7 @@ impl TraceStore {
             return Err(already_exists(known.id()));
         }
         for (at, trace) in traces.iter().enumerate() {
-            if let Err(error) = self.put(trace) {
+            if let Err(error) = self.engine().put(trace) {
                 traces[..at].iter().for_each(|stored| self.take_back(stored));
                 return Err(error);
             }
@@ -103,32 +104,14 @@ impl TraceStore {
         changed.map(|done| done?.new)
     }
 
-    /// Removes a trace and answers what it was, or `None` if the store does not hold it.
+    /// Removes a trace, and with it its links, and answers what it was, or `None` if the store does not hold it.
+    /// Costs in proportion to the links that it has.
     ///
     /// # Errors
     ///
     /// [`Closed`](ErrorKind::Closed) and [`Lagging`](ErrorKind::Lagging), as for [`insert`](Self::insert).
     pub fn remove(&self, id: TraceId) -> Result<Option<Arc<Trace>>> {
         self.alter(id, |_| Ok(Change::Remove)).map(|done| done?.old)
-    }
-
-    fn checked(&self, new: NewTrace) -> Result<Trace> {
-        let settings = &self.handle.settings;
-        let trace = new.with_defaults(&Defaults { partition: &settings.partition, now: Micros::now() })?;
-        self.check_size(&trace)?;
-        Ok(trace)
-    }
-
-    fn check_size(&self, trace: &Trace) -> Result<()> {
-        let (found, most) = (trace.payload().as_str().len(), self.handle.settings.max_payload_bytes);
-        match found <= most {
-            true => Ok(()),
-            false => Err(Error::invalid(
-                "payload",
-                format_args!("{found} bytes"),
-                format_args!("give at most {most}"),
-            )),
-        }
     }
 
     fn edited(
@@ -138,59 +121,35 @@ impl TraceStore {
     ) -> Result<Change<Trace>> {
         let Some(new) = change(TraceEdit::of(old)).finish()? else { return Ok(Change::Keep) };
         if !Arc::ptr_eq(&new.content, &old.content) {
-            self.check_size(&new)?;
+            self.engine().check_size(&new)?;
         }
         Ok(Change::Put(Arc::new(new)))
     }
 
-    fn put(&self, trace: &Arc<Trace>) -> Result<()> {
-        let shared = self.shared();
-        let done = shared.traces.upsert(&shared.clock, &trace.id(), |old| match old {
-            None => Ok(Change::Put(trace.clone())),
-            Some(_) => Err(already_exists(trace.id())),
-        });
-        done.map(drop).map_err(reason)
-    }
-
     /// Removes what `put` stored, unless it has been changed since.
     fn take_back(&self, trace: &Arc<Trace>) {
-        let shared = self.shared();
-        let undone = shared.traces.alter::<_, Error>(&shared.clock, &trace.id(), |now| {
-            match Arc::ptr_eq(now, trace) {
-                true => Ok(Change::Remove),
-                false => Ok(Change::Keep),
-            }
+        let undone = self.engine().alter(trace.id(), |now| match Arc::ptr_eq(now, trace) {
+            true => Ok(Change::Remove),
+            false => Ok(Change::Keep),
         });
-        if let Err(refused) = undone {
-            let error = reason(refused);
+        if let Err(error) = undone {
             tracing::warn!(id = %trace.id(), %error, "a trace of a failed insert_many could not be taken back");
         }
     }
 
     /// One transition of a trace that is there.
-    fn alter(
+    pub(super) fn alter(
         &self,
         id: TraceId,
         change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
     ) -> Result<Option<Transition<Trace>>> {
         let shared = self.shared();
         shared.admit()?;
-        let done = shared.traces.alter(&shared.clock, &id, change).map_err(reason)?;
+        let done = self.engine().alter(id, change)?;
         // With nothing to change, nothing was refused either; a closed store says so all the same.
         match done.as_ref().is_none_or(Transition::is_void) && shared.clock.enter().is_sealed() {
             true => Err(Self::closed()),
             false => Ok(done),
         }
     }
-}
-
-fn reason(refused: Refused<Error>) -> Error {
-    match refused {
-        Refused::Sealed => TraceStore::closed(),
-        Refused::By(error) => error,
-    }
-}
-
-fn already_exists(id: TraceId) -> Error {
-    Error::new(ErrorKind::AlreadyExists, format!("trace {id} is in the store: update it, or give another id"))
 }

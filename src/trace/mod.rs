@@ -5,6 +5,7 @@
 mod edit;
 mod id;
 mod kind;
+mod link;
 mod new;
 mod parts;
 mod payload;
@@ -13,13 +14,15 @@ mod setters;
 pub use edit::TraceEdit;
 pub use id::TraceId;
 pub use kind::{Origin, Tier, TraceType};
+pub use link::Link;
 pub use new::NewTrace;
 pub use payload::Payload;
 
+pub(crate) use link::{Ends, Tie};
 pub(crate) use new::Defaults;
 #[cfg(all(feature = "sqlite", not(loom)))]
 pub(crate) use parts::timestamp;
-pub(crate) use parts::{Content, Micros, Numbers, name as checked_name};
+pub(crate) use parts::{Birth, Content, MAX_REVISION, Micros, Numbers, name as checked_name};
 
 use jiff::Timestamp;
 use std::fmt;
@@ -45,6 +48,10 @@ impl Trace {
     /// Its identity; never changes.
     pub fn id(&self) -> TraceId {
         self.id
+    }
+
+    pub(crate) fn birth(&self) -> Birth {
+        self.content.birth
     }
 
     /// What kind of memory it is; never changes.

@@ -1,5 +1,6 @@
 //! A trace to be.
 
+use super::parts::Birth;
 use super::setters::shared_setters;
 use super::{Content, Micros, Numbers, Origin, Payload, Tier, Trace, TraceId, TraceType, parts};
 use crate::error::{Error, Result};
@@ -41,12 +42,15 @@ struct Given {
     created_at: bool,
     last_reinforced: bool,
     last_decayed: bool,
+    reinforcement_count: bool,
 }
 
 /// What the store gives a trace that does not say.
 pub(crate) struct Defaults<'a> {
     pub(crate) partition: &'a Arc<str>,
     pub(crate) now: Micros,
+    /// Whether it is made in the imprint window.
+    pub(crate) imprinting: bool,
 }
 
 impl NewTrace {
@@ -58,6 +62,7 @@ impl NewTrace {
     {
         let epoch = Micros::from(Timestamp::UNIX_EPOCH);
         let content = Content {
+            birth: Birth::UNBORN,
             kind,
             origin: Origin::DirectExperience,
             created_at: epoch,
@@ -216,8 +221,9 @@ impl NewTrace {
         self
     }
 
-    /// How often it was reinforced; never unless given.
+    /// How often it was reinforced; never unless given, or once if made in the imprint window.
     pub fn reinforcement_count(mut self, count: u32) -> Self {
+        self.given.reinforcement_count = true;
         self.numbers.reinforcement_count = count;
         self
     }
@@ -248,7 +254,8 @@ impl NewTrace {
     ///
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput): the first value that can't be taken.
     pub fn into_trace(self) -> Result<Trace> {
-        self.with_defaults(&Defaults { partition: &Arc::from("default"), now: Micros::now() })
+        let now = Micros::now();
+        self.with_defaults(&Defaults { partition: &Arc::from("default"), now, imprinting: false })
     }
 
     pub(crate) fn with_defaults(self, defaults: &Defaults<'_>) -> Result<Trace> {
@@ -256,6 +263,7 @@ impl NewTrace {
         if let Some(problem) = problem {
             return Err(problem);
         }
+        content.birth = Birth::new();
         if !given.partition {
             content.partition = defaults.partition.clone();
         }
@@ -267,6 +275,9 @@ impl NewTrace {
         }
         if !given.last_decayed {
             numbers.last_decayed = content.created_at;
+        }
+        if !given.reinforcement_count {
+            numbers.reinforcement_count = u32::from(defaults.imprinting);
         }
         numbers.peak_strength = peak_strength.unwrap_or(numbers.strength);
         Ok(Trace::new(id.unwrap_or_else(TraceId::new), content, numbers))

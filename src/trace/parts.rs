@@ -8,9 +8,11 @@ use super::{Origin, Payload, Tier, TraceId, TraceType};
 use crate::error::{Error, Result};
 use jiff::Timestamp;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Content {
+    pub(crate) birth: Birth,
     pub(crate) kind: TraceType,
     pub(crate) origin: Origin,
     pub(crate) created_at: Micros,
@@ -43,6 +45,31 @@ pub(crate) struct Numbers {
     pub(crate) pinned: bool,
 }
 
+/// Tells a trace from a later one of the same id: each is born once, and keeps it through all its changes. Not
+/// kept in files, and no part of what a trace is: any two are equal.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Birth(u64);
+
+impl Birth {
+    pub(super) const UNBORN: Self = Self(0);
+
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        // Relaxed: only that no two are the same counts.
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn is(self, other: Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl PartialEq for Birth {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 /// Microseconds since the Unix epoch, within what a [`Timestamp`] can say.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Micros(i64);
@@ -52,7 +79,20 @@ impl Micros {
         Timestamp::now().into()
     }
 
-    #[cfg(all(feature = "sqlite", not(loom)))]
+    pub(crate) fn micros_since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// Negative if `self` is the earlier one.
+    pub(crate) fn seconds_since(self, earlier: Self) -> f64 {
+        self.micros_since(earlier) as f64 / 1e6
+    }
+
+    /// The nearest that a [`Timestamp`] can say.
+    pub(crate) fn clamped(micros: i64) -> Self {
+        Self(micros.clamp(Timestamp::MIN.as_microsecond(), Timestamp::MAX.as_microsecond()))
+    }
+
     pub(crate) fn get(self) -> i64 {
         self.0
     }
@@ -99,7 +139,7 @@ pub(super) fn rate(field: &str, value: f64) -> Result<f64> {
 }
 
 /// What an SQL integer holds.
-pub(super) const MAX_REVISION: u64 = i64::MAX as u64;
+pub(crate) const MAX_REVISION: u64 = i64::MAX as u64;
 
 const MAX_NAME: usize = 1_024;
 const MAX_TAGS: usize = 1_024;

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, StoredTrace, TraceChange,
+    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, Stored, TraceChange,
 };
 use mnemon::{Trace, TraceId};
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ pub fn look(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
 }
 
 impl Backend for Scripted {
-    fn load(&mut self, _: &mut dyn FnMut(StoredTrace)) -> Result<Loaded, BackendError> {
+    fn load(&mut self, _: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
         Ok(Loaded::default())
     }
 

@@ -3,7 +3,7 @@
 use super::support::model;
 use loom::thread;
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, StoredTrace, TraceChange,
+    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, Stored, TraceChange,
 };
 use mnemon::{ErrorKind, NewTrace, TraceId, TraceStore};
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ struct Table {
 }
 
 impl Backend for Table {
-    fn load(&mut self, _: &mut dyn FnMut(StoredTrace)) -> Result<Loaded, BackendError> {
+    fn load(&mut self, _: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
         Ok(Loaded::default())
     }
 

@@ -75,7 +75,7 @@ pub struct Flusher {
 
 pub fn store() -> (Arc<Store>, Flusher) {
     let (clock, cutter) = Clock::new(1, usize::MAX, Arc::new(Bell::default()));
-    (Arc::new(Store { clock, map: Map::new() }), Flusher { cutter, rows: Rows::new() })
+    (Arc::new(Store { clock, map: Map::new(()) }), Flusher { cutter, rows: Rows::new() })
 }
 
 impl Store {

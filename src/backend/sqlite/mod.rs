@@ -9,13 +9,17 @@
 //! - [`place`]: noticing that the file has been moved or replaced, and putting files aside;
 //! - [`schema`]: the tables, their version, and the steps from one version to the next;
 //! - [`rows`]: a trace as a row, and back;
+//! - [`links`]: the same of a link;
+//! - [`erase`]: deleting so that nothing is left behind;
 //! - [`fault`]: SQLite's error codes by class;
 //! - [`lock`]: the file's one writing owner;
 //! - [`inspect`]: what a reader is told of a file, without owning it.
 
+mod erase;
 mod fault;
 mod file;
 mod inspect;
+mod links;
 mod lock;
 mod place;
 mod rows;
@@ -23,7 +27,7 @@ mod schema;
 
 pub use inspect::{FileReport, inspect};
 
-use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, StoredTrace};
+use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, Stored};
 use fault::{class_of, is_about_the_row, while_doing};
 use file::{Attached, Store};
 use lock::Lock;
@@ -52,6 +56,8 @@ pub(crate) struct Sqlite {
     /// The highest watermark known to be durable: a file with less is not what this store wrote.
     durable: u64,
     committed: u64,
+    /// Something was erased that the log still holds.
+    to_scrub: bool,
 }
 
 impl Sqlite {
@@ -75,6 +81,7 @@ impl Sqlite {
             attached: Some(attached),
             durable: watermark,
             committed: watermark,
+            to_scrub: false,
         })
     }
 
@@ -137,9 +144,11 @@ impl Sqlite {
 }
 
 impl Backend for Sqlite {
-    fn load(&mut self, into: &mut dyn FnMut(StoredTrace)) -> Result<Loaded, BackendError> {
+    fn load(&mut self, into: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
         let (path, watermark) = (self.path.clone(), self.committed);
-        let last_row = rows::load(&self.attached()?.connection, into);
+        let connection = &self.attached()?.connection;
+        let last_row =
+            rows::load(connection, into).and_then(|last| links::load(connection, into).map(|()| last));
         last_row
             .map(|last_row| Loaded { watermark, last_row })
             .map_err(|error| while_doing("reading", &path, error))
@@ -147,6 +156,7 @@ impl Backend for Sqlite {
 
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
         let applied = self.transact(batch)?;
+        self.to_scrub |= !batch.erased.is_empty();
         self.committed = batch.watermark;
         if batch.reach == Reach::Durable {
             self.durable = batch.watermark;
@@ -193,10 +203,14 @@ impl Backend for Sqlite {
     fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
         let (path, committed) = (self.path.clone(), self.committed);
         self.place.check(&path)?;
-        let complete =
-            self.attached()?.checkpoint(idle).map_err(|error| while_doing("checkpointing", &path, error))?;
+        let thorough = idle || self.to_scrub;
+        let complete = self
+            .attached()?
+            .checkpoint(thorough)
+            .map_err(|error| while_doing("checkpointing", &path, error))?;
         if complete {
             self.durable = committed;
+            self.to_scrub &= !thorough;
         }
         Ok(complete)
     }
@@ -222,23 +236,39 @@ impl Attached {
     fn write(&self, batch: &Batch<'_>) -> rusqlite::Result<Applied> {
         let connection = &self.connection;
         connection.execute_batch("BEGIN IMMEDIATE")?;
-        let mut statements = rows::Statements::prepare(connection)?;
         let mut applied = Applied::default();
-        for (at, change) in batch.traces.iter().enumerate() {
-            match statements.apply(change, &mut applied) {
-                Ok(()) => {}
-                // SQLite undid the one statement; had it undone the transaction, going on would commit row
-                // by row.
-                Err(error) if is_about_the_row(&error) && !connection.is_autocommit() => {
-                    applied.refused.push((at, error.to_string()));
-                }
-                Err(error) => return Err(error),
-            }
+        for scope in batch.erased {
+            applied.erased += erase::erase(connection, scope)?;
         }
+        let mut statements = rows::Statements::prepare(connection)?;
+        applied.refused = each(connection, batch.traces, |change| statements.apply(change, &mut applied))?;
+        let mut statements = links::Statements::prepare(connection)?;
+        applied.refused_links =
+            each(connection, batch.links, |change| statements.apply(change, &mut applied))?;
         schema::set_watermark(connection, batch.watermark, &self.boot)?;
         commit(connection)?;
         Ok(applied)
     }
+}
+
+/// Makes each change; answers those that were refused for their content.
+fn each<C>(
+    connection: &Connection,
+    changes: &[C],
+    mut apply: impl FnMut(&C) -> rusqlite::Result<()>,
+) -> rusqlite::Result<Vec<(usize, String)>> {
+    let mut refused = Vec::new();
+    for (at, change) in changes.iter().enumerate() {
+        match apply(change) {
+            Ok(()) => {}
+            // SQLite undid the one statement; had it undone the transaction, going on would commit row by row.
+            Err(error) if is_about_the_row(&error) && !connection.is_autocommit() => {
+                refused.push((at, error.to_string()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(refused)
 }
 
 fn commit(connection: &Connection) -> rusqlite::Result<()> {

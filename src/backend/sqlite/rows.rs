@@ -1,6 +1,6 @@
 //! A trace as a row, and back.
 
-use crate::backend::{Applied, RowNumber, StoredTrace, TraceChange, Unreadable};
+use crate::backend::{Applied, RowNumber, Stored, StoredTrace, TraceChange, Unreadable};
 use crate::error::Error;
 use crate::trace::{NewTrace, Payload, Trace, TraceId, TraceType, timestamp};
 use jiff::Timestamp;
@@ -147,10 +147,7 @@ fn embedding_to_bytes(vector: Option<&[f32]>) -> Option<Vec<u8>> {
 }
 
 /// Streams every row; answers the highest row number.
-pub(super) fn load(
-    connection: &Connection,
-    into: &mut dyn FnMut(StoredTrace),
-) -> rusqlite::Result<RowNumber> {
+pub(super) fn load(connection: &Connection, into: &mut dyn FnMut(Stored)) -> rusqlite::Result<RowNumber> {
     let mut statement = connection.prepare(SELECT)?;
     let mut rows = statement.query([])?;
     let mut partition: Arc<str> = Arc::from("default");
@@ -161,13 +158,13 @@ pub(super) fn load(
             id: row.get_ref(1).ok().and_then(|id| id_of(id).ok()),
             reason,
         });
-        into(StoredTrace { row: last_row, trace });
+        into(Stored::Trace(StoredTrace { row: last_row, trace }));
     }
     Ok(last_row)
 }
 
-/// Why a row is no trace, for a person.
-struct Wrong(String);
+/// What is wrong with a row, for a person.
+pub(super) struct Wrong(pub(super) String);
 
 impl From<Error> for Wrong {
     fn from(error: Error) -> Self {
@@ -235,7 +232,7 @@ fn read(row: &Row<'_>, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
     Ok(new.into_trace()?)
 }
 
-fn id_of(value: ValueRef<'_>) -> Result<TraceId, Wrong> {
+pub(super) fn id_of(value: ValueRef<'_>) -> Result<TraceId, Wrong> {
     match value {
         ValueRef::Blob(bytes) => match <[u8; 16]>::try_from(bytes) {
             Ok(bytes) => Ok(TraceId::from_bytes(bytes)),
@@ -246,10 +243,10 @@ fn id_of(value: ValueRef<'_>) -> Result<TraceId, Wrong> {
 }
 
 /// The columns of one row, each with its type checked.
-struct Columns<'r>(&'r Row<'r>);
+pub(super) struct Columns<'r>(pub(super) &'r Row<'r>);
 
 impl<'r> Columns<'r> {
-    fn value(&self, at: usize, name: &str) -> Result<ValueRef<'r>, Wrong> {
+    pub(super) fn value(&self, at: usize, name: &str) -> Result<ValueRef<'r>, Wrong> {
         self.0.get_ref(at).map_err(|error| wrong(name, error))
     }
 
@@ -273,7 +270,7 @@ impl<'r> Columns<'r> {
         self.value(at, name)?.as_i64().map_err(|error| wrong(name, error))
     }
 
-    fn count<N: TryFrom<i64>>(&self, at: usize, name: &str) -> Result<N, Wrong> {
+    pub(super) fn count<N: TryFrom<i64>>(&self, at: usize, name: &str) -> Result<N, Wrong> {
         let number = self.integer(at, name)?;
         N::try_from(number).map_err(|_| wrong(name, format_args!("{number} is out of range")))
     }
@@ -286,7 +283,7 @@ impl<'r> Columns<'r> {
         }
     }
 
-    fn time(&self, at: usize, name: &str) -> Result<Timestamp, Wrong> {
+    pub(super) fn time(&self, at: usize, name: &str) -> Result<Timestamp, Wrong> {
         timestamp(self.integer(at, name)?).map_err(|error| wrong(name, error))
     }
 

@@ -3,5 +3,5 @@
 mod slot;
 mod stack;
 
-pub(crate) use slot::{Look, Slot, pin};
+pub(crate) use slot::{Look, Pin, Slot, pin};
 pub(crate) use stack::Stack;

@@ -2,7 +2,7 @@
 //!
 //! Both halves export the same names:
 //!
-//! - `AtomicIsize`, `AtomicPtr`, `AtomicUsize`, `Ordering`, `Arc`, `Mutex`, `Condvar`: as in std;
+//! - `AtomicIsize`, `AtomicPtr`, `AtomicUsize`, `Ordering`, `fence`, `Arc`, `Mutex`, `Condvar`: as in std;
 //! - [`Published`]: a shared pointer that is read at every write and replaced at every cut;
 //! - [`Table`]: the concurrent map from key to entry;
 //! - `pause`: what the flusher does between two looks at a closed generation;
@@ -30,12 +30,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// State that only the flusher's thread touches. The lock is never contended; it is there because
-/// the compiler can't know that.
+/// State that is touched for moments, without an access in between that loom knows: mostly by the flusher's
+/// thread alone, so that the lock is never contended and is there because the compiler can't know that.
 #[derive(Debug, Default)]
-pub(crate) struct FlusherOnly<T>(std::sync::Mutex<T>);
+pub(crate) struct Brief<T>(std::sync::Mutex<T>);
 
-impl<T> FlusherOnly<T> {
+impl<T> Brief<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(std::sync::Mutex::new(value))
     }

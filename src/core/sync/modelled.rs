@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::time::Duration;
 
-pub(crate) use loom::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering, fence};
 pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 pub(crate) struct Published<T>(Mutex<Arc<T>>);
@@ -65,6 +65,20 @@ impl<K: Ord + Clone, T: Clone> Table<K, T> {
     pub(crate) fn remove_if(&self, key: &K, is_it: impl FnOnce(&T) -> bool) {
         let mut map = self.write();
         if map.get(key).is_some_and(is_it) {
+            map.remove(key);
+        }
+    }
+
+    pub(crate) fn edit(&self, key: &K, edit: impl FnOnce(&mut T))
+    where
+        T: Default,
+    {
+        edit(self.write().entry(key.clone()).or_default());
+    }
+
+    pub(crate) fn edit_or_remove(&self, key: &K, edit: impl FnOnce(&mut T) -> bool) {
+        let mut map = self.write();
+        if map.get_mut(key).is_some_and(edit) {
             map.remove(key);
         }
     }

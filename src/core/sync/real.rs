@@ -2,11 +2,11 @@
 
 use std::hash::Hash;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, fence};
+use std::sync::atomic::AtomicBool;
 use std::thread::Thread;
 use std::time::Duration;
 
-pub(crate) use std::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering, fence};
 pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// See the module's list.
@@ -55,6 +55,19 @@ impl<K: Eq + Hash + Clone, T: Clone> Table<K, T> {
 
     pub(crate) fn remove_if(&self, key: &K, is_it: impl FnOnce(&T) -> bool) {
         self.0.remove_if(key, |_, found| is_it(found));
+    }
+
+    /// Runs `edit` under the lock of one shard, as `look`, on the value or on an empty one.
+    pub(crate) fn edit(&self, key: &K, edit: impl FnOnce(&mut T))
+    where
+        T: Default,
+    {
+        edit(&mut self.0.entry(key.clone()).or_default());
+    }
+
+    /// The same, on a value that is there; `true` takes it out.
+    pub(crate) fn edit_or_remove(&self, key: &K, edit: impl FnOnce(&mut T) -> bool) {
+        self.0.remove_if_mut(key, |_, found| edit(found));
     }
 
     /// Copies the values, one shard locked at a time.

@@ -15,9 +15,9 @@ mod modelled;
 mod real;
 
 #[cfg(loom)]
-pub(crate) use modelled::{Slot, pin};
+pub(crate) use modelled::{Pin, Slot, pin};
 #[cfg(not(loom))]
-pub(crate) use real::{Slot, pin};
+pub(crate) use real::{Pin, Slot, pin};
 
 /// What a slot holds, as it is seen. A settled value needs no version around it, which spares each read a look
 /// at another cache line and each trace at rest an allocation.

@@ -1,0 +1,14 @@
+//! What memories do, as functions of a trace and a time: fading, growing stronger, being found.
+//!
+//! Knows nothing of threads, files or SQL; the store applies it.
+
+pub mod constants;
+mod decay;
+mod score;
+mod terms;
+
+pub use decay::DecayCurve;
+pub use score::Ranked;
+
+pub(crate) use score::{Pull, by_rank, by_score};
+pub(crate) use terms::{of_partition, of_tag, of_type};

@@ -1,0 +1,101 @@
+//! The decay cycle: the stored strengths are brought up to date, for readers of the file, and what has faded away
+//! is removed.
+
+use super::TraceStore;
+use super::engine::Engine;
+use crate::core::Change;
+use crate::error::Result;
+use crate::memory::constants::PRUNE;
+use crate::trace::{Micros, Trace, TraceType};
+
+/// What a decay cycle did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct DecayReport {
+    /// Traces that were weaker than their stored strength.
+    pub decayed: usize,
+    /// Those of which the strength was stored anew: so many rows change.
+    pub checkpointed: usize,
+    /// Those that were removed: so many rows go.
+    pub pruned: usize,
+}
+
+impl TraceStore {
+    /// Stores the strength of each trace whose stored one is off by more than the
+    /// [step](crate::StoreBuilder::checkpoint_step), and removes the traces that have faded to 0.01 or less, unless
+    /// [told not to](crate::StoreBuilder::prune). Firmware is left alone; pinned traces fade and stay.
+    ///
+    /// The store itself does not need it: every strength that it reads or compares is computed for the moment. The
+    /// revision of a trace stays. Looks at every trace, and writes only those.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), as for
+    /// [`insert`](Self::insert).
+    pub fn decay(&self) -> Result<DecayReport> {
+        self.engine().decay()
+    }
+}
+
+/// What a cycle makes of a trace.
+enum Fate {
+    /// Nothing, and whether it has faded since its strength was stored.
+    Left {
+        faded: bool,
+    },
+    Checkpointed(f64),
+    Pruned,
+}
+
+impl Engine {
+    pub(super) fn decay(&self) -> Result<DecayReport> {
+        self.admit()?;
+        let (now, mut report) = (self.now(), DecayReport::default());
+        for entry in self.traces().entries() {
+            let Some(trace) = entry.value() else { continue };
+            let mut fate = self.fate(&trace, now);
+            if !matches!(fate, Fate::Left { .. }) {
+                // Decided anew for the trace as it is then: it may have been reinforced, or removed.
+                let done = self.alter_entry(&entry, |trace| {
+                    fate = self.fate(trace, now);
+                    Ok(match fate {
+                        Fate::Left { .. } => Change::Keep,
+                        Fate::Checkpointed(strength) => Self::renumbered(trace, |numbers| {
+                            (numbers.strength, numbers.last_decayed) = (strength, now);
+                        }),
+                        Fate::Pruned => Change::Remove,
+                    })
+                })?;
+                if done.is_none() {
+                    continue;
+                }
+            }
+            match fate {
+                Fate::Left { faded } => report.decayed += usize::from(faded),
+                Fate::Checkpointed(_) => {
+                    report.decayed += 1;
+                    report.checkpointed += 1;
+                }
+                Fate::Pruned => {
+                    report.decayed += 1;
+                    report.pruned += 1;
+                }
+            }
+        }
+        Ok(report)
+    }
+
+    fn fate(&self, trace: &Trace, now: Micros) -> Fate {
+        if trace.trace_type() == TraceType::Firmware {
+            return Fate::Left { faded: false };
+        }
+        let (stored, strength) = (trace.numbers.strength, self.strength(trace, now));
+        if strength <= PRUNE && self.settings.prune && !trace.is_pinned() {
+            return Fate::Pruned;
+        }
+        match stored - strength {
+            off if off > self.settings.checkpoint_step => Fate::Checkpointed(strength),
+            off => Fate::Left { faded: off > 0.0 },
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Erasing: removal that leaves nothing behind.
+
+use super::TraceStore;
+use super::engine::Engine;
+use crate::backend::Scope;
+use crate::core::Change;
+use crate::error::{Error, Result};
+use crate::flusher::Errand;
+use crate::memory;
+use crate::trace::TraceType;
+
+/// What an erasure did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct ErasureReport {
+    /// Traces removed from memory.
+    pub traces: usize,
+    /// Links that went with them.
+    pub links: usize,
+    /// Rows of traces that were stored, and are no more: those of traces in memory, and unreadable ones.
+    pub rows: u64,
+}
+
+impl TraceStore {
+    /// Removes every trace of a type, with its links and its row, and with them the rows that were
+    /// [quarantined](crate::Stats::quarantined), all in one cut, and returns when that is durable. What they held
+    /// is overwritten in the file, and the file's log emptied as soon as no reader holds it.
+    ///
+    /// A trace of the type that another thread inserts meanwhile may stay. Costs in proportion to what is erased;
+    /// in the file, to what it holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), as for [`insert`](Self::insert): nothing
+    /// is erased. Otherwise why the flush failed: then the traces are gone from memory, and the file is erased by
+    /// the next flush that succeeds.
+    pub fn erase_type(&self, kind: TraceType) -> Result<ErasureReport> {
+        self.erase(Scope::Type(kind))
+    }
+
+    /// The same for every trace of a partition.
+    ///
+    /// # Errors
+    ///
+    /// As for [`erase_type`](Self::erase_type).
+    pub fn erase_partition(&self, partition: &str) -> Result<ErasureReport> {
+        self.erase(Scope::Partition(partition.into()))
+    }
+
+    fn erase(&self, scope: Scope) -> Result<ErasureReport> {
+        let report = self.engine().erase(scope)?;
+        let flushed = self.flush().map_err(|error| {
+            let message =
+                "erased in memory, and not yet in the file: it is with the next flush that succeeds";
+            Error::new(error.kind(), message).because(error)
+        })?;
+        Ok(ErasureReport { rows: flushed.rows_erased, ..report })
+    }
+}
+
+impl Engine {
+    fn erase(&self, scope: Scope) -> Result<ErasureReport> {
+        let term = match &scope {
+            Scope::Type(kind) => memory::of_type(*kind),
+            Scope::Partition(partition) => memory::of_partition(partition),
+        };
+        // One cut for all of it: there is none before this function returns.
+        let _hold = self.shared.clock.hold();
+        self.admit()?;
+        let mut report = ErasureReport::default();
+        for entry in self.traces().index().find(&[term]) {
+            let gone = self.traces().alter_entry(&self.shared.clock, &entry, |trace| {
+                Ok::<_, Error>(if scope.contains(trace) { Change::Remove } else { Change::Keep })
+            });
+            let gone = gone.map_err(super::engine::reason)?;
+            if let Some(old) = gone.filter(|done| done.new.is_none()).and_then(|done| done.old) {
+                report.traces += 1;
+                report.links += self.drop_links(&old);
+            }
+        }
+        self.shared.send(Errand::Erase(scope));
+        Ok(report)
+    }
+}

@@ -1,0 +1,58 @@
+//! Putting one content in the place of another.
+
+use super::TraceStore;
+use super::engine::{Engine, already_exists, reason};
+use crate::core::Change;
+use crate::error::Result;
+use crate::trace::{Link, NewTrace, Tie, Trace, TraceId};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+impl TraceStore {
+    /// Puts these traces in the place of everything that the store holds, links included, in one cut: a reader of
+    /// the file sees the store as it was or as it is then. Answers how many there are.
+    ///
+    /// They are checked before anything is changed. Readers of memory see traces come and go one by one; what other
+    /// threads write meanwhile may stay.
+    ///
+    /// # Errors
+    ///
+    /// As for [`insert`](Self::insert), for the first that can't be stored or has the id of another one of them.
+    /// Nothing is changed.
+    pub fn restore(&self, traces: impl IntoIterator<Item = NewTrace>) -> Result<usize> {
+        let traces = traces.into_iter().map(|new| self.engine().checked(new).map(Arc::new));
+        self.engine().restore(traces.collect::<Result<_>>()?, &[])
+    }
+}
+
+impl Engine {
+    /// The ends of every link are among the traces.
+    pub(super) fn restore(&self, traces: Vec<Arc<Trace>>, links: &[Link]) -> Result<usize> {
+        let mut births = HashMap::with_capacity(traces.len());
+        for trace in &traces {
+            if births.insert(trace.id(), trace.birth()).is_some() {
+                return Err(already_exists(trace.id()));
+            }
+        }
+        // One cut for all of it: there is none before this function returns.
+        let _hold = self.shared.clock.hold();
+        self.admit()?;
+        for entry in self.traces().entries() {
+            if !births.contains_key(entry.key()) {
+                self.alter_entry(&entry, |_| Ok(Change::Remove))?;
+            }
+        }
+        traces.iter().try_for_each(|trace| self.replace(trace))?;
+        let birth = |id: TraceId| births.get(&id).copied();
+        for link in links {
+            let [a, b] = link.ends.both();
+            let (Some(a), Some(b)) = (birth(a), birth(b)) else { continue };
+            let tie = Arc::new(Tie { link: *link, births: [a, b] });
+            let put = self
+                .links()
+                .upsert::<_, crate::Error>(&self.shared.clock, &link.ends, |_| Ok(Change::Put(tie.clone())));
+            put.map_err(reason)?;
+        }
+        Ok(traces.len())
+    }
+}

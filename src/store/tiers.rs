@@ -1,0 +1,51 @@
+//! Tiers: how near at hand a trace is kept, by its age and strength.
+
+use super::TraceStore;
+use super::engine::Engine;
+use crate::core::Transition;
+use crate::error::Result;
+use crate::memory::constants::{HOT_SECONDS, PRUNE, WARM_SECONDS};
+use crate::trace::{Micros, Tier, Trace};
+
+impl TraceStore {
+    /// Gives each trace its tier for now, and answers how many have another one than before; only those change, and
+    /// their revision stays. `Erased` is what has faded to 0.01 or less; of the rest, what was reinforced within
+    /// 86,400 s is `Hot`, within 7,776,000 s `Warm`, else `Cold`.
+    ///
+    /// Looks at every trace.
+    ///
+    /// # Errors
+    ///
+    /// As for [`decay`](Self::decay).
+    pub fn retier(&self) -> Result<usize> {
+        self.engine().retier()
+    }
+}
+
+impl Engine {
+    pub(super) fn retier(&self) -> Result<usize> {
+        self.admit()?;
+        let (now, mut moved) = (self.now(), 0);
+        for entry in self.traces().entries() {
+            if entry.value().is_none_or(|trace| self.tier(&trace, now) == trace.tier()) {
+                continue;
+            }
+            let done = self.alter_entry(&entry, |trace| {
+                let tier = self.tier(trace, now);
+                Ok(Self::renumbered(trace, |numbers| numbers.tier = tier))
+            })?;
+            moved += usize::from(done.is_some_and(|done: Transition<_>| !done.is_void()));
+        }
+        Ok(moved)
+    }
+
+    fn tier(&self, trace: &Trace, now: Micros) -> Tier {
+        let age = now.micros_since(trace.numbers.last_reinforced);
+        match () {
+            () if self.strength(trace, now) <= PRUNE => Tier::Erased,
+            () if age <= HOT_SECONDS * 1_000_000 => Tier::Hot,
+            () if age <= WARM_SECONDS * 1_000_000 => Tier::Warm,
+            () => Tier::Cold,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Upkeep from time to time, on one thread.
+
+use super::engine::Engine;
+use crate::error::{Error, ErrorKind, Result};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How often what is done, for [`StoreBuilder::upkeep`](crate::StoreBuilder::upkeep). A period of `None` leaves
+/// that out. Periods are of real time, whatever [clock](crate::StoreBuilder::clock) the store goes by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Upkeep {
+    /// [Decay cycles](crate::TraceStore::decay): every 60 seconds unless set.
+    pub decay: Option<Duration>,
+    /// [Tiers](crate::TraceStore::retier): every 300 seconds unless set.
+    pub tiers: Option<Duration>,
+    /// The [quota](crate::TraceStore::enforce_quota): every 300 seconds unless set.
+    pub quota: Option<Duration>,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        let every = |seconds| Some(Duration::from_secs(seconds));
+        Self { decay: every(60), tiers: every(300), quota: every(300) }
+    }
+}
+
+/// The thread, if there is one.
+pub(super) struct Thread {
+    stop: Arc<Stop>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// The locks here are std's own: under loom there is no such thread.
+#[derive(Default)]
+struct Stop {
+    asked: Mutex<bool>,
+    bell: Condvar,
+}
+
+impl Thread {
+    /// And why there is none, if there should be one.
+    pub(super) fn start(engine: &Arc<Engine>) -> (Self, Option<Error>) {
+        let stop = Arc::new(Stop::default());
+        let started = match engine.settings.upkeep {
+            Some(upkeep) if !cfg!(loom) => spawn(engine.clone(), stop.clone(), upkeep).map(Some),
+            _ => Ok(None),
+        };
+        let (thread, error) = match started {
+            Ok(thread) => (thread, None),
+            Err(cause) => {
+                let message = "the thread of the upkeep can't be started: raise the limit on threads";
+                (None, Some(Error::new(ErrorKind::Io, message).because(cause)))
+            }
+        };
+        (Self { stop, thread: Mutex::new(thread) }, error)
+    }
+
+    /// Returns when it has stopped, which takes as long as the piece of work that it is at.
+    pub(super) fn stop(&self) {
+        let Some(thread) = lock(&self.thread).take() else { return };
+        *lock(&self.stop.asked) = true;
+        self.stop.bell.notify_one();
+        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+            tracing::error!("the upkeep has panicked");
+        }
+    }
+}
+
+fn spawn(engine: Arc<Engine>, stop: Arc<Stop>, upkeep: Upkeep) -> std::io::Result<JoinHandle<()>> {
+    let work = move || {
+        let mut chores = [
+            Chore::new("decay", upkeep.decay, |engine| engine.decay().map(drop)),
+            Chore::new("tiers", upkeep.tiers, |engine| engine.retier().map(drop)),
+            Chore::new("quota", upkeep.quota, |engine| engine.enforce_quota().map(drop)),
+        ];
+        while !stop.waited_for_until(chores.iter().filter_map(|chore| chore.due).min()) {
+            if engine.shared.progress.is_closed() {
+                return;
+            }
+            chores.iter_mut().for_each(|chore| chore.do_if_due(&engine));
+        }
+    };
+    std::thread::Builder::new().name("mnemon-upkeep".to_owned()).spawn(work)
+}
+
+struct Chore {
+    name: &'static str,
+    every: Option<Duration>,
+    /// Never, if it is so far away that it can't be said.
+    due: Option<Instant>,
+    work: fn(&Engine) -> Result<()>,
+}
+
+impl Chore {
+    fn new(name: &'static str, every: Option<Duration>, work: fn(&Engine) -> Result<()>) -> Self {
+        let mut chore = Self { name, every, due: None, work };
+        chore.put_off();
+        chore
+    }
+
+    fn put_off(&mut self) {
+        self.due = self.every.and_then(|every| Instant::now().checked_add(every.max(SHORTEST_PERIOD)));
+    }
+
+    fn do_if_due(&mut self, engine: &Engine) {
+        if self.due.is_some_and(|due| due <= Instant::now()) {
+            if let Err(error) = (self.work)(engine)
+                && error.kind() != ErrorKind::Closed
+            {
+                tracing::warn!(chore = self.name, %error, "the upkeep could not do its work; it is done next time");
+            }
+            self.put_off();
+        }
+    }
+}
+
+/// A period of zero must not make the thread spin.
+const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
+
+impl Stop {
+    /// Waits until then, or for ever; `true` if it is to stop.
+    fn waited_for_until(&self, due: Option<Instant>) -> bool {
+        let mut asked = lock(&self.asked);
+        while !*asked {
+            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+            asked = match left {
+                Some(Duration::ZERO) => return false,
+                Some(left) => {
+                    let waited = self.bell.wait_timeout(asked, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.bell.wait(asked).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        true
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

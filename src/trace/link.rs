@@ -1,0 +1,125 @@
+//! An association between two traces.
+
+use super::{Birth, Micros, TraceId};
+use crate::core::Joins;
+use crate::memory::constants::ASSOCIATED_AT;
+use jiff::Timestamp;
+
+/// How often two traces were active together: a Hebbian association, without direction. Immutable, as a
+/// [`Trace`](super::Trace) is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Link {
+    pub(crate) ends: Ends,
+    pub(crate) count: u32,
+    pub(crate) first_at: Micros,
+    pub(crate) last_at: Micros,
+}
+
+impl Link {
+    /// A link of two different traces, as a [`Backend`](crate::backend::Backend) makes it from what it has stored.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the two are one, or the count is 0.
+    pub fn new(
+        ends: (TraceId, TraceId),
+        count: u32,
+        first_at: Timestamp,
+        last_at: Timestamp,
+    ) -> crate::Result<Self> {
+        let Some(ends) = Ends::of(ends.0, ends.1) else {
+            let problem =
+                crate::Error::invalid("link", format_args!("from {} to itself", ends.0), "give two traces");
+            return Err(problem);
+        };
+        match count {
+            0 => Err(crate::Error::invalid("count", 0, "give 1 or more")),
+            _ => Ok(Self { ends, count, first_at: first_at.into(), last_at: last_at.into() }),
+        }
+    }
+
+    /// The two traces, the smaller id first.
+    pub fn ends(&self) -> (TraceId, TraceId) {
+        (self.ends.0, self.ends.1)
+    }
+
+    /// The trace at the other end; `None` if `id` is at neither.
+    pub fn other(&self, id: TraceId) -> Option<TraceId> {
+        self.ends.other(id)
+    }
+
+    /// How often the two were co-activated: 1 or more.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether that is often enough for the two to be associated: 3 times.
+    pub fn is_associated(&self) -> bool {
+        self.count >= ASSOCIATED_AT
+    }
+
+    /// Whether the last co-activation made them so.
+    pub(crate) fn forms_now(&self) -> bool {
+        self.count == ASSOCIATED_AT
+    }
+
+    /// When they were first co-activated.
+    pub fn first_at(&self) -> Timestamp {
+        self.first_at.into()
+    }
+
+    /// When they were last co-activated.
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at.into()
+    }
+}
+
+/// A link, and which traces it joins: one of the same id that came later has no part in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tie {
+    pub(crate) link: Link,
+    pub(crate) births: [Birth; 2],
+}
+
+impl Tie {
+    /// Whether it joins these very traces, in the order of its ends.
+    pub(crate) fn joins(&self, births: [Birth; 2]) -> bool {
+        self.births[0].is(births[0]) && self.births[1].is(births[1])
+    }
+
+    /// Whether this very trace is at one of its ends.
+    pub(crate) fn touches(&self, id: TraceId, birth: Birth) -> bool {
+        self.link.ends.both().into_iter().zip(self.births).any(|(end, born)| end == id && born.is(birth))
+    }
+}
+
+/// An unordered pair of different traces: the key of a link. The smaller id stands first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct Ends(TraceId, TraceId);
+
+impl Joins for Ends {
+    type Node = TraceId;
+
+    fn nodes(&self) -> [TraceId; 2] {
+        self.both()
+    }
+}
+
+impl Ends {
+    /// `None` if the two are one.
+    pub(crate) fn of(a: TraceId, b: TraceId) -> Option<Self> {
+        (a != b).then(|| Self(a.min(b), a.max(b)))
+    }
+
+    pub(crate) fn other(self, id: TraceId) -> Option<TraceId> {
+        match (self.0 == id, self.1 == id) {
+            (true, _) => Some(self.1),
+            (_, true) => Some(self.0),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn both(self) -> [TraceId; 2] {
+        [self.0, self.1]
+    }
+}
