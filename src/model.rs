@@ -3,7 +3,8 @@
 
 pub use crate::core::planted::{Mistake, plant};
 pub use crate::core::{
-    Bell, Change, Clock, Cut, Cutter, Entry, Inside, Map, Opening, Progress, Refused, Transition, Wait,
+    Adjacency, Bell, Change, Clock, Cut, Cutter, Entry, HasTerms, Hold, Index, Inside, Joins, Map, Opening,
+    Progress, Refused, Term, Terms, Transition, Wait,
 };
 
 use crate::store::TraceStore;

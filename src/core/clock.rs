@@ -153,7 +153,7 @@ impl<D> Cutter<D> {
         let number = self.open;
         self.open += 1;
         let next = Generation::new(self.open, opening);
-        let hold = self.clock.hold();
+        let hold = (!planted(Mistake::CutNotHeldOff)).then(|| self.clock.hold());
         let mut closed = self.clock.open.swap(next);
         let done = at_the_cut();
         drop(hold);

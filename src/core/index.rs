@@ -58,6 +58,7 @@ pub struct Terms<E> {
 }
 
 impl<E> Terms<E> {
+    /// An empty one.
     pub fn new() -> Self {
         Self { postings: Table::new() }
     }
@@ -147,6 +148,7 @@ pub struct Adjacency<K: Joins, V, S> {
 type Neighbours<K, V, S> = BTreeMap<<K as Joins>::Node, Arc<Entry<K, V, S>>>;
 
 impl<K: Joins, V, S> Adjacency<K, V, S> {
+    /// An empty one.
     pub fn new() -> Self {
         Self { nodes: Table::new() }
     }

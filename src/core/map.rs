@@ -265,6 +265,9 @@ where
         }
         let (old, new) = (step.old.as_deref(), step.new.as_deref());
         self.index.enter(entry, old, new);
+        if planted(Mistake::TermLeftFirst) {
+            self.index.leave(entry, old, new);
+        }
         if first && planted(Mistake::PushFirst) {
             clock.list(&inside, entry.clone().into());
         }
@@ -278,7 +281,9 @@ where
         if first && !planted(Mistake::PushFirst) {
             clock.list(&inside, entry.clone().into());
         }
-        self.index.leave(entry, old, new);
+        if !planted(Mistake::TermLeftFirst) {
+            self.index.leave(entry, old, new);
+        }
         match (old, new) {
             (None, Some(_)) => self.live.fetch_add(1, Ordering::Relaxed),
             (Some(_), None) => self.live.fetch_sub(1, Ordering::Relaxed),

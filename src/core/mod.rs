@@ -42,7 +42,9 @@ pub(crate) mod version;
 
 pub use clock::{Clock, Cutter, Opening};
 #[cfg(loom)]
-pub use clock::{Cut, Inside};
+pub use clock::{Cut, Hold, Inside};
+#[cfg(loom)]
+pub use index::Index;
 pub use index::{Adjacency, HasTerms, Joins, Term, Terms};
 pub use map::{Change, Entry, Map, Refused, Transition};
 pub use progress::{Closing, Goal, Progress, Wait};

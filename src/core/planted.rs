@@ -22,6 +22,16 @@ pub enum Mistake {
     EarlyWatermark,
     /// What a failed flush owed is forgotten.
     FailedBatchDropped,
+    /// A cut is made although somebody holds it off.
+    CutNotHeldOff,
+    /// A transition takes an entry out of an index before its compare-and-swap.
+    TermLeftFirst,
+    /// A link is captured without a look at its traces.
+    DeadEndIgnored,
+    /// A trace that has ended is captured without its links.
+    LinksLeftBehind,
+    /// Who has linked two traces does not look again whether they are there.
+    NoSecondLook,
 }
 
 #[cfg(not(loom))]

@@ -151,7 +151,7 @@ impl Driver {
     /// removal may come after the cut.
     fn owe(&mut self, traces: Vec<Owed>, mut links: Vec<Arc<LinkEntry>>) {
         let shared = self.shared.clone();
-        for owed in traces.iter().filter(|owed| owed.relinks) {
+        for owed in traces.iter().filter(|owed| owed.relinks && !planted(Mistake::LinksLeftBehind)) {
             links.extend(shared.links.index().of(owed.entry.key()));
         }
         links.sort_unstable_by_key(|entry| *entry.key());

@@ -3,6 +3,8 @@
 #![cfg(loom)]
 
 mod flusher;
+mod index;
+mod links;
 mod planted;
 mod protocol;
 mod support;

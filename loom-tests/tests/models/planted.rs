@@ -68,3 +68,28 @@ fn watermark_published_before_the_commit() {
 fn failed_batch_dropped() {
     caught("FailedBatchDropped", "flusher::a_failed_batch_is_owed", "agree");
 }
+
+#[test]
+fn taken_out_of_an_index_before_the_compare_and_swap() {
+    caught("TermLeftFirst", "index::a_value_is_found_by_a_term_that_it_has", "is found by it");
+}
+
+#[test]
+fn link_captured_without_a_look_at_its_traces() {
+    caught("DeadEndIgnored", "links::no_row_of_a_link_is_without_its_traces", "joins traces that have rows");
+}
+
+#[test]
+fn ended_trace_captured_without_its_links() {
+    caught("LinksLeftBehind", "links::no_row_of_a_link_is_without_its_traces", "joins traces that have rows");
+}
+
+#[test]
+fn linked_without_a_second_look() {
+    caught("NoSecondLook", "links::no_row_of_a_link_is_without_its_traces", "goes with its trace");
+}
+
+#[test]
+fn cut_made_while_it_is_held_off() {
+    caught("CutNotHeldOff", "links::an_erasure_is_one_cut", "all or none");
+}

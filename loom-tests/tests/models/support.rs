@@ -13,7 +13,7 @@ pub const PLANTED: &str = "MNEMON_PLANTED";
 /// The code that a process ends with when a model finds its mistake.
 pub const CAUGHT: i32 = 99;
 
-const MISTAKES: [Mistake; 8] = [
+const MISTAKES: [Mistake; 13] = [
     Mistake::NoGrace,
     Mistake::CaptureNewest,
     Mistake::BeforeNotCarried,
@@ -22,6 +22,11 @@ const MISTAKES: [Mistake; 8] = [
     Mistake::NoRetiredStep,
     Mistake::EarlyWatermark,
     Mistake::FailedBatchDropped,
+    Mistake::CutNotHeldOff,
+    Mistake::TermLeftFirst,
+    Mistake::DeadEndIgnored,
+    Mistake::LinksLeftBehind,
+    Mistake::NoSecondLook,
 ];
 
 /// Plants the mistake that the environment names, if it names one.

@@ -1,0 +1,105 @@
+//! Indexes, on the core.
+
+use super::support::model;
+use mnemon::model::{Bell, Change, Clock, Entry, HasTerms, Map, Refused, Term, Terms};
+use std::sync::Arc;
+
+/// A value that can be found by its term, if it has one.
+struct Tagged(Option<u64>);
+
+impl HasTerms for Tagged {
+    fn terms_beyond(&self, other: Option<&Self>, mut each: impl FnMut(Term)) {
+        if let Some(term) = self.0
+            && other.is_none_or(|other| other.0 != self.0)
+        {
+            each(tag(term));
+        }
+    }
+}
+
+fn tag(term: u64) -> Term {
+    Term { hash: term, lists: 1 }
+}
+
+type Tagging = Entry<u64, Tagged, ()>;
+
+struct Store {
+    clock: Arc<Clock<Arc<Tagging>>>,
+    map: Map<u64, Tagged, (), Terms<Tagging>>,
+}
+
+impl Store {
+    fn new() -> Arc<Self> {
+        let (clock, _) = Clock::new(1, usize::MAX, Arc::new(Bell::default()));
+        Arc::new(Self { clock, map: Map::new(Terms::new()) })
+    }
+
+    fn retag(&self, term: Option<u64>) {
+        let put = |_: Option<&Arc<Tagged>>| Ok::<_, ()>(Change::Put(Arc::new(Tagged(term))));
+        let done: Result<_, Refused<()>> = self.map.upsert(&self.clock, &1, put);
+        assert!(done.is_ok(), "no generation is sealed here");
+    }
+
+    fn has(&self, term: u64) -> bool {
+        self.map.get(&1).is_some_and(|value| value.0 == Some(term))
+    }
+
+    fn finds(&self, term: u64) -> bool {
+        let found = self.map.index().find(&[tag(term)]);
+        found.iter().any(|entry| entry.value().is_some_and(|value| value.0 == Some(term)))
+    }
+}
+
+fn spawn(store: &Arc<Store>, work: impl FnOnce(&Store) + 'static) -> loom::thread::JoinHandle<()> {
+    let store = store.clone();
+    loom::thread::spawn(move || work(&store))
+}
+
+/// While a thread takes a term away for good, another finds the value by it, or sees it without.
+#[test]
+fn a_value_is_found_by_a_term_that_it_has() {
+    model("a_value_is_found_by_a_term_that_it_has", None, || {
+        let store = Store::new();
+        store.retag(Some(7));
+        let taking = spawn(&store, |store| store.retag(None));
+        assert!(store.finds(7) || !store.has(7), "a value that has a term is found by it");
+        taking.join().unwrap();
+        assert_eq!(store.map.index().count(tag(7)), 0, "a value that has it no more is not listed");
+    });
+}
+
+/// A thread takes a term away and gives it back; who has seen the value without it, and then with it, finds it.
+#[test]
+fn a_value_is_found_by_a_term_given_back() {
+    model("a_value_is_found_by_a_term_given_back", Some(4), || {
+        let store = Store::new();
+        store.retag(Some(7));
+        let taking = spawn(&store, |store| {
+            store.retag(None);
+            store.retag(Some(7));
+        });
+        if !store.has(7) && store.has(7) {
+            assert!(store.finds(7), "nothing takes it again, so it is found");
+        }
+        taking.join().unwrap();
+        assert!(store.finds(7), "a value that has a term is found by it");
+        assert_eq!(store.map.index().count(tag(7)), 1, "and once");
+    });
+}
+
+/// Two threads retag one value at the same time: whichever is last, it is found by its own term and no other.
+#[test]
+fn concurrent_retagging_leaves_one_term() {
+    model("concurrent_retagging_leaves_one_term", Some(3), || {
+        let store = Store::new();
+        store.retag(Some(7));
+        let other = spawn(&store, |store| store.retag(Some(8)));
+        store.retag(None);
+        store.retag(Some(7));
+        other.join().unwrap();
+        let counts = [7, 8].map(|term| store.map.index().count(tag(term)));
+        let expected = [7, 8].map(|term| usize::from(store.has(term)));
+        assert_eq!(counts, expected, "each value is listed under its term, and nowhere else");
+        assert!(store.finds(7) != store.finds(8));
+    });
+}

@@ -1,0 +1,152 @@
+//! Links, through the store, over a backend that keeps what is committed and looks at it.
+
+use super::support::model;
+use loom::thread;
+use mnemon::backend::{
+    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, Stored, TraceChange,
+};
+use mnemon::{ErrorKind, NewTrace, TraceId, TraceStore, TraceType};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[derive(Default)]
+struct Rows {
+    traces: BTreeSet<TraceId>,
+    links: BTreeMap<(TraceId, TraceId), u32>,
+}
+
+/// Fails the model if a batch leaves a link without its traces.
+struct Table(Arc<Mutex<Rows>>);
+
+impl Backend for Table {
+    fn load(&mut self, _: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
+        Ok(Loaded::default())
+    }
+
+    fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
+        let mut rows = self.0.lock().unwrap();
+        for change in batch.traces {
+            match change {
+                TraceChange::Delete { id, .. } => rows.traces.remove(id),
+                TraceChange::Upsert { trace, .. } | TraceChange::UpdateNumbers { trace, .. } => {
+                    rows.traces.insert(trace.id())
+                }
+            };
+        }
+        for change in batch.links {
+            match change {
+                LinkChange::Delete(a, b) => rows.links.remove(&(*a, *b)),
+                LinkChange::Upsert(link) => rows.links.insert(link.ends(), link.count()),
+            };
+        }
+        for (a, b) in rows.links.keys() {
+            let both = rows.traces.contains(a) && rows.traces.contains(b);
+            assert!(both, "each row of a link joins traces that have rows");
+        }
+        Ok(Applied::default())
+    }
+
+    fn reopen(&mut self) -> Result<Reopened, BackendError> {
+        Ok(Reopened::Same)
+    }
+
+    fn replace(&mut self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn close(&mut self, _: u64) -> Result<(), BackendError> {
+        Ok(())
+    }
+}
+
+fn id(n: u8) -> TraceId {
+    TraceId::from_bytes([n; 16])
+}
+
+fn insert(store: &TraceStore, n: u8) {
+    store.insert(NewTrace::semantic(serde_json::json!(n)).id(id(n))).unwrap();
+}
+
+/// Two traces with a link of count 1 between them, all committed.
+fn linked() -> (TraceStore, Arc<Mutex<Rows>>) {
+    let rows = Arc::<Mutex<Rows>>::default();
+    let builder = TraceStore::builder().flush_interval(Duration::MAX).flush_threshold(usize::MAX);
+    let store = builder.open_with(Table(rows.clone())).unwrap();
+    insert(&store, 1);
+    insert(&store, 2);
+    store.co_activate(id(1), id(2)).unwrap();
+    store.flush().unwrap();
+    (store, rows)
+}
+
+fn spawn(store: &TraceStore, work: impl FnOnce(&TraceStore) + 'static) -> thread::JoinHandle<()> {
+    let store = store.clone();
+    thread::spawn(move || work(&store))
+}
+
+/// Both exist, or the answer says which does not.
+fn co_activate(store: &TraceStore) {
+    if let Err(error) = store.co_activate(id(1), id(2)) {
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    }
+}
+
+/// A trace is removed while another thread links it and a third flushes.
+#[test]
+fn no_row_of_a_link_is_without_its_traces() {
+    model("no_row_of_a_link_is_without_its_traces", Some(4), || {
+        let (store, rows) = linked();
+        let removing = spawn(&store, |store| assert!(store.remove(id(1)).unwrap().is_some()));
+        let linking = spawn(&store, co_activate);
+        store.flush().unwrap();
+        removing.join().unwrap();
+        linking.join().unwrap();
+        assert_eq!((store.link_count(), store.links(id(2)).len()), (0, 0), "a link goes with its trace");
+        store.flush().unwrap();
+        assert!(rows.lock().unwrap().links.is_empty(), "so does its row");
+    });
+}
+
+/// A trace is removed and another of its id inserted, while a third thread links: what was linked to the first has
+/// no part in the second.
+#[test]
+fn a_later_trace_of_the_id_inherits_no_link() {
+    model("a_later_trace_of_the_id_inherits_no_link", Some(4), || {
+        let (store, rows) = linked();
+        let replacing = spawn(&store, |store| {
+            assert!(store.remove(id(1)).unwrap().is_some());
+            insert(store, 1);
+        });
+        let linking = spawn(&store, co_activate);
+        replacing.join().unwrap();
+        linking.join().unwrap();
+        let link = store.link(id(1), id(2));
+        assert!(link.is_none_or(|link| link.count() == 1), "{link:?} counts for the later trace alone");
+        assert_eq!(store.link_count(), usize::from(link.is_some()));
+        store.flush().unwrap();
+        let rows: Vec<_> = rows.lock().unwrap().links.values().copied().collect();
+        assert_eq!(rows, Vec::from_iter(link.map(|link| link.count())), "rows and memory agree");
+    });
+}
+
+/// A type is erased while another thread flushes: a batch holds all of its traces and links or none.
+#[test]
+fn an_erasure_is_one_cut() {
+    model("an_erasure_is_one_cut", Some(4), || {
+        let (store, rows) = linked();
+        let erasing = spawn(&store, |store| {
+            let erased = store.erase_type(TraceType::Semantic).unwrap();
+            assert_eq!((erased.traces, erased.links), (2, 1));
+        });
+        store.flush().unwrap();
+        {
+            let rows = rows.lock().unwrap();
+            let all_or_none = matches!((rows.traces.len(), rows.links.len()), (2, 1) | (0, 0));
+            assert!(all_or_none, "all or none of what is erased has rows: {:?}", rows.traces);
+        }
+        erasing.join().unwrap();
+        assert!(rows.lock().unwrap().traces.is_empty(), "what is erased has no row");
+        assert!(store.is_empty() && store.link_count() == 0);
+    });
+}
