@@ -13,6 +13,8 @@ mod core;
 mod error;
 mod flusher;
 pub mod guide;
+#[cfg(all(feature = "tracing-layer", not(loom)))]
+mod layer;
 pub mod memory;
 mod store;
 mod trace;
@@ -26,6 +28,8 @@ pub use backend::sqlite::{FileReport, inspect};
 pub use clock::ManualClock;
 pub use error::{Error, ErrorKind, Result};
 pub use flusher::{FlushReport, Health, Quarantined};
+#[cfg(all(feature = "tracing-layer", not(loom)))]
+pub use layer::{ErrorCounts, ErrorMemories};
 pub use memory::{DecayCurve, Ranked};
 pub use store::{
     CloseError, CloseReport, CoActivation, DecayReport, Durability, ErasureReport, Eviction, EvictionReport,

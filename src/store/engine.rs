@@ -48,6 +48,13 @@ impl Engine {
         }
     }
 
+    pub(super) fn insert(&self, new: NewTrace) -> Result<TraceId> {
+        let trace = Arc::new(self.checked(new)?);
+        self.shared.admit()?;
+        self.put(&trace)?;
+        Ok(trace.id())
+    }
+
     /// A trace that may be stored.
     pub(super) fn checked(&self, new: NewTrace) -> Result<Trace> {
         let now = self.now();

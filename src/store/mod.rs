@@ -17,6 +17,8 @@ mod stats;
 mod thread;
 mod tiers;
 mod upkeep;
+#[cfg(all(feature = "tracing-layer", not(loom)))]
+mod weak;
 mod write;
 
 pub use close::{CloseError, CloseReport};
@@ -30,6 +32,8 @@ pub use read::Iter;
 pub use reinforce::Reinforcement;
 pub use stats::{Stats, Watermark};
 pub use upkeep::Upkeep;
+#[cfg(all(feature = "tracing-layer", not(loom)))]
+pub(crate) use weak::WeakStore;
 
 use crate::error::{Error, ErrorKind};
 use crate::flusher::Shared;

@@ -19,10 +19,7 @@ impl TraceStore {
     /// [`Closed`](ErrorKind::Closed); [`Lagging`](ErrorKind::Lagging) if the store was opened to refuse
     /// writes then. Nothing is stored.
     pub fn insert(&self, new: NewTrace) -> Result<TraceId> {
-        let trace = Arc::new(self.engine().checked(new)?);
-        self.shared().admit()?;
-        self.engine().put(&trace)?;
-        Ok(trace.id())
+        self.engine().insert(new)
     }
 
     /// Stores several new traces, all or none, and answers their ids in order.

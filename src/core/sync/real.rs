@@ -28,6 +28,13 @@ impl<T> Published<T> {
     pub(crate) fn swap(&self, value: Arc<T>) -> Arc<T> {
         self.0.swap(value)
     }
+
+    /// Puts `value` in the place of what was loaded; `false` if that has been replaced meanwhile.
+    #[cfg(feature = "tracing-layer")]
+    pub(crate) fn replace(&self, loaded: &PublishedGuard<T>, value: Arc<T>) -> bool {
+        let found = self.0.compare_and_swap(loaded, value);
+        Arc::ptr_eq(&found, loaded)
+    }
 }
 
 /// Many shards, so that growing one, or copying one to iterate, holds up few and briefly.
