@@ -266,8 +266,10 @@ pub struct Applied {
     pub links_deleted: u64,
     /// Links left out: the position in [`Batch::links`], and why.
     pub refused_links: Vec<(usize, String)>,
-    /// Rows of traces that [`Batch::erased`] deleted.
-    pub erased: u64,
+    /// Rows of traces deleted for each of [`Batch::erased`].
+    pub erased: Vec<u64>,
+    /// The ids that those rows had, as far as they can be read; those of links too, by the first of their traces.
+    pub erased_ids: Vec<TraceId>,
 }
 
 /// What [`Backend::reopen`] found.

@@ -3,11 +3,10 @@
 use super::links::{LinkEntry, OwedLink};
 use super::owed::{Owed, TraceEntry, changes, merge};
 use super::retry::{Cause, Step, Trouble};
-use super::shared::{Dirty, Errand, Shared, View};
+use super::shared::{Dirty, Erasure, Errand, Shared, View};
 use super::telemetry::FlushReport;
 use crate::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, Scope,
-    TraceChange,
+    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, TraceChange,
 };
 use crate::core::planted::{Mistake, planted};
 use crate::core::{Cutter, Opening};
@@ -16,6 +15,7 @@ use crate::trace::{Ends, TraceId};
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// The flusher's own state. Nothing here is dropped before it is committed: a batch that fails stays in
@@ -28,7 +28,7 @@ pub(crate) struct Driver {
     owed: Vec<Owed>,
     /// The same, in the order of ids.
     owed_links: Vec<OwedLink>,
-    owed_erasures: Vec<Scope>,
+    owed_erasures: Vec<Erasure>,
     /// When the oldest of these changes was made.
     owed_since: Option<Instant>,
     undurable: BTreeMap<RowNumber, Arc<TraceEntry>>,
@@ -166,7 +166,7 @@ impl Driver {
     fn run_errands(&mut self, errands: Vec<Errand>) {
         for errand in errands {
             match errand {
-                Errand::Erase(scope) => self.owed_erasures.push(scope),
+                Errand::Erase(erasure) => self.owed_erasures.push(erasure),
                 Errand::View(show) => show(self.view()),
             }
         }
@@ -188,7 +188,8 @@ impl Driver {
         let traces = changes(&self.owed, Owed::begin, |change| matches!(change, TraceChange::Delete { .. }));
         let links =
             changes(&self.owed_links, OwedLink::begin, |change| matches!(change, LinkChange::Delete(..)));
-        let batch = Batch::new(self.cut, reach).traces(&traces).links(&links).erased(&self.owed_erasures);
+        let erased: Vec<_> = self.owed_erasures.iter().map(|erasure| erasure.scope.clone()).collect();
+        let batch = Batch::new(self.cut, reach).traces(&traces).links(&links).erased(&erased);
         if planted(Mistake::EarlyWatermark) {
             self.shared.progress.publish(self.cut, true, FlushReport::default());
         }
@@ -204,13 +205,18 @@ impl Driver {
             rows_updated: applied.updated,
             rows_deleted: applied.deleted,
             rows_refused: (applied.refused.len() + applied.refused_links.len()) as u64,
-            rows_erased: applied.erased,
+            rows_erased: applied.erased.iter().sum(),
             links_upserted: applied.links_upserted,
             links_deleted: applied.links_deleted,
             payload_bytes_serialized: applied.payload_bytes,
             elapsed: started.elapsed(),
         };
         let refused = self.set_aside(&traces, &applied);
+        self.shared.telemetry.erased(&applied.erased_ids);
+        for (erasure, rows) in self.owed_erasures.drain(..).zip(&applied.erased) {
+            // Read by who waits for the watermark, which is published after this.
+            erasure.rows.store(*rows, Ordering::Relaxed);
+        }
         for (at, reason) in &applied.refused_links {
             tracing::error!(link = ?links.get(*at), reason, "the backend refuses this link's row");
         }
@@ -282,7 +288,6 @@ impl Driver {
     /// Publishes the watermark, then settles what the capture needed.
     fn committed(&mut self, reach: Reach, untouched: bool, refused: &HashSet<TraceId>, report: FlushReport) {
         let (done, links) = (std::mem::take(&mut self.owed), std::mem::take(&mut self.owed_links));
-        self.owed_erasures.clear();
         for owed in &done {
             owed.end(refused.contains(owed.entry.key()));
         }

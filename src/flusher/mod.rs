@@ -21,7 +21,7 @@ mod telemetry;
 pub(crate) use driver::Driver;
 pub(crate) use links::LinkRow;
 pub(crate) use owed::{Row, TraceEntry};
-pub(crate) use shared::{Errand, FlushOptions, Links, Shared, Traces};
+pub(crate) use shared::{Erasure, Errand, FlushOptions, Links, Shared, Traces};
 pub use telemetry::{FlushReport, Health, Quarantined};
 
 use crate::backend::Reach;

@@ -9,6 +9,7 @@ use crate::core::{Adjacency, Bell, Clock, Cutter, Map, Progress, Terms};
 use crate::error::{Error, ErrorKind};
 use crate::trace::{Ends, Link, Tie, Trace, TraceId};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 /// How the flusher behaves.
@@ -54,9 +55,15 @@ impl From<Arc<LinkEntry>> for Dirty {
 #[allow(dead_code, reason = "snapshots come next")]
 pub(crate) enum Errand {
     /// To delete every row of a scope in that cut's transaction.
-    Erase(Scope),
+    Erase(Erasure),
     /// To show the state at that cut.
     View(Box<dyn FnOnce(View) + Send>),
+}
+
+/// A scope to erase, and where to say how many rows it had.
+pub(crate) struct Erasure {
+    pub(crate) scope: Scope,
+    pub(crate) rows: Arc<AtomicU64>,
 }
 
 /// Everything there is, as of one cut.

@@ -4,7 +4,7 @@ use super::retry::{Cause, Step, Trouble};
 use crate::core::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, lock};
 use crate::error::{Error, ErrorKind};
 use crate::trace::TraceId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 /// What a flush did. Several callers that wait for one cut get the same report.
@@ -159,6 +159,14 @@ impl Telemetry {
         });
         reason.clone_into(&mut row.reason);
         row.times += 1;
+    }
+
+    /// Unreadable rows that are there no more.
+    pub(super) fn erased(&self, ids: &[TraceId]) {
+        if !ids.is_empty() {
+            let ids: HashSet<_> = ids.iter().collect();
+            self.lock().unreadable.retain(|row| row.id.is_none_or(|id| !ids.contains(&id)));
+        }
     }
 
     pub(super) fn accept(&self, ids: impl Iterator<Item = TraceId>) {

@@ -5,9 +5,11 @@ use super::engine::Engine;
 use crate::backend::Scope;
 use crate::core::Change;
 use crate::error::{Error, Result};
-use crate::flusher::Errand;
+use crate::flusher::{Erasure, Errand};
 use crate::memory;
 use crate::trace::TraceType;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What an erasure did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -48,18 +50,18 @@ impl TraceStore {
     }
 
     fn erase(&self, scope: Scope) -> Result<ErasureReport> {
-        let report = self.engine().erase(scope)?;
-        let flushed = self.flush().map_err(|error| {
-            let message =
-                "erased in memory, and not yet in the file: it is with the next flush that succeeds";
+        let (report, generation, rows) = self.engine().erase(scope)?;
+        self.flush_up_to(generation).map_err(|error| {
+            let message = "erased in memory, and not yet in the file: the next flush that succeeds does it";
             Error::new(error.kind(), message).because(error)
         })?;
-        Ok(ErasureReport { rows: flushed.rows_erased, ..report })
+        Ok(ErasureReport { rows: rows.load(Ordering::Relaxed), ..report })
     }
 }
 
 impl Engine {
-    fn erase(&self, scope: Scope) -> Result<ErasureReport> {
+    /// What it did in memory, in which generation, and where the number of rows will stand when that is committed.
+    fn erase(&self, scope: Scope) -> Result<(ErasureReport, u64, Arc<AtomicU64>)> {
         let term = match &scope {
             Scope::Type(kind) => memory::of_type(*kind),
             Scope::Partition(partition) => memory::of_partition(partition),
@@ -78,7 +80,8 @@ impl Engine {
                 report.links += self.drop_links(&old);
             }
         }
-        self.shared.send(Errand::Erase(scope));
-        Ok(report)
+        let rows = Arc::new(AtomicU64::new(0));
+        self.shared.send(Errand::Erase(Erasure { scope, rows: rows.clone() }));
+        Ok((report, self.shared.clock.enter().number(), rows))
     }
 }

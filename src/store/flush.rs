@@ -19,7 +19,12 @@ impl TraceStore {
     /// Why the flush that this call waited for failed. Nothing is lost: the changes are kept and tried
     /// again.
     pub fn flush(&self) -> Result<FlushReport> {
-        match self.request_flush() {
+        self.flush_up_to(self.newest_change())
+    }
+
+    /// Returns when this generation is durable, whatever is in it.
+    pub(super) fn flush_up_to(&self, generation: u64) -> Result<FlushReport> {
+        match self.request_flush(generation) {
             Ok(goal) => outcome(self.shared().progress.wait(goal)),
             Err(nothing_to_do) => Ok(nothing_to_do),
         }
@@ -32,7 +37,7 @@ impl TraceStore {
     ///
     /// As for [`flush`](Self::flush).
     pub fn flush_async(&self) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
-        let goal = self.request_flush();
+        let goal = self.request_flush(self.newest_change());
         let shared = self.handle.engine.shared.clone();
         poll_fn(move |context| match goal {
             Ok(goal) => shared.progress.poll(goal, context).map(outcome),
@@ -40,15 +45,16 @@ impl TraceStore {
         })
     }
 
-    /// Asks the flusher for all that is written by now; `Err` if all that is durable, and the disk is not
-    /// touched.
-    fn request_flush(&self) -> std::result::Result<Goal, FlushReport> {
+    /// The last generation that has a change of this thread, or one that happened before.
+    fn newest_change(&self) -> u64 {
+        let inside = self.shared().clock.enter();
+        // Each of them is counted in its generation: if that is the open one, the count is not 0.
+        inside.number() - u64::from(inside.dirty() == 0)
+    }
+
+    /// Asks the flusher for a generation; `Err` if it is durable, and the disk is not touched.
+    fn request_flush(&self, generation: u64) -> std::result::Result<Goal, FlushReport> {
         let shared = self.shared();
-        let inside = shared.clock.enter();
-        // Each write of this thread, or that happened before this call, is counted in its generation: if
-        // that is the open one, the count is not 0.
-        let generation = inside.number() - u64::from(inside.dirty() == 0);
-        drop(inside);
         let goal = shared.progress.request(generation);
         let goal = goal.map_err(|watermark| FlushReport { watermark, ..FlushReport::default() })?;
         shared.bell.ring();

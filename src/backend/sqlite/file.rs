@@ -29,8 +29,9 @@ pub(super) struct Store {
 /// How long SQLite waits for another connection's lock.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it waits at the end, while writes are refused.
-const BUSY_TIMEOUT_AT_CLOSE: Duration = Duration::from_millis(100);
+/// How long it waits where somebody waits for us: at the end, while writes are refused, and for readers of a log
+/// that could be emptied.
+const SHORT_BUSY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The file's one true path: no link, no later change of directory and no special name of SQLite's gives it
 /// another lock file or log.
@@ -73,11 +74,8 @@ impl Attached {
 
     /// The last write: a clean end. Then everything goes into the one file, if no reader holds that up.
     pub(super) fn sign_off(&self, watermark: u64) -> rusqlite::Result<()> {
-        self.connection.busy_timeout(BUSY_TIMEOUT_AT_CLOSE)?;
         self.connection.pragma_update(None, "synchronous", "FULL")?;
-        let signed = schema::set_clean(&self.connection, watermark, &self.boot);
-        self.connection.busy_timeout(BUSY_TIMEOUT)?;
-        signed?;
+        self.impatiently(|connection| schema::set_clean(connection, watermark, &self.boot))?;
         match self.checkpoint(true) {
             Ok(complete) => tracing::debug!(complete, "checkpointed at close"),
             Err(error) => {
@@ -112,11 +110,20 @@ impl Attached {
         if !waiting {
             return Ok(false);
         }
-        let (busy, logged, moved) = self.connection.query_row(mode, [], |row| {
-            let (logged, moved) = pages(row)?;
-            Ok((row.get::<_, i64>(0)?, logged, moved))
+        let (busy, logged, moved) = self.impatiently(|connection| {
+            connection.query_row(mode, [], |row| {
+                let (logged, moved) = pages(row)?;
+                Ok((row.get::<_, i64>(0)?, logged, moved))
+            })
         })?;
         Ok(busy == 0 && logged == moved)
+    }
+
+    fn impatiently<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        self.connection.busy_timeout(SHORT_BUSY_TIMEOUT)?;
+        let done = work(&self.connection);
+        self.connection.busy_timeout(BUSY_TIMEOUT)?;
+        done
     }
 
     /// Closes without moving the log into a file that may be damaged, moved or no longer ours.

@@ -156,10 +156,16 @@ impl Backend for Sqlite {
 
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
         let applied = self.transact(batch)?;
-        self.to_scrub |= !batch.erased.is_empty();
         self.committed = batch.watermark;
         if batch.reach == Reach::Durable {
             self.durable = batch.watermark;
+        }
+        if !batch.erased.is_empty() {
+            self.to_scrub = true;
+            // At once if it can be: what fails is tried again, and reported, by the housekeeping.
+            if let Err(error) = self.tidy(false) {
+                tracing::debug!(%error, "the log still holds what was erased");
+            }
         }
         Ok(applied)
     }
@@ -238,7 +244,7 @@ impl Attached {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let mut applied = Applied::default();
         for scope in batch.erased {
-            applied.erased += erase::erase(connection, scope)?;
+            erase::erase(connection, scope, &mut applied)?;
         }
         let mut statements = rows::Statements::prepare(connection)?;
         applied.refused = each(connection, batch.traces, |change| statements.apply(change, &mut applied))?;

@@ -1,0 +1,153 @@
+//! Erasing: traces, their links, quarantined rows, in one cut; and no byte of their payloads stays in any file.
+#![cfg(feature = "sqlite")]
+
+mod support;
+
+use mnemon::{NewTrace, TraceId, TraceStore, TraceType};
+use serde_json::json;
+use std::fs;
+use support::{Outcome, Scratch, scratch};
+
+/// Stands in each payload that is to be erased, in many sizes: within a page, and over many.
+fn secret(n: usize) -> String {
+    format!("secret-{n}-").repeat(1 + n % 700)
+}
+
+/// How often this text stands in the files of the store, all of them.
+fn occurrences(scratch: &Scratch, text: &str) -> Outcome<usize> {
+    let mut found = 0;
+    for file in fs::read_dir(scratch.folder())? {
+        let bytes = fs::read(file?.path())?;
+        found += bytes.windows(text.len()).filter(|window| *window == text.as_bytes()).count();
+    }
+    Ok(found)
+}
+
+fn sensory(n: usize) -> NewTrace {
+    NewTrace::sensory(json!(secret(n))).tag("seen").partition(if n % 2 == 0 { "even" } else { "odd" })
+}
+
+#[test]
+fn what_is_erased_by_type_is_gone_from_memory_rows_and_bytes() -> Outcome {
+    let scratch = scratch()?;
+    let store = scratch.quiet()?;
+    let kept = store
+        .insert_many((0..500).map(|n| NewTrace::semantic(json!(format!("kept-{n}-").repeat(1 + n % 300)))))?;
+    let gone = store.insert_many((0..1_000).map(sensory))?;
+    for (a, b) in gone.iter().zip(&kept) {
+        store.co_activate(*a, *b)?;
+    }
+    store.co_activate(kept[0], kept[1])?;
+    store.flush()?;
+    // What was written before, updated, removed, and left in the log.
+    for (n, id) in gone.iter().enumerate().take(600) {
+        store.update(*id, |trace| trace.payload(json!(secret(n + 1))))?;
+        if n % 10 == 0 {
+            store.flush()?;
+        }
+    }
+    for id in &gone[..100] {
+        store.remove(*id)?;
+    }
+    store.flush()?;
+    assert!(occurrences(&scratch, "secret-")? > 0, "the search finds what is there");
+
+    let report = store.erase_type(TraceType::Sensory)?;
+    assert_eq!((report.traces, report.rows, report.links), (900, 900, 400));
+    assert_eq!(occurrences(&scratch, "secret-")?, 0, "at once, as no reader holds the log");
+    assert_eq!((store.len(), store.link_count()), (500, 1));
+    assert!(
+        store.query().of_type(TraceType::Sensory).run().is_empty()
+            && store.query().tagged("seen").run().is_empty()
+    );
+    store.close()?;
+    assert_eq!(occurrences(&scratch, "secret-")?, 0);
+    let store = scratch.quiet()?;
+    assert_eq!((store.len(), store.link_count()), (500, 1));
+    assert!(kept.iter().all(|id| store.contains(*id)) && !gone.iter().any(|id| store.contains(*id)));
+    Ok(())
+}
+
+#[test]
+fn a_partition_is_erased_with_its_rows() -> Outcome {
+    let scratch = scratch()?;
+    let store = scratch.quiet()?;
+    store.insert_many((0..200).map(sensory))?;
+    store.flush()?;
+    let report = store.erase_partition("odd")?;
+    assert_eq!((report.traces, report.rows), (100, 100));
+    assert!(store.iter().all(|trace| trace.partition() == "even"));
+    assert_eq!(support::rows(&scratch.reader()?)?, 100);
+    assert_eq!((occurrences(&scratch, "secret-1-")?, occurrences(&scratch, "secret-2-")? > 0), (0, true));
+    assert_eq!(store.erase_partition("odd")?.traces, 0, "twice is no error");
+    Ok(())
+}
+
+#[test]
+fn quarantined_rows_of_the_type_go_too() -> Outcome {
+    let scratch = scratch()?;
+    let store = scratch.quiet()?;
+    let [bad, linked] = store.insert_many([sensory(1), NewTrace::semantic(json!(1))])?[..] else {
+        unreachable!()
+    };
+    store.co_activate(bad, linked)?;
+    store.close()?;
+    scratch.reader()?.execute("UPDATE traces SET tier = 'lukewarm' WHERE id = ?1", [bad.as_bytes()])?;
+    let store = scratch.quiet()?;
+    assert_eq!((store.len(), store.stats().quarantined.len()), (1, 2), "the trace and its link");
+    let report = store.erase_type(TraceType::Sensory)?;
+    assert_eq!((report.traces, report.rows), (0, 1));
+    assert_eq!(support::rows(&scratch.reader()?)?, 1);
+    assert_eq!(occurrences(&scratch, "secret-")?, 0);
+    assert!(store.stats().quarantined.is_empty(), "and are listed no more: {:?}", store.stats().quarantined);
+    store.close()?;
+    assert!(scratch.quiet()?.stats().quarantined.is_empty(), "the link to it went with it");
+    Ok(())
+}
+
+/// A reader that holds the log up holds up the overwriting of it, and nothing else.
+#[test]
+fn a_reader_holds_up_the_log_only_until_it_ends() -> Outcome {
+    let scratch = scratch()?;
+    let store = scratch.quiet()?;
+    store.insert_many((0..50).map(sensory))?;
+    store.flush()?;
+    let reader = scratch.reader()?;
+    reader.execute_batch("BEGIN")?;
+    assert_eq!(support::rows(&reader)?, 50);
+    assert_eq!(store.erase_type(TraceType::Sensory)?.rows, 50);
+    assert_eq!(support::rows(&reader)?, 50, "its view stays");
+    reader.execute_batch("COMMIT")?;
+    drop(reader);
+    store.close()?;
+    assert_eq!(occurrences(&scratch, "secret-")?, 0);
+    Ok(())
+}
+
+#[test]
+fn what_is_inserted_after_an_erasure_stays() -> Outcome {
+    let scratch = scratch()?;
+    let store = scratch.quiet()?;
+    let id = TraceId::from_reference("again");
+    store.insert(sensory(1).id(id))?;
+    store.flush()?;
+    store.erase_type(TraceType::Sensory)?;
+    store.insert(NewTrace::sensory(json!("new")).id(id))?;
+    store.close()?;
+    let store = scratch.quiet()?;
+    assert_eq!(store.get(id).map(|trace| trace.payload().as_str().to_owned()).as_deref(), Some("\"new\""));
+    Ok(())
+}
+
+#[test]
+fn a_closed_store_erases_nothing_and_an_unflushed_one_is_erased_in_memory() -> Outcome {
+    let store = TraceStore::in_memory();
+    store.insert_many((0..10).map(sensory))?;
+    assert_eq!(store.erase_type(TraceType::Sensory)?.traces, 10);
+    store.insert(sensory(1))?;
+    let closed = store.clone();
+    store.close()?;
+    assert_eq!(closed.erase_type(TraceType::Sensory).unwrap_err().kind(), mnemon::ErrorKind::Closed);
+    assert_eq!(closed.len(), 1);
+    Ok(())
+}
