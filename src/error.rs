@@ -29,8 +29,12 @@ pub enum ErrorKind {
     InUse,
     /// The file is not a store of this crate.
     NotAStore,
-    /// The file's schema is newer than this version of the crate.
+    /// The file is not a snapshot of this crate.
+    NotASnapshot,
+    /// The file's schema, or a snapshot's format, is newer than this version of the crate.
     NewerSchema,
+    /// The snapshot bears no signature, or another key's than the one demanded.
+    Untrusted,
     /// The file is damaged.
     Corrupt,
     /// No space is left where the file is.
@@ -62,7 +66,9 @@ impl ErrorKind {
             ErrorKind::Lagging => "lagging",
             ErrorKind::InUse => "in use",
             ErrorKind::NotAStore => "not a store",
+            ErrorKind::NotASnapshot => "not a snapshot",
             ErrorKind::NewerSchema => "newer schema",
+            ErrorKind::Untrusted => "untrusted",
             ErrorKind::Corrupt => "corrupt",
             ErrorKind::DiskFull => "disk full",
             ErrorKind::Busy => "busy",

@@ -16,6 +16,8 @@ pub mod guide;
 #[cfg(all(feature = "tracing-layer", not(loom)))]
 mod layer;
 pub mod memory;
+#[cfg(all(feature = "snapshot", not(loom)))]
+mod snapshot;
 mod store;
 mod trace;
 
@@ -31,6 +33,8 @@ pub use flusher::{FlushReport, Health, Quarantined};
 #[cfg(all(feature = "tracing-layer", not(loom)))]
 pub use layer::{ErrorCounts, ErrorMemories};
 pub use memory::{DecayCurve, Ranked};
+#[cfg(all(feature = "snapshot", not(loom)))]
+pub use snapshot::{SnapshotHeader, SnapshotInfo, Snapshots};
 pub use store::{
     CloseError, CloseReport, CoActivation, DecayReport, Durability, ErasureReport, Eviction, EvictionReport,
     Iter, Lag, Order, Query, Quota, Reinforcement, Stats, Step, StoreBuilder, TraceStore, Upkeep, Watermark,

@@ -24,7 +24,11 @@ fn occurrences(scratch: &Scratch, text: &str) -> Outcome<usize> {
 }
 
 fn sensory(n: usize) -> NewTrace {
-    NewTrace::sensory(json!(secret(n))).tag("seen").partition(if n % 2 == 0 { "even" } else { "odd" })
+    NewTrace::sensory(json!(secret(n))).tag("seen").partition(if n.is_multiple_of(2) {
+        "even"
+    } else {
+        "odd"
+    })
 }
 
 #[test]

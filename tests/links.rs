@@ -23,8 +23,10 @@ fn ids(traces: &[std::sync::Arc<mnemon::Trace>]) -> Vec<TraceId> {
     traces.iter().map(|trace| trace.id()).collect()
 }
 
+type LinkRow = (TraceId, TraceId, u32);
+
 /// The link rows of a file, and how many of them join a trace that has no row.
-fn rows(scratch: &Scratch) -> Outcome<(Vec<(TraceId, TraceId, u32)>, u32)> {
+fn rows(scratch: &Scratch) -> Outcome<(Vec<LinkRow>, u32)> {
     let connection = scratch.reader()?;
     let mut statement = connection.prepare("SELECT a, b, count FROM links ORDER BY a, b")?;
     let rows = statement.query_map([], |row| {

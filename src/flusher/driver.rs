@@ -3,7 +3,7 @@
 use super::links::{LinkEntry, OwedLink};
 use super::owed::{Owed, TraceEntry, changes, merge};
 use super::retry::{Cause, Step, Trouble};
-use super::shared::{Dirty, Erasure, Errand, Shared, View};
+use super::shared::{Dirty, Erasure, Errand, Shared};
 use super::telemetry::FlushReport;
 use crate::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, TraceChange,
@@ -167,6 +167,7 @@ impl Driver {
         for errand in errands {
             match errand {
                 Errand::Erase(erasure) => self.owed_erasures.push(erasure),
+                #[cfg(all(feature = "snapshot", not(loom)))]
                 Errand::View(show) => show(self.view()),
             }
         }
@@ -175,12 +176,14 @@ impl Driver {
         }
     }
 
-    fn view(&self) -> View {
+    /// The state as of the last cut, while no other is made.
+    #[cfg(all(feature = "snapshot", not(loom)))]
+    fn view(&self) -> super::View {
         let (shared, cut) = (&self.shared, self.cut);
         let traces = shared.traces.entries().into_iter().filter_map(|entry| entry.capture(cut)).collect();
         let links = shared.links.entries().into_iter();
         let links = links.filter_map(|entry| OwedLink::capture(entry, cut, &shared.traces).link()).collect();
-        View { cut, traces, links }
+        super::View { cut, traces, links }
     }
 
     fn commit(&mut self, reach: Reach, started: Instant) -> Result<(), BackendError> {

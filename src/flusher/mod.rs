@@ -21,6 +21,8 @@ mod telemetry;
 pub(crate) use driver::Driver;
 pub(crate) use links::LinkRow;
 pub(crate) use owed::{Row, TraceEntry};
+#[cfg(all(feature = "snapshot", not(loom)))]
+pub(crate) use shared::View;
 pub(crate) use shared::{Erasure, Errand, FlushOptions, Links, Shared, Traces};
 pub use telemetry::{FlushReport, Health, Quarantined};
 

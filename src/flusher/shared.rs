@@ -52,11 +52,11 @@ impl From<Arc<LinkEntry>> for Dirty {
 }
 
 /// Something for the flusher to do with the next cut.
-#[allow(dead_code, reason = "snapshots come next")]
 pub(crate) enum Errand {
     /// To delete every row of a scope in that cut's transaction.
     Erase(Erasure),
     /// To show the state at that cut.
+    #[cfg(all(feature = "snapshot", not(loom)))]
     View(Box<dyn FnOnce(View) + Send>),
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct Erasure {
 }
 
 /// Everything there is, as of one cut.
-#[allow(dead_code, reason = "snapshots come next")]
+#[cfg(all(feature = "snapshot", not(loom)))]
 pub(crate) struct View {
     pub(crate) cut: u64,
     pub(crate) traces: Vec<Arc<Trace>>,

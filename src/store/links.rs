@@ -160,7 +160,7 @@ impl Engine {
     }
 
     /// Which traces these are now, or which of them is not there.
-    fn births(&self, ends: Ends) -> Result<[Birth; 2]> {
+    pub(super) fn births(&self, ends: Ends) -> Result<[Birth; 2]> {
         let [a, b] = ends.both();
         let birth = |id| self.traces().get(&id).map(|trace| trace.birth()).ok_or_else(|| not_found(id));
         Ok([birth(a)?, birth(b)?])

@@ -13,6 +13,8 @@ mod rank;
 mod read;
 mod reinforce;
 mod restore;
+#[cfg(all(feature = "snapshot", not(loom)))]
+mod snapshot;
 mod stats;
 mod thread;
 mod tiers;

@@ -192,7 +192,7 @@ impl NewTrace {
     }
 
     /// The same, checked and shared with other traces.
-    #[cfg(all(feature = "sqlite", not(loom)))]
+    #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
     pub(crate) fn shared_partition(self, partition: &Arc<str>) -> Self {
         self.check(parts::name("partition", partition).map(|_| partition.clone()), |this, partition| {
             this.content.partition = partition;

@@ -1,0 +1,239 @@
+//! Snapshots: one file at one cut while writers go on; restored in one cut, or refused with nothing changed.
+#![cfg(all(feature = "snapshot", feature = "sqlite"))]
+
+mod support;
+
+use mnemon::{ErrorKind, ManualClock, NewTrace, Snapshots, TraceId, TraceStore};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use support::{Outcome, by_id, note, scratch};
+
+/// Every trace and every link.
+fn content(store: &TraceStore) -> (Vec<std::sync::Arc<mnemon::Trace>>, BTreeSet<String>) {
+    let traces = by_id(store);
+    let links =
+        traces.iter().flat_map(|trace| store.links(trace.id())).map(|link| format!("{link:?}")).collect();
+    (traces, links)
+}
+
+fn filled(store: &TraceStore) -> Outcome<Vec<TraceId>> {
+    let ids = store.insert_many(
+        (0..50).map(|n| note(n).tag("numbered").embedding(vec![n as f32, 0.1]).unresolved(true)),
+    )?;
+    for pair in ids.windows(2) {
+        store.co_activate(pair[0], pair[1])?;
+    }
+    store.update(ids[3], |trace| trace.confidence(0.123_456_789_012_345_68))?;
+    drop(store.reinforce(ids[4])?);
+    Ok(ids)
+}
+
+#[test]
+fn what_was_saved_is_restored_with_every_field_and_link() -> Outcome {
+    let scratch = scratch()?;
+    let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
+    let store = scratch.quiet()?;
+    let ids = filled(&store)?;
+    let saved = content(&store);
+    let info = store.save_snapshot(&snapshots)?;
+    let header = info.header?;
+    assert_eq!((header.traces, header.links), (50, 49));
+
+    store.remove(ids[0])?;
+    store.update(ids[1], |trace| trace.payload(json!("other")))?;
+    store.co_activate(ids[5], ids[9])?;
+    store.insert(note("later"))?;
+    store.flush()?;
+    assert_eq!(store.restore_newest(&snapshots)?, 50);
+    assert_eq!(content(&store), saved);
+    store.close()?;
+    let store = scratch.quiet()?;
+    assert_eq!(content(&store), saved, "and it is what the file holds");
+    assert_eq!(store.query().tagged("numbered").run().len(), 50, "found by what they are");
+
+    let elsewhere = TraceStore::in_memory();
+    elsewhere.insert(note("gone"))?;
+    elsewhere.restore_snapshot(&snapshots, &info.path)?;
+    assert_eq!(content(&elsewhere), saved);
+    Ok(())
+}
+
+/// A writer raises one trace, then another: in any state of one moment the first is level or one ahead. A third
+/// thread inserts pairs, the second of which names the first.
+#[test]
+fn a_snapshot_is_one_cut_while_writers_go_on() -> Outcome {
+    let scratch = scratch()?;
+    let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
+    let store = scratch.restless()?;
+    let [first, second] = store.insert_many([note("first"), note("second")])?[..] else { unreachable!() };
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Outcome {
+        let raising = scope.spawn(|| -> mnemon::Result<()> {
+            for n in 1.. {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                store.update(first, |trace| trace.payload(json!(n)))?;
+                store.update(second, |trace| trace.payload(json!(n)))?;
+            }
+            Ok(())
+        });
+        let pairing = scope.spawn(|| -> mnemon::Result<()> {
+            while !done.load(Ordering::Relaxed) {
+                let cause = store.insert(note("cause"))?;
+                let effect = store.insert(note("effect").parent(cause))?;
+                store.co_activate(cause, effect)?;
+                if store.len() > 300 {
+                    store.remove(effect)?;
+                    store.remove(cause)?;
+                }
+            }
+            Ok(())
+        });
+        for _ in 0..12 {
+            let info = store.save_snapshot(&snapshots)?;
+            let view = TraceStore::in_memory();
+            view.restore_snapshot(&snapshots, &info.path)?;
+            let number = |id| view.get(id).and_then(|trace| trace.payload().as_value().ok()?.as_u64());
+            let ahead = number(first).unwrap_or(0) - number(second).unwrap_or(0);
+            assert!(ahead <= 1, "the first is level or one ahead, not {ahead}");
+            for effect in view.iter() {
+                assert!(
+                    effect.parent().is_none_or(|cause| view.contains(cause)),
+                    "no effect without its cause"
+                );
+            }
+            assert_eq!(info.header?.traces, view.len() as u64);
+        }
+        done.store(true, Ordering::Relaxed);
+        raising.join().map_err(|_| "the writer panicked")??;
+        pairing.join().map_err(|_| "the writer panicked")??;
+        Ok(())
+    })?;
+    Ok(())
+}
+
+/// Whoever reads the file sees the content before or the content after.
+#[test]
+fn a_restored_content_replaces_the_other_in_one_cut() -> Outcome {
+    let scratch = scratch()?;
+    let store = scratch.restless()?;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| -> Outcome {
+        let reader = scratch.reader()?;
+        let looking = scope.spawn(|| {
+            let reader = reader;
+            let mut seen = BTreeSet::new();
+            while !done.load(Ordering::Relaxed) {
+                seen.insert(support::rows(&reader).unwrap_or(-1));
+            }
+            seen
+        });
+        for round in 0..20 {
+            let count = if round % 2 == 0 { 500 } else { 800 };
+            store.restore((0..count).map(note))?;
+            store.flush()?;
+            assert_eq!(store.len(), count);
+        }
+        done.store(true, Ordering::Relaxed);
+        let seen = looking.join().map_err(|_| "the reader panicked")?;
+        assert!(seen.is_subset(&BTreeSet::from([0, 500, 800])), "{seen:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_list_that_can_t_be_restored_changes_nothing() -> Outcome {
+    let store = TraceStore::in_memory();
+    let ids = filled(&store)?;
+    let before = content(&store);
+    let twice = [note(1).id(ids[0]), note(2).id(ids[0])];
+    assert_eq!(store.restore(twice).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    let bad = [note(1), NewTrace::semantic(json!(2)).confidence(2.0)];
+    assert_eq!(store.restore(bad).unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(content(&store), before);
+    Ok(())
+}
+
+#[test]
+fn a_file_that_is_not_right_is_refused_with_the_reason_and_changes_nothing() -> Outcome {
+    let scratch = scratch()?;
+    let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
+    let store = scratch.quiet()?;
+    assert_eq!(
+        store.restore_newest(&snapshots).unwrap_err().kind(),
+        ErrorKind::NotFound,
+        "there is none yet"
+    );
+    filled(&store)?;
+    let info = store.save_snapshot(&snapshots)?;
+    store.insert(note("later"))?;
+    store.flush()?;
+    let before = content(&store);
+    let good = fs::read(&info.path)?;
+    let changed = |change: fn(&mut Vec<u8>)| {
+        let mut bytes = good.clone();
+        change(&mut bytes);
+        bytes
+    };
+    let newer =
+        String::from_utf8(good.clone())?.replacen("\"mnemon_snapshot\":1", "\"mnemon_snapshot\":2", 1);
+    let files = [
+        (changed(|bytes| bytes[700] ^= 1), ErrorKind::Corrupt),
+        (changed(|bytes| bytes.truncate(bytes.len() / 2)), ErrorKind::Corrupt),
+        (b"{\"something\":\"else\"}\n".to_vec(), ErrorKind::NotASnapshot),
+        (newer.into_bytes(), ErrorKind::NewerSchema),
+    ];
+    for (bytes, kind) in files {
+        fs::write(&info.path, bytes)?;
+        let error = store.restore_newest(&snapshots).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(&info.path.display().to_string()), "{error}");
+        assert_eq!((content(&store), store.stats().dirty), (before.clone(), 0));
+    }
+    fs::write(&info.path, &good)?;
+    let demanding = snapshots.clone().signed_with([7; 32]);
+    assert_eq!(store.restore_newest(&demanding).unwrap_err().kind(), ErrorKind::Untrusted, "it is unsigned");
+    store.save_snapshot(&demanding)?;
+    let stranger = Snapshots::in_folder(snapshots.folder()).signed_with([8; 32]);
+    assert_eq!(store.restore_newest(&stranger).unwrap_err().kind(), ErrorKind::Untrusted, "another key's");
+    assert_eq!(content(&store), before);
+    assert_eq!(store.restore_newest(&demanding)?, 51);
+    Ok(())
+}
+
+#[test]
+fn snapshots_are_listed_newest_first_and_pruned_to_the_newest_ten() -> Outcome {
+    let scratch = scratch()?;
+    let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
+    let clock = ManualClock::at("2026-11-24T10:00:00Z".parse()?);
+    let store = TraceStore::builder().clock(&clock).in_memory()?;
+    for n in 0..13 {
+        store.insert(note(n))?;
+        store.save_snapshot(&snapshots)?;
+        clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(snapshots.prune(10)?.len(), 3);
+    let listed = snapshots.list()?;
+    let traces: Vec<_> =
+        listed.iter().filter_map(|info| info.header.as_ref().ok()).map(|header| header.traces).collect();
+    assert_eq!(traces, [13, 12, 11, 10, 9, 8, 7, 6, 5, 4]);
+    assert_eq!(listed[0].taken_at, "2026-11-24T10:12:00Z".parse()?);
+    Ok(())
+}
+
+#[test]
+fn a_closed_store_is_saved_and_not_restored() -> Outcome {
+    let scratch = scratch()?;
+    let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
+    let store = scratch.quiet()?;
+    filled(&store)?;
+    let closed = store.clone();
+    store.close()?;
+    assert_eq!(closed.save_snapshot(&snapshots)?.header?.links, 49);
+    assert_eq!(closed.restore_newest(&snapshots).unwrap_err().kind(), ErrorKind::Closed);
+    Ok(())
+}
