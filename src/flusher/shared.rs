@@ -7,7 +7,7 @@ use crate::backend::{Reach, Scope};
 use crate::core::sync::Brief;
 use crate::core::{Adjacency, Bell, Clock, Cutter, Map, Progress, Terms};
 use crate::error::{Error, ErrorKind};
-use crate::trace::{Ends, Link, Tie, Trace, TraceId};
+use crate::trace::{Ends, Tie, Trace, TraceId};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -71,7 +71,7 @@ pub(crate) struct Erasure {
 pub(crate) struct View {
     pub(crate) cut: u64,
     pub(crate) traces: Vec<Arc<Trace>>,
-    pub(crate) links: Vec<Link>,
+    pub(crate) links: Vec<crate::trace::Link>,
 }
 
 pub(crate) struct Shared {

@@ -1,4 +1,4 @@
-//! The busy phase: writers on every trace, and flushes on top of them.
+//! The busy phase: writers on every trace, and flushes and decay cycles on top of them.
 
 use super::latency::Durations;
 use super::ledger::Ledger;
@@ -8,7 +8,8 @@ use super::{Load, Sync};
 use crate::text;
 use anyhow::Result;
 use indicatif::ProgressBar;
-use mnemon::{TraceId, TraceStore};
+use mnemon::{ManualClock, TraceId, TraceStore};
+use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,9 +18,46 @@ use std::time::{Duration, Instant};
 pub struct Busy {
     pub told: Told,
     pub flushes: Durations,
+    pub decay: Decay,
 }
 
-pub fn run(store: &TraceStore, load: Load, ids: Vec<TraceId>, ledger: &mut Ledger) -> Result<Busy> {
+/// What the decay cycles did.
+#[derive(Clone, Copy, Default, Serialize)]
+pub struct Decay {
+    pub cycles: u64,
+    pub checkpointed: u64,
+    pub pruned: u64,
+}
+
+/// The store's clock, a minute later with each decay cycle.
+pub struct Minutes<'a> {
+    store: &'a TraceStore,
+    clock: &'a ManualClock,
+    done: Decay,
+}
+
+impl<'a> Minutes<'a> {
+    pub fn new(store: &'a TraceStore, clock: &'a ManualClock) -> Self {
+        Self { store, clock, done: Decay::default() }
+    }
+
+    fn pass(&mut self) -> Result<()> {
+        self.clock.advance(Duration::from_secs(60));
+        let report = self.store.decay()?;
+        self.done.cycles += 1;
+        self.done.checkpointed += report.checkpointed as u64;
+        self.done.pruned += report.pruned as u64;
+        Ok(())
+    }
+}
+
+pub fn run(
+    store: &TraceStore,
+    mut minutes: Minutes<'_>,
+    load: Load,
+    ids: Vec<TraceId>,
+    ledger: &mut Ledger,
+) -> Result<Busy> {
     let (targets, stop) = (Targets::new(ids), AtomicBool::new(false));
     let writers = (0..u64::from(load.writers)).map(|seed| Writer::new(store, &targets, 2 + seed));
     let writers = writers.collect::<Result<Vec<_>>>()?;
@@ -27,7 +65,7 @@ pub fn run(store: &TraceStore, load: Load, ids: Vec<TraceId>, ledger: &mut Ledge
         let stop = &stop;
         let writers: Vec<_> =
             writers.into_iter().map(|writer| scope.spawn(move || writer.work(stop))).collect();
-        let flushes = Clock::start(load, stop).flush(store, load);
+        let flushes = Clock::start(load, stop).flush(&mut minutes, load);
         // Before anything that may fail: the scope does not end before the writers do.
         stop.store(true, Ordering::Relaxed);
         let mut told = Told::nothing()?;
@@ -35,7 +73,7 @@ pub fn run(store: &TraceStore, load: Load, ids: Vec<TraceId>, ledger: &mut Ledge
             told.merge(writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)?;
         }
         ledger.merge(std::mem::take(&mut told.ledger));
-        Ok(Busy { told, flushes: flushes? })
+        Ok(Busy { told, flushes: flushes?, decay: minutes.done })
     })
 }
 
@@ -63,19 +101,20 @@ impl<'a> Clock<'a> {
         passed < self.length && !self.stop.load(Ordering::Relaxed)
     }
 
-    fn flush(&self, store: &TraceStore, load: Load) -> Result<Durations> {
+    fn flush(&self, minutes: &mut Minutes<'_>, load: Load) -> Result<Durations> {
         let flushes = match load.durability {
-            Sync::Full => self.ask_for_flushes(store, load.pause()),
-            Sync::Relaxed => self.watch_flushes(store),
+            Sync::Full => self.ask_for_flushes(minutes, load.pause()),
+            Sync::Relaxed => self.watch_flushes(minutes, load.pause()),
         };
         self.bar.finish_and_clear();
         flushes
     }
 
-    fn ask_for_flushes(&self, store: &TraceStore, pause: Duration) -> Result<Durations> {
-        let mut flushes = Durations::new()?;
+    fn ask_for_flushes(&self, minutes: &mut Minutes<'_>, pause: Duration) -> Result<Durations> {
+        let (store, mut flushes) = (minutes.store, Durations::new()?);
         let mut last = store.watermark().committed;
         while self.sleep(pause) {
+            minutes.pass()?;
             let report = store.flush()?;
             // With nothing to flush, the report is of no new flush.
             if report.watermark > last {
@@ -87,12 +126,17 @@ impl<'a> Clock<'a> {
     }
 
     /// Background flushes report to nobody: their length is watched, to a tenth of a millisecond or so.
-    fn watch_flushes(&self, store: &TraceStore) -> Result<Durations> {
+    fn watch_flushes(&self, minutes: &mut Minutes<'_>, pause: Duration) -> Result<Durations> {
         const GLANCE: Duration = Duration::from_micros(100);
-        let mut flushes = Durations::new()?;
+        let (store, mut flushes) = (minutes.store, Durations::new()?);
+        let mut last_minute = Instant::now();
         let mut seen = store.flush_sequence();
         let mut since = Instant::now();
         while self.sleep(GLANCE) {
+            if last_minute.elapsed() >= pause {
+                minutes.pass()?;
+                last_minute = Instant::now();
+            }
             let now = store.flush_sequence();
             if now != seen {
                 if !seen.is_multiple_of(2) {

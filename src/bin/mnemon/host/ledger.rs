@@ -1,5 +1,6 @@
 //! The state that writers were acknowledged, and its comparison with a store.
 
+use mnemon::memory::constants::PRUNE;
 use mnemon::{Trace, TraceId, TraceStore};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -9,7 +10,11 @@ use std::sync::Arc;
 /// The newest that anyone was told of each trace. The order of what is entered does not matter: a trace's
 /// revisions rise, and a removed one never comes back.
 #[derive(Default)]
-pub struct Ledger(HashMap<TraceId, Told>);
+pub struct Ledger {
+    traces: HashMap<TraceId, Told>,
+    /// How often two traces were linked at most; a link counts up until one of its traces goes.
+    links: HashMap<(TraceId, TraceId), u32>,
+}
 
 enum Told {
     Trace(Arc<Trace>),
@@ -21,7 +26,9 @@ enum Told {
 pub struct Verify {
     /// Traces in the store.
     pub rows: u64,
-    /// In the ledger, and not in the store.
+    /// Links in the store.
+    pub links: u64,
+    /// Traces and links in the ledger, and not in the store.
     pub missing: u64,
     /// Other in the store than in the ledger, in any field.
     pub stale: u64,
@@ -35,16 +42,17 @@ pub struct Verify {
 impl Ledger {
     /// What a store holds.
     pub fn of(store: &TraceStore) -> Self {
-        Self(store.iter().map(|trace| (trace.id(), Told::Trace(trace))).collect())
+        let traces = store.iter().map(|trace| (trace.id(), Told::Trace(trace))).collect();
+        Self { traces, links: links(store) }
     }
 
     pub fn ids(&self) -> impl Iterator<Item = TraceId> {
-        self.0.keys().copied()
+        self.traces.keys().copied()
     }
 
     /// After a write answered with this.
     pub fn keep(&mut self, trace: Arc<Trace>) {
-        match self.0.entry(trace.id()) {
+        match self.traces.entry(trace.id()) {
             Entry::Vacant(place) => {
                 place.insert(Told::Trace(trace));
             }
@@ -59,12 +67,21 @@ impl Ledger {
 
     /// After a removal.
     pub fn removed(&mut self, id: TraceId) {
-        self.0.insert(id, Told::Removed);
+        self.traces.insert(id, Told::Removed);
+    }
+
+    /// After a co-activation that was answered with this count.
+    pub fn linked(&mut self, a: TraceId, b: TraceId, count: u32) {
+        let known = self.links.entry((a.min(b), a.max(b))).or_default();
+        *known = count.max(*known);
     }
 
     /// Takes over what another has been told.
     pub fn merge(&mut self, other: Self) {
-        for (id, told) in other.0 {
+        for ((a, b), count) in other.links {
+            self.linked(a, b, count);
+        }
+        for (id, told) in other.traces {
             match told {
                 Told::Trace(trace) => self.keep(trace),
                 Told::Removed => self.removed(id),
@@ -72,24 +89,61 @@ impl Ledger {
         }
     }
 
-    pub fn verify(&self, store: &TraceStore) -> Verify {
-        let mut verify = Verify { rows: store.len() as u64, ..Verify::default() };
-        for (id, told) in &self.0 {
+    /// `strength` says how strong a trace is by now. Nobody is told what decay cycles do: they may have stored a
+    /// lower strength, down to that, and removed what has faded away.
+    pub fn verify(&self, store: &TraceStore, strength: impl Fn(&Trace) -> f64) -> Verify {
+        let found_links = links(store);
+        let mut verify =
+            Verify { rows: store.len() as u64, links: found_links.len() as u64, ..Verify::default() };
+        for (id, told) in &self.traces {
             if let Told::Trace(expected) = told {
+                let now = strength(expected);
                 match store.get(*id) {
+                    None if now <= PRUNE => {}
                     None => verify.missing(expected),
-                    Some(found) if found != *expected => verify.stale(expected, &found),
+                    Some(found) if !has_only_faded(expected, &found, now) => verify.stale(expected, &found),
                     Some(_) => {}
                 }
             }
         }
         for found in store {
-            if !matches!(self.0.get(&found.id()), Some(Told::Trace(_))) {
+            if !matches!(self.traces.get(&found.id()), Some(Told::Trace(_))) {
                 verify.extra(&found);
+            }
+        }
+        for (ends, expected) in &self.links {
+            match found_links.get(ends) {
+                None if !store.contains(ends.0) || !store.contains(ends.1) => {}
+                found if found == Some(expected) => {}
+                found => verify.link(*ends, Some(*expected), found.copied()),
+            }
+        }
+        for (ends, count) in &found_links {
+            if !self.links.contains_key(ends) {
+                verify.link(*ends, None, Some(*count));
             }
         }
         verify
     }
+}
+
+/// The count of each link.
+fn links(store: &TraceStore) -> HashMap<(TraceId, TraceId), u32> {
+    let links = store.iter().flat_map(|trace| store.links(trace.id()));
+    links.map(|link| (link.ends(), link.count())).collect()
+}
+
+/// Equal, or equal but for a strength between what was told and what is left of it by now.
+fn has_only_faded(told: &Trace, found: &Trace, now: f64) -> bool {
+    let rest = |trace: &Trace| {
+        let numbers = (trace.peak_strength(), trace.base_decay_rate(), trace.emotional_valence());
+        let more = (trace.emotional_intensity(), trace.confidence(), trace.reinforcement_count());
+        let times = (trace.created_at(), trace.last_reinforced(), trace.revision(), trace.tier());
+        (trace.id(), trace.trace_type(), trace.payload().clone(), numbers, more, times)
+    };
+    let tags = || told.tags().eq(found.tags()) && told.partition() == found.partition();
+    let between = found.strength() <= told.strength() && found.strength() >= now - 1e-12;
+    told == found || (between && rest(told) == rest(found) && tags())
 }
 
 impl Verify {
@@ -112,6 +166,18 @@ impl Verify {
         self.example(|| format!("extra: {} at revision {}", found.id(), found.revision()));
     }
 
+    fn link(&mut self, ends: (TraceId, TraceId), expected: Option<u32>, found: Option<u32>) {
+        let counted = match (expected, found) {
+            (Some(_), None) => &mut self.missing,
+            (None, Some(_)) => &mut self.extra,
+            _ => &mut self.stale,
+        };
+        *counted += 1;
+        self.example(|| {
+            format!("link {} - {}: acknowledged {expected:?}, in the file {found:?}", ends.0, ends.1)
+        });
+    }
+
     fn example(&mut self, example: impl FnOnce() -> String) {
         const ENOUGH: usize = 5;
         if self.examples.len() < ENOUGH {
@@ -123,8 +189,13 @@ impl Verify {
 #[cfg(test)]
 mod tests {
     use super::{Ledger, Verify};
-    use mnemon::{NewTrace, Result, TraceId, TraceStore};
+    use mnemon::{NewTrace, Result, Trace, TraceId, TraceStore};
     use serde_json::json;
+
+    /// No time passes.
+    fn told_strength(trace: &Trace) -> f64 {
+        trace.strength()
+    }
 
     fn counts(verify: &Verify) -> [u64; 4] {
         [verify.rows, verify.missing, verify.stale, verify.extra]
@@ -141,7 +212,7 @@ mod tests {
         store.update(kept, |trace| trace.confidence(0.2))?.into_iter().for_each(|trace| early.keep(trace));
         store.remove(removed)?;
         late.merge(early);
-        assert_eq!(counts(&late.verify(&store)), [1, 0, 0, 0]);
+        assert_eq!(counts(&late.verify(&store, told_strength)), [1, 0, 0, 0]);
         Ok(())
     }
 
@@ -154,9 +225,48 @@ mod tests {
         store.insert(NewTrace::semantic(json!("nobody was told")))?; // extra
         store.remove(ids[1])?; // missing
         store.update(ids[2], |trace| trace.pinned(true))?; // stale
-        let verify = ledger.verify(&store);
+        let verify = ledger.verify(&store, told_strength);
         assert_eq!(counts(&verify), [6, 1, 1, 2]);
         assert_eq!((verify.examples.len(), verify.is_good()), (4, false));
+        Ok(())
+    }
+    #[test]
+    fn links_are_counted_too_unless_one_of_their_traces_is_gone() -> Result<()> {
+        let store = TraceStore::in_memory();
+        let ids: Vec<TraceId> = store.insert_many((0..5).map(|n| NewTrace::semantic(json!(n))))?;
+        for pair in ids.windows(2) {
+            store.co_activate(pair[0], pair[1])?;
+        }
+        let mut ledger = Ledger::of(&store);
+        store.remove(ids[0])?;
+        ledger.removed(ids[0]);
+        assert_eq!(counts(&ledger.verify(&store, told_strength)), [4, 0, 0, 0]);
+        store.co_activate(ids[1], ids[2])?; // stale
+        store.co_activate(ids[1], ids[4])?; // extra
+        ledger.linked(ids[2], ids[4], 1); // missing
+        assert_eq!(counts(&ledger.verify(&store, told_strength)), [4, 1, 1, 1]);
+        Ok(())
+    }
+
+    #[test]
+    fn what_fades_may_be_weaker_or_gone_and_no_weaker_than_that() -> Result<()> {
+        let store = TraceStore::in_memory();
+        let [weaker, gone] =
+            store.insert_many([0.5, 0.5].map(|s| NewTrace::semantic(json!(s)).strength(s)))?[..]
+        else {
+            unreachable!()
+        };
+        let ledger = Ledger::of(&store);
+        // As a decay cycle does, but seen by nobody.
+        let checkpointed = NewTrace::semantic(json!(0.5)).id(weaker).strength(0.3).peak_strength(0.5);
+        let told = store.get(weaker).unwrap();
+        let as_told = checkpointed.created_at(told.created_at()).last_decayed(told.last_decayed());
+        store.remove(weaker)?;
+        store.remove(gone)?;
+        store.insert(as_told)?;
+        assert_eq!(counts(&ledger.verify(&store, |_| 0.3)), [1, 1, 0, 0], "not faded away, so it is missing");
+        assert_eq!(counts(&ledger.verify(&store, |_| 0.31)), [1, 1, 1, 0], "weaker than it can be");
+        assert_eq!(counts(&ledger.verify(&store, |_| 0.01)), [1, 0, 0, 0]);
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! `mnemon host`: a busy host on a store, and the proof that its file holds what the host was told.
 //!
-//! Fills the store, updates numbers alone for a while, lets writers loose on it while the flusher works,
-//! closes, reopens the file, and compares every row with the state that the writers were acknowledged.
+//! Fills the store, updates numbers alone for a while, lets writers loose on it while the flusher works and decay
+//! cycles run, each a minute later, closes, reopens the file, and compares every row with the state that the writers
+//! were acknowledged.
 
 mod busy;
 mod latency;
@@ -15,9 +16,11 @@ pub use report::HostReport;
 
 use crate::text;
 use anyhow::{Result, ensure};
+use busy::Minutes;
 use clap::{Args, ValueEnum};
+use jiff::Timestamp;
 use ledger::Ledger;
-use mnemon::{Durability, TraceId, TraceStore};
+use mnemon::{Durability, ManualClock, TraceId, TraceStore};
 use report::NumbersOnly;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -90,28 +93,28 @@ impl Host {
 
 /// The whole of it, on a store that is filled up to `least` traces.
 pub fn run(db: &Path, load: Load, least: usize) -> Result<HostReport> {
-    let store = open(db, load)?;
+    let clock = ManualClock::at(Timestamp::now());
+    let store = open(db, load, &clock)?;
     fill(&store, least)?;
     let mut ledger = Ledger::of(&store);
     let ids: Vec<_> = ledger.ids().collect();
     ensure!(!ids.is_empty(), "{} holds no traces to work on: give --traces 1 or more", db.display());
     let numbers_only = update_numbers(&store, &ids, &mut ledger)?;
-    let busy = busy::run(&store, load, ids, &mut ledger)?;
+    let busy = busy::run(&store, Minutes::new(&store, &clock), load, ids, &mut ledger)?;
     // Its counters can still be read when it has closed, and then they count the last flush too.
-    let counters = store.clone();
+    let ended = store.clone();
     let closed = store.close().map_err(mnemon::Error::from)?;
-    let stats = counters.stats();
-    drop(counters);
+    let stats = ended.stats();
     let reopened = TraceStore::open(db)?;
-    let verify = ledger.verify(&reopened);
+    let verify = ledger.verify(&reopened, |trace| ended.strength(trace));
     reopened.close().map_err(mnemon::Error::from)?;
     Ok(HostReport::new(closed.traces, busy, &stats, numbers_only, verify))
 }
 
 /// Under full durability every flush is one that [`busy`] asks for; it is told how long each took. One
 /// that somebody asks for is always synced, so under relaxed durability the flusher flushes by itself.
-fn open(db: &Path, load: Load) -> Result<TraceStore> {
-    let builder = TraceStore::builder().flush_threshold(usize::MAX);
+fn open(db: &Path, load: Load, clock: &ManualClock) -> Result<TraceStore> {
+    let builder = TraceStore::builder().flush_threshold(usize::MAX).clock(clock);
     let builder = match load.durability {
         Sync::Full => builder.flush_interval(Duration::MAX).durability(Durability::Full),
         Sync::Relaxed => builder.flush_interval(load.pause()).durability(Durability::Relaxed),

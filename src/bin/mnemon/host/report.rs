@@ -1,6 +1,6 @@
 //! What a busy host tells.
 
-use super::busy::Busy;
+use super::busy::{Busy, Decay};
 use super::latency::{FlushPercentiles, WritePercentiles};
 use super::ledger::Verify;
 use crate::text::{self, nanoseconds, number};
@@ -15,10 +15,16 @@ pub struct HostReport {
     pub traces: u64,
     pub writes: u64,
     pub revision_conflicts: u64,
+    pub reinforcements: u64,
+    pub co_activations: u64,
+    pub queries: u64,
+    pub decay: Decay,
     pub cuts: u64,
     pub rows_upserted: u64,
     pub rows_updated: u64,
     pub rows_deleted: u64,
+    pub links_upserted: u64,
+    pub links_deleted: u64,
     pub payload_bytes_serialized: u64,
     pub write_ns: WriteNanoseconds,
     pub flush_ms: FlushPercentiles,
@@ -57,7 +63,7 @@ impl NumbersOnly {
 
 impl HostReport {
     pub fn new(traces: usize, busy: Busy, stats: &Stats, numbers_only: NumbersOnly, verify: Verify) -> Self {
-        let Busy { told, flushes } = busy;
+        let Busy { told, flushes, decay } = busy;
         let write_ns = WriteNanoseconds {
             idle: told.durations.idle.in_nanoseconds(),
             flushing: told.durations.flushing.in_nanoseconds(),
@@ -66,10 +72,16 @@ impl HostReport {
             traces: traces as u64,
             writes: told.writes,
             revision_conflicts: told.conflicts,
+            reinforcements: told.reinforced,
+            co_activations: told.co_activated,
+            queries: told.queries,
+            decay,
             cuts: stats.cuts,
             rows_upserted: stats.rows_upserted,
             rows_updated: stats.rows_updated,
             rows_deleted: stats.rows_deleted,
+            links_upserted: stats.links_upserted,
+            links_deleted: stats.links_deleted,
             payload_bytes_serialized: stats.payload_bytes_serialized,
             write_ns,
             flush_ms: flushes.in_milliseconds(),
@@ -96,10 +108,18 @@ impl HostReport {
             count("traces", self.traces),
             count("writes", self.writes),
             count("revision conflicts", self.revision_conflicts),
+            count("reinforcements among them", self.reinforcements),
+            count("co-activations among them", self.co_activations),
+            count("queries", self.queries),
+            count("decay cycles", self.decay.cycles),
+            count("strengths checkpointed", self.decay.checkpointed),
+            count("traces pruned", self.decay.pruned),
             count("cuts", self.cuts),
             count("rows written whole", self.rows_upserted),
             count("rows with numbers written", self.rows_updated),
             count("rows deleted", self.rows_deleted),
+            count("rows of links written", self.links_upserted),
+            count("rows of links deleted", self.links_deleted),
             count("payload bytes written", self.payload_bytes_serialized),
             count("numbers alone: rows", self.numbers_only.rows_updated),
             count("numbers alone: payload bytes", self.numbers_only.payload_bytes_serialized),
@@ -123,16 +143,18 @@ impl HostReport {
     }
 
     fn differences(&self) -> String {
-        let Verify { rows, missing, stale, extra, .. } = self.verify;
+        let Verify { rows, links, missing, stale, extra, .. } = self.verify;
         text::table(&[
-            ["in the file", "rows", "missing", "stale", "extra"].map(str::to_owned).to_vec(),
-            [vec!["after reopening".to_owned()], [rows, missing, stale, extra].map(number).to_vec()].concat(),
+            ["in the file", "rows", "links", "missing", "stale", "extra"].map(str::to_owned).to_vec(),
+            [vec!["after reopening".to_owned()], [rows, links, missing, stale, extra].map(number).to_vec()]
+                .concat(),
         ])
     }
 
     /// One sentence.
     pub fn verdict(&self) -> String {
-        let rows = text::count(self.verify.rows, "trace");
+        let Verify { rows, links, .. } = self.verify;
+        let rows = format!("{} and {}", text::count(rows, "trace"), text::count(links, "link"));
         match self.verify.is_good() {
             true => format!(
                 "The file holds what the writers were told: {rows}, none of them missing, stale or extra."

@@ -48,6 +48,13 @@ pub fn payload(random: &mut Random) -> Result<Payload> {
 /// A trace of any type.
 pub fn new_trace(random: &mut Random) -> Result<NewTrace> {
     let kind = TraceType::ALL[random.below(TraceType::ALL.len())];
-    let new = NewTrace::new(kind, payload(random)?).partition("host").tag(WORDS[random.below(WORDS.len())]);
-    Ok(new.emotional_intensity(random.fraction()))
+    let new = NewTrace::new(kind, payload(random)?).partition("host").tag(tag(random));
+    let new = new.emotional_intensity(random.fraction());
+    // One in ten fades away within minutes.
+    Ok(if random.below(10) == 0 { new.base_decay_rate(2.0) } else { new })
+}
+
+/// One of the tags that its traces have.
+pub fn tag(random: &mut Random) -> &'static str {
+    WORDS[random.below(WORDS.len())]
 }

@@ -4,8 +4,8 @@ use super::latency::{Measured, WriteDurations, measured};
 use super::ledger::Ledger;
 use super::supply::{self, Random};
 use super::targets::{Place, Targets};
-use anyhow::{Context, Result};
-use mnemon::{ErrorKind, TraceStore};
+use anyhow::{Context, Result, ensure};
+use mnemon::{ErrorKind, Reinforcement, TraceStore};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A writer at work.
@@ -26,11 +26,22 @@ pub struct Told {
     pub writes: u64,
     /// Compare-and-sets that came too late.
     pub conflicts: u64,
+    pub reinforced: u64,
+    pub co_activated: u64,
+    pub queries: u64,
 }
 
 impl Told {
     pub fn nothing() -> Result<Self> {
-        Ok(Self { ledger: Ledger::default(), durations: WriteDurations::new()?, writes: 0, conflicts: 0 })
+        Ok(Self {
+            ledger: Ledger::default(),
+            durations: WriteDurations::new()?,
+            writes: 0,
+            conflicts: 0,
+            reinforced: 0,
+            co_activated: 0,
+            queries: 0,
+        })
     }
 
     pub fn merge(&mut self, other: Self) -> Result<()> {
@@ -38,6 +49,9 @@ impl Told {
         self.durations.merge(&other.durations)?;
         self.writes += other.writes;
         self.conflicts += other.conflicts;
+        self.reinforced += other.reinforced;
+        self.co_activated += other.co_activated;
+        self.queries += other.queries;
         Ok(())
     }
 
@@ -63,12 +77,16 @@ impl<'a> Writer<'a> {
         Ok(self.told)
     }
 
-    /// 60 % numbers, 10 % payloads, 10 % compare-and-sets, 20 % removals and insertions in turn.
+    /// Of a hundred: 40 change numbers, 10 payloads, 10 compare and set, 10 reinforce, 10 link, 19 remove and insert
+    /// in turn, and 1 asks.
     fn write(&mut self) -> Result<()> {
-        match (self.random.below(10), self.vacant) {
-            (0..6, _) => self.update_numbers(),
-            (6, _) => self.update_payload(),
-            (7, _) => self.compare_and_set(),
+        match (self.random.below(100), self.vacant) {
+            (0..40, _) => self.update_numbers(),
+            (40..50, _) => self.update_payload(),
+            (50..60, _) => self.compare_and_set(),
+            (60..70, _) => self.reinforce(),
+            (70..80, _) => self.co_activate(),
+            (80, _) => self.query(),
             (_, None) => self.remove(),
             (_, Some(place)) => self.insert(place),
         }
@@ -115,6 +133,45 @@ impl<'a> Writer<'a> {
             Err(error) if error.kind() == ErrorKind::RevisionConflict => self.told.conflicts += 1,
             Err(error) => return Err(error.into()),
         }
+        Ok(())
+    }
+
+    fn reinforce(&mut self) -> Result<()> {
+        let (_, id) = self.targets.any(&mut self.random);
+        let (answer, measured) = measured(self.store, || self.store.reinforce(id));
+        if let Reinforcement::Reinforced(trace) = answer? {
+            self.told.wrote(measured);
+            self.told.reinforced += 1;
+            self.told.ledger.keep(trace);
+        }
+        Ok(())
+    }
+
+    fn co_activate(&mut self) -> Result<()> {
+        let [(_, a), (_, b)] = [(); 2].map(|()| self.targets.any(&mut self.random));
+        if a == b {
+            return Ok(());
+        }
+        let (answer, measured) = measured(self.store, || self.store.co_activate(a, b));
+        match answer {
+            Ok(done) => {
+                self.told.wrote(measured);
+                self.told.co_activated += 1;
+                self.told.ledger.linked(a, b, done.count);
+            }
+            // One of them has been removed.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn query(&mut self) -> Result<()> {
+        let tag = supply::tag(&mut self.random);
+        for trace in self.store.query().tagged(tag).min_strength(0.1).limit(20).run() {
+            ensure!(trace.has_tag(tag), "a query for the tag {tag:?} found trace {}", trace.id());
+        }
+        self.told.queries += 1;
         Ok(())
     }
 
