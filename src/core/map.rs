@@ -31,6 +31,12 @@ impl<K, V: Send + Sync + 'static, S> Entry<K, V, S> {
         self.state.load(&pin()).look().value().cloned()
     }
 
+    /// Shows the newest value, without an owner of it more; `look` must be short, as what is replaced meanwhile, of
+    /// any entry, is not freed before it returns.
+    pub fn peek<R>(&self, look: impl FnOnce(Option<&Arc<V>>) -> R) -> R {
+        look(self.state.load(&pin()).look().value())
+    }
+
     /// The value as of `cut`, the last one made; for the flusher, before it cuts again.
     pub fn capture(&self, cut: u64) -> Option<Arc<V>> {
         self.state.load(&pin()).look().as_of(cut).cloned()

@@ -126,9 +126,11 @@ impl Driver {
 
     /// Cut, grace, capture, merge.
     fn cut(&mut self, opening: Opening) {
-        // Told before the cut, so that no moment shows neither the open generation's age nor ours.
-        self.owed_since = self.owed_since.or_else(|| self.shared.clock.enter().first_write());
-        self.tell_what_is_owed();
+        // Told before the cut, so that no moment shows its changes neither as the open generation's nor as ours.
+        let closing = self.shared.clock.enter();
+        self.owed_since = self.owed_since.or_else(|| closing.first_write());
+        self.shared.progress.owes(self.owes() + closing.dirty(), self.owed_since);
+        drop(closing);
         let (cut, errands) = self.cutter.cut_and(opening, || self.shared.errands());
         if !cut.entries.is_empty() {
             self.owed_since.get_or_insert_with(Instant::now);

@@ -127,7 +127,7 @@ impl Shared {
         self.oldest_change().map(|at| at.elapsed())
     }
 
-    /// How many traces and links have changes that are not committed.
+    /// How many traces and links have changes that are not committed; while a cut is made perhaps twice as many.
     pub(crate) fn dirty(&self) -> usize {
         let open = self.clock.enter().dirty();
         open + self.progress.owed().0

@@ -52,8 +52,9 @@ impl Engine {
         self.admit()?;
         let (now, mut report) = (self.now(), DecayReport::default());
         for entry in self.traces().entries() {
-            let Some(trace) = entry.value() else { continue };
-            let mut fate = self.fate(&trace, now);
+            let Some(mut fate) = entry.peek(|trace| trace.map(|trace| self.fate(trace, now))) else {
+                continue;
+            };
             if !matches!(fate, Fate::Left { .. }) {
                 // Decided anew for the trace as it is then: it may have been reinforced, or removed.
                 let done = self.alter_entry(&entry, |trace| {

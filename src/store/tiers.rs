@@ -27,7 +27,7 @@ impl Engine {
         self.admit()?;
         let (now, mut moved) = (self.now(), 0);
         for entry in self.traces().entries() {
-            if entry.value().is_none_or(|trace| self.tier(&trace, now) == trace.tier()) {
+            if entry.peek(|trace| trace.is_none_or(|trace| self.tier(trace, now) == trace.tier())) {
                 continue;
             }
             let done = self.alter_entry(&entry, |trace| {
