@@ -3,7 +3,7 @@
 
 pub mod backend;
 
-use mnemon::{NewTrace, Trace, TraceId, TraceStore};
+use mnemon::{ManualClock, NewTrace, StoreBuilder, Trace, TraceId, TraceStore};
 use rusqlite::{Connection, OptionalExtension};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,12 +35,7 @@ impl Scratch {
     /// A store whose flushes are the ones that the test asks for.
     #[cfg(feature = "sqlite")]
     pub fn quiet(&self) -> mnemon::Result<TraceStore> {
-        let never = Duration::from_secs(3600);
-        TraceStore::builder()
-            .flush_interval(never)
-            .flush_threshold(usize::MAX)
-            .lag_bound(never)
-            .open(&self.path)
+        quietly().open(&self.path)
     }
 
     /// A store whose flusher never rests.
@@ -55,6 +50,30 @@ impl Scratch {
         reader.busy_timeout(Duration::from_secs(10))?;
         Ok(reader)
     }
+}
+
+/// A builder of stores whose flushes are the ones that the test asks for.
+pub fn quietly() -> StoreBuilder {
+    let never = Duration::from_secs(3600);
+    TraceStore::builder().flush_interval(never).flush_threshold(usize::MAX).lag_bound(never)
+}
+
+/// A clock that the test moves, from a time that is the same each time.
+pub fn clock() -> ManualClock {
+    ManualClock::at(jiff::Timestamp::constant(1_795_510_800, 0))
+}
+
+pub fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(60 * minutes)
+}
+
+/// The trace, which is there.
+pub fn held(store: &TraceStore, id: TraceId) -> Outcome<Arc<Trace>> {
+    Ok(store.get(id).ok_or_else(|| format!("trace {id} is gone"))?)
 }
 
 /// Revision and payload of a trace's row.
