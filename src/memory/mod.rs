@@ -10,5 +10,5 @@ mod terms;
 pub use decay::DecayCurve;
 pub use score::Ranked;
 
-pub(crate) use score::{Pull, by_rank, by_score};
+pub(crate) use score::{Pull, by_rank, by_recency, by_score};
 pub(crate) use terms::{of_partition, of_tag, of_type};

@@ -56,6 +56,12 @@ pub(crate) fn by_rank(a: &Pull, b: &Pull) -> Ordering {
     b.weight.total_cmp(&a.weight).then_with(|| a.trace.id().cmp(&b.trace.id()))
 }
 
+/// The most recently reinforced first, to the microsecond; of equals the smaller id.
+pub(crate) fn by_recency(a: &Pull, b: &Pull) -> Ordering {
+    let at = |pull: &Pull| pull.trace.numbers.last_reinforced;
+    at(b).cmp(&at(a)).then_with(|| a.trace.id().cmp(&b.trace.id()))
+}
+
 pub(crate) fn by_score(a: &Ranked, b: &Ranked) -> Ordering {
     b.score.total_cmp(&a.score).then_with(|| a.trace.id().cmp(&b.trace.id()))
 }

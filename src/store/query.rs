@@ -3,7 +3,7 @@
 use super::TraceStore;
 use crate::core::{Entry, Term};
 use crate::flusher::TraceEntry;
-use crate::memory::{self, Pull, Ranked, by_rank};
+use crate::memory::{self, Pull, Ranked, by_rank, by_recency};
 use crate::trace::{Micros, Tier, Trace, TraceType};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -148,13 +148,17 @@ impl Query<'_> {
                 (strength >= self.min_strength).then(|| self.weighed(trace, strength, now))
             })
             .collect();
+        let order = match self.order {
+            Order::Recency => by_recency,
+            Order::Strength | Order::Score => by_rank,
+        };
         if found.len() > self.limit {
             if self.limit > 0 {
-                found.select_nth_unstable_by(self.limit - 1, by_rank);
+                found.select_nth_unstable_by(self.limit - 1, order);
             }
             found.truncate(self.limit);
         }
-        found.sort_unstable_by(by_rank);
+        found.sort_unstable_by(order);
         found.into_iter().map(|found| found.trace).collect()
     }
 
@@ -186,8 +190,7 @@ impl Query<'_> {
 
     fn weighed(&self, trace: Arc<Trace>, strength: f64, now: Micros) -> Pull {
         let weight = match self.order {
-            Order::Strength => strength,
-            Order::Recency => trace.numbers.last_reinforced.get() as f64,
+            Order::Strength | Order::Recency => strength,
             Order::Score => Ranked::new(trace.clone(), strength, now, false).score,
         };
         Pull { weight, trace }
