@@ -1,4 +1,7 @@
 //! Pages for those who want to know more than an item's documentation says.
 
+#[doc = include_str!("memory.md")]
+pub mod memory {}
+
 #[doc = include_str!("loom.md")]
 pub mod loom {}
