@@ -148,12 +148,15 @@ impl<R: Clone, E: Clone> Progress<R, E> {
 
     /// As [`wait`](Self::wait), for a future.
     pub fn poll(&self, goal: Goal, context: &mut Context<'_>) -> Poll<Wait<R, E>> {
+        // Before the lock, so that it is cloned, and dropped if it is not needed, without it: a waker is the
+        // caller's code.
+        let waker = context.waker().clone();
         let mut state = self.lock();
         if let Some(outcome) = state.outcome(goal) {
             return Poll::Ready(outcome);
         }
-        if !state.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
-            state.wakers.push(context.waker().clone());
+        if !state.wakers.iter().any(|known| known.will_wake(&waker)) {
+            state.wakers.push(waker);
         }
         Poll::Pending
     }
