@@ -3,10 +3,12 @@
 
 mod support;
 
-use mnemon::{NewTrace, TraceId, TraceStore, TraceType};
+use mnemon::backend::Reach;
+use mnemon::{Durability, NewTrace, TraceId, TraceStore, TraceType};
 use serde_json::json;
 use std::fs;
-use support::{Outcome, Scratch, scratch};
+use support::backend::{Answer, look, scripted};
+use support::{Outcome, Scratch, note, rows, scratch};
 
 /// Stands in each payload that is to be erased, in many sizes: within a page, and over many.
 fn secret(n: usize) -> String {
@@ -81,7 +83,7 @@ fn a_partition_is_erased_with_its_rows() -> Outcome {
     let report = store.erase_partition("odd")?;
     assert_eq!((report.traces, report.rows), (100, 100));
     assert!(store.iter().all(|trace| trace.partition() == "even"));
-    assert_eq!(support::rows(&scratch.reader()?)?, 100);
+    assert_eq!(rows(&scratch.reader()?)?, 100);
     assert_eq!((occurrences(&scratch, "secret-1-")?, occurrences(&scratch, "secret-2-")? > 0), (0, true));
     assert_eq!(store.erase_partition("odd")?.traces, 0, "twice is no error");
     Ok(())
@@ -101,7 +103,7 @@ fn quarantined_rows_of_the_type_go_too() -> Outcome {
     assert_eq!((store.len(), store.stats().quarantined.len()), (1, 2), "the trace and its link");
     let report = store.erase_type(TraceType::Sensory)?;
     assert_eq!((report.traces, report.rows), (0, 1));
-    assert_eq!(support::rows(&scratch.reader()?)?, 1);
+    assert_eq!(rows(&scratch.reader()?)?, 1);
     assert_eq!(occurrences(&scratch, "secret-")?, 0);
     assert!(store.stats().quarantined.is_empty(), "and are listed no more: {:?}", store.stats().quarantined);
     store.close()?;
@@ -118,9 +120,9 @@ fn a_reader_holds_up_the_log_only_until_it_ends() -> Outcome {
     store.flush()?;
     let reader = scratch.reader()?;
     reader.execute_batch("BEGIN")?;
-    assert_eq!(support::rows(&reader)?, 50);
+    assert_eq!(rows(&reader)?, 50);
     assert_eq!(store.erase_type(TraceType::Sensory)?.rows, 50);
-    assert_eq!(support::rows(&reader)?, 50, "its view stays");
+    assert_eq!(rows(&reader)?, 50, "its view stays");
     reader.execute_batch("COMMIT")?;
     drop(reader);
     store.close()?;
@@ -153,5 +155,52 @@ fn a_closed_store_erases_nothing_and_an_unflushed_one_is_erased_in_memory() -> O
     store.close()?;
     assert_eq!(closed.erase_type(TraceType::Sensory).unwrap_err().kind(), mnemon::ErrorKind::Closed);
     assert_eq!(closed.len(), 1);
+    Ok(())
+}
+#[test]
+fn erasing_takes_rows_that_cannot_be_read_though_memory_holds_none() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    store.insert_many([note(1), note(2).partition("other")])?;
+    store.insert(NewTrace::episodic(json!(3)))?;
+    store.close()?;
+    file.reader()?.execute("UPDATE traces SET strength = 7.0 WHERE type = 'semantic'", [])?;
+    let store = file.quiet()?;
+    assert_eq!((store.len(), store.stats().quarantined.len()), (1, 2));
+    let report = store.erase_partition("other")?;
+    assert_eq!((report.traces, report.rows, rows(&file.reader()?)?), (0, 1, 2));
+    let report = store.erase_type(TraceType::Semantic)?;
+    assert_eq!((report.traces, report.rows, rows(&file.reader()?)?), (0, 1, 1));
+    assert_eq!(store.erase_type(TraceType::Trust)?.rows, 0, "of what there is not, nothing goes");
+    Ok(())
+}
+
+#[test]
+fn erasing_tells_its_rows_whoever_flushes_them() -> Outcome {
+    for builder in [TraceStore::builder(), TraceStore::builder().durability(Durability::Relaxed)] {
+        let file = scratch()?;
+        let store = builder.flush_interval(std::time::Duration::ZERO).flush_threshold(1).open(file.path())?;
+        for round in 0..100 {
+            store.insert(NewTrace::trust(json!(round)))?;
+            store.insert_many((0..3).map(note))?;
+            store.flush()?;
+            let report = store.erase_type(TraceType::Semantic)?;
+            assert_eq!((report.traces, report.rows), (3, 3), "round {round}");
+            assert_eq!(store.watermark().committed, store.watermark().durable);
+            assert_eq!(rows(&file.reader()?)?, round + 1);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_erasure_is_durable_when_it_returns_whatever_other_flushes_are() -> Outcome {
+    let (backend, log) = scripted(|_, _| Answer::Apply);
+    let store = TraceStore::builder().durability(Durability::Relaxed).open_with(backend)?;
+    for _ in 0..500 {
+        store.erase_type(TraceType::Semantic)?;
+    }
+    let reaches: Vec<_> = look(&log).batches.iter().map(|(reach, _)| *reach).collect();
+    assert_eq!(reaches, [Reach::Durable; 500]);
     Ok(())
 }

@@ -190,6 +190,8 @@ impl Driver {
 
     fn commit(&mut self, reach: Reach, started: Instant) -> Result<(), BackendError> {
         self.recover()?;
+        // What is erased is not kept to be written again: it must not come back with a power loss.
+        let reach = if self.owed_erasures.is_empty() { reach } else { Reach::Durable };
         let traces = changes(&self.owed, Owed::begin, |change| matches!(change, TraceChange::Delete { .. }));
         let links =
             changes(&self.owed_links, OwedLink::begin, |change| matches!(change, LinkChange::Delete(..)));
