@@ -157,6 +157,7 @@ fn a_closed_store_erases_nothing_and_an_unflushed_one_is_erased_in_memory() -> O
     assert_eq!(closed.len(), 1);
     Ok(())
 }
+
 #[test]
 fn erasing_takes_rows_that_cannot_be_read_though_memory_holds_none() -> Outcome {
     let file = scratch()?;
