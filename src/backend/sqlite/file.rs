@@ -136,10 +136,9 @@ impl Attached {
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    distrust(connection)?;
     connection.execute_batch(
         "PRAGMA page_size = 4096;
-         PRAGMA trusted_schema = OFF;
          PRAGMA secure_delete = ON;
          PRAGMA temp_store = MEMORY;
          PRAGMA cache_size = -65536;
@@ -185,10 +184,12 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
         let remedy = "give the path of a store";
         BackendError::new(ErrorClass::Foreign, format!("{} {what}: {remedy}", path.display()))
     };
-    let identity = identity_of(path).map_err(|error| match error.sqlite_error_code() {
+    let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => not_a_store("is no SQLite database".to_owned()),
         _ => while_doing("opening", path, error),
-    })?;
+    };
+    let connection = look_at(path).map_err(failed)?;
+    let identity = Identity::read(&connection).map_err(failed)?;
     let Identity { application_id, version, .. } = identity;
     if identity.is_new() {
         return Ok(identity);
@@ -205,12 +206,27 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
         );
         return Err(BackendError::new(ErrorClass::Newer, message));
     }
+    if version == VERSION
+        && let Some(table) = schema::strange_table(&connection).map_err(failed)?
+    {
+        return Err(not_a_store(format!("does not have the table {table:?} as mnemon makes it")));
+    }
     Ok(identity)
 }
 
-fn identity_of(path: &Path) -> rusqlite::Result<Identity> {
+/// A connection that reads, and runs nothing that stands in the file.
+pub(super) fn look_at(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    Identity::read(&connection)
+    distrust(&connection)?;
+    Ok(connection)
+}
+
+/// What stands in the file is data: no trigger, no view and no unsafe function of its schema runs.
+fn distrust(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    connection.pragma_update(None, "trusted_schema", "OFF")
 }

@@ -3,11 +3,9 @@
 use super::fault::while_doing;
 use super::{file, lock, place, schema};
 use crate::error::{Error, ErrorKind, Result};
-use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
 
 /// What a store's file holds; from [`inspect`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,10 +54,7 @@ pub fn inspect(path: impl AsRef<Path>) -> Result<FileReport> {
 }
 
 fn report(path: &Path, schema_version: i64, file_bytes: u64) -> rusqlite::Result<FileReport> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
-    connection.execute_batch("PRAGMA trusted_schema = OFF")?;
+    let mut connection = file::look_at(path)?;
     let snapshot = connection.transaction()?;
     let (watermark, _, clean) = schema::read_store(&snapshot)?;
     let count = |sql| snapshot.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);

@@ -213,7 +213,7 @@ fn read(row: &Row<'_>, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
         new = new.encryption_key_id(key);
     }
     if let Some(parent) = columns.optional_blob(22, "parent")? {
-        new = new.parent(id_of(ValueRef::Blob(parent))?);
+        new = new.parent(id_of(ValueRef::Blob(parent)).map_err(|Wrong(what)| wrong("parent", what))?);
     }
     if let Some(children) = columns.optional_blob(23, "children")? {
         let (ids, rest) = children.as_chunks::<16>();

@@ -99,6 +99,25 @@ impl Identity {
     }
 }
 
+/// Which of the tables is not as this crate makes it, if one is not. What else a person has put into the file is
+/// theirs, and not used.
+pub(super) fn strange_table(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let mut ours = Connection::open_in_memory()?;
+    migrate(&mut ours, 0)?;
+    let sql_of = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
+    let mut tables =
+        ours.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
+    let mut tables = tables.query([])?;
+    while let Some(table) = tables.next()? {
+        let (name, expected): (String, Option<String>) = (table.get(0)?, table.get(1)?);
+        let found = connection.query_row(sql_of, [&name], |row| row.get(0)).optional()?;
+        if found != Some(expected) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
 /// Brings a new or older file to [`VERSION`], in one transaction.
 pub(super) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
     let steps = usize::try_from(from).ok().and_then(|from| STEPS.get(from..)).unwrap_or_default();
