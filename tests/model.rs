@@ -298,6 +298,19 @@ prop_compose! {
 }
 
 prop_compose! {
+    /// Mostly without a slot that is there twice.
+    fn list()(
+        list in prop::collection::vec(new(), 0..=SLOTS),
+        first in 0..SLOTS,
+        distinct in prop::bool::weighted(0.9),
+    ) -> Vec<New> {
+        let numbered = list.into_iter().enumerate();
+        let slot = |at: usize, new: &New| if distinct { (first + at) % SLOTS } else { new.slot };
+        numbered.map(|(at, new)| New { slot: slot(at, &new), ..new }).collect()
+    }
+}
+
+prop_compose! {
     fn edit()(
         payload in maybe(any::<u8>()),
         tags in maybe(tags()),
@@ -341,13 +354,13 @@ fn step() -> impl Strategy<Value = Step> {
         6 => slot().prop_map(Step::Reinforce),
         2 => (0..4_usize).prop_map(Step::Retrieve),
         8 => (slot(), slot(), 1..4_usize).prop_map(|(a, b, times)| Step::CoActivate(a, b, times)),
-        2 => (slot(), 1..5_usize).prop_map(|(slot, times)| Step::Befriend(slot, times)),
+        4 => (slot(), 1..5_usize).prop_map(|(slot, times)| Step::Befriend(slot, times)),
         3 => Just(Step::Decay),
         2 => Just(Step::Retier),
         1 => Just(Step::EnforceQuota),
         1 => kind().prop_map(Step::EraseType),
         1 => select(&PARTITIONS).prop_map(Step::ErasePartition),
-        1 => prop::collection::vec(new(), 0..SLOTS).prop_map(Step::Restore),
+        2 => list().prop_map(Step::Restore),
         6 => wanted().prop_map(Step::Query),
         3 => prop::collection::vec(slot(), 0..8).prop_map(Step::Rank),
         3 => (slot(), strength(), 0..24_usize).prop_map(|(slot, least, limit)| Step::Associated(slot, least, limit)),
