@@ -257,6 +257,27 @@ fn a_quota_evicts() -> Outcome {
     Ok(())
 }
 
+#[cfg(feature = "snapshot")]
+#[test]
+fn a_snapshot_of_a_real_trace_is_saved_and_restored() -> Outcome {
+    let file = scratch()?;
+    let snapshots = mnemon::Snapshots::in_folder(file.folder().join("snapshots"));
+    let store = file.quiet()?;
+    let real = NewTrace::episodic(json!({"speaker": "Ana", "text": "café 日本", "seen": [1, 2.5, null]}))
+        .tags(["ana", "s1"])
+        .embedding(vec![0.25, -1.5])
+        .source_agent("gull")
+        .parent(TraceId::new())
+        .unresolved(true);
+    let id = store.insert(real)?;
+    let before = store.get(id);
+    store.save_snapshot(&snapshots)?;
+    store.remove(id)?;
+    store.restore_newest(&snapshots)?;
+    assert_eq!(store.get(id), before);
+    Ok(())
+}
+
 #[test]
 fn two_stores_cannot_delete_each_others_rows() -> Outcome {
     let file = scratch()?;
