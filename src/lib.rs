@@ -35,6 +35,8 @@ pub use layer::{ErrorCounts, ErrorMemories};
 pub use memory::{DecayCurve, Ranked};
 #[cfg(all(feature = "snapshot", not(loom)))]
 pub use snapshot::{SnapshotHeader, SnapshotInfo, Snapshots};
+#[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+pub use store::SpillReport;
 pub use store::{
     CloseError, CloseReport, CoActivation, DecayReport, Durability, ErasureReport, Eviction, EvictionReport,
     Iter, Lag, Order, Query, Quota, Reinforcement, Stats, Step, StoreBuilder, TraceStore, Upkeep, Watermark,

@@ -40,9 +40,9 @@ mod raw;
 pub(crate) mod sync;
 pub(crate) mod version;
 
-pub use clock::{Clock, Cutter, Opening};
+pub use clock::{Clock, Cutter, Hold, Opening};
 #[cfg(loom)]
-pub use clock::{Cut, Hold, Inside};
+pub use clock::{Cut, Inside};
 #[cfg(loom)]
 pub use index::Index;
 pub use index::{Adjacency, HasTerms, Joins, Term, Terms};

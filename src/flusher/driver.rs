@@ -169,6 +169,8 @@ impl Driver {
         for errand in errands {
             match errand {
                 Errand::Erase(erasure) => self.owed_erasures.push(erasure),
+                #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+                Errand::Spill(show) => show(self.spill()),
                 #[cfg(all(feature = "snapshot", not(loom)))]
                 Errand::View(show) => show(self.view()),
             }
@@ -186,6 +188,27 @@ impl Driver {
         let links = shared.links.entries().into_iter();
         let links = links.filter_map(|entry| OwedLink::capture(entry, cut, &shared.traces).link()).collect();
         super::View { cut, traces, links }
+    }
+
+    /// What is not known to be durable, as of the last cut.
+    #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+    fn spill(&self) -> crate::snapshot::Spill {
+        let (cut, traces) = (self.cut, &self.shared.traces);
+        let owed = self.owed.iter().map(|owed| &owed.entry).chain(self.undurable.values());
+        let owed: BTreeMap<_, _> = owed.map(|entry| (*entry.key(), entry)).collect();
+        let links = self.owed_links.iter().map(|owed| &owed.entry).chain(self.undurable_links.values());
+        let links: BTreeMap<_, _> = links.map(|entry| (*entry.key(), entry)).collect();
+        crate::snapshot::Spill {
+            durable: self.shared.progress.watermarks().1,
+            cut,
+            erased: self.owed_erasures.iter().map(|erasure| erasure.scope.clone()).collect(),
+            traces: owed.into_iter().map(|(id, entry)| (id, entry.capture(cut))).collect(),
+            links: links
+                .into_iter()
+                .map(|(ends, entry)| (ends, OwedLink::capture(entry.clone(), cut, traces).link()))
+                .collect(),
+            ..Default::default()
+        }
     }
 
     fn commit(&mut self, reach: Reach, started: Instant) -> Result<(), BackendError> {

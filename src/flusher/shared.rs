@@ -55,6 +55,9 @@ impl From<Arc<LinkEntry>> for Dirty {
 pub(crate) enum Errand {
     /// To delete every row of a scope in that cut's transaction.
     Erase(Erasure),
+    /// To show what is not known to be durable, as of that cut.
+    #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+    Spill(Box<dyn FnOnce(crate::snapshot::Spill) + Send>),
     /// To show the state at that cut.
     #[cfg(all(feature = "snapshot", not(loom)))]
     View(Box<dyn FnOnce(View) + Send>),

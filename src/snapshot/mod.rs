@@ -10,7 +10,8 @@
 //! - [`name`]: the files' names, which order them by time;
 //! - [`save`]: writing a file, whole or not at all;
 //! - [`read`]: reading one, or refusing it;
-//! - [`refusal`]: why one is refused.
+//! - [`refusal`]: why one is refused;
+//! - [`spill`]: what a store could not write, beside its database.
 
 mod folder;
 mod format;
@@ -21,6 +22,8 @@ mod record;
 mod refusal;
 mod save;
 mod seal;
+#[cfg(feature = "sqlite")]
+mod spill;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +35,9 @@ use seal::Key;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+#[cfg(feature = "sqlite")]
+pub(crate) use spill::Spill;
 
 /// The folder that snapshots are kept in, and the key that vouches for them.
 ///

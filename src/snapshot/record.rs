@@ -155,7 +155,7 @@ fn time(field: &str, micros: i64) -> Result<Timestamp, Error> {
     })
 }
 
-struct Id(TraceId);
+pub(super) struct Id(pub(super) TraceId);
 
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

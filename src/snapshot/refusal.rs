@@ -59,6 +59,15 @@ impl Refusal {
         };
         Error::new(kind, message)
     }
+
+    /// Of a file that stands beside a database and is to be applied to it.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn of_spill(self, path: &Path) -> Error {
+        let remedy = "move it away to open the store without what it holds";
+        let error = self.of(path);
+        Error::new(error.kind(), format!("the spill {} can't be applied: {remedy}", path.display()))
+            .because(error)
+    }
 }
 
 impl From<io::Error> for Refusal {

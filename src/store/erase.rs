@@ -3,7 +3,7 @@
 use super::TraceStore;
 use super::engine::Engine;
 use crate::backend::Scope;
-use crate::core::Change;
+use crate::core::{Change, Hold};
 use crate::error::{Error, Result};
 use crate::flusher::{Erasure, Errand};
 use crate::memory;
@@ -62,13 +62,21 @@ impl TraceStore {
 impl Engine {
     /// What it did in memory, in which generation, and where the number of rows will stand when that is committed.
     fn erase(&self, scope: Scope) -> Result<(ErasureReport, u64, Arc<AtomicU64>)> {
+        // One cut for all of it: there is none before this function returns.
+        let hold = self.shared.clock.hold();
+        self.admit()?;
+        self.erase_while_held(scope, &hold)
+    }
+
+    pub(super) fn erase_while_held(
+        &self,
+        scope: Scope,
+        _: &Hold<'_>,
+    ) -> Result<(ErasureReport, u64, Arc<AtomicU64>)> {
         let term = match &scope {
             Scope::Type(kind) => memory::of_type(*kind),
             Scope::Partition(partition) => memory::of_partition(partition),
         };
-        // One cut for all of it: there is none before this function returns.
-        let _hold = self.shared.clock.hold();
-        self.admit()?;
         let mut report = ErasureReport::default();
         for entry in self.traces().index().find(&[term]) {
             let gone = self.traces().alter_entry(&self.shared.clock, &entry, |trace| {

@@ -15,6 +15,8 @@ mod reinforce;
 mod restore;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;
+#[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+mod spill;
 mod stats;
 mod thread;
 mod tiers;
@@ -32,6 +34,8 @@ pub use query::{Order, Query};
 pub use quota::{Eviction, EvictionReport, Quota};
 pub use read::Iter;
 pub use reinforce::Reinforcement;
+#[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+pub use spill::SpillReport;
 pub use stats::{Stats, Watermark};
 pub use upkeep::Upkeep;
 #[cfg(all(feature = "tracing-layer", not(loom)))]

@@ -4,6 +4,8 @@ use super::engine::Engine;
 use super::thread::Flusher;
 use super::upkeep::{self, Upkeep};
 use super::{Handle, Quota, TraceStore};
+#[cfg(all(feature = "sqlite", not(loom)))]
+use crate::backend::sqlite::Sqlite;
 use crate::backend::{self, Backend, Discard, Loaded, Reach, StoredTrace};
 use crate::clock::{ManualClock, WallClock};
 use crate::core::{Adjacency, Map, Terms};
@@ -223,8 +225,14 @@ impl StoreBuilder {
     /// a setting.
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub fn open(self, path: impl AsRef<Path>) -> Result<TraceStore> {
-        self.check()?;
-        self.open_with(crate::backend::sqlite::Sqlite::open(path.as_ref())?)
+        let settings = self.check()?;
+        let mut backend = Sqlite::open(path.as_ref())?;
+        let home = backend.home();
+        let stored = Stored { home: Some(home), ..Stored::load(&mut backend)? };
+        match stored.start(settings, self.flush, backend) {
+            (store, None) => store.with_spill_applied(),
+            (_, Some(error)) => Err(error),
+        }
     }
 
     /// A store without a file: the same API, and nothing is kept.
@@ -275,12 +283,21 @@ struct Stored {
     links: Links,
     unreadable: Vec<Quarantined>,
     loaded: Loaded,
+    #[cfg(all(feature = "sqlite", not(loom)))]
+    home: Option<(std::path::PathBuf, uuid::Uuid)>,
 }
 
 impl Stored {
     fn nothing() -> Self {
         let (traces, links) = (Map::new(Terms::new()), Map::new(Adjacency::new()));
-        Self { traces, links, unreadable: Vec::new(), loaded: Loaded::default() }
+        Self {
+            traces,
+            links,
+            unreadable: Vec::new(),
+            loaded: Loaded::default(),
+            #[cfg(all(feature = "sqlite", not(loom)))]
+            home: None,
+        }
     }
 
     fn load(backend: &mut impl Backend) -> Result<Self> {
@@ -336,16 +353,43 @@ impl Stored {
         options: FlushOptions,
         backend: impl Backend,
     ) -> (TraceStore, Option<Error>) {
-        let Self { traces, links, unreadable, loaded } = self;
+        let Self { traces, links, unreadable, loaded, .. } = self;
         let (shared, cutter) = Shared::new(traces, links, loaded.watermark, options);
         shared.telemetry.lock().unreadable = unreadable;
         let shared = Arc::new(shared);
         let driver =
             Driver::new(shared.clone(), Box::new(backend), cutter, loaded.watermark, loaded.last_row);
         let (flusher, no_flusher) = Flusher::start(driver);
-        let engine = Arc::new(Engine { shared, settings, visited: AtomicU64::new(0) });
+        let engine = Arc::new(Engine {
+            shared,
+            settings,
+            #[cfg(all(feature = "sqlite", not(loom)))]
+            home: self.home,
+            visited: AtomicU64::new(0),
+        });
         let (upkeep, no_upkeep) = upkeep::Thread::start(&engine);
         (TraceStore { handle: Arc::new(Handle { engine, upkeep, flusher }) }, no_flusher.or(no_upkeep))
+    }
+}
+
+#[cfg(all(feature = "sqlite", not(loom)))]
+impl TraceStore {
+    /// With what an earlier opening could not write, and has spilled.
+    fn with_spill_applied(self) -> Result<Self> {
+        #[cfg(feature = "snapshot")]
+        self.apply_spill()?;
+        #[cfg(not(feature = "snapshot"))]
+        if let Some((path, _)) = &self.engine().home {
+            let spill = crate::backend::sqlite::spill(path);
+            if spill.exists() {
+                let message = format!(
+                    "{} holds what an earlier opening could not write: build with the feature snapshot to apply it, or move it away",
+                    spill.display()
+                );
+                return Err(Error::new(crate::ErrorKind::Unreachable, message));
+            }
+        }
+        Ok(self)
     }
 }
 

@@ -4,7 +4,7 @@ use super::TraceStore;
 use super::engine::{Engine, already_exists, reason};
 use crate::core::Change;
 use crate::error::Result;
-use crate::trace::{Link, NewTrace, Tie, Trace, TraceId};
+use crate::trace::{Birth, Link, NewTrace, Tie, Trace, TraceId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -47,12 +47,17 @@ impl Engine {
         for link in links {
             let [a, b] = link.ends.both();
             let (Some(a), Some(b)) = (birth(a), birth(b)) else { continue };
-            let tie = Arc::new(Tie { link: *link, births: [a, b] });
-            let put = self
-                .links()
-                .upsert::<_, crate::Error>(&self.shared.clock, &link.ends, |_| Ok(Change::Put(tie.clone())));
-            put.map_err(reason)?;
+            self.put_link(*link, [a, b])?;
         }
         Ok(traces.len())
+    }
+
+    /// In the place of any other between the two.
+    pub(super) fn put_link(&self, link: Link, births: [Birth; 2]) -> Result<()> {
+        let tie = Arc::new(Tie { link, births });
+        let put = self
+            .links()
+            .upsert::<_, crate::Error>(&self.shared.clock, &link.ends, |_| Ok(Change::Put(tie.clone())));
+        put.map(drop).map_err(reason)
     }
 }

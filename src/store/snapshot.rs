@@ -35,7 +35,7 @@ impl TraceStore {
     /// Why the file could not be written: there is none then. [`InvalidInput`](ErrorKind::InvalidInput) names a
     /// trace that could not be restored, and is said too if the snapshots have a public key only.
     pub fn save_snapshot(&self, snapshots: &Snapshots) -> Result<SnapshotInfo> {
-        let View { cut, traces, links } = self.view()?;
+        let View { cut, traces, links } = self.view();
         let taken_at = self.engine().now().into();
         snapshots.write(&State { watermark: cut, taken_at, traces, links })
     }
@@ -70,24 +70,32 @@ impl TraceStore {
         self.engine().restore(traces, &links)
     }
 
-    fn view(&self) -> Result<View> {
+    fn view(&self) -> View {
+        self.ask(Errand::View).unwrap_or_else(|| self.engine().last_view())
+    }
+
+    /// What the flusher shows of a cut that it makes for this; `None` if the store has closed: then it has no
+    /// flusher, and changes no more.
+    pub(super) fn ask<T: Send + 'static>(
+        &self,
+        errand: fn(Box<dyn FnOnce(T) + Send>) -> Errand,
+    ) -> Option<T> {
         let shared = self.shared();
         let (show, shown) = mpsc::sync_channel(1);
-        shared.send(Errand::View(Box::new(move |view| drop(show.send(view)))));
+        shared.send(errand(Box::new(move |it| drop(show.send(it)))));
         self.handle.flusher.help(|driver| {
             driver.turn(Reach::Committed, Opening::Open);
         });
-        // A closed store has no flusher to show it, and changes no more.
         while !shared.progress.is_closed() {
-            if let Ok(view) = shown.recv_timeout(GLANCE) {
-                return Ok(view);
+            if let Ok(it) = shown.recv_timeout(GLANCE) {
+                return Some(it);
             }
         }
-        Ok(shown.try_recv().unwrap_or_else(|_| self.engine().last_view()))
+        shown.try_recv().ok()
     }
 }
 
-/// How long who waits for a view looks away from whether the store has closed.
+/// How long who waits for the flusher looks away from whether the store has closed.
 const GLANCE: std::time::Duration = std::time::Duration::from_millis(20);
 
 impl Engine {

@@ -26,6 +26,7 @@ mod rows;
 mod schema;
 
 pub use inspect::{FileReport, inspect};
+pub(crate) use place::spill;
 
 use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, Stored};
 use fault::{class_of, is_about_the_row, while_doing};
@@ -70,7 +71,9 @@ impl Sqlite {
         }
         let lock = Lock::acquire(&path)?;
         let (mut attached, store) = Attached::open(&path)?;
-        let boot = Uuid::now_v7();
+        // A spill belongs to the opening that left it: until it is applied, that one goes on.
+        let spilled = place::spill(&path).exists();
+        let boot = store.boot.filter(|_| spilled).unwrap_or_else(Uuid::now_v7);
         let place = attached.sign(&path, boot)?;
         let watermark = store.watermark;
         Ok(Self {
@@ -83,6 +86,11 @@ impl Sqlite {
             committed: watermark,
             to_scrub: false,
         })
+    }
+
+    /// The file, and the name of this opening.
+    pub(crate) fn home(&self) -> (PathBuf, Uuid) {
+        (self.path.clone(), self.boot)
     }
 
     fn attached(&mut self) -> Result<&mut Attached, BackendError> {

@@ -94,3 +94,10 @@ fn sibling(path: &Path, suffix: &str) -> PathBuf {
     name.push(suffix);
     name.into()
 }
+
+/// Where what could not be written to the file is put.
+pub(crate) fn spill(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".spill");
+    name.into()
+}

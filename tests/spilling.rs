@@ -1,0 +1,178 @@
+//! Spilling: what can't be written into the file is put beside it, and the next open applies it.
+#![cfg(all(feature = "snapshot", feature = "sqlite"))]
+
+mod support;
+
+use mnemon::{ErrorKind, NewTrace, TraceId, TraceStore, TraceType};
+use serde_json::json;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+use support::{Outcome, Scratch, by_id, note, rows, scratch};
+
+fn spill_of(scratch: &Scratch) -> PathBuf {
+    scratch.path().with_file_name("memory.db.spill")
+}
+
+/// A store whose file another connection holds, so that nothing more can be written; and that connection.
+fn stuck(scratch: &Scratch) -> Outcome<(TraceStore, rusqlite::Connection, Vec<TraceId>)> {
+    let store = TraceStore::builder()
+        .flush_interval(Duration::from_secs(3600))
+        .close_timeout(Duration::from_millis(50))
+        .open(scratch.path())?;
+    let ids = store.insert_many((0..6).map(note))?;
+    store.insert(NewTrace::sensory(json!("seen")))?;
+    store.co_activate(ids[0], ids[1])?;
+    store.co_activate(ids[1], ids[2])?;
+    store.flush()?;
+    let lock = scratch.reader()?;
+    lock.execute_batch("BEGIN IMMEDIATE")?;
+    Ok((store, lock, ids))
+}
+
+/// Of every kind of change one.
+fn change(store: &TraceStore, ids: &[TraceId]) -> Outcome {
+    store.update(ids[0], |trace| trace.confidence(0.9))?;
+    store.update(ids[3], |trace| trace.payload(json!("café 日本\n")).tag("new"))?;
+    store.remove(ids[1])?;
+    store.insert(note("new"))?;
+    store.remove(ids[4])?;
+    store.insert(note("again").id(ids[4]))?;
+    store.co_activate(ids[0], ids[2])?;
+    Ok(())
+}
+
+fn links(store: &TraceStore, ids: &[TraceId]) -> Vec<String> {
+    ids.iter().flat_map(|id| store.links(*id)).map(|link| format!("{link:?}")).collect()
+}
+
+#[test]
+fn what_could_not_be_written_is_there_after_the_next_open() -> Outcome {
+    let scratch = scratch()?;
+    let (store, lock, ids) = stuck(&scratch)?;
+    change(&store, &ids)?;
+    let (expected, linked) = (by_id(&store), links(&store, &ids));
+    let failed = store.close().map(drop).unwrap_err();
+    let report = failed.store.spill()?;
+    assert_eq!((report.path, report.traces, report.links), (spill_of(&scratch), 5, 3));
+    // The process ends here without another word to the file.
+    std::mem::forget(failed);
+    drop(lock);
+    let copy = support::scratch()?;
+    for (from, to) in
+        [(scratch.path().to_owned(), copy.path().to_owned()), (spill_of(&scratch), spill_of(&copy))]
+    {
+        fs::copy(from, to)?;
+    }
+    let _ =
+        fs::copy(scratch.path().with_file_name("memory.db-wal"), copy.path().with_file_name("memory.db-wal"));
+    for round in 0..2 {
+        let store = TraceStore::open(copy.path())?;
+        assert_eq!((by_id(&store), links(&store, &ids)), (expected.clone(), linked.clone()), "open {round}");
+        assert!(!spill_of(&copy).exists(), "it has been applied");
+        store.close()?;
+        assert_eq!(rows(&copy.reader()?)?, expected.len() as i64);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_spill_that_the_file_has_caught_up_with_is_not_applied() -> Outcome {
+    let scratch = scratch()?;
+    let (store, lock, ids) = stuck(&scratch)?;
+    change(&store, &ids)?;
+    store.spill()?;
+    lock.execute_batch("ROLLBACK")?;
+    drop(lock);
+    store.update(ids[0], |trace| trace.confidence(0.1))?;
+    store.flush()?;
+    let expected = by_id(&store);
+    store.close()?;
+    assert!(spill_of(&scratch).exists());
+    let store = TraceStore::open(scratch.path())?;
+    assert_eq!(by_id(&store), expected);
+    assert!(!spill_of(&scratch).exists(), "and is gone");
+    Ok(())
+}
+
+#[test]
+fn an_erasure_is_spilled_too() -> Outcome {
+    let scratch = scratch()?;
+    let (store, lock, ids) = stuck(&scratch)?;
+    let erasing = store.clone();
+    let eraser = std::thread::spawn(move || erasing.erase_type(TraceType::Sensory).is_ok());
+    support::until(|| store.len() == 6);
+    let report = store.spill()?;
+    assert_eq!(report.traces, 1);
+    lock.execute_batch("ROLLBACK")?;
+    assert!(eraser.join().is_ok_and(|erased| erased));
+    assert_eq!(store.len(), ids.len());
+    store.close()?;
+    let text = fs::read_to_string(spill_of(&scratch))?;
+    assert!(text.contains(r#"{"erased_type":"sensory"}"#) && !text.contains("seen"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn a_spill_that_is_not_right_is_refused_and_stays_and_the_store_does_too() -> Outcome {
+    let scratch = scratch()?;
+    let (store, lock, ids) = stuck(&scratch)?;
+    change(&store, &ids)?;
+    store.spill()?;
+    let good = fs::read_to_string(spill_of(&scratch))?;
+    lock.execute_batch("ROLLBACK")?;
+    drop(lock);
+    fs::remove_file(spill_of(&scratch))?;
+    store.close()?;
+    let before = by_id(&scratch.quiet()?);
+    let other = good.replacen("café", "cafe", 1);
+    let short = good[..good.len() / 2].to_owned();
+    let newer = good.replacen("\"mnemon_spill\":1", "\"mnemon_spill\":2", 1);
+    for (text, kind) in [
+        (other, ErrorKind::Corrupt),
+        (short, ErrorKind::Corrupt),
+        (newer, ErrorKind::Corrupt),
+        ("{}".to_owned(), ErrorKind::NotASnapshot),
+        (String::new(), ErrorKind::NotASnapshot),
+    ] {
+        fs::write(spill_of(&scratch), &text)?;
+        let error = TraceStore::open(scratch.path()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(error.to_string().contains("memory.db.spill"), "{error}");
+        assert_eq!(fs::read_to_string(spill_of(&scratch))?, text, "it stays");
+    }
+    fs::remove_file(spill_of(&scratch))?;
+    assert_eq!(by_id(&scratch.quiet()?), before);
+    Ok(())
+}
+
+#[test]
+fn a_spill_of_another_opening_or_store_is_refused() -> Outcome {
+    let (one, other) = (scratch()?, scratch()?);
+    let (store, lock, ids) = stuck(&one)?;
+    change(&store, &ids)?;
+    store.spill()?;
+    other.quiet()?.close()?;
+    fs::copy(spill_of(&one), spill_of(&other))?;
+    let error = TraceStore::open(other.path()).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotAStore, "{error}");
+    assert!(error.to_string().contains("another store"), "{error}");
+    drop(lock);
+    drop(store);
+    Ok(())
+}
+
+#[test]
+fn a_store_in_memory_has_nowhere_to_spill_and_a_closed_one_nothing() -> Outcome {
+    let error = TraceStore::in_memory().spill().map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let scratch = scratch()?;
+    let store = scratch.quiet()?;
+    store.insert(note(1))?;
+    let closed = store.clone();
+    store.close()?;
+    let report = closed.spill()?;
+    assert_eq!((report.traces, report.links), (0, 0));
+    assert!(!spill_of(&scratch).exists());
+    Ok(())
+}
