@@ -3,5 +3,8 @@
 #[doc = include_str!("memory.md")]
 pub mod memory {}
 
+#[doc = include_str!("guarantees.md")]
+pub mod guarantees {}
+
 #[doc = include_str!("loom.md")]
 pub mod loom {}
