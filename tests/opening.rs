@@ -105,6 +105,48 @@ fn another_applications_database_is_left_alone() -> Outcome {
     Ok(())
 }
 
+/// The files of a database as a process leaves them that ends in the middle of a transaction, with a part of it in
+/// the file and the way back in a journal; `before` was committed before.
+fn left_in_the_middle(to: &Path, before: &str) -> Outcome {
+    let other = scratch()?;
+    let writer = Connection::open(other.path())?;
+    writer.execute_batch(before)?;
+    writer.execute_batch("PRAGMA cache_size = 1; BEGIN; CREATE TABLE half (x)")?;
+    for _ in 0..100 {
+        writer.execute("INSERT INTO half VALUES (zeroblob(4000))", [])?;
+    }
+    let journal = |path: &Path| path.with_extension("db-journal");
+    fs::copy(other.path(), to)?;
+    fs::copy(journal(other.path()), journal(to))?;
+    Ok(())
+}
+
+#[test]
+fn a_file_whose_making_was_cut_short_is_made_anew() -> Outcome {
+    let file = scratch()?;
+    left_in_the_middle(file.path(), "")?;
+    assert!(fs::metadata(file.path())?.len() > 0, "a part of it is there");
+    let before = contents(file.folder())?;
+    assert_eq!(inspect(file.path()).err().map(|error| error.kind()), Some(ErrorKind::NotAStore));
+    assert!(contents(file.folder())? == before, "who looks changes nothing");
+    let store = file.quiet()?;
+    store.insert(note(1))?;
+    store.close()?;
+    assert_eq!(file.quiet()?.len(), 1);
+    assert_eq!(rows(&file.reader()?)?, 1);
+    Ok(())
+}
+
+#[test]
+fn a_database_that_has_to_be_rolled_back_is_left_alone() -> Outcome {
+    let file = scratch()?;
+    left_in_the_middle(file.path(), "CREATE TABLE whole (x)")?;
+    let before = contents(file.folder())?;
+    refused(file.path())?;
+    assert!(contents(file.folder())? == before);
+    Ok(())
+}
+
 #[test]
 fn the_original_systems_database_is_left_alone() -> Outcome {
     let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/legion_local.db");

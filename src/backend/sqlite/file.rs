@@ -1,12 +1,12 @@
 //! The file: what it must be to be opened, and how its connection is set up.
 
 use super::fault::while_doing;
-use super::place::{Place, unreachable_file};
+use super::place::{Place, sibling, unreachable_file};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
 use crate::backend::{BackendError, ErrorClass, Reach};
-use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
-use std::fs::OpenOptions;
-use std::io;
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use uuid::Uuid;
@@ -152,7 +152,7 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     match mode == "wal" {
         true => Ok(()),
         false => Err(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
+            ffi::Error::new(ffi::SQLITE_CANTOPEN),
             Some(format!("the file system allows no write-ahead log (journal mode {mode})")),
         )),
     }
@@ -189,7 +189,10 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
         _ => while_doing("opening", path, error),
     };
     let connection = look_at(path).map_err(failed)?;
-    let identity = Identity::read(&connection).map_err(failed)?;
+    let identity = match Identity::read(&connection) {
+        Err(error) if is_half_made(path, &error) => Ok(Identity::NEW),
+        identity => identity.map_err(failed),
+    }?;
     let Identity { application_id, version, .. } = identity;
     if identity.is_new() {
         return Ok(identity);
@@ -229,4 +232,21 @@ fn distrust(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
     connection.pragma_update(None, "trusted_schema", "OFF")
+}
+
+/// Whether a process ended while it made the file, so that SQLite, when it may write, takes back all there is.
+///
+/// Until a new file has its write-ahead log it has a rollback journal, which a reader can't play back, and which
+/// says how many pages there were before.
+fn is_half_made(path: &Path, error: &rusqlite::Error) -> bool {
+    const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    let must_roll_back =
+        error.sqlite_error().is_some_and(|failure| failure.extended_code == ffi::SQLITE_READONLY_ROLLBACK);
+    let mut header = [0; 20];
+    let journal = File::open(sibling(path, "-journal"));
+    // <https://www.sqlite.org/fileformat2.html#the_rollback_journal>
+    must_roll_back
+        && journal.and_then(|mut journal| journal.read_exact(&mut header)).is_ok()
+        && header[..8] == MAGIC
+        && header[16..] == [0; 4]
 }

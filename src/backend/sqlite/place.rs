@@ -89,7 +89,7 @@ pub(super) fn unreachable_file(path: &Path, error: io::Error) -> BackendError {
     BackendError::new(ErrorClass::Unreachable, message).because(error)
 }
 
-fn sibling(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
@@ -97,7 +97,5 @@ fn sibling(path: &Path, suffix: &str) -> PathBuf {
 
 /// Where what could not be written to the file is put.
 pub(crate) fn spill(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".spill");
-    name.into()
+    sibling(path, ".spill")
 }

@@ -84,6 +84,9 @@ pub(super) struct Identity {
 }
 
 impl Identity {
+    /// A file with nothing in it.
+    pub(super) const NEW: Self = Self { application_id: 0, version: 0, is_empty: true };
+
     pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
         let number = |sql| connection.query_row(sql, [], |row| row.get(0));
         Ok(Self {
