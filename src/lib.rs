@@ -19,6 +19,8 @@ pub mod memory;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;
 mod store;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 mod trace;
 
 #[cfg(loom)]

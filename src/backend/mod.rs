@@ -23,7 +23,8 @@ use std::sync::Arc;
 /// Rows are named by number: the store gives each trace one when it is first written, and to no other while
 /// it is open, so that a backend need not look a trace up by its id.
 pub trait Backend: Send + 'static {
-    /// Gives everything stored to `into`, every trace before any link, and says what else is known.
+    /// Gives everything stored to `into`, every trace before any link, and says what else is known. The store takes
+    /// it to be durable.
     ///
     /// # Errors
     ///

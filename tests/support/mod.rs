@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod backend;
+#[cfg(feature = "testkit")]
+pub mod script;
 
 use mnemon::{ManualClock, NewTrace, StoreBuilder, Trace, TraceId, TraceStore};
 use rusqlite::{Connection, OptionalExtension};

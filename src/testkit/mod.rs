@@ -1,0 +1,88 @@
+//! A backend that fails as it is told to, for the tests of a host: how does it behave when the disk is full, when
+//! the power fails, when a flush hangs?
+//!
+//! [`Faults`] is the test's handle. It gives the [backend](Faults::backend) to open a store with, lets calls
+//! [fail](Faults::fail) by number and by kind, and shows what is stored: the [live](Faults::live) image, which
+//! survives the end of the process, and the [durable](Faults::durable) one, which survives a power loss. A
+//! [crash](Faults::crash) gives another handle over what that crash would leave, and does not disturb the run.
+//!
+//! The backend lives in memory and is as strict as a disk is not: a batch that is not well formed, a link without
+//! its traces, a watermark that falls, a call without the reopening that an error made necessary, all are kept as
+//! [violations](Faults::violations), and the call fails. With none there the store kept its side.
+//!
+//! ```
+//! use mnemon::backend::ErrorClass;
+//! use mnemon::testkit::{Call, Crash, Faults};
+//! use mnemon::{ErrorKind, Health, NewTrace, TraceStore};
+//! use serde_json::json;
+//!
+//! /// What the host does, and the test is about: an answer that is not on disk is not given.
+//! fn note(store: &TraceStore, text: &str) -> Result<&'static str, mnemon::Error> {
+//!     store.insert(NewTrace::semantic(json!(text)))?;
+//!     match store.flush() {
+//!         Ok(_) => Ok("noted"),
+//!         Err(error) if error.kind() == ErrorKind::DiskFull => Ok("noted for now: the disk is full"),
+//!         Err(error) => Err(error),
+//!     }
+//! }
+//!
+//! let faults = Faults::new();
+//! let store = TraceStore::builder().open_with(faults.backend())?;
+//! assert_eq!(note(&store, "spring tide at noon")?, "noted");
+//!
+//! // From the next batch on the disk is full.
+//! faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
+//! assert_eq!(note(&store, "neap tide a week later")?, "noted for now: the disk is full");
+//! assert!(matches!(store.health(), Health::Degraded { kind: ErrorKind::DiskFull, .. }));
+//!
+//! // Should the power fail now, the first note is there and the second is not.
+//! let after = TraceStore::builder().open_with(faults.crash(Crash::PowerLoss).backend())?;
+//! assert_eq!(after.len(), 1);
+//!
+//! // Space again: the second follows by itself, or with the next flush.
+//! faults.lift();
+//! store.flush()?;
+//! assert_eq!(faults.durable().len(), 2);
+//! assert!(faults.violations().is_empty());
+//! # Ok::<(), mnemon::Error>(())
+//! ```
+//!
+//! A call that hangs does so until the test [releases](Faults::release) it, so no test need sleep:
+//!
+//! ```
+//! use mnemon::testkit::{Call, Fault, Faults};
+//! use mnemon::{NewTrace, TraceStore};
+//!
+//! let faults = Faults::new();
+//! let store = TraceStore::builder().open_with(faults.backend())?;
+//! faults.fail(Call::Apply).with(Fault::Hang);
+//! store.insert(NewTrace::semantic(serde_json::json!("first")))?;
+//! let other = store.clone();
+//! let flush = std::thread::spawn(move || other.flush().map(drop));
+//! faults.wait_until_hanging();
+//! // The disk stands still; the store does not.
+//! store.insert(NewTrace::semantic(serde_json::json!("second")))?;
+//! assert_eq!((store.len(), faults.live().len()), (2, 0));
+//! faults.release();
+//! assert!(flush.join().is_ok_and(|flushed| flushed.is_ok()));
+//! # Ok::<(), mnemon::Error>(())
+//! ```
+//!
+//! - [`plan`]: which call gets which fault;
+//! - [`image`]: what is stored, at one moment;
+//! - [`check`]: what a batch must be;
+//! - [`state`]: what each call does to the images;
+//! - [`faults`]: the handle;
+//! - [`backend`]: the backend.
+
+mod backend;
+mod check;
+mod faults;
+mod image;
+mod plan;
+mod state;
+
+pub use backend::FaultyBackend;
+pub use faults::{Crash, Faults};
+pub use image::Image;
+pub use plan::{Call, Fault, Plan};

@@ -1,0 +1,527 @@
+//! A long run of one thread, the same each time, over a backend that fails; and what must hold of it at every moment.
+//!
+//! The run's memory does not depend on its backend. So the states after each of its steps are recorded once, without
+//! any fault, and every image that a crash would leave must be one of them.
+
+use super::{Outcome, clock, quietly};
+use mnemon::backend::ErrorClass;
+use mnemon::testkit::{Call, Crash, Fault, Faults, FaultyBackend, Image};
+use mnemon::{
+    Durability, Error, ErrorKind, Health, Link, ManualClock, NewTrace, Trace, TraceId, TraceStore, TraceType,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+const SLOTS: u64 = 14;
+
+/// How often an image was compared with the states, and how often a store was opened over one.
+#[derive(Default, Debug)]
+pub struct Tally {
+    pub runs: AtomicU64,
+    pub injected: AtomicU64,
+    pub images: AtomicU64,
+    pub crashes: AtomicU64,
+}
+
+impl Tally {
+    pub fn add(counter: &AtomicU64, more: u64) {
+        counter.fetch_add(more, SeqCst);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Insert(u64, u64),
+    Rewrite(u64, u64),
+    Touch(u64, u64),
+    Remove(u64),
+    Reinforce(u64),
+    CoActivate(u64, u64),
+    EraseType,
+    ErasePartition,
+    Restore(Vec<u64>),
+    Flush,
+    /// Until the background has committed everything, where it does so at once.
+    Settle,
+    Reopen,
+}
+
+fn id(slot: u64) -> TraceId {
+    TraceId::from_reference(&slot.to_string())
+}
+
+fn new(slot: u64, n: u64) -> NewTrace {
+    let kind = if slot % 5 == 0 { TraceType::Episodic } else { TraceType::Semantic };
+    let partition = if slot % 4 == 0 { "other" } else { "default" };
+    NewTrace::new(kind, serde_json::json!({"slot": slot, "n": n})).id(id(slot)).partition(partition)
+}
+
+/// All that is in a store, or in an image of one.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct State {
+    traces: BTreeMap<TraceId, Arc<Trace>>,
+    links: BTreeMap<(TraceId, TraceId), Link>,
+}
+
+impl State {
+    pub fn of_store(store: &TraceStore) -> Self {
+        let traces: BTreeMap<_, _> = store.iter().map(|trace| (trace.id(), trace)).collect();
+        let links = traces.keys().flat_map(|id| store.links(*id)).map(|link| (link.ends(), link)).collect();
+        Self { traces, links }
+    }
+
+    pub fn of_image(image: &Image) -> Self {
+        let traces = image.traces().map(|trace| (trace.id(), trace.clone())).collect();
+        Self { traces, links: image.links().map(|link| (link.ends(), *link)).collect() }
+    }
+
+    fn without(&self, ids: &BTreeSet<TraceId>) -> Self {
+        let mut rest = self.clone();
+        rest.traces.retain(|id, _| !ids.contains(id));
+        rest.links.retain(|(a, b), _| !ids.contains(a) && !ids.contains(b));
+        rest
+    }
+}
+
+/// The steps, and the state after each; the first state is the empty one.
+pub struct Script {
+    ops: Vec<Op>,
+    states: Vec<State>,
+}
+
+/// SplitMix64.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+impl Script {
+    pub fn new(seed: u64, length: usize) -> Outcome<Self> {
+        let mut dice = Dice(seed);
+        let mut ops = Vec::new();
+        let mut n = 0;
+        while ops.len() < length {
+            n += 1;
+            let (a, b) = (dice.below(SLOTS), dice.below(SLOTS));
+            match dice.below(100) {
+                0..16 => ops.push(Op::Insert(a, n)),
+                // A pair: whoever sees the second must see the first.
+                16..24 => ops.extend([Op::Rewrite(a, n), Op::Rewrite(b, n)]),
+                24..36 => ops.push(Op::Touch(a, n % 100)),
+                36..46 => ops.push(Op::Remove(a)),
+                // The same id again, perhaps before the removal is flushed, and a link of the new trace.
+                46..52 => ops.extend([Op::Remove(a), Op::Insert(a, n), Op::CoActivate(a, b)]),
+                52..58 => ops.extend([Op::Remove(a), Op::Settle, Op::Insert(a, n), Op::CoActivate(a, b)]),
+                58..66 => ops.push(Op::Reinforce(a)),
+                66..82 => ops.push(Op::CoActivate(a, b)),
+                82 => ops.push(Op::EraseType),
+                83 => ops.push(Op::ErasePartition),
+                84 => ops.push(Op::Restore((0..SLOTS).filter(|_| dice.below(3) > 0).collect())),
+                85..88 => ops.push(Op::Settle),
+                88..99 => ops.push(Op::Flush),
+                _ => ops.push(Op::Reopen),
+            }
+        }
+        // Each kind of call is made at least once, wherever the dice fall.
+        ops.insert(length / 3, Op::Reopen);
+        let mut script = Self { ops, states: vec![State::default()] };
+        let clock = clock();
+        let store = TraceStore::builder().clock(&clock).in_memory()?;
+        for op in &script.ops {
+            clock.advance(Duration::from_secs(1));
+            op.change(&store)?;
+            script.states.push(State::of_store(&store));
+        }
+        Ok(script)
+    }
+}
+
+impl Op {
+    /// What it does to memory; `Err` where a flush that is part of it fails.
+    fn change(&self, store: &TraceStore) -> mnemon::Result<()> {
+        let outcome = match self {
+            Op::Insert(slot, n) => store.insert(new(*slot, *n)).map(drop),
+            Op::Rewrite(slot, n) => {
+                store.update(id(*slot), |trace| trace.payload(serde_json::json!({"n": n}))).map(drop)
+            }
+            Op::Touch(slot, n) => {
+                store.update(id(*slot), |trace| trace.confidence(*n as f64 / 100.0)).map(drop)
+            }
+            Op::Remove(slot) => store.remove(id(*slot)).map(drop),
+            Op::Reinforce(slot) => store.reinforce(id(*slot)).map(drop),
+            Op::CoActivate(a, b) => store.co_activate(id(*a), id(*b)).map(drop),
+            Op::EraseType => return store.erase_type(TraceType::Episodic).map(drop),
+            Op::ErasePartition => return store.erase_partition("other").map(drop),
+            Op::Restore(slots) => store.restore(slots.iter().map(|slot| new(*slot, 0))).map(drop),
+            Op::Flush | Op::Settle | Op::Reopen => Ok(()),
+        };
+        match outcome {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::AlreadyExists | ErrorKind::NotFound | ErrorKind::InvalidInput
+                ) =>
+            {
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn flushes(&self) -> bool {
+        matches!(self, Op::EraseType | Op::ErasePartition)
+    }
+}
+
+/// One planned fault: the calls of a kind from the n-th on, so many times.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub durability: Durability,
+    /// A fault of the same calls in every run of the kind: so that there are reopenings and replacements.
+    pub every_third_apply: Option<ErrorClass>,
+    pub call: Call,
+    pub at: u64,
+    pub times: u64,
+    pub late: bool,
+    pub fault: Fault,
+}
+
+impl Case {
+    pub fn without_fault(durability: Durability) -> Self {
+        let (call, fault) = (Call::Load, Fault::Panic);
+        Self { durability, every_third_apply: None, call, at: 1, times: 0, late: false, fault }
+    }
+
+    /// What errors may say.
+    fn kinds(&self) -> Vec<ErrorKind> {
+        let mine = match self.fault {
+            Fault::Error(class) => Some(class.into()),
+            Fault::Panic => Some(ErrorKind::Panicked),
+            Fault::Vanish => Some(ErrorKind::Unreachable),
+            _ => None,
+        };
+        mine.into_iter().chain(self.every_third_apply.map(ErrorKind::from)).collect()
+    }
+
+    /// Whether it may take away what is stored.
+    fn wipes(&self) -> bool {
+        let corrupt = ErrorClass::Corrupt;
+        self.fault == Fault::Vanish
+            || self.fault == Fault::Error(corrupt)
+            || self.every_third_apply == Some(corrupt)
+    }
+
+    fn plan(&self, faults: &Faults) {
+        for n in self.every_third_apply.iter().flat_map(|class| (1..200).map(move |n| (3 * n, *class))) {
+            faults.fail(Call::Apply).at(n.0).with(n.1);
+        }
+        if self.times > 0 {
+            let plan = faults.fail(self.call).at(self.at).times(self.times);
+            if self.late { plan.late() } else { plan }.with(self.fault);
+        }
+    }
+}
+
+/// One run of a script over one case.
+struct Run<'a> {
+    script: &'a Script,
+    case: &'a Case,
+    tally: &'a Tally,
+    faults: Faults,
+    clock: ManualClock,
+    /// So many steps have begun, and so many are acknowledged as durable.
+    begun: Arc<AtomicUsize>,
+    acknowledged: Arc<AtomicUsize>,
+    /// Rows that were refused: of them and their links the images may say anything.
+    refused: BTreeSet<TraceId>,
+    /// How many calls there were before the faults ended.
+    calls: BTreeMap<&'static str, u64>,
+}
+
+/// Runs the script from end to end; answers how many calls of each kind there were, and fails with what did not hold.
+pub fn run(script: &Script, case: &Case, tally: &Tally) -> Outcome<BTreeMap<&'static str, u64>> {
+    let faults = Faults::new();
+    case.plan(&faults);
+    let mut run = Run {
+        script,
+        case,
+        tally,
+        faults: faults.clone(),
+        clock: clock(),
+        begun: Arc::default(),
+        acknowledged: Arc::default(),
+        refused: BTreeSet::new(),
+        calls: BTreeMap::new(),
+    };
+    let over = AtomicBool::new(false);
+    let outcome = match case.fault {
+        Fault::Hang => std::thread::scope(|scope| {
+            let watch = Run {
+                refused: BTreeSet::new(),
+                calls: BTreeMap::new(),
+                clock: run.clock.clone(),
+                faults: faults.clone(),
+                begun: run.begun.clone(),
+                acknowledged: run.acknowledged.clone(),
+                ..run
+            };
+            let over = &over;
+            let watched = scope.spawn(move || watch.release_what_hangs(over));
+            let outcome = run.go();
+            over.store(true, SeqCst);
+            let watched = watched.join().map_err(|_| "the watch panicked")?;
+            outcome.and(watched.map_err(Into::into))
+        }),
+        _ => run.go(),
+    };
+    Tally::add(&tally.runs, 1);
+    Tally::add(&tally.injected, faults.injected());
+    outcome.map_err(|error| format!("{case:?}: {error}"))?;
+    if case.times > 0 && faults.injected() == 0 {
+        return Err(format!("{case:?}: nothing was injected").into());
+    }
+    Ok(run.calls)
+}
+
+pub fn name(call: Call) -> &'static str {
+    match call {
+        Call::Load => "load",
+        Call::Apply => "apply",
+        Call::Reopen => "reopen",
+        Call::Replace => "replace",
+        Call::Tidy => "tidy",
+        Call::Close => "close",
+        _ => "other",
+    }
+}
+
+impl Run<'_> {
+    fn go(&mut self) -> Outcome {
+        let mut store = self.open()?;
+        for at in 0..self.script.ops.len() {
+            let op = &self.script.ops[at];
+            self.clock.advance(Duration::from_secs(1));
+            self.begun.store(at + 1, SeqCst);
+            match op.change(&store) {
+                Ok(()) if op.flushes() => self.acknowledge(&store, at + 1)?,
+                Ok(()) => {}
+                Err(error) => self.failed(&store, &error)?,
+            }
+            match op {
+                Op::Flush => match store.flush() {
+                    Ok(_) => self.acknowledge(&store, at + 1)?,
+                    Err(error) => self.failed(&store, &error)?,
+                },
+                Op::Settle if self.case.durability == Durability::Relaxed => {
+                    wait(|| store.stats().dirty == 0 || store.health() != Health::Healthy)?;
+                    self.look(&store)?;
+                }
+                Op::Reopen if self.case.fault != Fault::RefuseRow => store = self.reopen(store, at + 1)?,
+                _ => {}
+            }
+        }
+        self.end(store)
+    }
+
+    fn builder(&self) -> mnemon::StoreBuilder {
+        let builder = quietly().clock(&self.clock).durability(self.case.durability);
+        match self.case.durability {
+            Durability::Full => builder,
+            Durability::Relaxed => builder.flush_threshold(1),
+        }
+    }
+
+    fn open(&self) -> Outcome<TraceStore> {
+        for _ in 0..=self.case.times {
+            let backend: FaultyBackend = self.faults.backend();
+            let opened =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.builder().open_with(backend)));
+            match opened {
+                // A panic while opening is the caller's.
+                Err(_) if self.case.fault == Fault::Panic && self.case.call == Call::Load => {}
+                Err(_) => return Err("opening panicked".into()),
+                Ok(Ok(store)) => return Ok(store),
+                Ok(Err(error)) => self.expected(&error)?,
+            }
+            self.look_at_images()?;
+        }
+        Err("it never opened".into())
+    }
+
+    fn reopen(&self, store: TraceStore, done: usize) -> Outcome<TraceStore> {
+        store.close().map_err(|failed| format!("it did not close: {:?}", failed.error))?;
+        self.acknowledged.store(done, SeqCst);
+        self.look_at_images()?;
+        if !self.faults.durable().is_closed() {
+            return Err("closed, and no clean end".into());
+        }
+        let store = self.open()?;
+        match State::of_store(&store) == self.script.states[done] {
+            true => Ok(store),
+            false => Err(format!("opened again after step {done}, the store is not what it was").into()),
+        }
+    }
+
+    fn expected(&self, error: &Error) -> Outcome {
+        match self.case.kinds().contains(&error.kind()) {
+            true => Ok(()),
+            false => Err(format!("an unplanned error: {error:?}").into()),
+        }
+    }
+
+    fn acknowledge(&mut self, store: &TraceStore, done: usize) -> Outcome {
+        self.acknowledged.store(done, SeqCst);
+        self.look(store)
+    }
+
+    /// The truth of it: health says what failed, unless all that failed has been committed since.
+    fn failed(&mut self, store: &TraceStore, error: &Error) -> Outcome {
+        self.expected(error)?;
+        match store.health() {
+            Health::Degraded { kind, attempts, .. } if self.case.kinds().contains(&kind) && attempts > 0 => {}
+            Health::Healthy if store.stats().dirty == 0 => {}
+            // While a retry is under way both may be the case in turn: it must come to one of them.
+            _ => wait(|| match store.health() {
+                Health::Healthy => store.stats().dirty == 0,
+                Health::Degraded { kind, .. } => self.case.kinds().contains(&kind),
+                _ => false,
+            })
+            .map_err(|_| format!("health is {:?} after {error:?}", store.health()))?,
+        }
+        if store.stats().last_error.is_none() {
+            return Err("the last error is not told".into());
+        }
+        self.look(store)?;
+        self.crash()
+    }
+
+    fn look(&mut self, store: &TraceStore) -> Outcome {
+        if self.case.fault == Fault::RefuseRow {
+            self.refused.extend(store.stats().quarantined.iter().filter_map(|row| row.id));
+        }
+        self.look_at_images()
+    }
+
+    /// Every image that any crash would leave is a state of the run, and not one before the last acknowledged.
+    fn look_at_images(&self) -> Outcome {
+        let from = self.acknowledged.load(SeqCst);
+        self.is_a_state("live", &self.faults.live(), from)?;
+        for image in self.faults.after_power_loss() {
+            self.is_a_state("after a power loss", &image, from)?;
+        }
+        match &self.faults.violations()[..] {
+            [] => Ok(()),
+            violations => Err(format!("violations: {violations:?}").into()),
+        }
+    }
+
+    fn is_a_state(&self, what: &str, image: &Image, from: usize) -> Outcome {
+        Tally::add(&self.tally.images, 1);
+        let found = State::of_image(image).without(&self.refused);
+        if self.case.wipes() && image.watermark() == 0 && found == State::default() {
+            return Ok(());
+        }
+        let to = self.begun.load(SeqCst);
+        let mut states = self.script.states[from..=to].iter().rev();
+        match states.any(|state| match self.refused.is_empty() {
+            true => *state == found,
+            false => state.without(&self.refused) == found,
+        }) {
+            true => Ok(()),
+            false => {
+                let whenever = self.script.states.iter().rposition(|state| *state == found);
+                let last = &self.script.states[to];
+                Err(format!(
+                    "{what}: no state of the steps {from} to {to}, but that of {whenever:?}; watermark {}; it has {} traces and {} links, the last state {} and {}",
+                    image.watermark(), found.traces.len(), found.links.len(), last.traces.len(), last.links.len(),
+                )
+                .into())
+            }
+        }
+    }
+
+    /// What a crash leaves opens, and goes on.
+    fn crash(&self) -> Outcome {
+        for crash in [Crash::Kill, Crash::PowerLoss] {
+            Tally::add(&self.tally.crashes, 1);
+            let after = self.faults.crash(crash);
+            let left = State::of_image(&after.live());
+            let store = self.builder().open_with(after.backend())?;
+            if State::of_store(&store) != left || !store.stats().quarantined.is_empty() {
+                return Err(format!("{crash:?}: opened, it is not what the crash has left").into());
+            }
+            let id = store.insert(NewTrace::semantic(serde_json::json!("after the crash")))?;
+            store.close()?;
+            if after.durable().trace(id).is_none() || !after.violations().is_empty() {
+                return Err(format!("{crash:?}: it does not go on: {:?}", after.violations()).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// The faults end: the store recovers, and memory and rows agree.
+    fn end(&mut self, store: TraceStore) -> Outcome {
+        self.calls = Call::ALL.into_iter().map(|call| (name(call), self.faults.calls(call))).collect();
+        self.faults.lift();
+        for id in &self.refused {
+            store.update(*id, |trace| trace.emotional_valence(0.5))?;
+        }
+        // A retry of the background may have had its fault before, and answer a little later.
+        (0..3).find_map(|_| store.flush().ok()).ok_or("the faults are over, and a flush fails")?;
+        wait(|| store.health() == Health::Healthy)?;
+        let held = State::of_store(&store);
+        let last = &self.script.states[self.script.states.len() - 1];
+        if held.without(&self.refused) != last.without(&self.refused) {
+            return Err("memory is not what it should be".into());
+        }
+        for (what, image) in [("live", self.faults.live()), ("durable", self.faults.durable())] {
+            if State::of_image(&image) != held {
+                return Err(format!("{what}: rows and memory do not agree").into());
+            }
+        }
+        if !store.stats().quarantined.is_empty() || store.stats().dirty != 0 {
+            return Err("rows are set aside or owed".into());
+        }
+        self.crash()?;
+        store.close().map_err(|failed| format!("it did not close: {:?}", failed.error))?;
+        match self.faults.violations().is_empty() {
+            true => Ok(()),
+            false => Err(format!("violations: {:?}", self.faults.violations()).into()),
+        }
+    }
+
+    /// On a thread of its own: whatever hangs is looked at, and released.
+    fn release_what_hangs(&self, over: &AtomicBool) -> Result<(), String> {
+        loop {
+            match (self.faults.hanging(), over.load(SeqCst)) {
+                (Some(_), _) => {
+                    let looked = self.look_at_images();
+                    self.faults.release();
+                    looked.map_err(|error| format!("while it hangs: {error}"))?;
+                }
+                (None, true) => return Ok(()),
+                (None, false) => std::thread::sleep(Duration::from_micros(200)),
+            }
+        }
+    }
+}
+
+/// Looks until it is so, with patience.
+fn wait(mut so: impl FnMut() -> bool) -> Outcome {
+    for _ in 0..200_000 {
+        if so() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Err("it never came".into())
+}
