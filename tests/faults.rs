@@ -7,13 +7,13 @@
 
 mod support;
 
-use mnemon::Durability;
 use mnemon::backend::ErrorClass;
-use mnemon::testkit::{Call, Fault};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use mnemon::testkit::{Call, Fault, Faults, Image};
+use mnemon::{Durability, NewTrace, TraceId, TraceStore};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once};
-use support::Outcome;
-use support::script::{Case, Script, Tally, name, run};
+use support::script::{Case, Dice, Script, State, Tally, name, run};
+use support::{Outcome, note, quietly, until};
 
 /// Most runs rest between two tries: more of them than there are cores go on at a time.
 const AT_A_TIME: usize = 12;
@@ -66,9 +66,10 @@ fn all(what: &str, script: &Script, cases: &[Case]) -> Outcome {
     });
     println!("{what}: {tally:?}");
     let failures = failures.into_inner()?;
-    match failures.first() {
-        None => Ok(()),
-        Some(first) => Err(format!("{} of {} runs; the first: {first}", failures.len(), cases.len()).into()),
+    let of_all = format!("{} of {} runs:\n", failures.len(), cases.len());
+    match &failures[..] {
+        [] => Ok(()),
+        failures => Err((of_all + &failures[..failures.len().min(10)].join("\n")).into()),
     }
 }
 
@@ -159,4 +160,183 @@ fn nothing_is_lost_when_housekeeping_fails() -> Outcome {
 #[test]
 fn nothing_is_lost_when_closing_fails() -> Outcome {
     every_fault_of(Call::Close, Durability::Full, None, 1)
+}
+
+/// How far a chain is in an image: the first of its traces, the second, and the link of the two.
+fn chain(image: &Image, [first, second]: [TraceId; 2]) -> Outcome<[u64; 3]> {
+    let value = |id| image.trace(id).map_or(Ok(0), |trace| serde_json::from_str(trace.payload().as_str()));
+    let link = image.link(first, second).map_or(0, |link| link.count().into());
+    Ok([value(first)?, value(second)?, link])
+}
+
+/// Each writer counts in one trace, then in another, then in their link: whatever the moment, no image is ahead with
+/// what came later, nor behind what was acknowledged.
+#[test]
+fn no_crash_tears_a_cut_while_writers_race() -> Outcome {
+    silence_planned_panics();
+    const ROUNDS: usize = 400;
+    for durability in [Durability::Full, Durability::Relaxed] {
+        let faults = Faults::new();
+        let store = quietly().flush_threshold(20).durability(durability).open_with(faults.backend())?;
+        let pairs: [[TraceId; 2]; 3] = std::array::from_fn(|_| [TraceId::new(), TraceId::new()]);
+        for id in pairs.iter().flatten() {
+            store.insert(NewTrace::semantic(serde_json::json!(0)).id(*id))?;
+        }
+        let counted: [AtomicU64; 3] = Default::default();
+        let over = AtomicBool::new(false);
+        let tally = std::thread::scope(|scope| {
+            for (pair, counted) in pairs.iter().zip(&counted) {
+                let (store, over) = (&store, &over);
+                scope.spawn(move || {
+                    let [first, second] = *pair;
+                    for n in 1.. {
+                        let write = |id| store.update(id, |trace| trace.payload(serde_json::json!(n)));
+                        let linked = write(first).and(write(second)).and(store.co_activate(first, second));
+                        assert!(linked.is_ok(), "{linked:?}");
+                        counted.store(n, Ordering::SeqCst);
+                        if over.load(Ordering::SeqCst) {
+                            return;
+                        }
+                    }
+                });
+            }
+            let tally = race(&faults, &store, &pairs, &counted, ROUNDS);
+            over.store(true, Ordering::SeqCst);
+            tally
+        })?;
+        println!("racing, {durability:?}: {} images, {} faults", tally, faults.injected());
+        faults.lift();
+        store.flush()?;
+        assert!(State::of_image(&faults.durable()) == State::of_store(&store));
+        assert_eq!(faults.violations(), [""; 0]);
+    }
+    Ok(())
+}
+
+/// Flushes over and over with whatever fault the dice give, and looks at every image; answers at how many.
+fn race(
+    faults: &Faults,
+    store: &TraceStore,
+    pairs: &[[TraceId; 2]; 3],
+    counted: &[AtomicU64; 3],
+    rounds: usize,
+) -> Outcome<u64> {
+    let (mut dice, mut images) = (Dice(11), 0);
+    let mut acknowledged = [0; 3];
+    for _ in 0..rounds {
+        let call = [Call::Apply, Call::Tidy, Call::Reopen][dice.below(3) as usize];
+        let class =
+            [ErrorClass::Io, ErrorClass::Full, ErrorClass::Other, ErrorClass::Memory][dice.below(4) as usize];
+        let plan = faults.fail(call).at(1 + dice.below(3));
+        if dice.below(2) == 0 { plan.late() } else { plan }.with(class);
+        let before = counted.each_ref().map(|count| count.load(Ordering::SeqCst));
+        if store.flush().is_ok() {
+            acknowledged = before;
+        }
+        for image in faults.after_power_loss().iter().chain([&faults.live()]) {
+            images += 1;
+            for (pair, least) in pairs.iter().zip(acknowledged) {
+                let [first, second, link] = chain(image, *pair)?;
+                let whole = first >= second && second >= link && link + 1 >= first;
+                assert!(whole && link >= least, "{first}, {second}, {link}, of {least} acknowledged");
+            }
+        }
+        if let [violation, ..] = &faults.violations()[..] {
+            return Err(violation.clone().into());
+        }
+    }
+    Ok(images)
+}
+
+/// A store whose flusher commits each change at once, and syncs nothing.
+fn relaxed(faults: &Faults) -> mnemon::Result<TraceStore> {
+    quietly().flush_threshold(1).durability(Durability::Relaxed).open_with(faults.backend())
+}
+
+fn committed(store: &TraceStore) {
+    until(|| store.stats().dirty == 0);
+}
+
+/// What was committed and not synced is sent again after a failed sync. The removal of a link was not: the flusher
+/// remembered that the row was gone, and it came back with a power loss.
+#[test]
+fn a_removed_link_does_not_come_back_after_a_failed_sync() -> Outcome {
+    let faults = Faults::new();
+    let store = relaxed(&faults)?;
+    let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
+    store.co_activate(a, b)?;
+    store.flush()?;
+    assert!(faults.durable().link(a, b).is_some());
+    // The trace stays away from the cut in which its link ends, so that the two come in batches of their own.
+    store.remove(a)?;
+    store.insert(note("a again").id(a))?;
+    committed(&store);
+    faults.fail(Call::Apply).with(ErrorClass::Io);
+    store.insert(note("c"))?;
+    let _ = store.flush();
+    store.flush()?;
+    assert_eq!(store.link(a, b), None);
+    assert_eq!(faults.durable().link(a, b), None);
+    assert_eq!(faults.violations(), [""; 0]);
+    Ok(())
+}
+
+/// The removed link stays among what is not synced, and a new one of the same two traces is another record. A failed
+/// sync brought the removed one back into the batch, in the place of the new.
+#[test]
+fn a_link_made_anew_is_not_lost_to_a_failed_sync() -> Outcome {
+    let faults = Faults::new();
+    let store = relaxed(&faults)?;
+    let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
+    store.co_activate(a, b)?;
+    committed(&store);
+    store.remove(a)?;
+    committed(&store);
+    store.insert(note("a again").id(a))?;
+    committed(&store);
+    faults.fail(Call::Apply).with(ErrorClass::Io);
+    store.co_activate(a, b)?;
+    let _ = store.flush();
+    store.flush()?;
+    assert_eq!(faults.durable().link(a, b).copied(), store.link(a, b));
+    assert_eq!(faults.live().link(a, b).copied(), store.link(a, b));
+    Ok(())
+}
+
+/// And where the new one goes as well before anything is synced, the row of the first goes.
+#[test]
+fn a_link_made_anew_and_removed_leaves_no_row_after_a_failed_sync() -> Outcome {
+    let faults = Faults::new();
+    let store = relaxed(&faults)?;
+    let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
+    store.co_activate(a, b)?;
+    store.flush()?;
+    store.remove(a)?;
+    committed(&store);
+    // The failed sync, and one more failure after what was not synced is owed again.
+    faults.fail(Call::Apply).with(ErrorClass::Io);
+    faults.fail(Call::Apply).at(2).with(ErrorClass::Full);
+    store.insert(note("a again").id(a))?;
+    let _ = store.flush();
+    let _ = store.flush();
+    store.co_activate(a, b)?;
+    store.remove(a)?;
+    store.flush()?;
+    assert_eq!(faults.durable().link(a, b), None);
+    assert_eq!(faults.live().link(a, b), None);
+    assert_eq!(faults.violations(), [""; 0]);
+    Ok(())
+}
+
+/// The power fails at each sync in turn, and nobody is told: what is durable then is a state of the run.
+#[test]
+fn a_power_loss_at_every_sync_leaves_a_state_of_the_run() -> Outcome {
+    let script = script(300)?;
+    for durability in [Durability::Full, Durability::Relaxed] {
+        let case = Case::without_fault(durability);
+        let tried = script.lose_power_at_every_sync(&case)?;
+        println!("power lost at {tried} syncs, {durability:?}");
+        assert!(tried > 10);
+    }
+    Ok(())
 }

@@ -160,8 +160,14 @@ impl Driver {
         links.dedup_by_key(|entry| *entry.key());
         let links =
             links.into_iter().map(|entry| OwedLink::capture(entry, self.cut, &shared.traces)).collect();
-        self.owed = merge(std::mem::take(&mut self.owed), traces, Owed::row);
-        self.owed_links = merge(std::mem::take(&mut self.owed_links), links, OwedLink::ends);
+        self.merge(traces, links);
+    }
+
+    /// What is newer than all that is owed.
+    fn merge(&mut self, traces: Vec<Owed>, links: Vec<OwedLink>) {
+        self.owed = merge(std::mem::take(&mut self.owed), traces, Owed::row, |_, _| {});
+        self.owed_links =
+            merge(std::mem::take(&mut self.owed_links), links, OwedLink::ends, OwedLink::succeed);
     }
 
     /// What somebody wanted of this cut, before the next.
@@ -292,9 +298,16 @@ impl Driver {
     }
 
     fn owe_again(&mut self, traces: Vec<Arc<TraceEntry>>, links: Vec<Arc<LinkEntry>>) {
-        let (cut, last_row) = (self.cut, &mut self.last_row);
+        let (shared, cut, last_row) = (self.shared.clone(), self.cut, &mut self.last_row);
         let traces = traces.into_iter().map(|entry| Owed::recapture(entry, cut, last_row)).collect();
-        self.owe(traces, links);
+        // The row is that of the ends: of those that have another entry by now, that one says what becomes of it.
+        let links = links.into_iter().map(|entry| shared.links.entry(entry.key()).unwrap_or(entry));
+        let links = links.map(|entry| OwedLink::recapture(entry, cut, &shared.traces)).collect();
+        // What is owed already is of a cut at least as new.
+        let owed = (std::mem::take(&mut self.owed), std::mem::take(&mut self.owed_links));
+        self.owe(traces, Vec::new());
+        self.merge(Vec::new(), links);
+        self.merge(owed.0, owed.1);
         self.owed_since.get_or_insert_with(Instant::now);
         self.tell_what_is_owed();
     }

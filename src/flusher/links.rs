@@ -30,6 +30,9 @@ pub(crate) struct OwedLink {
     pub(super) entry: Arc<LinkEntry>,
     /// Its state as of the newest cut that captured it.
     link: Option<Link>,
+    /// There may be a row whatever the entry remembers: it was written or deleted, and not synced, perhaps through
+    /// an earlier entry of the same ends.
+    doubtful: bool,
 }
 
 impl OwedLink {
@@ -42,7 +45,17 @@ impl OwedLink {
             });
             alive.all(|alive| alive) || planted(Mistake::DeadEndIgnored)
         });
-        Self { entry, link: link.map(|tie| tie.link) }
+        Self { entry, link: link.map(|tie| tie.link), doubtful: false }
+    }
+
+    /// The same, for a link whose row may not be what was remembered.
+    pub(super) fn recapture(entry: Arc<LinkEntry>, cut: u64, traces: &Traces) -> Self {
+        Self { doubtful: true, ..Self::capture(entry, cut, traces) }
+    }
+
+    /// Takes the place of an earlier capture of the same ends.
+    pub(super) fn succeed(&mut self, earlier: Self) {
+        self.doubtful |= earlier.doubtful;
     }
 
     pub(super) fn ends(&self) -> Ends {
@@ -61,7 +74,7 @@ impl OwedLink {
                 row.stored = true;
                 Some(LinkChange::Upsert(link))
             }
-            None => row.stored.then(|| {
+            None => (row.stored || self.doubtful).then(|| {
                 let [a, b] = self.ends().both();
                 LinkChange::Delete(a, b)
             }),

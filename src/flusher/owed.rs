@@ -113,8 +113,14 @@ impl Owed {
     }
 }
 
-/// Two lists in the order of their keys as one, the newer still unsorted; of the same key the newer capture stays.
-pub(super) fn merge<T, K: Ord>(older: Vec<T>, mut newer: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+/// Two lists in the order of their keys as one, the newer still unsorted; of the same key the newer capture stays,
+/// and is told of the older.
+pub(super) fn merge<T, K: Ord>(
+    older: Vec<T>,
+    mut newer: Vec<T>,
+    key: impl Fn(&T) -> K,
+    succeed: impl Fn(&mut T, T),
+) -> Vec<T> {
     newer.sort_unstable_by_key(&key);
     if older.is_empty() {
         return newer;
@@ -127,8 +133,10 @@ pub(super) fn merge<T, K: Ord>(older: Vec<T>, mut newer: Vec<T>, key: impl Fn(&T
             (Some(_), None) => Ordering::Less,
             (None, _) => Ordering::Greater,
         };
-        if order == Ordering::Equal {
-            older.next();
+        if order == Ordering::Equal
+            && let (Some(old), Some(new)) = (older.next(), newer.peek_mut())
+        {
+            succeed(new, old);
         }
         match if order == Ordering::Less { older.next() } else { newer.next() } {
             Some(owed) => merged.push(owed),
@@ -156,7 +164,7 @@ mod tests {
     fn of_two_captures_of_a_row_the_newer_stays_and_rows_come_in_order() {
         let older = vec![(1, 'a'), (3, 'a'), (5, 'a')];
         let newer = vec![(4, 'b'), (2, 'b'), (3, 'b')];
-        let merged = merge(older, newer, |owed| owed.0);
+        let merged = merge(older, newer, |owed| owed.0, |_, _| {});
         assert_eq!(merged, [(1, 'a'), (2, 'b'), (3, 'b'), (4, 'b'), (5, 'a')]);
     }
 
