@@ -53,8 +53,8 @@ fn id(slot: u64) -> TraceId {
 }
 
 fn new(slot: u64, n: u64) -> NewTrace {
-    let kind = if slot % 5 == 0 { TraceType::Episodic } else { TraceType::Semantic };
-    let partition = if slot % 4 == 0 { "other" } else { "default" };
+    let kind = if slot.is_multiple_of(5) { TraceType::Episodic } else { TraceType::Semantic };
+    let partition = if slot.is_multiple_of(4) { "other" } else { "default" };
     NewTrace::new(kind, serde_json::json!({"slot": slot, "n": n})).id(id(slot)).partition(partition)
 }
 
