@@ -554,7 +554,7 @@ impl Run<'_> {
 
 /// Looks until it is so, with patience.
 fn wait(mut so: impl FnMut() -> bool) -> Outcome {
-    for _ in 0..200_000 {
+    for _ in 0..80_000 {
         if so() {
             return Ok(());
         }
