@@ -67,8 +67,8 @@ impl<D> Clock<D> {
         Inside(self.open.load())
     }
 
-    /// There is no cut until the answer is dropped: what its holder writes is in one generation. The flusher
-    /// waits, and whoever else asks for it; writers do not.
+    /// There is no cut until the answer is dropped: what its holder writes is in one generation, and nobody is
+    /// inside an earlier one any more. The flusher waits, and whoever else asks for it; writers do not.
     pub fn hold(&self) -> Hold<'_> {
         Hold { _gate: lock(&self.gate) }
     }
@@ -156,7 +156,6 @@ impl<D> Cutter<D> {
         let hold = (!planted(Mistake::CutNotHeldOff)).then(|| self.clock.hold());
         let mut closed = self.clock.open.swap(next);
         let done = at_the_cut();
-        drop(hold);
         let mut round = 0;
         let entries = loop {
             if planted(Mistake::NoGrace) {
@@ -172,6 +171,8 @@ impl<D> Cutter<D> {
             pause(round);
             round = round.saturating_add(1);
         };
+        // Not before: who holds off cuts must find all that is in the generations before the open one.
+        drop(hold);
         (Cut { number, entries }, done)
     }
 }

@@ -26,6 +26,10 @@ impl Backend for Table {
 
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
         let mut rows = self.0.lock().unwrap();
+        if !batch.erased.is_empty() {
+            // All traces here are of the type that is erased.
+            *rows = Rows::default();
+        }
         for change in batch.traces {
             match change {
                 TraceChange::Delete { id, .. } => rows.traces.remove(id),
@@ -148,5 +152,22 @@ fn an_erasure_is_one_cut() {
         erasing.join().unwrap();
         assert!(rows.lock().unwrap().traces.is_empty(), "what is erased has no row");
         assert!(store.is_empty() && store.link_count() == 0);
+    });
+}
+
+/// A type is erased while another thread inserts a trace of it and a third flushes: the trace stays or goes, in memory
+/// and in its row alike.
+#[test]
+fn what_outlives_an_erasure_keeps_its_row() {
+    model("what_outlives_an_erasure_keeps_its_row", Some(2), || {
+        let (store, rows) = linked();
+        let inserting = spawn(&store, |store| insert(store, 3));
+        let erasing = spawn(&store, |store| drop(store.erase_type(TraceType::Semantic).unwrap()));
+        store.flush().unwrap();
+        inserting.join().unwrap();
+        erasing.join().unwrap();
+        store.flush().unwrap();
+        let memory: BTreeSet<_> = store.iter().map(|trace| trace.id()).collect();
+        assert_eq!(rows.lock().unwrap().traces, memory, "rows and memory agree");
     });
 }
