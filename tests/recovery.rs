@@ -3,11 +3,11 @@
 mod support;
 
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored,
-    TraceChange,
+    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, RowNumber,
+    Stored, TraceChange,
 };
-use mnemon::{Durability, Health, Trace, TraceId, TraceStore};
-use std::collections::BTreeMap;
+use mnemon::{Durability, Health, Link, Trace, TraceId, TraceStore};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -15,12 +15,14 @@ use std::time::Duration;
 use support::{Outcome, by_id, note};
 
 type Rows = BTreeMap<RowNumber, Arc<Trace>>;
+type Links = BTreeMap<(TraceId, TraceId), Link>;
 
 /// What is stored: `synced` is what a reopening finds of it.
 #[derive(Default)]
 struct Disk {
     rows: Rows,
-    synced: Rows,
+    links: Links,
+    synced: (Rows, Links),
     broken: Option<String>,
 }
 
@@ -41,9 +43,9 @@ fn look(disk: &Mutex<Disk>) -> MutexGuard<'_, Disk> {
 }
 
 impl Disk {
-    fn apply(&mut self, changes: &[TraceChange]) -> Applied {
+    fn apply(&mut self, batch: &Batch<'_>) -> Applied {
         let mut applied = Applied::default();
-        for change in changes {
+        for change in batch.traces {
             match change {
                 TraceChange::Delete { row, .. } => {
                     self.rows.remove(row);
@@ -62,6 +64,16 @@ impl Disk {
                     applied.updated += 1;
                 }
             }
+        }
+        for change in batch.links {
+            match change {
+                LinkChange::Delete(a, b) => drop(self.links.remove(&(*a, *b))),
+                LinkChange::Upsert(link) => drop(self.links.insert(link.ends(), *link)),
+            }
+        }
+        let held: BTreeSet<_> = self.rows.values().map(|trace| trace.id()).collect();
+        if let Some(link) = self.links.keys().find(|(a, b)| !held.contains(a) || !held.contains(b)) {
+            self.broken = Some(format!("the link {link:?} joins what has no row"));
         }
         applied
     }
@@ -87,7 +99,7 @@ impl Backend for Treacherous {
                 3 => return failed(ErrorClass::Unreachable),
                 rest => {
                     // Applied, and not said to be.
-                    disk.apply(batch.traces);
+                    disk.apply(batch);
                     match rest {
                         4 => return failed(ErrorClass::Io),
                         5 => return failed(ErrorClass::Full),
@@ -96,23 +108,24 @@ impl Backend for Treacherous {
                 }
             }
         }
-        let applied = disk.apply(batch.traces);
+        let applied = disk.apply(batch);
         if batch.reach == Reach::Durable {
-            disk.synced = disk.rows.clone();
+            disk.synced = (disk.rows.clone(), disk.links.clone());
         }
         Ok(applied)
     }
 
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
         let mut disk = look(&self.disk);
-        disk.rows = disk.synced.clone();
+        (disk.rows, disk.links) = disk.synced.clone();
         Ok(Reopened::Same)
     }
 
     fn replace(&mut self) -> Result<(), BackendError> {
         let mut disk = look(&self.disk);
         disk.rows.clear();
-        disk.synced.clear();
+        disk.links.clear();
+        disk.synced = Default::default();
         Ok(())
     }
 
@@ -141,15 +154,19 @@ fn what_is_stored_and_memory_agree_after_any_mishaps() -> Outcome {
                 let mut n = thread;
                 while !enough() {
                     n += 1;
-                    let id = ids[n * 7 % ids.len()];
+                    // Spread over what is done and to which.
+                    let roll = (n as u64 * 4 + thread as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+                    let pick = |by: u64| ids[(roll / by) as usize % ids.len()];
+                    let id = pick(8);
                     // The trace may be there or not: both are well.
-                    match n % 6 {
+                    match roll % 8 {
                         0 => drop(store.remove(id)),
                         1 | 2 => drop(store.insert(note(n).id(id))),
                         3 => drop(store.update(id, |trace| trace.payload(serde_json::json!(n)))),
                         4 => drop(store.update(id, |trace| trace.confidence(1.0 / n as f64))),
                         // Never written again, so that no later write hides that it was lost.
-                        _ if n % 60 == 5 => drop(store.insert(note(n))),
+                        5 if n % 8 == 5 => drop(store.insert(note(n))),
+                        6 => drop(store.co_activate(id, pick(256))),
                         _ => {}
                     }
                     if matches!(store.health(), Health::Degraded { .. }) {
@@ -164,13 +181,16 @@ fn what_is_stored_and_memory_agree_after_any_mishaps() -> Outcome {
     store.flush()?;
     let disk = look(&disk);
     assert_eq!(disk.broken, None);
-    let mut stored: Vec<_> = disk.synced.values().cloned().collect();
+    let mut stored: Vec<_> = disk.synced.0.values().cloned().collect();
     stored.sort_unstable_by_key(|trace| trace.id());
     let memory = by_id(&store);
     assert_eq!(stored.len(), memory.len());
     for (stored, memory) in stored.iter().zip(&memory) {
         assert_eq!(stored, memory);
     }
+    let links: Links =
+        memory.iter().flat_map(|trace| store.links(trace.id())).map(|link| (link.ends(), link)).collect();
+    assert_eq!((&disk.synced.1, store.link_count()), (&links, links.len()));
     assert_eq!(store.stats().dirty, 0);
     Ok(())
 }

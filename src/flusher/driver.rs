@@ -174,7 +174,7 @@ impl Driver {
     fn run_errands(&mut self, errands: Vec<Errand>) {
         for errand in errands {
             match errand {
-                Errand::Erase(erasure) => self.owed_erasures.push(erasure),
+                Errand::Erase(erasure) => self.owe_erasure(erasure),
                 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
                 Errand::Spill(show) => show(self.spill()),
                 #[cfg(all(feature = "snapshot", not(loom)))]
@@ -184,6 +184,13 @@ impl Driver {
         if self.owes() > 0 {
             self.owed_since.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// Once is enough for each scope, and for each that waits to be told of it.
+    fn owe_erasure(&mut self, erasure: Erasure) {
+        let is_other = |owed: &Erasure| owed.scope != erasure.scope || Arc::strong_count(&owed.rows) > 1;
+        self.owed_erasures.retain(is_other);
+        self.owed_erasures.push(erasure);
     }
 
     /// The state as of the last cut, while no other is made.

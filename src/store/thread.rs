@@ -7,6 +7,7 @@ use crate::flusher::Driver;
 use std::sync::Arc;
 
 /// The flusher, from the host's side.
+#[allow(clippy::large_enum_variant, reason = "there is one for each store")]
 pub(super) enum Flusher {
     /// It works on a thread of its own.
     #[cfg(not(loom))]
