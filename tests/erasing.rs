@@ -9,6 +9,12 @@ use serde_json::json;
 use std::fs;
 use support::backend::{Answer, look, scripted};
 use support::{Outcome, Scratch, note, rows, scratch};
+    Ok(())
+}
+
+#[test]
+use std::time::{Duration, Instant};
+use support::{Outcome, Scratch, scratch};
 
 /// Stands in each payload that is to be erased, in many sizes: within a page, and over many.
 fn secret(n: usize) -> String {
@@ -203,5 +209,21 @@ fn an_erasure_is_durable_when_it_returns_whatever_other_flushes_are() -> Outcome
     }
     let reaches: Vec<_> = look(&log).batches.iter().map(|(reach, _)| *reach).collect();
     assert_eq!(reaches, [Reach::Durable; 500]);
+    Ok(())
+}
+
+#[test]
+fn each_row_is_counted_as_erased_or_as_deleted() -> Outcome {
+    let scratch = scratch()?;
+    let store = scratch.quiet()?;
+    let all = store.insert_many((0..10).map(sensory))?;
+    let kept = store.insert(NewTrace::semantic(json!("kept")))?;
+    store.co_activate(all[0], all[1])?;
+    store.co_activate(all[0], kept)?;
+    store.flush()?;
+    store.erase_type(TraceType::Sensory)?;
+    let stats = store.stats();
+    let report = stats.last_flush;
+    assert_eq!((report.rows_erased, report.rows_deleted, report.links_deleted), (10, 0, 2));
     Ok(())
 }

@@ -263,7 +263,7 @@ pub struct Applied {
     pub refused: Vec<(usize, String)>,
     /// Rows of links written.
     pub links_upserted: u64,
-    /// Rows of links deleted.
+    /// Rows of links deleted, with those that what was erased took along.
     pub links_deleted: u64,
     /// Links left out: the position in [`Batch::links`], and why.
     pub refused_links: Vec<(usize, String)>,

@@ -17,7 +17,7 @@ pub struct FlushReport {
     pub rows_upserted: u64,
     /// Rows of traces of which just the numbers were written.
     pub rows_updated: u64,
-    /// Rows of traces deleted.
+    /// Rows of traces deleted, one by one.
     pub rows_deleted: u64,
     /// Rows that the backend refused for their content: see [`Stats::quarantined`](crate::Stats::quarantined).
     pub rows_refused: u64,

@@ -31,8 +31,7 @@ impl<'c> Statements<'c> {
     pub(super) fn apply(&mut self, change: &LinkChange, applied: &mut Applied) -> rusqlite::Result<()> {
         match change {
             LinkChange::Delete(a, b) => {
-                self.delete.execute(params![a.as_bytes(), b.as_bytes()])?;
-                applied.links_deleted += 1;
+                applied.links_deleted += self.delete.execute(params![a.as_bytes(), b.as_bytes()])? as u64;
             }
             LinkChange::Upsert(link) => {
                 let [a, b] = link.ends.both();

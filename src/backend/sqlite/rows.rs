@@ -59,8 +59,7 @@ impl<'c> Statements<'c> {
     pub(super) fn apply(&mut self, change: &TraceChange, applied: &mut Applied) -> rusqlite::Result<()> {
         match change {
             TraceChange::Delete { row, .. } => {
-                self.delete.execute([row])?;
-                applied.deleted += 1;
+                applied.deleted += self.delete.execute([row])? as u64;
             }
             TraceChange::UpdateNumbers { row, trace } if self.update_numbers(*row, trace)? => {
                 applied.updated += 1
