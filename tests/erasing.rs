@@ -164,6 +164,29 @@ fn a_closed_store_erases_nothing_and_an_unflushed_one_is_erased_in_memory() -> O
     Ok(())
 }
 
+/// Nothing is written any more that would bring the flusher back to it.
+#[test]
+fn a_log_that_a_reader_held_is_emptied_once_the_reader_has_gone() -> Outcome {
+    let scratch = scratch()?;
+    let store = scratch.quiet()?;
+    store.insert_many((0..50).map(sensory))?;
+    store.flush()?;
+    let reader = scratch.reader()?;
+    reader.execute_batch("BEGIN")?;
+    assert_eq!(support::rows(&reader)?, 50);
+    assert_eq!(store.erase_type(TraceType::Sensory)?.rows, 50);
+    // Longer than it takes the flusher to tidy up for want of work.
+    std::thread::sleep(Duration::from_secs(7));
+    assert!(occurrences(&scratch, "secret-")? > 0, "the reader's view is there");
+    reader.execute_batch("COMMIT")?;
+    let gone_at = Instant::now();
+    while occurrences(&scratch, "secret-")? > 0 {
+        assert!(gone_at.elapsed() < Duration::from_secs(20), "it is still there");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Ok(())
+}
+
 #[test]
 fn erasing_takes_rows_that_cannot_be_read_though_memory_holds_none() -> Outcome {
     let file = scratch()?;

@@ -57,8 +57,8 @@ pub trait Backend: Send + 'static {
     /// The flusher waits, and tries again.
     fn replace(&mut self) -> Result<(), BackendError>;
 
-    /// Called between batches, and with `idle` when there has been nothing to do for a while: the time
-    /// for checkpoints and the like. Answers whether all that was applied is durable now.
+    /// Called between batches, and with `idle` when there has been nothing to do for a while, again and again if a
+    /// [log](Self::wal_bytes) is left: the time for checkpoints and the like. Answers whether all that was applied is durable now.
     ///
     /// # Errors
     ///

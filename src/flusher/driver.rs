@@ -392,10 +392,12 @@ impl Driver {
         }
     }
 
-    /// Lets the backend do its housekeeping, after the waiters have been woken.
-    pub(super) fn tidy(&mut self, idle: bool) {
+    /// Lets the backend do its housekeeping, after the waiters have been woken. `false` if a log is left that
+    /// somebody holds: worth another try, without new work.
+    pub(super) fn tidy(&mut self, idle: bool) -> bool {
+        self.last_turn = Instant::now();
         if self.doubtful || self.damaged {
-            return;
+            return true;
         }
         match supervised(|| Ok((self.backend.tidy(idle)?, self.backend.wal_bytes()))) {
             Ok((durable, wal_bytes)) => {
@@ -405,8 +407,12 @@ impl Driver {
                     self.forget_undurable();
                     self.shared.progress.durable(self.committed);
                 }
+                durable || wal_bytes == 0
             }
-            Err(failure) => self.failed(failure, Step::Tidy),
+            Err(failure) => {
+                self.failed(failure, Step::Tidy);
+                true
+            }
         }
     }
 

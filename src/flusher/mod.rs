@@ -62,10 +62,7 @@ pub(crate) fn serve(mut driver: Driver) {
                     return;
                 }
             }
-            Job::Tidy => {
-                tidied = true;
-                driver.tidy(true);
-            }
+            Job::Tidy => tidied = driver.tidy(true),
             Job::Sleep(time) => driver.shared().bell.sleep(time.max(SHORTEST_SLEEP)),
         }
     }
