@@ -7,14 +7,9 @@ use mnemon::backend::Reach;
 use mnemon::{Durability, NewTrace, TraceId, TraceStore, TraceType};
 use serde_json::json;
 use std::fs;
+use std::time::{Duration, Instant};
 use support::backend::{Answer, look, scripted};
 use support::{Outcome, Scratch, note, rows, scratch};
-    Ok(())
-}
-
-#[test]
-use std::time::{Duration, Instant};
-use support::{Outcome, Scratch, scratch};
 
 /// Stands in each payload that is to be erased, in many sizes: within a page, and over many.
 fn secret(n: usize) -> String {

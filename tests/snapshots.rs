@@ -255,3 +255,34 @@ fn a_closed_store_is_saved_and_not_restored() -> Outcome {
     assert_eq!(closed.restore_newest(&snapshots).unwrap_err().kind(), ErrorKind::Closed);
     Ok(())
 }
+
+/// Traces are removed while the links between them are put back: none is left that joins what is not there.
+#[test]
+fn a_removal_during_a_restore_leaves_no_link_behind() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let snapshots = Snapshots::in_folder(folder.path());
+    let store = TraceStore::in_memory();
+    let ids = filled(&store)?;
+    store.save_snapshot(&snapshots)?;
+    for round in 0..20 {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| -> Outcome {
+            let removing = scope.spawn(|| -> mnemon::Result<()> {
+                while !done.load(Ordering::Relaxed) {
+                    for id in ids.iter().rev() {
+                        store.remove(*id)?;
+                    }
+                }
+                Ok(())
+            });
+            store.restore_newest(&snapshots)?;
+            done.store(true, Ordering::Relaxed);
+            removing.join().map_err(|_| "removing")??;
+            Ok(())
+        })?;
+        let linked: BTreeSet<_> =
+            ids.iter().flat_map(|id| store.links(*id)).map(|link| link.ends()).collect();
+        assert_eq!(store.link_count(), linked.len(), "round {round}: every link is found from its ends");
+    }
+    Ok(())
+}

@@ -142,21 +142,29 @@ impl Engine {
                 Ok(Change::Put(Arc::new(Tie { link, births })))
             });
             let Transition { new, .. } = done.map_err(reason)?;
-            // With the fence in `drop_links`: whoever removes one of the traces sees the link, or we see that.
-            fence(Ordering::SeqCst);
-            let still = |now: [Birth; 2]| now.iter().zip(births).all(|(now, was)| now.is(was));
-            if self.births(ends).is_ok_and(still) || planted(Mistake::NoSecondLook) {
+            if self.look_again(ends, births)? {
                 let link = new.map(|tie| tie.link);
                 return Ok(CoActivation {
                     count: link.map_or(0, |link| link.count),
                     formed: link.is_some_and(|link| link.forms_now()),
                 });
             }
-            let undone = self.links().alter::<_, Error>(&self.shared.clock, &ends, |tie| {
-                Ok(if tie.joins(births) { Change::Remove } else { Change::Keep })
-            });
-            undone.map_err(reason)?;
         }
+    }
+
+    /// After a link of these traces was put in: whether they are still there; if not, it is taken out again.
+    pub(super) fn look_again(&self, ends: Ends, births: [Birth; 2]) -> Result<bool> {
+        // With the fence in `drop_links`: whoever removes one of the traces sees the link, or we see that.
+        fence(Ordering::SeqCst);
+        let still = |now: [Birth; 2]| now.iter().zip(births).all(|(now, was)| now.is(was));
+        if self.births(ends).is_ok_and(still) || planted(Mistake::NoSecondLook) {
+            return Ok(true);
+        }
+        let undone = self.links().alter::<_, Error>(&self.shared.clock, &ends, |tie| {
+            Ok(if tie.joins(births) { Change::Remove } else { Change::Keep })
+        });
+        undone.map_err(reason)?;
+        Ok(false)
     }
 
     /// Which traces these are now, or which of them is not there.

@@ -1,8 +1,8 @@
 //! Putting one content in the place of another.
 
 use super::TraceStore;
-use super::engine::{Engine, already_exists, reason};
-use crate::core::Change;
+use super::engine::{Engine, already_exists, not_found, reason};
+use crate::core::{Change, Refused};
 use crate::error::Result;
 use crate::trace::{Birth, Link, NewTrace, Tie, Trace, TraceId};
 use std::collections::HashMap;
@@ -52,12 +52,20 @@ impl Engine {
         Ok(traces.len())
     }
 
-    /// In the place of any other between the two.
+    /// In the place of any other between the two; not if another thread has removed one of them meanwhile, or put
+    /// another in its place.
     pub(super) fn put_link(&self, link: Link, births: [Birth; 2]) -> Result<()> {
         let tie = Arc::new(Tie { link, births });
-        let put = self
-            .links()
-            .upsert::<_, crate::Error>(&self.shared.clock, &link.ends, |_| Ok(Change::Put(tie.clone())));
-        put.map(drop).map_err(reason)
+        let put = self.links().upsert(&self.shared.clock, &link.ends, |_| {
+            match tie.joins(self.births(link.ends)?) {
+                true => Ok(Change::Put(tie.clone())),
+                false => Err(not_found(link.ends.both()[0])),
+            }
+        });
+        match put {
+            Ok(_) => self.look_again(link.ends, births).map(drop),
+            Err(Refused::By(_)) => Ok(()),
+            Err(sealed) => Err(reason(sealed)),
+        }
     }
 }
