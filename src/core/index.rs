@@ -180,6 +180,10 @@ impl<K: Joins, V: Send + Sync + 'static, S> Index<K, V, S> for Adjacency<K, V, S
                     others.insert(other, entry.clone());
                 }
             });
+            if entry.is_retired(&pin) {
+                // The list may have been made for it, and stay empty.
+                self.nodes.edit_or_remove(&node, |others| others.is_empty());
+            }
         }
     }
 
