@@ -433,3 +433,15 @@ fn a_cycle_never_undoes_a_reinforcement() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn a_clock_that_several_threads_advance_goes_on_by_all_of_it() {
+    let clock = clock();
+    let start = clock.now();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..10_000).for_each(|_| clock.advance(seconds(1))));
+        }
+    });
+    assert_eq!(clock.now().duration_since(start).as_secs(), 40_000);
+}
