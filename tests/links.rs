@@ -264,25 +264,25 @@ fn no_link_row_is_without_its_traces_whatever_races() -> Outcome {
     let scratch = scratch()?;
     let store = TraceStore::builder().flush_interval(Duration::ZERO).open(scratch.path())?;
     let all: Vec<_> = (0..6).map(|n| TraceId::from_reference(&n.to_string())).collect();
-    let (done, start) = (AtomicBool::new(false), Barrier::new(5));
+    let (done, seen, start) = (AtomicBool::new(false), AtomicBool::new(false), Barrier::new(5));
     let refused = std::thread::scope(|scope| -> Outcome<usize> {
         let looking = scope.spawn(|| {
             start.wait();
-            let mut seen = 0;
             while !done.load(Ordering::Relaxed) {
                 let Ok((links, dangling)) = rows(&scratch) else { continue };
                 assert_eq!(dangling, 0, "{links:?}");
-                seen += usize::from(!links.is_empty());
+                seen.fetch_or(!links.is_empty(), Ordering::Relaxed);
             }
-            seen
         });
         let workers: Vec<_> = (0..4)
             .map(|worker: usize| {
-                let (store, all, start) = (&store, &all, &start);
+                let (store, all, start, seen) = (&store, &all, &start, &seen);
                 scope.spawn(move || {
                     start.wait();
                     let mut refused = 0;
-                    for n in 0..20_000_usize {
+                    // Long enough, and until links were there to be looked at.
+                    let enough = |n| n >= 20_000 && (seen.load(Ordering::Relaxed) || n >= 1_000_000);
+                    for n in (0_usize..).take_while(|n| !enough(*n)) {
                         let (a, b) = (all[(n * 7 + worker) % 6], all[(n * 5 + 3 * worker + 1) % 6]);
                         match n % 8 {
                             0 => refused += usize::from(store.remove(a).is_err()),
@@ -296,7 +296,8 @@ fn no_link_row_is_without_its_traces_whatever_races() -> Outcome {
             .collect();
         let refused = workers.into_iter().map(|worker| worker.join().unwrap_or_default()).sum();
         done.store(true, Ordering::Relaxed);
-        assert!(looking.join().is_ok_and(|seen| seen > 0), "links were there to be looked at");
+        assert!(looking.join().is_ok(), "a link row was without its traces");
+        assert!(seen.load(Ordering::Relaxed), "links were there to be looked at");
         Ok(refused)
     })?;
     assert!(refused > 0, "some came too late");
