@@ -72,11 +72,15 @@ fn insert(store: &TraceStore, n: u8) {
     store.insert(NewTrace::semantic(serde_json::json!(n)).id(id(n))).unwrap();
 }
 
-/// Two traces with a link of count 1 between them, all committed.
-fn linked() -> (TraceStore, Arc<Mutex<Rows>>) {
+fn open() -> (TraceStore, Arc<Mutex<Rows>>) {
     let rows = Arc::<Mutex<Rows>>::default();
     let builder = TraceStore::builder().flush_interval(Duration::MAX).flush_threshold(usize::MAX);
-    let store = builder.open_with(Table(rows.clone())).unwrap();
+    (builder.open_with(Table(rows.clone())).unwrap(), rows)
+}
+
+/// Two traces with a link of count 1 between them, all committed.
+fn linked() -> (TraceStore, Arc<Mutex<Rows>>) {
+    let (store, rows) = open();
     insert(&store, 1);
     insert(&store, 2);
     store.co_activate(id(1), id(2)).unwrap();
@@ -159,10 +163,12 @@ fn an_erasure_is_one_cut() {
 /// and in its row alike.
 #[test]
 fn what_outlives_an_erasure_keeps_its_row() {
-    model("what_outlives_an_erasure_keeps_its_row", Some(2), || {
-        let (store, rows) = linked();
+    model("what_outlives_an_erasure_keeps_its_row", Some(3), || {
+        let (store, rows) = open();
         let inserting = spawn(&store, |store| insert(store, 3));
-        let erasing = spawn(&store, |store| drop(store.erase_type(TraceType::Semantic).unwrap()));
+        let erasing = spawn(&store, |store| {
+            store.erase_type(TraceType::Semantic).unwrap();
+        });
         store.flush().unwrap();
         inserting.join().unwrap();
         erasing.join().unwrap();
