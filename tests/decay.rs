@@ -445,3 +445,12 @@ fn a_clock_that_several_threads_advance_goes_on_by_all_of_it() {
     });
     assert_eq!(clock.now().duration_since(start).as_secs(), 40_000);
 }
+
+#[test]
+fn what_is_no_number_has_no_strength() {
+    let curve = DecayCurve::PowerLaw;
+    let nan = [(f64::NAN, 0.1, 0.0, 1.0), (0.5, f64::NAN, 0.0, 1.0), (f64::INFINITY, 1e9, 0.0, 1e9)];
+    for (peak, rate, intensity, ticks) in nan {
+        assert_eq!(curve.decayed(peak, rate, intensity, ticks), 0.0);
+    }
+}

@@ -245,3 +245,26 @@ fn each_row_is_counted_as_erased_or_as_deleted() -> Outcome {
     assert_eq!((report.rows_erased, report.rows_deleted, report.links_deleted), (10, 0, 2));
     Ok(())
 }
+
+/// An unreadable trace that an erased one was linked to is still set aside: its link went, its row did not.
+#[test]
+fn what_can_t_be_read_and_is_not_erased_stays_listed() -> Outcome {
+    let scratch = scratch()?;
+    let store = scratch.quiet()?;
+    let [unreadable, erased] = [TraceId::from_bytes([1; 16]), TraceId::from_bytes([2; 16])];
+    store.insert_many([note(1).id(unreadable), sensory(1).id(erased)])?;
+    store.co_activate(unreadable, erased)?;
+    store.close()?;
+    scratch
+        .reader()?
+        .execute("UPDATE traces SET tier = 'lukewarm' WHERE id = ?1", [unreadable.as_bytes()])?;
+    let store = scratch.quiet()?;
+    assert_eq!(store.stats().quarantined.iter().filter(|row| row.is_link).count(), 1);
+    store.erase_type(TraceType::Sensory)?;
+    let quarantined = store.stats().quarantined;
+    assert_eq!(
+        quarantined.iter().map(|row| (row.id, row.is_link)).collect::<Vec<_>>(),
+        [(Some(unreadable), false)]
+    );
+    Ok(())
+}

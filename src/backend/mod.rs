@@ -269,8 +269,10 @@ pub struct Applied {
     pub refused_links: Vec<(usize, String)>,
     /// Rows of traces deleted for each of [`Batch::erased`].
     pub erased: Vec<u64>,
-    /// The ids that those rows had, as far as they can be read; those of links too, by the first of their traces.
+    /// The ids that those rows had, as far as they can be read.
     pub erased_ids: Vec<TraceId>,
+    /// Of the links that went with them, the first of each one's traces.
+    pub erased_links: Vec<TraceId>,
 }
 
 /// What [`Backend::reopen`] found.

@@ -255,7 +255,7 @@ impl Driver {
             elapsed: started.elapsed(),
         };
         let refused = self.set_aside(&traces, &applied);
-        self.shared.telemetry.erased(&applied.erased_ids);
+        self.shared.telemetry.erased(&applied);
         for (erasure, rows) in self.owed_erasures.drain(..).zip(&applied.erased) {
             // Read by who waits for the watermark, which is published after this.
             erasure.rows.store(*rows, Ordering::Relaxed);

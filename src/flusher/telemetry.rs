@@ -1,6 +1,7 @@
 //! What the flusher has done and how it goes: counters, health, and rows set aside.
 
 use super::retry::{Cause, Step, Trouble};
+use crate::backend::Applied;
 use crate::core::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, lock};
 use crate::error::{Error, ErrorKind};
 use crate::trace::TraceId;
@@ -62,8 +63,10 @@ pub enum Health {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Quarantined {
-    /// Whose row it is; `None` if a stored row's id can't be read.
+    /// Whose row it is; `None` if a stored row's id can't be read. Of a link, the first of its traces.
     pub id: Option<TraceId>,
+    /// Whether it is the row of a link.
+    pub is_link: bool,
     /// Why, in the backend's words.
     pub reason: String,
     /// How often it was refused.
@@ -154,6 +157,7 @@ impl Telemetry {
         let mut counters = self.lock();
         let row = counters.refused.entry(id).or_insert_with(|| Quarantined {
             id: Some(id),
+            is_link: false,
             reason: String::new(),
             times: 0,
         });
@@ -162,10 +166,13 @@ impl Telemetry {
     }
 
     /// Unreadable rows that are there no more.
-    pub(super) fn erased(&self, ids: &[TraceId]) {
-        if !ids.is_empty() {
-            let ids: HashSet<_> = ids.iter().collect();
-            self.lock().unreadable.retain(|row| row.id.is_none_or(|id| !ids.contains(&id)));
+    pub(super) fn erased(&self, applied: &Applied) {
+        let [traces, links] = [&applied.erased_ids, &applied.erased_links].map(HashSet::<_>::from_iter);
+        if !traces.is_empty() || !links.is_empty() {
+            self.lock().unreadable.retain(|row| {
+                let gone = if row.is_link { &links } else { &traces };
+                row.id.is_none_or(|id| !gone.contains(&id))
+            });
         }
     }
 

@@ -34,7 +34,8 @@ pub enum DecayCurve {
 const RATE_OF_HALF_LIFE: f64 = 0.01;
 
 impl DecayCurve {
-    /// What a peak has faded to after so many ticks (of 60 seconds; below 0 counts as 0), within 0 to 1.
+    /// What a peak has faded to after so many ticks (of 60 seconds; below 0 counts as 0), within 0 to 1; 0 if any of
+    /// them is no number.
     ///
     /// ```
     /// use mnemon::DecayCurve;
@@ -53,7 +54,8 @@ impl DecayCurve {
             }
             DecayCurve::None => 1.0,
         };
-        (peak * left).clamp(0.0, 1.0)
+        let strength = peak * left;
+        if strength.is_nan() { 0.0 } else { strength.clamp(0.0, 1.0) }
     }
 
     /// The strength of a trace at a time: the stored one, or what its peak has faded to if that is less.

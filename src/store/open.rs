@@ -303,13 +303,14 @@ impl Stored {
     fn load(backend: &mut impl Backend) -> Result<Self> {
         let mut stored = Self::nothing();
         let loaded = backend.load(&mut |row| {
+            let is_link = matches!(row, backend::Stored::Link(_));
             if let Err((id, reason)) = stored.take(row) {
                 tracing::error!(
                     ?id,
                     reason,
                     "a stored row can't be used; it stays where it is and is quarantined"
                 );
-                stored.unreadable.push(Quarantined { id, reason, times: 1 });
+                stored.unreadable.push(Quarantined { id, is_link, reason, times: 1 });
             }
         })?;
         Ok(Self { loaded, ..stored })

@@ -14,7 +14,8 @@ pub struct Upkeep {
     pub decay: Option<Duration>,
     /// [Tiers](crate::TraceStore::retier): every 300 seconds unless set.
     pub tiers: Option<Duration>,
-    /// The [quota](crate::TraceStore::enforce_quota): every 300 seconds unless set.
+    /// The [quota](crate::TraceStore::enforce_quota): every 300 seconds unless set. It removes what is over
+    /// [`StoreBuilder::quota`](crate::StoreBuilder::quota), which is 10,000 traces unless set.
     pub quota: Option<Duration>,
 }
 

@@ -107,7 +107,7 @@ impl Image {
             self.traces().filter(|trace| scope.contains(trace)).map(|trace| trace.id()).collect();
         self.links.retain(|(a, b), _| {
             let goes = within.contains(a) || within.contains(b);
-            applied.erased_ids.extend(goes.then_some(*a));
+            applied.erased_links.extend(goes.then_some(*a));
             !goes
         });
         for id in &within {

@@ -16,7 +16,7 @@ pub(super) fn erase(connection: &Connection, scope: &Scope, applied: &mut Applie
     };
     let these = format!("SELECT id FROM traces WHERE {column} = ?1");
     let links = format!("DELETE FROM links WHERE a IN ({these}) OR b IN ({these}) RETURNING a");
-    applied.links_deleted += delete(connection, &links, value, &mut applied.erased_ids)?;
+    applied.links_deleted += delete(connection, &links, value, &mut applied.erased_links)?;
     let traces = format!("DELETE FROM traces WHERE {column} = ?1 RETURNING id");
     let deleted = delete(connection, &traces, value, &mut applied.erased_ids)?;
     applied.erased.push(deleted);
