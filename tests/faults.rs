@@ -2,7 +2,8 @@
 //! store recovers by itself when the fault ends, memory and rows agree, every image that a crash would leave is a
 //! state of the run, nothing acknowledged as durable is missing, and health tells the truth meanwhile.
 //!
-//! `MNEMON_FAULTS_SEED` gives another run; `--nocapture` shows how many faults were injected.
+//! `MNEMON_FAULTS_SEED` gives another run, `MNEMON_FAULTS_STEPS` a longer or shorter one; `--nocapture` shows how many
+//! faults were injected.
 #![cfg(feature = "testkit")]
 
 mod support;
@@ -31,9 +32,9 @@ const CLASSES: [ErrorClass; 10] = [
     ErrorClass::Other,
 ];
 
-fn script(length: usize) -> Outcome<Script> {
-    let seed = std::env::var("MNEMON_FAULTS_SEED").ok().and_then(|seed| seed.parse().ok());
-    Script::new(seed.unwrap_or(7), length)
+fn script() -> Outcome<Script> {
+    let set = |name, unless| std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(unless);
+    Script::new(set("MNEMON_FAULTS_SEED", 7), set("MNEMON_FAULTS_STEPS", 240) as usize)
 }
 
 /// They are many, and each would be printed.
@@ -125,7 +126,7 @@ fn every_fault_of(
     every_third_apply: Option<ErrorClass>,
     stride: u64,
 ) -> Outcome {
-    let script = script(300)?;
+    let script = script()?;
     let base = Case { every_third_apply, ..Case::without_fault(durability) };
     let cases = every(&script, &base, call, stride)?;
     all(&format!("{call:?}, {durability:?}"), &script, &cases)
@@ -349,7 +350,7 @@ fn a_link_made_anew_and_removed_leaves_no_row_after_a_failed_sync() -> Outcome {
 /// The power fails at each sync in turn, and nobody is told: what is durable then is a state of the run.
 #[test]
 fn a_power_loss_at_every_sync_leaves_a_state_of_the_run() -> Outcome {
-    let script = script(300)?;
+    let script = script()?;
     for durability in [Durability::Full, Durability::Relaxed] {
         let case = Case::without_fault(durability);
         let tried = script.lose_power_at_every_sync(&case)?;
