@@ -1,6 +1,7 @@
 //! The file: what it must be to be opened, and how its connection is set up.
 
 use super::fault::while_doing;
+use super::log;
 use super::place::{Place, sibling, unreachable_file};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
 use crate::backend::{BackendError, ErrorClass, Reach};
@@ -57,6 +58,7 @@ impl Attached {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags).map_err(doing)?;
         set_up(&connection).map_err(doing)?;
+        log::make_certain(&connection, path)?;
         schema::migrate(&mut connection, identity.version).map_err(doing)?;
         let (watermark, boot, _) = schema::read_store(&connection).map_err(doing)?;
         Ok((
@@ -76,6 +78,8 @@ impl Attached {
     pub(super) fn sign_off(&self, watermark: u64) -> rusqlite::Result<()> {
         self.connection.pragma_update(None, "synchronous", "FULL")?;
         self.impatiently(|connection| schema::set_clean(connection, watermark, &self.boot))?;
+        // Sound to the last: SQLite may finish what is left to do, and remove the log.
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         match self.checkpoint(true) {
             Ok(complete) => tracing::debug!(complete, "checkpointed at close"),
             Err(error) => {
@@ -125,18 +129,13 @@ impl Attached {
         self.connection.busy_timeout(BUSY_TIMEOUT)?;
         done
     }
-
-    /// Closes without moving the log into a file that may be damaged, moved or no longer ours.
-    pub(super) fn drop_without_checkpoint(self) {
-        if let Err(error) = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
-            tracing::warn!(%error, "closing a doubtful connection may checkpoint its log");
-        }
-    }
 }
 
 fn set_up(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     distrust(connection)?;
+    // A connection that is given up moves no log into a file that may be damaged, moved or no longer ours.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.execute_batch(
         "PRAGMA page_size = 4096;
          PRAGMA secure_delete = ON;
@@ -148,7 +147,7 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
          PRAGMA fullfsync = ON;
          PRAGMA checkpoint_fullfsync = ON;",
     )?;
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    let mode = into_log_mode(connection)?;
     match mode == "wal" {
         true => Ok(()),
         false => Err(rusqlite::Error::SqliteFailure(
@@ -156,6 +155,16 @@ fn set_up(connection: &Connection) -> rusqlite::Result<()> {
             Some(format!("the file system allows no write-ahead log (journal mode {mode})")),
         )),
     }
+}
+
+/// Answers the mode that the file is in then.
+fn into_log_mode(connection: &Connection) -> rusqlite::Result<String> {
+    let mut statement = connection.prepare("PRAGMA journal_mode = WAL")?;
+    let mut rows = statement.query([])?;
+    let mode = rows.next()?.map(|row| row.get(0)).transpose()?.unwrap_or_default();
+    // To its end: what it answers comes before it commits the change, which may fail.
+    while rows.next()?.is_some() {}
+    Ok(mode)
 }
 
 /// A new file belongs to its owner alone; SQLite gives its log the same rights.

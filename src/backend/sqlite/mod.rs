@@ -2,11 +2,12 @@
 //!
 //! What is relied on: in WAL mode recovery yields a prefix of the commits, so after any crash the file is
 //! at some cut; with `synchronous=FULL` a commit makes itself and all before it durable; and after a failed
-//! sync nothing of the connection can be trusted, so it is dropped and everything since the last durable
-//! watermark is written again.
+//! sync nothing of the connection can be trusted, nor the log: the one is dropped, the other written once more, and
+//! everything since the last durable watermark is written again.
 //!
 //! - [`file`]: opening, and what the file must be;
 //! - [`place`]: noticing that the file has been moved or replaced, and putting files aside;
+//! - [`log`]: making certain what an earlier connection has left in the log;
 //! - [`schema`]: the tables, their version, and the steps from one version to the next;
 //! - [`rows`]: a trace as a row, and back;
 //! - [`links`]: the same of a link;
@@ -21,6 +22,7 @@ mod file;
 mod inspect;
 mod links;
 mod lock;
+mod log;
 mod place;
 mod rows;
 mod schema;
@@ -122,9 +124,7 @@ impl Sqlite {
 
     /// Gives up a connection that can't be trusted, or a file that is not ours, writing nothing more to it.
     fn detach(&mut self) {
-        if let Some(attached) = self.attached.take() {
-            attached.drop_without_checkpoint();
-        }
+        self.attached = None;
     }
 
     fn attach(&mut self) -> Result<Store, BackendError> {

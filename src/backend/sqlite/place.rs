@@ -34,7 +34,7 @@ impl FileId {
 
 impl Place {
     pub(super) fn of(path: &Path) -> io::Result<Self> {
-        Ok(Self { file: FileId::of(path)?, log: FileId::of(&sibling(path, "-wal")).ok() })
+        Ok(Self { file: FileId::of(path)?, log: FileId::of(&log_of(path)).ok() })
     }
 
     /// Whether the path still names this file and this log.
@@ -56,7 +56,7 @@ impl Place {
     /// If the path names another file by now, or none, and this place's log is left beside it: puts the log
     /// aside.
     pub(super) fn put_orphan_aside(&self, path: &Path) -> Result<(), BackendError> {
-        let is_ours = self.log.is_some() && FileId::of(&sibling(path, "-wal")).ok() == self.log;
+        let is_ours = self.log.is_some() && FileId::of(&log_of(path)).ok() == self.log;
         if self.check(path).is_err() && is_ours {
             put_aside(path, "orphaned", &["-wal", "-shm"])?;
         }
@@ -79,8 +79,13 @@ pub(super) fn put_aside(path: &Path, why: &str, suffixes: &[&str]) -> Result<Vec
     Ok(moved)
 }
 
+/// `PATH-wal`.
+pub(super) fn log_of(path: &Path) -> PathBuf {
+    sibling(path, "-wal")
+}
+
 pub(super) fn wal_bytes(path: &Path) -> u64 {
-    fs::metadata(sibling(path, "-wal")).map_or(0, |log| log.len())
+    fs::metadata(log_of(path)).map_or(0, |log| log.len())
 }
 
 pub(super) fn unreachable_file(path: &Path, error: io::Error) -> BackendError {

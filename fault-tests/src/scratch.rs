@@ -1,0 +1,20 @@
+//! Folders for the tests' files, and how much is tried.
+
+use crate::Outcome;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// How much more than usual is tried: 1 unless `FAULT_TESTS_MORE` says more.
+pub fn more() -> usize {
+    std::env::var("FAULT_TESTS_MORE").ok().and_then(|more| more.parse().ok()).unwrap_or(1)
+}
+
+/// In memory, where there is such a folder: the disk's faults are the test's own.
+pub fn folder() -> Outcome<TempDir> {
+    let memory = Path::new("/dev/shm");
+    Ok(if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? })
+}
+
+pub fn database(folder: &TempDir) -> PathBuf {
+    folder.path().join("memory.db")
+}

@@ -1,0 +1,78 @@
+//! What a store holds, and what its file holds, to be compared.
+
+use crate::Outcome;
+use mnemon::{Link, Trace, TraceId, TraceStore};
+use rusqlite::Connection;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Every trace and every link.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct State {
+    pub traces: BTreeMap<TraceId, Arc<Trace>>,
+    pub links: BTreeMap<(TraceId, TraceId), Link>,
+}
+
+impl State {
+    /// All that a store holds in memory, while nobody writes.
+    pub fn of(store: &TraceStore) -> Self {
+        let traces: BTreeMap<_, _> = store.iter().map(|trace| (trace.id(), trace)).collect();
+        let links = traces.keys().flat_map(|id| store.links(*id)).map(|link| (link.ends(), link)).collect();
+        Self { traces, links }
+    }
+
+    /// In a few words, for a message.
+    pub fn summary(&self) -> String {
+        let revisions: u64 = self.traces.values().map(|trace| trace.revision()).sum();
+        format!("{} traces of {revisions} revisions, {} links", self.traces.len(), self.links.len())
+    }
+}
+
+/// A second connection to a file.
+pub fn reader(path: &Path) -> Outcome<Connection> {
+    let reader = Connection::open(path)?;
+    reader.busy_timeout(std::time::Duration::from_secs(10))?;
+    Ok(reader)
+}
+
+/// Makes sure that the file is sound, and that its rows are this very state, as far as columns are plain: ids,
+/// revisions, payloads, and links with both their traces.
+pub fn check_rows(reader: &Connection, expected: &State) -> Outcome {
+    check_sound(reader)?;
+    let mut rows = reader.prepare("SELECT id, revision, payload, strength FROM traces")?;
+    let rows = rows.query_map([], |row| Ok((id(row.get(0)?), (row.get(1)?, row.get(2)?, row.get(3)?))))?;
+    let rows = rows.collect::<Result<BTreeMap<TraceId, (i64, String, f64)>, _>>()?;
+    let memory = expected.traces.iter().map(|(id, trace)| {
+        (*id, (trace.revision() as i64, trace.payload().as_str().to_owned(), trace.strength()))
+    });
+    if rows != memory.collect() {
+        return Err(format!("rows and memory differ: {} rows, {}", rows.len(), expected.summary()).into());
+    }
+    let mut links = reader.prepare("SELECT a, b, count FROM links")?;
+    let links = links.query_map([], |row| Ok(((id(row.get(0)?), id(row.get(1)?)), row.get(2)?)))?;
+    let links = links.collect::<Result<BTreeMap<(TraceId, TraceId), u32>, _>>()?;
+    match links == expected.links.iter().map(|(ends, link)| (*ends, link.count())).collect() {
+        true => Ok(()),
+        false => Err(format!("links differ: {} rows, {}", links.len(), expected.summary()).into()),
+    }
+}
+
+/// Makes sure that SQLite finds nothing wrong with the file, and that each link has both its traces.
+pub fn check_sound(reader: &Connection) -> Outcome {
+    let verdict: String = reader.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
+    if verdict != "ok" {
+        return Err(format!("integrity_check says {verdict}").into());
+    }
+    let dangling = "SELECT count(*) FROM links
+        WHERE a NOT IN (SELECT id FROM traces) OR b NOT IN (SELECT id FROM traces)";
+    match reader.query_row(dangling, [], |row| row.get::<_, i64>(0))? {
+        0 => Ok(()),
+        dangling => Err(format!("{dangling} links have lost a trace").into()),
+    }
+}
+
+fn id(bytes: [u8; 16]) -> TraceId {
+    Uuid::from_bytes(bytes).into()
+}

@@ -1,0 +1,180 @@
+//! Wherever the power fails, and whatever the disk has made of what was not synced: the file is exactly at some
+//! cut, and not before the last one that was reported durable.
+
+use fault_tests::Outcome;
+use fault_tests::crash::{Crash, Dice, Image};
+use fault_tests::disk::{Call, Disk, Event, Fault, How};
+use fault_tests::run::{Cuts, Run, note};
+use fault_tests::scratch::{database, folder, more};
+use fault_tests::state::{State, check_rows, reader};
+use mnemon::TraceStore;
+use std::collections::HashSet;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// What was tried, and what was found.
+#[derive(Default, Debug)]
+struct Tally {
+    cut_offs: usize,
+    images: usize,
+    durable_losses: usize,
+    torn_cuts: usize,
+    not_opened: usize,
+    /// One of the failures, in words.
+    first: Option<String>,
+}
+
+impl Tally {
+    fn report(&self, title: &str) -> Outcome {
+        println!(
+            "{title}: {} cut-offs, {} images, durable losses {}, torn cuts {}, not opened {}",
+            self.cut_offs, self.images, self.durable_losses, self.torn_cuts, self.not_opened
+        );
+        match &self.first {
+            None => Ok(()),
+            Some(first) => Err(format!("{title}: {first}; {self:?}").into()),
+        }
+    }
+}
+
+/// Tries images of a run.
+struct Trial<'r> {
+    states: &'r [State],
+    folder: TempDir,
+    tally: Tally,
+    seen: HashSet<(u64, usize, usize)>,
+}
+
+impl<'r> Trial<'r> {
+    fn of(states: &'r [State]) -> Outcome<Self> {
+        Ok(Self { states, folder: folder()?, tally: Tally::default(), seen: HashSet::new() })
+    }
+
+    /// Tries an image, if there was no such one.
+    fn check(&mut self, image: &Image, crash: &Crash) -> Outcome {
+        let (durable, possible) = (crash.durable, crash.possible.min(self.states.len() - 1));
+        if !self.seen.insert((image.fingerprint(), durable, possible)) {
+            return Ok(());
+        }
+        self.tally.images += 1;
+        let path = self.folder.path().join("memory.db");
+        image.write(&path)?;
+        let store = match TraceStore::open(&path) {
+            Ok(store) => store,
+            Err(error) => {
+                self.tally.not_opened += 1;
+                self.tally.first.get_or_insert(format!("{error:?}"));
+                return Ok(());
+            }
+        };
+        let found = State::of(&store);
+        if !self.states[durable..=possible].contains(&found) {
+            let cut = self.states.iter().position(|state| *state == found);
+            match cut {
+                Some(_) => self.tally.durable_losses += 1,
+                None => self.tally.torn_cuts += 1,
+            }
+            let first = format!("found cut {cut:?} ({}), expected {durable} to {possible}", found.summary());
+            self.tally.first.get_or_insert(first);
+        }
+        if self.tally.images.is_multiple_of(8) {
+            go_on(&store, &path)?;
+        }
+        Ok(store.close().map(drop)?)
+    }
+}
+
+/// The store is as good as any other.
+fn go_on(store: &TraceStore, path: &Path) -> Outcome {
+    store.insert(note(99_999, 30))?;
+    store.flush()?;
+    check_rows(&reader(path)?, &State::of(store))
+}
+
+/// A run to its end, and its record.
+fn record(cuts: Cuts, fault: Option<Fault>, large: usize) -> Outcome<(Vec<State>, Vec<Event>)> {
+    let folder = folder()?;
+    let (disk, path) = (Disk::under(folder.path())?, database(&folder));
+    disk.start_recording();
+    disk.set_fault(fault);
+    let mut run = Run::new(&disk, &path, cuts);
+    run.large = large;
+    run.all()?;
+    run.close()?;
+    Ok((run.states, disk.events()))
+}
+
+#[test]
+fn at_any_call_of_a_run_a_power_loss_leaves_a_cut_that_is_not_before_the_last_durable_one() -> Outcome {
+    let (states, events) = record(Cuts::Planned, None, 3_000)?;
+    let mut trial = Trial::of(&states)?;
+    let (mut crash, mut dice) = (Crash::default(), Dice(1));
+    for event in &events {
+        if crash.happened(event) {
+            trial.tally.cut_offs += 1;
+            for image in crash.images(4 * more(), 6 * more(), &mut dice) {
+                trial.check(&image, &crash)?;
+            }
+        }
+    }
+    assert!(trial.tally.images > 1_500, "{:?}", trial.tally);
+    trial.tally.report("power losses")
+}
+
+/// The system may have marked as clean what it could not write: no later sync makes it certain.
+#[test]
+fn after_a_failed_sync_a_power_loss_leaves_what_is_reported_durable_all_the_same() -> Outcome {
+    let folder = folder()?;
+    let disk = Disk::under(folder.path())?;
+    let mut run = Run::new(&disk, &database(&folder), Cuts::Anywhere);
+    run.all()?;
+    run.close()?;
+    let syncs = disk.calls()[&Call::Sync];
+    let (mut all, mut dice) = (Tally::default(), Dice(2));
+    for nth in 1..=syncs {
+        let fault = Fault { call: Call::Sync, nth, times: 1, how: How::Error };
+        let (states, events) =
+            record(Cuts::Anywhere, Some(fault), 3_000).map_err(|error| format!("sync {nth}: {error}"))?;
+        let mut trial = Trial::of(&states)?;
+        let failed = events.iter().position(|event| matches!(event, Event::SyncFailed(_)));
+        let mut crash = Crash::default();
+        for (at, event) in events.iter().enumerate() {
+            let changed = crash.happened(event);
+            // Where there is most to lose: when something has just been reported durable, and now and then.
+            let worth = matches!(event, Event::Durable(_)) || at % (16 / more()).max(1) == 0;
+            if changed && worth && failed.is_some_and(|failed| at >= failed) {
+                trial.tally.cut_offs += 1;
+                for image in crash.images(2, 2 * more(), &mut dice) {
+                    trial.check(&image, &crash)?;
+                }
+            }
+        }
+        let Tally { cut_offs, images, durable_losses, torn_cuts, not_opened, first } = trial.tally;
+        all.cut_offs += cut_offs;
+        all.images += images;
+        all.durable_losses += durable_losses;
+        all.torn_cuts += torn_cuts;
+        all.not_opened += not_opened;
+        all.first = all.first.or(first.map(|first| format!("sync {nth} failed: {first}")));
+    }
+    all.report(&format!("power losses after each of {syncs} syncs failed"))
+}
+
+/// A log of more than 1,000 pages is moved into the file while the store goes on.
+#[test]
+fn while_a_large_log_is_moved_into_the_file_a_power_loss_leaves_a_cut() -> Outcome {
+    let (states, events) = record(Cuts::Planned, None, 900_000)?;
+    let mut trial = Trial::of(&states)?;
+    let (mut crash, mut dice) = (Crash::default(), Dice(3));
+    let step = (events.len() / (60 * more())).max(1);
+    for (at, event) in events.iter().enumerate() {
+        let synced = matches!(event, Event::Synced { .. } | Event::Truncated { .. });
+        if crash.happened(event) && (synced || at % step == 0) {
+            trial.tally.cut_offs += 1;
+            for image in crash.images(1, 2, &mut dice) {
+                trial.check(&image, &crash)?;
+            }
+        }
+    }
+    trial.tally.report("power losses with a large log")
+}
