@@ -175,7 +175,7 @@ impl Crash {
         for round in 0..random {
             let mut names = Dice(dice.roll());
             images.push(self.image(
-                |versions| versions - 1 - usize::from(names.roll() % 4 == 0) % versions,
+                |versions| versions - 1 - usize::from(names.roll().is_multiple_of(4)) % versions,
                 |_, _| match dice.roll() % if round % 2 == 0 { 2 } else { 4 } {
                     0 => Keep::Nothing,
                     1 => Keep::Whole,

@@ -118,7 +118,7 @@ impl Run {
     }
 
     fn insert(&mut self, n: usize) -> Outcome {
-        let bytes = if n % 2 == 0 { 40 } else { self.large };
+        let bytes = if n.is_multiple_of(2) { 40 } else { self.large };
         self.change(|store| store.insert(note(n, bytes)).map(drop))
     }
 
