@@ -34,7 +34,7 @@ const CLASSES: [ErrorClass; 10] = [
 
 fn script() -> Outcome<Script> {
     let set = |name, unless| std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(unless);
-    Script::new(set("MNEMON_FAULTS_SEED", 7), set("MNEMON_FAULTS_STEPS", 240) as usize)
+    Script::new(set("MNEMON_FAULTS_SEED", 7), set("MNEMON_FAULTS_STEPS", 300) as usize)
 }
 
 /// They are many, and each would be printed.
@@ -357,5 +357,51 @@ fn a_power_loss_at_every_sync_leaves_a_state_of_the_run() -> Outcome {
         println!("power lost at {tried} syncs, {durability:?}");
         assert!(tried > 10);
     }
+    Ok(())
+}
+
+/// A batch that was committed and not answered for may have left a row, of a link too.
+#[test]
+fn a_link_whose_write_was_not_answered_for_goes_when_it_is_removed() -> Outcome {
+    let faults = Faults::new();
+    let store = quietly().open_with(faults.backend())?;
+    let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
+    store.co_activate(a, b)?;
+    faults.fail(Call::Apply).late().with(ErrorClass::Full);
+    assert!(store.flush().is_err() && faults.live().link(a, b).is_some());
+    store.remove(a)?;
+    store.insert(note("a again").id(a))?;
+    store.flush()?;
+    assert_eq!(faults.live().link(a, b), None);
+    Ok(())
+}
+
+#[test]
+fn a_link_left_out_with_a_refused_trace_comes_when_that_is_accepted() -> Outcome {
+    let faults = Faults::new();
+    let store = quietly().open_with(faults.backend())?;
+    let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
+    store.co_activate(a, b)?;
+    faults.refuse(a);
+    assert_eq!(store.flush()?.rows_refused, 2, "the trace, and its link");
+    assert!(faults.live().trace(a).is_none() && faults.live().link(a, b).is_none());
+    faults.accept(a);
+    store.update(a, |trace| trace.confidence(0.1))?;
+    store.flush()?;
+    assert!(State::of_image(&faults.durable()) == State::of_store(&store));
+    Ok(())
+}
+
+#[test]
+fn an_erasure_that_failed_is_done_by_the_next_flush() -> Outcome {
+    let faults = Faults::new();
+    let store = quietly().open_with(faults.backend())?;
+    store.insert_many((0..3).map(note))?;
+    store.flush()?;
+    faults.fail(Call::Apply).with(ErrorClass::Full);
+    assert!(store.erase_partition("default").is_err());
+    assert_eq!((store.len(), faults.durable().len()), (0, 3));
+    assert_eq!(store.flush()?.rows_erased, 3);
+    assert!(faults.durable().is_empty());
     Ok(())
 }

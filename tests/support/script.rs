@@ -370,7 +370,8 @@ impl Run<'_> {
     }
 
     fn builder(&self) -> mnemon::StoreBuilder {
-        let builder = quietly().clock(&self.clock).durability(self.case.durability);
+        let patience = Duration::from_secs(10);
+        let builder = quietly().clock(&self.clock).durability(self.case.durability).close_timeout(patience);
         match self.case.durability {
             Durability::Full => builder,
             Durability::Relaxed => builder.flush_threshold(1),
@@ -423,16 +424,18 @@ impl Run<'_> {
     /// The truth of it: health says what failed, unless all that failed has been committed since.
     fn failed(&mut self, store: &TraceStore, error: &Error) -> Outcome {
         self.expected(error)?;
-        match store.health() {
-            Health::Degraded { kind, attempts, .. } if self.case.kinds().contains(&kind) && attempts > 0 => {}
-            Health::Healthy if store.stats().dirty == 0 => {}
-            // While a retry is under way both may be the case in turn: it must come to one of them.
-            _ => wait(|| match store.health() {
-                Health::Healthy => store.stats().dirty == 0,
-                Health::Degraded { kind, .. } => self.case.kinds().contains(&kind),
-                _ => false,
-            })
-            .map_err(|_| format!("health is {:?} after {error:?}", store.health()))?,
+        let health = store.health();
+        let truth = match health {
+            Health::Degraded { kind, attempts, .. } => self.case.kinds().contains(&kind) && attempts > 0,
+            // A retry has succeeded meanwhile: then everything is there.
+            Health::Healthy => {
+                let now = &self.script.states[self.begun.load(SeqCst)];
+                State::of_image(&self.faults.live()) == *now
+            }
+            _ => false,
+        };
+        if !truth {
+            return Err(format!("health is {health:?} after {error:?}").into());
         }
         if store.stats().last_error.is_none() {
             return Err("the last error is not told".into());
