@@ -41,6 +41,12 @@ pub(super) fn is_about_the_row(error: &Error) -> bool {
     }
 }
 
+/// Whether the failure is that the file's beginning is not that of a database.
+pub(super) fn is_no_database(error: &BackendError) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
+    cause.and_then(Error::sqlite_error_code) == Some(ErrorCode::NotADatabase)
+}
+
 /// The failure as the flusher sees it, with what a person can do.
 pub(super) fn while_doing(doing: &str, path: &Path, error: Error) -> BackendError {
     let class = class_of(&error);

@@ -194,7 +194,7 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
         BackendError::new(ErrorClass::Foreign, format!("{} {what}: {remedy}", path.display()))
     };
     let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => not_a_store("is no SQLite database".to_owned()),
+        Some(ErrorCode::NotADatabase) => not_a_store("is no SQLite database".to_owned()).because(error),
         _ => while_doing("opening", path, error),
     };
     let connection = look_at(path).map_err(failed)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Holding it is owning the file. The system gives it up when the process ends, however it ends; the lock
 /// file itself stays, as removing it would let two owners lock two files of one name.
-pub(super) struct Lock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+pub(super) struct Lock(File);
 
 /// `PATH.lock`.
 pub(super) fn path_of(path: &Path) -> PathBuf {
@@ -41,6 +41,23 @@ impl Lock {
         }
         file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(failed)?;
         Ok(Self(file))
+    }
+
+    /// Whether the lock file is still there for others to find. Elsewhere than on Unix an open file can't go.
+    pub(super) fn is_beside(&self, path: &Path) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let (held, there) = (self.0.metadata(), path_of(path).metadata());
+            held.is_ok_and(|held| {
+                there.is_ok_and(|there| (held.dev(), held.ino()) == (there.dev(), there.ino()))
+            })
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = (&self.0, path);
+            true
+        }
     }
 }
 

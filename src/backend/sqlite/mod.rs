@@ -31,7 +31,7 @@ pub use inspect::{FileReport, inspect};
 pub(crate) use place::spill;
 
 use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, Stored};
-use fault::{class_of, is_about_the_row, while_doing};
+use fault::{class_of, is_about_the_row, is_no_database, while_doing};
 use file::{Attached, Store};
 use lock::Lock;
 use place::Place;
@@ -128,12 +128,21 @@ impl Sqlite {
     }
 
     fn attach(&mut self) -> Result<Store, BackendError> {
-        if self.lock.is_none() {
+        if !self.lock.as_ref().is_some_and(|lock| lock.is_beside(&self.path)) {
             self.lock = Some(Lock::acquire(&self.path)?);
         }
-        let (attached, store) = Attached::open(&self.path)?;
+        let (attached, store) = Attached::open(&self.path).map_err(|error| self.damaged(error))?;
         self.attached = Some(attached);
         Ok(store)
+    }
+
+    /// The very file that this store has signed is a database, or was one.
+    fn damaged(&self, error: BackendError) -> BackendError {
+        match is_no_database(&error) && self.place.check(&self.path).is_ok() {
+            true => BackendError::new(ErrorClass::Corrupt, format!("{} is damaged", self.path.display()))
+                .because(error),
+            false => error,
+        }
     }
 
     /// Marks the file as this boot's.

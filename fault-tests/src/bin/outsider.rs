@@ -1,0 +1,34 @@
+//! Somebody else's process, for the tests: it does one thing to a store's file.
+//!
+//! - `outsider lock FILE` begins a transaction that writes, says so, and keeps it until its input ends;
+//! - `outsider scribble FILE OFFSET BYTES` writes over a part of the file.
+//!
+//! Neither can be done by the test's own process: a process's locks do not exclude itself, and closing a file
+//! gives up all that it holds.
+
+use fault_tests::Outcome;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+fn main() -> Outcome {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["lock", file] => lock(Path::new(file)),
+        ["scribble", file, offset, bytes] => scribble(Path::new(file), offset.parse()?, bytes.parse()?),
+        _ => Err("usage: outsider lock FILE | scribble FILE OFFSET BYTES".into()),
+    }
+}
+
+fn lock(file: &Path) -> Outcome {
+    let connection = fault_tests::state::reader(file)?;
+    connection.execute_batch("BEGIN IMMEDIATE")?;
+    println!("locked");
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(connection.execute_batch("ROLLBACK")?)
+}
+
+fn scribble(file: &Path, offset: u64, bytes: usize) -> Outcome {
+    let mut file = std::fs::OpenOptions::new().write(true).open(file)?;
+    file.seek(SeekFrom::Start(offset))?;
+    Ok(file.write_all(&vec![0xa5; bytes])?)
+}

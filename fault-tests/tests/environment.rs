@@ -1,0 +1,293 @@
+//! What the surroundings do to a store: a disk that is full, a lock that another process holds, rights that are
+//! taken away, a folder that goes. Memory serves all the while, health tells, and afterwards the store goes on.
+
+use fault_tests::Outcome;
+use fault_tests::disk::{Call, Disk, Fault, How};
+use fault_tests::run::note;
+use fault_tests::scratch::{database, folder};
+use fault_tests::state::{State, check_rows, reader};
+use mnemon::{ErrorKind, Health, TraceStore};
+use std::fs::{self, Permissions};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const NEVER: Duration = Duration::from_secs(3600);
+const NOBODY: u32 = 65_534;
+
+fn quiet(path: &Path) -> mnemon::Result<TraceStore> {
+    TraceStore::builder().flush_interval(NEVER).flush_threshold(usize::MAX).lag_bound(NEVER).open(path)
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
+
+fn until(what: &str, mut so: impl FnMut() -> bool) -> Outcome {
+    let started = Instant::now();
+    while !so() {
+        if started.elapsed() > Duration::from_secs(60) {
+            return Err(format!("it does not come about that {what}").into());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Memory and rows agree, now and after reopening.
+fn is_whole(store: TraceStore, path: &Path) -> Outcome {
+    let memory = State::of(&store);
+    until("the store is healthy", || store.flush().is_ok() && store.health() == Health::Healthy)?;
+    check_rows(&reader(path)?, &memory)?;
+    store.close()?;
+    let store = quiet(path)?;
+    assert!(State::of(&store) == memory, "reopened as it was");
+    Ok(store.close().map(drop)?)
+}
+
+/// Runs a command, which may be missing or not allowed.
+fn command(name: &str, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(name).args(arguments).output().map_err(|error| format!("{name}: {error}"))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+        false => Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+    }
+}
+
+/// A file system of its own, unmounted at the end.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn new(at: PathBuf, arguments: &[&str]) -> Result<Self, String> {
+        fs::create_dir_all(&at).map_err(|error| error.to_string())?;
+        let at_text = at.to_string_lossy().into_owned();
+        command("mount", &[arguments, &[&at_text]].concat()).map(|_| Self(at))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let unmounted = command("umount", &[&self.0.to_string_lossy()]);
+        if let Err(why) = unmounted {
+            eprintln!("{why}");
+        }
+    }
+}
+
+/// Fills the disk until a flush says so, changes what memory holds, has room made, and looks.
+fn fill_and_make_room(path: &Path, make_room: impl FnOnce() -> Outcome) -> Outcome {
+    let store = quiet(path)?;
+    let kept = store.insert(note(0, 100))?;
+    store.flush()?;
+    let mut n = 0;
+    let error = loop {
+        n += 1;
+        store.insert(note(n, 20_000))?;
+        match store.flush() {
+            Ok(_) if n > 10_000 => return Err("the disk does not get full".into()),
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::DiskFull, "{error:?}");
+    assert!(
+        matches!(store.health(), Health::Degraded { kind: ErrorKind::DiskFull, .. }),
+        "{:?}",
+        store.health()
+    );
+    store.update(kept, |trace| trace.confidence(0.2))?;
+    assert!(store.flush().is_err());
+    assert_eq!(store.len(), n + 1, "memory serves");
+    make_room()?;
+    is_whole(store, path)
+}
+
+#[test]
+fn a_full_file_system_in_memory_and_then_room_again() -> Outcome {
+    let folder = folder()?;
+    let at = folder.path().join("small");
+    let mount = match Mount::new(at.clone(), &["-t", "tmpfs", "-o", "size=700k", "tmpfs"]) {
+        Ok(mount) => mount,
+        Err(why) => return skip(&why),
+    };
+    let path = at.join("memory.db");
+    fill_and_make_room(&path, || {
+        command("mount", &["-o", "remount,size=64m", &at.to_string_lossy()])?;
+        Ok(())
+    })?;
+    drop(mount);
+    Ok(())
+}
+
+#[test]
+fn a_full_file_system_on_a_device_and_then_room_again() -> Outcome {
+    let folder = folder()?;
+    let (device, at) = (folder.path().join("device"), folder.path().join("small"));
+    fs::File::create(&device)?.set_len(4 << 20)?;
+    let device = device.to_string_lossy().into_owned();
+    // Blocks that nobody but root may use would not be full for root.
+    let made = command("mkfs.ext4", &["-q", "-m", "0", &device])
+        .and_then(|_| Mount::new(at.clone(), &["-o", "loop", &device]));
+    let mount = match made {
+        Ok(mount) => mount,
+        Err(why) => return skip(&why),
+    };
+    let ballast = at.join("ballast");
+    fs::write(&ballast, vec![1; 2 << 20])?;
+    fill_and_make_room(&at.join("memory.db"), || Ok(fs::remove_file(ballast)?))?;
+    drop(mount);
+    Ok(())
+}
+
+fn skip(why: &str) -> Outcome {
+    println!("skipped: {why}");
+    Ok(())
+}
+
+/// SQLite waits 5 seconds; two of its waits are taken for contention, the third for a failure.
+#[test]
+fn a_lock_that_another_process_holds_for_longer_than_all_waiting() -> Outcome {
+    let folder = folder()?;
+    let path = database(&folder);
+    let store = quiet(&path)?;
+    store.insert(note(1, 40))?;
+    store.flush()?;
+    let mut locker = Command::new(env!("CARGO_BIN_EXE_outsider"))
+        .arg("lock")
+        .arg(&path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut said = String::new();
+    BufReader::new(locker.stdout.take().ok_or("it speaks")?).read_line(&mut said)?;
+    assert_eq!(said.trim(), "locked");
+    let started = Instant::now();
+    store.insert(note(2, 40))?;
+    let error = store.flush().err().ok_or("the file is locked")?;
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error:?}");
+    assert!(started.elapsed() > Duration::from_secs(10), "it was waited for");
+    assert!(matches!(store.health(), Health::Degraded { kind: ErrorKind::Busy, .. }));
+    store.insert(note(3, 40))?;
+    drop(locker.stdin.take());
+    locker.wait()?;
+    is_whole(store, &path)
+}
+
+/// Runs this very test once more, as somebody whom rights keep from something; `true` in that process.
+fn is_unprivileged(test: &str, folder: &Path) -> Outcome<bool> {
+    if !is_root() {
+        return Ok(true);
+    }
+    // Where the build is may be closed to others.
+    let program = folder.join("program");
+    fs::copy(std::env::current_exe()?, &program)?;
+    for path in [folder, &program] {
+        fs::set_permissions(path, Permissions::from_mode(0o755))?;
+        chown(path, Some(NOBODY), Some(NOBODY))?;
+    }
+    let mut again = Command::new(&program);
+    again.args(["--exact", test, "--nocapture"]).uid(NOBODY).gid(NOBODY).current_dir(folder);
+    let output = again.env("TMPDIR", folder).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    match output.status.success() && said.contains("1 passed") {
+        true => Ok(false),
+        false => Err(format!("{said}\n{}", String::from_utf8_lossy(&output.stderr)).into()),
+    }
+}
+
+/// A file that may not be written, in a folder that may not: what is open goes on, what has to be reopened waits.
+#[test]
+fn rights_that_are_taken_away_and_given_back() -> Outcome {
+    let folder = folder()?;
+    if !is_unprivileged("rights_that_are_taken_away_and_given_back", folder.path())? {
+        return Ok(());
+    }
+    let path = database(&folder);
+    let disk = Disk::under(folder.path())?;
+    let store = quiet(&path)?;
+    store.insert(note(1, 40))?;
+    store.flush()?;
+    fs::set_permissions(&path, Permissions::from_mode(0o400))?;
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o500))?;
+    store.insert(note(2, 40))?;
+    store.flush()?;
+    let next = disk.calls()[&Call::Sync] + 1;
+    disk.set_fault(Some(Fault { call: Call::Sync, nth: next, times: 1, how: How::Error }));
+    store.insert(note(3, 40))?;
+    assert_eq!(store.flush().err().map(|error| error.kind()), Some(ErrorKind::Io));
+    let error = store.flush().err().ok_or("it can't be written")?;
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
+    assert!(matches!(store.health(), Health::Degraded { kind: ErrorKind::Unreachable, .. }));
+    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o700))?;
+    is_whole(store, &path)
+}
+
+#[test]
+fn a_file_that_may_not_be_written_is_not_opened_and_stays_as_it_is() -> Outcome {
+    let folder = folder()?;
+    let test = "a_file_that_may_not_be_written_is_not_opened_and_stays_as_it_is";
+    if !is_unprivileged(test, folder.path())? {
+        return Ok(());
+    }
+    let path = database(&folder);
+    let store = quiet(&path)?;
+    store.insert(note(1, 40))?;
+    store.close()?;
+    let before = fs::read(&path)?;
+    fs::set_permissions(&path, Permissions::from_mode(0o400))?;
+    let error = quiet(&path).err().ok_or("it can't be written")?;
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
+    assert!(error.to_string().contains("memory.db"), "{error}");
+    assert!(fs::read(&path)? == before);
+    // SQLite gives what it makes beside a file the file's own rights.
+    for file in fs::read_dir(folder.path())? {
+        fs::set_permissions(file?.path(), Permissions::from_mode(0o700))?;
+    }
+    assert_eq!(quiet(&path)?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_folder_that_goes_and_comes_back() -> Outcome {
+    let folder = folder()?;
+    let home = folder.path().join("home");
+    fs::create_dir(&home)?;
+    let path = home.join("memory.db");
+    let store = quiet(&path)?;
+    let first = store.insert(note(1, 40))?;
+    store.insert(note(2, 4_000))?;
+    store.flush()?;
+    fs::remove_dir_all(&home)?;
+    store.update(first, |trace| trace.confidence(0.3))?;
+    for _ in 0..3 {
+        let error = store.flush().err().ok_or("the folder is gone")?;
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
+    }
+    assert!(matches!(store.health(), Health::Degraded { kind: ErrorKind::Unreachable, .. }));
+    assert_eq!(store.len(), 2, "memory serves");
+    fs::create_dir(&home)?;
+    is_whole(store, &path)
+}
+
+/// The lock file went with the folder.
+#[test]
+fn a_store_whose_folder_came_back_owns_its_file_still() -> Outcome {
+    let folder = folder()?;
+    let home = folder.path().join("home");
+    fs::create_dir(&home)?;
+    let path = home.join("memory.db");
+    let store = quiet(&path)?;
+    store.insert(note(1, 40))?;
+    store.flush()?;
+    fs::remove_dir_all(&home)?;
+    store.insert(note(2, 40))?;
+    assert!(store.flush().is_err());
+    fs::create_dir(&home)?;
+    store.flush()?;
+    assert_eq!(quiet(&path).err().map(|error| error.kind()), Some(ErrorKind::InUse));
+    is_whole(store, &path)
+}
