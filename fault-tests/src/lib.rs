@@ -6,6 +6,7 @@
 //! - [`run`]: the run of a store that all of it happens to;
 //! - [`scratch`]: folders, and how much is tried;
 //! - [`state`]: what a store or a file holds, to be compared.
+#![cfg(unix)]
 #![deny(unsafe_code)]
 
 pub mod crash;

@@ -1,5 +1,6 @@
 //! Wherever the power fails, and whatever the disk has made of what was not synced: the file is exactly at some
 //! cut, and not before the last one that was reported durable.
+#![cfg(unix)]
 
 use fault_tests::Outcome;
 use fault_tests::crash::{Crash, Dice, Image};
@@ -112,12 +113,12 @@ fn at_any_call_of_a_run_a_power_loss_leaves_a_cut_that_is_not_before_the_last_du
     for event in &events {
         if crash.happened(event) {
             trial.tally.cut_offs += 1;
-            for image in crash.images(4 * more(), 6 * more(), &mut dice) {
+            for image in crash.images(24 * more(), 16 * more(), &mut dice) {
                 trial.check(&image, &crash)?;
             }
         }
     }
-    assert!(trial.tally.images > 1_500, "{:?}", trial.tally);
+    assert!(trial.tally.images > 4_000, "{:?}", trial.tally);
     trial.tally.report("power losses")
 }
 
@@ -144,7 +145,7 @@ fn after_a_failed_sync_a_power_loss_leaves_what_is_reported_durable_all_the_same
             let worth = matches!(event, Event::Durable(_)) || at % (16 / more()).max(1) == 0;
             if changed && worth && failed.is_some_and(|failed| at >= failed) {
                 trial.tally.cut_offs += 1;
-                for image in crash.images(2, 2 * more(), &mut dice) {
+                for image in crash.images(4, 6 * more(), &mut dice) {
                     trial.check(&image, &crash)?;
                 }
             }

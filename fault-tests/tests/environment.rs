@@ -1,5 +1,6 @@
 //! What the surroundings do to a store: a disk that is full, a lock that another process holds, rights that are
 //! taken away, a folder that goes. Memory serves all the while, health tells, and afterwards the store goes on.
+#![cfg(unix)]
 
 use fault_tests::Outcome;
 use fault_tests::disk::{Call, Disk, Fault, How};

@@ -1,5 +1,6 @@
 //! Whichever call to the disk fails, in whatever way, once or for a while: nothing panics, health tells, and when
 //! the disk works again the store recovers by itself, memory and rows agree, and the file is sound.
+#![cfg(unix)]
 
 use fault_tests::Outcome;
 use fault_tests::disk::{Call, Disk, Fault, How};

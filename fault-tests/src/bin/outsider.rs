@@ -6,9 +6,12 @@
 //! Neither can be done by the test's own process: a process's locks do not exclude itself, and closing a file
 //! gives up all that it holds.
 
-use fault_tests::Outcome;
+use rusqlite::Connection;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::Duration;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> Outcome {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -20,7 +23,8 @@ fn main() -> Outcome {
 }
 
 fn lock(file: &Path) -> Outcome {
-    let connection = fault_tests::state::reader(file)?;
+    let connection = Connection::open(file)?;
+    connection.busy_timeout(Duration::from_secs(10))?;
     connection.execute_batch("BEGIN IMMEDIATE")?;
     println!("locked");
     std::io::stdin().read_to_end(&mut Vec::new())?;
