@@ -68,12 +68,7 @@
 //! # Ok::<(), mnemon::Error>(())
 //! ```
 //!
-//! - [`plan`]: which call gets which fault;
-//! - [`image`]: what is stored, at one moment;
-//! - [`check`]: what a batch must be;
-//! - [`state`]: what each call does to the images;
-//! - [`faults`]: the handle;
-//! - [`backend`]: the backend.
+//! A call that hangs blocks a thread: under `--cfg loom` leave [`Fault::Hang`] and [`Fault::Slow`] out.
 
 mod backend;
 mod check;
