@@ -39,6 +39,9 @@ impl TraceStore {
     /// Notes that two traces were active together. Three times make them associated. One record of its own changes,
     /// and one row: neither trace becomes dirty.
     ///
+    /// Should one of the two be removed meanwhile and another of its id be inserted, the call may have counted for the
+    /// trace that was before it counts for the one that is.
+    ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
     /// # let store = TraceStore::in_memory();
@@ -132,6 +135,10 @@ impl Engine {
         loop {
             let (births, now) = (self.births(ends)?, self.now());
             let done = self.links().upsert(&self.shared.clock, &ends, |old| {
+                // A link of other traces is one of the past, or it is we who are late: then it stays, and counts.
+                if old.is_some_and(|tie| !tie.joins(births)) && !self.are_still(ends, births) {
+                    return Ok(Change::Keep);
+                }
                 let old = old.filter(|tie| tie.joins(births)).map(|tie| tie.link);
                 let link = Link {
                     ends,
@@ -156,8 +163,7 @@ impl Engine {
     pub(super) fn look_again(&self, ends: Ends, births: [Birth; 2]) -> Result<bool> {
         // With the fence in `drop_links`: whoever removes one of the traces sees the link, or we see that.
         fence(Ordering::SeqCst);
-        let still = |now: [Birth; 2]| now.iter().zip(births).all(|(now, was)| now.is(was));
-        if self.births(ends).is_ok_and(still) || planted(Mistake::NoSecondLook) {
+        if self.are_still(ends, births) || planted(Mistake::NoSecondLook) {
             return Ok(true);
         }
         let undone = self.links().alter::<_, Error>(&self.shared.clock, &ends, |tie| {
@@ -165,6 +171,10 @@ impl Engine {
         });
         undone.map_err(reason)?;
         Ok(false)
+    }
+
+    fn are_still(&self, ends: Ends, births: [Birth; 2]) -> bool {
+        self.births(ends).is_ok_and(|now| now.iter().zip(births).all(|(now, was)| now.is(was)))
     }
 
     /// Which traces these are now, or which of them is not there.

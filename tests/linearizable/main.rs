@@ -1,7 +1,7 @@
 //! Histories of several threads over a few traces can be told as histories of one thread: every answer of the
-//! store, and every content of the file after a flush, is what one thread would have found at one moment between
-//! the call and the return. So each cut is causally closed, holds all that ended before the flush began, and shows
-//! traces and links as of one moment.
+//! store is what one thread would have got at one moment between the call and the return. And what is in the file
+//! after a flush is a causally closed cut: it holds all that ended before the flush began, and with a call all that
+//! ended before that one began, traces and links alike.
 //!
 //! `MNEMON_HISTORIES=20000 cargo test --release --test linearizable -- --nocapture` for a long run.
 #![cfg(feature = "sqlite")]
@@ -12,15 +12,25 @@ mod record;
 #[path = "../support/mod.rs"]
 mod support;
 
-use checker::{History, Timed, check};
-use model::{Call, Held, Outcome, State};
+use checker::{History, Sight, Timed, check};
+use model::{Call, Held, Moment, Outcome, State};
 use record::{Came, Round, THREADS};
 use rusqlite::Connection;
 use std::io::Write;
 use support::scratch;
 
 fn explained(history: &History<Call>) -> Result<(), String> {
-    check(State::default(), history, State::step)
+    let (mut sights, mut others) = (Vec::new(), Vec::new());
+    for calls in history {
+        let (looks, calls): (Vec<_>, Vec<_>) =
+            calls.iter().cloned().partition(|timed| matches!(timed.call, Call::File(_)));
+        others.push(calls);
+        sights.extend(looks.into_iter().filter_map(|Timed { start, end, call }| match call {
+            Call::File(shown) => Some(Sight { start, end, shown }),
+            _ => None,
+        }));
+    }
+    check(Moment::default(), &others, Moment::step, &sights, |moment, shown| moment.seen == *shown)
 }
 
 #[test]
@@ -200,6 +210,16 @@ fn the_checker_tells_right_from_wrong() {
             vec![then(vec![at(4, 5, Call::Refused), at(6, 7, get(A, Some((3, 2))))])],
         ),
     ];
+    let early = || at(4, 20, Call::Early { pair: 0 });
+    let counted = |removed: bool| {
+        let removal = if removed { remove(A, (1, 1)) } else { get(A, Some((1, 1))) };
+        vec![
+            then(vec![early(), at(4, 20, Call::CoActivate { pair: 0, count: None })]),
+            vec![at(5, 7, file(Some((1, 1)), Some((2, 1)), 1)), at(8, 9, removal)],
+        ]
+    };
+    assert_eq!(explained(&counted(true)), Ok(()), "who is overtaken by a removal may have counted before it");
+    assert!(explained(&counted(false)).is_err(), "without a removal nobody starts again");
     for (what, right, wrong) in cases {
         assert_eq!(explained(&right), Ok(()), "{what}");
         assert!(explained(&wrong).is_err(), "{what}");

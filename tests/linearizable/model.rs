@@ -1,5 +1,6 @@
 //! What one thread alone would see: three traces, and how often each two of them were active together.
 
+use crate::record::THREADS;
 use mnemon::Trace;
 
 pub const KEYS: usize = 3;
@@ -18,6 +19,13 @@ pub struct State {
     pub traces: [Option<Held>; KEYS],
     /// Counts; 0 where there is no link.
     pub links: [u32; PAIRS.len()],
+}
+
+/// What is true at a moment: what can be seen, and of each thread the pair that its call has counted too early.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Moment {
+    pub seen: State,
+    pub early: [Option<usize>; THREADS],
 }
 
 /// A call, with its answer.
@@ -49,6 +57,11 @@ pub enum Call {
         key: usize,
         found: Option<Held>,
     },
+    /// Goes before each co-activation, with the same start and end. It may count for two traces one of which is
+    /// removed before it returns; then it starts again with what is there instead.
+    Early {
+        pair: usize,
+    },
     /// `None` if one of them was not there.
     CoActivate {
         pair: usize,
@@ -58,7 +71,7 @@ pub enum Call {
         pair: usize,
         count: u32,
     },
-    /// A flush, or a close, and all that a reader of the file found after it.
+    /// A flush, or a close, and all that a reader of the file found after it: no moment of memory, but a cut.
     File(State),
     /// Something that the store refused, for it was closed.
     Refused,
@@ -71,9 +84,37 @@ pub enum Outcome {
     Absent,
 }
 
+impl Moment {
+    /// What a call of a thread may leave, if it can have had this answer.
+    pub fn step(&self, thread: usize, call: &Call) -> Vec<Self> {
+        match *call {
+            Call::Early { pair } if self.seen.has_both(pair) => {
+                let mut counted = *self;
+                counted.seen.links[pair] += 1;
+                counted.early[thread] = Some(pair);
+                vec![*self, counted]
+            }
+            Call::Early { .. } => vec![*self],
+            // What it counted too early is still there: it would not have started again.
+            _ if self.early[thread].is_some() => Vec::new(),
+            _ => self.seen.step(call).map(|seen| self.after(call, seen)).into_iter().collect(),
+        }
+    }
+
+    fn after(&self, call: &Call, seen: State) -> Self {
+        let mut early = self.early;
+        if let Call::Remove { key, gone: Some(_) } = *call {
+            for counted in &mut early {
+                *counted = counted.filter(|pair| !PAIRS[*pair].contains(&key));
+            }
+        }
+        Self { seen, early }
+    }
+}
+
 impl State {
     /// What a call leaves, if it can have had this answer.
-    pub fn step(&self, call: &Call) -> Option<Self> {
+    fn step(&self, call: &Call) -> Option<Self> {
         let possible = match *call {
             Call::Insert { key, value, done } => {
                 let free = self.traces[key].is_none();
@@ -105,8 +146,7 @@ impl State {
             Call::Get { key, found } => self.traces[key] == found,
             Call::CoActivate { pair, count: None } => !self.has_both(pair),
             Call::Link { pair, count } => self.links[pair] == count,
-            Call::File(shown) => *self == shown,
-            Call::Refused => true,
+            Call::Refused | Call::Early { .. } | Call::File(_) => true,
         };
         possible.then_some(*self)
     }

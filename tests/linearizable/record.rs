@@ -104,19 +104,20 @@ impl Round {
                             reader,
                             dice,
                             revisions: [1; KEYS],
+                            pair: None,
                             came: Came::default(),
                         };
                         begin.wait();
                         for n in 0..CALLS {
                             // The closing one is done early, so that the others find the store closed.
                             if thread == 0 && close && n == CALLS / 2 {
-                                calls.push(hand.note(|hand| {
+                                calls.extend(hand.note(|hand| {
                                     hand.store.clone().close().map_err(|failed| failed.error)?;
                                     hand.look()
                                 }));
                                 break;
                             }
-                            calls.push(hand.note(Hand::anything));
+                            calls.extend(hand.note(Hand::anything));
                         }
                         hand.came
                     })
@@ -150,11 +151,13 @@ struct Hand<'a> {
     dice: Dice,
     /// The last revision that it knows of each trace.
     revisions: [u64; KEYS],
+    /// Of the co-activation that is going on.
+    pair: Option<usize>,
     came: Came,
 }
 
 impl Hand<'_> {
-    fn note(&mut self, call: impl FnOnce(&mut Self) -> Result<Call>) -> Timed<Call> {
+    fn note(&mut self, call: impl FnOnce(&mut Self) -> Result<Call>) -> Vec<Timed<Call>> {
         if self.dice.below(3) == 0 {
             thread::yield_now();
         }
@@ -174,7 +177,8 @@ impl Hand<'_> {
             Call::CoActivate { count: Some(2..), .. } => self.came.counts += 1,
             _ => {}
         }
-        Timed { start, end, call }
+        let early = self.pair.take().map(|pair| Timed { start, end, call: Call::Early { pair } });
+        early.into_iter().chain([Timed { start, end, call }]).collect()
     }
 
     fn anything(&mut self) -> Result<Call> {
@@ -227,6 +231,7 @@ impl Hand<'_> {
                 Ok(Call::Get { key, found })
             }
             77..89 => {
+                self.pair = Some(pair);
                 let done = self.store.co_activate(a, b).map(|done| Some(done.count));
                 Ok(Call::CoActivate { pair, count: done.or_else(missing_count)? })
             }
