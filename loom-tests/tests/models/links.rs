@@ -138,6 +138,26 @@ fn a_later_trace_of_the_id_inherits_no_link() {
     });
 }
 
+/// A trace is removed, another of its id inserted and linked, while a second thread links: who was late does not put
+/// a first count in the place of the later link's.
+#[test]
+fn a_late_link_takes_no_count_away() {
+    model("a_late_link_takes_no_count_away", Some(3), || {
+        let (store, _) = linked();
+        let late = Arc::<Mutex<u32>>::default();
+        let told = late.clone();
+        let linking = spawn(&store, move |store| {
+            *told.lock().unwrap() = store.co_activate(id(1), id(2)).map_or(0, |done| done.count);
+        });
+        assert!(store.remove(id(1)).unwrap().is_some());
+        insert(&store, 1);
+        let count = store.co_activate(id(1), id(2)).unwrap().count;
+        linking.join().unwrap();
+        let (late, now) = (*late.lock().unwrap(), store.link(id(1), id(2)).map_or(0, |link| link.count()));
+        assert!(now >= count && (late, count) != (1, 1), "told {late} and {count}, and it is {now}");
+    });
+}
+
 /// A type is erased while another thread flushes: a batch holds all of its traces and links or none.
 #[test]
 fn an_erasure_is_one_cut() {
