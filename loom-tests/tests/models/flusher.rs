@@ -126,7 +126,7 @@ fn assert_kept_or_refused<const N: usize>(rows: &Rows, ids: [u8; N], outcomes: [
 /// A failed batch, then writes, then a flush that succeeds: the rows equal memory.
 #[test]
 fn a_failed_batch_is_owed() {
-    model("a_failed_batch_is_owed", Some(5), || {
+    model("a_failed_batch_is_owed", Some(4), || {
         let (store, rows) = open(1);
         insert(&store, 1).unwrap();
         insert(&store, 2).unwrap();
@@ -170,7 +170,7 @@ fn flush_returns_after_its_callers_writes_are_committed() {
 /// With a writer beside them, and no such thread: whoever flushes does the flusher's work, one at a time.
 #[test]
 fn callers_that_flush_for_themselves_share_the_work() {
-    model("callers_that_flush_for_themselves_share_the_work", Some(3), || {
+    model("callers_that_flush_for_themselves_share_the_work", Some(2), || {
         let (store, rows) = open(0);
         let others = [thread::spawn(flush_own_write(&store, &rows, 2)), {
             let store = store.clone();
@@ -243,7 +243,7 @@ fn close_keeps_what_it_accepted() {
 /// The same with the flusher on a thread of its own.
 #[test]
 fn close_and_its_flusher_keep_what_was_accepted() {
-    model("close_and_its_flusher_keep_what_was_accepted", Some(3), || {
+    model("close_and_its_flusher_keep_what_was_accepted", Some(2), || {
         let (store, rows) = open(0);
         let flusher = thread::spawn(mnemon::model::flusher(&store));
         let writers = [1, 2].map(|n| (n, thread::spawn(try_inserts(&store, [n]))));
