@@ -176,3 +176,30 @@ fn a_store_in_memory_has_nowhere_to_spill_and_a_closed_one_nothing() -> Outcome 
     assert!(!spill_of(&scratch).exists());
     Ok(())
 }
+
+/// Its removal is committed and not synced, the new one is owed: two entries of one id, of which the newer speaks.
+#[test]
+fn a_trace_made_anew_after_an_unsynced_removal_is_spilled_as_it_is() -> Outcome {
+    let scratch = scratch()?;
+    let store = TraceStore::builder()
+        .durability(mnemon::Durability::Relaxed)
+        .flush_interval(Duration::from_secs(3600))
+        .flush_threshold(1)
+        .close_timeout(Duration::from_millis(50))
+        .open(scratch.path())?;
+    let (id, other) = (TraceId::from_reference("again"), store.insert(note("other"))?);
+    store.insert(note("first").id(id))?;
+    store.co_activate(id, other)?;
+    store.flush()?;
+    store.remove(id)?;
+    support::until(|| store.stats().dirty == 0);
+    assert!(store.watermark().durable < store.watermark().committed, "the removal is not synced");
+    let lock = scratch.reader()?;
+    lock.execute_batch("BEGIN IMMEDIATE")?;
+    store.insert(note("second").id(id))?;
+    store.co_activate(id, other)?;
+    store.spill()?;
+    let text = fs::read_to_string(spill_of(&scratch))?;
+    assert!(text.contains("second") && !text.contains("gone") && !text.contains("parted"), "{text}");
+    Ok(())
+}

@@ -207,9 +207,10 @@ impl Driver {
     #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
     fn spill(&self) -> crate::snapshot::Spill {
         let (cut, traces) = (self.cut, &self.shared.traces);
-        let owed = self.owed.iter().map(|owed| &owed.entry).chain(self.undurable.values());
+        // Of two entries of one id, or of the same ends, the later one speaks: what is owed comes last.
+        let owed = self.undurable.values().chain(self.owed.iter().map(|owed| &owed.entry));
         let owed: BTreeMap<_, _> = owed.map(|entry| (*entry.key(), entry)).collect();
-        let links = self.owed_links.iter().map(|owed| &owed.entry).chain(self.undurable_links.values());
+        let links = self.undurable_links.values().chain(self.owed_links.iter().map(|owed| &owed.entry));
         let links: BTreeMap<_, _> = links.map(|entry| (*entry.key(), entry)).collect();
         crate::snapshot::Spill {
             durable: self.shared.progress.watermarks().1,
