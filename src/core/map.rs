@@ -31,12 +31,6 @@ impl<K, V: Send + Sync + 'static, S> Entry<K, V, S> {
         self.state.load(&pin()).look().value().cloned()
     }
 
-    /// Shows the newest value, without an owner of it more; `look` must be short, as what is replaced meanwhile, of
-    /// any entry, is not freed before it returns.
-    pub fn peek<R>(&self, look: impl FnOnce(Option<&Arc<V>>) -> R) -> R {
-        look(self.state.load(&pin()).look().value())
-    }
-
     /// The value as of `cut`, the last one made; for the flusher, before it cuts again.
     pub fn capture(&self, cut: u64) -> Option<Arc<V>> {
         self.state.load(&pin()).look().as_of(cut).cloned()
@@ -133,6 +127,32 @@ where
     /// All entries, copied shard by shard: no lock is held when this returns.
     pub fn entries(&self) -> Vec<Arc<Entry<K, V, S>>> {
         self.table.values()
+    }
+
+    /// Shows every entry that has a value to `judge`, with what `glance` copied out of the value; no lock is held
+    /// and nothing pinned while `judge` runs.
+    ///
+    /// Entries are taken in groups, and a group's states are all loaded before its first value is looked at, and all
+    /// values before the first is judged: so the processor fetches them side by side, where one after the other each
+    /// would be waited for.
+    pub fn survey<G, E>(
+        &self,
+        glance: impl Fn(&V) -> G,
+        mut judge: impl FnMut(&Arc<Entry<K, V, S>>, G) -> Result<(), E>,
+    ) -> Result<(), E> {
+        const GROUP: usize = 32;
+        for group in self.entries().chunks(GROUP) {
+            let glances: Vec<_> = {
+                let pin = pin();
+                let seen: Vec<_> = group.iter().map(|entry| entry.state.load(&pin)).collect();
+                seen.iter().map(|seen| seen.look().value().map(|value| glance(value))).collect()
+            };
+            let entries = group.iter().zip(glances);
+            entries
+                .filter_map(|(entry, glance)| Some((entry, glance?)))
+                .try_for_each(|(e, g)| judge(e, g))?;
+        }
+        Ok(())
     }
 
     /// Puts a value in without making it dirty, as when it was read from the sink; `false` if the key

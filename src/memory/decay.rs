@@ -60,12 +60,11 @@ impl DecayCurve {
 
     /// The strength of a trace at a time: the stored one, or what its peak has faded to if that is less.
     pub fn strength_at(self, trace: &Trace, at: Timestamp) -> f64 {
-        self.strength(trace, at.into())
+        self.strength(trace.trace_type(), &trace.numbers, at.into())
     }
 
-    pub(crate) fn strength(self, trace: &Trace, at: Micros) -> f64 {
-        let n: &Numbers = &trace.numbers;
-        if trace.trace_type() == TraceType::Firmware {
+    pub(crate) fn strength(self, kind: TraceType, n: &Numbers, at: Micros) -> f64 {
+        if kind == TraceType::Firmware {
             return n.strength;
         }
         let ticks = at.seconds_since(n.last_reinforced) / TICK_SECONDS;

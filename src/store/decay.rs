@@ -6,7 +6,7 @@ use super::engine::Engine;
 use crate::core::Change;
 use crate::error::Result;
 use crate::memory::constants::PRUNE;
-use crate::trace::{Micros, Trace, TraceType};
+use crate::trace::{Micros, Numbers, Trace, TraceType};
 
 /// What a decay cycle did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -47,18 +47,25 @@ enum Fate {
     Pruned,
 }
 
+/// What of a trace decides.
+struct Judged(TraceType, Numbers);
+
+impl Judged {
+    fn of(trace: &Trace) -> Self {
+        Self(trace.trace_type(), trace.numbers)
+    }
+}
+
 impl Engine {
     pub(super) fn decay(&self) -> Result<DecayReport> {
         self.admit()?;
         let (now, mut report) = (self.now(), DecayReport::default());
-        for entry in self.traces().entries() {
-            let Some(mut fate) = entry.peek(|trace| trace.map(|trace| self.fate(trace, now))) else {
-                continue;
-            };
+        self.survey(Judged::of, |entry, judged| {
+            let mut fate = self.fate(judged, now);
             if !matches!(fate, Fate::Left { .. }) {
                 // Decided anew for the trace as it is then: it may have been reinforced, or removed.
-                let done = self.alter_entry(&entry, |trace| {
-                    fate = self.fate(trace, now);
+                let done = self.alter_entry(entry, |trace| {
+                    fate = self.fate(Judged::of(trace), now);
                     Ok(match fate {
                         Fate::Left { .. } => Change::Keep,
                         Fate::Checkpointed(strength) => Self::renumbered(trace, |numbers| {
@@ -68,30 +75,23 @@ impl Engine {
                     })
                 })?;
                 if done.is_none() {
-                    continue;
+                    return Ok(());
                 }
             }
-            match fate {
-                Fate::Left { faded } => report.decayed += usize::from(faded),
-                Fate::Checkpointed(_) => {
-                    report.decayed += 1;
-                    report.checkpointed += 1;
-                }
-                Fate::Pruned => {
-                    report.decayed += 1;
-                    report.pruned += 1;
-                }
-            }
-        }
+            report.decayed += usize::from(!matches!(fate, Fate::Left { faded: false }));
+            report.checkpointed += usize::from(matches!(fate, Fate::Checkpointed(_)));
+            report.pruned += usize::from(matches!(fate, Fate::Pruned));
+            Ok(())
+        })?;
         Ok(report)
     }
 
-    fn fate(&self, trace: &Trace, now: Micros) -> Fate {
-        if trace.trace_type() == TraceType::Firmware {
+    fn fate(&self, Judged(kind, numbers): Judged, now: Micros) -> Fate {
+        if kind == TraceType::Firmware {
             return Fate::Left { faded: false };
         }
-        let (stored, strength) = (trace.numbers.strength, self.strength(trace, now));
-        if strength <= PRUNE && self.settings.prune && !trace.is_pinned() {
+        let (stored, strength) = (numbers.strength, self.settings.curve.strength(kind, &numbers, now));
+        if strength <= PRUNE && self.settings.prune && !numbers.pinned {
             return Fate::Pruned;
         }
         match stored - strength {

@@ -30,12 +30,21 @@ impl Engine {
         &self.shared.links
     }
 
+    /// See [`Map::survey`](crate::core::Map::survey).
+    pub(super) fn survey<G>(
+        &self,
+        glance: impl Fn(&Trace) -> G,
+        judge: impl FnMut(&Arc<TraceEntry>, G) -> Result<()>,
+    ) -> Result<()> {
+        self.traces().survey(glance, judge)
+    }
+
     pub(super) fn now(&self) -> Micros {
         self.settings.clock.now()
     }
 
     pub(super) fn strength(&self, trace: &Trace, at: Micros) -> f64 {
-        self.settings.curve.strength(trace, at)
+        self.settings.curve.strength(trace.trace_type(), &trace.numbers, at)
     }
 
     pub(super) fn is_imprinting(&self, now: Micros) -> bool {

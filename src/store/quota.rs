@@ -66,13 +66,19 @@ impl Engine {
     pub(super) fn enforce_quota(&self) -> Result<EvictionReport> {
         self.admit()?;
         let Quota { max_traces, max_bytes, eviction } = self.settings.quota;
-        let held: Vec<_> = self.traces().entries().iter().filter_map(|entry| entry.value()).collect();
-        let (mut traces, mut bytes) = (held.len(), held.iter().map(|trace| size(trace)).sum::<u64>());
+        let (mut traces, mut bytes) = (0, 0);
+        self.survey(size, |_, size| {
+            (traces, bytes) = (traces + 1, bytes + size);
+            Ok(())
+        })?;
         let mut report = EvictionReport::default();
         let over = |traces: usize, bytes: u64| traces > max_traces || bytes > max_bytes;
         if !over(traces, bytes) {
             return Ok(report);
         }
+        // Counted anew, with what is there by now.
+        let held: Vec<_> = self.traces().entries().iter().filter_map(|entry| entry.value()).collect();
+        (traces, bytes) = (held.len(), held.iter().map(|trace| size(trace)).sum());
         let mut candidates: Vec<_> = held.into_iter().filter(|trace| may_go(trace)).collect();
         candidates.sort_unstable_by(|a, b| match eviction {
             Eviction::LeastRecentlyReinforced => {

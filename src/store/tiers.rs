@@ -5,7 +5,7 @@ use super::engine::Engine;
 use crate::core::Transition;
 use crate::error::Result;
 use crate::memory::constants::{HOT_SECONDS, PRUNE, WARM_SECONDS};
-use crate::trace::{Micros, Tier, Trace};
+use crate::trace::{Micros, Numbers, Tier, TraceType};
 
 impl TraceStore {
     /// Gives each trace its tier for now, and answers how many have another one than before; only those change, and
@@ -26,23 +26,27 @@ impl Engine {
     pub(super) fn retier(&self) -> Result<usize> {
         self.admit()?;
         let (now, mut moved) = (self.now(), 0);
-        for entry in self.traces().entries() {
-            if entry.peek(|trace| trace.is_none_or(|trace| self.tier(trace, now) == trace.tier())) {
-                continue;
-            }
-            let done = self.alter_entry(&entry, |trace| {
-                let tier = self.tier(trace, now);
-                Ok(Self::renumbered(trace, |numbers| numbers.tier = tier))
-            })?;
-            moved += usize::from(done.is_some_and(|done: Transition<_>| !done.is_void()));
-        }
+        self.survey(
+            |trace| (trace.trace_type(), trace.numbers),
+            |entry, (kind, numbers)| {
+                if self.tier(kind, &numbers, now) == numbers.tier {
+                    return Ok(());
+                }
+                let done = self.alter_entry(entry, |trace| {
+                    let tier = self.tier(trace.trace_type(), &trace.numbers, now);
+                    Ok(Self::renumbered(trace, |numbers| numbers.tier = tier))
+                })?;
+                moved += usize::from(done.is_some_and(|done: Transition<_>| !done.is_void()));
+                Ok(())
+            },
+        )?;
         Ok(moved)
     }
 
-    fn tier(&self, trace: &Trace, now: Micros) -> Tier {
-        let age = now.micros_since(trace.numbers.last_reinforced);
+    fn tier(&self, kind: TraceType, numbers: &Numbers, now: Micros) -> Tier {
+        let age = now.micros_since(numbers.last_reinforced);
         match () {
-            () if self.strength(trace, now) <= PRUNE => Tier::Erased,
+            () if self.settings.curve.strength(kind, numbers, now) <= PRUNE => Tier::Erased,
             () if age <= HOT_SECONDS * 1_000_000 => Tier::Hot,
             () if age <= WARM_SECONDS * 1_000_000 => Tier::Warm,
             () => Tier::Cold,
