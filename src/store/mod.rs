@@ -6,6 +6,7 @@ mod engine;
 mod erase;
 mod flush;
 mod links;
+mod load;
 mod open;
 mod query;
 mod quota;

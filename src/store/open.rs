@@ -1,18 +1,18 @@
 //! Opening: settings, and loading what a backend has.
 
 use super::engine::Engine;
+use super::load::Stored;
 use super::thread::Flusher;
 use super::upkeep::{self, Upkeep};
 use super::{Handle, Quota, TraceStore};
 #[cfg(all(feature = "sqlite", not(loom)))]
 use crate::backend::sqlite::Sqlite;
-use crate::backend::{self, Backend, Discard, Loaded, Reach, StoredTrace};
+use crate::backend::{Backend, Discard, Reach};
 use crate::clock::{ManualClock, WallClock};
-use crate::core::{Adjacency, Map, Terms};
 use crate::error::{Error, Result};
-use crate::flusher::{Driver, FlushOptions, LinkRow, Links, Quarantined, Row, Shared, Traces};
+use crate::flusher::{Driver, FlushOptions, Shared};
 use crate::memory::DecayCurve;
-use crate::trace::{Link, Micros, Tie, TraceId, checked_name};
+use crate::trace::{Micros, checked_name};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -277,76 +277,7 @@ impl StoreBuilder {
     }
 }
 
-/// What a backend has stored, in memory.
-struct Stored {
-    traces: Traces,
-    links: Links,
-    unreadable: Vec<Quarantined>,
-    loaded: Loaded,
-    #[cfg(all(feature = "sqlite", not(loom)))]
-    home: Option<(std::path::PathBuf, uuid::Uuid)>,
-}
-
 impl Stored {
-    fn nothing() -> Self {
-        let (traces, links) = (Map::new(Terms::new()), Map::new(Adjacency::new()));
-        Self {
-            traces,
-            links,
-            unreadable: Vec::new(),
-            loaded: Loaded::default(),
-            #[cfg(all(feature = "sqlite", not(loom)))]
-            home: None,
-        }
-    }
-
-    fn load(backend: &mut impl Backend) -> Result<Self> {
-        let mut stored = Self::nothing();
-        let loaded = backend.load(&mut |row| {
-            let is_link = matches!(row, backend::Stored::Link(_));
-            if let Err((id, reason)) = stored.take(row) {
-                tracing::error!(
-                    ?id,
-                    reason,
-                    "a stored row can't be used; it stays where it is and is quarantined"
-                );
-                stored.unreadable.push(Quarantined { id, is_link, reason, times: 1 });
-            }
-        })?;
-        Ok(Self { loaded, ..stored })
-    }
-
-    /// Or why not, and whose row it is.
-    fn take(&self, row: backend::Stored) -> Result<(), (Option<TraceId>, String)> {
-        match row {
-            backend::Stored::Trace(StoredTrace { row, trace }) => {
-                let trace = trace.map_err(|wrong| (wrong.id, format!("row {row}: {}", wrong.reason)))?;
-                let (id, held) = (trace.id(), Row::stored(row, &trace));
-                match self.traces.load(id, Arc::new(trace), held) {
-                    true => Ok(()),
-                    false => Err((Some(id), format!("row {row} has the id of another row"))),
-                }
-            }
-            backend::Stored::Link(link) => {
-                let link = link.map_err(|wrong| (wrong.id, format!("a link: {}", wrong.reason)))?;
-                self.take_link(link).map_err(|reason| (Some(link.ends().0), reason))
-            }
-        }
-    }
-
-    fn take_link(&self, link: Link) -> Result<(), String> {
-        let [a, b] = link.ends.both();
-        let birth = |id| match self.traces.get(&id) {
-            Some(trace) => Ok(trace.birth()),
-            None => Err(format!("the link of {a} and {b}: there is no trace {id}")),
-        };
-        let tie = Tie { link, births: [birth(a)?, birth(b)?] };
-        match self.links.load(link.ends, Arc::new(tie), LinkRow::STORED) {
-            true => Ok(()),
-            false => Err(format!("the link of {a} and {b} is there twice")),
-        }
-    }
-
     /// The store, and why its flusher has no thread, if it has none.
     fn start(
         self,

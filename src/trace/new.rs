@@ -61,12 +61,16 @@ impl NewTrace {
         Error: From<P::Error>,
     {
         let epoch = Micros::from(Timestamp::UNIX_EPOCH);
+        let (payload, problem) = match payload.try_into() {
+            Ok(payload) => (payload, None),
+            Err(problem) => (Payload::text(""), Some(problem.into())),
+        };
         let content = Content {
             birth: Birth::UNBORN,
             kind,
             origin: Origin::DirectExperience,
             created_at: epoch,
-            payload: Payload::text(""),
+            payload,
             embedding: None,
             tags: Box::default(),
             source_agent: None,
@@ -91,9 +95,7 @@ impl NewTrace {
             consolidation_candidate: false,
             pinned: false,
         };
-        let empty =
-            Self { id: None, content, numbers, peak_strength: None, given: Given::default(), problem: None };
-        empty.payload(payload)
+        Self { id: None, content, numbers, peak_strength: None, given: Given::default(), problem }
     }
 
     /// What the agent is built on; never fades.

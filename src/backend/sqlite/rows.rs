@@ -2,7 +2,7 @@
 
 use crate::backend::{Applied, RowNumber, Stored, StoredTrace, TraceChange, Unreadable};
 use crate::error::Error;
-use crate::trace::{NewTrace, Payload, Trace, TraceId, TraceType, timestamp};
+use crate::trace::{Defaults, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp};
 use jiff::Timestamp;
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Row, params};
@@ -228,7 +228,12 @@ fn read(row: &Row<'_>, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
         }
         new = new.embedding(numbers.iter().copied().map(f32::from_le_bytes).collect::<Box<[f32]>>());
     }
-    Ok(new.into_trace()?)
+    // Each field that has a default of the moment was given.
+    Ok(new.with_defaults(&Defaults {
+        partition,
+        now: Micros::from(Timestamp::UNIX_EPOCH),
+        imprinting: false,
+    })?)
 }
 
 pub(super) fn id_of(value: ValueRef<'_>) -> Result<TraceId, Wrong> {

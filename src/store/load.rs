@@ -1,0 +1,122 @@
+//! Loading: what a backend has stored becomes the maps of a store.
+
+use crate::backend::{self, Backend, Loaded, StoredTrace};
+use crate::core::{Adjacency, Map, Terms};
+use crate::error::Result;
+use crate::flusher::{LinkRow, Links, Quarantined, Row, Traces};
+use crate::trace::{Link, Tie, TraceId};
+use std::sync::Arc;
+
+/// What a backend has stored, in memory.
+pub(super) struct Stored {
+    pub(super) traces: Traces,
+    pub(super) links: Links,
+    pub(super) unreadable: Vec<Quarantined>,
+    pub(super) loaded: Loaded,
+    #[cfg(all(feature = "sqlite", not(loom)))]
+    pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
+}
+
+impl Stored {
+    pub(super) fn nothing() -> Self {
+        let (traces, links) = (Map::new(Terms::new()), Map::new(Adjacency::new()));
+        Self {
+            traces,
+            links,
+            unreadable: Vec::new(),
+            loaded: Loaded::default(),
+            #[cfg(all(feature = "sqlite", not(loom)))]
+            home: None,
+        }
+    }
+
+    pub(super) fn load(backend: &mut impl Backend) -> Result<Self> {
+        let stored = Self::nothing();
+        let (loaded, unreadable) = stored.fill(backend)?;
+        for Quarantined { id, reason, .. } in &unreadable {
+            tracing::error!(
+                ?id,
+                reason,
+                "a stored row can't be used; it stays where it is and is quarantined"
+            );
+        }
+        Ok(Self { loaded, unreadable, ..stored })
+    }
+
+    /// The backend reads on this thread, and another puts what was read into the maps, so that neither waits for the
+    /// memory or the disk of the other.
+    #[cfg(not(loom))]
+    fn fill(&self, backend: &mut impl Backend) -> Result<(Loaded, Vec<Quarantined>)> {
+        /// Rows that are handed over at once, and how many such hands may wait.
+        const ROWS: usize = 256;
+        const HANDS: usize = 8;
+        std::thread::scope(|scope| {
+            let (give, given) = std::sync::mpsc::sync_channel::<Vec<_>>(HANDS);
+            let take =
+                move || given.into_iter().flatten().filter_map(|row| self.take(row)).collect::<Vec<_>>();
+            let thread = std::thread::Builder::new().name("mnemon-loader".to_owned());
+            let Ok(taking) = thread.spawn_scoped(scope, take) else { return self.fill_alone(backend) };
+            let mut hand = Vec::with_capacity(ROWS);
+            let loaded = backend.load(&mut |row| {
+                hand.push(row);
+                if hand.len() == ROWS {
+                    // Nobody takes it if the other thread has panicked: that is passed on below.
+                    give.send(std::mem::replace(&mut hand, Vec::with_capacity(ROWS))).ok();
+                }
+            });
+            give.send(hand).ok();
+            drop(give);
+            let unreadable = taking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok((loaded?, unreadable))
+        })
+    }
+
+    #[cfg(loom)]
+    fn fill(&self, backend: &mut impl Backend) -> Result<(Loaded, Vec<Quarantined>)> {
+        self.fill_alone(backend)
+    }
+
+    fn fill_alone(&self, backend: &mut impl Backend) -> Result<(Loaded, Vec<Quarantined>)> {
+        let mut unreadable = Vec::new();
+        let loaded = backend.load(&mut |row| unreadable.extend(self.take(row)))?;
+        Ok((loaded, unreadable))
+    }
+
+    /// What is wrong with the row, if it can't be used.
+    fn take(&self, row: backend::Stored) -> Option<Quarantined> {
+        let is_link = matches!(row, backend::Stored::Link(_));
+        let (id, reason) = self.put(row).err()?;
+        Some(Quarantined { id, is_link, reason, times: 1 })
+    }
+
+    /// Or why not, and whose row it is.
+    fn put(&self, row: backend::Stored) -> Result<(), (Option<TraceId>, String)> {
+        match row {
+            backend::Stored::Trace(StoredTrace { row, trace }) => {
+                let trace = trace.map_err(|wrong| (wrong.id, format!("row {row}: {}", wrong.reason)))?;
+                let (id, held) = (trace.id(), Row::stored(row, &trace));
+                match self.traces.load(id, Arc::new(trace), held) {
+                    true => Ok(()),
+                    false => Err((Some(id), format!("row {row} has the id of another row"))),
+                }
+            }
+            backend::Stored::Link(link) => {
+                let link = link.map_err(|wrong| (wrong.id, format!("a link: {}", wrong.reason)))?;
+                self.put_link(link).map_err(|reason| (Some(link.ends().0), reason))
+            }
+        }
+    }
+
+    fn put_link(&self, link: Link) -> Result<(), String> {
+        let [a, b] = link.ends.both();
+        let birth = |id| match self.traces.get(&id) {
+            Some(trace) => Ok(trace.birth()),
+            None => Err(format!("the link of {a} and {b}: there is no trace {id}")),
+        };
+        let tie = Tie { link, births: [birth(a)?, birth(b)?] };
+        match self.links.load(link.ends, Arc::new(tie), LinkRow::STORED) {
+            true => Ok(()),
+            false => Err(format!("the link of {a} and {b} is there twice")),
+        }
+    }
+}
