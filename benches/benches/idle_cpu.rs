@@ -1,0 +1,56 @@
+//! What a quiet host costs: 100,000 traces, upkeep on (decay each 60 s, tiers, quota), and 100 writes a second, for a
+//! minute; beside the same thread that writes nowhere. In the system this crate grew out of a core sat at 97.5 %.
+
+use benches::figures::{Figure, Figures};
+use benches::{Outcome, fill, is_quick, must, size};
+use mnemon::{Quota, TraceStore, Upkeep};
+use std::time::{Duration, Instant};
+
+fn main() -> Outcome {
+    let mut figures = Figures::of("idle_cpu")?;
+    let folder = tempfile::tempdir()?;
+    let upkeep = Upkeep::default();
+    let quota = Quota { max_traces: usize::MAX, max_bytes: u64::MAX, ..Quota::default() };
+    let store = TraceStore::builder().upkeep(upkeep).quota(quota).open(folder.path().join("quiet.db"))?;
+    let ids = fill(&store, size(100_000))?;
+    store.flush()?;
+    let before = store.stats();
+    let nowhere = writing(|_| {})?;
+    let quiet =
+        writing(|n| drop(must(store.update(ids[n % ids.len()], |trace| trace.confidence(n as f64 / 1e6)))))?;
+    let after = store.stats();
+    figures.say(Figure::new("quiet host", "CPU", quiet, "% of a core").target(1.0))?;
+    figures.say(Figure::new("the same without a store", "CPU", nowhere, "% of a core"))?;
+    figures.say(Figure::new("quiet host", "flushes", (after.cuts - before.cuts) as f64, "in a minute"))?;
+    figures.say(Figure::new(
+        "quiet host",
+        "rows",
+        (after.rows_updated - before.rows_updated) as f64,
+        "in a minute",
+    ))?;
+    Ok(())
+}
+
+/// Percent of a core that the process used while one thread did a hundred of these a second.
+fn writing(mut write: impl FnMut(usize)) -> Outcome<f64> {
+    let length = Duration::from_secs(if is_quick() { 1 } else { 61 });
+    let (started, before) = (Instant::now(), cpu()?);
+    let mut n = 0;
+    while started.elapsed() < length {
+        write(n);
+        n += 1;
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok((cpu()? - before) / started.elapsed().as_secs_f64() * 100.0)
+}
+
+/// Seconds of CPU that this process has used.
+fn cpu() -> Outcome<f64> {
+    let schedules = std::fs::read_dir("/proc/self/task")?;
+    let mut nanoseconds = 0.0;
+    for task in schedules {
+        let schedstat = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        nanoseconds += schedstat.split_whitespace().next().ok_or("schedstat has numbers")?.parse::<f64>()?;
+    }
+    Ok(nanoseconds / 1e9)
+}

@@ -1,0 +1,176 @@
+//! Operations a second: the store beside maps that promise less, with 1 to 16 threads, uniform and Zipf.
+//!
+//! Records are shared behind an `Arc`, so a change makes a new record in each of them. The first part is one thread
+//! going through all records in random order; the second lets threads loose. `-- --single` or `-- --threads` runs one.
+
+use benches::figures::{Figure, Figures};
+use benches::maps::{Dash, Moka, Papaya, Records, Scc, copy};
+use benches::random::Choice;
+use benches::{Outcome, fill, in_turn, must, quiet, size, timed};
+use mnemon::{NewTrace, Trace, TraceId, TraceStore};
+use std::hint::black_box;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+fn main() -> Outcome {
+    let arguments: Vec<_> = std::env::args().collect();
+    let asked = |name: &str| arguments.iter().any(|argument| argument == name);
+    let mut figures = Figures::of("throughput")?;
+    let store = quiet().in_memory()?;
+    let ids = fill(&store, size(100_000))?;
+    store.flush()?;
+    let traces: Vec<_> = store.iter().map(|trace| copy(&trace)).collect();
+    if !asked("--threads") {
+        single(&mut figures, &store, &ids, &traces)?;
+    }
+    if !asked("--single") {
+        threads(&mut figures, &store, &ids, &traces)?;
+    }
+    Ok(())
+}
+
+/// One thread, each record once.
+fn single(figures: &mut Figures, store: &TraceStore, ids: &[TraceId], traces: &[Arc<Trace>]) -> Outcome {
+    const ROUNDS: usize = 15;
+    let bare = Dash::of(traces);
+    let same_hasher = Dash::with_the_hasher_of_the_store(traces);
+    let peers: [(&dyn Records, bool); 2] = [(&bare, true), (&same_hasher, false)];
+    let each = 1e9 / ids.len() as f64;
+    for (peer, has_target) in peers {
+        let mut say = |case: &str, pair: benches::Pair, target| {
+            let figure = Figure::new(case, "time", pair.ours * each, "ns").beside(peer.name(), pair.ratio);
+            figures.say(if has_target { figure.target(target) } else { figure })
+        };
+        store.flush()?;
+        let read = |from: &dyn Records| timed(|| ids.iter().for_each(|id| drop(black_box(from.get(*id)))));
+        say("get", in_turn(ROUNDS, || read(store), || read(peer)), 1.3)?;
+        for (case, flushes, target) in
+            [("update of a number", false, 1.5), ("update, each the first after a flush", true, 3.0)]
+        {
+            let mut round = 0;
+            let pair = in_turn(
+                ROUNDS,
+                || {
+                    round += 1;
+                    let number = f64::from(round % 100) / 100.0;
+                    if flushes {
+                        // Outside the measured time, as it is outside the writers' threads.
+                        must(store.flush());
+                    }
+                    timed(|| ids.iter().for_each(|id| assert!(Records::update(store, *id, number))))
+                },
+                || timed(|| ids.iter().for_each(|id| assert!(peer.update(*id, 0.0)))),
+            );
+            say(case, pair, target)?;
+        }
+    }
+    Ok(())
+}
+
+/// What of a hundred operations changes a record.
+const MIXES: [(&str, usize); 4] = [("get", 0), ("update", 100), ("mixed 95/5", 5), ("mixed 50/50", 50)];
+
+fn threads(figures: &mut Figures, store: &TraceStore, ids: &[TraceId], traces: &[Arc<Trace>]) -> Outcome {
+    let dash = Dash::of(traces);
+    let (papaya, scc, moka) = (Papaya::of(traces), Scc::of(traces), Moka::of(traces));
+    let peers: [&dyn Records; 4] = [&dash, &papaya, &scc, &moka];
+    let operations = size(200_000);
+    for choice in Choice::ALL {
+        for (mix, changes) in MIXES {
+            let mut alone = 0.0;
+            for threads in [1, 2, 4, 8, 16] {
+                let case = format!("{mix}, {}, {threads} threads", choice.name());
+                let drawn: Vec<_> = (0..threads)
+                    .map(|t| choice.draw(ids.len(), operations / threads, t as u64 + 1))
+                    .collect();
+                let run = |on: &dyn Records| {
+                    together(threads, |thread| {
+                        for (n, at) in drawn[thread].iter().enumerate() {
+                            match n * 37 % 100 < changes {
+                                true => assert!(on.update(ids[*at], (n % 100) as f64 / 100.0)),
+                                false => drop(black_box(on.get(ids[*at]))),
+                            }
+                        }
+                    })
+                };
+                let mut ours = 0.0;
+                for peer in peers {
+                    let pair = in_turn(5, || run(store), || run(peer));
+                    ours = operations as f64 / pair.ours;
+                    figures.say(
+                        Figure::new(case.clone(), "operations", ours, "1/s")
+                            .beside(peer.name(), 1.0 / pair.ratio)
+                            .more_is_better(),
+                    )?;
+                }
+                if threads == 1 {
+                    alone = ours;
+                }
+                if threads == 2 {
+                    let scaled = Figure::new(case, "scaling", ours, "1/s").more_is_better();
+                    let scaled = scaled.beside("1 thread", ours / alone);
+                    let is_held = choice == Choice::Uniform && (changes == 0 || changes == 100);
+                    figures.say(if is_held { scaled.target(1.7) } else { scaled })?;
+                }
+            }
+        }
+    }
+    for threads in [1, 2, 4, 8, 16] {
+        come_and_go(figures, store, &peers, threads, operations / 4)?;
+    }
+    Ok(())
+}
+
+/// Records that are inserted by each thread, and then removed.
+fn come_and_go(
+    figures: &mut Figures,
+    store: &TraceStore,
+    peers: &[&dyn Records],
+    threads: usize,
+    count: usize,
+) -> Outcome {
+    let others = TraceStore::in_memory();
+    others.insert_many((0..count).map(|_| NewTrace::episodic(mnemon::Payload::text("short"))))?;
+    let new: Vec<_> = others.iter().map(|trace| copy(&trace)).collect();
+    let parts: Vec<_> = new.chunks(count.div_ceil(threads)).collect();
+    let insert = |on: &dyn Records| {
+        together(parts.len(), |thread| parts[thread].iter().for_each(|trace| on.insert(trace)))
+    };
+    let remove = |on: &dyn Records| {
+        together(parts.len(), |thread| parts[thread].iter().for_each(|trace| on.remove(trace.id())))
+    };
+    for peer in peers {
+        // What was removed leaves the store's map with the next flush.
+        let ours = |insert: Duration| (insert, remove(store), must(store.flush())).0;
+        let inserted = in_turn(5, || ours(insert(store)), || (insert(*peer), remove(*peer)).0);
+        let ours = || (insert(store), remove(store), must(store.flush())).1;
+        let removed = in_turn(5, ours, || (insert(*peer), remove(*peer)).1);
+        for (what, pair) in [("insert", inserted), ("remove", removed)] {
+            let figure = Figure::new(
+                format!("{what}, {threads} threads"),
+                "operations",
+                count as f64 / pair.ours,
+                "1/s",
+            );
+            figures.say(figure.beside(peer.name(), 1.0 / pair.ratio).more_is_better())?;
+        }
+    }
+    Ok(())
+}
+
+/// The time from when all threads may begin until all are done.
+fn together(threads: usize, work: impl Fn(usize) + Sync) -> Duration {
+    let start = Barrier::new(threads + 1);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (work, start) = (&work, &start);
+            scope.spawn(move || {
+                start.wait();
+                work(thread);
+            });
+        }
+        start.wait();
+        Instant::now()
+    })
+    .elapsed()
+}

@@ -1,0 +1,214 @@
+//! From figures to pages: `report FIGURES.jsonl "machine and date"` writes `src/guide/performance.md` with its plots,
+//! `docs/plots/*.svg`, and the tables of the README between the marks `<!-- figures -->` and `<!-- end -->`.
+//!
+//! Of figures that were said more than once the last counts.
+
+use benches::Outcome;
+use benches::figures::{Better, Figure};
+use plotters::prelude::*;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const SIZE: (u32, u32) = (640, 320);
+
+fn main() -> Outcome {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let [file, machine] = &arguments[..] else {
+        return Err("usage: report FIGURES.jsonl \"machine and date\"".into());
+    };
+    let figures = read(Path::new(file))?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let plots = root.join("docs/plots");
+    fs::create_dir_all(&plots)?;
+    let mut page = format!(
+        "What the store costs, beside what one would pick instead: ratios of one run each, with the other side in turn. \
+         {machine}. Made by the benchmarks; see `benches/README.md`.\n\n# Targets\n\n{}",
+        targets(&figures)
+    );
+    for plot in [flush(&figures, &plots)?, latency(&figures, &plots)?, throughput(&figures, &plots)?] {
+        // Indented, or with empty lines, Markdown would take it for something else.
+        let picture: String = fs::read_to_string(plot)?.lines().map(str::trim).collect();
+        write!(page, "\n{picture}\n")?;
+    }
+    page += "\n# All figures\n";
+    for bench in names(&figures) {
+        write!(page, "\n## {bench}\n\n{}", table(figures.iter().filter(|figure| figure.bench == bench)))?;
+    }
+    fs::write(root.join("src/guide/performance.md"), page)?;
+    readme(&root.join("README.md"), &format!("{machine}.\n\n{}", targets(&figures)))
+}
+
+fn read(file: &Path) -> Outcome<Vec<Figure>> {
+    let mut figures: Vec<Figure> = Vec::new();
+    for line in fs::read_to_string(file)?.lines() {
+        let figure: Figure = serde_json::from_str(line)?;
+        let key = |of: &Figure| (of.bench.clone(), of.case.clone(), of.metric.clone(), of.peer.clone());
+        match figures.iter_mut().find(|other| key(other) == key(&figure)) {
+            Some(other) => *other = figure,
+            None => figures.push(figure),
+        }
+    }
+    Ok(figures)
+}
+
+fn names(figures: &[Figure]) -> Vec<&str> {
+    let mut names: Vec<_> = figures.iter().map(|figure| &*figure.bench).collect();
+    names.dedup();
+    names
+}
+
+fn targets(figures: &[Figure]) -> String {
+    let mut text = "| what | measured | beside | ratio | target | |\n|---|---|---|---|---|---|\n".to_owned();
+    for figure in figures {
+        let (Some(target), Some(met)) = (figure.target, figure.is_met()) else { continue };
+        let sign = if figure.better == Better::Less { "≤" } else { "≥" };
+        text += &format!(
+            "| {}: {}, {} | {} | {} | {} | {sign} {target} | {} |\n",
+            figure.bench,
+            figure.case,
+            figure.metric,
+            value(figure),
+            figure.peer.as_deref().unwrap_or(""),
+            figure.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+            if met { "met" } else { "**missed**" }
+        );
+    }
+    text
+}
+
+fn table<'a>(figures: impl Iterator<Item = &'a Figure>) -> String {
+    let mut text = "| case | metric | measured | beside | ratio |\n|---|---|---|---|---|\n".to_owned();
+    for figure in figures {
+        text += &format!(
+            "| {} | {} | {} | {} | {} |\n",
+            figure.case,
+            figure.metric,
+            value(figure),
+            figure.peer.as_deref().unwrap_or(""),
+            figure.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default()
+        );
+    }
+    text
+}
+
+fn value(figure: &Figure) -> String {
+    let digits = match figure.value.abs() {
+        1_000.0.. => 0,
+        10.0.. => 1,
+        _ => 3,
+    };
+    format!("{:.digits$} {}", figure.value, figure.unit)
+}
+
+/// A line of a plot: its name and its points.
+type Series = (String, Vec<(f64, f64)>);
+
+fn draw(path: PathBuf, title: &str, (x, y): (&str, &str), series: &[Series]) -> Outcome<PathBuf> {
+    let points = || series.iter().flat_map(|(_, points)| points);
+    let range = |of: fn(&(f64, f64)) -> f64| {
+        let low = points().map(of).fold(f64::INFINITY, f64::min);
+        let high = points().map(of).fold(0.0, f64::max);
+        if low.is_finite() { low / 1.3..high * 1.3 } else { 1.0..10.0 }
+    };
+    let area = SVGBackend::new(&path, SIZE).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, ("sans-serif", 16))
+        .margin(8)
+        .x_label_area_size(36)
+        .y_label_area_size(64)
+        .build_cartesian_2d(range(|point| point.0).log_scale(), range(|point| point.1).log_scale())?;
+    chart.configure_mesh().disable_mesh().x_desc(x).y_desc(y).draw()?;
+    for (at, (name, points)) in series.iter().enumerate() {
+        let color = Palette99::pick(at).to_rgba();
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)).point_size(3))?
+            .label(name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2)));
+    }
+    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
+    area.present()?;
+    drop(chart);
+    drop(area);
+    Ok(path)
+}
+
+/// The number that comes before a word, as in "of 10000".
+fn number_after(case: &str, word: &str) -> Option<f64> {
+    case.split_once(word)?.1.split([' ', ',']).next()?.parse().ok()
+}
+
+fn flush(figures: &[Figure], plots: &Path) -> Outcome<PathBuf> {
+    let of = |name: &str, changed: &str| -> Series {
+        let cases = figures.iter().filter(|figure| {
+            figure.bench == "flush_cost"
+                && figure.metric == "time"
+                && figure.case.starts_with(&format!("{changed} {name} of "))
+                && !figure.case.ends_with("flat")
+        });
+        let points = cases.filter_map(|figure| Some((number_after(&figure.case, " of ")?, figure.value)));
+        (format!("{changed} {name}"), points.collect())
+    };
+    let series = [of("numbers", "1"), of("numbers", "500"), of("whole rows", "500"), of("numbers", "10000")];
+    draw(
+        plots.join("flush.svg"),
+        "A flush costs what changed",
+        ("traces in the store", "milliseconds"),
+        &series,
+    )
+}
+
+fn latency(figures: &[Figure], plots: &Path) -> Outcome<PathBuf> {
+    let quantiles = [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9)];
+    let of = |name: &str, case: &str, theirs: bool| -> Series {
+        let points = quantiles.iter().filter_map(|(metric, quantile)| {
+            let found = figures.iter().find(|figure| figure.case == case && figure.metric == *metric)?;
+            let value = if theirs { found.value / found.ratio? } else { found.value };
+            Some((1.0 / (1.0 - quantile / 100.0), value))
+        });
+        (name.to_owned(), points.collect())
+    };
+    let busy = "flusher without rest, cold keys, 1 threads";
+    let series = [
+        of("flusher idle", busy, true),
+        of("flusher without rest", busy, false),
+        of("disk stalled", "disk stalled, cold keys, 1 threads", false),
+        of("one mutex, serializing inside", "one mutex, serializing inside, 1 threads", false),
+    ];
+    let axes = ("one write of so many is slower", "nanoseconds");
+    draw(plots.join("latency.svg"), "Writes do not notice the flusher or the disk", axes, &series)
+}
+
+fn throughput(figures: &[Figure], plots: &Path) -> Outcome<PathBuf> {
+    let cases = || {
+        figures
+            .iter()
+            .filter(|figure| figure.metric == "operations" && figure.case.starts_with("mixed 95/5, uniform"))
+    };
+    let threads = |figure: &Figure| number_after(&figure.case, "uniform, ");
+    let mut series = vec![(
+        "mnemon".to_owned(),
+        cases()
+            .filter(|figure| figure.peer.as_deref() == Some("DashMap"))
+            .filter_map(|figure| Some((threads(figure)?, figure.value)))
+            .collect(),
+    )];
+    for peer in ["DashMap", "papaya", "scc", "moka"] {
+        let points = cases()
+            .filter(|figure| figure.peer.as_deref() == Some(peer))
+            .filter_map(|figure| Some((threads(figure)?, figure.value / figure.ratio?)));
+        series.push((peer.to_owned(), points.collect()));
+    }
+    let axes = ("threads", "operations a second");
+    draw(plots.join("throughput.svg"), "95 % reads, 5 % writes", axes, &series)
+}
+
+fn readme(path: &Path, figures: &str) -> Outcome {
+    const MARKS: (&str, &str) = ("<!-- figures -->", "<!-- end -->");
+    let text = fs::read_to_string(path)?;
+    let (before, rest) = text.split_once(MARKS.0).ok_or("the README has no mark for figures")?;
+    let (_, after) = rest.split_once(MARKS.1).ok_or("the README has no mark where figures end")?;
+    fs::write(path, format!("{before}{}\n\n{figures}\n{}{after}", MARKS.0, MARKS.1))?;
+    Ok(())
+}

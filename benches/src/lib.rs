@@ -1,0 +1,91 @@
+//! What the benchmarks have in common: records, orders, figures and where they go.
+
+pub mod figures;
+pub mod maps;
+pub mod puts;
+pub mod random;
+
+use mnemon::{NewTrace, TraceId, TraceStore};
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+/// Whether this is a try that the benchmark runs at all, and not a measurement: `BENCH_QUICK=1`.
+pub fn is_quick() -> bool {
+    std::env::var_os("BENCH_QUICK").is_some()
+}
+
+/// `full`, or a small part of it in a quick try.
+pub fn size(full: usize) -> usize {
+    if is_quick() { (full / 100).max(10) } else { full }
+}
+
+/// Sizes of stores: 10,000 to 1,000,000 traces.
+pub fn sizes() -> [usize; 3] {
+    [10_000, 100_000, 1_000_000].map(size)
+}
+
+/// The payloads are JSON strings of 300 bytes.
+pub const PAYLOAD: usize = 300;
+
+pub fn trace(n: usize) -> NewTrace {
+    NewTrace::episodic(serde_json::json!(format!("{n:0>298}")))
+}
+
+/// A store filled with `count` traces, and their ids in random order.
+pub fn fill(store: &TraceStore, count: usize) -> mnemon::Result<Vec<TraceId>> {
+    let mut ids = store.insert_many((0..count).map(trace))?;
+    random::shuffle(&mut ids, &mut random::Random(7));
+    Ok(ids)
+}
+
+/// One that flushes when it is told to.
+pub fn quiet() -> mnemon::StoreBuilder {
+    TraceStore::builder().flush_interval(Duration::from_secs(3_600)).flush_threshold(usize::MAX)
+}
+
+/// The medians over some rounds of what `ours` and `theirs` take, run in turn, and of their ratio, round by round,
+/// so that a machine that changes its speed changes both.
+pub fn in_turn(
+    rounds: usize,
+    mut ours: impl FnMut() -> Duration,
+    mut theirs: impl FnMut() -> Duration,
+) -> Pair {
+    let rounds = if is_quick() { 1 } else { rounds };
+    let measured: Vec<_> = (0..rounds).map(|_| (ours().as_secs_f64(), theirs().as_secs_f64())).collect();
+    Pair {
+        ours: median(measured.iter().map(|pair| pair.0)),
+        theirs: median(measured.iter().map(|pair| pair.1)),
+        ratio: median(measured.iter().map(|pair| pair.0 / pair.1)),
+    }
+}
+
+/// Seconds.
+#[derive(Clone, Copy)]
+pub struct Pair {
+    pub ours: f64,
+    pub theirs: f64,
+    pub ratio: f64,
+}
+
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+pub fn timed(work: impl FnOnce()) -> Duration {
+    let started = Instant::now();
+    work();
+    started.elapsed()
+}
+
+pub fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+/// A benchmark that fails has nothing to say.
+pub fn must<T, E: std::fmt::Display>(done: Result<T, E>) -> T {
+    done.unwrap_or_else(|error| panic!("{error}"))
+}
