@@ -1,8 +1,9 @@
 //! Upkeep from time to time, on one thread.
 
 use super::engine::Engine;
+use crate::core::sync::locks::{Condvar, Mutex, MutexGuard};
 use crate::error::{Error, ErrorKind, Result};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 

@@ -5,11 +5,13 @@
 //! - `AtomicIsize`, `AtomicPtr`, `AtomicUsize`, `Ordering`, `fence`, `Arc`, `Mutex`, `Condvar`: as in std;
 //! - [`Published`]: a shared pointer that is read at every write and replaced at every cut;
 //! - [`Table`]: the concurrent map from key to entry;
+//! - [`locks`]: std's, also where loom's are not wanted;
 //! - `pause`: what the flusher does between two looks at a closed generation;
 //! - [`Bell`]: how the flusher sleeps, and is woken without a lock.
 //!
 //! [`Slot`](super::raw::Slot), the cell that holds a version, has its two halves beside the unsafe code.
 
+pub(crate) mod locks;
 #[cfg(loom)]
 mod modelled;
 #[cfg(not(loom))]
@@ -33,11 +35,11 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// State that is touched for moments, without an access in between that loom knows: mostly by the flusher's
 /// thread alone, so that the lock is never contended and is there because the compiler can't know that.
 #[derive(Debug, Default)]
-pub(crate) struct Brief<T>(std::sync::Mutex<T>);
+pub(crate) struct Brief<T>(locks::Mutex<T>);
 
 impl<T> Brief<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self(std::sync::Mutex::new(value))
+        Self(locks::Mutex::new(value))
     }
 
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {

@@ -7,7 +7,8 @@ use std::thread::Thread;
 use std::time::Duration;
 
 pub(crate) use std::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering, fence};
-pub(crate) use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+pub(crate) use super::locks::{Condvar, Mutex, MutexGuard};
+pub(crate) use std::sync::Arc;
 
 /// See the module's list.
 pub(crate) struct Published<T>(arc_swap::ArcSwap<T>);
