@@ -47,11 +47,7 @@ pub fn run(calls: usize) -> Outcome {
             move || work(&world, Dice::new(10 * life + seat))
         }))?;
         let store = world.store.clone();
-        // Whatever the last erasure or restore has left.
-        for pair in world.ids.windows(2) {
-            met(store.insert(new(life, pair[0])))?;
-            met(store.co_activate(pair[0], pair[1]))?;
-        }
+        all([move || chain(&world)])?;
         store.clone().close()?;
         let memory = State::of(&store);
         check_rows(&reader(&path)?, &memory)?;
@@ -189,6 +185,17 @@ fn flush(world: &World, mut dice: Dice) -> Result<(), Failure> {
             0 => drop(world.store.flush()?),
             _ => drop(block_on(world.store.flush_async())?),
         }
+    }
+    Ok(())
+}
+
+/// So that there are traces and links in the end, whatever the last erasure has left.
+fn chain(world: &World) -> Result<(), Failure> {
+    for pair in world.ids.windows(2) {
+        for id in pair {
+            met(world.store.insert(new(0, *id)))?;
+        }
+        met(world.store.co_activate(pair[0], pair[1]))?;
     }
     Ok(())
 }
