@@ -125,6 +125,18 @@ impl Error {
         Self::new(ErrorKind::InvalidInput, format!("{field} is {value}: {remedy}"))
     }
 
+    /// A field's text that can't be taken, in quotes: no more of it than says which it was.
+    pub(crate) fn invalid_text(field: &str, text: &str, remedy: impl fmt::Display) -> Self {
+        const SHOWN: usize = 64;
+        match text.char_indices().nth(SHOWN) {
+            None => Self::invalid(field, format_args!("{text:?}"), remedy),
+            Some((end, _)) => {
+                let value = format_args!("{:?}… ({} bytes)", &text[..end], text.len());
+                Self::invalid(field, value, remedy)
+            }
+        }
+    }
+
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -61,8 +61,7 @@ impl FromStr for TraceId {
 
     fn from_str(text: &str) -> Result<Self> {
         let uuid = Uuid::try_parse(text);
-        uuid.map(Self)
-            .map_err(|error| Error::invalid("id", format_args!("{text:?}"), "give a UUID").because(error))
+        uuid.map(Self).map_err(|error| Error::invalid_text("id", text, "give a UUID").because(error))
     }
 }
 

@@ -37,7 +37,7 @@ macro_rules! named {
             fn from_str(name: &str) -> Result<Self> {
                 Self::ALL.iter().copied().find(|known| known.as_str() == name).ok_or_else(|| {
                     let known: Vec<_> = Self::ALL.iter().map(|known| known.as_str()).collect();
-                    Error::invalid($field, format_args!("{name:?}"), format_args!("give one of {}", known.join(", ")))
+                    Error::invalid_text($field, name, format_args!("give one of {}", known.join(", ")))
                 })
             }
         }

@@ -4,8 +4,9 @@ use crate::error::{Error, Result};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::fmt;
+use serde_json::ser::Formatter;
 use std::sync::Arc;
+use std::{fmt, io};
 
 /// Any JSON value, as text. The text is kept byte for byte as it was given, is shared by all copies of
 /// a trace, and is not parsed again unless you ask.
@@ -42,14 +43,21 @@ impl Payload {
         Self(Value::from(content).to_string().into())
     }
 
-    /// What `value` serializes to.
+    /// What `value` serializes to; floats that are no numbers, as serde_json has it, become `null`.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it can't be serialized as JSON.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it can't be serialized as JSON, or is nested deeper than
+    /// 127: it is not followed further than that.
     pub fn new(value: &(impl Serialize + ?Sized)) -> Result<Self> {
-        let json = serde_json::to_string(value);
-        Self::from_json(json.map_err(|error| not_json(error, "give a value that serializes to JSON"))?)
+        let mut json = Vec::new();
+        let mut serializer = serde_json::Serializer::with_formatter(&mut json, Shallow { depth: 0 });
+        let written = value.serialize(&mut serializer);
+        written.map_err(|error| not_json(error, "give a value that serializes to JSON"))?;
+        let json = String::from_utf8(json).map_err(|error| {
+            Error::new(crate::ErrorKind::InvalidInput, "payload is not UTF-8: give valid JSON").because(error)
+        })?;
+        Self::from_json(json)
     }
 
     /// Text that this crate wrote: checked when it came in, so not again.
@@ -97,6 +105,58 @@ impl Payload {
     }
 }
 
+/// As deep as what can be read back. Each level of what is written takes some of the stack.
+const MAX_DEPTH: usize = 127;
+
+/// Writes as little as can be, and nothing that is nested too deep.
+struct Shallow {
+    depth: usize,
+}
+
+impl Shallow {
+    fn enter(&mut self) -> io::Result<()> {
+        self.depth += 1;
+        match self.depth <= MAX_DEPTH {
+            true => Ok(()),
+            false => Err(io::Error::other(format!("it is nested deeper than {MAX_DEPTH}"))),
+        }
+    }
+}
+
+impl Formatter for Shallow {
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.enter()?;
+        writer.write_all(b"[")
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(b"]")
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.enter()?;
+        writer.write_all(b"{")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(b"}")
+    }
+}
+
+/// A value's own drop goes as deep as it is nested. Costs memory in proportion to it.
+fn take_apart(value: Value) {
+    let mut parts = vec![value];
+    while let Some(part) = parts.pop() {
+        match part {
+            Value::Array(items) => parts.extend(items),
+            Value::Object(entries) => parts.extend(entries.into_iter().map(|(_, value)| value)),
+            _ => {}
+        }
+    }
+}
+
 fn check(json: &str) -> Result<()> {
     match serde_json::from_str::<Readable>(json) {
         Ok(Readable) => Ok(()),
@@ -108,14 +168,17 @@ fn not_json(error: serde_json::Error, remedy: &str) -> Error {
     Error::new(crate::ErrorKind::InvalidInput, format!("payload can't be used: {remedy}")).because(error)
 }
 
+/// A value that is refused is taken apart without recursion, however deep it is.
 impl TryFrom<Value> for Payload {
     type Error = Error;
 
     fn try_from(value: Value) -> Result<Self> {
-        Self::new(&value)
+        Self::new(&value).inspect_err(|_| take_apart(value))
     }
 }
 
+/// The value stays yours: dropping one that is nested some ten thousand deep overflows the stack, as serde_json has
+/// it.
 impl TryFrom<&Value> for Payload {
     type Error = Error;
 
