@@ -203,3 +203,30 @@ fn a_trace_made_anew_after_an_unsynced_removal_is_spilled_as_it_is() -> Outcome 
     assert!(text.contains("second") && !text.contains("gone") && !text.contains("parted"), "{text}");
     Ok(())
 }
+
+/// A file holds what another program has put into it; its payloads are not parsed as they are loaded.
+#[test]
+fn a_payload_that_is_not_json_does_not_keep_the_rest_of_a_spill_from_being_applied() -> Outcome {
+    let scratch = scratch()?;
+    let store = scratch.quiet()?;
+    let (bad, good) = (store.insert(note("bad"))?, store.insert(note("good"))?);
+    store.close()?;
+    let spoilt =
+        scratch.reader()?.execute("UPDATE traces SET payload = 'no JSON' WHERE id = ?1", [bad.as_bytes()])?;
+    assert_eq!(spoilt, 1);
+    let store = scratch.quiet()?;
+    for id in [bad, good] {
+        store.update(id, |trace| trace.confidence(0.9))?;
+    }
+    let expected = by_id(&store);
+    store.spill()?;
+    let copy = support::scratch()?;
+    for suffix in ["", "-wal", ".spill"] {
+        let file = format!("memory.db{suffix}");
+        fs::copy(scratch.folder().join(&file), copy.folder().join(&file))?;
+    }
+    let store = copy.quiet()?;
+    assert_eq!(by_id(&store), expected);
+    assert_eq!(store.get(bad).map(|trace| trace.payload().to_string()), Some("no JSON".to_owned()));
+    Ok(())
+}

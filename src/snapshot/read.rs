@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::seal::{self, Key};
 use super::{SnapshotHeader, SnapshotInfo, State};
 use crate::error::Result;
+use crate::trace::Payload;
 use jiff::Timestamp;
 use sha2::{Digest, Sha512};
 use std::fs::File;
@@ -110,7 +111,9 @@ fn state(lines: &mut Lines<impl Read>) -> Result<State, Refusal> {
 fn add(line: &[u8], state: &mut State, known: &mut Known, partition: &mut Arc<str>) -> Result<(), String> {
     match serde_json::from_slice(line).map_err(not_a_line)? {
         Line::Trace(line) => {
-            let trace = line.into_trace(partition).map_err(|error| format!("{error:?}"))?;
+            let trace = line
+                .into_trace(partition, |text| Payload::from_json(text))
+                .map_err(|error| format!("{error:?}"))?;
             known.add_trace(trace.id())?;
             state.traces.push(Arc::new(trace));
         }

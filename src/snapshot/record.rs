@@ -76,13 +76,17 @@ impl<'a> From<&'a Trace> for TraceLine<'a> {
 }
 
 impl TraceLine<'_> {
-    /// Through the checks that a new trace passes; `partition` is shared with the trace before, if it is the
-    /// same.
-    pub(super) fn into_trace(self, partition: &mut Arc<str>) -> Result<Trace, Error> {
+    /// Through the checks that a new trace passes; those of its text are `payload`'s. `partition` is shared with the
+    /// trace before, if it is the same.
+    pub(super) fn into_trace(
+        self,
+        partition: &mut Arc<str>,
+        payload: impl FnOnce(Cow<'_, str>) -> Result<Payload, Error>,
+    ) -> Result<Trace, Error> {
         if **partition != *self.partition {
             *partition = Arc::from(self.partition);
         }
-        let mut new = NewTrace::new(self.r#type.parse()?, Payload::from_json(self.payload)?)
+        let mut new = NewTrace::new(self.r#type.parse()?, payload(self.payload)?)
             .id(self.id.0)
             .origin(self.origin.parse()?)
             .shared_partition(partition)
