@@ -6,6 +6,7 @@ mod support;
 
 use mnemon::{ErrorKind, TraceStore};
 use rusqlite::Connection;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use support::{Outcome, Scratch, note, rows, scratch};
 
 /// A closed store with three traces, each linked to the others, in which this is done.
@@ -170,6 +171,264 @@ fn links_that_no_store_would_write_are_set_aside() -> Outcome {
             (3, 3 - bad, bad),
             "{sql}"
         );
+    }
+    Ok(())
+}
+
+/// Without the schema's own checks: an enemy writes what he likes and then puts the schema back.
+fn unchecked(sql: &str) -> Outcome<Scratch> {
+    let scratch = prepared("")?;
+    let unchecked = |enemy: &Connection, from: &str, to: &str| {
+        let sql = "UPDATE sqlite_schema SET sql = replace(sql, ?1, ?2) WHERE type = 'table'";
+        enemy.execute_batch("PRAGMA writable_schema = ON")?;
+        enemy.execute(sql, [from, to])
+    };
+    let relaxed = [(" STRICT", ""), (" NOT NULL", "/*NN*/"), ("CHECK (", "/*C*/ CHECK (1 OR ")];
+    let enemy = Connection::open(scratch.path())?;
+    for (from, to) in relaxed {
+        unchecked(&enemy, from, to)?;
+    }
+    enemy.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")?;
+    drop(enemy);
+    let enemy = Connection::open(scratch.path())?;
+    enemy.execute_batch(sql).map_err(|error| format!("{sql:.80}: {error}"))?;
+    unchecked(&enemy, "/*C*/ CHECK (1 OR ", "CHECK (")?;
+    unchecked(&enemy, "/*NN*/", " NOT NULL")?;
+    // Without rowid, and strict: the words that were at the very end.
+    enemy.execute_batch(
+        "UPDATE sqlite_schema SET sql = sql || ' STRICT' WHERE name IN ('traces', 'store');
+         UPDATE sqlite_schema SET sql = replace(sql, '),WITHOUT', ') STRICT, WITHOUT') WHERE name = 'links';
+         UPDATE sqlite_schema SET sql = replace(sql, '), WITHOUT', ') STRICT, WITHOUT') WHERE name = 'links';
+         PRAGMA wal_checkpoint(TRUNCATE);",
+    )?;
+    Ok(scratch)
+}
+
+/// Opens, writes, flushes, closes and opens again: whatever is in the file, it is an error or a store, never a panic.
+fn used(scratch: &Scratch) -> Outcome<Result<usize, mnemon::Error>> {
+    let tried = catch_unwind(AssertUnwindSafe(|| -> mnemon::Result<usize> {
+        let builder = support::quietly().close_timeout(std::time::Duration::from_millis(200));
+        let store = builder.clone().open(scratch.path())?;
+        let _ = mnemon::inspect(scratch.path());
+        let loaded = store.len();
+        let new = store.insert(note("new"))?;
+        if let Some(old) = store.iter().find(|trace| trace.id() != new) {
+            store.update(old.id(), |trace| trace.confidence(0.75))?;
+            store.co_activate(old.id(), new)?;
+        }
+        store.flush()?;
+        store.close().map_err(|failed| failed.error)?;
+        let store = builder.open(scratch.path())?;
+        assert!(store.contains(new), "what was flushed is there");
+        assert_eq!(store.len(), loaded + 1);
+        Ok(loaded)
+    }));
+    Ok(tried.map_err(|panic| {
+        panic
+            .downcast_ref::<String>()
+            .cloned()
+            .unwrap_or_else(|| format!("{:?}", panic.downcast_ref::<&str>()))
+    })?)
+}
+
+#[test]
+fn a_value_of_any_type_in_any_column_is_read_or_set_aside() -> Outcome {
+    let columns = [
+        "id",
+        "strength",
+        "peak_strength",
+        "base_decay_rate",
+        "emotional_valence",
+        "emotional_intensity",
+        "confidence",
+        "last_reinforced",
+        "last_decayed",
+        "revision",
+        "reinforcement_count",
+        "tier",
+        "unresolved",
+        "consolidation_candidate",
+        "pinned",
+        "type",
+        "origin",
+        "created_at",
+        "partition",
+        "source_agent",
+        "encryption_key_id",
+        "parent",
+        "children",
+        "tags",
+        "embedding",
+        "payload",
+    ];
+    let values =
+        ["NULL", "-1", "9223372036854775807", "0.5", "-1e308", "'text'", "x'ff00'", "zeroblob(100000)"];
+    let (mut tried, mut set_aside) = (0, 0);
+    for (column, value) in columns.iter().flat_map(|column| values.map(|value| (column, value))) {
+        let scratch = unchecked(&format!("UPDATE traces SET {column} = {value} WHERE row = 1"))?;
+        let loaded = used(&scratch)?.map_err(|error| format!("{column} = {value}: {error:?}"))?;
+        assert!(loaded == 2 || loaded == 3, "{column} = {value}: {loaded}");
+        tried += 1;
+        set_aside += 3 - loaded;
+    }
+    println!("bad inputs: {tried} tried as cells, {set_aside} set aside, panics 0");
+    assert!(set_aside > 100, "{set_aside}");
+    Ok(())
+}
+
+#[test]
+fn rows_at_the_ends_of_their_numbers_do_no_harm() -> Outcome {
+    let ends = ["0", "-1", "-9223372036854775808", "9223372036854775807", "4611686018427387905"];
+    for number in ends {
+        let scratch = prepared(&format!("UPDATE traces SET row = {number} WHERE row = 3"))?;
+        let store = scratch.quiet()?;
+        assert_eq!((store.len(), store.link_count(), store.stats().quarantined.len()), (2, 1, 3), "{number}");
+        drop(store);
+        assert_eq!(used(&scratch)??, 2, "{number}");
+        assert_eq!(rows(&scratch.reader()?)?, 4, "{number}: it stays, and the new one is there");
+    }
+    let scratch = prepared("UPDATE traces SET row = 4611686018427380000 WHERE row = 3")?;
+    assert_eq!(used(&scratch)??, 3, "there is room after it");
+    Ok(())
+}
+
+#[test]
+fn a_watermark_that_no_store_reaches_is_refused() -> Outcome {
+    for number in ["9223372036854775807", "4611686018427387905"] {
+        let scratch = prepared(&format!("UPDATE store SET watermark = {number}"))?;
+        let error = TraceStore::open(scratch.path()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains(number), "{error}");
+    }
+    for sql in
+        ["UPDATE store SET watermark = -5", "UPDATE store SET boot = x'00', clean = -7", "DELETE FROM store"]
+    {
+        assert_eq!(used(&prepared(sql)?)??, 3, "{sql}");
+    }
+    Ok(())
+}
+
+#[test]
+fn two_rows_of_one_id_are_one_trace_and_the_other_is_set_aside() -> Outcome {
+    // The index that would not have it is left as it was.
+    let scratch = prepared(
+        "PRAGMA writable_schema = ON;
+         CREATE TABLE plain (row INTEGER PRIMARY KEY, id);
+         UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'links') WHERE name = 'plain';
+         UPDATE sqlite_schema SET sql = replace(sql, 'BLOB NOT NULL UNIQUE', 'BLOB NOT NULL') WHERE name = 'traces';
+         DELETE FROM sqlite_schema WHERE name = 'plain' OR name = 'sqlite_autoindex_traces_1';",
+    )?;
+    let enemy = Connection::open(scratch.path())?;
+    enemy.execute_batch("UPDATE traces SET id = (SELECT id FROM traces WHERE row = 2) WHERE row = 1")?;
+    let outcome = enemy.execute_batch(
+        "PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'BLOB NOT NULL', 'BLOB NOT NULL UNIQUE') WHERE name = 'traces';",
+    );
+    drop(enemy);
+    outcome?;
+    // Refused, as its index is missing, or opened with one of them: never both.
+    match TraceStore::open(scratch.path()) {
+        Ok(store) => assert!(store.len() < 3 && !store.stats().quarantined.is_empty()),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}"),
+    }
+    Ok(())
+}
+
+#[test]
+fn a_schema_that_an_enemy_has_written_is_an_error_or_left_alone() -> Outcome {
+    let schema = |sql: &str| format!("PRAGMA writable_schema = ON; {sql}");
+    let many: String = (0..5_000).map(|n| format!("CREATE TABLE t{n} (x);")).collect();
+    let cases = [
+        schema("UPDATE sqlite_schema SET sql = 'garbage' WHERE name = 'traces'"),
+        schema("UPDATE sqlite_schema SET sql = NULL WHERE name = 'traces'"),
+        schema("UPDATE sqlite_schema SET sql = x'ff' WHERE name = 'traces'"),
+        schema("UPDATE sqlite_schema SET sql = 'CREATE TABLE traces AS SELECT 1' WHERE name = 'traces'"),
+        schema(
+            "UPDATE sqlite_schema SET sql = 'CREATE VIRTUAL TABLE traces USING fts5(x)' WHERE name = 'traces'",
+        ),
+        schema("UPDATE sqlite_schema SET rootpage = 0 WHERE name = 'traces'"),
+        schema("UPDATE sqlite_schema SET rootpage = 1 WHERE name = 'traces'"),
+        schema("UPDATE sqlite_schema SET rootpage = 2147483647 WHERE name = 'traces'"),
+        schema("UPDATE sqlite_schema SET rootpage = -1 WHERE name = 'traces'"),
+        schema(
+            "UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'links') WHERE name = 'traces'",
+        ),
+        schema(
+            "UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'traces') WHERE name = 'sqlite_autoindex_traces_1'",
+        ),
+        schema("DELETE FROM sqlite_schema WHERE name = 'sqlite_autoindex_traces_1'"),
+        schema("UPDATE sqlite_schema SET type = 'view' WHERE name = 'traces'"),
+        schema("UPDATE sqlite_schema SET name = 'TRACES' WHERE name = 'traces'"),
+        schema("INSERT INTO sqlite_schema SELECT * FROM sqlite_schema WHERE name = 'traces'"),
+        schema("INSERT INTO sqlite_schema VALUES ('trigger', 'x', 'traces', 0, 'CREATE TRIGGER x garbage')"),
+        schema("INSERT INTO sqlite_schema VALUES ('table', zeroblob(5000000), 'x', 0, NULL)"),
+        "CREATE VIRTUAL TABLE other USING fts5(x)".to_owned(),
+        "CREATE VIRTUAL TABLE other USING rtree(id, a, b)".to_owned(),
+        "CREATE INDEX evil ON traces (abs(revision - 9223372036854775807 - 2))".to_owned(),
+        "CREATE UNIQUE INDEX evil ON links (count)".to_owned(),
+        "CREATE INDEX evil ON traces (hex(zeroblob(1000 * length(tier))))".to_owned(),
+        "CREATE INDEX evil ON traces (row) WHERE strength > 0.1".to_owned(),
+        "PRAGMA user_version = -1".to_owned(),
+        "PRAGMA user_version = 0".to_owned(),
+        "PRAGMA encoding = 'UTF-16'; CREATE TABLE more (x)".to_owned(),
+        many,
+    ];
+    let (mut tried, mut refused) = (0, 0);
+    for sql in cases {
+        // What SQLite itself does not let anybody write is no case.
+        let Ok(scratch) = prepared(&sql) else { continue };
+        tried += 1;
+        match used(&scratch).map_err(|error| format!("{sql:.120}: {error}"))? {
+            Ok(loaded) => assert!(loaded <= 3, "{sql:.120}"),
+            Err(_) => refused += 1,
+        }
+    }
+    println!("bad inputs: {tried} tried as schemas, {refused} refused, panics 0");
+    assert!(tried > 20 && refused > 8, "{tried} {refused}");
+    Ok(())
+}
+
+/// Runs itself as another process, so that what the process holds at most is that of the opening alone.
+#[test]
+#[cfg(target_os = "linux")]
+fn values_of_hundreds_of_megabytes_are_not_read_into_memory() -> Outcome {
+    const PATH: &str = "MNEMON_TEST_HUGE";
+    if let Some(path) = std::env::var_os(PATH) {
+        let store = TraceStore::open(path)?;
+        let reasons: Vec<_> = store.stats().quarantined.into_iter().map(|row| row.reason).collect();
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("Linux says so")?;
+        println!("\nopened {} {} {}", store.len(), reasons.len(), peak.trim());
+        assert!(reasons.iter().all(|reason| reason.len() < 1_000), "no reason repeats what it is about");
+        return Ok(());
+    }
+    let huge = "CAST(zeroblob(200000000) AS TEXT)";
+    let flood = "replace(CAST(zeroblob(15000000) AS TEXT), char(0), '\"\",')";
+    let cases = [
+        format!("payload = {huge}"),
+        format!("type = {huge}"),
+        format!("partition = {huge}"),
+        format!("tags = {huge}"),
+        format!("tags = '[' || {flood} || '\"\"]'"),
+        "embedding = zeroblob(200000000)".to_owned(),
+        "children = zeroblob(60000000)".to_owned(),
+        "type = CAST(zeroblob(30000000) AS TEXT)".to_owned(),
+    ];
+    for case in cases {
+        let scratch = prepared(&format!("UPDATE traces SET {case} WHERE row = 2"))?;
+        let mut command = std::process::Command::new(std::env::current_exe()?);
+        let test = "values_of_hundreds_of_megabytes_are_not_read_into_memory";
+        let output = command.args(["--exact", test, "--nocapture"]).env(PATH, scratch.path()).output()?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let said = said
+            .lines()
+            .find_map(|line| line.strip_prefix("opened "))
+            .ok_or_else(|| format!("{case}: {output:?}"))?;
+        let words: Vec<_> = said.split_whitespace().collect();
+        assert_eq!(words[..2], ["2", "3"], "{case}: the row is set aside with its links");
+        let peak: u64 = words[2].parse()?;
+        println!("{case:.60}: at most {} MB", peak / 1_000);
+        assert!(peak < 160_000, "{case}: {peak} kB");
     }
     Ok(())
 }

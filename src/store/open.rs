@@ -226,7 +226,7 @@ impl StoreBuilder {
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub fn open(self, path: impl AsRef<Path>) -> Result<TraceStore> {
         let settings = self.check()?;
-        let mut backend = Sqlite::open(path.as_ref())?;
+        let mut backend = Sqlite::open(path.as_ref(), settings.max_payload_bytes)?;
         let home = backend.home();
         let stored = Stored { home: Some(home), ..Stored::load(&mut backend)? };
         match stored.start(settings, self.flush, backend) {

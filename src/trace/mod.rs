@@ -20,6 +20,8 @@ pub use payload::Payload;
 
 pub(crate) use link::{Ends, Tie};
 pub(crate) use new::Defaults;
+#[cfg(all(feature = "sqlite", not(loom)))]
+pub(crate) use parts::MAX_TAGS_JSON;
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 pub(crate) use parts::timestamp;
 pub(crate) use parts::{Birth, Content, MAX_REVISION, Micros, Numbers, name as checked_name};

@@ -5,7 +5,7 @@ use super::log;
 use super::place::{Place, sibling, unreachable_file};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
 use crate::backend::{BackendError, ErrorClass, Reach};
-use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi, limits::Limit};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -34,6 +34,18 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// that could be emptied.
 const SHORT_BUSY_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// How much a stored value may have, in bytes, whatever payloads the store takes: one that was written under a larger
+/// limit is still read.
+const LONGEST_VALUE: usize = 64 << 20;
+
+/// More than all of a row that is not its payload.
+const BESIDE_PAYLOAD: usize = 16 << 20;
+
+/// The longest value, and row, that a store reads and writes which takes payloads of so many bytes.
+pub(super) fn longest_value(max_payload_bytes: usize) -> usize {
+    max_payload_bytes.max(LONGEST_VALUE).saturating_add(BESIDE_PAYLOAD)
+}
+
 /// The file's one true path: no link, no later change of directory and no special name of SQLite's gives it
 /// another lock file or log.
 pub(super) fn resolved(path: &Path) -> Result<PathBuf, BackendError> {
@@ -51,13 +63,14 @@ pub(super) fn resolved(path: &Path) -> Result<PathBuf, BackendError> {
 }
 
 impl Attached {
-    pub(super) fn open(path: &Path) -> Result<(Self, Store), BackendError> {
+    /// No value longer than `longest` bytes is read into memory.
+    pub(super) fn open(path: &Path, longest: usize) -> Result<(Self, Store), BackendError> {
         make_if_missing(path)?;
         let identity = look_before_touching(path)?;
         let doing = |error| while_doing("opening", path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags).map_err(doing)?;
-        set_up(&connection).map_err(doing)?;
+        set_up(&connection, longest).map_err(doing)?;
         log::make_certain(&connection, path)?;
         schema::migrate(&mut connection, identity.version).map_err(doing)?;
         let (watermark, boot, _) = schema::read_store(&connection).map_err(doing)?;
@@ -131,9 +144,9 @@ impl Attached {
     }
 }
 
-fn set_up(connection: &Connection) -> rusqlite::Result<()> {
+fn set_up(connection: &Connection, longest: usize) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    distrust(connection)?;
+    distrust(connection, longest)?;
     // A connection that is given up moves no log into a file that may be damaged, moved or no longer ours.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.execute_batch(
@@ -223,6 +236,12 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
     {
         return Err(not_a_store(format!("does not have the table {table:?} as mnemon makes it")));
     }
+    let (watermark, ..) = schema::read_store(&connection).map_err(failed)?;
+    if watermark > schema::MAX_WATERMARK {
+        let message =
+            format!("{} says that it is at cut {watermark}, which no store reaches", path.display());
+        return Err(BackendError::new(ErrorClass::Corrupt, message));
+    }
     Ok(identity)
 }
 
@@ -231,12 +250,15 @@ pub(super) fn look_at(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    distrust(&connection)?;
+    distrust(&connection, longest_value(0))?;
     Ok(connection)
 }
 
-/// What stands in the file is data: no trigger, no view and no unsafe function of its schema runs.
-fn distrust(connection: &Connection) -> rusqlite::Result<()> {
+/// What stands in the file is data: no trigger, no view and no unsafe function of its schema runs, and nothing of it
+/// makes SQLite take more memory for one value than the longest that a store has.
+fn distrust(connection: &Connection, longest: usize) -> rusqlite::Result<()> {
+    // SQLite has a limit of its own, which a higher one comes to.
+    connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(longest).unwrap_or(i32::MAX))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;

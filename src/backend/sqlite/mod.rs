@@ -50,6 +50,8 @@ pub(crate) struct Sqlite {
     path: PathBuf,
     /// Names this opening of the store in the file: what else is found there is not ours.
     boot: Uuid,
+    /// In bytes: see [`file::longest_value`].
+    longest: usize,
     /// The very file and log that this store has last signed.
     place: Place,
     /// Held while the store owns the file; `None` once closed.
@@ -65,14 +67,15 @@ pub(crate) struct Sqlite {
 
 impl Sqlite {
     /// Opens or makes the file, and owns it from then on. What is not a store is left as it was.
-    pub(crate) fn open(path: &Path) -> Result<Self, BackendError> {
+    pub(crate) fn open(path: &Path, max_payload_bytes: usize) -> Result<Self, BackendError> {
+        let longest = file::longest_value(max_payload_bytes);
         let path = file::resolved(path)?;
         if path.exists() {
             // First of all, so that no lock file appears beside what is not a store.
             file::look_before_touching(&path)?;
         }
         let lock = Lock::acquire(&path)?;
-        let (mut attached, store) = Attached::open(&path)?;
+        let (mut attached, store) = Attached::open(&path, longest)?;
         // A spill belongs to the opening that left it: until it is applied, that one goes on.
         let spilled = place::spill(&path).exists();
         let boot = store.boot.filter(|_| spilled).unwrap_or_else(Uuid::now_v7);
@@ -81,6 +84,7 @@ impl Sqlite {
         Ok(Self {
             path,
             boot,
+            longest,
             place,
             lock: Some(lock),
             attached: Some(attached),
@@ -131,7 +135,8 @@ impl Sqlite {
         if !self.lock.as_ref().is_some_and(|lock| lock.is_beside(&self.path)) {
             self.lock = Some(Lock::acquire(&self.path)?);
         }
-        let (attached, store) = Attached::open(&self.path).map_err(|error| self.damaged(error))?;
+        let (attached, store) =
+            Attached::open(&self.path, self.longest).map_err(|error| self.damaged(error))?;
         self.attached = Some(attached);
         Ok(store)
     }

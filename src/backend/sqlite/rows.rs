@@ -2,10 +2,12 @@
 
 use crate::backend::{Applied, RowNumber, Stored, StoredTrace, TraceChange, Unreadable};
 use crate::error::Error;
-use crate::trace::{Defaults, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp};
+use crate::trace::{
+    Defaults, MAX_TAGS_JSON, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp,
+};
 use jiff::Timestamp;
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Connection, Row, params};
+use rusqlite::{CachedStatement, Connection, ErrorCode, Row, Rows, params};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -37,7 +39,10 @@ SELECT row, id, strength, peak_strength, base_decay_rate, emotional_valence, emo
     last_reinforced, last_decayed, revision, reinforcement_count, tier, unresolved, consolidation_candidate,
     pinned, type, origin, created_at, partition, source_agent, encryption_key_id, parent, children, tags,
     embedding, payload
-FROM traces ORDER BY row";
+FROM traces WHERE row >= ?1 ORDER BY row";
+
+/// Rows are numbered from 1; above this there is no room to number on.
+const MAX_ROW: RowNumber = 1 << 62;
 
 /// The statements of a batch, prepared once for the connection.
 pub(super) struct Statements<'c> {
@@ -145,21 +150,61 @@ fn embedding_to_bytes(vector: Option<&[f32]>) -> Option<Vec<u8>> {
     vector.map(|vector| vector.iter().flat_map(|number| number.to_le_bytes()).collect())
 }
 
-/// Streams every row; answers the highest row number.
+/// Streams every row; answers the highest row number that a store may go on from.
 pub(super) fn load(connection: &Connection, into: &mut dyn FnMut(Stored)) -> rusqlite::Result<RowNumber> {
     let mut statement = connection.prepare(SELECT)?;
-    let mut rows = statement.query([])?;
-    let mut partition: Arc<str> = Arc::from("default");
-    let mut last_row = 0;
-    while let Some(row) = rows.next()? {
-        last_row = row.get(0)?;
-        let trace = read(row, &mut partition).map_err(|Wrong(reason)| Unreadable {
-            id: row.get_ref(1).ok().and_then(|id| id_of(id).ok()),
-            reason,
-        });
-        into(Stored::Trace(StoredTrace { row: last_row, trace }));
+    let mut pass = Pass { next: Some(RowNumber::MIN), last: 0, partition: Arc::from("default"), into };
+    while let Some(next) = pass.next {
+        match pass.rows(statement.query([next])?) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
+                pass.set_aside(connection, &error)?;
+            }
+            outcome => return outcome.map(|()| pass.last),
+        }
     }
-    Ok(last_row)
+    Ok(pass.last)
+}
+
+/// A pass over all rows, which goes on after one that SQLite would not read.
+struct Pass<'a> {
+    next: Option<RowNumber>,
+    last: RowNumber,
+    partition: Arc<str>,
+    into: &'a mut dyn FnMut(Stored),
+}
+
+impl Pass<'_> {
+    fn rows(&mut self, mut rows: Rows<'_>) -> rusqlite::Result<()> {
+        while let Some(row) = rows.next()? {
+            let number = row.get(0)?;
+            let trace = match number {
+                1..=MAX_ROW => read(row, &mut self.partition),
+                _ => Err(Wrong("no store gives a row this number".to_owned())),
+            };
+            let id = || row.get_ref(1).ok().and_then(|id| id_of(id).ok());
+            self.give(number, trace.map_err(|Wrong(reason)| Unreadable { id: id(), reason }));
+        }
+        Ok(())
+    }
+
+    /// The next row, without reading what SQLite has refused to.
+    fn set_aside(&mut self, connection: &Connection, why: &rusqlite::Error) -> rusqlite::Result<()> {
+        let sql = "SELECT row FROM traces WHERE row >= ?1 ORDER BY row LIMIT 1";
+        let number = connection.query_row(sql, [self.next], |row| row.get(0))?;
+        let sql = "SELECT id FROM traces WHERE row = ?1";
+        let id = connection.query_row(sql, [number], |row| Ok(id_of(row.get_ref(0)?).ok()));
+        let reason = format!("a value of it is too long to be read: {why}");
+        self.give(number, Err(Unreadable { id: id.ok().flatten(), reason }));
+        Ok(())
+    }
+
+    fn give(&mut self, row: RowNumber, trace: Result<Trace, Unreadable>) {
+        (self.into)(Stored::Trace(StoredTrace { row, trace }));
+        if (1..=MAX_ROW).contains(&row) {
+            self.last = row;
+        }
+        self.next = row.checked_add(1);
+    }
 }
 
 /// What is wrong with a row, for a person.
@@ -293,6 +338,9 @@ impl<'r> Columns<'r> {
 
     fn tags(&self, at: usize) -> Result<Vec<Cow<'r, str>>, Wrong> {
         match self.optional_text(at, "tags")? {
+            Some(json) if json.len() > MAX_TAGS_JSON => {
+                Err(wrong("tags", format_args!("{} bytes, more than any tags take", json.len())))
+            }
             Some(json) => serde_json::from_str(json).map_err(|error| wrong("tags", error)),
             None => Ok(Vec::new()),
         }
