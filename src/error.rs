@@ -49,6 +49,8 @@ pub enum ErrorKind {
     OutOfMemory,
     /// The time allowed has passed.
     TimedOut,
+    /// The store belongs to the process that opened it, and this one was forked from it.
+    Forked,
     /// The backend panicked.
     Panicked,
     /// The backend refused for a reason of its own.
@@ -76,6 +78,7 @@ impl ErrorKind {
             ErrorKind::Io => "input or output failed",
             ErrorKind::OutOfMemory => "out of memory",
             ErrorKind::TimedOut => "timed out",
+            ErrorKind::Forked => "forked",
             ErrorKind::Panicked => "panicked",
             ErrorKind::Backend => "backend",
         }

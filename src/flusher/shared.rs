@@ -86,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) bell: Arc<Bell>,
     pub(crate) telemetry: Telemetry,
     pub(crate) options: FlushOptions,
+    /// The process that the flusher is in.
+    process: u32,
 }
 
 impl Shared {
@@ -100,7 +102,28 @@ impl Shared {
         let (clock, cutter) = Clock::new(watermark + 1, options.threshold, bell.clone());
         let progress = Progress::new(watermark, FlushReport { watermark, ..FlushReport::default() });
         let (errands, telemetry) = (Brief::default(), Telemetry::default());
-        (Self { clock, traces, links, errands, progress, bell, telemetry, options }, cutter)
+        let process = std::process::id();
+        (Self { clock, traces, links, errands, progress, bell, telemetry, options, process }, cutter)
+    }
+
+    /// Whether this process was forked from the one that opened the store. Costs a system call at most; asked where
+    /// somebody is about to wait for the flusher, and before any lock that may have been held at the fork.
+    pub(crate) fn is_forked(&self) -> bool {
+        std::process::id() != self.process
+    }
+
+    /// Refuses what the flusher would have to do, where there is none.
+    pub(crate) fn has_flusher(&self) -> Result<(), Error> {
+        match self.is_forked() {
+            false => Ok(()),
+            true => Err(Error::new(
+                ErrorKind::Forked,
+                format!(
+                    "the store belongs to process {}, which this one was forked from, and nothing is written here: use it there, or open another after the fork",
+                    self.process
+                ),
+            )),
+        }
     }
 
     /// Has the flusher do something with a cut that is not made yet. Who holds off cuts meanwhile has it done

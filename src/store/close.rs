@@ -61,8 +61,11 @@ impl TraceStore {
     ///
     /// [`CloseError`], with the store and why: the flusher could not drain within the
     /// [timeout](crate::StoreBuilder::close_timeout). The store goes on taking writes, though one that came
-    /// while the last drain was being tried may have been refused.
+    /// while the last drain was being tried may have been refused. [`Forked`](ErrorKind::Forked) in a child process.
     pub fn close(self) -> Result<CloseReport, CloseError> {
+        if let Err(error) = self.shared().has_flusher() {
+            return Err(CloseError { store: self, error });
+        }
         match self.handle.close() {
             Ok(report) => Ok(report),
             Err(error) if self.shared().progress.give_up_closing() => Err(CloseError { store: self, error }),
@@ -103,9 +106,15 @@ impl Handle {
 
 /// The backstop: the last clone drains as a close would, and logs what it could not write in time; the flusher
 /// goes on trying, and closes when it can. Under loom the crate has no thread to drain with, and drops what is
-/// unflushed.
+/// unflushed. In a child process it does nothing.
 impl Drop for Handle {
     fn drop(&mut self) {
+        if self.engine.shared.is_forked() {
+            // There is nobody to wait for, and what is not flushed is the parent's to flush.
+            self.upkeep.forget();
+            self.flusher.forget();
+            return;
+        }
         let progress = &self.engine.shared.progress;
         self.upkeep.stop();
         if cfg!(loom) || progress.is_closed() {

@@ -63,6 +63,7 @@ impl TraceStore {
 impl Engine {
     /// What it did in memory, in which generation, and where the number of rows will stand when that is committed.
     fn erase(&self, scope: Scope) -> Result<(ErasureReport, u64, Arc<AtomicU64>)> {
+        self.shared.has_flusher()?;
         // One cut for all of it: there is none before this function returns.
         let hold = self.shared.clock.hold();
         self.admit()?;

@@ -17,8 +17,9 @@ impl TraceStore {
     /// # Errors
     ///
     /// Why the flush that this call waited for failed. Nothing is lost: the changes are kept and tried
-    /// again.
+    /// again. [`Forked`](crate::ErrorKind::Forked) in a child process, which has no flusher.
     pub fn flush(&self) -> Result<FlushReport> {
+        self.shared().has_flusher()?;
         self.flush_up_to(self.newest_change())
     }
 
@@ -37,11 +38,15 @@ impl TraceStore {
     ///
     /// As for [`flush`](Self::flush).
     pub fn flush_async(&self) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
-        let goal = self.request_flush(self.newest_change());
         let shared = self.handle.engine.shared.clone();
-        poll_fn(move |context| match goal {
-            Ok(goal) => shared.progress.poll(goal, context).map(outcome),
-            Err(nothing_to_do) => Poll::Ready(Ok(nothing_to_do)),
+        let goal = shared.has_flusher().map(|()| self.request_flush(self.newest_change()));
+        poll_fn(move |context| {
+            // Asked again: the future may have come into a child process by a fork.
+            match goal.clone().and_then(|goal| shared.has_flusher().map(|()| goal)) {
+                Ok(Ok(goal)) => shared.progress.poll(goal, context).map(outcome),
+                Ok(Err(nothing_to_do)) => Poll::Ready(Ok(nothing_to_do)),
+                Err(forked) => Poll::Ready(Err(forked)),
+            }
         })
     }
 

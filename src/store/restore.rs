@@ -28,6 +28,7 @@ impl TraceStore {
 impl Engine {
     /// The ends of every link are among the traces.
     pub(super) fn restore(&self, traces: Vec<Arc<Trace>>, links: &[Link]) -> Result<usize> {
+        self.shared.has_flusher()?;
         let mut births = HashMap::with_capacity(traces.len());
         for trace in &traces {
             if births.insert(trace.id(), trace.birth()).is_some() {

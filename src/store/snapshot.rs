@@ -35,7 +35,7 @@ impl TraceStore {
     /// Why the file could not be written: there is none then. [`InvalidInput`](ErrorKind::InvalidInput) names a
     /// trace that could not be restored, and is said too if the snapshots have a public key only.
     pub fn save_snapshot(&self, snapshots: &Snapshots) -> Result<SnapshotInfo> {
-        let View { cut, traces, links } = self.view();
+        let View { cut, traces, links } = self.view()?;
         let taken_at = self.engine().now().into();
         snapshots.write(&State { watermark: cut, taken_at, traces, links })
     }
@@ -70,8 +70,8 @@ impl TraceStore {
         self.engine().restore(traces, &links)
     }
 
-    fn view(&self) -> View {
-        self.ask(Errand::View).unwrap_or_else(|| self.engine().last_view())
+    fn view(&self) -> Result<View> {
+        Ok(self.ask(Errand::View)?.unwrap_or_else(|| self.engine().last_view()))
     }
 
     /// What the flusher shows of a cut that it makes for this; `None` if the store has closed: then it has no
@@ -79,8 +79,9 @@ impl TraceStore {
     pub(super) fn ask<T: Send + 'static>(
         &self,
         errand: fn(Box<dyn FnOnce(T) + Send>) -> Errand,
-    ) -> Option<T> {
+    ) -> Result<Option<T>> {
         let shared = self.shared();
+        shared.has_flusher()?;
         let (show, shown) = mpsc::sync_channel(1);
         shared.send(errand(Box::new(move |it| drop(show.send(it)))));
         self.handle.flusher.help(|driver| {
@@ -88,10 +89,10 @@ impl TraceStore {
         });
         while !shared.progress.is_closed() {
             if let Ok(it) = shown.recv_timeout(GLANCE) {
-                return Some(it);
+                return Ok(Some(it));
             }
         }
-        shown.try_recv().ok()
+        Ok(shown.try_recv().ok())
     }
 }
 

@@ -47,7 +47,7 @@ impl TraceStore {
             return Err(Error::invalid("store", "in memory", "spill one that has a file"));
         };
         let path = sqlite::spill(path);
-        let Some(shown) = self.ask(Errand::Spill) else {
+        let Some(shown) = self.ask(Errand::Spill)? else {
             return Ok(SpillReport { path, traces: 0, links: 0 });
         };
         let spill = Spill { boot: *boot, ..shown };

@@ -79,6 +79,19 @@ impl Flusher {
         }
     }
 
+    /// In a child process, where the thread is not: its handle would speak of memory that is no thread's any more.
+    pub(super) fn forget(&mut self) {
+        match self {
+            Self::Seat(_) => {}
+            #[cfg(not(loom))]
+            Self::Thread(thread) => {
+                // Unlocked: whoever held the lock at the fork is not here to give it up.
+                let thread = thread.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+                std::mem::forget(thread.take());
+            }
+        }
+    }
+
     /// For a model that runs the flusher on a thread of its own.
     #[cfg(loom)]
     pub(super) fn take(&self) -> Option<Driver> {

@@ -58,6 +58,11 @@ impl Thread {
         (Self { stop, thread: Mutex::new(thread) }, error)
     }
 
+    /// In a child process, where the thread is not: its handle would speak of memory that is no thread's any more.
+    pub(super) fn forget(&mut self) {
+        std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     /// Returns when it has stopped, which takes as long as the piece of work that it is at.
     pub(super) fn stop(&self) {
         let Some(thread) = lock(&self.thread).take() else { return };

@@ -61,6 +61,15 @@ impl Lock {
     }
 }
 
+/// Said, and not left to the closing of the descriptor: a child process that was forked meanwhile has another.
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::warn!(%error, "the lock of a store's file could not be given up before its descriptor was closed");
+        }
+    }
+}
+
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);

@@ -1,0 +1,68 @@
+//! A child process that goes on where the test is, on its one thread, and says with its exit code what it found.
+
+use crate::Outcome;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+/// What a child has a right to take: far more than it needs, and it waits for nobody.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The code of a child that panicked.
+pub const PANICKED: i32 = 99;
+
+/// Instead of the number of a process that has ended.
+const GONE: libc::pid_t = 0;
+
+pub struct Child(libc::pid_t);
+
+/// Runs `work` in a child process, which ends with its answer and without unwinding into the test.
+pub fn fork(work: impl FnOnce() -> i32) -> Outcome<Child> {
+    // SAFETY: the child runs `work`, which takes no lock that another thread of the parent may have held at the fork
+    // but the allocator's, which the C library keeps whole, and ends without running what is registered for the end.
+    match unsafe { libc::fork() } {
+        -1 => Err(std::io::Error::last_os_error().into()),
+        0 => {
+            let code = catch_unwind(AssertUnwindSafe(work)).unwrap_or(PANICKED);
+            // SAFETY: ends the process; it touches no memory.
+            unsafe { libc::_exit(code) }
+        }
+        child => Ok(Child(child)),
+    }
+}
+
+impl Child {
+    /// Its answer. A child that hangs is ended, and that is an error.
+    pub fn wait(mut self) -> Outcome<i32> {
+        let started = Instant::now();
+        loop {
+            let mut status = 0;
+            // SAFETY: it is our child, which nobody else waits for, and `status` outlives the call.
+            match unsafe { libc::waitpid(self.0, &mut status, libc::WNOHANG) } {
+                -1 => return Err(std::io::Error::last_os_error().into()),
+                0 if started.elapsed() > PATIENCE => return Err("the child hangs".into()),
+                0 => {
+                    std::thread::sleep(Duration::from_millis(5));
+                    continue;
+                }
+                _ => self.0 = GONE,
+            }
+            return match libc::WIFEXITED(status) {
+                true => Ok(libc::WEXITSTATUS(status)),
+                false => Err(format!("the child was ended by signal {}", libc::WTERMSIG(status)).into()),
+            };
+        }
+    }
+}
+
+/// One that was not waited for to its end is ended: a test that fails leaves none behind.
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.0 != GONE {
+            // SAFETY: it has not been waited for, so the number is still its own; no memory is touched.
+            unsafe {
+                libc::kill(self.0, libc::SIGKILL);
+                libc::waitpid(self.0, std::ptr::null_mut(), 0);
+            }
+        }
+    }
+}

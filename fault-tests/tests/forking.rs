@@ -1,0 +1,150 @@
+//! A store in a child process that was forked from the one which opened it: it writes nothing there, waits for nobody,
+//! and the parent's goes on as if there were no child.
+#![cfg(unix)]
+
+use fault_tests::Outcome;
+use fault_tests::fork::fork;
+use fault_tests::run::note;
+use fault_tests::scratch::{database, folder};
+use fault_tests::state::{State, check_rows, reader};
+use mnemon::{ErrorKind, Snapshots, TraceStore, TraceType, Upkeep};
+use std::fs;
+use std::future::Future;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+const NEVER: Duration = Duration::from_secs(3600);
+
+fn quiet(path: &Path) -> mnemon::Result<TraceStore> {
+    let upkeep = Upkeep { decay: Some(NEVER), tiers: None, quota: None };
+    TraceStore::builder()
+        .flush_interval(NEVER)
+        .flush_threshold(usize::MAX)
+        .lag_bound(NEVER)
+        .upkeep(upkeep)
+        .open(path)
+}
+
+fn is_forked<T>(outcome: mnemon::Result<T>) -> bool {
+    outcome.is_err_and(|error| error.kind() == ErrorKind::Forked && error.to_string().contains("process "))
+}
+
+#[test]
+fn what_would_wait_for_the_flusher_is_an_error_in_a_child_and_its_drop_writes_nothing() -> Outcome {
+    let folder = folder()?;
+    let path = database(&folder);
+    let store = quiet(&path)?;
+    store.insert(note(1, 40))?;
+    store.flush()?;
+    store.insert(note(2, 40))?;
+    let before = State::of(&store);
+    let files =
+        || Ok::<_, std::io::Error>((fs::read(&path)?, fs::read(folder.path().join("memory.db-wal"))?));
+    let bytes = files()?;
+    let snapshots = Snapshots::in_folder(folder.path().join("snapshots"));
+    // For the child alone; this process does not let go of its own.
+    let childs = store.clone();
+    let child = fork(|| {
+        let context = &mut Context::from_waker(Waker::noop());
+        let asked = pin!(childs.flush_async()).poll(context);
+        let failures = [
+            !is_forked(childs.flush()),
+            !matches!(asked, Poll::Ready(Err(error)) if error.kind() == ErrorKind::Forked),
+            !is_forked(childs.erase_type(TraceType::Sensory)),
+            !is_forked(childs.restore([])),
+            !is_forked(childs.save_snapshot(&snapshots)),
+            !is_forked(childs.spill()),
+            // Refused, as the parent's is not to be waited for; and it is the parent's still.
+            !quiet(&path).is_err_and(|error| error.kind() == ErrorKind::InUse),
+        ];
+        let other = match childs.close() {
+            Err(failed) if failed.error.kind() == ErrorKind::Forked => failed.store,
+            _ => return 50,
+        };
+        drop(other);
+        failures.iter().position(|failed| *failed).map_or(0, |at| at as i32 + 1)
+    })?;
+    assert_eq!(child.wait()?, 0, "which of the calls it was");
+    // In the parent the store goes on; nothing was flushed and nothing changed, but what it does itself.
+    assert!(State::of(&store) == before);
+    store.flush()?;
+    check_rows(&reader(&path)?, &before)?;
+    assert!(!folder.path().join("snapshots").exists() && !folder.path().join("memory.db.spill").exists());
+    assert!(bytes.0.len() <= fs::metadata(&path)?.len() as usize);
+    store.close()?;
+    assert!(State::of(&quiet(&path)?) == before);
+    Ok(())
+}
+
+/// The last handle of all, and the file as the parent has left it, to the byte.
+#[test]
+fn the_drop_of_the_last_handle_in_a_child_does_not_wait_and_touches_no_file() -> Outcome {
+    let folder = folder()?;
+    let path = database(&folder);
+    let store = quiet(&path)?;
+    store.insert(note(1, 40))?;
+    store.flush()?;
+    store.insert(note(2, 40))?;
+    let files = || -> Outcome<Vec<Vec<u8>>> {
+        Ok(["", "-wal"]
+            .into_iter()
+            .map(|suffix| fs::read(folder.path().join(format!("memory.db{suffix}"))))
+            .collect::<Result<_, _>>()?)
+    };
+    let before = files()?;
+    let mut store = Some(store);
+    let child = fork(|| {
+        drop(store.take());
+        0
+    })?;
+    assert_eq!(child.wait()?, 0);
+    assert!(files()? == before);
+    let store = store.ok_or("it is still here")?;
+    assert_eq!(
+        quiet(&path).err().map(|error| error.kind()),
+        Some(ErrorKind::InUse),
+        "its lock is still held"
+    );
+    let memory = State::of(&store);
+    store.close()?;
+    assert!(State::of(&quiet(&path)?) == memory);
+    Ok(())
+}
+
+/// The child has a descriptor of the lock file too.
+#[test]
+fn a_child_that_lives_on_does_not_keep_a_closed_file_locked() -> Outcome {
+    let folder = folder()?;
+    let path = database(&folder);
+    let store = quiet(&path)?;
+    store.insert(note(1, 40))?;
+    let (mut wait, mut go) = std::io::pipe()?;
+    let child = fork(|| i32::from(wait.read(&mut [0]).is_err()))?;
+    store.close()?;
+    let store = quiet(&path)?;
+    assert_eq!(store.len(), 1);
+    store.close()?;
+    go.write_all(b"!")?;
+    assert_eq!(child.wait()?, 0);
+    Ok(())
+}
+
+#[test]
+fn a_child_opens_a_store_of_its_own() -> Outcome {
+    let folder = folder()?;
+    let (path, other) = (database(&folder), folder.path().join("other.db"));
+    let store = quiet(&path)?;
+    store.insert(note(1, 40))?;
+    let child = fork(|| {
+        let Ok(own) = quiet(&other) else { return 1 };
+        let (Ok(_), Ok(_)) = (own.insert(note(7, 40)), own.flush()) else { return 2 };
+        i32::from(own.close().is_err()) * 3
+    })?;
+    assert_eq!(child.wait()?, 0);
+    store.close()?;
+    assert_eq!((quiet(&path)?.len(), quiet(&other)?.len()), (1, 1));
+    Ok(())
+}
