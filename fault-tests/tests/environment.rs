@@ -244,11 +244,18 @@ fn a_file_that_may_not_be_written_is_not_opened_and_stays_as_it_is() -> Outcome 
     assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
     assert!(error.to_string().contains("memory.db"), "{error}");
     assert!(fs::read(&path)? == before);
-    // SQLite gives what it makes beside a file the file's own rights.
+    // SQLite gave what it made beside the file the file's own rights: that must not be in the way.
+    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    let store = quiet(&path)?;
+    store.insert(note(2, 40))?;
+    store.flush()?;
     for file in fs::read_dir(folder.path())? {
-        fs::set_permissions(file?.path(), Permissions::from_mode(0o700))?;
+        let file = file?;
+        if file.file_name().to_string_lossy().starts_with("memory.db") {
+            assert_eq!(file.metadata()?.mode() & 0o777, 0o600, "{:?}", file.file_name());
+        }
     }
-    assert_eq!(quiet(&path)?.len(), 1);
+    assert_eq!(store.len(), 2);
     Ok(())
 }
 
@@ -291,4 +298,88 @@ fn a_store_whose_folder_came_back_owns_its_file_still() -> Outcome {
     store.flush()?;
     assert_eq!(quiet(&path).err().map(|error| error.kind()), Some(ErrorKind::InUse));
     is_whole(store, &path)
+}
+
+/// Nothing more goes into the file, for good as the store sees it; the folder takes a spill.
+#[test]
+fn a_store_that_a_full_disk_keeps_from_closing_comes_back_and_is_spilled() -> Outcome {
+    let folder = folder()?;
+    let path = database(&folder);
+    let spill = folder.path().join("memory.db.spill");
+    let disk = Disk::under(folder.path())?;
+    let builder = || TraceStore::builder().flush_interval(NEVER).close_timeout(Duration::from_millis(300));
+    let store = builder().open(&path)?;
+    let kept = store.insert(note(1, 40))?;
+    store.flush()?;
+    store.insert(note(2, 40))?;
+    let next = disk.calls()[&Call::Write] + 1;
+    disk.set_fault(Some(Fault { call: Call::Write, nth: next, times: u64::MAX / 2, how: How::Full }));
+    let failed = store.close().err().ok_or("the disk is full")?;
+    assert_eq!(failed.error.kind(), ErrorKind::DiskFull, "{failed:?}");
+    let store = failed.store;
+    assert!(matches!(store.health(), Health::Degraded { kind: ErrorKind::DiskFull, .. }));
+    store.update(kept, |trace| trace.confidence(0.2))?;
+    store.insert(note(3, 40))?;
+    let memory = State::of(&store);
+    let report = store.spill()?;
+    assert_eq!((report.traces, fs::metadata(&spill)?.mode() & 0o777), (3, 0o600));
+    // Its drop waits no longer than a close, and the flusher is let go when its process ends: here, with room.
+    let again = store.close().err().ok_or("the disk is still full")?;
+    assert!(State::of(&again.store) == memory, "a second failure changes nothing either");
+    // The file as the end of the process would leave it, and its spill.
+    let elsewhere = folder.path().join("elsewhere");
+    fs::create_dir(&elsewhere)?;
+    for suffix in ["", "-wal", ".spill"] {
+        let name = format!("memory.db{suffix}");
+        fs::copy(folder.path().join(&name), elsewhere.join(&name))?;
+    }
+    let copy = quiet(&elsewhere.join("memory.db"))?;
+    assert!(State::of(&copy) == memory, "the next open applies it");
+    assert!(!elsewhere.join("memory.db.spill").exists());
+    copy.close()?;
+    disk.set_fault(None);
+    again.store.close()?;
+    let store = quiet(&path)?;
+    assert!(State::of(&store) == memory, "and the close that succeeded needed none");
+    assert!(!spill.exists(), "what the file has caught up with is deleted");
+    Ok(())
+}
+
+#[test]
+fn a_close_and_a_spill_on_a_full_file_system_fail_and_succeed_when_there_is_room() -> Outcome {
+    let folder = folder()?;
+    let at = folder.path().join("small");
+    let mount = match Mount::new(at.clone(), &["-t", "tmpfs", "-o", "size=700k", "tmpfs"]) {
+        Ok(mount) => mount,
+        Err(why) => return skip(&why),
+    };
+    let path = at.join("memory.db");
+    let builder = TraceStore::builder().flush_interval(NEVER).close_timeout(Duration::from_millis(300));
+    let store = builder.open(&path)?;
+    store.insert(note(0, 100))?;
+    store.flush()?;
+    for n in 1..100 {
+        store.insert(note(n, 20_000))?;
+    }
+    let failed = store.close().err().ok_or("it does not fit")?;
+    assert_eq!(failed.error.kind(), ErrorKind::DiskFull, "{failed:?}");
+    let store = failed.store;
+    store.insert(note(100, 100))?;
+    let error = store.spill().err().ok_or("nor does the spill")?;
+    assert_eq!(error.kind(), ErrorKind::DiskFull, "{error:?}");
+    let left: Vec<_> =
+        fs::read_dir(&at)?.map(|file| file.map(|file| file.file_name())).collect::<Result<_, _>>()?;
+    assert!(
+        !left.iter().any(|name| name.to_string_lossy().contains("spill")),
+        "no part of it stays: {left:?}"
+    );
+    let memory = State::of(&store);
+    command("mount", &["-o", "remount,size=64m", &at.to_string_lossy()])?;
+    assert_eq!(store.spill()?.traces, 100);
+    store.close()?;
+    let store = quiet(&path)?;
+    assert!(State::of(&store) == memory);
+    store.close()?;
+    drop(mount);
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::fault::while_doing;
 use super::log;
-use super::place::{Place, sibling, unreachable_file};
+use super::place::{self, Place, sibling, unreachable_file};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
 use crate::backend::{BackendError, ErrorClass, Reach};
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi, limits::Limit};
@@ -66,6 +66,7 @@ impl Attached {
     /// No value longer than `longest` bytes is read into memory.
     pub(super) fn open(path: &Path, longest: usize) -> Result<(Self, Store), BackendError> {
         make_if_missing(path)?;
+        place::give_rights_of(path).map_err(|error| unreachable_file(path, error))?;
         let identity = look_before_touching(path)?;
         let doing = |error| while_doing("opening", path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

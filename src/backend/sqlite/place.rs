@@ -79,6 +79,23 @@ pub(super) fn put_aside(path: &Path, why: &str, suffixes: &[&str]) -> Result<Vec
     Ok(moved)
 }
 
+/// SQLite gives the log and its index the rights that the file has as they are made: when it was read-only then, and
+/// is not now, they still are, and could not be written.
+pub(super) fn give_rights_of(path: &Path) -> io::Result<()> {
+    let rights = fs::metadata(path)?.permissions();
+    if rights.readonly() {
+        return Ok(());
+    }
+    for beside in [log_of(path), sibling(path, "-shm")] {
+        match fs::metadata(&beside) {
+            Ok(file) if file.permissions().readonly() => fs::set_permissions(&beside, rights.clone())?,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// `PATH-wal`.
 pub(super) fn log_of(path: &Path) -> PathBuf {
     sibling(path, "-wal")
