@@ -5,6 +5,8 @@ mod support;
 
 use mnemon::backend::ErrorClass;
 use mnemon::{ErrorKind, Health, NewTrace, TraceStore, inspect};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -259,5 +261,110 @@ fn an_in_memory_store_has_the_same_life() -> Outcome {
     let clone = store.clone();
     store.close()?;
     assert_eq!(clone.remove(id).err().map(|error| error.kind()), Some(ErrorKind::Closed));
+    Ok(())
+}
+
+/// The drop of a thread that panics is the drop of any other: it drains, and one panic stays one.
+#[test]
+fn dropping_the_last_clone_while_a_panic_unwinds_drains() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    let id = store.insert(note(1))?;
+    let panicked = thread::spawn(move || {
+        store.insert(note(2)).and_then(|_| store.update(id, |_| panic!("of the caller's own"))).map(drop)
+    });
+    let panic = panicked.join().err().ok_or("the closure panics")?;
+    assert_eq!(panic.downcast_ref(), Some(&"of the caller's own"), "and no other panic took its place");
+    assert!(inspect(file.path())?.clean);
+    let store = file.quiet()?;
+    assert_eq!(
+        (store.len(), store.get(id).map(|trace| trace.revision())),
+        (2, Some(1)),
+        "and nothing by halves"
+    );
+    Ok(())
+}
+
+/// Neither can what goes wrong in such a drop: it is logged, and the panic goes on.
+#[test]
+fn a_drop_that_can_not_drain_while_a_panic_unwinds_ends_in_time_and_does_not_abort() -> Outcome {
+    let answers: [fn() -> Answer; 2] = [|| Answer::Fail(ErrorClass::Full), || panic!("of the backend's own")];
+    for answer in answers {
+        let (backend, log) = scripted(move |_, _| answer());
+        let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
+        let store = builder.close_timeout(Duration::from_millis(50)).open_with(backend)?;
+        store.insert(note(1))?;
+        let panicked = catch_unwind(AssertUnwindSafe(move || {
+            let _dropped_by_the_panic = store;
+            panic!("of the caller's own");
+        }));
+        let panic = panicked.err().ok_or("it panics")?;
+        assert_eq!(panic.downcast_ref(), Some(&"of the caller's own"));
+        assert!(look(&log).rows.is_empty());
+    }
+    Ok(())
+}
+
+#[test]
+fn threads_whose_closures_panic_leave_a_store_that_works() -> Outcome {
+    let file = scratch()?;
+    let store = file.restless()?;
+    let ids = store.insert_many((0..8).map(note))?;
+    let writers: Vec<_> = (0..4_u32)
+        .map(|writer| {
+            let (store, ids) = (store.clone(), ids.clone());
+            thread::spawn(move || {
+                for round in 0..200 {
+                    let id = ids[(writer as usize + round) % ids.len()];
+                    let changed = catch_unwind(AssertUnwindSafe(|| {
+                        store.update(id, |trace| {
+                            let trace = trace.payload(serde_json::json!([writer, round]));
+                            assert!(round % 3 > 0, "of the caller's own");
+                            trace
+                        })
+                    }));
+                    assert_eq!(changed.is_err(), round % 3 == 0);
+                }
+                panic!("at its end");
+            })
+        })
+        .collect();
+    for writer in writers {
+        assert!(writer.join().is_err());
+    }
+    let revisions: u64 = by_id(&store).iter().map(|trace| trace.revision() - 1).sum();
+    assert_eq!(revisions, 4 * 133, "each change that did not panic, and no other");
+    let before = by_id(&store);
+    store.close()?;
+    assert_eq!(by_id(&file.quiet()?), before);
+    Ok(())
+}
+
+/// The flusher wakes who waits for a flush: what the waker owns may be the last of the store.
+#[test]
+fn dropping_the_last_clone_in_the_flushers_own_thread_does_not_wait_for_itself() -> Outcome {
+    struct Last(std::sync::Mutex<Option<TraceStore>>, mpsc::Sender<bool>);
+    impl std::task::Wake for Last {
+        fn wake(self: Arc<Self>) {
+            drop(self.0.lock().map(|mut store| store.take()));
+            let name = thread::current().name().map(str::to_owned);
+            let _ = self.1.send(name.as_deref() == Some("mnemon-flusher"));
+        }
+    }
+    let file = scratch()?;
+    let store = file.quiet()?;
+    store.insert(note(1))?;
+    let (woken, by) = mpsc::channel();
+    // The flush must not be over before the waker is there.
+    let lock = file.reader()?;
+    lock.execute_batch("BEGIN IMMEDIATE")?;
+    let mut flush = Box::pin(store.flush_async());
+    let waker = Arc::new(Last(std::sync::Mutex::new(Some(store)), woken)).into();
+    assert!(flush.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    drop(waker);
+    lock.execute_batch("ROLLBACK")?;
+    assert!(by.recv_timeout(Duration::from_secs(60))?, "it was dropped in the flusher's thread");
+    until(|| inspect(file.path()).is_ok_and(|report| report.clean));
+    assert_eq!(file.quiet()?.len(), 1);
     Ok(())
 }
