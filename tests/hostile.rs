@@ -432,3 +432,37 @@ fn values_of_hundreds_of_megabytes_are_not_read_into_memory() -> Outcome {
     }
     Ok(())
 }
+
+/// Whoever can write to the file gets around a strict table.
+#[test]
+fn a_cell_of_another_type_than_its_column_is_damage() -> Outcome {
+    let strict = |change: &str| {
+        format!(
+            "PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema SET sql = replace(sql, ') STRICT', ')') WHERE name = 'store';
+             PRAGMA writable_schema = RESET;
+             {change};
+             PRAGMA writable_schema = ON;
+             UPDATE sqlite_schema SET sql = sql || ' STRICT' WHERE name = 'store';"
+        )
+    };
+    let schema =
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = CAST(sql AS BLOB) WHERE name = 'links'";
+    let not_text = "PRAGMA writable_schema = ON;
+        UPDATE sqlite_schema SET sql = sql || ' /*' || CAST(x'ff' AS TEXT) || '*/' WHERE name = 'links'";
+    for sql in [
+        &strict("UPDATE store SET watermark = 1.5"),
+        &strict("UPDATE store SET watermark = 'many'"),
+        &strict("UPDATE store SET boot = 'mine'"),
+        &strict("UPDATE store SET clean = x'01'"),
+        schema,
+        not_text,
+    ] {
+        let scratch = prepared(sql)?;
+        let error = TraceStore::open(scratch.path()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{sql}: {error:?}");
+        let error = mnemon::inspect(scratch.path()).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{sql}: {error:?}");
+    }
+    Ok(())
+}

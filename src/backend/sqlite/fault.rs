@@ -9,6 +9,11 @@ pub(super) fn class_of(error: &Error) -> ErrorClass {
         Error::SqliteFailure(failure, _) => failure,
         // The store's own row is not there, or signed by another owner.
         Error::StatementChangedRows(_) => return ErrorClass::Foreign,
+        // A strict table does not hold such a cell: somebody got around that, or the file is damaged.
+        Error::InvalidColumnType(..)
+        | Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::Utf8Error(..) => return ErrorClass::Corrupt,
         _ => return ErrorClass::Other,
     };
     if failure.extended_code == ffi::SQLITE_IOERR_NOMEM {
