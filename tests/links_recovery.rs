@@ -187,6 +187,32 @@ fn nor_is_one_that_came_and_went() -> Outcome {
     Ok(())
 }
 
+/// The batch with the removal failed, and nothing of it is there: what the link's entry remembers of its row must last
+/// until the removal has been committed, not only until it was captured.
+#[test]
+fn a_removal_that_failed_is_written_though_the_link_came_and_went_since() -> Outcome {
+    let disk = Forgetful::default();
+    let store = TraceStore::builder().flush_interval(Duration::from_secs(3600)).open_with(disk.clone())?;
+    let (a, b) = (TraceId::from_reference("a"), TraceId::from_reference("b"));
+    store.insert(note(1).id(a))?;
+    store.insert(note(2).id(b))?;
+    store.co_activate(a, b)?;
+    store.flush()?;
+    store.remove(b)?;
+    // Not doubtful: the backend goes on with what it has.
+    disk.fail_with(ErrorClass::Full);
+    assert!(store.flush().is_err());
+    store.insert(note(3).id(b))?;
+    store.co_activate(a, b)?;
+    store.remove(b)?;
+    disk.fail_with(None);
+    store.flush()?;
+    let stored = disk.look().synced.clone();
+    assert_eq!(stored.traces, BTreeSet::from([a]));
+    assert!(stored.links.is_empty(), "{:?}", stored.links);
+    Ok(())
+}
+
 #[test]
 fn an_erasure_of_rows_alone_is_durable_when_it_returns() -> Outcome {
     for _ in 0..200 {
