@@ -38,6 +38,8 @@ mod progress;
 #[allow(unsafe_code)]
 mod raw;
 pub(crate) mod sync;
+#[cfg(all(test, not(any(loom, crossbeam_loom))))]
+mod tests;
 pub(crate) mod version;
 
 pub use clock::{Clock, Cutter, Hold, Opening};
