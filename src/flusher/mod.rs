@@ -105,3 +105,7 @@ fn next_job(driver: &Driver, tidied: bool) -> Job {
         false => Job::Sleep(left),
     }
 }
+
+#[cfg(all(test, not(any(loom, crossbeam_loom))))]
+#[allow(clippy::expect_used, reason = "what can't be made fails its test")]
+mod tests;
