@@ -4,6 +4,7 @@
 use super::telemetry::Health;
 use crate::backend::ErrorClass;
 use crate::error::ErrorKind;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 /// Why the last flush failed, to the flusher.
@@ -76,7 +77,7 @@ impl Trouble {
         let attempts = earlier.map_or(0, |trouble| trouble.attempts).saturating_add(1);
         let (first, longest) = cause.waits();
         let wait = first.saturating_mul(1 << (attempts - 1).min(16)).min(longest);
-        Self { cause, since, attempts, retry_at: now + jittered(wait, since), step }
+        Self { cause, since, attempts, retry_at: now + jittered(wait), step }
     }
 
     /// Whether it has gone beyond contention.
@@ -94,10 +95,83 @@ impl Trouble {
     }
 }
 
-/// Three to five quarters of a wait, so that two processes don't meet again and again. The clock's last
-/// digits are random enough.
-fn jittered(wait: Duration, since: Instant) -> Duration {
-    let quarter = u64::try_from(wait.as_micros() / 4).unwrap_or(u64::MAX).max(1);
-    let random = since.elapsed().as_nanos() as u64 ^ u64::from(std::process::id());
-    wait - wait / 4 + Duration::from_micros(random % (2 * quarter))
+/// Three to five quarters of a wait, so that two processes don't meet again and again.
+fn jittered(wait: Duration) -> Duration {
+    // Its keys are random, and others each time; a clock's last digits are not where the wait begins with it.
+    let random = RandomState::new().hash_one(()) % 1_024;
+    wait - wait / 4 + wait / 2 / 1_024 * random as u32
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Cause, Health, Step, Trouble};
+    use crate::backend::ErrorClass;
+    use crate::error::ErrorKind;
+    use std::time::Instant;
+
+    /// How long each of so many failures in a row makes the flusher wait, in milliseconds.
+    fn waits(cause: Cause, failures: usize) -> Vec<u128> {
+        let mut trouble = None;
+        let tried = (0..failures).map(|_| {
+            let at = Instant::now();
+            let next = Trouble::after(trouble, cause, Step::Commit);
+            trouble = Some(next);
+            next.retry_at.duration_since(at).as_millis()
+        });
+        tried.collect()
+    }
+
+    #[test]
+    fn each_failure_in_a_row_makes_the_wait_twice_as_long_up_to_a_bound() {
+        let double = |first: u128, longest: u128| {
+            let each = move |n: u32| (first << n.min(16)).min(longest);
+            (0..40).map(each).collect::<Vec<_>>()
+        };
+        for (cause, expected) in [
+            (Cause::Class(ErrorClass::Busy), double(50, 2_000)),
+            (Cause::Class(ErrorClass::Memory), double(50, 2_000)),
+            (Cause::Class(ErrorClass::Full), double(1_000, 30_000)),
+            (Cause::Class(ErrorClass::Corrupt), double(100, 30_000)),
+            (Cause::Class(ErrorClass::Io), double(250, 10_000)),
+            (Cause::Panic, double(250, 10_000)),
+        ] {
+            for (found, expected) in waits(cause, 40).into_iter().zip(expected) {
+                // Three to five quarters, and a little for this thread to come back.
+                let bounds = expected * 3 / 4..=expected * 5 / 4 + 100;
+                assert!(bounds.contains(&found), "{cause:?}: {found} ms for {expected}");
+            }
+        }
+    }
+
+    /// Two processes that fail together do not meet again and again.
+    #[test]
+    fn waits_are_spread_over_half_of_their_length() {
+        let all: Vec<_> = (0..2_000).flat_map(|_| waits(Cause::Class(ErrorClass::Full), 1)).collect();
+        let below = all.iter().filter(|wait| **wait < 900).count();
+        let above = all.iter().filter(|wait| **wait > 1_100).count();
+        assert!(below > 100 && above > 100, "{below} and {above} of {}", all.len());
+    }
+
+    #[test]
+    fn contention_is_no_failure_before_the_third_in_a_row() {
+        for (cause, kind, counts_from) in [
+            (Cause::Class(ErrorClass::Busy), ErrorKind::Busy, 3),
+            (Cause::Class(ErrorClass::Full), ErrorKind::DiskFull, 1),
+            (Cause::Panic, ErrorKind::Panicked, 1),
+        ] {
+            let mut trouble = None;
+            let first = Instant::now();
+            for failures in 1..5 {
+                let now = Trouble::after(trouble, cause, Step::Commit);
+                trouble = Some(now);
+                assert_eq!(now.counts(), failures >= counts_from);
+                let Some(Health::Degraded { kind: told, since, attempts }) = now.health() else {
+                    assert!(failures < counts_from, "{failures} of {cause:?}");
+                    continue;
+                };
+                assert_eq!((told, attempts), (kind, failures));
+                assert!(since <= first.elapsed() && now.since >= first, "since the first of them");
+            }
+        }
+    }
 }
