@@ -388,10 +388,13 @@ fn a_close_drains_and_ends() {
 #[test]
 fn a_close_that_nobody_waits_for_goes_on_with_a_reopened_backend() {
     let (mut driver, shared, told) = two_linked();
+    let eraser = shared.clone();
+    told.next(Turn::Meanwhile(Box::new(move || drop(erase(&eraser)))));
     assert!(!driver.close() && !shared.progress.is_closed());
+    assert_eq!(name(&driver), "commit", "what came too late for the close is owed");
     shared.touch('a');
     assert!(driver.turn(Reach::Durable, Opening::Open));
-    assert_eq!(told.calls(), ["close 3", "reopen", "sync 5 ~a"]);
+    assert_eq!(told.calls(), ["close 3", "reopen", "sync 5 erase ~a"]);
 }
 
 #[test]
