@@ -466,3 +466,20 @@ fn a_cell_of_another_type_than_its_column_is_damage() -> Outcome {
     }
     Ok(())
 }
+
+/// SQLite calls it an error of ours.
+#[test]
+fn a_file_of_a_schema_format_that_sqlite_does_not_know_is_damage() -> Outcome {
+    let scratch = prepared("")?;
+    let mut file = std::fs::read(scratch.path())?;
+    file[44..48].copy_from_slice(&9_u32.to_be_bytes()); // https://www.sqlite.org/fileformat2.html#schema_format_number
+    std::fs::write(scratch.path(), &file)?;
+    for error in [
+        TraceStore::open(scratch.path()).map(drop).unwrap_err(),
+        mnemon::inspect(scratch.path()).map(drop).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
+    }
+    assert_eq!(std::fs::read(scratch.path())?, file, "and it is left as it was");
+    Ok(())
+}

@@ -209,6 +209,11 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
     };
     let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => not_a_store("is no SQLite database".to_owned()).because(error),
+        // The statements are fixed and sound: it is the file that does not fit them.
+        _ if error.sqlite_error().is_some_and(|failure| failure.extended_code == ffi::SQLITE_ERROR) => {
+            let message = format!("{} is damaged: restore a copy, or move it away", path.display());
+            BackendError::new(ErrorClass::Corrupt, message).because(error)
+        }
         _ => while_doing("opening", path, error),
     };
     let connection = look_at(path).map_err(failed)?;
