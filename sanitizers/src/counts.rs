@@ -1,8 +1,8 @@
 //! What ThreadSanitizer is to understand of the reference counts of std's `Arc`.
 //!
 //! `Arc` ends a value's life by a decrement with Release and a fence with Acquire, and ThreadSanitizer knows no fences:
-//! it would call each last drop a race with every earlier use. The linker (`--wrap`) puts these two in the place of what
-//! the instrumented code calls; the fence's Acquire is then in the operation itself. Nothing else becomes stronger:
+//! it would call each last drop a race with every earlier use. The linker (`--wrap`) puts these two in the place of
+//! what the instrumented code calls; the fence's Acquire is then in the operation itself. Nothing else becomes stronger:
 //! mnemon has no other decrement with Release, and no other exchange of 1 for 0 with Relaxed.
 #![allow(non_snake_case, reason = "the names are the linker's")]
 

@@ -20,6 +20,9 @@ use std::time::Duration;
 
 const IDS: usize = 40;
 
+/// What one thread does.
+type Work = fn(&World, Dice) -> Result<(), Failure>;
+
 struct World {
     store: TraceStore,
     clock: ManualClock,
@@ -41,7 +44,7 @@ pub fn run(calls: usize) -> Outcome {
             ids: (0..IDS).map(|n| TraceId::from_reference(&n.to_string())).collect(),
             calls: calls / 2,
         });
-        let work: [fn(&World, Dice) -> Result<(), Failure>; 7] = [write, write, write, link, read, keep, flush];
+        let work: [Work; 7] = [write, write, write, link, read, keep, flush];
         all(work.into_iter().enumerate().map(|(seat, work)| {
             let world = world.clone();
             move || work(&world, Dice::new(10 * life + seat))
@@ -101,7 +104,9 @@ fn write(world: &World, mut dice: Dice) -> Result<(), Failure> {
         match dice.throw(10) {
             0..3 => drop(met(store.insert(new(n, id)))?),
             3 => drop(met(store.remove(id))?),
-            4 => drop(met(store.update(id, |trace| trace.payload(json!({"again": n})).tags(["blue", "red"])))?),
+            4 => {
+                drop(met(store.update(id, |trace| trace.payload(json!({"again": n})).tags(["blue", "red"])))?)
+            }
             5 => {
                 if let Some(seen) = store.get(id) {
                     met(store.update_if(id, seen.revision(), |trace| trace.tag("seen")))?;

@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicBool;
 use std::thread::Thread;
 use std::time::Duration;
 
-pub(crate) use std::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering, fence};
 pub(crate) use super::locks::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering, fence};
 
 /// See the module's list.
 pub(crate) struct Published<T>(arc_swap::ArcSwap<T>);
