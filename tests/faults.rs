@@ -398,9 +398,10 @@ fn an_erasure_that_failed_is_done_by_the_next_flush() -> Outcome {
     let store = quietly().open_with(faults.backend())?;
     store.insert_many((0..3).map(note))?;
     store.flush()?;
-    faults.fail(Call::Apply).with(ErrorClass::Full);
+    faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
     assert!(store.erase_partition("default").is_err());
     assert_eq!((store.len(), faults.durable().len()), (0, 3));
+    faults.lift();
     assert_eq!(store.flush()?.rows_erased, 3);
     assert!(faults.durable().is_empty());
     Ok(())
