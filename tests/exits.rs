@@ -27,8 +27,8 @@ fn numbered(n: usize) -> NewTrace {
 
 /// The process that ends: first a part that is flushed, by the flusher of itself if nobody asks, then more.
 fn ends(how: &str, path: &std::ffi::OsStr) -> Outcome {
-    let asked = how.ends_with("asked");
-    let interval = if asked { Duration::from_secs(3600) } else { Duration::from_millis(20) };
+    let asked = how.ends_with("-asked");
+    let interval = if asked { Duration::from_secs(3600) } else { Duration::from_millis(1) };
     let store = KEEPER.get_or_init(|| {
         TraceStore::builder().flush_interval(interval).open(path).expect("the file can be opened")
     });
