@@ -101,7 +101,9 @@ fn rows_that_no_store_would_write_are_set_aside_and_the_rest_is_loaded() -> Outc
     let long = format!("'{}'", "x".repeat(5_000));
     let cases = [
         ("tier", "'lukewarm'"),
+        ("tier", "CAST(x'ff' AS TEXT)"),
         ("type", "'dream'"),
+        ("type", "CAST(x'c328' AS TEXT)"),
         ("strength", "1e308 * 10"),
         ("strength", "-0.1"),
         ("confidence", "2.0"),
@@ -129,6 +131,9 @@ fn rows_that_no_store_would_write_are_set_aside_and_the_rest_is_loaded() -> Outc
     ];
     for (column, value) in cases {
         let scratch = prepared(&format!("UPDATE traces SET {column} = {value} WHERE row = 1"))?;
+        let report =
+            mnemon::inspect(scratch.path()).map_err(|error| format!("{column} = {value:.40}: {error:?}"))?;
+        assert_eq!((report.traces, report.by_partition.values().sum::<u64>()), (3, 3), "it is counted");
         let store = scratch.quiet()?;
         let quarantined = store.stats().quarantined;
         assert_eq!((store.len(), store.link_count()), (2, 1), "{column} = {value:.40}");

@@ -3,6 +3,7 @@
 use super::fault::while_doing;
 use super::{file, lock, place, schema};
 use crate::error::{Error, ErrorKind, Result};
+use rusqlite::types::ValueRef;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -61,8 +62,17 @@ fn report(path: &Path, schema_version: i64, file_bytes: u64) -> rusqlite::Result
     let counts = |column: &str| {
         let mut statement =
             snapshot.prepare(&format!("SELECT {column}, count(*) FROM traces GROUP BY {column}"))?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?;
-        rows.collect::<rusqlite::Result<BTreeMap<String, u64>>>()
+        let mut rows = statement.query([])?;
+        let mut counts = BTreeMap::<String, u64>::new();
+        while let Some(row) = rows.next()? {
+            // A row that a store would set aside is counted all the same: a name need not be UTF-8, or text.
+            let name = match row.get_ref(0)? {
+                ValueRef::Text(name) | ValueRef::Blob(name) => String::from_utf8_lossy(name).into_owned(),
+                other => format!("{}", other.data_type()),
+            };
+            *counts.entry(name).or_default() += row.get::<_, i64>(1)?.unsigned_abs();
+        }
+        Ok::<_, rusqlite::Error>(counts)
     };
     Ok(FileReport {
         schema_version,
