@@ -11,6 +11,7 @@ pub mod backend;
 mod clock;
 mod core;
 mod error;
+mod feed;
 mod flusher;
 pub mod guide;
 #[cfg(all(feature = "tracing-layer", not(loom)))]
@@ -31,6 +32,7 @@ pub mod model;
 pub use backend::sqlite::{FileReport, inspect};
 pub use clock::ManualClock;
 pub use error::{Error, ErrorKind, Result};
+pub use feed::{Commit, FeedEvent, Subscription};
 pub use flusher::{FlushReport, Health, Quarantined};
 #[cfg(all(feature = "tracing-layer", not(loom)))]
 pub use layer::{ErrorCounts, ErrorMemories};

@@ -59,7 +59,8 @@ fn a_script_gets_the_answers_of_the_model() -> Outcome {
 fn what_the_fuzzer_begins_with_is_made_anew_and_holds() -> Outcome {
     let folder = tempfile::tempdir()?;
     fuzzed::seeds::write(folder.path())?;
-    let checks: [(&str, fn(&[u8]) -> Outcome); 6] = [
+    type Check = fn(&[u8]) -> Outcome;
+    let checks: [(&str, Check); 6] = [
         ("line", fuzzed::line::check),
         ("snapshot", fuzzed::snapshot::check),
         ("spill", fuzzed::spill::check),

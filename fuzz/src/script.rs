@@ -85,7 +85,7 @@ fn wanted(data: &mut Unstructured<'_>) -> Result<Wanted> {
         types: several(data, 2, kind)?,
         tags: several(data, 1, tag)?,
         partition: maybe(data, |data| data.choose(&PARTITIONS).copied())?,
-        tiers: several(data, 2, |data| data.choose(&Tier::ALL).copied())?,
+        tiers: several(data, 2, |data| data.choose(Tier::ALL).copied())?,
         unresolved: maybe(data, bool::arbitrary)?,
         since: maybe(data, seconds)?,
         until: maybe(data, seconds)?,
@@ -102,7 +102,7 @@ fn slot(data: &mut Unstructured<'_>) -> Result<usize> {
 }
 
 fn kind(data: &mut Unstructured<'_>) -> Result<TraceType> {
-    data.choose(&TraceType::ALL).copied()
+    data.choose(TraceType::ALL).copied()
 }
 
 fn tag(data: &mut Unstructured<'_>) -> Result<&'static str> {

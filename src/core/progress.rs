@@ -63,6 +63,13 @@ pub enum Wait<R, E> {
     Failed(E),
 }
 
+/// A waker is the caller's code: its panic is not the flusher's.
+pub(crate) fn wake(waker: Waker) {
+    if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
+        tracing::error!("a waker panicked while it was told of a flush");
+    }
+}
+
 impl<R: Clone, E: Clone> State<R, E> {
     fn outcome(&self, goal: Goal) -> Option<Wait<R, E>> {
         if self.durable >= goal.generation {
@@ -203,12 +210,7 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
         self.moved.notify_all();
-        for waker in wakers {
-            // A waker is the caller's code: its panic is not the flusher's.
-            if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
-                tracing::error!("a waker panicked while it was told of a flush");
-            }
-        }
+        wakers.into_iter().for_each(wake);
     }
 
     /// Whether somebody waits for the store to close; for the flusher.

@@ -11,6 +11,7 @@ use crate::backend::{
 use crate::core::planted::{Mistake, planted};
 use crate::core::{Cutter, Opening};
 use crate::error::{Error, ErrorKind};
+use crate::feed::Commit;
 use crate::trace::{Ends, TraceId};
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -264,6 +265,10 @@ impl Driver {
         for (at, reason) in &applied.refused_links {
             tracing::error!(link = ?links.get(*at), reason, "the backend refuses this link's row");
         }
+        // Before whoever waits for this flush is told.
+        self.shared
+            .feed
+            .give(|| Commit::new(self.cut, &traces, &refused, left_in(&links, &applied.refused_links)));
         self.committed(reach, untouched, &refused, report);
         Ok(())
     }
@@ -425,6 +430,9 @@ impl Driver {
         }
         let drained = self.turn(Reach::Durable, Opening::Sealed);
         let closed = drained && self.end() && self.shared.progress.finish_closing();
+        if closed {
+            self.shared.feed.close();
+        }
         if !closed {
             // The sealed generation is empty, so this cut captures nothing.
             self.cut(Opening::Open);
@@ -451,6 +459,12 @@ impl Driver {
             }
         }
     }
+}
+
+/// What was not refused, by its place.
+fn left_in<'a>(links: &'a [LinkChange], refused: &[(usize, String)]) -> impl Iterator<Item = &'a LinkChange> {
+    let refused: HashSet<_> = refused.iter().map(|(at, _)| *at).collect();
+    links.iter().enumerate().filter(move |(at, _)| !refused.contains(at)).map(|(_, link)| link)
 }
 
 enum Failure {

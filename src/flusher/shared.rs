@@ -7,6 +7,7 @@ use crate::backend::{Reach, Scope};
 use crate::core::sync::Brief;
 use crate::core::{Adjacency, Bell, Clock, Cutter, Map, Progress, Terms};
 use crate::error::{Error, ErrorKind};
+use crate::feed::{Feed, Subscription};
 use crate::trace::{Ends, Tie, Trace, TraceId};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -85,6 +86,7 @@ pub(crate) struct Shared {
     pub(crate) progress: Progress<FlushReport, Error>,
     pub(crate) bell: Arc<Bell>,
     pub(crate) telemetry: Telemetry,
+    pub(super) feed: Feed,
     pub(crate) options: FlushOptions,
     /// The process that the flusher is in.
     process: u32,
@@ -101,9 +103,9 @@ impl Shared {
         let bell = Arc::new(Bell::default());
         let (clock, cutter) = Clock::new(watermark + 1, options.threshold, bell.clone());
         let progress = Progress::new(watermark, FlushReport { watermark, ..FlushReport::default() });
-        let (errands, telemetry) = (Brief::default(), Telemetry::default());
+        let (errands, telemetry, feed) = (Brief::default(), Telemetry::default(), Feed::default());
         let process = std::process::id();
-        (Self { clock, traces, links, errands, progress, bell, telemetry, options, process }, cutter)
+        (Self { clock, traces, links, errands, progress, bell, telemetry, feed, options, process }, cutter)
     }
 
     /// Whether this process was forked from the one that opened the store. Costs a system call at most; asked where
@@ -131,6 +133,16 @@ impl Shared {
     pub(crate) fn send(&self, errand: Errand) {
         self.errands.with(|errands| errands.push(errand));
         self.bell.ring();
+    }
+
+    /// See [`TraceStore::subscribe`](crate::TraceStore::subscribe).
+    pub(crate) fn subscribe(&self, capacity: usize) -> Subscription {
+        let subscription = self.feed.subscribe(self.process, capacity);
+        // Whoever closes the store closes its feed after that; if this was too early to see it, it is seen there.
+        if self.progress.is_closed() {
+            self.feed.close();
+        }
+        subscription
     }
 
     pub(super) fn has_errands(&self) -> bool {

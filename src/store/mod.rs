@@ -19,6 +19,7 @@ mod snapshot;
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
 mod spill;
 mod stats;
+mod subscribe;
 mod thread;
 mod tiers;
 mod upkeep;
