@@ -16,10 +16,16 @@ fn spill_of(scratch: &Scratch) -> PathBuf {
 
 /// A store whose file another connection holds, so that nothing more can be written; and that connection.
 fn stuck(scratch: &Scratch) -> Outcome<(TraceStore, rusqlite::Connection, Vec<TraceId>)> {
-    let store = TraceStore::builder()
-        .flush_interval(Duration::from_secs(3600))
-        .close_timeout(Duration::from_millis(50))
-        .open(scratch.path())?;
+    stuck_for(scratch, Duration::from_secs(60))
+}
+
+/// The same, with a close that gives up after so long.
+fn stuck_for(
+    scratch: &Scratch,
+    patience: Duration,
+) -> Outcome<(TraceStore, rusqlite::Connection, Vec<TraceId>)> {
+    let never = Duration::from_secs(3600);
+    let store = TraceStore::builder().flush_interval(never).close_timeout(patience).open(scratch.path())?;
     let ids = store.insert_many((0..6).map(note))?;
     store.insert(NewTrace::sensory(json!("seen")))?;
     store.co_activate(ids[0], ids[1])?;
@@ -28,6 +34,13 @@ fn stuck(scratch: &Scratch) -> Outcome<(TraceStore, rusqlite::Connection, Vec<Tr
     let lock = scratch.reader()?;
     lock.execute_batch("BEGIN IMMEDIATE")?;
     Ok((store, lock, ids))
+}
+
+/// The file and its log, as a crash of the process would leave them.
+fn copy_store(from: &Scratch, to: &Scratch) -> Outcome {
+    fs::copy(from.path(), to.path())?;
+    let _ = fs::copy(from.path().with_file_name("memory.db-wal"), to.path().with_file_name("memory.db-wal"));
+    Ok(())
 }
 
 /// Of every kind of change one.
@@ -49,7 +62,7 @@ fn links(store: &TraceStore, ids: &[TraceId]) -> Vec<String> {
 #[test]
 fn what_could_not_be_written_is_there_after_the_next_open() -> Outcome {
     let scratch = scratch()?;
-    let (store, lock, ids) = stuck(&scratch)?;
+    let (store, lock, ids) = stuck_for(&scratch, Duration::from_millis(50))?;
     change(&store, &ids)?;
     let (expected, linked) = (by_id(&store), links(&store, &ids));
     let failed = store.close().map(drop).unwrap_err();
@@ -59,13 +72,8 @@ fn what_could_not_be_written_is_there_after_the_next_open() -> Outcome {
     std::mem::forget(failed);
     drop(lock);
     let copy = support::scratch()?;
-    for (from, to) in
-        [(scratch.path().to_owned(), copy.path().to_owned()), (spill_of(&scratch), spill_of(&copy))]
-    {
-        fs::copy(from, to)?;
-    }
-    let _ =
-        fs::copy(scratch.path().with_file_name("memory.db-wal"), copy.path().with_file_name("memory.db-wal"));
+    copy_store(&scratch, &copy)?;
+    fs::copy(spill_of(&scratch), spill_of(&copy))?;
     for round in 0..2 {
         let store = TraceStore::open(copy.path())?;
         assert_eq!((by_id(&store), links(&store, &ids)), (expected.clone(), linked.clone()), "open {round}");
@@ -143,6 +151,25 @@ fn a_spill_that_is_not_right_is_refused_and_stays_and_the_store_does_too() -> Ou
     }
     fs::remove_file(spill_of(&scratch))?;
     assert_eq!(by_id(&scratch.quiet()?), before);
+    Ok(())
+}
+
+/// It says what changed since the file was last durable, and of an older state that is not all.
+#[test]
+fn a_spill_is_not_applied_to_an_older_state_of_its_file() -> Outcome {
+    let (scratch, older) = (scratch()?, support::scratch()?);
+    let (store, lock, ids) = stuck(&scratch)?;
+    copy_store(&scratch, &older)?;
+    lock.execute_batch("ROLLBACK")?;
+    store.update(ids[5], |trace| trace.confidence(0.3))?;
+    store.flush()?;
+    change(&store, &ids)?;
+    store.spill()?;
+    fs::copy(spill_of(&scratch), spill_of(&older))?;
+    let error = TraceStore::open(older.path()).map(drop).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("has lost"), "{error}");
+    assert!(spill_of(&older).exists(), "it stays");
     Ok(())
 }
 
