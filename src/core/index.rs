@@ -198,3 +198,22 @@ impl<K: Joins, V: Send + Sync + 'static, S> Index<K, V, S> for Adjacency<K, V, S
         }
     }
 }
+
+#[cfg(all(test, not(any(loom, crossbeam_loom))))]
+mod tests {
+    use super::{Term, Terms};
+    use std::sync::Arc;
+
+    #[test]
+    fn the_entries_of_a_term_are_spread_over_its_lists() {
+        let (terms, term) = (Terms::new(), Term { hash: 1, lists: 8 });
+        let entries: Vec<_> = (0..800_u64).map(Arc::new).collect();
+        entries.iter().for_each(|entry| terms.add(term, entry));
+        let lengths: Vec<_> =
+            terms.lists(term).map(|key| terms.postings.look(&key, Vec::len).unwrap_or(0)).collect();
+        assert_eq!((lengths.len(), lengths.iter().sum::<usize>(), terms.count(term)), (8, 800, 800));
+        assert!(lengths.iter().all(|length| (20..400).contains(length)), "{lengths:?}");
+        entries.iter().for_each(|entry| terms.take(term, entry));
+        assert!(terms.postings.values().is_empty(), "an empty list does not stay");
+    }
+}

@@ -154,6 +154,10 @@ fn a_transition_tells_what_was_there_and_whether_it_changed() {
     assert!(again.is_ok_and(|again| !again.is_void()), "another value, though an equal one");
     assert!(store.remove(&1).is_some_and(|gone| gone.old.is_some() && gone.new.is_none()));
     assert!(store.remove(&1).is_none() && store.remove(&2).is_none(), "nothing to remove");
+    let nothing = store.map.upsert::<_, ()>(&store.clock, &1, |_| Ok(Change::Remove));
+    assert!(nothing.is_ok_and(|nothing| nothing.is_void()));
+    let nothing = store.map.upsert::<_, ()>(&store.clock, &3, |_| Ok(Change::Remove));
+    assert!(nothing.is_ok_and(|nothing| nothing.is_void()));
     assert_eq!(store.clock.enter().dirty(), 1);
 }
 

@@ -1,7 +1,7 @@
 //! The flusher step by step, on the test's own thread, over a backend that does what the test says: what it promises
 //! of its own state, its order and its next job. What a store promises of it is in `tests/`.
 
-use super::{Driver, FlushOptions, Health, Job, LinkRow, Shared, next_job};
+use super::{Driver, FlushOptions, Health, Job, LinkRow, Quarantined, Shared, next_job};
 use crate::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, Scope, Stored,
     TraceChange,
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::flusher::{Erasure, Errand};
 use crate::trace::{Ends, Link, NewTrace, Tie, Trace, TraceId, TraceType};
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ struct Desk {
     synced_by_tidying: bool,
     wal_bytes: u64,
     tidying_fails: VecDeque<ErrorClass>,
+    /// What each batch is said to have done.
+    applied: Applied,
 }
 
 #[derive(Clone, Default)]
@@ -95,8 +97,7 @@ impl Backend for Told {
         let mut call = format!("{reach} {}", batch.watermark);
         call.extend(erased.chain(traces).chain(links));
         self.call(call)?;
-        let applied = Applied { erased: vec![7; batch.erased.len()], ..Applied::default() };
-        Ok(applied)
+        Ok(Applied { erased: vec![7; batch.erased.len()], ..self.desk().applied.clone() })
     }
 
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
@@ -319,30 +320,99 @@ fn a_cut_without_changes_touches_the_backend_only_to_sync() {
     shared.link('a', 'b');
     assert!(driver.turn(Reach::Committed, Opening::Open) && driver.turn(Reach::Committed, Opening::Open));
     assert_eq!(shared.progress.watermarks(), (5, 3));
+    let seen = shared.clone();
+    told.next(Turn::Meanwhile(Box::new(move || assert_eq!((seen.dirty(), seen.oldest_age()), (0, None)))));
     assert!(driver.turn(Reach::Durable, Opening::Open) && driver.turn(Reach::Durable, Opening::Open));
     assert_eq!(told.calls(), ["commit 4 +ab", "sync 6"]);
     assert_eq!(shared.progress.watermarks(), (7, 7));
 }
 
-fn erase(shared: &Shared) -> Arc<AtomicU64> {
+fn erase(shared: &Shared, kind: TraceType) -> Arc<AtomicU64> {
     let rows = Arc::<AtomicU64>::default();
-    let scope = Scope::Type(TraceType::Sensory);
-    shared.send(Errand::Erase(Erasure { scope, rows: rows.clone() }));
+    shared.send(Errand::Erase(Erasure { scope: Scope::Type(kind), rows: rows.clone() }));
     rows
 }
 
 #[test]
 fn an_erasure_is_owed_until_it_is_committed_and_then_done_no_more() {
     let (mut driver, shared, told) = driver(NEVER);
-    let rows = erase(&shared);
+    let rows = erase(&shared, TraceType::Sensory);
     told.next(Turn::Fail(ErrorClass::Full));
     assert!(!driver.turn(Reach::Committed, Opening::Open));
-    assert_eq!(shared.dirty(), 1);
+    assert!(shared.dirty() == 1 && shared.oldest_age().is_some(), "it is behind");
     assert!(driver.turn(Reach::Committed, Opening::Open));
     shared.put('a');
     assert!(driver.turn(Reach::Committed, Opening::Open));
     assert_eq!(told.calls(), ["sync 1 erase", "sync 2 erase", "commit 3 +a"]);
-    assert_eq!((rows.load(std::sync::atomic::Ordering::Relaxed), shared.dirty()), (7, 0));
+    assert_eq!((rows.load(Ordering::Relaxed), shared.dirty()), (7, 0));
+}
+
+#[test]
+fn of_the_erasures_of_a_scope_only_those_that_somebody_waits_for_are_done_twice() {
+    let (mut driver, shared, told) = driver(NEVER);
+    let mut fail = |told: &Told| {
+        told.next(Turn::Fail(ErrorClass::Full));
+        assert!(!driver.turn(Reach::Committed, Opening::Open));
+    };
+    // The first has been given up by who asked for it.
+    drop(erase(&shared, TraceType::Sensory));
+    fail(&told);
+    let first = erase(&shared, TraceType::Trust);
+    fail(&told);
+    let second = erase(&shared, TraceType::Trust);
+    fail(&told);
+    drop(erase(&shared, TraceType::Sensory));
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    let each = ["sync 1 erase", "sync 2 erase erase", "sync 3 erase erase erase", "sync 4 erase erase erase"];
+    assert_eq!(told.calls(), each);
+    assert_eq!([first, second].map(|rows| rows.load(Ordering::Relaxed)), [7, 7]);
+}
+
+#[test]
+fn a_link_that_came_and_went_since_its_row_was_deleted_sends_nothing() {
+    let (mut driver, shared, told) = two_linked();
+    shared.unlink('a', 'b');
+    let writer = shared.clone();
+    told.next(Turn::Meanwhile(Box::new(move || writer.link('a', 'b'))));
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 2 -ab"]);
+    shared.unlink('a', 'b');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert!(told.calls().is_empty());
+}
+
+#[test]
+fn what_each_flush_did_is_reported_and_added_up() {
+    let (mut driver, shared, told) = driver(NEVER);
+    told.desk().applied = Applied {
+        upserted: 2,
+        updated: 3,
+        deleted: 5,
+        payload_bytes: 7,
+        refused: vec![(0, "the test refuses it".to_owned())],
+        links_upserted: 11,
+        links_deleted: 13,
+        refused_links: vec![(0, "and this".to_owned()), (0, "twice".to_owned())],
+        ..Applied::default()
+    };
+    for round in 1..=2 {
+        shared.put('a');
+        assert!(driver.turn(Reach::Durable, Opening::Open));
+        let report = shared.progress.report();
+        let rows = [report.rows_upserted, report.rows_updated, report.rows_deleted, report.rows_refused];
+        let rest = [report.links_upserted, report.links_deleted, report.payload_bytes_serialized];
+        assert_eq!((report.watermark, rows, rest), (round, [2, 3, 5, 3], [11, 13, 7]));
+        let counters = shared.telemetry.lock();
+        let rows = [counters.rows_upserted, counters.rows_updated, counters.rows_deleted];
+        let rest = [counters.links_upserted, counters.links_deleted, counters.payload_bytes_serialized];
+        assert_eq!((rows, rest), ([2, 3, 5].map(|n| n * round), [11, 13, 7].map(|n| n * round)));
+        let set_aside = counters.refused.get(&id('a')).map(|row| (u64::from(row.times), row.reason.clone()));
+        assert_eq!(set_aside, Some((round, "the test refuses it".to_owned())));
+    }
+    told.desk().applied = Applied::default();
+    shared.touch('a');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert!(shared.telemetry.lock().refused.is_empty(), "the backend takes it now");
 }
 
 #[test]
@@ -389,7 +459,7 @@ fn a_close_drains_and_ends() {
 fn a_close_that_nobody_waits_for_goes_on_with_a_reopened_backend() {
     let (mut driver, shared, told) = two_linked();
     let eraser = shared.clone();
-    told.next(Turn::Meanwhile(Box::new(move || drop(erase(&eraser)))));
+    told.next(Turn::Meanwhile(Box::new(move || drop(erase(&eraser, TraceType::Sensory)))));
     assert!(!driver.close() && !shared.progress.is_closed());
     assert_eq!(name(&driver), "commit", "what came too late for the close is owed");
     shared.touch('a');
@@ -520,9 +590,11 @@ fn who_asks_is_served_at_once_unless_it_is_mere_contention() {
             "{job} {time:?}"
         );
         assert_eq!(driver.is_failing(), class == ErrorClass::Full);
+        let error = shared.telemetry.present_error();
+        assert_eq!(error.map(|error| error.kind()), Some(class.into()), "whether it counts or not");
         assert!(shared.progress.request(2).is_ok());
         assert_eq!(name(&driver), served);
-        erase(&shared);
+        erase(&shared, TraceType::Sensory);
         assert_eq!(name(&driver), if served == "sync" { "sync" } else { "commit" }, "errands don't wait");
     }
 }
@@ -565,6 +637,11 @@ fn a_close_is_tried_when_it_is_asked_for_and_when_a_retry_is_due() {
 
 #[test]
 fn health_tells_the_worst() -> Outcome {
+    let (patient, shared, _) = driver(FlushOptions { refuse_when_lagging: true, ..NEVER });
+    shared.put('a');
+    shared.admit()?;
+    assert_eq!(shared.health(), Health::Healthy, "its time has not come");
+    drop(patient);
     let bound = Duration::from_millis(1);
     let (mut driver, shared, told) =
         driver(FlushOptions { lag_bound: bound, refuse_when_lagging: true, ..NEVER });
@@ -599,6 +676,30 @@ fn a_flush_that_failed_is_told_to_who_waits() -> Outcome {
     let Wait::<_, Error>::Failed(error) = shared.progress.wait(goal) else { return Err("it failed".into()) };
     assert_eq!(error.kind(), crate::ErrorKind::DiskFull);
     Ok(())
+}
+
+#[test]
+fn an_unreadable_row_is_listed_until_it_is_erased() {
+    let row = |letter: Option<char>, is_link| Quarantined {
+        id: letter.map(id),
+        is_link,
+        reason: "unreadable".to_owned(),
+        times: 1,
+    };
+    let all = [row(Some('a'), false), row(Some('a'), true), row(Some('b'), false), row(None, false)];
+    let left_after = |erased_ids: &[char], erased_links: &[char]| {
+        let (_driver, shared, _) = driver(NEVER);
+        shared.telemetry.lock().unreadable.extend(all.clone());
+        let [erased_ids, erased_links] =
+            [erased_ids, erased_links].map(|letters| letters.iter().copied().map(id).collect());
+        shared.telemetry.erased(&Applied { erased_ids, erased_links, ..Applied::default() });
+        let left = shared.telemetry.lock().unreadable.clone();
+        all.iter().map(|row| left.contains(row)).collect::<Vec<_>>()
+    };
+    assert_eq!(left_after(&[], &[]), [true; 4]);
+    assert_eq!(left_after(&['a'], &[]), [false, true, true, true]);
+    assert_eq!(left_after(&[], &['a']), [true, false, true, true]);
+    assert_eq!(left_after(&['b'], &['a']), [true, false, false, true]);
 }
 
 /// The rows of loaded traces and links are known to be there.
