@@ -206,6 +206,24 @@ fn flush_covers_a_write_that_joined_anothers() {
     });
 }
 
+/// Whoever asks how far behind the store is finds a change in the open generation or owed, until it is committed.
+#[test]
+fn a_change_is_counted_until_it_is_committed() {
+    model("a_change_is_counted_until_it_is_committed", Some(4), || {
+        let (store, rows) = open(0);
+        insert(&store, 1).unwrap();
+        let asking = {
+            let (store, rows) = (store.clone(), rows.clone());
+            thread::spawn(move || {
+                let counted = store.stats().dirty;
+                assert!(counted > 0 || row(&rows, 1).is_some(), "neither counted nor committed");
+            })
+        };
+        store.flush().unwrap();
+        asking.join().unwrap();
+    });
+}
+
 /// Two callers of flush, a writer, and the flusher's thread.
 #[test]
 fn callers_of_flush_beside_a_writer() {

@@ -1,7 +1,9 @@
 //! Indexes, on the core.
 
 use super::support::model;
-use mnemon::model::{Bell, Change, Clock, Entry, HasTerms, Map, Refused, Term, Terms};
+use mnemon::model::{
+    Adjacency, Bell, Change, Clock, Entry, HasTerms, Joins, Map, Opening, Refused, Term, Terms,
+};
 use std::sync::Arc;
 
 /// A value that can be found by its term, if it has one.
@@ -101,5 +103,60 @@ fn concurrent_retagging_leaves_one_term() {
         let expected = [7, 8].map(|term| usize::from(store.has(term)));
         assert_eq!(counts, expected, "each value is listed under its term, and nowhere else");
         assert!(store.finds(7) != store.finds(8));
+    });
+}
+
+/// A key that joins two nodes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+struct Joint;
+
+impl Joins for Joint {
+    type Node = u8;
+
+    fn nodes(&self) -> [u8; 2] {
+        [1, 2]
+    }
+}
+
+type Jointed = Entry<Joint, u64, ()>;
+
+struct Joints {
+    clock: Arc<Clock<Arc<Jointed>>>,
+    map: Map<Joint, u64, (), Adjacency<Joint, u64, ()>>,
+}
+
+impl Joints {
+    fn change(&self, change: impl Fn() -> Change<u64>) {
+        let done: Result<_, Refused<()>> = self.map.upsert(&self.clock, &Joint, |_| Ok(change()));
+        assert!(done.is_ok(), "no generation is sealed here");
+    }
+
+    fn put_and_find(&self) {
+        self.change(|| Change::Put(Arc::new(1)));
+        for node in Joint.nodes() {
+            let found = self.map.index().of(&node);
+            assert!(found.iter().any(|entry| entry.value().is_some()), "who has made it finds it");
+        }
+    }
+}
+
+/// Two threads make a joint anew, while the flusher lets its removed entry go.
+#[test]
+fn a_joint_made_anew_is_found_from_both_ends() {
+    model("a_joint_made_anew_is_found_from_both_ends", Some(4), || {
+        let (clock, mut cutter) = Clock::new(1, usize::MAX, Arc::new(Bell::default()));
+        let joints = Arc::new(Joints { clock, map: Map::new(Adjacency::new()) });
+        joints.change(|| Change::Put(Arc::new(0)));
+        joints.change(|| Change::Remove);
+        let cut = cutter.cut(Opening::Open);
+        let makers = [0, 1].map(|_| {
+            let joints = joints.clone();
+            loom::thread::spawn(move || joints.put_and_find())
+        });
+        cut.entries.iter().for_each(|entry| joints.map.settle(entry, cut.number));
+        for maker in makers {
+            maker.join().unwrap();
+        }
+        assert_eq!(joints.map.entries().len(), 1);
     });
 }

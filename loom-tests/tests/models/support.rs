@@ -106,8 +106,8 @@ impl Store {
 }
 
 impl Flusher {
-    /// Cut, grace, capture, apply, settle.
-    pub fn flush(&mut self, store: &Store) {
+    /// Cut, grace, capture, apply, settle; how many entries were listed.
+    pub fn flush(&mut self, store: &Store) -> usize {
         let cut = self.cutter.cut(Opening::Open);
         let mut once = BTreeSet::new();
         for entry in &cut.entries {
@@ -120,11 +120,13 @@ impl Flusher {
         for entry in &cut.entries {
             store.map.settle(entry, cut.number);
         }
+        cut.entries.len()
     }
 
     /// With all writers gone, one more flush makes rows and memory agree.
     pub fn assert_settles(&mut self, store: &Store, ids: &[Id]) {
-        self.flush(store);
+        let counted = store.clock.enter().dirty();
+        assert_eq!(self.flush(store), counted, "as many entries are listed as are counted");
         for id in ids {
             assert_eq!(self.rows.get(id).copied(), store.get(*id), "row and memory of {id} agree");
         }
