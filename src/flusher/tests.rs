@@ -368,6 +368,68 @@ fn of_the_erasures_of_a_scope_only_those_that_somebody_waits_for_are_done_twice(
     assert_eq!([first, second].map(|rows| rows.load(Ordering::Relaxed)), [7, 7]);
 }
 
+/// A batch that failed may have been applied all the same.
+#[test]
+fn what_a_failed_batch_may_have_written_is_deleted_when_it_is_removed() {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    shared.put('b');
+    shared.link('a', 'b');
+    told.next(Turn::Fail(ErrorClass::Full));
+    assert!(!driver.turn(Reach::Durable, Opening::Open));
+    shared.unlink('a', 'b');
+    shared.remove('b');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 1 +a +b +ab", "sync 2 +a -b -ab"]);
+}
+
+/// Memory may lose the link a little later than the trace.
+#[test]
+fn a_trace_made_anew_between_two_cuts_inherits_no_link() {
+    let (mut driver, shared, told) = two_linked();
+    shared.remove('b');
+    shared.put('b');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 2 +b -ab"]);
+}
+
+/// A link of a trace that has no row is left out as well.
+#[test]
+fn links_come_with_a_trace_whose_row_is_taken_at_last() {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    shared.put('b');
+    shared.link('a', 'b');
+    let refused = vec![(0, "the test refuses it".to_owned())];
+    told.desk().applied = Applied { refused: refused.clone(), refused_links: refused, ..Applied::default() };
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    told.desk().applied = Applied::default();
+    let letter = if shared.telemetry.lock().refused.contains_key(&id('a')) { 'a' } else { 'b' };
+    shared.touch(letter);
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 1 +a +b +ab".to_owned(), format!("sync 2 +{letter} +ab")]);
+}
+
+/// Who holds off cuts has his errand done with what he writes.
+#[test]
+fn an_errand_sent_while_cuts_are_held_off_goes_with_the_next() {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    let hold = shared.clock.hold();
+    std::thread::scope(|scope| {
+        let flusher = scope.spawn(|| driver.turn(Reach::Durable, Opening::Open));
+        // It has begun, and waits.
+        while shared.progress.owed().0 == 0 {
+            std::thread::yield_now();
+        }
+        (0..1_000).for_each(|_| std::thread::yield_now());
+        erase(&shared, TraceType::Sensory);
+        drop(hold);
+        assert!(flusher.join().is_ok_and(|done| done));
+    });
+    assert_eq!(told.calls(), ["sync 1 erase +a"]);
+}
+
 #[test]
 fn a_link_that_came_and_went_since_its_row_was_deleted_sends_nothing() {
     let (mut driver, shared, told) = two_linked();
