@@ -5,7 +5,7 @@ use super::{Adjacency, Bell, Change, Clock, Cutter, Entry, HasTerms, Joins, Map,
 use super::{Term, Terms, Transition};
 use std::hash::Hash;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const NEVER: usize = usize::MAX;
 
@@ -86,6 +86,21 @@ fn the_flusher_is_woken_when_so_many_entries_are_dirty_and_not_before() {
     assert!(!store.bell.is_rung());
     store.put(3, "a");
     assert!(store.bell.is_rung());
+}
+
+/// Also before there was anybody to wake.
+#[test]
+fn a_flusher_that_was_rung_for_does_not_sleep_and_another_does() {
+    let bell = Bell::default();
+    bell.ring();
+    bell.sleep(Duration::from_secs(3600));
+    assert!(!bell.is_rung());
+    let slept = |time| {
+        let begun = Instant::now();
+        bell.sleep(time);
+        begun.elapsed() >= time
+    };
+    assert!((0..10).any(|_| slept(Duration::from_millis(5))), "at times a sleeper wakes for no reason");
 }
 
 #[test]
