@@ -43,6 +43,7 @@ pub use snapshot::{SnapshotHeader, SnapshotInfo, Snapshots};
 pub use store::SpillReport;
 pub use store::{
     CloseError, CloseReport, CoActivation, DecayReport, Durability, ErasureReport, Eviction, EvictionReport,
-    Iter, Lag, Order, Query, Quota, Reinforcement, Stats, Step, StoreBuilder, TraceStore, Upkeep, Watermark,
+    Iter, Lag, Mark, Order, Query, Quota, Reinforcement, Stats, Step, StoreBuilder, TraceStore, Upkeep,
+    Watermark,
 };
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

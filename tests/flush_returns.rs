@@ -80,6 +80,27 @@ fn flush_async_needs_no_runtime() -> Outcome {
 }
 
 #[test]
+fn who_waits_for_a_mark_is_told_of_the_flush_that_covers_it() -> Outcome {
+    let mut answers = [Answer::Fail(ErrorClass::Full), Answer::Apply].into_iter();
+    let (backend, log) = scripted(move |_, _| answers.next().unwrap_or(Answer::Apply));
+    let store = TraceStore::builder().flush_interval(Duration::from_secs(3600)).open_with(backend)?;
+    assert_eq!(block_on(store.wait(store.mark()))?.rows_upserted, 0, "nothing was written");
+    let id = store.insert(note(1))?;
+    let mark = store.mark();
+    assert_eq!(mark, store.mark());
+    let mut context = Context::from_waker(Waker::noop());
+    let mut waiting = pin!(store.wait(mark));
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+    assert!(store.flush().is_err());
+    assert_eq!(block_on(waiting).err().map(|error| error.kind()), Some(ErrorKind::DiskFull));
+    let again = store.wait(mark);
+    store.flush()?;
+    assert_eq!(block_on(again)?.watermark, mark.generation().max(store.watermark().durable));
+    assert!(look(&log).rows.contains_key(&id));
+    Ok(())
+}
+
+#[test]
 fn callers_that_wait_share_a_cut() -> Outcome {
     let (go, wait) = mpsc::channel::<()>();
     let (backend, _) = scripted(move |_, _| {

@@ -95,8 +95,8 @@ struct Bench<'a> {
 impl Bench<'_> {
     fn run(&mut self, ids: &mut [TraceId], changed: usize, what: What, rounds: usize) -> Pair {
         let mut rows: Vec<_> = (1..=ids.len() as i64).collect();
-        let mut others = Random(11);
         let Self { store, plain, random, round } = self;
+        let (mut others, mut theirs) = (Random(11), **round);
         in_turn(
             rounds,
             || {
@@ -105,8 +105,9 @@ impl Bench<'_> {
                 flush(store, &ids[..changed], **round, what)
             },
             || {
+                theirs += 1;
                 choose(&mut rows, changed, &mut others);
-                let time = timed(|| must(update(plain, &rows[..changed], what)));
+                let time = timed(|| must(update(plain, &rows[..changed], theirs, what)));
                 // As the store does after a flush, and outside its time as well.
                 must(plain.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())));
                 time
@@ -133,7 +134,7 @@ fn open(path: &Path, threshold: usize) -> mnemon::Result<TraceStore> {
 /// What the flusher took for it, from the cut to the commit: the last of the changes reaches the threshold.
 fn flush(store: &TraceStore, ids: &[TraceId], round: u64, what: What) -> Duration {
     // Never what a trace has already: an update that changes nothing would make nothing dirty.
-    let before = store.watermark();
+    let before = store.watermark().committed;
     let number = (round % 100_000) as f64 / 100_000.0;
     for id in ids {
         // Nor what it was made with.
@@ -143,7 +144,7 @@ fn flush(store: &TraceStore, ids: &[TraceId], round: u64, what: What) -> Duratio
             What::Rows => trace.payload(payload()),
         }));
     }
-    while store.watermark() == before {
+    while store.watermark().committed == before {
         std::hint::spin_loop();
     }
     let flushed = store.stats().last_flush;
@@ -151,16 +152,17 @@ fn flush(store: &TraceStore, ids: &[TraceId], round: u64, what: What) -> Duratio
     flushed.elapsed
 }
 
-fn update(plain: &Connection, rows: &[i64], what: What) -> rusqlite::Result<()> {
+/// Never what is there already: SQLite does not write a page for that.
+fn update(plain: &Connection, rows: &[i64], round: u64, what: What) -> rusqlite::Result<()> {
     plain.execute_batch("BEGIN IMMEDIATE")?;
     let mut statement = plain.prepare_cached(if what == What::Rows { PAYLOAD } else { NUMBERS })?;
     let mut sorted = rows.to_vec();
     sorted.sort_unstable();
-    let payload = format!("\"{:0>298}\"", 1);
+    let (number, payload) = (round as f64 / 1e6, format!("\"{round:2>298}\""));
     for row in sorted {
         match what {
-            What::Numbers => statement.execute(params![row, row as f64 / 1e9, row])?,
-            What::Rows => statement.execute(params![row, row as f64 / 1e9, row, payload])?,
+            What::Numbers => statement.execute(params![row, number, round as i64])?,
+            What::Rows => statement.execute(params![row, number, round as i64, payload])?,
         };
     }
     plain.execute_batch("COMMIT")

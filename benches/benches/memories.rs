@@ -7,9 +7,8 @@
 //! - one co-activation and one removal; and a walk over links.
 
 use benches::figures::{Figure, Figures};
-use benches::{Outcome, median, milliseconds, size, sizes, trace};
-use jiff::Timestamp;
-use mnemon::{Durability, ManualClock, NewTrace, TraceStore, TraceType};
+use benches::{Outcome, median, milliseconds, month_old, size, sizes};
+use mnemon::{Durability, ManualClock, NewTrace, TraceStore};
 use std::time::{Duration, Instant};
 
 const EACH_TAGGED: usize = 50;
@@ -28,7 +27,7 @@ fn on(figures: &mut Figures, traces: usize) -> Outcome {
         .flush_interval(Duration::ZERO)
         .open(folder.path().join("memory.db"))?;
     let now = clock.now();
-    let ids = store.insert_many((0..traces).map(|n| mixed(n, traces, now)))?;
+    let ids = store.insert_many((0..traces).map(|n| tagged(n, month_old(n, traces, now))))?;
     store.flush()?;
     // The original's milliseconds are known for 100,000.
     let mut say = |case: &str, ours: f64, original: f64, target: Option<f64>| {
@@ -104,13 +103,7 @@ fn times(count: usize, mut each: impl FnMut() -> Outcome<f64>) -> Outcome<f64> {
     Ok(median(all.into_iter()))
 }
 
-/// Fading as every type that fades does, in turn, with payloads of 300 bytes, made in the 30 days before `now`.
-fn mixed(n: usize, traces: usize, now: Timestamp) -> NewTrace {
-    let kinds = &TraceType::ALL[1..];
-    let kind = kinds[n % kinds.len()];
-    let age = Duration::from_secs(30 * 86_400).mul_f64((n * 7_919 % traces) as f64 / traces as f64);
-    let new = trace(n).base_decay_rate(kind.base_decay_rate()).strength(kind.starting_strength());
-    let new = new.created_at(now.saturating_sub(age).unwrap_or(now));
+fn tagged(n: usize, new: NewTrace) -> NewTrace {
     if n.is_multiple_of(EACH_TAGGED) { new.tag("tagged") } else { new }
 }
 

@@ -74,7 +74,7 @@ fn threads(figures: &mut Figures, store: &TraceStore, ids: &[TraceId], traces: &
     let dash = Dash::of(traces);
     let (papaya, scc, moka) = (Papaya::of(traces), Scc::of(traces), Moka::of(traces));
     let peers: [&dyn Records; 4] = [&dash, &papaya, &scc, &moka];
-    let operations = size(200_000);
+    let operations = size(100_000);
     for choice in Choice::ALL {
         for (mix, changes) in MIXES {
             let mut alone = 0.0;
@@ -95,7 +95,7 @@ fn threads(figures: &mut Figures, store: &TraceStore, ids: &[TraceId], traces: &
                 };
                 let mut ours = 0.0;
                 for peer in peers {
-                    let pair = in_turn(5, || run(store), || run(peer));
+                    let pair = in_turn(3, || run(store), || run(peer));
                     ours = operations as f64 / pair.ours;
                     figures.say(
                         Figure::new(case.clone(), "operations", ours, "1/s")
@@ -116,7 +116,7 @@ fn threads(figures: &mut Figures, store: &TraceStore, ids: &[TraceId], traces: &
         }
     }
     for threads in [1, 2, 4, 8, 16] {
-        come_and_go(figures, store, &peers, threads, operations / 4)?;
+        come_and_go(figures, store, &peers, threads, operations / 2)?;
     }
     Ok(())
 }

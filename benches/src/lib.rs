@@ -5,7 +5,8 @@ pub mod maps;
 pub mod puts;
 pub mod random;
 
-use mnemon::{NewTrace, TraceId, TraceStore};
+use jiff::Timestamp;
+use mnemon::{NewTrace, TraceId, TraceStore, TraceType};
 use std::error::Error;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,15 @@ pub const PAYLOAD: usize = 300;
 
 pub fn trace(n: usize) -> NewTrace {
     NewTrace::episodic(serde_json::json!(format!("{n:0>298}")))
+}
+
+/// One of `traces`, fading as every type that fades does, in turn, and made in the 30 days before `now`.
+pub fn month_old(n: usize, traces: usize, now: Timestamp) -> NewTrace {
+    let kinds = &TraceType::ALL[1..];
+    let kind = kinds[n % kinds.len()];
+    let age = Duration::from_secs(30 * 86_400).mul_f64((n * 7_919 % traces) as f64 / traces as f64);
+    let new = trace(n).base_decay_rate(kind.base_decay_rate()).strength(kind.starting_strength());
+    new.created_at(now.saturating_sub(age).unwrap_or(now))
 }
 
 /// A store filled with `count` traces, and their ids in random order.

@@ -71,6 +71,13 @@ pub(crate) fn wake(waker: Waker) {
 }
 
 impl<R: Clone, E: Clone> State<R, E> {
+    fn goal(&self, generation: u64) -> Result<Goal, u64> {
+        match generation <= self.durable {
+            true => Err(self.durable),
+            false => Ok(Goal { generation, failures_before: self.failures }),
+        }
+    }
+
     fn outcome(&self, goal: Goal) -> Option<Wait<R, E>> {
         if self.durable >= goal.generation {
             return Some(Wait::Done(self.report.clone()));
@@ -128,12 +135,15 @@ impl<R: Clone, E: Clone> Progress<R, E> {
     /// durable already, the answer is how much is.
     pub fn request(&self, generation: u64) -> Result<Goal, u64> {
         let mut state = self.lock();
-        if generation <= state.durable {
-            return Err(state.durable);
-        }
+        let goal = state.goal(generation)?;
         state.requested = state.requested.max(generation);
         state.asked = true;
-        Ok(Goal { generation, failures_before: state.failures })
+        Ok(goal)
+    }
+
+    /// The same, without asking: whoever waits is answered by what the flusher does anyway.
+    pub fn goal(&self, generation: u64) -> Result<Goal, u64> {
+        self.lock().goal(generation)
     }
 
     /// Whether somebody wants more durable than is, and no flush has failed since they asked.
@@ -312,6 +322,7 @@ mod tests {
     fn what_is_durable_is_not_wanted_again() {
         let progress = progress();
         assert!(matches!(progress.request(5), Err(5)) && !progress.wanted());
+        assert!(progress.goal(6).is_ok() && !progress.wanted(), "who waits without asking wants nothing");
         assert!(progress.request(6).is_ok() && progress.wanted());
         progress.publish(6, false, 6);
         assert!(progress.wanted(), "committed is not durable");

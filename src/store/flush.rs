@@ -38,8 +38,47 @@ impl TraceStore {
     ///
     /// As for [`flush`](Self::flush).
     pub fn flush_async(&self) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
+        self.reached(self.shared().has_flusher().map(|()| self.request_flush(self.newest_change())))
+    }
+
+    /// Names every write that returned before this call, and all that they can have depended on: for
+    /// [`wait`](Self::wait). Costs a load or two.
+    pub fn mark(&self) -> Mark {
+        Mark(self.newest_change())
+    }
+
+    /// Resolves when all that a mark names is durable, by whatever flush makes it so: for a host that answers many
+    /// requests and lets the [interval](crate::StoreBuilder::flush_interval) decide how many share a sync, where
+    /// [`flush_async`](Self::flush_async) asks for one. A future, for any executor or none.
+    ///
+    /// With [`Durability::Relaxed`](crate::Durability) that is when somebody flushes, or the log is emptied.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # let store = TraceStore::in_memory();
+    /// store.insert(NewTrace::semantic(serde_json::json!("low water at noon")))?;
+    /// let mark = store.mark();
+    /// let durable = store.wait(mark); // await it before you answer
+    /// # store.flush()?;
+    /// assert!(store.watermark().durable >= mark.generation());
+    /// # drop(durable);
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Why a flush failed that covered it, since the call; as for [`flush`](Self::flush). Nothing is lost, and the mark
+    /// can be waited for again.
+    pub fn wait(&self, mark: Mark) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
+        let shared = self.shared();
+        self.reached(shared.has_flusher().map(|()| shared.progress.goal(mark.0).map_err(nothing_to_do)))
+    }
+
+    fn reached(
+        &self,
+        goal: Result<std::result::Result<Goal, FlushReport>>,
+    ) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
         let shared = self.handle.engine.shared.clone();
-        let goal = shared.has_flusher().map(|()| self.request_flush(self.newest_change()));
         poll_fn(move |context| {
             // Asked again: the future may have come into a child process by a fork.
             match goal.clone().and_then(|goal| shared.has_flusher().map(|()| goal)) {
@@ -61,7 +100,7 @@ impl TraceStore {
     fn request_flush(&self, generation: u64) -> std::result::Result<Goal, FlushReport> {
         let shared = self.shared();
         let goal = shared.progress.request(generation);
-        let goal = goal.map_err(|watermark| FlushReport { watermark, ..FlushReport::default() })?;
+        let goal = goal.map_err(nothing_to_do)?;
         shared.bell.ring();
         self.handle.flusher.help(|driver| {
             if shared.progress.wanted() {
@@ -70,6 +109,22 @@ impl TraceStore {
         });
         Ok(goal)
     }
+}
+
+/// What was written up to some moment; from [`TraceStore::mark`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Mark(u64);
+
+impl Mark {
+    /// The [watermark](crate::Watermark) at which all of it is stored.
+    pub fn generation(self) -> u64 {
+        self.0
+    }
+}
+
+/// The report of a flush that had nothing to do.
+fn nothing_to_do(watermark: u64) -> FlushReport {
+    FlushReport { watermark, ..FlushReport::default() }
 }
 
 fn outcome(wait: Wait<FlushReport, Error>) -> Result<FlushReport> {

@@ -30,6 +30,7 @@ mod write;
 pub use close::{CloseError, CloseReport};
 pub use decay::DecayReport;
 pub use erase::ErasureReport;
+pub use flush::Mark;
 pub use links::{CoActivation, Step};
 pub use open::{Durability, Lag, StoreBuilder};
 pub use query::{Order, Query};
