@@ -1,6 +1,6 @@
 //! A whole database file.
 
-use super::support::{Outcome, clock, note, quietly, scratch};
+use super::support::{Outcome, by_id, clock, note, quietly, scratch};
 use super::{Held, holds, same_as, says};
 use mnemon::{ErrorKind, StoreBuilder, Trace};
 use rusqlite::Connection;
@@ -28,15 +28,14 @@ pub fn check(file: &[u8]) -> Outcome {
         Ok(store) => store,
         Err(refused) => return says(&refused, &REFUSED),
     };
-    if let Err(failed) = &report
-        && !file.is_empty()
-        && sound
-    {
-        return Err(format!("it opens, and can't be inspected: {failed:?}").into());
+    if let Err(failed) = &report {
+        // A database with nothing in it is nobody's yet.
+        let is_new = failed.kind() == ErrorKind::NotAStore && store.is_empty();
+        holds(is_new || !sound, format_args!("it opens, and can't be inspected: {failed:?}"))?;
     }
     store.iter().try_for_each(|trace| read(&trace))?;
     let before = store.stats().quarantined;
-    if let Some(trace) = store.iter().next() {
+    for trace in by_id(&store) {
         let confidence = if trace.confidence() == 0.5 { 0.25 } else { 0.5 };
         store.update(trace.id(), |trace| trace.confidence(confidence))?;
     }

@@ -35,10 +35,11 @@ pub fn write(corpus: &Path) -> Outcome {
     put("script", "seed-numbers", &numbers)
 }
 
-const LINES: [&str; 3] = [
+const LINES: [&str; 4] = [
     r#"{"type":"semantic","payload":{"fact":"tides turn twice a day"},"ref":"chat/12","tags":["sea","日本"],"parent_ref":"chat/1"}"#,
     r#"{"type":"episodic","payload":[1,-2.5e3,null,true,"\u00e9\n"],"id":"0199c0de-0000-7000-8000-000000000001","created_at":"2026-03-03T07:30:00Z"}"#,
     r#"{"type":"sensory","payload":"x","partition":"p","confidence":0.5,"emotional_valence":-1,"emotional_intensity":1.0}"#,
+    r#"{"type":"procedural","payload":{},"ref":"r","tags":["a","b"],"partition":"p","created_at":"1969-12-31T23:59:59.5-01:00","parent_ref":"q","confidence":1,"emotional_valence":0.1,"emotional_intensity":1e-9}"#,
 ];
 
 fn unsealed(file: &[u8]) -> &[u8] {
