@@ -36,7 +36,7 @@ fn main() -> Outcome {
             import.arg(&plain).args([
                 "CREATE TABLE t (line TEXT);",
                 ".mode ascii",
-                ".separator \"\\x01\" \"\\n\"",
+                ".separator \"\\001\" \"\\n\"",
             ]);
             import.arg(format!(".import {} t", text.display()));
             let case = format!("{count} lines");

@@ -8,3 +8,6 @@ pub mod guarantees {}
 
 #[doc = include_str!("loom.md")]
 pub mod loom {}
+
+#[doc = include_str!("performance.md")]
+pub mod performance {}

@@ -1,7 +1,7 @@
 //! From figures to pages: `report FIGURES.jsonl "machine and date"` writes `src/guide/performance.md` with its plots,
 //! `docs/plots/*.svg`, and the tables of the README between the marks `<!-- figures -->` and `<!-- end -->`.
 //!
-//! Of figures that were said more than once the last counts.
+//! Why a target was missed is told in `benches/missed.md`, by hand. Of figures that were said more than once the last counts.
 
 use benches::Outcome;
 use benches::figures::{Better, Figure};
@@ -23,8 +23,9 @@ fn main() -> Outcome {
     fs::create_dir_all(&plots)?;
     let mut page = format!(
         "What the store costs, beside what one would pick instead: ratios of one run each, with the other side in turn. \
-         {machine}. Made by the benchmarks; see `benches/README.md`.\n\n# Targets\n\n{}",
-        targets(&figures)
+         {machine}. Made by the benchmarks; see `benches/README.md`.\n\n# Targets\n\n{}\n{}",
+        targets(&figures),
+        fs::read_to_string(root.join("benches/missed.md"))?
     );
     for plot in [flush(&figures, &plots)?, latency(&figures, &plots)?, throughput(&figures, &plots)?] {
         // Indented, or with empty lines, Markdown would take it for something else.
