@@ -30,9 +30,10 @@ pub enum FeedEvent {
 }
 
 /// What one commit has written: the state of each trace and link that had changed, as of its cut. Not every state that
-/// they went through since the commit before.
+/// they went through since the commit before, and not what the backend refused.
 ///
-/// After a failure of the backend it may hold what an earlier one held as well.
+/// After a failure of the backend it may hold what an earlier one held as well. With
+/// [`Durability::Relaxed`](crate::Durability) a power loss may take it back.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Commit {
@@ -131,12 +132,15 @@ impl Queue {
         let mut state = lock(&self.state);
         state.changes += commit.changes();
         state.commits.push_back(commit.clone());
+        let mut dropped = Vec::new();
         while state.changes > self.capacity {
             let Some(oldest) = state.commits.pop_front() else { break };
             state.changes -= oldest.changes();
             state.missed += 1;
             state.missed_up_to = oldest.watermark;
+            dropped.push(oldest);
         }
+        // Freed without the lock, as that takes its time.
         self.wake(state);
     }
 
@@ -155,9 +159,9 @@ impl Queue {
         }
     }
 
-    /// Whether nothing more will come.
-    fn is_over(&self, state: &Waiting) -> bool {
-        state.closed || std::process::id() != self.process
+    /// Asked before the lock, which in a child process may be held for good by a thread that is not there.
+    fn is_forked(&self) -> bool {
+        std::process::id() != self.process
     }
 }
 
@@ -165,10 +169,10 @@ impl Subscription {
     /// The next event; waits for one. `None` when the store has closed and all is read, and in a child process, which
     /// has no flusher.
     pub fn recv(&self) -> Option<FeedEvent> {
-        let mut state = lock(&self.queue.state);
+        let mut state = self.waiting()?;
         loop {
             match state.take() {
-                None if !self.queue.is_over(&state) => {}
+                None if !state.closed => {}
                 outcome => return outcome,
             }
             state = self.queue.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -177,7 +181,7 @@ impl Subscription {
 
     /// The next event, if there is one now.
     pub fn try_recv(&self) -> Option<FeedEvent> {
-        lock(&self.queue.state).take()
+        self.waiting()?.take()
     }
 
     /// As [`recv`](Self::recv), but gives up after `patience`: then `None`, and
@@ -185,11 +189,11 @@ impl Subscription {
     #[cfg(not(loom))]
     pub fn recv_timeout(&self, patience: Duration) -> Option<FeedEvent> {
         let give_up = Instant::now().checked_add(patience);
-        let mut state = lock(&self.queue.state);
+        let mut state = self.waiting()?;
         loop {
             let left = give_up.map_or(patience, |at| at.saturating_duration_since(Instant::now()));
             match state.take() {
-                None if !self.queue.is_over(&state) && !left.is_zero() => {}
+                None if !state.closed && !left.is_zero() => {}
                 outcome => return outcome,
             }
             let waited = self.queue.moved.wait_timeout(state, left);
@@ -197,19 +201,18 @@ impl Subscription {
         }
     }
 
-    /// As [`recv`](Self::recv), for any executor. Of several futures of one subscription that wait at the same time
-    /// only the last is woken.
-    pub fn recv_async(&self) -> impl Future<Output = Option<FeedEvent>> + Send + '_ {
+    /// As [`recv`](Self::recv), for any executor. A future that is dropped takes no event with it.
+    pub fn recv_async(&mut self) -> impl Future<Output = Option<FeedEvent>> + Send + '_ {
         poll_fn(|context| self.poll_recv(context))
     }
 
     /// For a stream of your own.
-    pub fn poll_recv(&self, context: &mut Context<'_>) -> Poll<Option<FeedEvent>> {
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<FeedEvent>> {
         // Cloned, and what it replaces dropped, without the lock: a waker is the caller's code.
         let mut waker = Some(context.waker().clone());
-        let mut state = lock(&self.queue.state);
+        let Some(mut state) = self.waiting() else { return Poll::Ready(None) };
         match state.take() {
-            None if !self.queue.is_over(&state) => {
+            None if !state.closed => {
                 std::mem::swap(&mut state.waker, &mut waker);
                 drop(state);
                 Poll::Pending
@@ -218,9 +221,14 @@ impl Subscription {
         }
     }
 
-    /// Whether the store has closed; what is in the queue can still be read.
+    /// Whether the store has closed, or belongs to another process; what is in the queue can still be read.
     pub fn is_closed(&self) -> bool {
-        lock(&self.queue.state).closed
+        self.waiting().is_none_or(|state| state.closed)
+    }
+
+    /// `None` in a child process.
+    fn waiting(&self) -> Option<MutexGuard<'_, Waiting>> {
+        (!self.queue.is_forked()).then(|| lock(&self.queue.state))
     }
 }
 
@@ -235,7 +243,11 @@ impl Feed {
     pub(crate) fn subscribe(&self, process: u32, capacity: usize) -> Subscription {
         let state = Mutex::new(Waiting::default());
         let queue = Arc::new(Queue { process, capacity, state, moved: Condvar::new() });
-        lock(&self.queues).push(Arc::downgrade(&queue));
+        if !queue.is_forked() {
+            let mut queues = lock(&self.queues);
+            queues.retain(|queue| queue.strong_count() > 0);
+            queues.push(Arc::downgrade(&queue));
+        }
         Subscription { queue }
     }
 

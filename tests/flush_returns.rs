@@ -8,6 +8,7 @@ use mnemon::{ErrorKind, Health, TraceStore};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -81,8 +82,12 @@ fn flush_async_needs_no_runtime() -> Outcome {
 
 #[test]
 fn who_waits_for_a_mark_is_told_of_the_flush_that_covers_it() -> Outcome {
-    let mut answers = [Answer::Fail(ErrorClass::Full), Answer::Apply].into_iter();
-    let (backend, log) = scripted(move |_, _| answers.next().unwrap_or(Answer::Apply));
+    let full = Arc::new(AtomicBool::new(true));
+    let is_full = full.clone();
+    let (backend, log) = scripted(move |_, _| match is_full.load(Ordering::Relaxed) {
+        true => Answer::Fail(ErrorClass::Full),
+        false => Answer::Apply,
+    });
     let store = TraceStore::builder().flush_interval(Duration::from_secs(3600)).open_with(backend)?;
     assert_eq!(block_on(store.wait(store.mark()))?.rows_upserted, 0, "nothing was written");
     let id = store.insert(note(1))?;
@@ -93,6 +98,7 @@ fn who_waits_for_a_mark_is_told_of_the_flush_that_covers_it() -> Outcome {
     assert!(waiting.as_mut().poll(&mut context).is_pending());
     assert!(store.flush().is_err());
     assert_eq!(block_on(waiting).err().map(|error| error.kind()), Some(ErrorKind::DiskFull));
+    full.store(false, Ordering::Relaxed);
     let again = store.wait(mark);
     store.flush()?;
     assert_eq!(block_on(again)?.watermark, mark.generation().max(store.watermark().durable));

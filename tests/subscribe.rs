@@ -165,7 +165,7 @@ impl Wake for Woken {
 #[test]
 fn a_future_is_woken_by_the_next_commit_and_by_the_end() -> Outcome {
     let store = quietly().in_memory()?;
-    let feed = store.subscribe(10);
+    let mut feed = store.subscribe(10);
     let woken = Arc::<Woken>::default();
     let (waker, times) = (woken.clone().into(), || woken.0.load(Ordering::Relaxed));
     let mut context = Context::from_waker(&waker);

@@ -1,6 +1,7 @@
 //! How far the flusher is, and who waits for it.
 
 use super::sync::{Condvar, Mutex, MutexGuard, lock};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -33,7 +34,11 @@ struct State<R, E> {
     /// One of them has come since the flusher last looked.
     close_asked: bool,
     closed: bool,
-    wakers: Vec<Waker>,
+    /// The highest generation that somebody waits for without asking.
+    awaited: u64,
+    /// The futures that wait, each under its number.
+    wakers: BTreeMap<u64, (Goal, Waker)>,
+    next_waker: u64,
 }
 
 /// What somebody waits for: a generation to become durable, by a try that is not over yet.
@@ -79,13 +84,20 @@ impl<R: Clone, E: Clone> State<R, E> {
     }
 
     fn outcome(&self, goal: Goal) -> Option<Wait<R, E>> {
-        if self.durable >= goal.generation {
-            return Some(Wait::Done(self.report.clone()));
+        match self.durable >= goal.generation {
+            true => Some(Wait::Done(self.report.clone())),
+            false => self.failure(goal).map(|error| Wait::Failed(error.clone())),
         }
-        let (cut, error) = self.failed.as_ref()?;
+    }
+
+    fn failure(&self, goal: Goal) -> Option<&E> {
         // What failed before the call is not its answer.
-        let covered = *cut >= goal.generation && self.failures > goal.failures_before;
-        covered.then(|| Wait::Failed(error.clone()))
+        let answers = |cut| cut >= goal.generation && self.failures > goal.failures_before;
+        self.failed.as_ref().filter(|(cut, _)| answers(*cut)).map(|(_, error)| error)
+    }
+
+    fn is_over(&self, goal: Goal) -> bool {
+        self.durable >= goal.generation || self.failure(goal).is_some()
     }
 }
 
@@ -105,7 +117,9 @@ impl<R: Clone, E: Clone> Progress<R, E> {
             closers: 0,
             close_asked: false,
             closed: false,
-            wakers: Vec::new(),
+            awaited: watermark,
+            wakers: BTreeMap::new(),
+            next_waker: 0,
         };
         Self { state: Mutex::new(state), moved: Condvar::new() }
     }
@@ -143,7 +157,17 @@ impl<R: Clone, E: Clone> Progress<R, E> {
 
     /// The same, without asking: whoever waits is answered by what the flusher does anyway.
     pub fn goal(&self, generation: u64) -> Result<Goal, u64> {
-        self.lock().goal(generation)
+        let mut state = self.lock();
+        let goal = state.goal(generation)?;
+        state.awaited = state.awaited.max(generation);
+        Ok(goal)
+    }
+
+    /// Whether somebody waits for more than is committed. If nothing is dirty either, no flush would come by itself: a
+    /// generation may stay without a write that somebody saw coming.
+    pub fn awaited(&self) -> bool {
+        let state = self.lock();
+        state.awaited > state.committed
     }
 
     /// Whether somebody wants more durable than is, and no flush has failed since they asked.
@@ -163,19 +187,28 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         }
     }
 
-    /// As [`wait`](Self::wait), for a future.
-    pub fn poll(&self, goal: Goal, context: &mut Context<'_>) -> Poll<Wait<R, E>> {
-        // Before the lock, so that it is cloned, and dropped if it is not needed, without it: a waker is the
-        // caller's code.
+    /// As [`wait`](Self::wait), for a future, which keeps `place` and [gives it up](Self::give_up) when it is dropped.
+    pub fn poll(&self, goal: Goal, place: &mut Option<u64>, context: &mut Context<'_>) -> Poll<Wait<R, E>> {
+        // Cloned before the lock, and what it replaces dropped after it: a waker is the caller's code.
         let waker = context.waker().clone();
         let mut state = self.lock();
         if let Some(outcome) = state.outcome(goal) {
             return Poll::Ready(outcome);
         }
-        if !state.wakers.iter().any(|known| known.will_wake(&waker)) {
-            state.wakers.push(waker);
-        }
+        let number = *place.get_or_insert_with(|| {
+            state.next_waker += 1;
+            state.next_waker
+        });
+        let replaced = state.wakers.insert(number, (goal, waker));
+        drop(state);
+        drop(replaced);
         Poll::Pending
+    }
+
+    /// The future in this place does not wait any more.
+    pub fn give_up(&self, place: u64) {
+        let waker = self.lock().wakers.remove(&place);
+        drop(waker);
     }
 
     /// The flusher is about to cut, or has captured: what it owes from now on.
@@ -217,10 +250,13 @@ impl<R: Clone, E: Clone> Progress<R, E> {
     }
 
     fn wake(&self, mut state: MutexGuard<'_, State<R, E>>) {
-        let wakers = std::mem::take(&mut state.wakers);
+        let all = std::mem::take(&mut state.wakers);
+        let (over, waiting) = all.into_iter().partition(|(_, (goal, _))| state.is_over(*goal));
+        state.wakers = waiting;
         drop(state);
         self.moved.notify_all();
-        wakers.into_iter().for_each(wake);
+        let over: BTreeMap<_, _> = over;
+        over.into_values().for_each(|(_, waker)| wake(waker));
     }
 
     /// Whether somebody waits for the store to close; for the flusher.
@@ -322,10 +358,12 @@ mod tests {
     fn what_is_durable_is_not_wanted_again() {
         let progress = progress();
         assert!(matches!(progress.request(5), Err(5)) && !progress.wanted());
+        assert!(!progress.awaited());
         assert!(progress.goal(6).is_ok() && !progress.wanted(), "who waits without asking wants nothing");
+        assert!(progress.awaited());
         assert!(progress.request(6).is_ok() && progress.wanted());
         progress.publish(6, false, 6);
-        assert!(progress.wanted(), "committed is not durable");
+        assert!(progress.wanted() && !progress.awaited(), "committed is not durable");
         assert_eq!((progress.watermarks(), progress.report()), ((6, 5), 6));
         progress.durable(6);
         assert!(!progress.wanted());
@@ -351,11 +389,11 @@ mod tests {
         assert!(matches!(progress.wait(covered), Wait::Failed("full")));
         assert!(progress.wanted(), "the failed cut does not answer who asked for more");
         let mut context = Context::from_waker(Waker::noop());
-        assert!(progress.poll(later, &mut context).is_pending());
+        assert!(progress.poll(later, &mut None, &mut context).is_pending());
         progress.fail(8, "still");
         assert!(!progress.wanted(), "all have been answered");
         let after = goal(&progress, 8);
-        assert!(progress.poll(after, &mut context).is_pending(), "that was before the call");
+        assert!(progress.poll(after, &mut None, &mut context).is_pending(), "that was before the call");
         progress.publish(8, true, 8);
         assert!(matches!(progress.wait(after), Wait::Done(8)));
         assert!(matches!(progress.wait(later), Wait::Done(8)));
@@ -373,23 +411,27 @@ mod tests {
     }
 
     #[test]
-    fn a_future_is_woken_once_by_each_end() {
+    fn a_future_is_woken_once_by_each_end_that_is_its_own() {
         type End = fn(&Watched);
         let ends: [End; 3] = [|p| p.publish(6, true, 6), |p| p.durable(6), |p| p.fail(6, "full")];
         for end in ends {
             let (progress, woken) = (progress(), Arc::<Woken>::default());
-            let waker = Waker::from(woken.clone());
+            let (waker, mut place) = (Waker::from(woken.clone()), None);
             let (goal, mut context) = (goal(&progress, 6), Context::from_waker(&waker));
-            assert!(
-                progress.poll(goal, &mut context).is_pending()
-                    && progress.poll(goal, &mut context).is_pending()
-            );
-            let other = Arc::<Woken>::default();
-            assert!(progress.poll(goal, &mut Context::from_waker(&other.clone().into())).is_pending());
-            assert_eq!(woken.times(), 0);
+            assert!(progress.poll(goal, &mut place, &mut context).is_pending());
+            assert!(progress.poll(goal, &mut place, &mut context).is_pending());
+            // Another future of the same goal, one of a later, and one that is dropped.
+            let others: [Arc<Woken>; 3] = Default::default();
+            for (other, (generation, given_up)) in others.iter().zip([(6, false), (7, false), (6, true)]) {
+                let (waker, mut place) = (Waker::from(other.clone()), None);
+                let goal = self::goal(&progress, generation);
+                assert!(progress.poll(goal, &mut place, &mut Context::from_waker(&waker)).is_pending());
+                place.filter(|_| given_up).into_iter().for_each(|place| progress.give_up(place));
+            }
+            assert_eq!((woken.times(), Arc::strong_count(&others[2])), (0, 1));
             end(&progress);
-            assert_eq!((woken.times(), other.times()), (1, 1));
-            assert!(matches!(progress.poll(goal, &mut context), Poll::Ready(_)));
+            assert_eq!((woken.times(), others.each_ref().map(|other| other.times())), (1, [1, 0, 0]));
+            assert!(matches!(progress.poll(goal, &mut place, &mut context), Poll::Ready(_)));
             end(&progress);
             assert_eq!(woken.times(), 1);
         }

@@ -93,6 +93,9 @@ fn next_job(driver: &Driver, tidied: bool) -> Job {
     }
     let inside = shared.clock.enter();
     let Some(first_write) = inside.first_write() else {
+        if shared.progress.awaited() {
+            return background;
+        }
         let quiet = driver.last_turn().elapsed();
         return match !tidied && quiet >= IDLE_AFTER {
             true => Job::Tidy,

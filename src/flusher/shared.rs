@@ -139,7 +139,7 @@ impl Shared {
     pub(crate) fn subscribe(&self, capacity: usize) -> Subscription {
         let subscription = self.feed.subscribe(self.process, capacity);
         // Whoever closes the store closes its feed after that; if this was too early to see it, it is seen there.
-        if self.progress.is_closed() {
+        if !self.is_forked() && self.progress.is_closed() {
             self.feed.close();
         }
         subscription

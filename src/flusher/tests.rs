@@ -661,6 +661,21 @@ fn who_asks_is_served_at_once_unless_it_is_mere_contention() {
     }
 }
 
+/// A write that was seen coming and did not come, and a close that was taken back, leave a mark beyond what is committed
+/// and nothing that would ever make it so.
+#[test]
+fn a_mark_that_nothing_else_would_reach_is_reached() {
+    let (mut driver, shared, _) = driver(NEVER);
+    assert!(shared.progress.goal(1).is_ok(), "the open generation");
+    assert_eq!(name(&driver), "commit");
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    assert_eq!(name(&driver), "sleep");
+    // Where something is dirty, the interval decides.
+    shared.put('a');
+    assert!(shared.progress.goal(2).is_ok());
+    assert_eq!(name(&driver), "sleep");
+}
+
 #[test]
 fn a_failure_is_tried_again_without_being_asked() {
     // Of a commit, and of housekeeping, after which nothing is owed.

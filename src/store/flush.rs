@@ -4,8 +4,9 @@ use super::TraceStore;
 use crate::backend::Reach;
 use crate::core::{Goal, Opening, Wait};
 use crate::error::{Error, Result};
-use crate::flusher::FlushReport;
+use crate::flusher::{FlushReport, Shared};
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::task::Poll;
 
 impl TraceStore {
@@ -78,11 +79,12 @@ impl TraceStore {
         &self,
         goal: Result<std::result::Result<Goal, FlushReport>>,
     ) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
-        let shared = self.handle.engine.shared.clone();
+        let mut place = Place { shared: self.handle.engine.shared.clone(), number: None };
         poll_fn(move |context| {
+            let Place { shared, number } = &mut place;
             // Asked again: the future may have come into a child process by a fork.
             match goal.clone().and_then(|goal| shared.has_flusher().map(|()| goal)) {
-                Ok(Ok(goal)) => shared.progress.poll(goal, context).map(outcome),
+                Ok(Ok(goal)) => shared.progress.poll(goal, number, context).map(outcome),
                 Ok(Err(nothing_to_do)) => Poll::Ready(Ok(nothing_to_do)),
                 Err(forked) => Poll::Ready(Err(forked)),
             }
@@ -111,7 +113,7 @@ impl TraceStore {
     }
 }
 
-/// What was written up to some moment; from [`TraceStore::mark`].
+/// What was written up to some moment; from [`TraceStore::mark`]. Means nothing to another store.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Mark(u64);
 
@@ -119,6 +121,21 @@ impl Mark {
     /// The [watermark](crate::Watermark) at which all of it is stored.
     pub fn generation(self) -> u64 {
         self.0
+    }
+}
+
+/// Where a future is to be woken, while it lives.
+struct Place {
+    shared: Arc<Shared>,
+    number: Option<u64>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // A child process has nobody to wake it, and the lock may be held for good there.
+        if let Some(number) = self.number.filter(|_| !self.shared.is_forked()) {
+            self.shared.progress.give_up(number);
+        }
     }
 }
 

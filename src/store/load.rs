@@ -48,8 +48,8 @@ impl Stored {
     #[cfg(not(loom))]
     fn fill(&self, backend: &mut impl Backend) -> Result<(Loaded, Vec<Quarantined>)> {
         /// Rows that are handed over at once, and how many such hands may wait.
-        const ROWS: usize = 256;
-        const HANDS: usize = 8;
+        const ROWS: usize = 64;
+        const HANDS: usize = 4;
         std::thread::scope(|scope| {
             let (give, given) = std::sync::mpsc::sync_channel::<Vec<_>>(HANDS);
             let take =
