@@ -118,9 +118,16 @@ fn draw(path: PathBuf, title: &str, (x, y): (&str, &str), series: &[Series]) -> 
         .caption(title, ("sans-serif", 16))
         .margin(8)
         .x_label_area_size(36)
-        .y_label_area_size(64)
+        .y_label_area_size(72)
         .build_cartesian_2d(range(|point| point.0).log_scale(), range(|point| point.1).log_scale())?;
-    chart.configure_mesh().disable_mesh().x_desc(x).y_desc(y).draw()?;
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .x_desc(x)
+        .y_desc(y)
+        .x_label_formatter(&|value| short(*value))
+        .y_label_formatter(&|value| short(*value))
+        .draw()?;
     for (at, (name, points)) in series.iter().enumerate() {
         let color = Palette99::pick(at).to_rgba();
         chart
@@ -128,14 +135,27 @@ fn draw(path: PathBuf, title: &str, (x, y): (&str, &str), series: &[Series]) -> 
             .label(name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(2)));
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK)
+        .draw()?;
     area.present()?;
     drop(chart);
     drop(area);
     Ok(path)
 }
 
-/// The number that comes before a word, as in "of 10000".
+fn short(value: f64) -> String {
+    match value {
+        1e6.. => format!("{} M", value / 1e6),
+        1e3.. => format!("{} k", value / 1e3),
+        _ => value.to_string(),
+    }
+}
+
+/// The number that comes after a word, as in "of 10000".
 fn number_after(case: &str, word: &str) -> Option<f64> {
     case.split_once(word)?.1.split([' ', ',']).next()?.parse().ok()
 }
