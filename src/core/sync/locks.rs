@@ -38,7 +38,7 @@ mod told {
         }
     }
 
-    #[derive(Default)]
+    #[derive(Debug, Default)]
     pub(crate) struct Condvar(std::sync::Condvar);
 
     impl<T> Mutex<T> {
@@ -48,6 +48,10 @@ mod told {
 
         pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
             map(self.lock.lock(), |held| MutexGuard::new(held, &self.unlocks))
+        }
+
+        pub(crate) fn get_mut(&mut self) -> LockResult<&mut T> {
+            self.lock.get_mut()
         }
     }
 
