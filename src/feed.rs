@@ -145,6 +145,9 @@ impl Queue {
     }
 
     fn close(&self) {
+        if self.is_forked() {
+            return;
+        }
         let mut state = lock(&self.state);
         state.closed = true;
         self.wake(state);

@@ -44,6 +44,13 @@ impl Forgetful {
         self.look().failing = class.into();
     }
 
+    /// What is synced is this trace, and no link.
+    fn has_only(&self, trace: TraceId) {
+        let stored = self.look().synced.clone();
+        assert_eq!(stored.traces, BTreeSet::from([trace]));
+        assert!(stored.links.is_empty(), "{:?}", stored.links);
+    }
+
     /// A store that flushes whatever changes at once, and syncs only when asked.
     fn store(&self) -> mnemon::Result<TraceStore> {
         TraceStore::builder()
@@ -137,9 +144,7 @@ fn a_removal_that_a_reopening_lost_takes_the_links_along_again() -> Outcome {
     failing(&store);
     disk.fail_with(None);
     store.flush()?;
-    let stored = disk.look().synced.clone();
-    assert_eq!(stored.traces, BTreeSet::from([a]));
-    assert!(stored.links.is_empty(), "{:?}", stored.links);
+    disk.has_only(a);
     Ok(())
 }
 
@@ -181,9 +186,7 @@ fn nor_is_one_that_came_and_went() -> Outcome {
     assert!(store.flush().is_err());
     disk.fail_with(None);
     store.flush()?;
-    let stored = disk.look().synced.clone();
-    assert_eq!(stored.traces, BTreeSet::from([a]));
-    assert!(stored.links.is_empty(), "{:?}", stored.links);
+    disk.has_only(a);
     Ok(())
 }
 
@@ -207,9 +210,7 @@ fn a_removal_that_failed_is_written_though_the_link_came_and_went_since() -> Out
     store.remove(b)?;
     disk.fail_with(None);
     store.flush()?;
-    let stored = disk.look().synced.clone();
-    assert_eq!(stored.traces, BTreeSet::from([a]));
-    assert!(stored.links.is_empty(), "{:?}", stored.links);
+    disk.has_only(a);
     Ok(())
 }
 

@@ -69,6 +69,11 @@ impl Mount {
     }
 }
 
+/// One in memory that a few traces fill.
+fn small(at: &Path) -> Result<Mount, String> {
+    Mount::new(at.to_owned(), &["-t", "tmpfs", "-o", "size=700k", "tmpfs"])
+}
+
 impl Drop for Mount {
     fn drop(&mut self) {
         let unmounted = command("umount", &[&self.0.to_string_lossy()]);
@@ -110,7 +115,7 @@ fn fill_and_make_room(path: &Path, make_room: impl FnOnce() -> Outcome) -> Outco
 fn a_full_file_system_in_memory_and_then_room_again() -> Outcome {
     let folder = folder()?;
     let at = folder.path().join("small");
-    let mount = match Mount::new(at.clone(), &["-t", "tmpfs", "-o", "size=700k", "tmpfs"]) {
+    let mount = match small(&at) {
         Ok(mount) => mount,
         Err(why) => return skip(&why),
     };
@@ -349,7 +354,7 @@ fn a_store_that_a_full_disk_keeps_from_closing_comes_back_and_is_spilled() -> Ou
 fn a_close_and_a_spill_on_a_full_file_system_fail_and_succeed_when_there_is_room() -> Outcome {
     let folder = folder()?;
     let at = folder.path().join("small");
-    let mount = match Mount::new(at.clone(), &["-t", "tmpfs", "-o", "size=700k", "tmpfs"]) {
+    let mount = match small(&at) {
         Ok(mount) => mount,
         Err(why) => return skip(&why),
     };

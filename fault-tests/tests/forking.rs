@@ -11,10 +11,11 @@ use mnemon::{ErrorKind, Snapshots, TraceStore, TraceType, Upkeep};
 use std::fs;
 use std::future::Future;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use tempfile::TempDir;
 
 const NEVER: Duration = Duration::from_secs(3600);
 
@@ -28,16 +29,22 @@ fn quiet(path: &Path) -> mnemon::Result<TraceStore> {
         .open(path)
 }
 
+/// One trace, not flushed.
+fn with_a_trace() -> Outcome<(TempDir, PathBuf, TraceStore)> {
+    let folder = folder()?;
+    let path = database(&folder);
+    let store = quiet(&path)?;
+    store.insert(note(1, 40))?;
+    Ok((folder, path, store))
+}
+
 fn is_forked<T>(outcome: mnemon::Result<T>) -> bool {
     outcome.is_err_and(|error| error.kind() == ErrorKind::Forked && error.to_string().contains("process "))
 }
 
 #[test]
 fn what_would_wait_for_the_flusher_is_an_error_in_a_child_and_its_drop_writes_nothing() -> Outcome {
-    let folder = folder()?;
-    let path = database(&folder);
-    let store = quiet(&path)?;
-    store.insert(note(1, 40))?;
+    let (folder, path, store) = with_a_trace()?;
     store.flush()?;
     store.insert(note(2, 40))?;
     let before = State::of(&store);
@@ -82,10 +89,7 @@ fn what_would_wait_for_the_flusher_is_an_error_in_a_child_and_its_drop_writes_no
 /// The last handle of all, and the file as the parent has left it, to the byte.
 #[test]
 fn the_drop_of_the_last_handle_in_a_child_does_not_wait_and_touches_no_file() -> Outcome {
-    let folder = folder()?;
-    let path = database(&folder);
-    let store = quiet(&path)?;
-    store.insert(note(1, 40))?;
+    let (folder, path, store) = with_a_trace()?;
     store.flush()?;
     store.insert(note(2, 40))?;
     let files = || -> Outcome<Vec<Vec<u8>>> {
@@ -117,10 +121,7 @@ fn the_drop_of_the_last_handle_in_a_child_does_not_wait_and_touches_no_file() ->
 /// The child has a descriptor of the lock file too.
 #[test]
 fn a_child_that_lives_on_does_not_keep_a_closed_file_locked() -> Outcome {
-    let folder = folder()?;
-    let path = database(&folder);
-    let store = quiet(&path)?;
-    store.insert(note(1, 40))?;
+    let (_folder, path, store) = with_a_trace()?;
     let (mut wait, mut go) = std::io::pipe()?;
     let child = fork(|| i32::from(wait.read(&mut [0]).is_err()))?;
     store.close()?;
@@ -134,10 +135,8 @@ fn a_child_that_lives_on_does_not_keep_a_closed_file_locked() -> Outcome {
 
 #[test]
 fn a_child_opens_a_store_of_its_own() -> Outcome {
-    let folder = folder()?;
-    let (path, other) = (database(&folder), folder.path().join("other.db"));
-    let store = quiet(&path)?;
-    store.insert(note(1, 40))?;
+    let (folder, path, store) = with_a_trace()?;
+    let other = folder.path().join("other.db");
     let child = fork(|| {
         let Ok(own) = quiet(&other) else { return 1 };
         let (Ok(_), Ok(_)) = (own.insert(note(7, 40)), own.flush()) else { return 2 };

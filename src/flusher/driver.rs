@@ -430,12 +430,10 @@ impl Driver {
         }
         let drained = self.turn(Reach::Durable, Opening::Sealed);
         let closed = drained && self.end() && self.shared.progress.finish_closing();
-        if closed {
-            self.shared.feed.close();
-        }
-        if !closed {
+        match closed {
+            true => self.shared.feed.close(),
             // The sealed generation is empty, so this cut captures nothing.
-            self.cut(Opening::Open);
+            false => self.cut(Opening::Open),
         }
         closed
     }

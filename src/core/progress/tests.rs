@@ -1,0 +1,153 @@
+//! Who waits is answered by what it asked for, once, and nobody else is.
+
+use super::{Closing, Goal, Progress, Wait};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+type Watched = Progress<u64, &'static str>;
+
+/// Everything up to 5 is stored; a flush reports the cut that it committed.
+fn progress() -> Watched {
+    Progress::new(5, 5)
+}
+
+fn goal(progress: &Watched, generation: u64) -> Goal {
+    match progress.request(generation) {
+        Ok(goal) => goal,
+        Err(durable) => unreachable!("{durable} is durable already"),
+    }
+}
+
+/// How often it was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Woken {
+    fn times(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn what_is_durable_is_not_wanted_again() {
+    let progress = progress();
+    assert!(matches!(progress.request(5), Err(5)) && !progress.wanted());
+    assert!(!progress.awaited());
+    assert!(progress.goal(6).is_ok() && !progress.wanted(), "who waits without asking wants nothing");
+    assert!(progress.awaited());
+    assert!(progress.request(6).is_ok() && progress.wanted());
+    progress.publish(6, false, 6);
+    assert!(progress.wanted() && !progress.awaited(), "committed is not durable");
+    assert_eq!((progress.watermarks(), progress.report()), ((6, 5), 6));
+    progress.durable(6);
+    assert!(!progress.wanted());
+    progress.durable(5);
+    assert_eq!(progress.watermarks(), (6, 6), "durable for good");
+    progress.publish(7, true, 7);
+    assert_eq!(progress.watermarks(), (7, 7));
+}
+
+#[test]
+fn a_smaller_wish_does_not_take_the_place_of_a_greater_one() {
+    let progress = progress();
+    assert!(progress.request(9).is_ok() && progress.request(6).is_ok());
+    progress.publish(8, true, 8);
+    assert!(progress.wanted());
+}
+
+#[test]
+fn a_failure_answers_those_who_asked_before_it_for_what_it_covers() {
+    let progress = progress();
+    let [covered, later] = [goal(&progress, 6), goal(&progress, 8)];
+    progress.fail(6, "full");
+    assert!(matches!(progress.wait(covered), Wait::Failed("full")));
+    assert!(progress.wanted(), "the failed cut does not answer who asked for more");
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(progress.poll(later, &mut None, &mut context).is_pending());
+    progress.fail(8, "still");
+    assert!(!progress.wanted(), "all have been answered");
+    let after = goal(&progress, 8);
+    assert!(progress.poll(after, &mut None, &mut context).is_pending(), "that was before the call");
+    progress.publish(8, true, 8);
+    assert!(matches!(progress.wait(after), Wait::Done(8)));
+    assert!(matches!(progress.wait(later), Wait::Done(8)));
+}
+
+#[test]
+fn what_is_owed_is_told_until_it_is_committed() {
+    let (progress, now) = (progress(), Instant::now());
+    assert_eq!(progress.owed(), (0, None));
+    progress.owes(3, Some(now));
+    progress.fail(6, "full");
+    assert_eq!(progress.owed(), (3, Some(now)));
+    progress.publish(6, false, 6);
+    assert_eq!(progress.owed(), (0, None));
+}
+
+#[test]
+fn a_future_is_woken_once_by_each_end_that_is_its_own() {
+    type End = fn(&Watched);
+    let ends: [End; 3] = [|p| p.publish(6, true, 6), |p| p.durable(6), |p| p.fail(6, "full")];
+    for end in ends {
+        let (progress, woken) = (progress(), Arc::<Woken>::default());
+        let (waker, mut place) = (Waker::from(woken.clone()), None);
+        let (goal, mut context) = (goal(&progress, 6), Context::from_waker(&waker));
+        assert!(progress.poll(goal, &mut place, &mut context).is_pending());
+        assert!(progress.poll(goal, &mut place, &mut context).is_pending());
+        // Another future of the same goal, one of a later, and one that is dropped.
+        let others: [Arc<Woken>; 3] = Default::default();
+        for (other, (generation, given_up)) in others.iter().zip([(6, false), (7, false), (6, true)]) {
+            let (waker, mut place) = (Waker::from(other.clone()), None);
+            let goal = self::goal(&progress, generation);
+            assert!(progress.poll(goal, &mut place, &mut Context::from_waker(&waker)).is_pending());
+            place.filter(|_| given_up).into_iter().for_each(|place| progress.give_up(place));
+        }
+        assert_eq!((woken.times(), Arc::strong_count(&others[2])), (0, 1));
+        end(&progress);
+        assert_eq!((woken.times(), others.each_ref().map(|other| other.times())), (1, [1, 0, 0]));
+        assert!(matches!(progress.poll(goal, &mut place, &mut context), Poll::Ready(_)));
+        end(&progress);
+        assert_eq!(woken.times(), 1);
+    }
+}
+
+#[test]
+fn a_close_is_asked_for_once_and_waited_for_until_given_up() {
+    let progress = progress();
+    assert_eq!(progress.closing(), Closing::No);
+    progress.start_closing();
+    assert_eq!((progress.closing(), progress.closing()), (Closing::Asked, Closing::Waiting));
+    progress.start_closing();
+    assert_eq!(progress.closing(), Closing::Asked);
+    assert!(progress.give_up_closing());
+    assert_eq!(progress.closing(), Closing::Waiting, "the other waits still");
+    assert!(progress.give_up_closing());
+    assert_eq!(progress.closing(), Closing::No);
+    assert!(!progress.finish_closing() && !progress.is_closed(), "nobody waits any more");
+    progress.start_closing();
+    assert!(progress.finish_closing() && progress.is_closed());
+    assert!(!progress.give_up_closing(), "too late");
+    assert!(progress.finish_closing(), "and it stays closed");
+}
+
+#[test]
+fn who_waits_for_a_close_is_told_the_last_failure_when_patience_ends() {
+    let progress = progress();
+    progress.start_closing();
+    assert_eq!(progress.wait_closed(Duration::ZERO), Err(None));
+    progress.fail(6, "full");
+    assert_eq!(progress.wait_closed(Duration::from_millis(1)), Err(Some("full")));
+    progress.publish(7, true, 7);
+    assert_eq!(progress.wait_closed(Duration::ZERO), Err(None), "that is over");
+    progress.finish_closing();
+    assert_eq!(progress.wait_closed(Duration::ZERO), Ok(7));
+    assert_eq!(progress.wait_closed(Duration::MAX), Ok(7));
+}

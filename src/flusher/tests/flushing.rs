@@ -1,0 +1,296 @@
+//! A flush: what it captures, what it owes after a failure, and what it settles.
+
+use super::*;
+
+#[test]
+fn what_was_captured_is_settled_when_it_is_committed_and_not_before() {
+    let (mut driver, shared, told) = two_linked();
+    shared.unlink('a', 'b');
+    shared.remove('b');
+    let seen = shared.clone();
+    told.next(Turn::Meanwhile(Box::new(move || assert_eq!(seen.entries(), (2, 1), "while it is committed"))));
+    told.next(Turn::Fail(ErrorClass::Full));
+    assert!(driver.turn(Reach::Durable, Opening::Open), "{:?}", shared.telemetry.present_error());
+    assert_eq!(shared.entries(), (1, 0));
+    shared.remove('a');
+    assert!(!driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(shared.entries(), (1, 0), "that failed");
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(shared.entries(), (0, 0));
+    assert_eq!(told.calls(), ["sync 2 -b -ab", "sync 3 -a", "sync 4 -a"]);
+}
+
+#[test]
+fn what_was_written_since_its_capture_is_not_settled() {
+    let (mut driver, shared, told) = two_linked();
+    shared.touch('b');
+    shared.link('a', 'b');
+    let writer = shared.clone();
+    told.next(Turn::Meanwhile(Box::new(move || {
+        writer.unlink('a', 'b');
+        writer.remove('b');
+    })));
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(shared.entries(), (2, 1), "their removal is in no cut yet");
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 2 ~b +ab", "sync 3 -b -ab"]);
+    assert_eq!(shared.entries(), (1, 0));
+}
+
+#[test]
+fn a_failure_that_leaves_doubt_reopens_and_others_do_not() {
+    use ErrorClass::{Busy, Corrupt, Foreign, Full, Io, Memory, Newer, Other, Owned, Unreachable};
+    let cases = [Busy, Full, Memory].map(|class| (class, None)).into_iter();
+    let doubtful = [Io, Unreachable, Foreign, Newer, Owned, Other].map(|class| (class, Some("reopen")));
+    for (class, before) in cases.chain(doubtful).chain([(Corrupt, Some("replace"))]) {
+        let (mut driver, shared, told) = driver(NEVER);
+        shared.put('a');
+        told.next(Turn::Fail(class));
+        assert!(!driver.turn(Reach::Durable, Opening::Open));
+        assert!(driver.turn(Reach::Durable, Opening::Open));
+        let expected: Vec<_> = ["sync 1 +a"].into_iter().chain(before).chain(["sync 2 +a"]).collect();
+        assert_eq!(told.calls(), expected, "{class:?}");
+        assert!(driver.turn(Reach::Durable, Opening::Open));
+        assert!(told.calls().is_empty(), "once, and what is committed is not written again");
+    }
+}
+
+#[test]
+fn a_reopening_or_replacing_that_fails_is_done_again() {
+    for (class, call) in [(ErrorClass::Io, "reopen"), (ErrorClass::Corrupt, "replace")] {
+        let (mut driver, shared, told) = two_linked();
+        shared.touch('a');
+        told.next(Turn::Fail(class));
+        told.next(Turn::Fail(ErrorClass::Full));
+        assert!(!driver.turn(Reach::Durable, Opening::Open) && !driver.turn(Reach::Durable, Opening::Open));
+        assert!(driver.turn(Reach::Durable, Opening::Open));
+        let last = if call == "reopen" { "sync 4 ~a" } else { "sync 4 +a +b +ab" };
+        assert_eq!(told.calls(), ["sync 2 ~a", call, call, last]);
+    }
+}
+
+#[test]
+fn a_reopening_that_finds_nothing_writes_everything() {
+    let (mut driver, shared, told) = two_linked();
+    shared.touch('a');
+    told.next(Turn::Fail(ErrorClass::Io));
+    told.next(Turn::Empty);
+    assert!(!driver.turn(Reach::Committed, Opening::Open));
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    assert_eq!(told.calls(), ["commit 2 ~a", "reopen", "commit 3 +a +b +ab"]);
+}
+
+#[test]
+fn what_is_not_synced_is_written_again_after_a_reopening_until_it_is() {
+    let (mut driver, shared, told) = driver(NEVER);
+    let fail_and_try_again = |driver: &mut Driver| {
+        told.next(Turn::Fail(ErrorClass::Io));
+        assert!(!driver.turn(Reach::Durable, Opening::Open));
+        assert!(driver.turn(Reach::Durable, Opening::Open));
+        told.calls()
+    };
+    shared.put('a');
+    shared.put('b');
+    shared.link('a', 'b');
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    assert_eq!(shared.progress.watermarks(), (1, 0));
+    shared.put('c');
+    let all = ["commit 1 +a +b +ab", "sync 2 +c", "reopen", "sync 3 +a +b +c +ab"];
+    assert_eq!(fail_and_try_again(&mut driver), all);
+    assert_eq!(shared.progress.watermarks(), (3, 3));
+    shared.put('d');
+    assert_eq!(fail_and_try_again(&mut driver), ["sync 4 +d", "reopen", "sync 5 +d"]);
+    // Synced by the housekeeping after the commit.
+    told.desk().synced_by_tidying = true;
+    shared.put('e');
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    assert_eq!(shared.progress.watermarks(), (6, 6));
+    shared.put('f');
+    assert_eq!(fail_and_try_again(&mut driver), ["commit 6 +e", "sync 7 +f", "reopen", "sync 8 +f"]);
+}
+
+#[test]
+fn a_cut_without_changes_touches_the_backend_only_to_sync() {
+    let (mut driver, shared, told) = two_linked();
+    assert!(driver.turn(Reach::Durable, Opening::Open) && driver.turn(Reach::Committed, Opening::Open));
+    assert!(told.calls().is_empty());
+    assert_eq!(shared.progress.watermarks(), (3, 3));
+    shared.link('a', 'b');
+    assert!(driver.turn(Reach::Committed, Opening::Open) && driver.turn(Reach::Committed, Opening::Open));
+    assert_eq!(shared.progress.watermarks(), (5, 3));
+    let seen = shared.clone();
+    told.next(Turn::Meanwhile(Box::new(move || assert_eq!((seen.dirty(), seen.oldest_age()), (0, None)))));
+    assert!(driver.turn(Reach::Durable, Opening::Open) && driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["commit 4 +ab", "sync 6"]);
+    assert_eq!(shared.progress.watermarks(), (7, 7));
+}
+
+#[test]
+fn an_erasure_is_owed_until_it_is_committed_and_then_done_no_more() {
+    let (mut driver, shared, told) = driver(NEVER);
+    let rows = erase(&shared, TraceType::Sensory);
+    told.next(Turn::Fail(ErrorClass::Full));
+    assert!(!driver.turn(Reach::Committed, Opening::Open));
+    assert!(shared.dirty() == 1 && shared.oldest_age().is_some(), "it is behind");
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    shared.put('a');
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    assert_eq!(told.calls(), ["sync 1 erase", "sync 2 erase", "commit 3 +a"]);
+    assert_eq!((rows.load(Ordering::Relaxed), shared.dirty()), (7, 0));
+}
+
+#[test]
+fn of_the_erasures_of_a_scope_only_those_that_somebody_waits_for_are_done_twice() {
+    let (mut driver, shared, told) = driver(NEVER);
+    let mut fail = |told: &Told| {
+        told.next(Turn::Fail(ErrorClass::Full));
+        assert!(!driver.turn(Reach::Committed, Opening::Open));
+    };
+    // The first has been given up by who asked for it.
+    drop(erase(&shared, TraceType::Sensory));
+    fail(&told);
+    let first = erase(&shared, TraceType::Trust);
+    fail(&told);
+    let second = erase(&shared, TraceType::Trust);
+    fail(&told);
+    drop(erase(&shared, TraceType::Sensory));
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    let each = ["sync 1 erase", "sync 2 erase erase", "sync 3 erase erase erase", "sync 4 erase erase erase"];
+    assert_eq!(told.calls(), each);
+    assert_eq!([first, second].map(|rows| rows.load(Ordering::Relaxed)), [7, 7]);
+}
+
+/// A batch that failed may have been applied all the same.
+#[test]
+fn what_a_failed_batch_may_have_written_is_deleted_when_it_is_removed() {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    shared.put('b');
+    shared.link('a', 'b');
+    told.next(Turn::Fail(ErrorClass::Full));
+    assert!(!driver.turn(Reach::Durable, Opening::Open));
+    shared.unlink('a', 'b');
+    shared.remove('b');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 1 +a +b +ab", "sync 2 +a -b -ab"]);
+}
+
+/// Memory may lose the link a little later than the trace.
+#[test]
+fn a_trace_made_anew_between_two_cuts_inherits_no_link() {
+    let (mut driver, shared, told) = two_linked();
+    shared.remove('b');
+    shared.put('b');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 2 +b -ab"]);
+}
+
+/// A link of a trace that has no row is left out as well.
+#[test]
+fn links_come_with_a_trace_whose_row_is_taken_at_last() {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    shared.put('b');
+    shared.link('a', 'b');
+    let refused = vec![(0, "the test refuses it".to_owned())];
+    told.desk().applied = Applied { refused: refused.clone(), refused_links: refused, ..Applied::default() };
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    told.desk().applied = Applied::default();
+    let letter = if shared.telemetry.lock().refused.contains_key(&id('a')) { 'a' } else { 'b' };
+    shared.touch(letter);
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 1 +a +b +ab".to_owned(), format!("sync 2 +{letter} +ab")]);
+}
+
+/// Who holds off cuts has his errand done with what he writes.
+#[test]
+fn an_errand_sent_while_cuts_are_held_off_goes_with_the_next() {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    let hold = shared.clock.hold();
+    std::thread::scope(|scope| {
+        let flusher = scope.spawn(|| driver.turn(Reach::Durable, Opening::Open));
+        // It has begun, and waits.
+        while shared.progress.owed().0 == 0 {
+            std::thread::yield_now();
+        }
+        (0..1_000).for_each(|_| std::thread::yield_now());
+        erase(&shared, TraceType::Sensory);
+        drop(hold);
+        assert!(flusher.join().is_ok_and(|done| done));
+    });
+    assert_eq!(told.calls(), ["sync 1 erase +a"]);
+}
+
+#[test]
+fn a_link_that_came_and_went_since_its_row_was_deleted_sends_nothing() {
+    let (mut driver, shared, told) = two_linked();
+    shared.unlink('a', 'b');
+    let writer = shared.clone();
+    told.next(Turn::Meanwhile(Box::new(move || writer.link('a', 'b'))));
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 2 -ab"]);
+    shared.unlink('a', 'b');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert!(told.calls().is_empty());
+}
+
+#[test]
+fn what_each_flush_did_is_reported_and_added_up() {
+    let (mut driver, shared, told) = driver(NEVER);
+    told.desk().applied = Applied {
+        upserted: 2,
+        updated: 3,
+        deleted: 5,
+        payload_bytes: 7,
+        refused: vec![(0, "the test refuses it".to_owned())],
+        links_upserted: 11,
+        links_deleted: 13,
+        refused_links: vec![(0, "and this".to_owned()), (0, "twice".to_owned())],
+        ..Applied::default()
+    };
+    for round in 1..=2 {
+        shared.put('a');
+        assert!(driver.turn(Reach::Durable, Opening::Open));
+        let report = shared.progress.report();
+        let rows = [report.rows_upserted, report.rows_updated, report.rows_deleted, report.rows_refused];
+        let rest = [report.links_upserted, report.links_deleted, report.payload_bytes_serialized];
+        assert_eq!((report.watermark, rows, rest), (round, [2, 3, 5, 3], [11, 13, 7]));
+        let counters = shared.telemetry.lock();
+        let rows = [counters.rows_upserted, counters.rows_updated, counters.rows_deleted];
+        let rest = [counters.links_upserted, counters.links_deleted, counters.payload_bytes_serialized];
+        assert_eq!((rows, rest), ([2, 3, 5].map(|n| n * round), [11, 13, 7].map(|n| n * round)));
+        let set_aside = counters.refused.get(&id('a')).map(|row| (u64::from(row.times), row.reason.clone()));
+        assert_eq!(set_aside, Some((round, "the test refuses it".to_owned())));
+    }
+    told.desk().applied = Applied::default();
+    shared.touch('a');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert!(shared.telemetry.lock().refused.is_empty(), "the backend takes it now");
+}
+
+#[test]
+fn what_is_behind_is_told_from_the_cut_to_the_commit() {
+    let (mut driver, shared, told) = two_linked();
+    assert_eq!((shared.dirty(), shared.oldest_age()), (0, None));
+    let before = Instant::now();
+    shared.touch('a');
+    shared.put('c');
+    shared.link('a', 'c');
+    let (seen, since) = (shared.clone(), shared.clock.enter().first_write());
+    told.next(Turn::Meanwhile(Box::new(move || {
+        assert_eq!((seen.dirty(), seen.progress.owed()), (3, (3, since)));
+        seen.touch('a');
+        assert_eq!(seen.dirty(), 4);
+        assert!(seen.oldest_age().is_some_and(|age| age <= before.elapsed()));
+    })));
+    told.next(Turn::Fail(ErrorClass::Full));
+    assert!(driver.turn(Reach::Durable, Opening::Open), "{:?}", shared.telemetry.present_error());
+    assert_eq!((shared.dirty(), shared.progress.owed()), (1, (0, None)));
+    let since = shared.clock.enter().first_write();
+    assert!(!driver.turn(Reach::Durable, Opening::Open));
+    shared.put('d');
+    assert_eq!((shared.dirty(), shared.progress.owed()), (2, (1, since)));
+    assert_eq!(shared.telemetry.sequence(), 6, "two steps for each turn");
+    assert_eq!(shared.telemetry.lock().cuts, 3);
+}

@@ -1,0 +1,231 @@
+//! The flusher step by step, on the test's own thread, over a backend that does what the test says: what it promises
+//! of its own state, its order and its next job. What a store promises of it is in `tests/`.
+
+mod ending;
+mod flushing;
+mod jobs;
+mod telling;
+
+use super::{Driver, FlushOptions, Health, Job, LinkRow, Quarantined, Shared, next_job};
+use crate::backend::{
+    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, Scope, Stored,
+    TraceChange,
+};
+use crate::core::{Adjacency, Change, Map, Opening, Terms, Wait};
+use crate::error::Error;
+use crate::flusher::{Erasure, Errand};
+use crate::trace::{Ends, Link, NewTrace, Tie, Trace, TraceId, TraceType};
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// What the next call of the backend gets.
+enum Turn {
+    Fail(ErrorClass),
+    Empty,
+    /// First, while the call lasts.
+    Meanwhile(Box<dyn FnOnce() + Send>),
+}
+
+/// What the backend was asked, and what it answers.
+#[derive(Default)]
+struct Desk {
+    calls: Vec<String>,
+    turns: VecDeque<Turn>,
+    synced_by_tidying: bool,
+    wal_bytes: u64,
+    tidying_fails: VecDeque<ErrorClass>,
+    /// What each batch is said to have done.
+    applied: Applied,
+}
+
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Desk>>);
+
+impl Told {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self, turn: Turn) {
+        self.desk().turns.push_back(turn);
+    }
+
+    /// The calls since this was asked last.
+    fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.desk().calls)
+    }
+
+    fn call(&self, what: String) -> Result<Reopened, BackendError> {
+        let turn = {
+            let mut desk = self.desk();
+            desk.calls.push(what);
+            desk.turns.pop_front()
+        };
+        match turn {
+            None => Ok(Reopened::Same),
+            Some(Turn::Empty) => Ok(Reopened::Empty),
+            Some(Turn::Fail(class)) => Err(BackendError::new(class, "as the test says")),
+            Some(Turn::Meanwhile(work)) => {
+                work();
+                Ok(Reopened::Same)
+            }
+        }
+    }
+}
+
+impl Backend for Told {
+    fn load(&mut self, _: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
+        Ok(Loaded::default())
+    }
+
+    /// Written as `+` whole, `~` numbers, `-` deleted, of traces and then of links.
+    fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
+        let letter = |id: TraceId| char::from(id.as_bytes()[15]).to_string();
+        let erased = batch.erased.iter().map(|_| " erase".to_owned());
+        let traces = batch.traces.iter().map(|change| match change {
+            TraceChange::Delete { id, .. } => format!(" -{}", letter(*id)),
+            TraceChange::Upsert { trace, .. } => format!(" +{}", letter(trace.id())),
+            TraceChange::UpdateNumbers { trace, .. } => format!(" ~{}", letter(trace.id())),
+        });
+        let links = batch.links.iter().map(|change| match change {
+            LinkChange::Delete(a, b) => format!(" -{}{}", letter(*a), letter(*b)),
+            LinkChange::Upsert(link) => format!(" +{}{}", letter(link.ends().0), letter(link.ends().1)),
+        });
+        let reach = if batch.reach == Reach::Durable { "sync" } else { "commit" };
+        // Rows are numbered as the entries were listed, in no order.
+        let mut traces: Vec<_> = traces.collect();
+        traces.sort_unstable();
+        let mut call = format!("{reach} {}", batch.watermark);
+        call.extend(erased.chain(traces).chain(links));
+        self.call(call)?;
+        Ok(Applied { erased: vec![7; batch.erased.len()], ..self.desk().applied.clone() })
+    }
+
+    fn reopen(&mut self) -> Result<Reopened, BackendError> {
+        self.call("reopen".to_owned())
+    }
+
+    fn replace(&mut self) -> Result<(), BackendError> {
+        self.call("replace".to_owned()).map(drop)
+    }
+
+    fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
+        // That after a commit is not noted.
+        if idle {
+            self.call("tidy".to_owned())?;
+        }
+        let mut desk = self.desk();
+        match desk.tidying_fails.pop_front() {
+            Some(class) => Err(BackendError::new(class, "as the test says")),
+            None => Ok(desk.synced_by_tidying),
+        }
+    }
+
+    fn close(&mut self, watermark: u64) -> Result<(), BackendError> {
+        self.call(format!("close {watermark}")).map(drop)
+    }
+
+    fn wal_bytes(&self) -> u64 {
+        self.desk().wal_bytes
+    }
+}
+
+const NEVER: FlushOptions = FlushOptions {
+    interval: Duration::from_secs(3600),
+    threshold: usize::MAX,
+    background: Reach::Committed,
+    lag_bound: Duration::from_secs(3600),
+    refuse_when_lagging: false,
+};
+
+fn driver(options: FlushOptions) -> (Driver, Arc<Shared>, Told) {
+    let (traces, links) = (Map::new(Terms::new()), Map::new(Adjacency::new()));
+    let (shared, cutter) = Shared::new(traces, links, 0, options);
+    let (shared, told) = (Arc::new(shared), Told::default());
+    (Driver::new(shared.clone(), Box::new(told.clone()), cutter, 0, 0), shared, told)
+}
+
+fn id(letter: char) -> TraceId {
+    TraceId::from_bytes([letter as u8; 16])
+}
+
+impl Shared {
+    /// A new trace in the place of any other.
+    fn put(&self, letter: char) {
+        let built = NewTrace::semantic(serde_json::json!(1)).id(id(letter)).into_trace();
+        let trace = Arc::new(built.expect("a good trace"));
+        let done = self.traces.upsert::<_, ()>(&self.clock, &id(letter), |_| Ok(Change::Put(trace.clone())));
+        assert!(done.is_ok(), "not sealed");
+    }
+
+    /// Another number of the same trace.
+    fn touch(&self, letter: char) {
+        let done = self.traces.alter::<_, ()>(&self.clock, &id(letter), |old| {
+            let mut new = Trace::clone(old);
+            new.numbers.confidence /= 2.0;
+            Ok(Change::Put(Arc::new(new)))
+        });
+        assert!(done.is_ok_and(|done| done.is_some()), "it is there");
+    }
+
+    fn remove(&self, letter: char) {
+        let done = self.traces.alter::<_, ()>(&self.clock, &id(letter), |_| Ok(Change::Remove));
+        assert!(done.is_ok_and(|done| done.is_some()), "it is there");
+    }
+
+    fn link(&self, a: char, b: char) {
+        let ends = Ends::of(id(a), id(b)).expect("two");
+        let births = ends.both().map(|id| self.traces.get(&id).expect("it is there").birth());
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let link = Link::new((id(a), id(b)), 1, now, now).expect("a good link");
+        let tie = Arc::new(Tie { link, births });
+        let done = self.links.upsert::<_, ()>(&self.clock, &ends, |_| Ok(Change::Put(tie.clone())));
+        assert!(done.is_ok(), "not sealed");
+    }
+
+    fn unlink(&self, a: char, b: char) {
+        let ends = Ends::of(id(a), id(b)).expect("two");
+        let done = self.links.alter::<_, ()>(&self.clock, &ends, |_| Ok(Change::Remove));
+        assert!(done.is_ok_and(|done| done.is_some()), "it is there");
+    }
+
+    fn entries(&self) -> (usize, usize) {
+        (self.traces.entries().len(), self.links.entries().len())
+    }
+}
+
+/// `a`, `b` and the link between them, committed and synced.
+fn two_linked() -> (Driver, Arc<Shared>, Told) {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    shared.put('b');
+    shared.link('a', 'b');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 1 +a +b +ab"]);
+    (driver, shared, told)
+}
+
+fn erase(shared: &Shared, kind: TraceType) -> Arc<AtomicU64> {
+    let rows = Arc::<AtomicU64>::default();
+    shared.send(Errand::Erase(Erasure { scope: Scope::Type(kind), rows: rows.clone() }));
+    rows
+}
+
+/// The next job; of a sleep, how long.
+fn job(driver: &Driver, tidied: bool) -> (&'static str, Duration) {
+    match next_job(driver, tidied) {
+        Job::Flush(Reach::Durable) => ("sync", Duration::ZERO),
+        Job::Flush(Reach::Committed) => ("commit", Duration::ZERO),
+        Job::Close => ("close", Duration::ZERO),
+        Job::Tidy => ("tidy", Duration::ZERO),
+        Job::Sleep(time) => ("sleep", time),
+    }
+}
+
+fn name(driver: &Driver) -> &'static str {
+    job(driver, true).0
+}
