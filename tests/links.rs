@@ -3,7 +3,7 @@
 
 mod support;
 
-use mnemon::{ErrorKind, ManualClock, NewTrace, TraceId, TraceStore};
+use mnemon::{ErrorKind, Link, ManualClock, NewTrace, TraceId, TraceStore};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -367,5 +367,32 @@ fn a_stored_link_to_nowhere_is_set_aside() -> Outcome {
     assert_eq!((store.link_count(), store.links(a).len()), (1, 1));
     let [quarantined] = &store.stats().quarantined[..] else { return Err("one row is set aside".into()) };
     assert!(quarantined.reason.contains(&nowhere.to_string()), "{}", quarantined.reason);
+    Ok(())
+}
+
+#[test]
+fn a_link_of_another_store_is_put_in_whole_and_in_the_place_of_the_one_there() -> Outcome {
+    let scratch = scratch()?;
+    let store = scratch.quiet()?;
+    let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
+    let (first, last) = ("2024-02-29T12:00:00.000001Z".parse()?, "2025-01-01T00:00:00Z".parse()?);
+    let link = Link::new((b, a), 7, first, last)?;
+    store.put_link(link)?;
+    assert_eq!(store.link(a, b), Some(link));
+    assert_eq!(store.co_activate(a, b)?.count, 8);
+    let link = Link::new((a, b), 2, first, last)?;
+    store.put_link(link)?;
+    assert_eq!((store.link(a, b), store.link_count()), (Some(link), 1));
+    store.flush()?;
+    assert_eq!(rows(&scratch)?, (vec![(a.min(b), a.max(b), 2)], 0));
+
+    let nobody = TraceId::new();
+    let error = store.put_link(Link::new((a, nobody), 1, first, last)?).err().ok_or("put")?;
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains(&nobody.to_string()), "{error}");
+    store.clone().close()?;
+    assert_eq!(store.put_link(link).err().map(|error| error.kind()), Some(ErrorKind::Closed));
+    let store = scratch.quiet()?;
+    assert_eq!(store.link(a, b), Some(link), "with its times");
     Ok(())
 }

@@ -65,6 +65,19 @@ impl TraceStore {
         self.engine().co_activate(a, b)
     }
 
+    /// Puts a link, with its count and times, in the place of any that there is between its two traces: for what
+    /// another store knows. What two traces do here is [noted](Self::co_activate).
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) names the trace that is not in the store; otherwise as for
+    /// [`insert`](Self::insert). Nothing is changed.
+    pub fn put_link(&self, link: Link) -> Result<()> {
+        self.shared().admit()?;
+        let engine = self.engine();
+        engine.put_link(link, engine.births(link.ends)?)
+    }
+
     /// The traces associated with one, the strongest first: at most `limit` of its at most 20 neighbours with the
     /// highest counts, none weaker than `min_strength` now. None if the store does not hold the trace.
     ///

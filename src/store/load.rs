@@ -1,11 +1,14 @@
 //! Loading: what a backend has stored becomes the maps of a store.
 
-use crate::backend::{self, Backend, Loaded, StoredTrace};
+use crate::backend::{self, BackendError, Loaded, StoredTrace};
 use crate::core::{Adjacency, Map, Terms};
 use crate::error::Result;
 use crate::flusher::{LinkRow, Links, Quarantined, Row, Traces};
 use crate::trace::{Link, Tie, TraceId};
 use std::sync::Arc;
+
+/// Where stored rows go as they are read.
+type Into<'a> = &'a mut dyn FnMut(backend::Stored);
 
 /// What a backend has stored, in memory.
 pub(super) struct Stored {
@@ -30,9 +33,10 @@ impl Stored {
         }
     }
 
-    pub(super) fn load(backend: &mut impl Backend) -> Result<Self> {
+    /// `read` gives every trace before any link.
+    pub(super) fn load(read: impl FnOnce(Into<'_>) -> Result<Loaded, BackendError>) -> Result<Self> {
         let stored = Self::nothing();
-        let (loaded, unreadable) = stored.fill(backend)?;
+        let (loaded, unreadable) = stored.fill(read)?;
         for Quarantined { id, reason, .. } in &unreadable {
             tracing::error!(
                 ?id,
@@ -43,10 +47,13 @@ impl Stored {
         Ok(Self { loaded, unreadable, ..stored })
     }
 
-    /// The backend reads on this thread, and another puts what was read into the maps, so that neither waits for the
+    /// Reading is done on this thread, and another puts what was read into the maps, so that neither waits for the
     /// memory or the disk of the other.
     #[cfg(not(loom))]
-    fn fill(&self, backend: &mut impl Backend) -> Result<(Loaded, Vec<Quarantined>)> {
+    fn fill(
+        &self,
+        read: impl FnOnce(Into<'_>) -> Result<Loaded, BackendError>,
+    ) -> Result<(Loaded, Vec<Quarantined>)> {
         /// Rows that are handed over at once, and how many such hands may wait.
         const ROWS: usize = 64;
         const HANDS: usize = 4;
@@ -55,9 +62,9 @@ impl Stored {
             let take =
                 move || given.into_iter().flatten().filter_map(|row| self.take(row)).collect::<Vec<_>>();
             let thread = std::thread::Builder::new().name("mnemon-loader".to_owned());
-            let Ok(taking) = thread.spawn_scoped(scope, take) else { return self.fill_alone(backend) };
+            let Ok(taking) = thread.spawn_scoped(scope, take) else { return self.fill_alone(read) };
             let mut hand = Vec::with_capacity(ROWS);
-            let loaded = backend.load(&mut |row| {
+            let loaded = read(&mut |row| {
                 hand.push(row);
                 if hand.len() == ROWS {
                     // Nobody takes it if the other thread has panicked: that is passed on below.
@@ -72,13 +79,19 @@ impl Stored {
     }
 
     #[cfg(loom)]
-    fn fill(&self, backend: &mut impl Backend) -> Result<(Loaded, Vec<Quarantined>)> {
-        self.fill_alone(backend)
+    fn fill(
+        &self,
+        read: impl FnOnce(Into<'_>) -> Result<Loaded, BackendError>,
+    ) -> Result<(Loaded, Vec<Quarantined>)> {
+        self.fill_alone(read)
     }
 
-    fn fill_alone(&self, backend: &mut impl Backend) -> Result<(Loaded, Vec<Quarantined>)> {
+    fn fill_alone(
+        &self,
+        read: impl FnOnce(Into<'_>) -> Result<Loaded, BackendError>,
+    ) -> Result<(Loaded, Vec<Quarantined>)> {
         let mut unreadable = Vec::new();
-        let loaded = backend.load(&mut |row| unreadable.extend(self.take(row)))?;
+        let loaded = read(&mut |row| unreadable.extend(self.take(row)))?;
         Ok((loaded, unreadable))
     }
 

@@ -6,7 +6,7 @@ use super::thread::Flusher;
 use super::upkeep::{self, Upkeep};
 use super::{Handle, Quota, TraceStore};
 #[cfg(all(feature = "sqlite", not(loom)))]
-use crate::backend::sqlite::Sqlite;
+use crate::backend::sqlite::{self, Sqlite};
 use crate::backend::{Backend, Discard, Reach};
 use crate::clock::{ManualClock, WallClock};
 use crate::error::{Error, Result};
@@ -228,7 +228,7 @@ impl StoreBuilder {
         let settings = self.check()?;
         let mut backend = Sqlite::open(path.as_ref(), settings.max_payload_bytes)?;
         let home = backend.home();
-        let stored = Stored { home: Some(home), ..Stored::load(&mut backend)? };
+        let stored = Stored { home: Some(home), ..Stored::load(|into| backend.load(into))? };
         match stored.start(settings, self.flush, backend) {
             (store, None) => store.with_spill_applied(),
             (_, Some(error)) => Err(error),
@@ -248,6 +248,35 @@ impl StoreBuilder {
         Ok(Stored::nothing().start(settings, self.flush, Discard).0)
     }
 
+    /// A store without a file that begins with what the file of another one holds, as of one moment: a copy to look
+    /// at, or to try something with. The file is only read, also while a host has it open, and nothing is written
+    /// back. What a store could not write and has [spilled](TraceStore::spill) is not in it.
+    ///
+    /// ```
+    /// use mnemon::{NewTrace, TraceStore};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let store = TraceStore::open(folder.path().join("memory.db"))?;
+    /// let id = store.insert(NewTrace::semantic(serde_json::json!("slack water at noon")))?;
+    /// store.flush()?;
+    ///
+    /// let copy = TraceStore::builder().detached(folder.path().join("memory.db"))?;
+    /// copy.remove(id)?;
+    /// assert!(store.contains(id));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open), but nobody is asked whether the file is in use; and
+    /// [`Unreachable`](crate::ErrorKind::Unreachable) if there is no file.
+    #[cfg(all(feature = "sqlite", not(loom)))]
+    pub fn detached(self, path: impl AsRef<Path>) -> Result<TraceStore> {
+        let settings = self.check()?;
+        let stored = Stored::load(|into| sqlite::read(path.as_ref(), into))?;
+        Ok(stored.start(settings, self.flush, Discard).0)
+    }
+
     /// A store over an engine of your own.
     ///
     /// # Errors
@@ -257,7 +286,7 @@ impl StoreBuilder {
     /// anything.
     pub fn open_with(self, mut backend: impl Backend) -> Result<TraceStore> {
         let settings = self.check()?;
-        let stored = Stored::load(&mut backend)?;
+        let stored = Stored::load(|into| backend.load(into))?;
         match stored.start(settings, self.flush, backend) {
             (store, None) => Ok(store),
             (_, Some(error)) => Err(error),

@@ -2,11 +2,12 @@
 
 use super::fault::while_doing;
 use super::{file, lock, place, schema};
-use crate::error::{Error, ErrorKind, Result};
+use crate::backend::{BackendError, ErrorClass, Loaded, Stored};
+use crate::error::Result;
 use rusqlite::types::ValueRef;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a store's file holds; from [`inspect`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,17 +42,38 @@ pub struct FileReport {
 ///
 /// # Errors
 ///
-/// [`Unreachable`](ErrorKind::Unreachable), [`NotAStore`](ErrorKind::NotAStore),
-/// [`NewerSchema`](ErrorKind::NewerSchema) or [`Corrupt`](ErrorKind::Corrupt), naming the path.
+/// [`Unreachable`](crate::ErrorKind::Unreachable), [`NotAStore`](crate::ErrorKind::NotAStore),
+/// [`NewerSchema`](crate::ErrorKind::NewerSchema) or [`Corrupt`](crate::ErrorKind::Corrupt), naming the path.
 pub fn inspect(path: impl AsRef<Path>) -> Result<FileReport> {
-    let path = &file::resolved(path.as_ref())?;
-    let identity = file::look_before_touching(path)?;
-    if identity.is_new() {
-        let message = format!("{} is empty: give the path of a store", path.display());
-        return Err(Error::new(ErrorKind::NotAStore, message));
-    }
+    let (path, version) = &of_a_store(path.as_ref())?;
     let file_bytes = fs::metadata(path).map_or(0, |file| file.len());
-    report(path, identity.version, file_bytes).map_err(|error| while_doing("reading", path, error).into())
+    report(path, *version, file_bytes).map_err(|error| while_doing("reading", path, error).into())
+}
+
+/// Gives everything in a store's file to `into`, every trace before any link, as of one moment. As [`inspect`] does, it
+/// changes nothing.
+pub(crate) fn read(path: &Path, into: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
+    let (path, _) = &of_a_store(path)?;
+    let mut read = || {
+        let mut connection = file::look_at(path)?;
+        let snapshot = connection.transaction()?;
+        let (watermark, ..) = schema::read_store(&snapshot)?;
+        Ok(Loaded { watermark, last_row: super::load(&snapshot, into)? })
+    };
+    read().map_err(|error| while_doing("reading", path, error))
+}
+
+/// The true path, and the version of the schema.
+fn of_a_store(path: &Path) -> Result<(PathBuf, i64), BackendError> {
+    let path = file::resolved(path)?;
+    let identity = file::look_before_touching(&path)?;
+    match identity.is_new() {
+        true => {
+            let message = format!("{} is empty: give the path of a store", path.display());
+            Err(BackendError::new(ErrorClass::Foreign, message))
+        }
+        false => Ok((path, identity.version)),
+    }
 }
 
 fn report(path: &Path, schema_version: i64, file_bytes: u64) -> rusqlite::Result<FileReport> {

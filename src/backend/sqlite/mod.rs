@@ -27,10 +27,11 @@ mod place;
 mod rows;
 mod schema;
 
+pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
 pub(crate) use place::spill;
 
-use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, Stored};
+use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored};
 use fault::{class_of, is_about_the_row, is_no_database, while_doing};
 use file::{Attached, Store};
 use lock::Lock;
@@ -165,12 +166,17 @@ impl Sqlite {
     }
 }
 
+/// Every row, and the last one's number.
+fn load(connection: &Connection, into: &mut dyn FnMut(Stored)) -> rusqlite::Result<RowNumber> {
+    let last_row = rows::load(connection, into)?;
+    links::load(connection, into)?;
+    Ok(last_row)
+}
+
 impl Backend for Sqlite {
     fn load(&mut self, into: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
         let (path, watermark) = (self.path.clone(), self.committed);
-        let connection = &self.attached()?.connection;
-        let last_row =
-            rows::load(connection, into).and_then(|last| links::load(connection, into).map(|()| last));
+        let last_row = load(&self.attached()?.connection, into);
         last_row
             .map(|last_row| Loaded { watermark, last_row })
             .map_err(|error| while_doing("reading", &path, error))
