@@ -16,6 +16,8 @@ mod flusher;
 pub mod guide;
 #[cfg(all(feature = "tracing-layer", not(loom)))]
 mod layer;
+#[cfg(all(feature = "legion", not(loom)))]
+pub mod legion;
 pub mod memory;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;

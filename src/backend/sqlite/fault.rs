@@ -53,7 +53,7 @@ pub(super) fn is_no_database(error: &BackendError) -> bool {
 }
 
 /// The failure as the flusher sees it, with what a person can do.
-pub(super) fn while_doing(doing: &str, path: &Path, error: Error) -> BackendError {
+pub(crate) fn while_doing(doing: &str, path: &Path, error: Error) -> BackendError {
     let class = class_of(&error);
     let remedy = match class {
         ErrorClass::Busy => "another connection holds its lock: end it, or wait",

@@ -181,16 +181,33 @@ fn into_log_mode(connection: &Connection) -> rusqlite::Result<String> {
     Ok(mode)
 }
 
-/// A new file belongs to its owner alone; SQLite gives its log the same rights.
 fn make_if_missing(path: &Path) -> Result<(), BackendError> {
+    match make(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unreachable_file(path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// A new file belongs to its owner alone; SQLite gives its log the same rights.
+fn make(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unreachable_file(path, error)),
-        _ => Ok(()),
-    }
+    options.open(path).map(drop)
+}
+
+/// An empty file where there was none.
+#[cfg(feature = "legion")]
+pub(crate) fn make_new(path: &Path) -> crate::error::Result<()> {
+    use crate::error::{Error, ErrorKind};
+    make(path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            let message = format!("{} exists: give a path where nothing is", path.display());
+            Error::new(ErrorKind::AlreadyExists, message).because(error)
+        }
+        _ => unreachable_file(path, error).into(),
+    })
 }
 
 /// Refuses what is not a store, before anything is written.
@@ -252,7 +269,7 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
 }
 
 /// A connection that reads, and runs nothing that stands in the file.
-pub(super) fn look_at(path: &Path) -> rusqlite::Result<Connection> {
+pub(crate) fn look_at(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;

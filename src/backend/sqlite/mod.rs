@@ -27,12 +27,15 @@ mod place;
 mod rows;
 mod schema;
 
+pub(crate) use fault::while_doing;
+#[cfg(feature = "legion")]
+pub(crate) use file::{look_at, make_new};
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
 pub(crate) use place::spill;
 
 use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored};
-use fault::{class_of, is_about_the_row, is_no_database, while_doing};
+use fault::{class_of, is_about_the_row, is_no_database};
 use file::{Attached, Store};
 use lock::Lock;
 use place::Place;

@@ -10,6 +10,7 @@
 mod demo;
 mod host;
 mod ingest;
+mod legion;
 mod stat;
 mod text;
 
@@ -32,6 +33,8 @@ enum Command {
     Ingest(ingest::Ingest),
     Host(host::Host),
     Stat(stat::Stat),
+    ImportLegion(legion::ImportLegion),
+    ExportLegion(legion::ExportLegion),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,8 @@ fn main() -> ExitCode {
         Command::Ingest(ingest) => ingest.run(),
         Command::Host(host) => host.run(),
         Command::Stat(stat) => stat.run(),
+        Command::ImportLegion(import) => import.run(),
+        Command::ExportLegion(export) => export.run(),
     };
     done.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -1,0 +1,158 @@
+//! `mnemon import-legion` and `export-legion`: the database of the original system, in and out.
+
+use crate::text::{self, count, number};
+use anyhow::Result;
+use clap::Args;
+use mnemon::TraceStore;
+use mnemon::legion::{self, Finding};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The exit code of an import or export of what could be.
+const WITH_FINDINGS: u8 = 2;
+
+/// How many findings of a kind a person is shown.
+const SHOWN: usize = 3;
+
+/// Take in a database of the original system (lex-agentic-memory).
+#[derive(Args)]
+#[command(after_long_help = IMPORT)]
+pub struct ImportLegion {
+    /// The original's SQLite file; it is only read.
+    file: PathBuf,
+    /// The store; made if it is not there.
+    #[arg(long, value_name = "PATH")]
+    db: PathBuf,
+    /// One JSON object, with every finding.
+    #[arg(long)]
+    json: bool,
+}
+
+const IMPORT: &str = "\
+Traces that the store holds stay as they are, so the same file again changes nothing. A cell that can't be used
+leaves its field at its default, and a row without a usable id, type or content is left out: each is named.
+
+Exit codes: 0 all is taken in; 2 all but what is named; 1 failure.";
+
+/// Write a store as a database of the original system.
+#[derive(Args)]
+#[command(after_long_help = EXPORT)]
+pub struct ExportLegion {
+    /// The SQLite file to make; none may be there.
+    file: PathBuf,
+    /// The store; a host may have it open.
+    #[arg(long, value_name = "PATH")]
+    db: PathBuf,
+    /// One JSON object, with every finding.
+    #[arg(long)]
+    json: bool,
+}
+
+const EXPORT: &str = "\
+What the original has no place for (embeddings, source agents, key ids, pins, revisions, payloads that are neither
+an object nor text) is left out or changed, and named.
+
+Exit codes: 0 all is written as it is; 2 all but what is named; 1 failure.";
+
+#[derive(Serialize)]
+struct Report {
+    traces: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traces_known: Option<usize>,
+    links: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    links_known: Option<usize>,
+    findings: Vec<Found>,
+}
+
+#[derive(Serialize)]
+struct Found {
+    table: &'static str,
+    row: i64,
+    column: &'static str,
+    reason: String,
+}
+
+impl ImportLegion {
+    pub fn run(self) -> Result<ExitCode> {
+        let original = legion::read(&self.file)?;
+        let store = TraceStore::open(&self.db)?;
+        let imported = original.store_in(&store)?;
+        store.close()?;
+        let report = Report {
+            traces: imported.traces,
+            traces_known: Some(imported.traces_known),
+            links: imported.links,
+            links_known: Some(imported.links_known),
+            findings: all(imported.findings),
+        };
+        let known = match imported.traces_known + imported.links_known {
+            0 => String::new(),
+            _ => format!(
+                "; there already: {}, {}",
+                count(imported.traces_known as u64, "trace"),
+                count(imported.links_known as u64, "link")
+            ),
+        };
+        let (traces, links) = (count(report.traces as u64, "trace"), count(report.links as u64, "link"));
+        report.say(&format!("{traces} and {links} taken into {}{known}", self.db.display()), self.json)
+    }
+}
+
+impl ExportLegion {
+    pub fn run(self) -> Result<ExitCode> {
+        let store = TraceStore::builder().detached(&self.db)?;
+        text::warn_of_quarantined(&store.stats().quarantined);
+        let exported = legion::export(&store, &self.file)?;
+        let report = Report {
+            traces: exported.traces,
+            traces_known: None,
+            links: exported.links,
+            links_known: None,
+            findings: all(exported.findings),
+        };
+        let (traces, links) = (count(report.traces as u64, "trace"), count(report.links as u64, "link"));
+        report.say(&format!("{traces} and {links} written to {}", self.file.display()), self.json)
+    }
+}
+
+fn all(findings: Vec<Finding>) -> Vec<Found> {
+    let found =
+        |Finding { table, row, column, reason, .. }| Found { table, row, column, reason: reason.into() };
+    findings.into_iter().map(found).collect()
+}
+
+impl Report {
+    fn say(&self, summary: &str, json: bool) -> Result<ExitCode> {
+        match json {
+            true => text::say_json(self)?,
+            false => text::say(&format!("{summary}{}", self.table()))?,
+        }
+        Ok(match self.findings.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::from(WITH_FINDINGS),
+        })
+    }
+
+    /// The findings column by column, the first few of each.
+    fn table(&self) -> String {
+        let mut columns: BTreeMap<_, Vec<&Found>> = BTreeMap::new();
+        for found in &self.findings {
+            columns.entry((found.table, found.column)).or_default().push(found);
+        }
+        let mut text = String::new();
+        for ((table, column), found) in columns {
+            text += &format!("\n\n{table}.{column}: {}", count(found.len() as u64, "cell"));
+            for found in &found[..SHOWN.min(found.len())] {
+                text += &format!("\n  row {}: {}", found.row, found.reason);
+            }
+            if found.len() > SHOWN {
+                let more = number((found.len() - SHOWN) as u64);
+                text += &format!("\n  and {more} more: --json names them all");
+            }
+        }
+        text
+    }
+}

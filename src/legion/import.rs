@@ -1,0 +1,409 @@
+//! Rows of the original become traces and links.
+
+use super::cells::{self, Partly, Wrong};
+use super::{ASSOCIATIONS, Finding, PAIR_COLUMNS, TRACE_COLUMNS, TRACES};
+use crate::backend::sqlite::{look_at, while_doing};
+use crate::error::{Error, ErrorKind, Result};
+use crate::memory::constants::ASSOCIATED_AT;
+use crate::store::TraceStore;
+use crate::trace::{Link, NewTrace, TraceId};
+use jiff::Timestamp;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, Statement};
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+/// What a database of the original holds; from [`read`].
+#[derive(Debug)]
+#[must_use = "nothing is stored until it is told to"]
+pub struct Original {
+    traces: Vec<(i64, NewTrace)>,
+    /// Each with the row that it was read from.
+    links: Vec<(i64, Link)>,
+    findings: Vec<Finding>,
+}
+
+/// What came of it; from [`Original::store_in`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Imported {
+    /// Traces that were stored.
+    pub traces: usize,
+    /// Traces that the store held already: it keeps its own.
+    pub traces_known: usize,
+    /// Links that were stored, or had a smaller count.
+    pub links: usize,
+    /// Links that the store had already, with as large a count.
+    pub links_known: usize,
+    /// What could not be read or stored, row by row; the rest was.
+    pub findings: Vec<Finding>,
+}
+
+/// Reads a database of the original, as of one moment, changing nothing. Takes the memory of all that it holds, once.
+///
+/// A cell that can't be used leaves its field at its default, and a row without a usable id, type or content is left
+/// out: both are told by [`Original::findings`], and the rest is read. Text that is no JSON object is text, as it is
+/// there. Strengths are taken as they are stored. A pair is there in both directions: the larger count wins, and as
+/// times of the link stand when its younger trace was made and when one of the two was last reinforced.
+///
+/// # Errors
+///
+/// [`NotAStore`](ErrorKind::NotAStore) if it has no table of traces; [`Unreachable`](ErrorKind::Unreachable),
+/// [`Corrupt`](ErrorKind::Corrupt) and the like say what is wrong with the file.
+pub fn read(path: impl AsRef<Path>) -> Result<Original> {
+    let path = path.as_ref();
+    let doing = |error| Error::from(while_doing("reading", path, error));
+    let mut connection = look_at(path).map_err(doing)?;
+    let snapshot = connection.transaction().map_err(doing)?;
+    let mut reading = Reading::default();
+    let tables = reading.traces(&snapshot).and_then(|there| match there {
+        true => reading.associations(&snapshot).map(|()| true),
+        false => Ok(false),
+    });
+    match tables.map_err(doing)? {
+        true => Ok(reading.done()),
+        false => {
+            let message = format!(
+                "{} has no table {TRACES} with ids, types and content: give a database of the original system",
+                path.display()
+            );
+            Err(Error::new(ErrorKind::NotAStore, message))
+        }
+    }
+}
+
+impl Original {
+    /// How many traces were read.
+    pub fn traces(&self) -> usize {
+        self.traces.len()
+    }
+
+    /// How many links were read: pairs, whatever their direction.
+    pub fn links(&self) -> usize {
+        self.links.len()
+    }
+
+    /// What could not be read, or not all of it.
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Stores the traces that the store does not hold, and the links that it does not have with as large a count: the
+    /// same again changes nothing. A row without a partition gets the store's.
+    ///
+    /// # Errors
+    ///
+    /// As for [`insert`](TraceStore::insert), but a trace that the store can't take, such as one that is too long, is
+    /// a finding. What was stored before stays.
+    pub fn store_in(self, store: &TraceStore) -> Result<Imported> {
+        let mut imported = Imported { findings: self.findings, ..Imported::default() };
+        for (row, new) in self.traces {
+            match store.insert(new) {
+                Ok(_) => imported.traces += 1,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => imported.traces_known += 1,
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                    let reason = format!("left out: {error}").into();
+                    imported.findings.push(Finding { table: TRACES, row, column: "trace_id", reason });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for (row, link) in self.links {
+            let (a, b) = link.ends();
+            if store.link(a, b).is_some_and(|there| there.count() >= link.count()) {
+                imported.links_known += 1;
+                continue;
+            }
+            match store.put_link(link) {
+                Ok(()) => imported.links += 1,
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    let reason = format!("left out: {error}").into();
+                    imported.findings.push(Finding {
+                        table: ASSOCIATIONS,
+                        row,
+                        column: "trace_id_a",
+                        reason,
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(imported)
+    }
+}
+
+/// When a trace was made and last reinforced, and which the original has associated with it.
+struct Known {
+    row: i64,
+    created_at: Timestamp,
+    last_reinforced: Timestamp,
+    associated: Vec<TraceId>,
+}
+
+#[derive(Default)]
+struct Reading {
+    traces: Vec<(i64, NewTrace)>,
+    known: HashMap<TraceId, Known>,
+    /// In the order of ids, so that the same file gives the same.
+    pairs: BTreeMap<(TraceId, TraceId), (i64, u32)>,
+    findings: Vec<Finding>,
+}
+
+impl Reading {
+    /// Whether there is such a table.
+    fn traces(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
+        let Some(columns) = Columns::of(connection, TRACES, &TRACE_COLUMNS)? else { return Ok(false) };
+        if !["trace_id", "trace_type", "content"].iter().all(|column| columns.has(column)) {
+            return Ok(false);
+        }
+        let mut statement = columns.select(connection)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let mut cells = Cells::new(row, &columns, &mut self.findings)?;
+            let Some((id, new, known)) = cells.trace() else { continue };
+            match self.known.contains_key(&id) {
+                true => cells.find("trace_id", format!("left out: another row has {id}")),
+                false => {
+                    let row = cells.number;
+                    self.known.insert(id, known);
+                    self.traces.push((row, new));
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn associations(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let columns = Columns::of(connection, ASSOCIATIONS, &PAIR_COLUMNS)?;
+        let Some(columns) = columns.filter(|columns| !columns.names.is_empty()) else { return Ok(()) };
+        let mut statement = columns.select(connection)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let mut cells = Cells::new(row, &columns, &mut self.findings)?;
+            let (a, b) = (cells.required("trace_id_a", cells::id), cells.required("trace_id_b", cells::id));
+            let (Some(a), Some(b)) = (a, b) else { continue };
+            if a == b {
+                cells.find("trace_id_b", "left out: a trace with itself");
+                continue;
+            }
+            let stranger = [("trace_id_a", a), ("trace_id_b", b)];
+            if let Some((column, id)) = stranger.into_iter().find(|(_, id)| !self.known.contains_key(id)) {
+                cells.find(column, format!("left out: there is no trace {id}"));
+                continue;
+            }
+            let count = cells.optional("coactivation_count", cells::count).unwrap_or(1);
+            if count == 0 {
+                cells.find("coactivation_count", "left out: never active together");
+                continue;
+            }
+            let row = cells.number;
+            match self.pairs.entry((a.min(b), a.max(b))) {
+                Entry::Vacant(place) => drop(place.insert((row, count))),
+                Entry::Occupied(mut place) => {
+                    let (other, there) = *place.get();
+                    if there != count {
+                        let larger = there.max(count);
+                        cells.find(
+                            "coactivation_count",
+                            format!(
+                                "{count}, and in row {other}, the other direction, {there}: {larger} is taken"
+                            ),
+                        );
+                        place.insert((row, larger));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn done(mut self) -> Original {
+        self.associated();
+        let link = |(&(a, b), &(row, count))| {
+            let [a, b] = [a, b].map(|id| (id, self.known.get(&id)));
+            let ((a, Some(of_a)), (b, Some(of_b))) = (a, b) else { return None };
+            let first = of_a.created_at.max(of_b.created_at);
+            let last = first.max(of_a.last_reinforced.max(of_b.last_reinforced));
+            Some((row, Link::new((a, b), count, first, last).ok()?))
+        };
+        let links = self.pairs.iter().filter_map(link).collect();
+        Original { traces: self.traces, links, findings: self.findings }
+    }
+
+    /// The list that a trace has of its own says no more than the pairs; where it does, the pair was lost.
+    fn associated(&mut self) {
+        let mut known: Vec<_> = self.known.iter().collect();
+        known.sort_by_key(|(_, known)| known.row);
+        for (&id, known) in known {
+            let mut seen = HashSet::new();
+            for &other in known.associated.iter().filter(|&&other| seen.insert(other)) {
+                let pair = (id.min(other), id.max(other));
+                let reason = match self.known.contains_key(&other) {
+                    _ if id == other => "left out: a trace with itself".into(),
+                    false => format!("left out: there is no trace {other}").into(),
+                    true => match self.pairs.entry(pair) {
+                        Entry::Occupied(_) => continue,
+                        Entry::Vacant(place) => {
+                            place.insert((known.row, ASSOCIATED_AT));
+                            format!("there is no pair with {other}: a count of {ASSOCIATED_AT} is taken")
+                                .into()
+                        }
+                    },
+                };
+                let finding = Finding { table: TRACES, row: known.row, column: "associated_traces", reason };
+                self.findings.push(finding);
+            }
+        }
+        self.findings.sort_by(|a, b| (b.table, a.row).cmp(&(a.table, b.row)));
+    }
+}
+
+/// Those of the columns that a table has.
+struct Columns {
+    table: &'static str,
+    names: Vec<&'static str>,
+}
+
+impl Columns {
+    fn of(
+        connection: &Connection,
+        table: &'static str,
+        columns: &[&'static str],
+    ) -> rusqlite::Result<Option<Self>> {
+        let mut statement = connection.prepare(
+            "SELECT name FROM pragma_table_info(?1) WHERE EXISTS (
+                SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND sql LIKE 'CREATE TABLE%')",
+        )?;
+        let there =
+            statement.query_map([table], |row| row.get(0))?.collect::<Result<HashSet<String>, _>>()?;
+        let names = columns.iter().copied().filter(|&name| there.contains(name)).collect();
+        Ok((!there.is_empty()).then_some(Self { table, names }))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.names.contains(&name)
+    }
+
+    fn select<'c>(&self, connection: &'c Connection) -> rusqlite::Result<Statement<'c>> {
+        let names = self.names.join(", ");
+        connection.prepare(&format!("SELECT rowid, {names} FROM {} ORDER BY rowid", self.table))
+    }
+}
+
+/// A row, cell by cell; what can't be used becomes a finding.
+struct Cells<'a> {
+    row: &'a Row<'a>,
+    number: i64,
+    columns: &'a Columns,
+    findings: &'a mut Vec<Finding>,
+}
+
+impl<'a> Cells<'a> {
+    fn new(row: &'a Row<'a>, columns: &'a Columns, findings: &'a mut Vec<Finding>) -> rusqlite::Result<Self> {
+        Ok(Self { row, number: row.get(0)?, columns, findings })
+    }
+
+    fn find(&mut self, column: &'static str, reason: impl Into<Wrong>) {
+        let (table, row) = (self.columns.table, self.number);
+        self.findings.push(Finding { table, row, column, reason: reason.into() });
+    }
+
+    /// NULL if there is no such column.
+    fn cell(&self, column: &str) -> ValueRef<'a> {
+        let at = self.columns.names.iter().position(|&name| name == column);
+        at.and_then(|at| self.row.get_ref(at + 1).ok()).unwrap_or(ValueRef::Null)
+    }
+
+    fn required<T>(
+        &mut self,
+        column: &'static str,
+        parse: impl FnOnce(ValueRef<'a>) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        let parsed = parse(self.cell(column));
+        parsed.map_err(|wrong| self.find(column, format!("the row is left out: {wrong}"))).ok()
+    }
+
+    /// `None` for NULL, and for what can't be used.
+    fn optional<T>(
+        &mut self,
+        column: &'static str,
+        parse: impl FnOnce(ValueRef<'a>) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        let cell = self.cell(column);
+        if cell == ValueRef::Null {
+            return None;
+        }
+        parse(cell).map_err(|wrong| self.find(column, format!("left at its default: {wrong}"))).ok()
+    }
+
+    fn partly<T>(
+        &mut self,
+        column: &'static str,
+        parse: impl FnOnce(ValueRef<'a>) -> Result<Partly<T>, Wrong>,
+    ) -> Option<T> {
+        let Partly { value, lost } = self.optional(column, parse)?;
+        lost.into_iter().for_each(|lost| self.find(column, lost));
+        Some(value)
+    }
+
+    fn trace(&mut self) -> Option<(TraceId, NewTrace, Known)> {
+        let id = self.required("trace_id", cells::id)?;
+        let kind = self.required("trace_type", cells::parsed)?;
+        let content = self.required("content", cells::content)?;
+        let mut new = NewTrace::new(kind, content).id(id);
+
+        let created_at = self.partly("created_at", cells::time).unwrap_or_default();
+        let last_reinforced = self.partly("last_reinforced", cells::time).unwrap_or(created_at);
+        let last_decayed = self.partly("last_decayed", cells::time).unwrap_or(created_at);
+        new = new.created_at(created_at).last_reinforced(last_reinforced).last_decayed(last_decayed);
+
+        if let Some(strength) = self.optional("strength", cells::fraction) {
+            new = new.strength(strength);
+        }
+        if let Some(peak) = self.optional("peak_strength", cells::fraction) {
+            new = new.peak_strength(peak);
+        }
+        if let Some(rate) = self.optional("base_decay_rate", cells::rate) {
+            new = new.base_decay_rate(rate);
+        }
+        if let Some(valence) = self.partly("emotional_valence", cells::valence) {
+            new = new.emotional_valence(valence);
+        }
+        if let Some(intensity) = self.optional("emotional_intensity", cells::fraction) {
+            new = new.emotional_intensity(intensity);
+        }
+        if let Some(tags) = self.partly("domain_tags", cells::tags) {
+            new = new.tags(tags);
+        }
+        if let Some(origin) = self.optional("origin", cells::parsed) {
+            new = new.origin(origin);
+        }
+        if let Some(count) = self.optional("reinforcement_count", cells::count) {
+            new = new.reinforcement_count(count);
+        }
+        if let Some(confidence) = self.optional("confidence", cells::fraction) {
+            new = new.confidence(confidence);
+        }
+        if let Some(tier) = self.optional("storage_tier", cells::parsed) {
+            new = new.tier(tier);
+        }
+        if let Some(partition) = self.optional("partition_id", cells::name) {
+            new = new.partition(partition);
+        }
+        if let Some(parent) = self.optional("parent_id", cells::id) {
+            new = new.parent(parent);
+        }
+        if let Some(children) = self.partly("child_ids", cells::ids) {
+            new = new.children(children);
+        }
+        if let Some(unresolved) = self.optional("unresolved", cells::flag) {
+            new = new.unresolved(unresolved);
+        }
+        if let Some(candidate) = self.optional("consolidation_candidate", cells::flag) {
+            new = new.consolidation_candidate(candidate);
+        }
+        let associated = self.partly("associated_traces", cells::ids).unwrap_or_default();
+        Some((id, new, Known { row: self.number, created_at, last_reinforced, associated }))
+    }
+}
