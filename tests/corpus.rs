@@ -46,6 +46,11 @@ fn a_row_of_anything_is_set_aside_and_healthy_ones_stay() -> Outcome {
 }
 
 #[test]
+fn a_row_of_anything_in_the_original_is_taken_in_or_told_and_comes_back() -> Outcome {
+    replay("legion", fuzzed::legion::check)
+}
+
+#[test]
 fn a_database_is_refused_or_keeps_what_is_written_into_it() -> Outcome {
     replay("database", fuzzed::database::check)
 }
@@ -60,11 +65,12 @@ fn what_the_fuzzer_begins_with_is_made_anew_and_holds() -> Outcome {
     let folder = tempfile::tempdir()?;
     fuzzed::seeds::write(folder.path())?;
     type Check = fn(&[u8]) -> Outcome;
-    let checks: [(&str, Check); 6] = [
+    let checks: [(&str, Check); 7] = [
         ("line", fuzzed::line::check),
         ("snapshot", fuzzed::snapshot::check),
         ("spill", fuzzed::spill::check),
         ("cells", fuzzed::cells::check),
+        ("legion", fuzzed::legion::check),
         ("database", fuzzed::database::check),
         ("script", fuzzed::script::check),
     ];

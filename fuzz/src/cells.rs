@@ -23,7 +23,7 @@ struct Row {
 }
 
 #[derive(Clone, Debug)]
-enum Cell {
+pub(super) enum Cell {
     Value(Value),
     /// Text that need not be UTF-8.
     Text(Vec<u8>),
@@ -97,7 +97,7 @@ fn count(connection: &Connection, table: &str) -> Outcome<usize> {
         as usize)
 }
 
-fn in_range(trace: &Trace) -> Outcome {
+pub(super) fn in_range(trace: &Trace) -> Outcome {
     let unit = [trace.strength(), trace.peak_strength(), trace.emotional_intensity(), trace.confidence()];
     let valence = (-1.0..=1.0).contains(&trace.emotional_valence());
     let rate = trace.base_decay_rate();
@@ -184,7 +184,7 @@ fn cells(connection: &Connection, table: &str, columns: usize) -> Outcome<Vec<Ce
     })?)
 }
 
-fn cell(data: &mut Unstructured<'_>) -> arbitrary::Result<Cell> {
+pub(super) fn cell(data: &mut Unstructured<'_>) -> arbitrary::Result<Cell> {
     Ok(match data.int_in_range(0..=6)? {
         0 => Cell::Value(Value::Null),
         1 => number(data.arbitrary::<i8>()?.into()),
@@ -227,21 +227,30 @@ fn loosened(sql: &str) -> String {
         .replace(" INTEGER\n", "\n")
 }
 
+impl Cell {
+    /// What stands for it in a statement, as the value at this place, from 0 on.
+    pub(super) fn place(&self, at: usize) -> String {
+        match self {
+            Cell::Value(_) => format!("?{}", at + 1),
+            Cell::Text(_) => format!("CAST(?{} AS TEXT)", at + 1),
+        }
+    }
+
+    pub(super) fn value(&self) -> Value {
+        match self {
+            Cell::Value(value) => value.clone(),
+            Cell::Text(bytes) => Value::Blob(bytes.clone()),
+        }
+    }
+}
+
 impl Row {
     /// Unless a key of it is taken, or can't be a key.
     fn write(&self, connection: &Connection) -> Outcome {
-        let places = self.cells.iter().enumerate().map(|(at, cell)| match cell {
-            Cell::Value(_) => format!("?{}", at + 1),
-            Cell::Text(_) => format!("CAST(?{} AS TEXT)", at + 1),
-        });
-        let places: Vec<_> = places.collect();
+        let places: Vec<_> = self.cells.iter().enumerate().map(|(at, cell)| cell.place(at)).collect();
         let verb = if self.table == "store" { "REPLACE" } else { "INSERT" };
         let sql = format!("{verb} INTO {} VALUES ({})", self.table, places.join(", "));
-        let cells = self.cells.iter().map(|cell| match cell {
-            Cell::Value(value) => value.clone(),
-            Cell::Text(bytes) => Value::Blob(bytes.clone()),
-        });
-        match connection.execute(&sql, params_from_iter(cells)) {
+        match connection.execute(&sql, params_from_iter(self.cells.iter().map(Cell::value))) {
             Err(error)
                 if matches!(
                     error.sqlite_error_code(),

@@ -5,6 +5,7 @@
 
 pub mod cells;
 pub mod database;
+pub mod legion;
 pub mod line;
 pub mod script;
 mod sealed;

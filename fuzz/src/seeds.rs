@@ -32,6 +32,7 @@ pub fn write(corpus: &Path) -> Outcome {
     put("spill", "seed-lines", &[b"s", &*spill].concat())?;
     let numbers: Vec<u8> = (0..=255).collect();
     put("cells", "seed-numbers", &numbers)?;
+    put("legion", "seed-numbers", &numbers)?;
     put("script", "seed-numbers", &numbers)
 }
 
