@@ -289,6 +289,29 @@ fn another_file_put_in_its_place_is_not_overwritten() -> Outcome {
 }
 
 #[test]
+fn a_row_that_somebody_gave_another_id_becomes_the_traces_own_again() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    let ids = store.insert_many((0..3).map(note))?;
+    store.flush()?;
+    let stranger = mnemon::TraceId::new();
+    file.reader()?.execute(
+        "UPDATE traces SET id = ?1 WHERE id = ?2",
+        [stranger, ids[1]].map(|id| id.as_bytes().to_vec()),
+    )?;
+    for &id in &ids {
+        store.update(id, |trace| trace.payload(mnemon::Payload::text("anew")))?;
+    }
+    let report = store.flush()?;
+    assert_eq!((report.rows_upserted, report.rows_refused), (3, 0));
+    for &id in &ids {
+        assert_eq!(row(&file.reader()?, id)?.map(|(_, payload)| payload), Some("\"anew\"".to_owned()));
+    }
+    assert_eq!((rows(&file.reader()?)?, row(&file.reader()?, stranger)?), (3, None));
+    Ok(())
+}
+
+#[test]
 fn a_row_that_somebody_deleted_is_written_whole_with_its_next_change() -> Outcome {
     let file = scratch()?;
     let store = file.quiet()?;

@@ -7,23 +7,26 @@ use crate::trace::{
 };
 use jiff::Timestamp;
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Connection, ErrorCode, Row, Rows, params};
+use rusqlite::{CachedStatement, Connection, ErrorCode, Row, Rows, ToSql, params};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-const UPSERT: &str = "
+const INSERT: &str = "
 INSERT INTO traces (row, id, strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity,
     confidence, last_reinforced, last_decayed, revision, reinforcement_count, tier, unresolved,
     consolidation_candidate, pinned, type, origin, created_at, partition, source_agent, encryption_key_id,
     parent, children, tags, embedding, payload)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
     ?23, ?24, ?25, ?26, ?27)
-ON CONFLICT (row) DO UPDATE SET
-    id = ?2, strength = ?3, peak_strength = ?4, base_decay_rate = ?5, emotional_valence = ?6,
-    emotional_intensity = ?7, confidence = ?8, last_reinforced = ?9, last_decayed = ?10, revision = ?11,
-    reinforcement_count = ?12, tier = ?13, unresolved = ?14, consolidation_candidate = ?15, pinned = ?16,
-    type = ?17, origin = ?18, created_at = ?19, partition = ?20, source_agent = ?21, encryption_key_id = ?22,
-    parent = ?23, children = ?24, tags = ?25, embedding = ?26, payload = ?27";
+ON CONFLICT (row) DO UPDATE SET id = ?2, ";
+
+/// All but what names the row.
+const ALL: &str = "
+    strength = ?3, peak_strength = ?4, base_decay_rate = ?5, emotional_valence = ?6, emotional_intensity = ?7,
+    confidence = ?8, last_reinforced = ?9, last_decayed = ?10, revision = ?11, reinforcement_count = ?12,
+    tier = ?13, unresolved = ?14, consolidation_candidate = ?15, pinned = ?16, type = ?17, origin = ?18,
+    created_at = ?19, partition = ?20, source_agent = ?21, encryption_key_id = ?22, parent = ?23,
+    children = ?24, tags = ?25, embedding = ?26, payload = ?27";
 
 const UPDATE_NUMBERS: &str = "
 UPDATE traces SET
@@ -46,6 +49,9 @@ const MAX_ROW: RowNumber = 1 << 62;
 
 /// The statements of a batch, prepared once for the connection.
 pub(super) struct Statements<'c> {
+    /// The highest row that was there when the batch began.
+    last: RowNumber,
+    rewrite: CachedStatement<'c>,
     upsert: CachedStatement<'c>,
     update: CachedStatement<'c>,
     delete: CachedStatement<'c>,
@@ -54,7 +60,12 @@ pub(super) struct Statements<'c> {
 impl<'c> Statements<'c> {
     pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
         Ok(Self {
-            upsert: connection.prepare_cached(UPSERT)?,
+            last: connection
+                .prepare_cached("SELECT coalesce(max(row), 0) FROM traces")?
+                .query_row([], |row| row.get(0))?,
+            rewrite: connection
+                .prepare_cached(&format!("UPDATE traces SET {ALL} WHERE row = ?1 AND id = ?2"))?,
+            upsert: connection.prepare_cached(&format!("{INSERT}{ALL}"))?,
             update: connection.prepare_cached(UPDATE_NUMBERS)?,
             delete: connection.prepare_cached(DELETE)?,
         })
@@ -104,7 +115,7 @@ impl<'c> Statements<'c> {
 
     fn upsert(&mut self, row: RowNumber, trace: &Trace) -> rusqlite::Result<()> {
         let (id, n, c) = (trace.id(), &trace.numbers, &trace.content);
-        let values = params![
+        let values: &[&dyn ToSql] = params![
             row,
             id.as_bytes(),
             n.strength,
@@ -133,7 +144,11 @@ impl<'c> Statements<'c> {
             embedding_to_bytes(c.embedding.as_deref()),
             c.payload.as_str(),
         ];
-        self.upsert.execute(values).map(drop)
+        // A row that is there is written in place, so that the index of ids is neither looked at nor changed.
+        if row > self.last || self.rewrite.execute(values)? == 0 {
+            self.upsert.execute(values)?;
+        }
+        Ok(())
     }
 }
 
