@@ -140,7 +140,7 @@ impl<'c> Statements<'c> {
             c.encryption_key_id.as_deref(),
             c.parent.as_ref().map(TraceId::as_bytes),
             ids_to_bytes(&c.children),
-            tags_to_json(&c.tags),
+            tags_to_json(&c.tags)?,
             embedding_to_bytes(c.embedding.as_deref()),
             c.payload.as_str(),
         ];
@@ -156,8 +156,9 @@ fn ids_to_bytes(ids: &[TraceId]) -> Option<Vec<u8>> {
     (!ids.is_empty()).then(|| ids.iter().flat_map(TraceId::as_bytes).copied().collect())
 }
 
-fn tags_to_json(tags: &[Box<str>]) -> Option<String> {
-    (!tags.is_empty()).then(|| tags.iter().map(|tag| &**tag).collect::<serde_json::Value>().to_string())
+fn tags_to_json(tags: &[Box<str>]) -> rusqlite::Result<Option<String>> {
+    let json = (!tags.is_empty()).then(|| serde_json::to_string(tags)).transpose();
+    json.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 /// Little-endian, four bytes a number.
