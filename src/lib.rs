@@ -3,6 +3,19 @@
     not(feature = "sqlite"),
     doc = "Memory traces for every thread of a host; see the README of the repository."
 )]
+//!
+//! # Where to look
+//!
+//! - [`TraceStore`]: the store. [`StoreBuilder`] opens one with settings; [`NewTrace`] is what goes in,
+//!   [`Trace`] what comes out, [`TraceEdit`] a change; [`Query`] finds, [`Link`] associates.
+//! - [`memory`]: how traces fade, grow stronger and are ranked; [`memory::constants`] has the numbers.
+//! - [`FlushReport`], [`Health`], [`Stats`]: what the flusher does, and how it goes; [`Subscription`]: each
+//!   commit as it is made.
+//! - [`Error`]: the one error; its [`ErrorKind`] is what to match on.
+//! - [`backend`]: the trait for an engine of your own.
+//! - [`guide`]: what is [guaranteed](guide::guarantees), what is [durable](guide::durability) when, what
+//!   [threads](guide::concurrency) may do, what [memories](guide::memory) do, how [fast](guide::performance) it
+//!   is, [loom](guide::loom) in your own tests, and [upgrading](guide::upgrading).
 #![deny(missing_docs, unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -6,8 +6,17 @@ pub mod memory {}
 #[doc = include_str!("guarantees.md")]
 pub mod guarantees {}
 
+#[doc = include_str!("durability.md")]
+pub mod durability {}
+
+#[doc = include_str!("concurrency.md")]
+pub mod concurrency {}
+
 #[doc = include_str!("loom.md")]
 pub mod loom {}
 
 #[doc = include_str!("performance.md")]
 pub mod performance {}
+
+#[doc = include_str!("upgrading.md")]
+pub mod upgrading {}

@@ -19,10 +19,6 @@
 //!
 //! What one system can say and the other can't is a [`Finding`]; the rest goes along. Sets are sets: tags and
 //! associated traces may be in another order.
-//!
-//! - [`cells`]: what a cell says;
-//! - [`import`]: rows become traces and links;
-//! - [`export`]: and the way back.
 
 mod cells;
 mod export;
