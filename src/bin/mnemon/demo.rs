@@ -18,6 +18,9 @@ const SAMPLE: &[u8] = include_bytes!("../../../examples/sample.jsonl");
 
 /// See it work: store a conversation, keep it busy, compare the file.
 #[derive(Args)]
+#[command(
+    after_help = "Exit codes: 0 all is well, 1 failure, or the file does not hold what it should; 2 bad lines."
+)]
 pub struct Demo {
     /// The records to start with, as for `ingest`; a sample unless given.
     file: Option<PathBuf>,

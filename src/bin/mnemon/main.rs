@@ -1,31 +1,45 @@
-//! `mnemon`, the program for operators: put traces into a store, look at one, and see that it keeps up
+//! `mnemon`, the program for operators: put traces into a store, look at them, and see that it keeps up
 //! with a busy host and loses nothing.
 //!
 //! One module a subcommand. Tables go to standard output, progress and warnings to standard error; with
-//! `--json` the last line of standard output is one JSON object.
+//! `--json` the last line of standard output is one JSON object, or each line is where there are many. Commands that
+//! only read see a store through [`seen`].
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod columns;
+mod completions;
 mod demo;
+mod get;
 mod host;
 mod ingest;
+mod json;
 mod legion;
+mod list;
+mod man;
+mod recall;
+mod seen;
 mod stat;
 mod text;
+mod trace;
+mod walk;
 
-use clap::{ColorChoice, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 /// A store of memory traces for agents: try it, fill it, look at it.
 #[derive(Parser)]
-#[command(name = "mnemon", version, color = ColorChoice::Never, after_help = EXIT_CODES)]
+#[command(name = "mnemon", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 failure, 2 done, but with bad lines.";
+const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 failure, 2 done, but with bad lines or findings.";
+
+/// The exit codes of a command that finds nothing wrong.
+const DONE: &str = "Exit codes: 0 done, 1 failure.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -33,6 +47,12 @@ enum Command {
     Ingest(ingest::Ingest),
     Host(host::Host),
     Stat(stat::Stat),
+    Get(get::Get),
+    List(list::List),
+    Walk(walk::Walk),
+    Recall(recall::Recall),
+    Completions(completions::Completions),
+    Man(man::Man),
     ImportLegion(legion::ImportLegion),
     ExportLegion(legion::ExportLegion),
 }
@@ -47,11 +67,20 @@ fn main() -> ExitCode {
         Command::Ingest(ingest) => ingest.run(),
         Command::Host(host) => host.run(),
         Command::Stat(stat) => stat.run(),
+        Command::Get(get) => get.run(),
+        Command::List(list) => list.run(),
+        Command::Walk(walk) => walk.run(),
+        Command::Recall(recall) => recall.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
         Command::ImportLegion(import) => import.run(),
         Command::ExportLegion(export) => export.run(),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        if text::is_closed_pipe(&error) {
+            return ExitCode::SUCCESS;
+        }
+        anstream::eprintln!("{} {error:#}", text::styled(text::BAD, "error:"));
         ExitCode::FAILURE
     })
 }

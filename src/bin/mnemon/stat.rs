@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 /// See what a store's file holds, also while a host uses it.
 #[derive(Args)]
+#[command(after_help = crate::DONE)]
 pub struct Stat {
     /// The store.
     path: PathBuf,

@@ -1,20 +1,109 @@
-//! What people see: numbers, durations, aligned tables, and progress on a terminal.
+//! What people see: numbers, durations, aligned tables, colours, and progress on a terminal.
 
+use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use mnemon::Quarantined;
 use serde::Serialize;
-use std::io::{Write, stdout};
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::io::{self, BufWriter, Write, stdout};
 use std::time::Duration;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Writes to standard output. A reader that has gone away is an error, not a panic as with `println!`.
+/// Writes to standard output; colours only to a terminal, and as NO_COLOR has it. A reader that has gone away is an
+/// error, not a panic as with `println!`.
 pub fn say(text: &str) -> Result<()> {
-    writeln!(stdout().lock(), "{text}").context("standard output can't be written to")
+    writeln!(anstream::stdout().lock(), "{text}").context(UNWRITABLE)
 }
 
 /// The last line of standard output, under `--json`.
 pub fn say_json(report: &impl Serialize) -> Result<()> {
-    say(&serde_json::to_string(report)?)
+    say_json_lines([report])
+}
+
+/// On standard output, one line each.
+pub fn say_json_lines<T: Serialize>(items: impl IntoIterator<Item = T>) -> Result<()> {
+    let mut out = BufWriter::new(stdout().lock());
+    for item in items {
+        let line = serde_json::to_string(&item)?;
+        writeln!(out, "{line}").context(UNWRITABLE)?;
+    }
+    out.flush().context(UNWRITABLE)
+}
+
+const UNWRITABLE: &str = "standard output can't be written to";
+
+/// Whether it is just that nobody reads any more, as after `| head`.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
+    causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// What a column is called, and other words that stand beside what they speak of.
+pub const DIM: Style = Style::new().dimmed();
+pub const BOLD: Style = Style::new().bold();
+pub const ID: Style = AnsiColor::Cyan.on_default();
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// In this style, where there are colours.
+pub fn styled(style: Style, text: impl Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// How many columns a line may have: as many as the terminal; elsewhere as COLUMNS says, or 100.
+pub fn line_width() -> usize {
+    let terminal = || terminal_size::terminal_size_of(stdout()).map(|(width, _)| usize::from(width.0));
+    let told = || std::env::var("COLUMNS").ok()?.parse().ok();
+    terminal().or_else(told).filter(|&width| width > 0).unwrap_or(100)
+}
+
+/// How many columns a text takes on a terminal: two for 日, none for an accent that is a letter of its own.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// As much of a text as fits so many columns; if something is missing it ends with `…`.
+pub fn cut(text: &str, columns: usize) -> Cow<'_, str> {
+    if width(text) <= columns {
+        return Cow::Borrowed(text);
+    }
+    let (mut end, mut used) = (0, 1);
+    for (at, letter) in text.char_indices() {
+        used += letter.width().unwrap_or(0);
+        if used > columns {
+            break;
+        }
+        end = at + letter.len_utf8();
+    }
+    Cow::Owned(format!("{}…", text[..end].trim_end()))
+}
+
+/// Text from a store, for a terminal: what would command it, or turn the order of letters around, is spelled out.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    let commands = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(commands) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        match commands(letter) {
+            true => safe.extend(letter.escape_unicode()),
+            false => safe.push(letter),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// To three digits after the point; small ones as a power of ten, but for 0.
+pub fn fraction(number: f64) -> String {
+    match number {
+        _ if number == 0.0 || number >= 0.0005 => format!("{number:.3}"),
+        _ => format!("{number:.0e}"),
+    }
 }
 
 /// On standard error: rows that are in memory alone, or in the file alone.
@@ -96,7 +185,7 @@ pub fn bar(length: usize, doing: &'static str) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
-    use super::{nanoseconds, number, table};
+    use super::{cut, fraction, harmless, nanoseconds, number, table};
 
     #[test]
     fn thousands_are_separated() {
@@ -114,5 +203,27 @@ mod tests {
     fn columns_line_up_whatever_the_letters_are() {
         let rows = [["café", "1 µs"], ["a", "100 ns"]].map(|row| row.map(str::to_owned));
         assert_eq!(table(&rows), "  café    1 µs\n  a     100 ns");
+    }
+
+    #[test]
+    fn a_line_is_cut_between_letters_where_the_terminal_ends() {
+        assert_eq!(cut("日本の海", 8), "日本の海");
+        assert_eq!(cut("日本の海", 7), "日本の…");
+        assert_eq!(cut("日本の海", 6), "日本…");
+        assert_eq!(cut("the tide", 5), "the…");
+    }
+
+    #[test]
+    fn what_would_command_a_terminal_is_spelled_out() {
+        assert_eq!(harmless("caf\u{e9} \u{65e5}"), "caf\u{e9} \u{65e5}");
+        assert_eq!(harmless("a\u{1b}[2J\u{9b}1m\u{202e}b"), "a\\u{1b}[2J\\u{9b}1m\\u{202e}b");
+    }
+
+    #[test]
+    fn small_fractions_do_not_look_like_nothing() {
+        assert_eq!(
+            [0.0, 0.25, 1.0, 0.0005, 0.00049, 3e-300].map(fraction),
+            ["0.000", "0.250", "1.000", "0.001", "5e-4", "3e-300"]
+        );
     }
 }

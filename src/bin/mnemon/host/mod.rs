@@ -28,9 +28,8 @@ use std::time::Duration;
 use supply::Random;
 
 /// Keep a store busy, then compare its file with what the writers were told.
-///
-/// Exits with 1 if anything is missing, stale or extra.
 #[derive(Args)]
+#[command(after_help = "Exit codes: 0 all is well, 1 failure, or anything is missing, stale or extra.")]
 pub struct Host {
     /// The store; made if it is not there. Its traces are changed and removed.
     #[arg(long, value_name = "PATH")]

@@ -1,0 +1,208 @@
+//! `mnemon list`: which traces there are, narrowed and in order.
+
+use crate::DONE;
+use crate::columns::{Column, Columns};
+use crate::seen::{self, Digits, Seen, Source};
+use crate::text::{self, DIM, ID, harmless, number, styled};
+use crate::trace::{self, TraceJson};
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use mnemon::{Order, Tier, Trace, TraceType};
+use serde::Serialize;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// List traces: which, in what order, how many.
+///
+/// Every condition given must be met.
+#[derive(Args)]
+#[command(after_help = DONE)]
+pub struct List {
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    filter: Filter,
+    /// What comes first.
+    #[arg(long, value_enum, default_value_t = By::Strength)]
+    order: By,
+    /// At most so many.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    limit: usize,
+    /// Whole ids and whole payloads, however long the lines.
+    #[arg(long, conflicts_with = "json")]
+    full: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which traces.
+#[derive(Args)]
+struct Filter {
+    /// Of this type; given more than once, of any of them.
+    #[arg(long = "type", value_name = "TYPE",
+        value_parser = seen::named::<TraceType>(TraceType::ALL.iter().map(|kind| kind.as_str())))]
+    types: Vec<TraceType>,
+    /// With this very tag; given more than once, with all of them.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// Of this partition.
+    #[arg(long, value_name = "NAME")]
+    partition: Option<String>,
+    /// In this tier; given more than once, in any of them.
+    #[arg(long = "tier", value_name = "TIER",
+        value_parser = seen::named::<Tier>(Tier::ALL.iter().map(|tier| tier.as_str())))]
+    tiers: Vec<Tier>,
+    /// At least so strong, 0 to 1.
+    #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = seen::strength)]
+    min_strength: f64,
+    /// Made then or later: a time, or a day.
+    #[arg(long, value_name = "TIME", value_parser = seen::from)]
+    since: Option<Timestamp>,
+    /// Made then or earlier: a time, or a day with its end.
+    #[arg(long, value_name = "TIME", value_parser = seen::to)]
+    until: Option<Timestamp>,
+    /// Of which something is still open.
+    #[arg(long)]
+    unresolved: bool,
+}
+
+/// The library's [`Order`], for the command line.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// The strongest.
+    Strength,
+    /// The most recently reinforced.
+    Recency,
+    /// The highest score: strength × recency × emotion.
+    Score,
+}
+
+/// The trace's fields, and its score where that is the order.
+#[derive(Serialize)]
+struct ListJson<'a> {
+    #[serde(flatten)]
+    trace: TraceJson<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<f64>,
+}
+
+impl List {
+    pub fn run(self) -> Result<ExitCode> {
+        let seen = self.source.open()?;
+        let mut found = self.filter.find(&seen, self.order);
+        let all = found.len();
+        found.truncate(self.limit);
+        match self.json {
+            true => text::say_json_lines(found.iter().map(|trace| ListJson {
+                trace: TraceJson::of(trace, &seen),
+                score: (self.order == By::Score).then(|| score(trace, &seen)),
+            }))?,
+            false => text::say(&self.page(&found, all, &seen))?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn page(&self, found: &[Arc<Trace>], all: usize, seen: &Seen) -> String {
+        let (shown, stored) = (found.len(), seen.store.len());
+        let [shown_number, all_number, stored_number] = [shown, all, stored].map(|n| number(n as u64));
+        if all == 0 {
+            return format!("None of {stored_number} traces is so.");
+        }
+        let summary = match (shown == all, all == stored) {
+            (true, true) => format!("all {stored_number} traces"),
+            (false, true) => format!("{shown_number} of {stored_number} traces"),
+            (true, false) => format!("{all_number} found among {stored_number} traces"),
+            (false, false) => {
+                format!("{shown_number} of the {all_number} found among {stored_number} traces")
+            }
+        };
+        format!("{}\n{}", self.table(found, seen), styled(DIM, format!("  {summary}")))
+    }
+
+    fn table(&self, found: &[Arc<Trace>], seen: &Seen) -> String {
+        const WIDE: usize = 100;
+        let line = text::line_width();
+        let is_wide = self.full || line >= WIDE;
+        let weight = if self.order == By::Score { "score" } else { "strength" };
+        let time = if self.order == By::Recency { "reinforced" } else { "made" };
+        let mut columns = vec![
+            Column::left("id").style(ID),
+            Column::left("type"),
+            Column::right(weight),
+            Column::left(time),
+        ];
+        if is_wide {
+            columns.push(Column::left("tags"));
+        }
+        columns.push(Column::left("payload"));
+        let mut table = Columns::new(columns);
+        let digits = if self.full { Digits::ALL } else { seen.digits(found.iter().map(|trace| &**trace)) };
+        for trace in found {
+            let at = if self.order == By::Recency { trace.last_reinforced() } else { trace.created_at() };
+            let weight = match self.order {
+                By::Score => score(trace, seen),
+                By::Strength | By::Recency => seen.store.strength(trace),
+            };
+            let mut cells = vec![
+                digits.of(trace.id()),
+                trace.trace_type().to_string(),
+                text::fraction(weight),
+                if is_wide || self.order == By::Recency { trace::minute(at) } else { trace::day(at) },
+            ];
+            if is_wide {
+                cells.push(self.tags(trace));
+            }
+            cells.push(if self.full { trace::whole(trace) } else { trace::preview(trace) });
+            table.row(cells);
+        }
+        table.show((!self.full).then_some(line))
+    }
+
+    fn tags(&self, trace: &Trace) -> String {
+        const COLUMNS: usize = 24;
+        let tags: Vec<_> = trace.tags().map(harmless).collect();
+        let tags = tags.join(" ");
+        if self.full { tags } else { text::cut(&tags, COLUMNS).into_owned() }
+    }
+}
+
+/// By itself: nothing else is associated with it.
+fn score(trace: &Trace, seen: &Seen) -> f64 {
+    seen.store.rank([trace.id()]).first().map_or(0.0, |ranked| ranked.score)
+}
+
+impl Filter {
+    /// All of them, in order.
+    fn find(&self, seen: &Seen, order: By) -> Vec<Arc<Trace>> {
+        let order = match order {
+            By::Strength => Order::Strength,
+            By::Recency => Order::Recency,
+            By::Score => Order::Score,
+        };
+        let mut query = seen.store.query().order(order).min_strength(self.min_strength).limit(usize::MAX);
+        for kind in &self.types {
+            query = query.of_type(*kind);
+        }
+        for tag in &self.tags {
+            query = query.tagged(tag.as_str());
+        }
+        for tier in &self.tiers {
+            query = query.tier(*tier);
+        }
+        if let Some(partition) = &self.partition {
+            query = query.partition(partition.as_str());
+        }
+        if let Some(since) = self.since {
+            query = query.since(since);
+        }
+        if let Some(until) = self.until {
+            query = query.until(until);
+        }
+        if self.unresolved {
+            query = query.unresolved(true);
+        }
+        query.run()
+    }
+}
