@@ -34,6 +34,8 @@ pub mod legion;
 pub mod memory;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;
+#[cfg(not(loom))]
+mod status;
 mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -54,6 +56,8 @@ pub use layer::{ErrorCounts, ErrorMemories};
 pub use memory::{DecayCurve, Ranked};
 #[cfg(all(feature = "snapshot", not(loom)))]
 pub use snapshot::{SnapshotHeader, SnapshotInfo, Snapshots};
+#[cfg(not(loom))]
+pub use status::StatusFile;
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
 pub use store::SpillReport;
 pub use store::{

@@ -357,7 +357,9 @@ impl Driver {
         }
         self.committed = self.cut;
         self.owed_since = None;
-        self.shared.telemetry.committed(&report);
+        if !untouched {
+            self.shared.telemetry.committed(&report);
+        }
         self.recovered(Step::Commit);
         let durable = self.undurable.is_empty() && self.undurable_links.is_empty();
         self.shared.progress.publish(self.cut, durable, report);

@@ -76,6 +76,8 @@ pub struct Quarantined {
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) cuts: u64,
+    pub(crate) flushes: u64,
+    pub(crate) flush_time: Duration,
     pub(crate) rows_upserted: u64,
     pub(crate) rows_updated: u64,
     pub(crate) rows_deleted: u64,
@@ -128,9 +130,11 @@ impl Telemetry {
         counters.trouble.and(counters.last_error.clone())
     }
 
-    /// Counts what was committed.
+    /// Counts a flush that wrote something.
     pub(super) fn committed(&self, report: &FlushReport) {
         let mut counters = self.lock();
+        counters.flushes += 1;
+        counters.flush_time += report.elapsed;
         counters.rows_upserted += report.rows_upserted;
         counters.rows_updated += report.rows_updated;
         counters.rows_deleted += report.rows_deleted;

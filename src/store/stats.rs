@@ -18,6 +18,10 @@ pub struct Stats {
     pub dirty: usize,
     /// Cuts made.
     pub cuts: u64,
+    /// Flushes that wrote something and committed.
+    pub flushes: u64,
+    /// How long those took, each from its cut to its commit.
+    pub flush_time: Duration,
     /// Rows of traces written whole.
     pub rows_upserted: u64,
     /// Rows of traces of which just the numbers were written.
@@ -65,6 +69,8 @@ impl TraceStore {
             links: self.link_count(),
             dirty,
             cuts: counters.cuts,
+            flushes: counters.flushes,
+            flush_time: counters.flush_time,
             rows_upserted: counters.rows_upserted,
             rows_updated: counters.rows_updated,
             rows_deleted: counters.rows_deleted,

@@ -1,0 +1,165 @@
+//! How a store is doing, in a file: for whoever looks at a host from outside.
+//!
+//! Knows of the store what everybody does.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::flusher::Health;
+use crate::store::{Stats, TraceStore};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A small JSON file that says how a store is doing, for people and programs outside of its host: `mnemon top` shows
+/// it. The host writes it from a thread of its own, once a second as a rule; `mnemon top` takes one that is older than
+/// ten seconds for that of a host that has ended.
+///
+/// ```
+/// use mnemon::{NewTrace, StatusFile, TraceStore};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("memory.db.status");
+/// let store = TraceStore::in_memory();
+/// let mut status = StatusFile::new(&path);
+/// store.insert(NewTrace::semantic(serde_json::json!("slack water at noon")))?;
+/// status.write(&store, Some(1))?;
+/// assert!(std::fs::read_to_string(&path)?.contains(r#""health":"healthy""#));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// One object, in which a number that is not known is null:
+///
+/// | field | what |
+/// |---|---|
+/// | `mnemon_status` | the version of this format: 1; what a later one adds can be passed over |
+/// | `at`, `process` | when it was written, UTC, and the host's process |
+/// | `health`, `trouble` | `healthy`, `lagging`, `degraded` or `closed`; why it is degraded |
+/// | `traces`, `links` | those in memory |
+/// | `dirty`, `lag_seconds` | changes that are not committed, and the age of the oldest of them |
+/// | `writes` | writes so far, where the host counts them |
+/// | `flushes`, `rows` | flushes that wrote something, and rows of traces and links written or deleted, since the store was opened |
+/// | `last_flush_seconds`, `mean_flush_seconds` | from the cut to the commit |
+/// | `seconds` | since the file was written before; of this time are `writes_per_second`, `flushes_per_second` and `rows_per_second` |
+/// | `wal_bytes` | bytes in the write-ahead log, as of the last flush |
+/// | `committed`, `durable` | the [watermarks](crate::Watermark) |
+/// | `set_aside` | rows [set aside](Stats::quarantined) for their content |
+#[derive(Debug)]
+pub struct StatusFile {
+    path: PathBuf,
+    last: Option<Sample>,
+}
+
+/// What rates are the differences of.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: Instant,
+    writes: Option<u64>,
+    flushes: u64,
+    rows: u64,
+}
+
+impl StatusFile {
+    /// Of this path; nothing is written yet. Beside it, with `.new` after its name, is written what then takes its
+    /// place.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), last: None }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Replaces the file by one that says how the store is doing now: a reader finds the old or the new one, each
+    /// whole. `writes` is how many the host has made so far, if it counts them: the store does not.
+    ///
+    /// Costs as much as [`stats`](TraceStore::stats), and a small file, which is not synced.
+    ///
+    /// # Errors
+    ///
+    /// [`Unreachable`](ErrorKind::Unreachable), [`DiskFull`](ErrorKind::DiskFull) or [`Io`](ErrorKind::Io), naming
+    /// the path. The old file stays.
+    pub fn write(&mut self, store: &TraceStore, writes: Option<u64>) -> Result<()> {
+        let stats = store.stats();
+        let now = Sample {
+            at: Instant::now(),
+            writes,
+            flushes: stats.flushes,
+            rows: stats.rows_upserted
+                + stats.rows_updated
+                + stats.rows_deleted
+                + stats.links_upserted
+                + stats.links_deleted,
+        };
+        let text = report(store, &stats, now, self.last).to_string();
+        self.replace(&text).map_err(|error| self.unwritable(error))?;
+        self.last = Some(now);
+        Ok(())
+    }
+
+    fn replace(&self, text: &str) -> io::Result<()> {
+        let mut beside = self.path.clone().into_os_string();
+        beside.push(".new");
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&beside)?;
+        file.write_all(text.as_bytes())?;
+        drop(file);
+        fs::rename(&beside, &self.path)
+    }
+
+    fn unwritable(&self, error: io::Error) -> Error {
+        let (kind, remedy) = match error.kind() {
+            io::ErrorKind::StorageFull => (ErrorKind::DiskFull, "the disk is full: make room"),
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+                (ErrorKind::Unreachable, "check that its folder exists and may be written")
+            }
+            _ => (ErrorKind::Io, "check its folder and disk"),
+        };
+        Error::new(kind, format!("{} can't be written: {remedy}", self.path.display())).because(error)
+    }
+}
+
+fn report(store: &TraceStore, stats: &Stats, now: Sample, last: Option<Sample>) -> Value {
+    let (health, watermark) = (store.health(), store.watermark());
+    let seconds = last.map(|last| (now.at - last.at).as_secs_f64()).filter(|seconds| *seconds > 0.0);
+    let rate = |of: fn(Sample) -> Option<u64>| {
+        let more = of(now)?.saturating_sub(of(last?)?);
+        Some(more as f64 / seconds?)
+    };
+    let flush = (stats.flushes > 0).then(|| stats.last_flush.elapsed.as_secs_f64());
+    let trouble = stats.last_error.as_ref().filter(|_| matches!(health, Health::Degraded { .. }));
+    json!({
+        "mnemon_status": 1,
+        "at": Timestamp::now().to_string(),
+        "process": std::process::id(),
+        "health": match health {
+            Health::Healthy => "healthy",
+            Health::Lagging { .. } => "lagging",
+            Health::Degraded { .. } => "degraded",
+            Health::Closed => "closed",
+        },
+        "trouble": trouble.map(Error::to_string),
+        "traces": stats.traces,
+        "links": stats.links,
+        "dirty": stats.dirty,
+        "lag_seconds": stats.oldest_unflushed.unwrap_or_default().as_secs_f64(),
+        "writes": now.writes,
+        "flushes": now.flushes,
+        "rows": now.rows,
+        "last_flush_seconds": flush,
+        "mean_flush_seconds": flush.map(|_| stats.flush_time.as_secs_f64() / stats.flushes as f64),
+        "seconds": seconds,
+        "writes_per_second": rate(|sample| sample.writes),
+        "flushes_per_second": rate(|sample| Some(sample.flushes)),
+        "rows_per_second": rate(|sample| Some(sample.rows)),
+        "wal_bytes": stats.wal_bytes,
+        "committed": watermark.committed,
+        "durable": watermark.durable,
+        "set_aside": stats.quarantined.len(),
+    })
+}
