@@ -131,7 +131,7 @@ fn report(store: &TraceStore, stats: &Stats, now: Sample, last: Option<Sample>) 
         let more = of(now)?.saturating_sub(of(last?)?);
         Some(more as f64 / seconds?)
     };
-    let flush = (stats.flushes > 0).then(|| stats.last_flush.elapsed.as_secs_f64());
+    let flush = (stats.flushes > 0).then_some(stats.last_flush.elapsed.as_secs_f64());
     let trouble = stats.last_error.as_ref().filter(|_| matches!(health, Health::Degraded { .. }));
     json!({
         "mnemon_status": 1,

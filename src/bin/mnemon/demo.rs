@@ -58,7 +58,7 @@ impl Demo {
         let ingested = ingest_into(&db, given.as_deref().unwrap_or(SAMPLE))?;
         ingested.warn();
         self.introduce(&ingested, &source, &db)?;
-        let host = host::run(&db, self.load(), 0)?;
+        let host = host::run(&db, self.load(), 0, None)?;
         text::say(&host.table())?;
         host.warn();
         text::say(&format!("\n{}", host.verdict()))?;

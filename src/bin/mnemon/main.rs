@@ -22,6 +22,7 @@ mod recall;
 mod seen;
 mod stat;
 mod text;
+mod top;
 mod trace;
 mod walk;
 
@@ -51,6 +52,7 @@ enum Command {
     List(list::List),
     Walk(walk::Walk),
     Recall(recall::Recall),
+    Top(top::Top),
     Completions(completions::Completions),
     Man(man::Man),
     ImportLegion(legion::ImportLegion),
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::List(list) => list.run(),
         Command::Walk(walk) => walk.run(),
         Command::Recall(recall) => recall.run(),
+        Command::Top(top) => top.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
         Command::ImportLegion(import) => import.run(),

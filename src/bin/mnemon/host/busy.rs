@@ -2,6 +2,7 @@
 
 use super::latency::Durations;
 use super::ledger::Ledger;
+use super::status::Writes;
 use super::targets::Targets;
 use super::writer::{Told, Writer};
 use super::{Load, Sync};
@@ -57,9 +58,11 @@ pub fn run(
     load: Load,
     ids: Vec<TraceId>,
     ledger: &mut Ledger,
+    writes: &Writes,
 ) -> Result<Busy> {
     let (targets, stop) = (Targets::new(ids), AtomicBool::new(false));
-    let writers = (0..u64::from(load.writers)).map(|seed| Writer::new(store, &targets, 2 + seed));
+    let writers =
+        (0..u64::from(load.writers)).map(|seed| Writer::new(store, &targets, 2 + seed, writes.counter()));
     let writers = writers.collect::<Result<Vec<_>>>()?;
     thread::scope(|scope| {
         let stop = &stop;

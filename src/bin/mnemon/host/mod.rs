@@ -8,13 +8,14 @@ mod busy;
 mod latency;
 mod ledger;
 mod report;
+mod status;
 mod supply;
 mod targets;
 mod writer;
 
 pub use report::HostReport;
 
-use crate::text;
+use crate::{text, top};
 use anyhow::{Result, ensure};
 use busy::Minutes;
 use clap::{Args, ValueEnum};
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use ledger::Ledger;
 use mnemon::{Durability, ManualClock, TraceId, TraceStore};
 use report::NumbersOnly;
+use status::{Counter, Reporter, Writes};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -39,6 +41,10 @@ pub struct Host {
     traces: usize,
     #[command(flatten)]
     load: Load,
+    /// Say once a second how the store is doing, for `mnemon top`: in a file beside the store, with `.status` after its
+    /// name, unless another is given.
+    #[arg(long, value_name = "FILE", num_args = 0..=1)]
+    status: Option<Option<PathBuf>>,
     /// End with one JSON object.
     #[arg(long)]
     json: bool,
@@ -79,7 +85,8 @@ pub fn seconds(text: &str) -> Result<Duration> {
 
 impl Host {
     pub fn run(self) -> Result<ExitCode> {
-        let report = run(&self.db, self.load, self.traces)?;
+        let status = self.status.map(|file| file.unwrap_or_else(|| top::beside(&self.db)));
+        let report = run(&self.db, self.load, self.traces, status)?;
         text::say(&report.table())?;
         report.warn();
         text::say(&format!("\n{}", report.verdict()))?;
@@ -90,19 +97,23 @@ impl Host {
     }
 }
 
-/// The whole of it, on a store that is filled up to `least` traces.
-pub fn run(db: &Path, load: Load, least: usize) -> Result<HostReport> {
+/// The whole of it, on a store that is filled up to `least` traces; with a status file, if one is named.
+pub fn run(db: &Path, load: Load, least: usize, status: Option<PathBuf>) -> Result<HostReport> {
     let clock = ManualClock::at(Timestamp::now());
     let store = open(db, load, &clock)?;
-    fill(&store, least)?;
+    let writes = Writes::default();
+    let reporter = status.map(|path| Reporter::start(path, &store, &writes)).transpose()?;
+    let counter = writes.counter();
+    fill(&store, least, &counter)?;
     let mut ledger = Ledger::of(&store);
     let ids: Vec<_> = ledger.ids().collect();
     ensure!(!ids.is_empty(), "{} holds no traces to work on: give --traces 1 or more", db.display());
-    let numbers_only = update_numbers(&store, &ids, &mut ledger)?;
-    let busy = busy::run(&store, Minutes::new(&store, &clock), load, ids, &mut ledger)?;
+    let numbers_only = update_numbers(&store, &ids, &mut ledger, &counter)?;
+    let busy = busy::run(&store, Minutes::new(&store, &clock), load, ids, &mut ledger, &writes)?;
     // Its counters can still be read when it has closed, and then they count the last flush too.
     let ended = store.clone();
     let closed = store.close().map_err(mnemon::Error::from)?;
+    reporter.map(Reporter::end).transpose()?;
     let stats = ended.stats();
     let reopened = TraceStore::open(db)?;
     let verify = ledger.verify(&reopened, |trace| ended.strength(trace));
@@ -127,12 +138,13 @@ impl Load {
     }
 }
 
-fn fill(store: &TraceStore, least: usize) -> Result<()> {
+fn fill(store: &TraceStore, least: usize, counter: &Counter) -> Result<()> {
     let wanted = least.saturating_sub(store.len());
     let bar = text::bar(wanted, "filling");
     let mut random = Random::seeded(0);
     for _ in 0..wanted {
         store.insert(supply::new_trace(&mut random)?)?;
+        counter.add(1);
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -144,7 +156,12 @@ const ROUNDS: usize = 10;
 const UPDATES_A_ROUND: usize = 500;
 
 /// Changes numbers and nothing else, and has the flusher's counters say what that wrote.
-fn update_numbers(store: &TraceStore, ids: &[TraceId], ledger: &mut Ledger) -> Result<NumbersOnly> {
+fn update_numbers(
+    store: &TraceStore,
+    ids: &[TraceId],
+    ledger: &mut Ledger,
+    counter: &Counter,
+) -> Result<NumbersOnly> {
     let before = store.stats();
     let mut random = Random::seeded(1);
     let mut around = ids.iter().cycle();
@@ -155,6 +172,7 @@ fn update_numbers(store: &TraceStore, ids: &[TraceId], ledger: &mut Ledger) -> R
             if let Some(trace) = store.update(id, |trace| trace.confidence(confidence))? {
                 ledger.keep(trace);
                 writes += 1;
+                counter.add(1);
             }
         }
         store.flush()?;

@@ -2,6 +2,7 @@
 
 use super::latency::{Measured, WriteDurations, measured};
 use super::ledger::Ledger;
+use super::status::Counter;
 use super::supply::{self, Random};
 use super::targets::{Place, Targets};
 use anyhow::{Context, Result, ensure};
@@ -15,6 +16,7 @@ pub struct Writer<'a> {
     random: Random,
     /// Where it has removed a trace and not yet put another.
     vacant: Option<Place>,
+    counter: Counter,
     pub told: Told,
 }
 
@@ -62,17 +64,20 @@ impl Told {
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(store: &'a TraceStore, targets: &'a Targets, seed: u64) -> Result<Self> {
-        Ok(Self { store, targets, random: Random::seeded(seed), vacant: None, told: Told::nothing()? })
+    pub fn new(store: &'a TraceStore, targets: &'a Targets, seed: u64, counter: Counter) -> Result<Self> {
+        let random = Random::seeded(seed);
+        Ok(Self { store, targets, random, vacant: None, counter, told: Told::nothing()? })
     }
 
     /// Writes until it is told to stop; on a failure it tells all to stop.
     pub fn work(mut self, stop: &AtomicBool) -> Result<Told> {
         while !stop.load(Ordering::Relaxed) {
+            let before = self.told.writes;
             if let Err(error) = self.write() {
                 stop.store(true, Ordering::Relaxed);
                 return Err(error.context("a write failed"));
             }
+            self.counter.add(self.told.writes - before);
         }
         Ok(self.told)
     }

@@ -1,0 +1,113 @@
+//! `mnemon top`: how a running host's store is doing, from the status file that the host writes.
+
+mod picture;
+mod status;
+
+use crate::text;
+use anyhow::Result;
+use clap::Args;
+use picture::{line, picture};
+use status::Status;
+use std::fs::File;
+use std::io::{IsTerminal, Read, Write, stdout};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Watch how a running host's store is doing.
+///
+/// The host must write a status file: `mnemon host --status` does, and one of your own by mnemon's `StatusFile`. It is
+/// read once a second until the store is closed. Where standard output is no terminal, each reading is a line.
+#[derive(Args)]
+#[command(
+    after_help = "Exit codes: 0 done, or the store was closed; 1 failure, or the status file is missing or \
+    more than 10 seconds old."
+)]
+pub struct Top {
+    /// The status file; or the store, if the file beside it has `.status` after the store's name.
+    #[arg(value_name = "STATUSFILE|DB")]
+    path: PathBuf,
+    /// One reading, and no more.
+    #[arg(long)]
+    once: bool,
+    /// One JSON object a line: the fields of the status file.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How readings are shown.
+#[derive(Clone, Copy)]
+enum Show {
+    /// One below the other.
+    Json,
+    Lines,
+    /// One picture, or one in the place of the other.
+    Picture,
+}
+
+impl Top {
+    pub fn run(self) -> Result<ExitCode> {
+        let path = status_file(&self.path);
+        let show = match (self.json, self.once || stdout().is_terminal()) {
+            (true, _) => Show::Json,
+            (false, true) => Show::Picture,
+            (false, false) => Show::Lines,
+        };
+        let mut last = Status::read(&path)?;
+        let mut drawn = show.first(&path, &last)?;
+        while !self.once && !last.is_closed() {
+            sleep(Duration::from_secs(1));
+            let next = Status::read(&path)?;
+            drawn = show.next(&path, &last, &next, drawn)?;
+            last = next;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Show {
+    /// Answers how many lines a picture has.
+    fn first(self, path: &Path, status: &Status) -> Result<usize> {
+        match self {
+            Show::Json => text::say_json(&status.fields)?,
+            Show::Lines => text::say(&line(status))?,
+            Show::Picture => {
+                let picture = picture(path, status);
+                text::say(&picture)?;
+                return Ok(picture.lines().count());
+            }
+        }
+        Ok(0)
+    }
+
+    fn next(self, path: &Path, last: &Status, next: &Status, drawn: usize) -> Result<usize> {
+        match self {
+            // The host has not written since.
+            Show::Json | Show::Lines if next.at == last.at => Ok(drawn),
+            Show::Json | Show::Lines => self.first(path, next),
+            Show::Picture => {
+                // Up to where the last one begins, and nothing from there on: no colour, so NO_COLOR is not asked.
+                write!(stdout(), "\x1b[{drawn}A\x1b[J")?;
+                self.first(path, next)
+            }
+        }
+    }
+}
+
+/// The status file that is meant: of a store, the one beside it.
+fn status_file(path: &Path) -> PathBuf {
+    let mut begins = [0; 16];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut begins));
+    match read.is_ok() && begins == *b"SQLite format 3\0" {
+        true => beside(path),
+        false => path.to_owned(),
+    }
+}
+
+/// The status file of a store, unless another one is named.
+pub fn beside(db: &Path) -> PathBuf {
+    let mut path = db.to_owned().into_os_string();
+    path.push(".status");
+    path.into()
+}

@@ -1,0 +1,126 @@
+//! A status as people see it: a picture, or a line.
+
+use super::status::Status;
+use crate::text::{self, BAD, BOLD, DIM, DOUBTFUL, GOOD, harmless, number, styled};
+use std::path::Path;
+use std::time::Duration;
+
+/// Some lines, none of them longer than the terminal's.
+pub fn picture(path: &Path, status: &Status) -> String {
+    let width = text::line_width();
+    let age = status.age().as_secs();
+    let of = format!(
+        "process {}, {}",
+        status.process,
+        if age == 0 { "now".to_owned() } else { format!("{age} s ago") }
+    );
+    let name = path.display().to_string();
+    let name = text::cut(&name, width.saturating_sub(of.len() + 4));
+    let mut picture = format!(
+        "{}  {}\n\n  {}  {}\n",
+        styled(BOLD, name),
+        styled(DIM, of),
+        label("health"),
+        health(status, width)
+    );
+    let left = [
+        ("writes/s", rate(status.writes_per_second)),
+        ("flushes/s", rate(status.flushes_per_second)),
+        ("rows/s", rate(status.rows_per_second)),
+        ("last flush", flush(status.last_flush_seconds)),
+        ("mean flush", flush(status.mean_flush_seconds)),
+        ("wal", bytes(status.wal_bytes)),
+    ];
+    let right = [
+        ("dirty", number(status.dirty)),
+        ("lag", lag(status)),
+        ("traces", number(status.traces)),
+        ("links", number(status.links)),
+        ("committed", number(status.committed)),
+        ("durable", number(status.durable)),
+    ];
+    for ((name, value), (other, another)) in left.iter().zip(&right) {
+        let line = format!("  {}  {value:>12}      {}  {another:>12}", label(name), label(other));
+        picture.push('\n');
+        picture.push_str(line.trim_end());
+    }
+    if status.set_aside > 0 {
+        let aside = text::count(status.set_aside, "row");
+        picture.push_str(&format!("\n\n  {}", styled(BAD, format!("{aside} set aside for their content"))));
+    }
+    picture
+}
+
+/// For where lines can't be replaced.
+pub fn line(status: &Status) -> String {
+    [
+        status.at.strftime("%H:%M:%SZ").to_string(),
+        match &status.trouble {
+            Some(trouble) => format!("{}: {}", harmless(&status.health), harmless(trouble)),
+            None => harmless(&status.health).into_owned(),
+        },
+        format!("{} writes/s", rate(status.writes_per_second)),
+        format!("{} flushes/s", rate(status.flushes_per_second)),
+        format!("{} rows/s", rate(status.rows_per_second)),
+        format!("{} dirty", number(status.dirty)),
+        format!("lag {}", lag(status)),
+        format!("last flush {}", flush(status.last_flush_seconds)),
+        format!("wal {}", bytes(status.wal_bytes)),
+    ]
+    .join("  ")
+}
+
+fn label(name: &str) -> String {
+    styled(DIM, format!("{name:<10}"))
+}
+
+fn health(status: &Status, width: usize) -> String {
+    const INDENT: usize = 14;
+    let style = match &*status.health {
+        "healthy" => GOOD,
+        "lagging" | "closed" => DOUBTFUL,
+        _ => BAD,
+    };
+    let said = match &status.trouble {
+        Some(trouble) => format!("{}: {trouble}", status.health),
+        None => status.health.clone(),
+    };
+    styled(style, text::cut(&harmless(&said), width.saturating_sub(INDENT)))
+}
+
+fn rate(rate: Option<f64>) -> String {
+    match rate {
+        None => "-".to_owned(),
+        Some(rate) if rate >= 100.0 => number(rate.round() as u64),
+        Some(rate) => format!("{rate:.1}"),
+    }
+}
+
+fn flush(took: Option<f64>) -> String {
+    took.map_or("-".to_owned(), |took| text::duration(seconds(took)))
+}
+
+/// Nothing lags where nothing is dirty.
+fn lag(status: &Status) -> String {
+    match status.lag_seconds {
+        0.0 => "-".to_owned(),
+        lag => text::duration(seconds(lag)),
+    }
+}
+
+/// What can't be a duration is none.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
+}
+
+fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let (mut value, mut unit) = (bytes as f64 / 1024.0, 0);
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        (value, unit) = (value / 1024.0, unit + 1);
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
