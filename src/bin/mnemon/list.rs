@@ -108,7 +108,7 @@ impl List {
         let (shown, stored) = (found.len(), seen.store.len());
         let [shown_number, all_number, stored_number] = [shown, all, stored].map(|n| number(n as u64));
         if all == 0 {
-            return format!("None of {stored_number} traces is so.");
+            return format!("None of {stored_number} traces meets the conditions.");
         }
         let summary = match (shown == all, all == stored) {
             (true, true) => format!("all {stored_number} traces"),

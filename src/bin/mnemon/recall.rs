@@ -100,11 +100,7 @@ impl Recall {
         }
         let summary = match hits.len() == all {
             true => format!("{} found", text::count(all as u64, "trace")),
-            false => format!(
-                "the first {} of {} found",
-                number(hits.len() as u64),
-                text::count(all as u64, "trace")
-            ),
+            false => format!("{} of {} found", number(hits.len() as u64), text::count(all as u64, "trace")),
         };
         page.push_str(&styled(
             DIM,

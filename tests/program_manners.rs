@@ -1,0 +1,132 @@
+//! What every command does: it says what its exit codes are, colours nothing but terminals, lets no text of a store
+//! command them, and ends quietly when nobody reads on.
+#![cfg(feature = "cli")]
+
+mod support;
+
+use mnemon::{NewTrace, Payload, TraceStore};
+use serde_json::json;
+use std::process::{Command, Stdio};
+use support::Outcome;
+use support::program::{FACT, Place};
+
+const READING: [&str; 5] =
+    ["list memory.db", "list memory.db --full", "walk memory.db", "recall memory.db pilot", "get memory.db"];
+
+/// Of a command that needs one, with the id.
+fn with_id(command: &str, id: &str) -> String {
+    match command.starts_with("get") || command.starts_with("walk") {
+        true => format!("{command} {id}"),
+        false => command.to_owned(),
+    }
+}
+
+/// All but `help`, as the help of the program lists them.
+fn commands(place: &Place) -> Outcome<Vec<String>> {
+    let help = place.run("--help")?.stdout;
+    let lines =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+    let names: Vec<_> = names.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect();
+    assert!(names.len() >= 11, "{help}");
+    Ok(names.into_iter().filter(|name| name != "help").collect())
+}
+
+#[test]
+fn every_help_says_what_the_exit_codes_are() -> Outcome {
+    let place = Place::new()?;
+    for command in commands(&place)?.iter().chain([&String::new()]) {
+        let ran = place.run(&format!("{command} --help"))?;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains("Exit codes: 0 "), "{command}: {}", ran.stdout);
+        let longest = ran.stdout.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(100), "{command}: {}", ran.stdout);
+    }
+    Ok(())
+}
+
+#[test]
+fn every_command_has_a_page_and_can_be_completed() -> Outcome {
+    let place = Place::new()?;
+    let commands = commands(&place)?;
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let ran = place.run(&format!("completions {shell}"))?;
+        assert_eq!(ran.code, Some(0), "{shell}: {}", ran.stderr);
+        for command in &commands {
+            assert!(ran.stdout.contains(command.as_str()), "{command} in {shell}");
+        }
+    }
+    let page = place.run("man")?.stdout;
+    for command in &commands {
+        assert!(page.contains(&format!("mnemon\\-{command}(1)")), "{command} in {page}");
+        let ran = place.run(&format!("man {command}"))?;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains(&format!(".TH mnemon-{command} 1")), "{}", ran.stdout);
+        assert!(ran.stdout.contains("Exit codes: "), "{}", ran.stdout);
+    }
+    let ran = place.run("man nothing")?;
+    assert_eq!(
+        (ran.code, ran.stderr.contains("there is no command nothing: give one of demo, ")),
+        (Some(1), true)
+    );
+    Ok(())
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_who_asks_for_them() -> Outcome {
+    let place = Place::with_memories()?;
+    for command in READING {
+        let command = with_id(command, FACT);
+        let plain = place.run(&command)?.stdout;
+        assert!(!plain.contains('\u{1b}'), "{command}: {plain}");
+        let coloured = place.run_in(&command, &[("COLUMNS", "80"), ("CLICOLOR_FORCE", "1")])?.stdout;
+        assert!(coloured.contains("\u{1b}["), "{command}: {coloured}");
+        assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), plain, "{command}");
+    }
+    Ok(())
+}
+
+#[test]
+fn no_text_of_a_store_commands_the_terminal() -> Outcome {
+    let place = Place::new()?;
+    let store = TraceStore::open(place.path("memory.db"))?;
+    let hostile = "pilot \u{9b}2J \u{202e}evil";
+    let payload = format!(r#"{{"text": "\u001b[2J{hostile}", "{hostile}": 1}}"#);
+    let new = NewTrace::semantic(Payload::from_json(payload)?).tag(hostile).tag("\u{1b}]0;title\u{7}");
+    let id = store.insert(new.partition(hostile).source_agent(hostile).encryption_key_id(hostile))?;
+    store.close()?;
+    for command in READING {
+        let command = with_id(command, &id.to_string());
+        // Else what looks like a colour would be taken out on the way.
+        let ran = place.run_in(&command, &[("COLUMNS", "200"), ("CLICOLOR_FORCE", "1")])?;
+        assert!(ran.stdout.contains("pilot"), "{command}: {ran:?}");
+        for command_of_it in ["\u{9b}", "\u{202e}", "\u{1b}[2J", "\u{1b}]", "\u{7}"] {
+            assert!(!ran.stdout.contains(command_of_it), "{command}: {:?}", ran.stdout);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_command_whose_reader_has_gone_ends_quietly() -> Outcome {
+    let place = Place::new()?;
+    let store = TraceStore::open(place.path("memory.db"))?;
+    // More than a pipe holds.
+    store
+        .insert_many((0..3_000).map(|n| NewTrace::semantic(json!(format!("{n} {}", "pilot ".repeat(20))))))?;
+    store.close()?;
+    for arguments in [
+        "list memory.db --limit 3000 --full",
+        "list memory.db --limit 3000 --json",
+        "recall memory.db pilot --limit 3000",
+        "completions bash",
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
+        command.current_dir(place.path("")).args(arguments.split(' '));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        drop(child.stdout.take());
+        let output = child.wait_with_output()?;
+        assert_eq!((output.status.code(), &*output.stderr), (Some(0), &b""[..]), "{arguments}");
+    }
+    Ok(())
+}
