@@ -34,7 +34,6 @@ fn settled(work: impl FnOnce()) {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"process 4242, (now|\d s ago)", "process 4242, [age]");
     settings.add_filter(r"(?m)^\d\d:\d\d:\d\dZ", "[time]");
-    settings.add_filter(r"No such file.*|The system cannot find.*", "[reason]");
     settings.bind(work);
 }
 
@@ -101,7 +100,7 @@ fn a_status_that_is_old_missing_or_something_else_is_an_error_that_names_the_fil
     settings.add_filter(r"is \d+ \w+ old", "is [age] old");
     let mut errors = String::new();
     for name in ["old", "closed", "other", "torn", "missing"] {
-        for once in ["", " --once"] {
+        for once in [" --once", ""] {
             let ran = place.run(&format!("top {name}{once}"))?;
             assert_eq!((ran.code, &*ran.stdout), (Some(1), ""), "{name}: {ran:?}");
             if !once.is_empty() {

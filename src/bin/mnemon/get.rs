@@ -223,7 +223,7 @@ fn links(near: &[Neighbour], seen: &Seen, width: usize) -> String {
         ]);
     }
     let mut text = format!(
-        "\n{}  {}, {} of them associated: 3 times or more\n{}",
+        "\n{}  {}, of which {} associate (3 times or more)\n{}",
         styled(BOLD, "links"),
         number(near.len() as u64),
         number(associated as u64),
