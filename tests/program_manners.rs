@@ -56,9 +56,9 @@ fn every_command_has_a_page_and_can_be_completed() -> Outcome {
             assert!(ran.stdout.contains(command.as_str()), "{command} in {shell}");
         }
     }
-    let page = place.run("man")?.stdout;
+    let page = place.run("man")?.stdout.replace("\\-", "-");
     for command in &commands {
-        assert!(page.contains(&format!("mnemon\\-{command}(1)")), "{command} in {page}");
+        assert!(page.contains(&format!("mnemon-{command}(1)")), "{command} in {page}");
         let ran = place.run(&format!("man {command}"))?;
         assert_eq!(ran.code, Some(0), "{ran:?}");
         assert!(ran.stdout.contains(&format!(".TH mnemon-{command} 1")), "{}", ran.stdout);

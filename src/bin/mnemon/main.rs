@@ -3,7 +3,7 @@
 //!
 //! One module a subcommand. Tables go to standard output, progress and warnings to standard error; with
 //! `--json` the last line of standard output is one JSON object, or each line is where there are many. Commands that
-//! only read see a store through [`seen`].
+//! only read see a store through `seen`.
 
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
