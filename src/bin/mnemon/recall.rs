@@ -153,7 +153,7 @@ impl Word {
 fn find(words: &[Word], seen: &Seen) -> (Vec<Hit>, Vec<u64>) {
     let mut each = vec![0; words.len()];
     let mut found = HashMap::new();
-    for trace in &seen.store {
+    for trace in seen.store.iter() {
         let (mut text, mut tags, mut has_all) = (None, Vec::new(), true);
         for (word, count) in words.iter().zip(&mut each) {
             let tag = word.tag(&trace);

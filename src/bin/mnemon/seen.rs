@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 use mnemon::{ManualClock, Trace, TraceId, TraceStore};
 use std::cell::OnceCell;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -24,7 +25,8 @@ pub struct Source {
 
 /// A copy of a store, at one time.
 pub struct Seen {
-    pub store: TraceStore,
+    /// Not taken apart at the end, which the process does at once: nothing of it is to be written.
+    pub store: ManuallyDrop<TraceStore>,
     path: PathBuf,
     /// In order.
     ids: OnceCell<Vec<TraceId>>,
@@ -36,7 +38,7 @@ impl Source {
         let at = self.at.unwrap_or_else(Timestamp::now);
         let store = TraceStore::builder().clock(&ManualClock::at(at)).detached(&self.db)?;
         text::warn_of_quarantined(&store.stats().quarantined);
-        Ok(Seen { store, path: self.db.clone(), ids: OnceCell::new() })
+        Ok(Seen { store: ManuallyDrop::new(store), path: self.db.clone(), ids: OnceCell::new() })
     }
 }
 

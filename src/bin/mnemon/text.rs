@@ -112,7 +112,7 @@ pub fn fraction(number: f64) -> String {
 pub fn warn_of_quarantined(rows: &[Quarantined]) {
     for Quarantined { id, reason, .. } in rows {
         let id = id.map_or_else(|| "an unknown id".to_owned(), |id| id.to_string());
-        eprintln!("the row of {id} is set aside: {reason}");
+        eprintln!("the row of {id} is set aside: {}", harmless(reason));
     }
 }
 
