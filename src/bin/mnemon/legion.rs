@@ -31,7 +31,7 @@ pub struct ImportLegion {
 }
 
 const IMPORT: &str = "\
-Traces that the store holds stay as they are, so the same file again changes nothing. A cell that can't be used
+Traces that the store holds stay as they are, so the same file again changes nothing. A cell that can't be used \
 leaves its field at its default, and a row without a usable id, type or content is left out: each is named.
 
 Exit codes: 0 all is taken in; 2 all but what is named; 1 failure.";
@@ -51,7 +51,7 @@ pub struct ExportLegion {
 }
 
 const EXPORT: &str = "\
-What the original has no place for (embeddings, source agents, key ids, pins, revisions, payloads that are neither
+What the original has no place for (embeddings, source agents, key ids, pins, revisions, payloads that are neither \
 an object nor text) is left out or changed, and named.
 
 Exit codes: 0 all is written as it is; 2 all but what is named; 1 failure.";
@@ -146,7 +146,7 @@ impl Report {
         for ((table, column), found) in columns {
             text += &format!("\n\n{table}.{column}: {}", count(found.len() as u64, "cell"));
             for found in &found[..SHOWN.min(found.len())] {
-                text += &format!("\n  row {}: {}", found.row, found.reason);
+                text += &format!("\n  row {}: {}", found.row, text::harmless(&found.reason));
             }
             if found.len() > SHOWN {
                 let more = number((found.len() - SHOWN) as u64);

@@ -1,0 +1,46 @@
+//! `import-legion` and `export-legion` say what went along and what did not, and scripts can tell by the exit code.
+#![cfg(feature = "cli")]
+
+mod support;
+
+use serde_json::Value;
+use support::Outcome;
+use support::program::Place;
+
+#[test]
+fn a_store_goes_out_to_the_original_and_comes_back() -> Outcome {
+    let place = Place::with_memories()?;
+    let out = place.run("export-legion original.db --db memory.db")?;
+    assert_eq!((out.code, &*out.stderr), (Some(2), ""));
+    insta::assert_snapshot!("export", out.stdout);
+    let back = place.run("import-legion original.db --db again.db")?;
+    assert_eq!(
+        (back.code, &*back.stderr, &*back.stdout),
+        (Some(0), "", "6 traces and 5 links taken into again.db\n")
+    );
+    let twice = place.run("import-legion original.db --db again.db")?;
+    let nothing = "0 traces and 0 links taken into again.db; there already: 6 traces, 5 links\n";
+    assert_eq!((twice.code, &*twice.stdout), (Some(0), nothing));
+
+    let json = place.run("export-legion other.db --db again.db --json")?;
+    assert_eq!(json.code, Some(0));
+    let report: Value = serde_json::from_str(&json.stdout)?;
+    assert_eq!((&report["traces"], &report["links"]), (&6.into(), &5.into()));
+    assert_eq!(report["findings"].as_array().map(Vec::len), Some(0), "{report}");
+    Ok(())
+}
+
+#[test]
+fn what_is_there_is_not_overwritten_and_what_is_no_original_makes_no_store() -> Outcome {
+    let place = Place::with_memories()?;
+    let before = std::fs::read(place.path("memory.db"))?;
+    let refused = place.run("export-legion memory.db --db memory.db")?;
+    assert_eq!((refused.code, &*refused.stdout), (Some(1), ""));
+    insta::assert_snapshot!("exists", refused.stderr);
+    assert_eq!(std::fs::read(place.path("memory.db"))?, before);
+    let refused = place.run("import-legion memory.db --db new.db")?;
+    assert_eq!((refused.code, &*refused.stdout), (Some(1), ""));
+    insta::assert_snapshot!("no_original", refused.stderr);
+    assert!(!place.path("new.db").exists());
+    Ok(())
+}
