@@ -334,7 +334,7 @@ fn links(moment: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()>
             let (a, b) = link.ends();
             match missing(&link) {
                 Ok(None) => Ok(()),
-                Ok(Some(end)) => Err((Some(a), format!("the link of {a} and {b}: there is no trace {end}"))),
+                Ok(Some(end)) => Err((Some(a), format!("its link to {b}: there is no trace {end}"))),
                 Err(error) => {
                     failed.get_or_insert(error);
                     Ok(())
@@ -357,7 +357,7 @@ fn order_of_ends(moment: &Connection, report: &mut VerifyReport) -> rusqlite::Re
     while let Some(row) = rows.next()? {
         let id = |at| -> rusqlite::Result<_> { Ok(rows::id_of(row.get_ref(at)?).ok()) };
         if let (Some(a), Some(b)) = (id(0)?, id(1)?) {
-            let reason = format!("the link of {a} and {b}: the smaller id does not stand first");
+            let reason = format!("its link to {b}: the smaller id does not stand first");
             report.list(Finding { part: FilePart::Links, row: None, id: Some(a), reason });
         }
     }
