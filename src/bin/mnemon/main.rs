@@ -7,12 +7,17 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod backup;
 mod demo;
+mod exchange;
 mod host;
 mod ingest;
 mod legion;
+mod lines;
+mod snapshot;
 mod stat;
 mod text;
+mod verify;
 
 use clap::{ColorChoice, Parser, Subcommand};
 use std::process::ExitCode;
@@ -25,7 +30,7 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 failure, 2 done, but with bad lines.";
+const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 failure, 2 done, but with bad lines or findings.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -33,6 +38,11 @@ enum Command {
     Ingest(ingest::Ingest),
     Host(host::Host),
     Stat(stat::Stat),
+    Export(exchange::Export),
+    Import(exchange::Import),
+    Backup(backup::Backup),
+    Verify(verify::Verify),
+    Snapshot(snapshot::Snapshot),
     ImportLegion(legion::ImportLegion),
     ExportLegion(legion::ExportLegion),
 }
@@ -47,6 +57,11 @@ fn main() -> ExitCode {
         Command::Ingest(ingest) => ingest.run(),
         Command::Host(host) => host.run(),
         Command::Stat(stat) => stat.run(),
+        Command::Export(export) => export.run(),
+        Command::Import(import) => import.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Verify(verify) => verify.run(),
+        Command::Snapshot(snapshot) => snapshot.run(),
         Command::ImportLegion(import) => import.run(),
         Command::ExportLegion(export) => export.run(),
     };
