@@ -517,6 +517,31 @@ fn a_store_in_use_is_exported_as_of_one_moment_and_not_imported_into() -> Outcom
 }
 
 #[test]
+fn whoever_reads_the_file_sees_none_of_an_import_or_all() -> Outcome {
+    const TRACES: u64 = 12_000;
+    let place = Place::new()?;
+    let store = quietly().open(place.path("memory.db"))?;
+    store.insert_many((0..TRACES).map(support::note))?;
+    store.close()?;
+    place.output("export memory.db a.jsonl")?;
+    std::thread::scope(|scope| -> Outcome {
+        let import =
+            scope.spawn(|| place.run("import a.jsonl --db other.db").map_err(|error| error.to_string()));
+        while !import.is_finished() {
+            // Until it is made it is not there, or not yet a store.
+            if let Ok(seen) = mnemon::inspect(place.path("other.db")) {
+                assert!([0, TRACES].contains(&seen.traces), "{} traces", seen.traces);
+            }
+        }
+        let ran = import.join().map_err(|_| "the import panicked")??;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        Ok(())
+    })?;
+    assert_eq!(mnemon::inspect(place.path("other.db"))?.traces, TRACES);
+    Ok(())
+}
+
+#[test]
 fn an_exported_file_is_its_owners_and_takes_the_place_of_exports_alone() -> Outcome {
     let place = with_harbour()?;
     for _ in 0..2 {

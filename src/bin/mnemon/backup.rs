@@ -23,10 +23,11 @@ pub struct Backup {
     json: bool,
 }
 
-const EXIT_CODES: &str = "The copy is what the store's file holds at one cut: what was flushed when the backup began. It \
-is one file,\nwhich belongs to its owner alone, and a store like any other: to go back to it, close the store, move its \
-files\naway, and put the copy in their place.\n\nExit codes: 0 the copy is there and sound; 2 it is there, and has the \
-same unsound rows as the store;\n1 failure: there is no copy.";
+const EXIT_CODES: &str = "The copy is what the store's file holds at one cut: what was flushed when the backup began. \
+     It is one file, which belongs to its owner alone, and a store like any other: to go back to it, close the store, \
+     move its files away, and put the copy in their place.\n\n\
+     Exit codes: 0 the copy is there and sound; 2 it is there, and has the same unsound rows as the store; 1 failure: \
+     there is no copy.";
 
 /// [`BackupReport`], for programs.
 #[derive(Serialize)]

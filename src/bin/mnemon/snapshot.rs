@@ -4,7 +4,7 @@ use crate::ingest::WITH_BAD_LINES;
 use crate::text::{self, number};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use mnemon::{SnapshotInfo, Snapshots, TraceStore};
+use mnemon::{Quarantined, SnapshotInfo, Snapshots, TraceStore};
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -178,12 +178,16 @@ impl Restore {
         let spinner = text::spinner("restoring");
         let restored = self.restore(&snapshots, &path);
         spinner.finish_and_clear();
-        let restored = restored?;
+        let (restored, refused) = restored?;
+        text::warn_of_quarantined(&refused);
         text::say(&restored.table())?;
         if self.json {
             text::say_json(&restored)?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(match refused.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        })
     }
 
     fn path(&self, snapshots: &Snapshots) -> Result<PathBuf> {
@@ -199,23 +203,27 @@ impl Restore {
         })
     }
 
-    fn restore(&self, snapshots: &Snapshots, path: &Path) -> Result<Restored> {
+    /// And the rows that the file did not take.
+    fn restore(&self, snapshots: &Snapshots, path: &Path) -> Result<(Restored, Vec<Quarantined>)> {
         if !self.db.exists() {
             // A snapshot that is refused must not leave an empty store.
             TraceStore::in_memory().restore_snapshot(snapshots, path)?;
         }
         let store = TraceStore::open(&self.db)?;
+        let unreadable = store.stats().quarantined;
         let before = (store.len() as u64, store.link_count() as u64);
         let restored = store.restore_snapshot(snapshots, path).and_then(|traces| {
             store.flush()?;
             Ok((traces as u64, store.link_count() as u64))
         });
-        let quarantined = store.stats().quarantined;
+        let mut refused = store.stats().quarantined;
+        refused.retain(|row| !unreadable.contains(row));
         let closed = store.close();
         let (traces, links) = restored?;
         closed.map_err(mnemon::Error::from)?;
-        text::warn_of_quarantined(&quarantined);
-        Ok(Restored { name: name(path), traces, links, traces_before: before.0, links_before: before.1 })
+        let restored =
+            Restored { name: name(path), traces, links, traces_before: before.0, links_before: before.1 };
+        Ok((restored, refused))
     }
 }
 

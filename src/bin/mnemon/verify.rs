@@ -20,9 +20,9 @@ pub struct Verify {
     json: bool,
 }
 
-const EXIT_CODES: &str = "What is looked at: pages and indexes (SQLite's integrity check), tables, every row of a \
-trace and its\npayload, both ends of every link, and files that a store has left beside this one.\n\nExit codes: 0 \
-sound; 2 something was found; 1 the file can't be looked at.";
+const EXIT_CODES: &str = "What is looked at: pages and indexes (SQLite's integrity check), tables, every row of a trace \
+     and its payload, both ends of every link, and files that a store has left beside this one.\n\n\
+     Exit codes: 0 sound; 2 something was found; 1 the file can't be looked at.";
 
 /// [`VerifyReport`], for programs.
 #[derive(Serialize)]

@@ -29,14 +29,14 @@ pub struct Export {
     json: bool,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all is exported; 2 all but traces that can't be read or are no JSON, which \
-are named;\n1 failure.";
+const EXIT_CODES: &str = "Exit codes: 0 all is exported; 2 all but traces and links that can't be read or are no JSON, \
+     which are named; 1 failure.";
+
+const MOMENT: &str = "A file belongs to its owner alone. What is exported is the store's file as of one moment: of a \
+     store in use, what was flushed by then.";
 
 fn help() -> String {
-    format!(
-        "{FORMAT}\n\nA file belongs to its owner alone. What is exported is the store's file as of one moment: of a \
-         store in use,\nwhat was flushed by then.\n\n{EXIT_CODES}"
-    )
+    format!("{FORMAT}\n\n{MOMENT}\n\n{EXIT_CODES}")
 }
 
 #[derive(Serialize)]

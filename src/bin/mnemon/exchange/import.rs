@@ -26,7 +26,7 @@ pub struct Import {
     #[arg(long, value_name = "PATH")]
     db: PathBuf,
     /// What becomes of a trace or link that the store holds with other values.
-    #[arg(long, value_enum, default_value_t = OnConflict::Skip)]
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = OnConflict::Skip)]
     on_conflict: OnConflict,
     /// End with one JSON object.
     #[arg(long)]
@@ -44,13 +44,13 @@ enum OnConflict {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 all lines are in the store, or skipped; 2 all but the bad ones, or there are \
-fewer\nlines than the first one says; 1 failure: nothing is imported.";
+     not as many as the first one says; 1 failure, or rows that the store's file refuses, which are named.";
+
+const PASSES: &str = "A bad line is reported with its number and what is wrong, and the rest is stored, in one cut. \
+     What is in the store with the same values stays as it is, so an import done again changes nothing.";
 
 fn help() -> String {
-    format!(
-        "{FORMAT}\n\nA bad line is reported with its number and what is wrong, and the rest is stored. What is in the \
-         store with\nthe same values stays as it is, so an import done again changes nothing.\n\n{EXIT_CODES}"
-    )
+    format!("{FORMAT}\n\n{PASSES}\n\n{EXIT_CODES}")
 }
 
 impl Import {
