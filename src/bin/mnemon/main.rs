@@ -14,6 +14,7 @@ mod host;
 mod ingest;
 mod legion;
 mod lines;
+mod problem;
 mod snapshot;
 mod stat;
 mod text;

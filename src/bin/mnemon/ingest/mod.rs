@@ -11,6 +11,7 @@ mod report;
 pub use report::Ingested;
 
 use crate::lines::{self, BadLine, Lines, threads};
+use crate::problem;
 use crate::text;
 use anyhow::{Result, bail};
 use clap::Args;

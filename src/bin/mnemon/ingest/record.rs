@@ -1,6 +1,6 @@
 //! A record: what one line says, checked by itself.
 
-use crate::lines::{problem, with_cause};
+use super::problem::{self, with_cause};
 use mnemon::{NewTrace, Payload, Trace, TraceEdit, TraceId, TraceType};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -53,7 +53,7 @@ pub enum Parent {
 impl Record {
     /// The record on a line, or what is wrong with it.
     pub fn parse(line: &str) -> Result<Self, String> {
-        let written: Written<'_> = serde_json::from_str(line).map_err(|error| problem(line, &error))?;
+        let written: Written<'_> = serde_json::from_str(line).map_err(|error| problem::of(line, &error))?;
         let record = Self::of(written).map_err(with_cause)?;
         // The library's own checks of the rest.
         record.to_new(TraceId::new(), Parent::NotGiven).into_trace().map_err(with_cause)?;
@@ -165,12 +165,11 @@ fn time(text: &str) -> anyhow::Result<jiff::Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::problem::object;
     use super::Record;
-    use crate::lines::Lines;
 
     fn problem(line: &[u8]) -> String {
-        let bad = Lines::parse(line, 1, Record::parse).bad;
-        bad.into_iter().map(|bad| bad.reason).collect()
+        object(line).and_then(Record::parse).err().unwrap_or_default()
     }
 
     #[test]
