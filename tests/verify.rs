@@ -230,11 +230,27 @@ fn a_table_that_is_missing_or_made_otherwise_is_found() -> Outcome {
         let named = schema.is_some_and(|finding| finding.reason.contains(&format!("the table {table:?}")));
         assert!(named, "{:#?}", report.findings);
     }
+    Ok(())
+}
+
+#[test]
+fn a_table_that_is_declared_otherwise_is_named_and_not_read() -> Outcome {
     let (file, _) = filled()?;
     tamper(file.path(), "ALTER TABLE links ADD COLUMN note TEXT")?;
     let report = verify(file.path())?;
     assert_eq!(only(&report)?.part, FilePart::Schema);
-    assert_eq!((report.traces, report.links), (200, 199));
+    assert_eq!((report.traces, report.links), (200, 0));
+
+    // Its rows would be what its declaration computes.
+    let (file, _) = filled()?;
+    let generated = "CREATE TABLE made (n INTEGER, payload TEXT AS ('\"made up\"'));
+        INSERT INTO made (n) VALUES (1);
+        DROP TABLE traces;
+        ALTER TABLE made RENAME TO traces";
+    tamper(file.path(), generated)?;
+    let report = verify(file.path())?;
+    assert_eq!(only(&report)?.part, FilePart::Schema);
+    assert_eq!((report.traces, report.links), (0, 0));
     Ok(())
 }
 

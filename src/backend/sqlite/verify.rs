@@ -125,7 +125,8 @@ impl fmt::Display for FilePart {
 }
 
 /// Looks for damage in a store's file, as of one moment, and reports all that it finds: in the pages and indexes
-/// (SQLite's integrity check), in the tables' declarations, in each row (that it is a trace or a link as
+/// (SQLite's integrity check), in the tables' declarations
+/// (one that is another is named, and not read), in each row (that it is a trace or a link as
 /// [`open`](crate::TraceStore::open) would take it, that its payload is JSON, that both traces of a link are there),
 /// and files beside it that hold what a store could not write or has put aside.
 ///
@@ -179,16 +180,33 @@ pub fn verify(path: impl AsRef<Path>) -> Result<VerifyReport> {
 fn look_through(connection: &mut Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
     connection.pragma_update(None, "ignore_check_constraints", "ON")?;
     let moment = connection.transaction()?;
-    let looks: [(FilePart, Look); 6] = [
-        (FilePart::Schema, schema),
-        (FilePart::File, integrity),
-        (FilePart::Store, store),
-        (FilePart::Traces, traces),
-        (FilePart::Links, links),
-        (FilePart::Links, order_of_ends),
+    let strange = match schema::strange_tables(&moment) {
+        // An older one has its tables as they were then.
+        _ if report.schema_version != schema::VERSION => Vec::new(),
+        Err(error) if is_damage(&error) => {
+            report.find(FilePart::Schema, format!("it can't be read: {error}"));
+            return Ok(());
+        }
+        strange => strange?,
+    };
+    for table in &strange {
+        report.find(FilePart::Schema, format!("the table {table:?} is not there as mnemon makes it"));
+    }
+    let ours: Vec<_> =
+        TABLES.into_iter().filter(|table| !strange.iter().any(|other| other == table)).collect();
+    // What another declaration makes of reading a table is not known: such a one is not read.
+    let looks: [(FilePart, &[&str], Look); 5] = [
+        (FilePart::File, &[], integrity),
+        (FilePart::Store, &["store"], store),
+        (FilePart::Traces, &["traces"], traces),
+        (FilePart::Links, &["links", "traces"], links),
+        (FilePart::Links, &["links"], order_of_ends),
     ];
-    for (part, look) in looks {
-        match look(&moment, report) {
+    for (part, of, look) in looks {
+        if !of.iter().all(|table| ours.contains(table)) {
+            continue;
+        }
+        match look(&moment, &ours, report) {
             Err(error) if is_damage(&error) => report.find(part, format!("it can't be read: {error}")),
             outcome => outcome?,
         }
@@ -196,7 +214,10 @@ fn look_through(connection: &mut Connection, report: &mut VerifyReport) -> rusql
     Ok(())
 }
 
-type Look = fn(&Connection, &mut VerifyReport) -> rusqlite::Result<()>;
+const TABLES: [&str; 3] = ["traces", "links", "store"];
+
+/// With the tables that are as they should be.
+type Look = fn(&Connection, &[&str], &mut VerifyReport) -> rusqlite::Result<()>;
 
 /// The statements are fixed and sound: what does not fit them is the file.
 fn is_damage(error: &rusqlite::Error) -> bool {
@@ -206,31 +227,20 @@ fn is_damage(error: &rusqlite::Error) -> bool {
             .is_some_and(|failure| matches!(failure.extended_code, ffi::SQLITE_ERROR | ffi::SQLITE_TOOBIG))
 }
 
-fn schema(moment: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
-    if report.schema_version == schema::VERSION
-        && let Some(table) = schema::strange_table(moment)?
-    {
-        report.find(FilePart::Schema, format!("the table {table:?} is not there as mnemon makes it"));
-    }
-    Ok(())
-}
-
 /// What a person has put into the file beside our tables is theirs: where there is some, only ours are checked, so that
 /// no other table's expressions and modules run.
-fn integrity(moment: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+fn integrity(moment: &Connection, ours: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
     let others =
         "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
         AND name NOT IN ('traces', 'links', 'store')";
-    let checks: &[&str] = match moment.query_row(others, [], |row| row.get::<_, i64>(0))? {
-        0 => &["PRAGMA integrity_check(1000)"],
-        _ => &[
-            "PRAGMA integrity_check(traces)",
-            "PRAGMA integrity_check(links)",
-            "PRAGMA integrity_check(store)",
-        ],
+    let is_ours_alone =
+        ours.len() == TABLES.len() && moment.query_row(others, [], |row| row.get::<_, i64>(0))? == 0;
+    let checks = match is_ours_alone {
+        true => vec![format!("PRAGMA integrity_check({LISTED})")],
+        false => ours.iter().map(|table| format!("PRAGMA integrity_check({table})")).collect(),
     };
     for check in checks {
-        let mut statement = moment.prepare(check)?;
+        let mut statement = moment.prepare(&check)?;
         let mut answers = statement.query([])?;
         while let Some(answer) = answers.next()? {
             let answer: String = answer.get(0)?;
@@ -241,7 +251,7 @@ fn integrity(moment: &Connection, report: &mut VerifyReport) -> rusqlite::Result
     Ok(())
 }
 
-fn store(moment: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+fn store(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
     let mut statement = moment.prepare("SELECT one, watermark, boot, clean FROM store")?;
     let mut rows = statement.query([])?;
     let Some(row) = rows.next()? else {
@@ -290,7 +300,7 @@ fn type_and_size(value: ValueRef<'_>) -> String {
     }
 }
 
-fn traces(moment: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+fn traces(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
     let mut last = None;
     let mut take = |stored| {
         let Stored::Trace(StoredTrace { row, trace }) = stored else { return };
@@ -316,7 +326,7 @@ fn traces(moment: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()
     }
 }
 
-fn links(moment: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+fn links(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
     let mut exists = moment.prepare("SELECT EXISTS (SELECT 1 FROM traces WHERE id = ?1)")?;
     let mut missing = |link: &Link| -> rusqlite::Result<Option<TraceId>> {
         let (a, b) = link.ends();
@@ -351,7 +361,7 @@ fn links(moment: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()>
 }
 
 /// What the table's own check would hold.
-fn order_of_ends(moment: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+fn order_of_ends(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
     let mut statement = moment.prepare("SELECT a, b FROM links WHERE a >= b")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
