@@ -45,7 +45,7 @@ pub mod model;
 
 #[cfg(all(feature = "sqlite", not(loom)))]
 pub use backend::sqlite::{
-    BackupReport, FilePart, FileReport, Finding, VerifyReport, backup, inspect, verify,
+    BackupReport, FileFinding, FilePart, FileReport, VerifyReport, backup, inspect, verify,
 };
 pub use clock::ManualClock;
 pub use error::{Error, ErrorKind, Result};

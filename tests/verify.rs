@@ -3,7 +3,7 @@
 
 mod support;
 
-use mnemon::{ErrorKind, FilePart, Finding, NewTrace, TraceId, TraceStore, VerifyReport, verify};
+use mnemon::{ErrorKind, FileFinding, FilePart, NewTrace, TraceId, TraceStore, VerifyReport, verify};
 use rusqlite::Connection;
 use std::fs;
 use std::path::Path;
@@ -35,7 +35,7 @@ fn tamper(path: &Path, sql: &str) -> Outcome {
 }
 
 /// The one finding.
-fn only(report: &VerifyReport) -> Outcome<&Finding> {
+fn only(report: &VerifyReport) -> Outcome<&FileFinding> {
     match (&report.findings[..], report.unlisted) {
         ([finding], 0) => Ok(finding),
         _ => Err(format!("not one finding: {:#?}", report.findings).into()),

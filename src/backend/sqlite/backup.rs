@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, ffi};
 use std::fmt::Display;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -115,11 +115,7 @@ struct Partial(PathBuf);
 impl Partial {
     fn make(to: &Path) -> Result<Self, BackendError> {
         let path = sibling(to, &format!(".{}.partial", Uuid::now_v7().simple()));
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&path).map_err(|error| unreachable_file(to, error))?;
+        file::make(&path).map_err(|error| unreachable_file(to, error))?;
         Ok(Self(path))
     }
 

@@ -189,7 +189,7 @@ fn make_if_missing(path: &Path) -> Result<(), BackendError> {
 }
 
 /// A new file belongs to its owner alone; SQLite gives its log the same rights.
-fn make(path: &Path) -> io::Result<()> {
+pub(super) fn make(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

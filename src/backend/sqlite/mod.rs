@@ -38,7 +38,7 @@ pub(crate) use file::{look_at, make_new};
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
 pub(crate) use place::spill;
-pub use verify::{FilePart, Finding, VerifyReport, verify};
+pub use verify::{FileFinding, FilePart, VerifyReport, verify};
 
 use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored};
 use fault::{class_of, is_about_the_row, is_no_database};

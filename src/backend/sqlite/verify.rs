@@ -34,7 +34,7 @@ pub struct VerifyReport {
     /// Rows that are sound links.
     pub links: u64,
     /// What is wrong, at most 1,000 of it.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<FileFinding>,
     /// How much more is wrong than is listed.
     pub unlisted: u64,
 }
@@ -46,10 +46,10 @@ impl VerifyReport {
     }
 
     fn find(&mut self, part: FilePart, reason: impl Into<String>) {
-        self.list(Finding { part, row: None, id: None, reason: reason.into() });
+        self.list(FileFinding { part, row: None, id: None, reason: reason.into() });
     }
 
-    fn list(&mut self, finding: Finding) {
+    fn list(&mut self, finding: FileFinding) {
         match self.findings.len() < LISTED {
             true => self.findings.push(finding),
             false => self.unlisted += 1,
@@ -60,7 +60,7 @@ impl VerifyReport {
 /// One thing that is wrong with a store's file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub struct Finding {
+pub struct FileFinding {
     /// Where.
     pub part: FilePart,
     /// The number of the row, of a trace.
@@ -72,7 +72,7 @@ pub struct Finding {
 }
 
 /// Where, and what: in one line.
-impl fmt::Display for Finding {
+impl fmt::Display for FileFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { part, row, id, reason } = self;
         write!(f, "{part}")?;
@@ -312,7 +312,7 @@ fn traces(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlit
         match checked {
             Ok(()) => report.traces += 1,
             Err(Unreadable { id, reason }) => {
-                report.list(Finding { part: FilePart::Traces, row: Some(row), id, reason });
+                report.list(FileFinding { part: FilePart::Traces, row: Some(row), id, reason });
             }
         }
     };
@@ -353,7 +353,7 @@ fn links(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite
         });
         match checked {
             Ok(()) => report.links += 1,
-            Err((id, reason)) => report.list(Finding { part: FilePart::Links, row: None, id, reason }),
+            Err((id, reason)) => report.list(FileFinding { part: FilePart::Links, row: None, id, reason }),
         }
     };
     links::load(moment, &mut take)?;
@@ -368,7 +368,7 @@ fn order_of_ends(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> 
         let id = |at| -> rusqlite::Result<_> { Ok(rows::id_of(row.get_ref(at)?).ok()) };
         if let (Some(a), Some(b)) = (id(0)?, id(1)?) {
             let reason = format!("its link to {b}: the smaller id does not stand first");
-            report.list(Finding { part: FilePart::Links, row: None, id: Some(a), reason });
+            report.list(FileFinding { part: FilePart::Links, row: None, id: Some(a), reason });
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use crate::ingest::WITH_BAD_LINES;
 use crate::text::{self, number};
 use anyhow::Result;
 use clap::Args;
-use mnemon::{Finding, VerifyReport};
+use mnemon::{FileFinding, VerifyReport};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,7 +37,7 @@ struct Report<'a> {
     unlisted: u64,
 }
 
-/// [`Finding`], for programs.
+/// [`FileFinding`], for programs.
 #[derive(Serialize)]
 pub struct FindingReport<'a> {
     part: &'static str,
@@ -73,8 +73,8 @@ impl Verify {
 }
 
 impl<'a> FindingReport<'a> {
-    fn of(finding: &'a Finding) -> Self {
-        let Finding { part, row, id, reason, .. } = finding;
+    fn of(finding: &'a FileFinding) -> Self {
+        let FileFinding { part, row, id, reason, .. } = finding;
         Self { part: part.as_str(), row: *row, id: id.map(|id| id.to_string()), reason }
     }
 }
