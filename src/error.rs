@@ -14,7 +14,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// A value is out of its range, or malformed. The message names the field. Nothing was stored.
     InvalidInput,
-    /// [`insert`](crate::TraceStore::insert) of an id that the store holds.
+    /// [`insert`](crate::TraceStore::insert) of an id that the store holds, or a backup under the name of a file that
+    /// is there.
     AlreadyExists,
     /// A trace that has to be in the store is not.
     NotFound,

@@ -46,7 +46,9 @@ mod trace;
 pub mod model;
 
 #[cfg(all(feature = "sqlite", not(loom)))]
-pub use backend::sqlite::{FileReport, inspect};
+pub use backend::sqlite::{
+    BackupReport, FileFinding, FilePart, FileReport, VerifyReport, backup, inspect, verify,
+};
 pub use clock::ManualClock;
 pub use error::{Error, ErrorKind, Result};
 pub use feed::{Commit, FeedEvent, Subscription};

@@ -173,7 +173,7 @@ fn bad_lines_are_reported_with_number_and_reason_and_the_rest_is_stored() -> Res
     ran.warned("line 6: confidence is 1.5: give a number from 0 to 1");
     ran.warned("line 7: not a JSON object: write one record a line");
     ran.warned("line 8: both ref and id are given");
-    ran.warned("line 9: expected value (column 37)");
+    ran.warned("line 9: payload: expected value (column 37)");
     assert_eq!(ran.stderr.lines().count(), 7, "{}", ran.stderr);
     let expected = json!({"lines": 9, "inserted": 2, "updated": 0, "unchanged": 0, "bad": 7,
         "dangling_parents": 0, "rows_flushed": 2});

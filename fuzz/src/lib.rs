@@ -18,6 +18,8 @@ mod template;
 mod model;
 #[path = "../../tests/model/pair.rs"]
 mod pair;
+#[path = "../../src/bin/mnemon/problem.rs"]
+mod problem;
 #[path = "../../src/bin/mnemon/ingest/record.rs"]
 mod record;
 #[path = "../../tests/model/steps.rs"]

@@ -189,7 +189,7 @@ fn make_if_missing(path: &Path) -> Result<(), BackendError> {
 }
 
 /// A new file belongs to its owner alone; SQLite gives its log the same rights.
-fn make(path: &Path) -> io::Result<()> {
+pub(super) fn make(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
@@ -215,49 +215,15 @@ pub(crate) fn make_new(path: &Path) -> crate::error::Result<()> {
 /// Only through SQLite: closing a descriptor of its own would make a process give up every lock that its
 /// connections hold on the file.
 pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError> {
-    match path.metadata() {
-        Ok(file) if file.is_file() => {}
-        Ok(_) => return Err(unreachable_file(path, io::Error::other("it is no file"))),
-        Err(error) => return Err(unreachable_file(path, error)),
-    }
-    let not_a_store = |what: String| {
-        let remedy = "give the path of a store";
-        BackendError::new(ErrorClass::Foreign, format!("{} {what}: {remedy}", path.display()))
-    };
-    let failed = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => not_a_store("is no SQLite database".to_owned()).because(error),
-        // The statements are fixed and sound: it is the file that does not fit them.
-        _ if error.sqlite_error().is_some_and(|failure| failure.extended_code == ffi::SQLITE_ERROR) => {
-            let message = format!("{} is damaged: restore a copy, or move it away", path.display());
-            BackendError::new(ErrorClass::Corrupt, message).because(error)
-        }
-        _ => while_doing("opening", path, error),
-    };
-    let connection = look_at(path).map_err(failed)?;
-    let identity = match Identity::read(&connection) {
-        Err(error) if is_half_made(path, &error) => Ok(Identity::NEW),
-        identity => identity.map_err(failed),
-    }?;
-    let Identity { application_id, version, .. } = identity;
+    let (connection, identity) = identify(path)?;
     if identity.is_new() {
         return Ok(identity);
     }
-    if application_id != APPLICATION_ID {
-        return Err(not_a_store(format!(
-            "is an SQLite database of another application (id {application_id}, ours is {APPLICATION_ID})"
-        )));
-    }
-    if !(1..=VERSION).contains(&version) {
-        let message = format!(
-            "{} has schema version {version}, and this version of mnemon knows up to {VERSION}: use a newer one",
-            path.display()
-        );
-        return Err(BackendError::new(ErrorClass::Newer, message));
-    }
-    if version == VERSION
-        && let Some(table) = schema::strange_table(&connection).map_err(failed)?
+    let failed = |error| while_looking(path, error);
+    if identity.version == VERSION
+        && let Some(table) = schema::strange_tables(&connection).map_err(failed)?.first()
     {
-        return Err(not_a_store(format!("does not have the table {table:?} as mnemon makes it")));
+        return Err(not_a_store(path, format_args!("does not have the table {table:?} as mnemon makes it")));
     }
     let (watermark, ..) = schema::read_store(&connection).map_err(failed)?;
     if watermark > schema::MAX_WATERMARK {
@@ -266,6 +232,58 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
         return Err(BackendError::new(ErrorClass::Corrupt, message));
     }
     Ok(identity)
+}
+
+/// What the file says it is, and the connection that was asked: nothing yet, or a store of a version that is known,
+/// in whatever state.
+pub(super) fn identify(path: &Path) -> Result<(Connection, Identity), BackendError> {
+    match path.metadata() {
+        Ok(file) if file.is_file() => {}
+        Ok(_) => return Err(unreachable_file(path, io::Error::other("it is no file"))),
+        Err(error) => return Err(unreachable_file(path, error)),
+    }
+    let failed = |error| while_looking(path, error);
+    let connection = look_at(path).map_err(failed)?;
+    let identity = match Identity::read(&connection) {
+        Err(error) if is_half_made(path, &error) => Ok(Identity::NEW),
+        identity => identity.map_err(failed),
+    }?;
+    let Identity { application_id, version, .. } = identity;
+    if identity.is_new() {
+        return Ok((connection, identity));
+    }
+    if application_id != APPLICATION_ID {
+        return Err(not_a_store(
+            path,
+            format_args!(
+                "is an SQLite database of another application (id {application_id}, ours is {APPLICATION_ID})"
+            ),
+        ));
+    }
+    if !(1..=VERSION).contains(&version) {
+        let message = format!(
+            "{} has schema version {version}, and this version of mnemon knows up to {VERSION}: use a newer one",
+            path.display()
+        );
+        return Err(BackendError::new(ErrorClass::Newer, message));
+    }
+    Ok((connection, identity))
+}
+
+fn not_a_store(path: &Path, what: impl std::fmt::Display) -> BackendError {
+    BackendError::new(ErrorClass::Foreign, format!("{} {what}: give the path of a store", path.display()))
+}
+
+fn while_looking(path: &Path, error: rusqlite::Error) -> BackendError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => not_a_store(path, "is no SQLite database").because(error),
+        // The statements are fixed and sound: it is the file that does not fit them.
+        _ if error.sqlite_error().is_some_and(|failure| failure.extended_code == ffi::SQLITE_ERROR) => {
+            let message = format!("{} is damaged: restore a copy, or move it away", path.display());
+            BackendError::new(ErrorClass::Corrupt, message).because(error)
+        }
+        _ => while_doing("opening", path, error),
+    }
 }
 
 /// A connection that reads, and runs nothing that stands in the file.
@@ -279,7 +297,7 @@ pub(crate) fn look_at(path: &Path) -> rusqlite::Result<Connection> {
 
 /// What stands in the file is data: no trigger, no view and no unsafe function of its schema runs, and nothing of it
 /// makes SQLite take more memory for one value than the longest that a store has.
-fn distrust(connection: &Connection, longest: usize) -> rusqlite::Result<()> {
+pub(super) fn distrust(connection: &Connection, longest: usize) -> rusqlite::Result<()> {
     // SQLite has a limit of its own, which a higher one comes to.
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(longest).unwrap_or(i32::MAX))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

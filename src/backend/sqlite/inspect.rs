@@ -64,7 +64,7 @@ pub(crate) fn read(path: &Path, into: &mut dyn FnMut(Stored)) -> Result<Loaded, 
 }
 
 /// The true path, and the version of the schema.
-fn of_a_store(path: &Path) -> Result<(PathBuf, i64), BackendError> {
+pub(super) fn of_a_store(path: &Path) -> Result<(PathBuf, i64), BackendError> {
     let path = file::resolved(path)?;
     let identity = file::look_before_touching(&path)?;
     match identity.is_new() {

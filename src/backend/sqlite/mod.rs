@@ -14,8 +14,11 @@
 //! - [`erase`]: deleting so that nothing is left behind;
 //! - [`fault`]: SQLite's error codes by class;
 //! - [`lock`]: the file's one writing owner;
-//! - [`inspect`]: what a reader is told of a file, without owning it.
+//! - [`inspect`]: what a reader is told of a file, without owning it;
+//! - [`verify`]: whether a file is sound;
+//! - [`backup`]: a copy of a file as of one cut.
 
+mod backup;
 mod erase;
 mod fault;
 mod file;
@@ -26,13 +29,16 @@ mod log;
 mod place;
 mod rows;
 mod schema;
+mod verify;
 
+pub use backup::{BackupReport, backup};
 pub(crate) use fault::while_doing;
 #[cfg(feature = "legion")]
 pub(crate) use file::{look_at, make_new};
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
 pub(crate) use place::spill;
+pub use verify::{FileFinding, FilePart, VerifyReport, verify};
 
 use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored};
 use fault::{class_of, is_about_the_row, is_no_database};
@@ -231,7 +237,7 @@ impl Backend for Sqlite {
 
     fn replace(&mut self) -> Result<(), BackendError> {
         self.detach();
-        let aside = place::put_aside(&self.path, "damaged", &["", "-wal", "-shm"])?;
+        let aside = place::put_aside(&self.path, place::DAMAGED, &["", "-wal", "-shm"])?;
         tracing::error!(path = %self.path.display(), ?aside, "the file can't be used; it was put aside and is kept");
         self.attach()?;
         self.start_over()

@@ -58,11 +58,16 @@ impl Place {
     pub(super) fn put_orphan_aside(&self, path: &Path) -> Result<(), BackendError> {
         let is_ours = self.log.is_some() && FileId::of(&log_of(path)).ok() == self.log;
         if self.check(path).is_err() && is_ours {
-            put_aside(path, "orphaned", &["-wal", "-shm"])?;
+            put_aside(path, ORPHANED, &["-wal", "-shm"])?;
         }
         Ok(())
     }
 }
+
+/// Why a file is put aside, as its name says.
+pub(super) const DAMAGED: &str = "damaged";
+const ORPHANED: &str = "orphaned";
+const ASIDE: [&str; 2] = [DAMAGED, ORPHANED];
 
 /// Renames those of the path's files that are there, to names that say why and when; deletes nothing.
 pub(super) fn put_aside(path: &Path, why: &str, suffixes: &[&str]) -> Result<Vec<PathBuf>, BackendError> {
@@ -77,6 +82,18 @@ pub(super) fn put_aside(path: &Path, why: &str, suffixes: &[&str]) -> Result<Vec
         }
     }
     Ok(moved)
+}
+
+/// What was put aside from this path, as far as its folder can be read.
+pub(super) fn put_aside_before(path: &Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
+    let is_ours = |entry: &fs::DirEntry| {
+        let (name, entry) = (name.to_string_lossy(), entry.file_name());
+        let rest = entry.to_str().and_then(|entry| entry.strip_prefix(&*name));
+        rest.is_some_and(|rest| ASIDE.iter().any(|why| rest.starts_with(&format!(".{why}-"))))
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(is_ours).map(|entry| entry.path()).collect()
 }
 
 /// SQLite gives the log and its index the rights that the file has as they are made: when it was read-only then, and

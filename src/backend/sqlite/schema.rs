@@ -105,23 +105,24 @@ impl Identity {
     }
 }
 
-/// Which of the tables is not as this crate makes it, if one is not. What else a person has put into the file is
-/// theirs, and not used.
-pub(super) fn strange_table(connection: &Connection) -> rusqlite::Result<Option<String>> {
+/// Which of the tables are not as this crate makes them. What else a person has put into the file is theirs, and not
+/// used.
+pub(super) fn strange_tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut ours = Connection::open_in_memory()?;
     migrate(&mut ours, 0)?;
     let sql_of = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
     let mut tables =
         ours.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
     let mut tables = tables.query([])?;
+    let mut strange = Vec::new();
     while let Some(table) = tables.next()? {
         let (name, expected): (String, Option<String>) = (table.get(0)?, table.get(1)?);
         let found = connection.query_row(sql_of, [&name], |row| row.get(0)).optional()?;
         if found != Some(expected) {
-            return Ok(Some(name));
+            strange.push(name);
         }
     }
-    Ok(None)
+    Ok(strange)
 }
 
 /// Brings a new or older file to [`VERSION`], in one transaction.

@@ -3,6 +3,7 @@
 
 use crate::host::{self, HostReport, Load, Sync};
 use crate::ingest::{self, Ingested};
+use crate::lines;
 use crate::text::{self, number};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -45,7 +46,7 @@ struct DemoReport<'a> {
 
 impl Demo {
     pub fn run(self) -> Result<ExitCode> {
-        let given = self.file.as_deref().map(ingest::read).transpose()?;
+        let given = self.file.as_deref().map(lines::read).transpose()?;
         let source = self.file.as_deref().map_or("the sample".to_owned(), |file| file.display().to_string());
         let (_folder, db) = match &self.db {
             Some(db) => (None, db.clone()),

@@ -8,22 +8,28 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod backup;
 mod columns;
 mod completions;
 mod demo;
+mod exchange;
 mod get;
 mod host;
 mod ingest;
 mod json;
 mod legion;
+mod lines;
 mod list;
 mod man;
+mod problem;
 mod recall;
 mod seen;
+mod snapshot;
 mod stat;
 mod text;
 mod top;
 mod trace;
+mod verify;
 mod walk;
 
 use clap::{Parser, Subcommand};
@@ -55,6 +61,11 @@ enum Command {
     Top(top::Top),
     Completions(completions::Completions),
     Man(man::Man),
+    Export(exchange::Export),
+    Import(exchange::Import),
+    Backup(backup::Backup),
+    Verify(verify::Verify),
+    Snapshot(snapshot::Snapshot),
     ImportLegion(legion::ImportLegion),
     ExportLegion(legion::ExportLegion),
 }
@@ -76,6 +87,11 @@ fn main() -> ExitCode {
         Command::Top(top) => top.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
+        Command::Export(export) => export.run(),
+        Command::Import(import) => import.run(),
+        Command::Backup(backup) => backup.run(),
+        Command::Verify(verify) => verify.run(),
+        Command::Snapshot(snapshot) => snapshot.run(),
         Command::ImportLegion(import) => import.run(),
         Command::ExportLegion(export) => export.run(),
     };

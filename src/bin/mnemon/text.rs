@@ -185,6 +185,13 @@ pub fn bar(length: usize, doing: &'static str) -> ProgressBar {
     }
 }
 
+/// Something that moves on standard error while work of unknown length goes on; nothing where that is no terminal.
+pub fn spinner(doing: &'static str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_message(doing);
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
+}
+
 #[cfg(test)]
 mod tests {
     use super::{cut, fraction, harmless, nanoseconds, number, table};

@@ -4,21 +4,19 @@
 //! the store holds ([`plan`]), then stored, then flushed. Nothing is written before all is judged, which
 //! is what lets `--strict` keep nothing of a file with a bad line.
 
-mod lines;
 mod plan;
 mod record;
 mod report;
 
 pub use report::Ingested;
 
+use crate::lines::{self, BadLine, Lines, threads};
+use crate::problem;
 use crate::text;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::Args;
-use lines::Lines;
 use mnemon::TraceStore;
-use report::BadLine;
-use std::fs;
-use std::io::{Read, stdin};
+use record::Record;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -71,9 +69,9 @@ nothing of the file is stored then."#;
 impl Ingest {
     pub fn run(self) -> Result<ExitCode> {
         let started = Instant::now();
-        let lines = Lines::parse(&read(&self.file)?, threads(self.threads));
+        let lines = Lines::parse(&lines::read(&self.file)?, threads(self.threads), Record::parse);
         if self.strict {
-            lines.refuse_bad(&self.file)?;
+            refuse(&lines.bad, &self.file)?;
         }
         let store = open(&self.db)?;
         let ingested = match self.strict {
@@ -97,18 +95,8 @@ impl Ingest {
 /// For the demo: everything but reading, opening and closing.
 pub fn ingest(bytes: &[u8], store: &TraceStore) -> Result<Ingested> {
     let started = Instant::now();
-    let ingested = Lines::parse(bytes, threads(None)).plan(store).store(store, None)?;
+    let ingested = Lines::parse(bytes, threads(None), Record::parse).plan(store).store(store, None)?;
     Ok(ingested.taking(started.elapsed()))
-}
-
-pub fn read(file: &Path) -> Result<Vec<u8>> {
-    if file == Path::new("-") {
-        let mut bytes = Vec::new();
-        stdin().read_to_end(&mut bytes).context("standard input can't be read")?;
-        return Ok(bytes);
-    }
-    fs::read(file)
-        .with_context(|| format!("{} can't be read: give the path of a file of records", file.display()))
 }
 
 /// The store takes just what [`record`] lets pass, so that no record is refused after others were stored.
@@ -116,26 +104,12 @@ pub fn open(db: &Path) -> Result<TraceStore> {
     Ok(TraceStore::builder().max_payload_bytes(record::MAX_PAYLOAD_BYTES).open(db)?)
 }
 
-fn threads(given: Option<NonZeroUsize>) -> usize {
-    given.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
-}
-
 /// Under `--strict`.
 fn refuse(bad: &[BadLine], file: &Path) -> Result<()> {
     if bad.is_empty() {
         return Ok(());
     }
-    report::warn(bad);
+    lines::warn(bad);
     let lines = text::count(bad.len() as u64, "bad line");
     bail!("nothing of {} is stored, for its {lines}: mend them, or leave out --strict", file.display())
-}
-
-/// Cuts `items` into a piece for each thread, and answers what became of each piece, in order.
-fn in_parallel<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
-    let piece = items.len().div_ceil(threads).max(1);
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = items.chunks(piece).map(|piece| scope.spawn(|| work(piece))).collect();
-        let joined = workers.into_iter().map(|worker| worker.join());
-        joined.map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
-    })
 }

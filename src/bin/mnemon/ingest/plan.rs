@@ -1,9 +1,9 @@
 //! The passes after the first: what becomes of each record beside the others and beside the store.
 
-use super::lines::Lines;
 use super::record::{Parent, Record};
-use super::report::{BadLine, Ingested};
-use super::{in_parallel, refuse, threads};
+use super::refuse;
+use super::report::Ingested;
+use crate::lines::{BadLine, Lines, in_parallel, threads};
 use crate::text;
 use anyhow::{Context, Result};
 use mnemon::{Stats, TraceId, TraceStore};
@@ -34,7 +34,7 @@ struct Tally {
     unchanged: u64,
 }
 
-impl Lines {
+impl Lines<Record> {
     /// Nobody else writes to the store meanwhile: the program owns its file.
     pub fn plan(self, store: &TraceStore) -> Plan {
         let Self { records, mut bad } = self;

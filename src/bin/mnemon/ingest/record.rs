@@ -1,5 +1,6 @@
 //! A record: what one line says, checked by itself.
 
+use super::problem::{self, with_cause};
 use mnemon::{NewTrace, Payload, Trace, TraceEdit, TraceId, TraceType};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -51,15 +52,8 @@ pub enum Parent {
 
 impl Record {
     /// The record on a line, or what is wrong with it.
-    pub fn parse(line: &[u8]) -> Result<Self, String> {
-        let line = str::from_utf8(line).map_err(|error| {
-            format!("not UTF-8 at byte {}: save the file as UTF-8", error.valid_up_to() + 1)
-        })?;
-        // A struct could be read from an array too, field by field.
-        if !line.starts_with('{') {
-            return Err("not a JSON object: write one record a line".to_owned());
-        }
-        let written: Written<'_> = serde_json::from_str(line).map_err(|error| without_line_number(&error))?;
+    pub fn parse(line: &str) -> Result<Self, String> {
+        let written: Written<'_> = serde_json::from_str(line).map_err(|error| problem::of(line, &error))?;
         let record = Self::of(written).map_err(with_cause)?;
         // The library's own checks of the rest.
         record.to_new(TraceId::new(), Parent::NotGiven).into_trace().map_err(with_cause)?;
@@ -169,23 +163,13 @@ fn time(text: &str) -> anyhow::Result<jiff::Timestamp> {
     })
 }
 
-fn with_cause(error: impl Into<anyhow::Error>) -> String {
-    format!("{:#}", error.into())
-}
-
-/// The parser saw one line alone: its `at line 1` would be misleading.
-fn without_line_number(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let problem = text.rsplit_once(" at line ").map_or(&*text, |(problem, _)| problem);
-    format!("{problem} (column {})", error.column())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::problem::object;
     use super::Record;
 
     fn problem(line: &[u8]) -> String {
-        Record::parse(line).err().unwrap_or_default()
+        object(line).and_then(Record::parse).err().unwrap_or_default()
     }
 
     #[test]

@@ -1,20 +1,12 @@
 //! What an ingest tells.
 
 use super::WITH_BAD_LINES;
+use crate::lines::{self, BadLine};
 use crate::text::{self, number};
 use mnemon::Quarantined;
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Duration;
-
-/// A line that is not stored.
-pub struct BadLine {
-    pub line: usize,
-    pub reason: String,
-}
-
-/// So many bad lines are shown: a wrong file has thousands.
-const SHOWN: usize = 20;
 
 /// What an ingest did.
 #[derive(Serialize)]
@@ -65,7 +57,7 @@ impl Ingested {
 
     /// On standard error: what is not stored as it was written.
     pub fn warn(&self) {
-        warn(&self.bad_lines);
+        lines::warn(&self.bad_lines);
         if self.dangling_parents > 0 {
             let records = text::count(self.dangling_parents, "record");
             eprintln!(
@@ -87,15 +79,5 @@ impl Ingested {
             count("rows flushed", self.rows_flushed),
             ["seconds".to_owned(), format!("{:.2}", self.seconds)],
         ])
-    }
-}
-
-/// The first bad lines, on standard error.
-pub fn warn(bad: &[BadLine]) {
-    for BadLine { line, reason } in bad.iter().take(SHOWN) {
-        eprintln!("line {line}: {reason}");
-    }
-    if bad.len() > SHOWN {
-        eprintln!("and {} more", number((bad.len() - SHOWN) as u64));
     }
 }

@@ -1,0 +1,403 @@
+//! Whether a store's file is sound: its pages, its tables, every row, and what lies beside it.
+//!
+//! All of it is read in one transaction, so what a host writes meanwhile is no damage. Nothing of the file is run:
+//! not its triggers and views, nor the checks that its tables name, which are made here instead. Memory is bounded by
+//! the longest row and by the number of findings that are listed.
+
+use super::fault::{class_of, while_doing};
+use super::{file, links, lock, place, rows, schema};
+use crate::backend::{ErrorClass, Stored, StoredTrace, Unreadable};
+use crate::error::{Error, ErrorKind, Result};
+use crate::trace::{Link, TraceId};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, Row, ffi};
+use std::collections::BTreeSet;
+use std::error::Error as StdError;
+use std::fmt;
+use std::path::Path;
+
+/// So many findings are listed; the others are counted.
+const LISTED: usize = 1_000;
+
+/// Whether a store's file is sound; from [`verify`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// The version of the schema; 0 where that can't be read.
+    pub schema_version: i64,
+    /// The generation up to which everything is in the file; 0 where that can't be read.
+    pub watermark: u64,
+    /// The process that has the file open as a store.
+    pub in_use_by: Option<u32>,
+    /// Rows that are sound traces.
+    pub traces: u64,
+    /// Rows that are sound links.
+    pub links: u64,
+    /// What is wrong, at most 1,000 of it.
+    pub findings: Vec<FileFinding>,
+    /// How much more is wrong than is listed.
+    pub unlisted: u64,
+}
+
+impl VerifyReport {
+    /// Whether nothing was found.
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty() && self.unlisted == 0
+    }
+
+    fn find(&mut self, part: FilePart, reason: impl Into<String>) {
+        self.list(FileFinding { part, row: None, id: None, reason: reason.into() });
+    }
+
+    fn list(&mut self, finding: FileFinding) {
+        match self.findings.len() < LISTED {
+            true => self.findings.push(finding),
+            false => self.unlisted += 1,
+        }
+    }
+}
+
+/// One thing that is wrong with a store's file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct FileFinding {
+    /// Where.
+    pub part: FilePart,
+    /// The number of the row, of a trace.
+    pub row: Option<i64>,
+    /// The trace, or one that the link joins, where that can be read.
+    pub id: Option<TraceId>,
+    /// What is wrong, for a person.
+    pub reason: String,
+}
+
+/// Where, and what: in one line.
+impl fmt::Display for FileFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { part, row, id, reason } = self;
+        write!(f, "{part}")?;
+        if let Some(row) = row {
+            write!(f, ", row {row}")?;
+        }
+        if let Some(id) = id {
+            write!(f, ", {id}")?;
+        }
+        write!(f, ": {reason}")
+    }
+}
+
+/// A part of what a store keeps on disk.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum FilePart {
+    /// The database's pages, indexes and records, as SQLite's own check sees them.
+    File,
+    /// The tables, as they are declared.
+    Schema,
+    /// The row that says which cut the file is at.
+    Store,
+    /// A row that should be a trace.
+    Traces,
+    /// A row that should be a link.
+    Links,
+    /// Another file, which a store has left.
+    Beside,
+}
+
+impl FilePart {
+    /// The name used by people and programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FilePart::File => "file",
+            FilePart::Schema => "schema",
+            FilePart::Store => "store",
+            FilePart::Traces => "traces",
+            FilePart::Links => "links",
+            FilePart::Beside => "beside",
+        }
+    }
+}
+
+impl fmt::Display for FilePart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Looks for damage in a store's file, as of one moment, and reports all that it finds: in the pages and indexes
+/// (SQLite's integrity check), in the tables' declarations
+/// (one that is another is named, and not read), in each row (that it is a trace or a link as
+/// [`open`](crate::TraceStore::open) would take it, that its payload is JSON, that both traces of a link are there),
+/// and files beside it that hold what a store could not write or has put aside.
+///
+/// Works while a host has the store open, and changes nothing. Costs several passes over the file, memory for the
+/// longest row, and holds back the emptying of a host's log while it lasts.
+///
+/// ```
+/// use mnemon::{NewTrace, TraceStore};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("memory.db");
+/// let store = TraceStore::open(&path)?;
+/// store.insert(NewTrace::semantic(serde_json::json!("the light is 3.2 m above the water")))?;
+/// store.close()?;
+///
+/// let report = mnemon::verify(&path)?;
+/// for finding in &report.findings {
+///     eprintln!("{finding}");
+/// }
+/// assert!(report.is_sound() && report.traces == 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// What keeps the file from being looked at is an error, and damage is none:
+/// [`Unreachable`](ErrorKind::Unreachable), [`NotAStore`](ErrorKind::NotAStore),
+/// [`NewerSchema`](ErrorKind::NewerSchema), [`Busy`](ErrorKind::Busy) or [`Io`](ErrorKind::Io), naming the path.
+pub fn verify(path: impl AsRef<Path>) -> Result<VerifyReport> {
+    let path = &file::resolved(path.as_ref())?;
+    let mut report = VerifyReport { in_use_by: lock::owner(path), ..VerifyReport::default() };
+    match file::identify(path) {
+        Ok((_, identity)) if identity.is_new() => {
+            let message = format!("{} is empty: give the path of a store", path.display());
+            return Err(Error::new(ErrorKind::NotAStore, message));
+        }
+        Ok((mut connection, identity)) => {
+            report.schema_version = identity.version;
+            look_through(&mut connection, &mut report)
+                .map_err(|error| while_doing("reading", path, error))?;
+        }
+        Err(damaged) if damaged.class() == ErrorClass::Corrupt => {
+            report.find(FilePart::Schema, with_causes(&damaged));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    beside(path, &mut report);
+    Ok(report)
+}
+
+fn look_through(connection: &mut Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "ignore_check_constraints", "ON")?;
+    let moment = connection.transaction()?;
+    let strange = match schema::strange_tables(&moment) {
+        // An older one has its tables as they were then.
+        _ if report.schema_version != schema::VERSION => Vec::new(),
+        Err(error) if is_damage(&error) => {
+            report.find(FilePart::Schema, format!("it can't be read: {error}"));
+            return Ok(());
+        }
+        strange => strange?,
+    };
+    for table in &strange {
+        report.find(FilePart::Schema, format!("the table {table:?} is not there as mnemon makes it"));
+    }
+    let ours: Vec<_> =
+        TABLES.into_iter().filter(|table| !strange.iter().any(|other| other == table)).collect();
+    // What another declaration makes of reading a table is not known: such a one is not read.
+    let looks: [(FilePart, &[&str], Look); 5] = [
+        (FilePart::File, &[], integrity),
+        (FilePart::Store, &["store"], store),
+        (FilePart::Traces, &["traces"], traces),
+        (FilePart::Links, &["links", "traces"], links),
+        (FilePart::Links, &["links"], order_of_ends),
+    ];
+    for (part, of, look) in looks {
+        if !of.iter().all(|table| ours.contains(table)) {
+            continue;
+        }
+        match look(&moment, &ours, report) {
+            Err(error) if is_damage(&error) => report.find(part, format!("it can't be read: {error}")),
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
+const TABLES: [&str; 3] = ["traces", "links", "store"];
+
+/// With the tables that are as they should be.
+type Look = fn(&Connection, &[&str], &mut VerifyReport) -> rusqlite::Result<()>;
+
+/// The statements are fixed and sound: what does not fit them is the file.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    class_of(error) == ErrorClass::Corrupt
+        || error
+            .sqlite_error()
+            .is_some_and(|failure| matches!(failure.extended_code, ffi::SQLITE_ERROR | ffi::SQLITE_TOOBIG))
+}
+
+/// What a person has put into the file beside our tables is theirs: where there is some, only ours are checked, so that
+/// no other table's expressions and modules run.
+fn integrity(moment: &Connection, ours: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
+    let others =
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+        AND name NOT IN ('traces', 'links', 'store')";
+    let is_ours_alone =
+        ours.len() == TABLES.len() && moment.query_row(others, [], |row| row.get::<_, i64>(0))? == 0;
+    let checks = match is_ours_alone {
+        true => vec![format!("PRAGMA integrity_check({LISTED})")],
+        false => ours.iter().map(|table| format!("PRAGMA integrity_check({table})")).collect(),
+    };
+    for check in checks {
+        let mut statement = moment.prepare(&check)?;
+        let mut answers = statement.query([])?;
+        while let Some(answer) = answers.next()? {
+            let answer: String = answer.get(0)?;
+            let lines = answer.lines().filter(|line| *line != "ok" && !line.starts_with("***"));
+            lines.for_each(|line| report.find(FilePart::File, line));
+        }
+    }
+    Ok(())
+}
+
+fn store(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
+    let mut statement = moment.prepare("SELECT one, watermark, boot, clean FROM store")?;
+    let mut rows = statement.query([])?;
+    let Some(row) = rows.next()? else {
+        report.find(FilePart::Store, "its row is not there: nothing says which cut the file is at");
+        return Ok(());
+    };
+    for reason in wrong_in_store(row)? {
+        report.find(FilePart::Store, reason);
+    }
+    report.watermark = row.get_ref(1)?.as_i64().map_or(0, |watermark| watermark.max(0).unsigned_abs());
+    if rows.next()?.is_some() {
+        report.find(FilePart::Store, "it has more than one row");
+    }
+    Ok(())
+}
+
+fn wrong_in_store(row: &Row<'_>) -> rusqlite::Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    match row.get_ref(1)? {
+        ValueRef::Integer(watermark)
+            if u64::try_from(watermark).is_ok_and(|at| at <= schema::MAX_WATERMARK) => {}
+        ValueRef::Integer(watermark) => {
+            wrong.push(format!("it says that the file is at cut {watermark}, which no store reaches"));
+        }
+        other => wrong.push(format!("its watermark is {}, not an integer", other.data_type())),
+    }
+    match row.get_ref(2)? {
+        ValueRef::Null => {}
+        ValueRef::Blob(boot) if boot.len() == 16 => {}
+        other => wrong.push(format!("its boot is {}, not an id", type_and_size(other))),
+    }
+    match row.get_ref(3)? {
+        ValueRef::Integer(0 | 1) => {}
+        other => wrong.push(format!("its mark of a clean end is {}, not 0 or 1", type_and_size(other))),
+    }
+    Ok(wrong)
+}
+
+fn type_and_size(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => {
+            format!("{} of {} bytes", value.data_type(), bytes.len())
+        }
+        ValueRef::Null | ValueRef::Real(_) => value.data_type().to_string(),
+    }
+}
+
+fn traces(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
+    let mut last = None;
+    let mut take = |stored| {
+        let Stored::Trace(StoredTrace { row, trace }) = stored else { return };
+        last = Some(row);
+        let checked = trace.and_then(|trace| {
+            let unreadable = |error| Unreadable { id: Some(trace.id()), reason: with_causes(&error) };
+            trace.payload().check().map_err(unreadable)
+        });
+        match checked {
+            Ok(()) => report.traces += 1,
+            Err(Unreadable { id, reason }) => {
+                report.list(FileFinding { part: FilePart::Traces, row: Some(row), id, reason });
+            }
+        }
+    };
+    match rows::load(moment, &mut take) {
+        Err(error) if is_damage(&error) => {
+            let after = last.map_or("no row".to_owned(), |row| format!("nothing after row {row}"));
+            report.find(FilePart::Traces, format!("{after} can be read: {error}"));
+            Ok(())
+        }
+        outcome => outcome.map(drop),
+    }
+}
+
+fn links(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
+    let mut exists = moment.prepare("SELECT EXISTS (SELECT 1 FROM traces WHERE id = ?1)")?;
+    let mut missing = |link: &Link| -> rusqlite::Result<Option<TraceId>> {
+        let (a, b) = link.ends();
+        for end in [a, b] {
+            if !exists.query_row([end.as_bytes()], |row| row.get::<_, bool>(0))? {
+                return Ok(Some(end));
+            }
+        }
+        Ok(None)
+    };
+    let mut failed = None;
+    let mut take = |stored| {
+        let Stored::Link(link) = stored else { return };
+        let checked = link.map_err(|Unreadable { id, reason }| (id, reason)).and_then(|link| {
+            let (a, b) = link.ends();
+            match missing(&link) {
+                Ok(None) => Ok(()),
+                Ok(Some(end)) => Err((Some(a), format!("its link to {b}: there is no trace {end}"))),
+                Err(error) => {
+                    failed.get_or_insert(error);
+                    Ok(())
+                }
+            }
+        });
+        match checked {
+            Ok(()) => report.links += 1,
+            Err((id, reason)) => report.list(FileFinding { part: FilePart::Links, row: None, id, reason }),
+        }
+    };
+    links::load(moment, &mut take)?;
+    failed.map_or(Ok(()), Err)
+}
+
+/// What the table's own check would hold.
+fn order_of_ends(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
+    let mut statement = moment.prepare("SELECT a, b FROM links WHERE a >= b")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let id = |at| -> rusqlite::Result<_> { Ok(rows::id_of(row.get_ref(at)?).ok()) };
+        if let (Some(a), Some(b)) = (id(0)?, id(1)?) {
+            let reason = format!("its link to {b}: the smaller id does not stand first");
+            report.list(FileFinding { part: FilePart::Links, row: None, id: Some(a), reason });
+        }
+    }
+    Ok(())
+}
+
+/// Files that a store has left, each with its log as one.
+fn beside(path: &Path, report: &mut VerifyReport) {
+    let spill = place::spill(path);
+    if spill.exists() {
+        let reason = "holds what a store could not write: open the store, and it is applied";
+        report.find(FilePart::Beside, format!("{} {reason}", spill.display()));
+    }
+    let put_aside = place::put_aside_before(path).into_iter().map(|file| {
+        let name = file.to_string_lossy();
+        name.strip_suffix("-wal").or(name.strip_suffix("-shm")).unwrap_or(&name).to_owned()
+    });
+    for file in put_aside.collect::<BTreeSet<_>>() {
+        let reason =
+            "was put aside by a store that could not use it: look at it, and remove it when it is of no use";
+        report.find(FilePart::Beside, format!("{file} {reason}"));
+    }
+}
+
+fn with_causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,75 @@
+//! `mnemon backup`: a copy of a store's file, also while a host uses it.
+
+use crate::ingest::WITH_BAD_LINES;
+use crate::text::{self, number};
+use crate::verify;
+use anyhow::Result;
+use clap::Args;
+use mnemon::BackupReport;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Copy a store, also while a host uses it, and verify the copy.
+#[derive(Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct Backup {
+    /// The store.
+    db: PathBuf,
+    /// The copy: a name that no file has.
+    to: PathBuf,
+    /// End with one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+const EXIT_CODES: &str = "The copy is what the store's file holds at one cut: what was flushed when the backup began. \
+     It is one file, which belongs to its owner alone, and a store like any other: to go back to it, close the store, \
+     move its files away, and put the copy in their place.\n\n\
+     Exit codes: 0 the copy is there and sound; 2 it is there, and has the same unsound rows as the store; 1 failure: \
+     there is no copy.";
+
+/// [`BackupReport`], for programs.
+#[derive(Serialize)]
+struct Report<'a> {
+    path: &'a str,
+    bytes: u64,
+    traces: u64,
+    links: u64,
+    watermark: u64,
+    findings: Vec<verify::FindingReport<'a>>,
+}
+
+impl Backup {
+    pub fn run(self) -> Result<ExitCode> {
+        let spinner = text::spinner("copying and verifying");
+        let backup = mnemon::backup(&self.db, &self.to);
+        spinner.finish_and_clear();
+        let backup = backup?;
+        verify::warn(&backup.copy);
+        text::say(&table(&backup))?;
+        if self.json {
+            text::say_json(&Report {
+                path: &backup.path.to_string_lossy(),
+                bytes: backup.bytes,
+                traces: backup.copy.traces,
+                links: backup.copy.links,
+                watermark: backup.copy.watermark,
+                findings: verify::findings(&backup.copy),
+            })?;
+        }
+        Ok(match backup.copy.is_sound() {
+            true => ExitCode::SUCCESS,
+            false => WITH_BAD_LINES.into(),
+        })
+    }
+}
+
+fn table(backup: &BackupReport) -> String {
+    text::table(&[
+        ["traces".to_owned(), number(backup.copy.traces)],
+        ["links".to_owned(), number(backup.copy.links)],
+        ["watermark".to_owned(), number(backup.copy.watermark)],
+        ["bytes".to_owned(), number(backup.bytes)],
+    ])
+}

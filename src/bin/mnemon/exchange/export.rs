@@ -1,0 +1,138 @@
+//! `mnemon export`: all that a store holds, as JSON lines.
+
+use super::FORMAT;
+use super::file::Target;
+use super::format::{self, Header};
+use crate::ingest::WITH_BAD_LINES;
+use crate::text::{self, number};
+use anyhow::{Result, ensure};
+use clap::Args;
+use mnemon::{Link, Trace, TraceId, TraceStore};
+use serde::Serialize;
+use std::collections::HashSet;
+use std::io::{IsTerminal, stderr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Write all that a store holds as JSON lines, also while a host uses it.
+#[derive(Args)]
+#[command(after_help = EXIT_CODES, after_long_help = help())]
+pub struct Export {
+    /// The store.
+    db: PathBuf,
+    /// Where to; `-` is standard output. An earlier export of this name is replaced when the new one is whole.
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// End with one JSON object; needs a FILE.
+    #[arg(long)]
+    json: bool,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 all is exported; 2 all but traces and links that can't be read or are no JSON, \
+     which are named; 1 failure.";
+
+const MOMENT: &str = "A file belongs to its owner alone. What is exported is the store's file as of one moment: of a \
+     store in use, what was flushed by then.";
+
+fn help() -> String {
+    format!("{FORMAT}\n\n{MOMENT}\n\n{EXIT_CODES}")
+}
+
+#[derive(Serialize)]
+struct Exported {
+    traces: u64,
+    links: u64,
+    bytes: u64,
+    left_out: u64,
+}
+
+impl Export {
+    pub fn run(self) -> Result<ExitCode> {
+        let to_output = self.file == Path::new("-");
+        ensure!(!(to_output && self.json), "--json needs a FILE: standard output is taken by the export");
+        let mut target = Target::open(&self.file)?;
+        let store = TraceStore::builder().detached(&self.db)?;
+        let exported = export(&store, &mut target)?;
+        target.finish()?;
+        match to_output {
+            false => text::say(&exported.table())?,
+            true if stderr().is_terminal() => eprintln!("{}", exported.table()),
+            true => {}
+        }
+        if self.json {
+            text::say_json(&exported)?;
+        }
+        Ok(match exported.left_out {
+            0 => ExitCode::SUCCESS,
+            _ => WITH_BAD_LINES.into(),
+        })
+    }
+}
+
+fn export(store: &TraceStore, target: &mut Target) -> Result<Exported> {
+    let unreadable = store.stats().quarantined;
+    text::warn_of_quarantined(&unreadable);
+    let mut traces: Vec<_> = store.iter().collect();
+    traces.sort_unstable_by_key(|trace| trace.id());
+    // The first line says how many there are, so all must be known to be sayable before.
+    let unsayable = unsayable(&traces);
+    traces.retain(|trace| !unsayable.contains(&trace.id()));
+    let links = links(store, &traces, &unsayable);
+    let bar = text::bar(traces.len() + links.len(), "exporting");
+    let mut bytes = 0;
+    let mut write = |line: Vec<u8>| {
+        bytes += line.len() as u64;
+        target.write(&line)
+    };
+    write(format::header(&Header::new(traces.len(), links.len()))?)?;
+    for trace in &traces {
+        write(format::trace(trace)?)?;
+        bar.inc(1);
+    }
+    for link in &links {
+        write(format::link(link)?)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let left_out = (unsayable.len() + unreadable.len()) as u64;
+    Ok(Exported { traces: traces.len() as u64, links: links.len() as u64, bytes, left_out })
+}
+
+/// On standard error: traces whose payload another program has spoilt.
+fn unsayable(traces: &[Arc<Trace>]) -> HashSet<TraceId> {
+    let bar = text::bar(traces.len(), "checking");
+    let bad = traces.iter().filter_map(|trace| {
+        bar.inc(1);
+        let reason = mnemon::Payload::from_json(trace.payload().as_str()).err()?;
+        bar.suspend(|| eprintln!("trace {} is left out: {:#}", trace.id(), anyhow::Error::from(reason)));
+        Some(trace.id())
+    });
+    let bad = bad.collect();
+    bar.finish_and_clear();
+    bad
+}
+
+/// In the order of both ends.
+fn links(store: &TraceStore, traces: &[Arc<Trace>], left_out: &HashSet<TraceId>) -> Vec<Link> {
+    let of = |trace: &Arc<Trace>| {
+        let id = trace.id();
+        let begin_here = store.links(id).into_iter().filter(move |link| link.ends().0 == id);
+        begin_here.filter(|link| !left_out.contains(&link.ends().1))
+    };
+    traces.iter().flat_map(of).collect()
+}
+
+impl Exported {
+    fn table(&self) -> String {
+        let mut rows = vec![
+            ["traces".to_owned(), number(self.traces)],
+            ["links".to_owned(), number(self.links)],
+            ["bytes".to_owned(), number(self.bytes)],
+        ];
+        if self.left_out > 0 {
+            rows.push(["left out".to_owned(), number(self.left_out)]);
+        }
+        text::table(&rows)
+    }
+}

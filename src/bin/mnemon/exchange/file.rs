@@ -1,0 +1,109 @@
+//! A file that is there when it is whole: written under another name beside its own, synced, and renamed.
+
+use super::format::BEGINNING;
+use anyhow::{Context, Result, bail};
+use mnemon::TraceId;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Read, Stdout, Write};
+use std::path::{Path, PathBuf};
+
+/// Where an export goes.
+pub enum Target {
+    Output(BufWriter<Stdout>),
+    File(Partial),
+}
+
+/// A file not yet whole, which belongs to its owner alone; removed when dropped.
+pub struct Partial {
+    file: BufWriter<File>,
+    partial: PathBuf,
+    path: PathBuf,
+    renamed: bool,
+}
+
+impl Target {
+    /// `-` is standard output.
+    pub fn open(path: &Path) -> Result<Self> {
+        match path == Path::new("-") {
+            true => Ok(Target::Output(BufWriter::new(io::stdout()))),
+            false => Ok(Target::File(Partial::make(path)?)),
+        }
+    }
+
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Target::Output(output) => output.write_all(bytes).context(UNWRITABLE),
+            Target::File(partial) => partial.file.write_all(bytes).with_context(|| unwritable(&partial.path)),
+        }
+    }
+
+    pub fn finish(self) -> Result<()> {
+        match self {
+            Target::Output(mut output) => output.flush().context(UNWRITABLE),
+            Target::File(partial) => {
+                let path = partial.path.clone();
+                partial.finish().with_context(|| unwritable(&path))
+            }
+        }
+    }
+}
+
+const UNWRITABLE: &str = "standard output can't be written to";
+
+fn unwritable(path: &Path) -> String {
+    format!("{} can't be written: check that its folder exists, and has room", path.display())
+}
+
+impl Partial {
+    fn make(path: &Path) -> Result<Self> {
+        // The file that a link leads to is replaced, and not the link.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        refuse_other(&path)?;
+        let mut partial = path.as_os_str().to_owned();
+        partial.push(format!(".{}.partial", TraceId::new()));
+        let partial = PathBuf::from(partial);
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&partial).with_context(|| unwritable(&path))?;
+        Ok(Self { file: BufWriter::with_capacity(1 << 16, file), partial, path, renamed: false })
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs::rename(&self.partial, &self.path)?;
+        self.renamed = true;
+        // Elsewhere a folder can't be opened, and the system sees to its entries.
+        match self.path.parent() {
+            Some(folder) if cfg!(unix) && folder.as_os_str().is_empty() => File::open(".")?.sync_all(),
+            Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An export takes the place of another one, and of nothing else: a slip of the hand must not cost a store.
+fn refuse_other(path: &Path) -> Result<()> {
+    let Ok(found) = fs::metadata(path) else { return Ok(()) };
+    if !found.is_file() {
+        bail!("{} is no file: give another name, or - for standard output", path.display());
+    }
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(BEGINNING.len() as u64).read_to_end(&mut start));
+    match read {
+        Ok(_) if start.is_empty() || start == BEGINNING => Ok(()),
+        _ => bail!("{} is there, and is no export: give another name, or move it away", path.display()),
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.renamed
+            && let Err(error) = fs::remove_file(&self.partial)
+        {
+            eprintln!("{} could not be removed: {error}", self.partial.display());
+        }
+    }
+}

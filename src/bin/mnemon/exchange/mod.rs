@@ -1,0 +1,24 @@
+//! `mnemon export` and `mnemon import`: a store as JSON lines, and back, with nothing lost.
+//!
+//! - [`format`](mod@format): the lines;
+//! - [`export`]: writing them;
+//! - [`import`]: what becomes of each, beside the others and beside what the store holds;
+//! - [`report`]: what an import tells;
+//! - [`file`]: a file that is there when it is whole.
+
+mod export;
+mod file;
+mod format;
+mod import;
+mod report;
+
+pub use export::Export;
+pub use import::Import;
+
+/// What the help of both says of the format.
+const FORMAT: &str = r#"The format is one JSON object a line:
+  {"kind":"mnemon-export","version":1,"traces":2,"links":1}
+  {"kind":"trace","id":"…","type":"semantic","partition":"…","tags":[…],"payload":…,…}
+  {"kind":"link","a":"…","b":"…","count":3,"first_at":"…","last_at":"…"}
+
+Traces come in the order of their ids, with every field, then links. Times are RFC 3339, UTC, to the microsecond. A payload is the very JSON that was stored. Where that text has line breaks, or spaces around it, payload is the same value in one line, and payload_text is the text as it was stored."#;

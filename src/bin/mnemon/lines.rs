@@ -1,0 +1,88 @@
+//! A file of JSON lines, each read and checked by itself.
+
+use crate::problem;
+use crate::text::{self, number};
+use anyhow::{Context, Result};
+use std::fs;
+use std::io::{Read, stdin};
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+/// The records of a file and its bad lines, each in order. Blank lines are neither.
+pub struct Lines<R> {
+    pub records: Vec<(usize, R)>,
+    pub bad: Vec<BadLine>,
+}
+
+/// A line that is not stored.
+pub struct BadLine {
+    pub line: usize,
+    pub reason: String,
+}
+
+/// So many bad lines are shown: a wrong file has thousands.
+const SHOWN: usize = 20;
+
+impl<R: Send> Lines<R> {
+    /// `record` reads one line, which is an object as far as its first letter tells.
+    pub fn parse(bytes: &[u8], threads: usize, record: impl Fn(&str) -> Result<R, String> + Sync) -> Self {
+        let numbered =
+            bytes.split(|&byte| byte == b'\n').enumerate().map(|(at, line)| (at + 1, line.trim_ascii()));
+        let lines: Vec<_> = numbered.filter(|(_, line)| !line.is_empty()).collect();
+        let bar = text::bar(lines.len(), "reading");
+        let pieces = in_parallel(&lines, threads, |piece| {
+            let mut read = Self { records: Vec::with_capacity(piece.len()), bad: Vec::new() };
+            for &(line, bytes) in piece {
+                match problem::object(bytes).and_then(&record) {
+                    Ok(record) => read.records.push((line, record)),
+                    Err(reason) => read.bad.push(BadLine { line, reason }),
+                }
+                bar.inc(1);
+            }
+            read
+        });
+        bar.finish_and_clear();
+        let mut all = Self { records: Vec::with_capacity(lines.len()), bad: Vec::new() };
+        for piece in pieces {
+            all.records.extend(piece.records);
+            all.bad.extend(piece.bad);
+        }
+        all
+    }
+}
+
+/// The first bad lines, on standard error.
+pub fn warn(bad: &[BadLine]) {
+    for BadLine { line, reason } in bad.iter().take(SHOWN) {
+        eprintln!("line {line}: {reason}");
+    }
+    if bad.len() > SHOWN {
+        eprintln!("and {} more", number((bad.len() - SHOWN) as u64));
+    }
+}
+
+/// The file, or standard input for `-`.
+pub fn read(file: &Path) -> Result<Vec<u8>> {
+    if file == Path::new("-") {
+        let mut bytes = Vec::new();
+        stdin().read_to_end(&mut bytes).context("standard input can't be read")?;
+        return Ok(bytes);
+    }
+    fs::read(file)
+        .with_context(|| format!("{} can't be read: give the path of a file of records", file.display()))
+}
+
+/// As many as were asked for, or as the machine runs at once.
+pub fn threads(given: Option<NonZeroUsize>) -> usize {
+    given.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+}
+
+/// Cuts `items` into a piece for each thread, and answers what became of each piece, in order.
+pub fn in_parallel<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
+    let piece = items.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = items.chunks(piece).map(|piece| scope.spawn(|| work(piece))).collect();
+        let joined = workers.into_iter().map(|worker| worker.join());
+        joined.map(|done| done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}
