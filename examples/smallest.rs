@@ -1,20 +1,19 @@
-//! The smallest host: you see one memory, before and after it is looked up again from the file.
+//! The smallest host: you see one memory, and that it is read back from the file.
 
 use mnemon::{NewTrace, TraceStore};
 use serde_json::json;
 
 fn main() -> mnemon::Result<()> {
-    let path = std::env::temp_dir().join("mnemon-smallest.db");
+    let path = std::env::temp_dir().join("first-memories.db");
     let store = TraceStore::open(&path)?;
     let id = store.insert(NewTrace::episodic(json!({"saw": "a heron on the slipway"})).tag("birds"))?;
-    println!("stored    {id}");
-    let report = store.flush()?;
-    println!("flushed   {} row in {:?}", report.rows_upserted, report.elapsed);
+    store.update(id, |trace| trace.confidence(0.9))?; // in memory, for every thread, at once
+    let report = store.flush()?; // on disk from here on; without it, within a second or so
+    println!("flushed: {} row", report.rows_upserted);
     store.close()?;
 
     let store = TraceStore::open(&path)?;
-    if let Some(trace) = store.get(id) {
-        println!("read back {}, one of {}", trace.payload(), store.len());
-    }
+    let trace = store.get(id).expect("what was flushed is there");
+    println!("read back: {}, confidence {}", trace.payload(), trace.confidence());
     Ok(())
 }

@@ -62,9 +62,14 @@ impl Figure {
         self
     }
 
+    /// What a target is for.
+    pub fn measured(&self) -> f64 {
+        self.ratio.unwrap_or(self.value)
+    }
+
     /// Whether the target is met, if there is one.
     pub fn is_met(&self) -> Option<bool> {
-        let measured = self.ratio.unwrap_or(self.value);
+        let measured = self.measured();
         self.target.map(|target| match self.better {
             Better::Less => measured <= target,
             Better::More => measured >= target,

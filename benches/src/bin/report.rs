@@ -1,13 +1,15 @@
 //! From figures to pages: `report FIGURES.jsonl "machine and date"` writes `src/guide/performance.md` with its plots,
 //! `docs/plots/*.svg`, and the tables of the README between the marks `<!-- figures -->` and `<!-- end -->`.
 //!
-//! Why a target was missed is told in `benches/missed.md`, by hand. Of figures that were said more than once the last counts.
+//! Why a target was missed is told in `benches/missed.md`, by hand. Of figures that were said more than once, in several
+//! runs of the benchmarks, the median counts, and the lowest and the highest ratio are told.
 
 use benches::Outcome;
 use benches::figures::{Better, Figure};
 use plotters::prelude::*;
 use std::fmt::Write;
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 const SIZE: (u32, u32) = (640, 320);
@@ -22,8 +24,8 @@ fn main() -> Outcome {
     let plots = root.join("docs/plots");
     fs::create_dir_all(&plots)?;
     let mut page = format!(
-        "What the store costs, beside what one would pick instead: ratios of one run each, with the other side in turn. \
-         {machine}. Made by the benchmarks; see `benches/README.md`.\n\n# Targets\n\n{}\n{}",
+        "What the store costs, beside what one would pick instead: each ratio from one run, with the other side in turn; of \
+         several runs the median, with the lowest and the highest. {machine}. Made by the benchmarks; see `benches/README.md`.\n\n# Targets\n\n{}\n{}",
         targets(&figures),
         fs::read_to_string(root.join("benches/missed.md"))?
     );
@@ -40,26 +42,50 @@ fn main() -> Outcome {
     readme(&root.join("README.md"), &format!("{machine}.\n\n{}", targets(&figures)))
 }
 
-fn read(file: &Path) -> Outcome<Vec<Figure>> {
-    let mut figures: Vec<Figure> = Vec::new();
+/// A figure, with the lowest and the highest of what is held against its target.
+struct Measured {
+    figure: Figure,
+    range: Option<(f64, f64)>,
+}
+
+impl Measured {
+    /// The median of several runs.
+    fn of(mut runs: Vec<Figure>) -> Option<Self> {
+        runs.sort_by(|one, other| one.measured().total_cmp(&other.measured()));
+        let range = (runs.len() > 1).then_some((runs.first()?.measured(), runs.last()?.measured()));
+        let middle = runs.len() / 2;
+        Some(Self { figure: runs.swap_remove(middle), range })
+    }
+}
+
+impl Deref for Measured {
+    type Target = Figure;
+
+    fn deref(&self) -> &Figure {
+        &self.figure
+    }
+}
+
+fn read(file: &Path) -> Outcome<Vec<Measured>> {
+    let mut figures: Vec<Vec<Figure>> = Vec::new();
     for line in fs::read_to_string(file)?.lines() {
         let figure: Figure = serde_json::from_str(line)?;
         let key = |of: &Figure| (of.bench.clone(), of.case.clone(), of.metric.clone(), of.peer.clone());
-        match figures.iter_mut().find(|other| key(other) == key(&figure)) {
-            Some(other) => *other = figure,
-            None => figures.push(figure),
+        match figures.iter_mut().find(|runs| key(&runs[0]) == key(&figure)) {
+            Some(runs) => runs.push(figure),
+            None => figures.push(vec![figure]),
         }
     }
-    Ok(figures)
+    Ok(figures.into_iter().filter_map(Measured::of).collect())
 }
 
-fn names(figures: &[Figure]) -> Vec<&str> {
+fn names(figures: &[Measured]) -> Vec<&str> {
     let mut names: Vec<_> = figures.iter().map(|figure| &*figure.bench).collect();
     names.dedup();
     names
 }
 
-fn targets(figures: &[Figure]) -> String {
+fn targets(figures: &[Measured]) -> String {
     let mut text = "| what | measured | beside | ratio | target | |\n|---|---|---|---|---|---|\n".to_owned();
     for figure in figures {
         let (Some(target), Some(met)) = (figure.target, figure.is_met()) else { continue };
@@ -71,14 +97,14 @@ fn targets(figures: &[Figure]) -> String {
             figure.metric,
             value(figure),
             figure.peer.as_deref().unwrap_or(""),
-            figure.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
+            ratio(figure),
             if met { "met" } else { "**missed**" }
         );
     }
     text
 }
 
-fn table<'a>(figures: impl Iterator<Item = &'a Figure>) -> String {
+fn table<'a>(figures: impl Iterator<Item = &'a Measured>) -> String {
     let mut text = "| case | metric | measured | beside | ratio |\n|---|---|---|---|---|\n".to_owned();
     for figure in figures {
         text += &format!(
@@ -87,19 +113,31 @@ fn table<'a>(figures: impl Iterator<Item = &'a Figure>) -> String {
             figure.metric,
             value(figure),
             figure.peer.as_deref().unwrap_or(""),
-            figure.ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default()
+            ratio(figure)
         );
     }
     text
 }
 
-fn value(figure: &Figure) -> String {
+fn value(figure: &Measured) -> String {
     let digits = match figure.value.abs() {
         1_000.0.. => 0,
         10.0.. => 1,
         _ => 3,
     };
-    format!("{:.digits$} {}", figure.value, figure.unit)
+    let range = match (figure.ratio, figure.range) {
+        (None, Some((lowest, highest))) => format!(" ({lowest:.digits$} to {highest:.digits$})"),
+        _ => String::new(),
+    };
+    format!("{:.digits$} {}{range}", figure.value, figure.unit)
+}
+
+fn ratio(figure: &Measured) -> String {
+    let Some(ratio) = figure.ratio else { return String::new() };
+    match figure.range {
+        Some((lowest, highest)) => format!("{ratio:.2} ({lowest:.2} to {highest:.2})"),
+        None => format!("{ratio:.2}"),
+    }
 }
 
 /// A line of a plot: its name and its points.
@@ -160,7 +198,7 @@ fn number_after(case: &str, word: &str) -> Option<f64> {
     case.split_once(word)?.1.split([' ', ',']).next()?.parse().ok()
 }
 
-fn flush(figures: &[Figure], plots: &Path) -> Outcome<PathBuf> {
+fn flush(figures: &[Measured], plots: &Path) -> Outcome<PathBuf> {
     let of = |name: &str, changed: &str| -> Series {
         let cases = figures.iter().filter(|figure| {
             figure.bench == "flush_cost"
@@ -180,7 +218,7 @@ fn flush(figures: &[Figure], plots: &Path) -> Outcome<PathBuf> {
     )
 }
 
-fn latency(figures: &[Figure], plots: &Path) -> Outcome<PathBuf> {
+fn latency(figures: &[Measured], plots: &Path) -> Outcome<PathBuf> {
     let quantiles = [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9)];
     let of = |name: &str, case: &str, theirs: bool| -> Series {
         let points = quantiles.iter().filter_map(|(metric, quantile)| {
@@ -201,13 +239,13 @@ fn latency(figures: &[Figure], plots: &Path) -> Outcome<PathBuf> {
     draw(plots.join("latency.svg"), "Writes do not notice the flusher or the disk", axes, &series)
 }
 
-fn throughput(figures: &[Figure], plots: &Path) -> Outcome<PathBuf> {
+fn throughput(figures: &[Measured], plots: &Path) -> Outcome<PathBuf> {
     let cases = || {
         figures
             .iter()
             .filter(|figure| figure.metric == "operations" && figure.case.starts_with("mixed 95/5, uniform"))
     };
-    let threads = |figure: &Figure| number_after(&figure.case, "uniform, ");
+    let threads = |figure: &Measured| number_after(&figure.case, "uniform, ");
     let mut series = vec![(
         "mnemon".to_owned(),
         cases()
