@@ -166,7 +166,7 @@ mod tests {
     fn trouble_that_counts_goes_on_counting_and_is_news_when_its_kind_changes() {
         use ErrorClass::{Busy, Full, Io};
         let mut trouble = None;
-        // The second in a row would be tolerated, were it not for the first.
+        // Contention that comes second would be tolerated, were it not for what came first.
         let told = [Full, Busy, Busy, Full, Full, Io].map(|class| {
             let now = Trouble::after(trouble, Cause::Class(class), Step::Commit);
             trouble = Some(now);
