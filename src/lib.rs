@@ -15,7 +15,8 @@
 //! - [`backend`]: the trait for an engine of your own.
 //! - [`guide`]: what is [guaranteed](guide::guarantees), what is [durable](guide::durability) when, what
 //!   [threads](guide::concurrency) may do, what [memories](guide::memory) do, how [fast](guide::performance) it
-//!   is, [loom](guide::loom) in your own tests, and [upgrading](guide::upgrading).
+//!   is, [loom](guide::loom) in your own tests, [operating](guide::operating) a host, and
+//!   [upgrading](guide::upgrading).
 #![deny(missing_docs, unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

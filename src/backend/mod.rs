@@ -211,6 +211,16 @@ pub enum LinkChange {
     Upsert(Link),
 }
 
+impl LinkChange {
+    /// Whose row it is; the smaller id stands first.
+    pub(crate) fn ends(&self) -> (TraceId, TraceId) {
+        match self {
+            LinkChange::Delete(a, b) => (*a, *b),
+            LinkChange::Upsert(link) => link.ends(),
+        }
+    }
+}
+
 /// What becomes of one trace's row.
 #[derive(Clone, PartialEq, Debug)]
 pub enum TraceChange {

@@ -4,17 +4,17 @@ use super::links::{LinkEntry, OwedLink};
 use super::owed::{Owed, TraceEntry, changes, merge};
 use super::retry::{Cause, Step, Trouble};
 use super::shared::{Dirty, Erasure, Errand, Shared};
+use super::supervised::{Failure, supervised};
 use super::telemetry::FlushReport;
+use super::tell;
 use crate::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, TraceChange,
 };
 use crate::core::planted::{Mistake, planted};
 use crate::core::{Cutter, Opening};
-use crate::error::{Error, ErrorKind};
 use crate::feed::Commit;
 use crate::trace::{Ends, TraceId};
 use std::collections::{BTreeMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -98,21 +98,39 @@ impl Driver {
     /// One flush; its outcome is published. `true` if it was committed.
     pub(crate) fn turn(&mut self, reach: Reach, opening: Opening) -> bool {
         let started = Instant::now();
+        let span = tell::flush(&self.shared.name, || self.finds_work(reach));
+        let _inside = span.enter();
         self.shared.telemetry.step();
-        self.cut(opening);
+        tell::cut(&span).in_scope(|| self.cut(opening));
+        // What is erased is not kept to be written again: it must not come back with a power loss.
+        let reach = if self.owed_erasures.is_empty() { reach } else { Reach::Durable };
+        tell::has_cut(&span, self.cut, reach, (self.owed.len(), self.owed_links.len()));
         let outcome = supervised(|| self.commit(reach, started));
         self.shared.telemetry.step();
         self.last_turn = Instant::now();
         match outcome {
-            Ok(()) => {
+            Ok(report) => {
+                tell::has_committed(&span, &report);
                 self.tidy(false);
                 true
             }
             Err(failure) => {
+                tell::has_not_committed(&span, started);
                 self.failed(failure, Step::Commit);
                 false
             }
         }
+    }
+
+    /// Whether a turn would find something to do for the backend, as far as can be told before its cut.
+    fn finds_work(&self, reach: Reach) -> bool {
+        let syncs = reach == Reach::Durable && !self.is_all_durable();
+        let owes = self.owes() > 0 || self.doubtful || self.damaged || syncs;
+        owes || self.shared.clock.enter().dirty() > 0 || self.shared.has_erasures()
+    }
+
+    fn is_all_durable(&self) -> bool {
+        self.undurable.is_empty() && self.undurable_links.is_empty()
     }
 
     /// How much is captured and not committed.
@@ -226,10 +244,8 @@ impl Driver {
         }
     }
 
-    fn commit(&mut self, reach: Reach, started: Instant) -> Result<(), BackendError> {
+    fn commit(&mut self, reach: Reach, started: Instant) -> Result<FlushReport, BackendError> {
         self.recover()?;
-        // What is erased is not kept to be written again: it must not come back with a power loss.
-        let reach = if self.owed_erasures.is_empty() { reach } else { Reach::Durable };
         let traces = changes(&self.owed, Owed::begin, |change| matches!(change, TraceChange::Delete { .. }));
         let links =
             changes(&self.owed_links, OwedLink::begin, |change| matches!(change, LinkChange::Delete(..)));
@@ -238,11 +254,10 @@ impl Driver {
         if planted(Mistake::EarlyWatermark) {
             self.shared.progress.publish(self.cut, true, FlushReport::default());
         }
-        let all_durable = self.undurable.is_empty() && self.undurable_links.is_empty();
-        let untouched = batch.is_empty() && (reach == Reach::Committed || all_durable);
+        let untouched = batch.is_empty() && (reach == Reach::Committed || self.is_all_durable());
         let applied = match untouched {
             true => Applied::default(),
-            false => self.backend.apply(&batch)?,
+            false => tell::apply().in_scope(|| self.backend.apply(&batch))?,
         };
         let report = FlushReport {
             watermark: self.cut,
@@ -256,34 +271,32 @@ impl Driver {
             payload_bytes_serialized: applied.payload_bytes,
             elapsed: started.elapsed(),
         };
-        let refused = self.set_aside(&traces, &applied);
+        let refused = self.set_aside(&traces, &links, &applied);
         self.shared.telemetry.erased(&applied);
         for (erasure, rows) in self.owed_erasures.drain(..).zip(&applied.erased) {
             // Read by who waits for the watermark, which is published after this.
             erasure.rows.store(*rows, Ordering::Relaxed);
-        }
-        for (at, reason) in &applied.refused_links {
-            tracing::error!(link = ?links.get(*at), reason, "the backend refuses this link's row");
         }
         // Before whoever waits for this flush is told.
         self.shared
             .feed
             .give(|| Commit::new(self.cut, &traces, &refused, left_in(&links, &applied.refused_links)));
         self.committed(reach, untouched, &refused, report);
-        Ok(())
+        Ok(report)
     }
 
     /// Before a try: what the last failure made necessary.
     fn recover(&mut self) -> Result<(), BackendError> {
         if self.damaged {
-            tracing::error!("what is stored is damaged: it is put aside, and written anew from memory");
             self.backend.replace()?;
-            self.damaged = false;
-            self.doubtful = false;
+            (self.damaged, self.doubtful) = (false, false);
             self.owe_everything();
+            tell::replaced(&self.shared.name, (self.owed.len(), self.owed_links.len()));
         }
         if self.doubtful {
-            match self.backend.reopen()? {
+            let found = self.backend.reopen()?;
+            tell::reopened(&self.shared.name, found);
+            match found {
                 Reopened::Same => self.owe_the_undurable(),
                 Reopened::Empty => self.owe_everything(),
             }
@@ -326,19 +339,19 @@ impl Driver {
     }
 
     /// Reports the rows that the backend left out.
-    fn set_aside(&self, changes: &[TraceChange], applied: &Applied) -> HashSet<TraceId> {
-        let refused: HashSet<_> =
-            applied.refused.iter().filter_map(|(at, _)| changes.get(*at)).map(TraceChange::id).collect();
-        let telemetry = &self.shared.telemetry;
-        telemetry.accept(changes.iter().map(TraceChange::id).filter(|id| !refused.contains(id)));
-        for (at, reason) in &applied.refused {
-            if let Some(change) = changes.get(*at) {
-                let id = change.id();
-                tracing::error!(%id, reason, "the backend refuses this trace's row; it is quarantined");
-                telemetry.refuse(id, reason);
-            }
+    fn set_aside(&self, traces: &[TraceChange], links: &[LinkChange], applied: &Applied) -> HashSet<TraceId> {
+        let Shared { name, telemetry, .. } = &*self.shared;
+        let refused = || applied.refused.iter().filter_map(|(at, why)| Some((traces.get(*at)?.id(), why)));
+        let ids: HashSet<_> = refused().map(|(id, _)| id).collect();
+        telemetry.accept(traces.iter().map(TraceChange::id).filter(|id| !ids.contains(id)));
+        telemetry.accept_links(left_in(links, &applied.refused_links).map(LinkChange::ends));
+        for (id, why) in refused() {
+            tell::refused(name, id, why, telemetry.refuse(id, why));
         }
-        refused
+        for (link, why) in applied.refused_links.iter().filter_map(|(at, why)| Some((links.get(*at)?, why))) {
+            tell::refused_link(name, link, why, telemetry.refuse_link(link.ends()));
+        }
+        ids
     }
 
     /// Publishes the watermark, then settles what the capture needed.
@@ -361,8 +374,7 @@ impl Driver {
             self.shared.telemetry.committed(&report);
         }
         self.recovered(Step::Commit);
-        let durable = self.undurable.is_empty() && self.undurable_links.is_empty();
-        self.shared.progress.publish(self.cut, durable, report);
+        self.shared.progress.publish(self.cut, self.is_all_durable(), report);
         for owed in &done {
             self.shared.traces.settle(&owed.entry, self.cut);
         }
@@ -373,7 +385,7 @@ impl Driver {
 
     pub(super) fn recovered(&self, step: Step) {
         if let Some(trouble) = self.shared.telemetry.recovered(step).filter(Trouble::counts) {
-            tracing::warn!(?trouble, watermark = self.cut, "the backend succeeds again");
+            tell::recovered(&self.shared.name, &trouble, self.committed);
         }
     }
 
@@ -382,20 +394,12 @@ impl Driver {
         if planted(Mistake::FailedBatchDropped) {
             self.owed.clear();
         }
-        let (cause, error) = match failure {
-            Failure::Backend(error) => (Cause::Class(error.class()), Error::from(error)),
-            Failure::Panic(message) => (
-                Cause::Panic,
-                Error::new(
-                    ErrorKind::Panicked,
-                    format!("the backend panicked: {message}; its batch is kept and tried again"),
-                ),
-            ),
-        };
+        let (cause, error) = failure.explained();
         self.doubtful |= cause.makes_doubtful();
         self.damaged |= cause == Cause::Class(ErrorClass::Corrupt);
-        if self.shared.telemetry.failed(cause, &error, step).counts() {
-            tracing::warn!(error = ?error, owed = self.owes(), "a flush failed; the changes are kept and tried again");
+        let trouble = self.shared.telemetry.failed(cause, &error, step);
+        tell::failed(&self.shared.name, &trouble, &error, self.owes());
+        if trouble.counts() {
             self.shared.progress.fail(self.cut, error);
         }
     }
@@ -465,26 +469,4 @@ impl Driver {
 fn left_in<'a>(links: &'a [LinkChange], refused: &[(usize, String)]) -> impl Iterator<Item = &'a LinkChange> {
     let refused: HashSet<_> = refused.iter().map(|(at, _)| *at).collect();
     links.iter().enumerate().filter(move |(at, _)| !refused.contains(at)).map(|(_, link)| link)
-}
-
-enum Failure {
-    Backend(BackendError),
-    Panic(String),
-}
-
-/// Turns a backend's panic into a failure. What it may have left half done is the backend's alone, and
-/// is reopened; the flusher's state is changed before or after the backend is called, never during.
-fn supervised<T>(work: impl FnOnce() -> Result<T, BackendError>) -> Result<T, Failure> {
-    if cfg!(loom) {
-        // A model that fails does so by panicking, and must be seen to.
-        return work().map_err(Failure::Backend);
-    }
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(outcome) => outcome.map_err(Failure::Backend),
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(Failure::Panic(text.unwrap_or_else(|| "with no message".to_owned())))
-        }
-    }
 }

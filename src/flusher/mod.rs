@@ -8,15 +8,19 @@
 //! - [`driver`]: one flush, and closing;
 //! - [`owed`]: captured changes, merged until they are committed, and the batch made of them;
 //! - [`links`]: the same for links;
+//! - [`supervised`]: calling the backend, which may panic;
 //! - [`retry`]: what each class of failure gets;
-//! - [`telemetry`]: what has been done and how it goes, for people.
+//! - [`telemetry`]: what has been done and how it goes, for people;
+//! - [`tell`]: the same as it happens, for logs.
 
 mod driver;
 mod links;
 mod owed;
 mod retry;
 mod shared;
+mod supervised;
 mod telemetry;
+mod tell;
 
 pub(crate) use driver::Driver;
 pub(crate) use links::LinkRow;
@@ -25,6 +29,7 @@ pub(crate) use owed::{Row, TraceEntry};
 pub(crate) use shared::View;
 pub(crate) use shared::{Erasure, Errand, FlushOptions, Links, Shared, Traces};
 pub use telemetry::{FlushReport, Health, Quarantined};
+pub(crate) use tell::{Name, cause, milliseconds};
 
 use crate::backend::Reach;
 use crate::core::{Closing, Opening};

@@ -58,13 +58,27 @@ pub(crate) enum Step {
     Close,
 }
 
+impl Step {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Step::Commit => "commit",
+            Step::Tidy => "tidy",
+            Step::Close => "close",
+        }
+    }
+}
+
 /// Flushes that fail, from the first on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trouble {
     cause: Cause,
-    since: Instant,
-    attempts: u32,
+    pub(super) since: Instant,
+    pub(super) attempts: u32,
     pub(super) retry_at: Instant,
+    /// It has gone beyond contention, and stays so until it ends, whatever fails next.
+    counts: bool,
+    /// It has just begun to count, or fails in another way than before.
+    pub(super) is_news: bool,
     /// What failed: its own success ends the trouble, that of another step does not.
     pub(super) step: Step,
 }
@@ -77,20 +91,24 @@ impl Trouble {
         let attempts = earlier.map_or(0, |trouble| trouble.attempts).saturating_add(1);
         let (first, longest) = cause.waits();
         let wait = first.saturating_mul(1 << (attempts - 1).min(16)).min(longest);
-        Self { cause, since, attempts, retry_at: now + jittered(wait), step }
+        let told = earlier.filter(Trouble::counts).map(|trouble| trouble.cause);
+        let counts = told.is_some() || attempts > cause.tolerated();
+        let is_news = counts && told != Some(cause);
+        Self { cause, since, attempts, retry_at: now + jittered(wait), counts, is_news, step }
     }
 
     /// Whether it has gone beyond contention.
     pub(super) fn counts(&self) -> bool {
-        self.attempts > self.cause.tolerated()
+        self.counts
+    }
+
+    pub(super) fn kind(&self) -> ErrorKind {
+        self.cause.kind()
     }
 
     pub(super) fn health(&self) -> Option<Health> {
-        let degraded = Health::Degraded {
-            kind: self.cause.kind(),
-            since: self.since.elapsed(),
-            attempts: self.attempts,
-        };
+        let degraded =
+            Health::Degraded { kind: self.kind(), since: self.since.elapsed(), attempts: self.attempts };
         self.counts().then_some(degraded)
     }
 }
@@ -141,6 +159,21 @@ mod tests {
                 assert!(bounds.contains(&found), "{cause:?}: {found} ms for {expected}");
             }
         }
+    }
+
+    /// Health stays what it was told to be, and each kind is told once in a row.
+    #[test]
+    fn trouble_that_counts_goes_on_counting_and_is_news_when_its_kind_changes() {
+        use ErrorClass::{Busy, Full, Io};
+        let mut trouble = None;
+        // Contention that comes second would be tolerated, were it not for what came first.
+        let told = [Full, Busy, Busy, Full, Full, Io].map(|class| {
+            let now = Trouble::after(trouble, Cause::Class(class), Step::Commit);
+            trouble = Some(now);
+            (now.counts(), now.is_news, now.health().is_some())
+        });
+        let (news, known) = ((true, true, true), (true, false, true));
+        assert_eq!(told, [news, news, known, news, known, news]);
     }
 
     /// Two processes that fail together do not meet again and again.

@@ -3,6 +3,7 @@
 use super::links::{LinkEntry, LinkRow};
 use super::owed::{Row, TraceEntry};
 use super::telemetry::{FlushReport, Health, Telemetry};
+use super::tell::Name;
 use crate::backend::{Reach, Scope};
 use crate::core::sync::Brief;
 use crate::core::{Adjacency, Bell, Clock, Cutter, Map, Progress, Terms};
@@ -79,6 +80,7 @@ pub(crate) struct View {
 }
 
 pub(crate) struct Shared {
+    pub(crate) name: Name,
     pub(crate) clock: Arc<Clock<Dirty>>,
     pub(crate) traces: Traces,
     pub(crate) links: Links,
@@ -95,6 +97,7 @@ pub(crate) struct Shared {
 impl Shared {
     /// Everything in `traces` and `links` is stored, as of `watermark`.
     pub(crate) fn new(
+        name: Name,
         traces: Traces,
         links: Links,
         watermark: u64,
@@ -105,7 +108,9 @@ impl Shared {
         let progress = Progress::new(watermark, FlushReport { watermark, ..FlushReport::default() });
         let (errands, telemetry, feed) = (Brief::default(), Telemetry::default(), Feed::default());
         let process = std::process::id();
-        (Self { clock, traces, links, errands, progress, bell, telemetry, feed, options, process }, cutter)
+        let shared =
+            Self { name, clock, traces, links, errands, progress, bell, telemetry, feed, options, process };
+        (shared, cutter)
     }
 
     /// Whether this process was forked from the one that opened the store. Costs a system call at most; asked where
@@ -147,6 +152,10 @@ impl Shared {
 
     pub(super) fn has_errands(&self) -> bool {
         self.errands.with(|errands| !errands.is_empty())
+    }
+
+    pub(super) fn has_erasures(&self) -> bool {
+        self.errands.with(|errands| errands.iter().any(|errand| matches!(errand, Errand::Erase(_))))
     }
 
     pub(super) fn errands(&self) -> Vec<Errand> {

@@ -88,6 +88,8 @@ pub(crate) struct Counters {
     pub(crate) last_error: Option<Error>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) refused: BTreeMap<TraceId, Quarantined>,
+    /// How often, since each was last accepted.
+    refused_links: BTreeMap<(TraceId, TraceId), u32>,
     pub(crate) unreadable: Vec<Quarantined>,
 }
 
@@ -157,7 +159,8 @@ impl Telemetry {
         trouble
     }
 
-    pub(super) fn refuse(&self, id: TraceId, reason: &str) {
+    /// Answers how often this row was refused since it was last accepted.
+    pub(super) fn refuse(&self, id: TraceId, reason: &str) -> u32 {
         let mut counters = self.lock();
         let row = counters.refused.entry(id).or_insert_with(|| Quarantined {
             id: Some(id),
@@ -167,6 +170,15 @@ impl Telemetry {
         });
         reason.clone_into(&mut row.reason);
         row.times += 1;
+        row.times
+    }
+
+    /// The same of the link between these.
+    pub(super) fn refuse_link(&self, ends: (TraceId, TraceId)) -> u32 {
+        let mut counters = self.lock();
+        let times = counters.refused_links.entry(ends).or_default();
+        *times += 1;
+        *times
     }
 
     /// Unreadable rows that are there no more.
@@ -184,6 +196,15 @@ impl Telemetry {
         let mut counters = self.lock();
         if !counters.refused.is_empty() {
             ids.for_each(|id| drop(counters.refused.remove(&id)));
+        }
+    }
+
+    pub(super) fn accept_links(&self, ends: impl Iterator<Item = (TraceId, TraceId)>) {
+        let mut counters = self.lock();
+        if !counters.refused_links.is_empty() {
+            for ends in ends {
+                counters.refused_links.remove(&ends);
+            }
         }
     }
 }

@@ -18,5 +18,8 @@ pub mod loom {}
 #[doc = include_str!("performance.md")]
 pub mod performance {}
 
+#[doc = include_str!("operating.md")]
+pub mod operating {}
+
 #[doc = include_str!("upgrading.md")]
 pub mod upgrading {}

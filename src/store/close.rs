@@ -1,7 +1,7 @@
 //! Closing, and the drop that stands in for it.
 
 use super::engine::Engine;
-use super::{Handle, TraceStore};
+use super::{Handle, TraceStore, tell};
 use crate::error::{Error, ErrorKind};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -80,6 +80,8 @@ impl Handle {
         let started = Instant::now();
         let Engine { shared, settings, .. } = &*self.engine;
         let (progress, patience) = (&shared.progress, settings.close_timeout);
+        let span = tell::closing(&shared.name);
+        let _inside = span.enter();
         progress.start_closing();
         shared.bell.ring();
         self.flusher.help(|driver| {
@@ -88,7 +90,13 @@ impl Handle {
         let last = progress.wait_closed(patience).map_err(|cause| self.not_drained(cause))?;
         self.upkeep.stop();
         self.flusher.join();
-        Ok(CloseReport { watermark: last.watermark, traces: shared.traces.len(), elapsed: started.elapsed() })
+        let report = CloseReport {
+            watermark: last.watermark,
+            traces: shared.traces.len(),
+            elapsed: started.elapsed(),
+        };
+        tell::closed(&span, &report);
+        Ok(report)
     }
 
     fn not_drained(&self, cause: Option<Error>) -> Error {
@@ -126,7 +134,8 @@ impl Drop for Handle {
             return;
         }
         if let Err(error) = self.close() {
-            tracing::error!(error = ?error, "a store was dropped before it could be drained");
+            let shared = &self.engine.shared;
+            tell::dropped(&shared.name, &error, shared.dirty());
         }
     }
 }

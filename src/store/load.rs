@@ -33,17 +33,22 @@ impl Stored {
         }
     }
 
+    /// Of the file, if there is one.
+    pub(super) fn path(&self) -> Option<Box<str>> {
+        #[cfg(all(feature = "sqlite", not(loom)))]
+        {
+            self.home.as_ref().map(|(path, _)| path.to_string_lossy().into())
+        }
+        #[cfg(not(all(feature = "sqlite", not(loom))))]
+        {
+            None
+        }
+    }
+
     /// `read` gives every trace before any link.
     pub(super) fn load(read: impl FnOnce(Into<'_>) -> Result<Loaded, BackendError>) -> Result<Self> {
         let stored = Self::nothing();
         let (loaded, unreadable) = stored.fill(read)?;
-        for Quarantined { id, reason, .. } in &unreadable {
-            tracing::error!(
-                ?id,
-                reason,
-                "a stored row can't be used; it stays where it is and is quarantined"
-            );
-        }
         Ok(Self { loaded, unreadable, ..stored })
     }
 

@@ -20,6 +20,7 @@ mod snapshot;
 mod spill;
 mod stats;
 mod subscribe;
+mod tell;
 mod thread;
 mod tiers;
 mod upkeep;

@@ -2,6 +2,7 @@
 
 use super::engine::Engine;
 use super::load::Stored;
+use super::tell;
 use super::thread::Flusher;
 use super::upkeep::{self, Upkeep};
 use super::{Handle, Quota, TraceStore};
@@ -10,7 +11,7 @@ use crate::backend::sqlite::{self, Sqlite};
 use crate::backend::{Backend, Discard, Reach};
 use crate::clock::{ManualClock, WallClock};
 use crate::error::{Error, Result};
-use crate::flusher::{Driver, FlushOptions, Shared};
+use crate::flusher::{Driver, FlushOptions, Name, Shared};
 use crate::memory::DecayCurve;
 use crate::trace::{Micros, checked_name};
 use jiff::Timestamp;
@@ -226,13 +227,16 @@ impl StoreBuilder {
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub fn open(self, path: impl AsRef<Path>) -> Result<TraceStore> {
         let settings = self.check()?;
-        let mut backend = Sqlite::open(path.as_ref(), settings.max_payload_bytes)?;
-        let home = backend.home();
-        let stored = Stored { home: Some(home), ..Stored::load(|into| backend.load(into))? };
-        match stored.start(settings, self.flush, backend) {
-            (store, None) => store.with_spill_applied(),
-            (_, Some(error)) => Err(error),
-        }
+        let path = sqlite::resolved(path.as_ref())?;
+        tell::opening(Some(&path), settings.partition.clone(), || {
+            let mut backend = Sqlite::open(&path, settings.max_payload_bytes)?;
+            let home = backend.home();
+            let stored = Stored { home: Some(home), ..Stored::load(|into| backend.load(into))? };
+            match stored.start(settings, self.flush, backend) {
+                (store, None) => store.with_spill_applied(),
+                (_, Some(error)) => Err(error),
+            }
+        })
     }
 
     /// A store without a file: the same API, and nothing is kept.
@@ -272,9 +276,11 @@ impl StoreBuilder {
     /// [`Unreachable`](crate::ErrorKind::Unreachable) if there is no file.
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub fn detached(self, path: impl AsRef<Path>) -> Result<TraceStore> {
-        let settings = self.check()?;
-        let stored = Stored::load(|into| sqlite::read(path.as_ref(), into))?;
-        Ok(stored.start(settings, self.flush, Discard).0)
+        let (settings, path) = (self.check()?, path.as_ref());
+        tell::opening(Some(path), settings.partition.clone(), || {
+            let stored = Stored::load(|into| sqlite::read(path, into))?;
+            Ok(stored.start(settings, self.flush, Discard).0)
+        })
     }
 
     /// A store over an engine of your own.
@@ -286,11 +292,13 @@ impl StoreBuilder {
     /// anything.
     pub fn open_with(self, mut backend: impl Backend) -> Result<TraceStore> {
         let settings = self.check()?;
-        let stored = Stored::load(|into| backend.load(into))?;
-        match stored.start(settings, self.flush, backend) {
-            (store, None) => Ok(store),
-            (_, Some(error)) => Err(error),
-        }
+        tell::opening(None, settings.partition.clone(), || {
+            let stored = Stored::load(|into| backend.load(into))?;
+            match stored.start(settings, self.flush, backend) {
+                (store, None) => Ok(store),
+                (_, Some(error)) => Err(error),
+            }
+        })
     }
 
     fn check(&self) -> Result<Settings> {
@@ -314,8 +322,10 @@ impl Stored {
         options: FlushOptions,
         backend: impl Backend,
     ) -> (TraceStore, Option<Error>) {
+        let name = Name::new(self.path(), settings.partition.clone());
         let Self { traces, links, unreadable, loaded, .. } = self;
-        let (shared, cutter) = Shared::new(traces, links, loaded.watermark, options);
+        tell::unreadable(&name, &unreadable);
+        let (shared, cutter) = Shared::new(name, traces, links, loaded.watermark, options);
         shared.telemetry.lock().unreadable = unreadable;
         let shared = Arc::new(shared);
         let driver =

@@ -1,6 +1,7 @@
 //! Upkeep from time to time, on one thread.
 
 use super::engine::Engine;
+use super::tell;
 use crate::core::sync::locks::{Condvar, Mutex, MutexGuard};
 use crate::error::{Error, ErrorKind, Result};
 use std::sync::{Arc, PoisonError};
@@ -115,7 +116,7 @@ impl Chore {
             if let Err(error) = (self.work)(engine)
                 && error.kind() != ErrorKind::Closed
             {
-                tracing::warn!(chore = self.name, %error, "the upkeep could not do its work; it is done next time");
+                tell::upkeep_failed(&engine.shared.name, self.name, &error);
             }
             self.put_off();
         }

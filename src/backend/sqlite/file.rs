@@ -48,7 +48,7 @@ pub(super) fn longest_value(max_payload_bytes: usize) -> usize {
 
 /// The file's one true path: no link, no later change of directory and no special name of SQLite's gives it
 /// another lock file or log.
-pub(super) fn resolved(path: &Path) -> Result<PathBuf, BackendError> {
+pub(crate) fn resolved(path: &Path) -> Result<PathBuf, BackendError> {
     let resolve = || match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let absolute = std::path::absolute(path)?;
@@ -94,11 +94,9 @@ impl Attached {
         self.impatiently(|connection| schema::set_clean(connection, watermark, &self.boot))?;
         // Sound to the last: SQLite may finish what is left to do, and remove the log.
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
-        match self.checkpoint(true) {
-            Ok(complete) => tracing::debug!(complete, "checkpointed at close"),
-            Err(error) => {
-                tracing::warn!(%error, "everything is durable, but the log could not be emptied at close")
-            }
+        if let Err(error) = self.checkpoint(true) {
+            let path = self.connection.path();
+            tracing::warn!(path, %error, "everything is durable, but the log could not be emptied at close");
         }
         Ok(())
     }
@@ -128,13 +126,22 @@ impl Attached {
         if !waiting {
             return Ok(false);
         }
+        let span = tracing::debug_span!(
+            "mnemon.checkpoint",
+            path = self.connection.path(),
+            pages = logged - moved,
+            complete = tracing::field::Empty,
+        );
+        let _inside = span.enter();
         let (busy, logged, moved) = self.impatiently(|connection| {
             connection.query_row(mode, [], |row| {
                 let (logged, moved) = pages(row)?;
                 Ok((row.get::<_, i64>(0)?, logged, moved))
             })
         })?;
-        Ok(busy == 0 && logged == moved)
+        let complete = busy == 0 && logged == moved;
+        span.record("complete", complete);
+        Ok(complete)
     }
 
     fn impatiently<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {

@@ -33,6 +33,7 @@ mod verify;
 
 pub use backup::{BackupReport, backup};
 pub(crate) use fault::while_doing;
+pub(crate) use file::resolved;
 #[cfg(feature = "legion")]
 pub(crate) use file::{look_at, make_new};
 pub(crate) use inspect::read;
@@ -201,7 +202,7 @@ impl Backend for Sqlite {
             self.to_scrub = true;
             // At once if it can be: what fails is tried again, and reported, by the housekeeping.
             if let Err(error) = self.tidy(false) {
-                tracing::debug!(%error, "the log still holds what was erased");
+                tracing::debug!(path = %self.path.display(), %error, "the log still holds what was erased");
             }
         }
         Ok(applied)
@@ -228,7 +229,14 @@ impl Backend for Sqlite {
         }
         if store.watermark < self.durable {
             // An older copy of it. Memory is the truth; the copy is kept.
+            let (found, durable) = (store.watermark, self.durable);
             self.replace()?;
+            tracing::error!(
+                path = %self.path.display(),
+                found,
+                durable,
+                "an older copy was in the file's place: it was put aside, and all is written anew from memory",
+            );
             return Ok(Reopened::Empty);
         }
         self.sign()?;
@@ -237,8 +245,7 @@ impl Backend for Sqlite {
 
     fn replace(&mut self) -> Result<(), BackendError> {
         self.detach();
-        let aside = place::put_aside(&self.path, place::DAMAGED, &["", "-wal", "-shm"])?;
-        tracing::error!(path = %self.path.display(), ?aside, "the file can't be used; it was put aside and is kept");
+        place::put_aside(&self.path, place::DAMAGED, &["", "-wal", "-shm"])?;
         self.attach()?;
         self.start_over()
     }

@@ -70,18 +70,17 @@ const ORPHANED: &str = "orphaned";
 const ASIDE: [&str; 2] = [DAMAGED, ORPHANED];
 
 /// Renames those of the path's files that are there, to names that say why and when; deletes nothing.
-pub(super) fn put_aside(path: &Path, why: &str, suffixes: &[&str]) -> Result<Vec<PathBuf>, BackendError> {
+pub(super) fn put_aside(path: &Path, why: &str, suffixes: &[&str]) -> Result<(), BackendError> {
     let base = sibling(path, &format!(".{why}-{}", jiff::Timestamp::now().as_microsecond()));
-    let mut moved = Vec::new();
     for suffix in suffixes {
         let (from, to) = (sibling(path, suffix), sibling(&base, suffix));
         match fs::rename(&from, &to) {
-            Ok(()) => moved.push(to),
+            Ok(()) => tracing::info!(path = %path.display(), aside = %to.display(), "put aside, and kept"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unreachable_file(&from, error)),
         }
     }
-    Ok(moved)
+    Ok(())
 }
 
 /// What was put aside from this path, as far as its folder can be read.

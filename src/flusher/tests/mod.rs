@@ -6,7 +6,7 @@ mod flushing;
 mod jobs;
 mod telling;
 
-use super::{Driver, FlushOptions, Health, Job, LinkRow, Quarantined, Shared, next_job};
+use super::{Driver, FlushOptions, Health, Job, LinkRow, Name, Quarantined, Shared, next_job};
 use crate::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, Scope, Stored,
     TraceChange,
@@ -144,7 +144,8 @@ const NEVER: FlushOptions = FlushOptions {
 
 fn driver(options: FlushOptions) -> (Driver, Arc<Shared>, Told) {
     let (traces, links) = (Map::new(Terms::new()), Map::new(Adjacency::new()));
-    let (shared, cutter) = Shared::new(traces, links, 0, options);
+    let name = Name::new(None, "default".into());
+    let (shared, cutter) = Shared::new(name, traces, links, 0, options);
     let (shared, told) = (Arc::new(shared), Told::default());
     (Driver::new(shared.clone(), Box::new(told.clone()), cutter, 0, 0), shared, told)
 }

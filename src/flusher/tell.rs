@@ -1,0 +1,226 @@
+//! What the flusher says of itself to `tracing`: spans around its turns, and events where something goes wrong.
+//!
+//! None of this is on the way of a read or a write, and where nobody listens each call costs a load. An episode of
+//! trouble is one `WARN` when it begins to count, one more for each change of its kind, and one `INFO` when it ends;
+//! every other try that fails is `DEBUG`. Nothing is said under a lock, as a subscriber may ask the store something.
+//! What each message and field means stands in `src/guide/operating.md`: `tests/tracing_events.rs` compares the two.
+
+use super::retry::Trouble;
+use super::telemetry::FlushReport;
+use crate::backend::{LinkChange, Reach, Reopened};
+use crate::error::Error;
+use crate::trace::TraceId;
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::field::{DisplayValue, Empty, display};
+use tracing::level_filters::LevelFilter;
+use tracing::{Level, Span, debug, debug_span, error, event, info};
+
+const TARGET: &str = "mnemon::flusher";
+
+/// What a store is called in spans and events.
+#[derive(Clone, Debug)]
+pub(crate) struct Name {
+    path: Option<Box<str>>,
+    partition: Arc<str>,
+}
+
+impl Name {
+    /// `path` is its file, if it has one.
+    pub(crate) fn new(path: Option<Box<str>>, partition: Arc<str>) -> Self {
+        Self { path, partition }
+    }
+
+    pub(crate) fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
+    pub(crate) fn partition(&self) -> &str {
+        &self.partition
+    }
+}
+
+pub(crate) fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// What caused an error, and what that, in one line; nothing if that is not known.
+pub(crate) fn cause(error: &Error) -> Option<DisplayValue<impl fmt::Display>> {
+    struct Causes<'a>(&'a dyn StdError);
+    impl fmt::Display for Causes<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fmt::Display::fmt(self.0, f)?;
+            self.0.source().map_or(Ok(()), |next| write!(f, ": {}", Causes(next)))
+        }
+    }
+    error.source().map(|cause| display(Causes(cause)))
+}
+
+/// The span of a turn; none if it would find nothing to write.
+pub(super) fn flush(name: &Name, finds_work: impl FnOnce() -> bool) -> Span {
+    if LevelFilter::current() < LevelFilter::DEBUG || !finds_work() {
+        return Span::none();
+    }
+    debug_span!(
+        target: TARGET,
+        "mnemon.flush",
+        path = name.path(),
+        partition = name.partition(),
+        cut = Empty,
+        reach = Empty,
+        traces = Empty,
+        links = Empty,
+        rows_upserted = Empty,
+        rows_updated = Empty,
+        rows_deleted = Empty,
+        payload_bytes = Empty,
+        elapsed_ms = Empty,
+    )
+}
+
+/// The span of its cut.
+pub(super) fn cut(flush: &Span) -> Span {
+    match flush.is_disabled() {
+        true => Span::none(),
+        false => debug_span!(target: TARGET, "cut"),
+    }
+}
+
+/// What has been cut, with what was owed before.
+pub(super) fn has_cut(flush: &Span, cut: u64, reach: Reach, (traces, links): (usize, usize)) {
+    let reach = match reach {
+        Reach::Committed => "committed",
+        Reach::Durable => "durable",
+    };
+    flush.record("cut", cut).record("reach", reach).record("traces", traces).record("links", links);
+}
+
+/// The span of a batch while the backend has it.
+pub(super) fn apply() -> Span {
+    debug_span!(target: TARGET, "apply")
+}
+
+pub(super) fn has_committed(flush: &Span, report: &FlushReport) {
+    if flush.is_disabled() {
+        return;
+    }
+    flush
+        .record("rows_upserted", report.rows_upserted)
+        .record("rows_updated", report.rows_updated)
+        .record("rows_deleted", report.rows_deleted)
+        .record("payload_bytes", report.payload_bytes_serialized)
+        .record("elapsed_ms", milliseconds(report.elapsed));
+    debug!(target: TARGET, "flushed");
+}
+
+pub(super) fn has_not_committed(flush: &Span, started: Instant) {
+    flush.record("elapsed_ms", milliseconds(started.elapsed()));
+}
+
+/// A try that failed.
+pub(super) fn failed(name: &Name, trouble: &Trouble, error: &Error, owed: usize) {
+    macro_rules! at {
+        ($level:expr) => {
+            event!(
+                target: TARGET,
+                $level,
+                path = name.path(),
+                partition = name.partition(),
+                step = trouble.step.name(),
+                kind = error.kind().name(),
+                error = %error,
+                cause = cause(error),
+                owed,
+                attempts = trouble.attempts,
+                retry_in_ms = milliseconds(trouble.retry_at.saturating_duration_since(Instant::now())),
+                "the backend failed: what is owed is kept, and tried again",
+            )
+        };
+    }
+    match trouble.is_news {
+        true => at!(Level::WARN),
+        false => at!(Level::DEBUG),
+    }
+}
+
+/// The end of trouble.
+pub(super) fn recovered(name: &Name, trouble: &Trouble, watermark: u64) {
+    info!(
+        target: TARGET,
+        path = name.path(),
+        partition = name.partition(),
+        step = trouble.step.name(),
+        kind = trouble.kind().name(),
+        failed_for_ms = milliseconds(trouble.since.elapsed()),
+        attempts = trouble.attempts,
+        watermark,
+        "the backend works again",
+    );
+}
+
+pub(super) fn reopened(name: &Name, found: Reopened) {
+    let found = match found {
+        Reopened::Same => "same",
+        Reopened::Empty => "empty",
+    };
+    debug!(target: TARGET, path = name.path(), partition = name.partition(), found, "the backend was reopened");
+}
+
+pub(super) fn replaced(name: &Name, (traces, links): (usize, usize)) {
+    error!(
+        target: TARGET,
+        path = name.path(),
+        partition = name.partition(),
+        traces,
+        links,
+        "what was stored is damaged: it was put aside, and all is written anew from memory",
+    );
+}
+
+/// A row that the backend left out, for the so-many-th time.
+pub(super) fn refused(name: &Name, id: TraceId, reason: &str, times: u32) {
+    macro_rules! at {
+        ($level:expr) => {
+            event!(
+                target: TARGET,
+                $level,
+                path = name.path(),
+                partition = name.partition(),
+                id = %id,
+                reason,
+                times,
+                "the backend refuses this trace's row: it is set aside, and the rest goes on",
+            )
+        };
+    }
+    match times {
+        0 | 1 => at!(Level::ERROR),
+        _ => at!(Level::DEBUG),
+    }
+}
+
+/// The same of a link.
+pub(super) fn refused_link(name: &Name, link: &LinkChange, reason: &str, times: u32) {
+    macro_rules! at {
+        ($level:expr) => {{
+            let (id, other) = link.ends();
+            event!(
+                target: TARGET,
+                $level,
+                path = name.path(),
+                partition = name.partition(),
+                id = %id,
+                other = %other,
+                reason,
+                times,
+                "the backend refuses this link's row: it is left out, and the rest goes on",
+            )
+        }};
+    }
+    match times {
+        0 | 1 => at!(Level::ERROR),
+        _ => at!(Level::DEBUG),
+    }
+}

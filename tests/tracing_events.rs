@@ -1,0 +1,594 @@
+//! What the store says of itself to `tracing`: nothing when it is well; of trouble one warning when it begins and one
+//! line when it ends; spans around opening, flushing and closing. Messages, levels and fields are those that
+//! `src/guide/operating.md` documents.
+//!
+//! The flusher has a thread of its own, so the subscriber is the process's: each test looks at what was said of its
+//! own store, which it knows by its partition.
+#![cfg(all(feature = "sqlite", feature = "testkit"))]
+
+mod support;
+
+use mnemon::backend::ErrorClass;
+use mnemon::testkit::{Call, Fault, Faults};
+use mnemon::{NewTrace, StoreBuilder};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+use support::{Outcome, note, quietly, scratch, until};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+
+/// An event, or a span that has ended.
+#[derive(Clone, Debug)]
+struct Said {
+    level: Level,
+    target: &'static str,
+    /// The message, or the name.
+    what: String,
+    is_span: bool,
+    fields: Map<String, Value>,
+    /// The fields that it may have.
+    declared: BTreeSet<&'static str>,
+    /// The names of the spans around it, the innermost first.
+    within: Vec<&'static str>,
+    /// Which store it speaks of: as it says itself, or one of these spans.
+    partition: Option<String>,
+}
+
+static SAID: Mutex<Vec<Said>> = Mutex::new(Vec::new());
+
+fn said() -> MutexGuard<'static, Vec<Said>> {
+    SAID.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Listening;
+
+/// Values as they come: numbers as numbers.
+#[derive(Default)]
+struct Fields(Map<String, Value>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        self.0.insert(field.name().to_owned(), json!(format!("{value:?}")));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name().to_owned(), json!(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.0.insert(field.name().to_owned(), json!(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.insert(field.name().to_owned(), json!(value));
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.0.insert(field.name().to_owned(), json!(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.insert(field.name().to_owned(), json!(value));
+    }
+}
+
+impl Listening {
+    fn note<S: Subscriber + for<'a> LookupSpan<'a>>(
+        what: String,
+        metadata: &'static Metadata<'static>,
+        fields: Map<String, Value>,
+        around: Option<tracing_subscriber::registry::Scope<'_, S>>,
+    ) {
+        let (mut within, mut partition) = (Vec::new(), fields.get("partition").cloned());
+        for span in around.into_iter().flatten() {
+            within.push(span.name());
+            let extensions = span.extensions();
+            let outer = extensions.get::<Fields>().and_then(|fields| fields.0.get("partition").cloned());
+            partition = partition.or(outer);
+        }
+        let partition = partition.and_then(|name| name.as_str().map(str::to_owned));
+        said().push(Said {
+            level: *metadata.level(),
+            target: metadata.target(),
+            what,
+            is_span: metadata.is_span(),
+            fields,
+            declared: metadata
+                .fields()
+                .iter()
+                .map(|field| field.name())
+                .filter(|n| *n != "message")
+                .collect(),
+            within,
+            partition,
+        });
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listening {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().insert(fields);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &tracing::span::Record<'_>, context: Context<'_, S>) {
+        if let Some(span) = context.span(id)
+            && let Some(fields) = span.extensions_mut().get_mut::<Fields>()
+        {
+            values.record(fields);
+        }
+    }
+
+    fn on_close(&self, id: Id, context: Context<'_, S>) {
+        let Some(span) = context.span(&id) else { return };
+        let fields = span.extensions().get::<Fields>().map(|fields| fields.0.clone()).unwrap_or_default();
+        let around = span.parent().map(|parent| parent.scope());
+        Self::note(span.name().to_owned(), span.metadata(), fields, around);
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let Fields(mut fields) = fields;
+        let message = fields.remove("message").unwrap_or_default();
+        let message = message.as_str().unwrap_or_default().to_owned();
+        Self::note(message, event.metadata(), fields, context.event_scope(event));
+    }
+}
+
+/// A builder whose store is known by this name, and flushes when it is asked to.
+fn heard(name: &str) -> StoreBuilder {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let listening = tracing_subscriber::registry().with(Listening);
+        assert!(tracing::subscriber::set_global_default(listening).is_ok(), "it is the only one");
+    });
+    quietly().partition(name)
+}
+
+/// What was said of this store; all of it is documented.
+fn said_of(name: &str) -> Vec<Said> {
+    let all: Vec<_> = said().iter().filter(|said| said.partition.as_deref() == Some(name)).cloned().collect();
+    for said in &all {
+        assert!(said.target.starts_with("mnemon::"), "{said:?}");
+        let documented = documented(&said.what).unwrap_or_else(|| panic!("not in the guide: {said:?}"));
+        assert!(documented.levels.contains(&said.level), "the guide has another level: {said:?}");
+        let declared: BTreeSet<_> =
+            said.declared.difference(&BTreeSet::from(["path", "partition"])).copied().collect();
+        assert_eq!(declared, documented.fields, "the guide has other fields: {}", said.what);
+        let names_its_store = said.declared.contains("path") || !said.within.is_empty();
+        assert!(names_its_store, "which store is it? {said:?}");
+    }
+    all
+}
+
+/// Those of them that an operator sees.
+fn told(said: &[Said]) -> Vec<(Level, &str)> {
+    let told = said.iter().filter(|said| said.level <= Level::INFO);
+    told.map(|said| (said.level, said.what.as_str())).collect()
+}
+
+fn spans<'a>(said: &'a [Said], name: &str) -> Vec<&'a Said> {
+    said.iter().filter(|said| said.is_span && said.what == name).collect()
+}
+
+fn events<'a>(said: &'a [Said], level: Level, message: &str) -> Vec<&'a Said> {
+    said.iter().filter(|said| !said.is_span && said.level == level && said.what == message).collect()
+}
+
+/// The one of its kind.
+fn only<'a>(found: &[&'a Said]) -> Outcome<&'a Said> {
+    match found {
+        [one] => Ok(one),
+        _ => Err(format!("{} of them: {found:?}", found.len()).into()),
+    }
+}
+
+/// A row of the guide's tables.
+struct Documented {
+    levels: BTreeSet<Level>,
+    fields: BTreeSet<&'static str>,
+}
+
+/// A span's row has its name, what it is around, its fields; an event's its levels, its message, when, its fields.
+fn documented(what: &str) -> Option<Documented> {
+    const GUIDE: &str = include_str!("../src/guide/operating.md");
+    GUIDE.lines().filter(|line| line.starts_with('|')).find_map(|line| {
+        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let quoted = |cell: &'static str| -> BTreeSet<_> { cell.split('`').skip(1).step_by(2).collect() };
+        match cells[..] {
+            [name, _, fields] if name.trim_matches('`') == what => {
+                Some(Documented { levels: [Level::DEBUG].into(), fields: quoted(fields) })
+            }
+            [levels, message, _, fields] if message == what => {
+                let levels = levels.split(", then ").filter_map(|level| level.parse().ok()).collect();
+                Some(Documented { levels, fields: quoted(fields) })
+            }
+            _ => None,
+        }
+    })
+}
+
+const FAILED: &str = "the backend failed: what is owed is kept, and tried again";
+const WORKS: &str = "the backend works again";
+
+fn number(said: &Said, field: &str) -> Outcome<u64> {
+    Ok(said.fields[field].as_u64().ok_or_else(|| format!("{field} is no whole number: {said:?}"))?)
+}
+
+/// A time is a number with a fraction, and not negative.
+fn milliseconds(said: &Said, field: &str) -> Outcome<f64> {
+    let value = &said.fields[field];
+    let time = value.as_f64().filter(|time| value.is_f64() && *time >= 0.0);
+    Ok(time.ok_or_else(|| format!("{field} is no time: {said:?}"))?)
+}
+
+#[test]
+fn a_healthy_store_says_nothing_that_an_operator_sees() -> Outcome {
+    let scratch = scratch()?;
+    for opening in 0..2 {
+        let store = heard("healthy").open(scratch.path())?;
+        let ids = store.insert_many((0..1_000).map(|n| note(n).tag("numbered")))?;
+        for (n, pair) in ids.windows(2).enumerate() {
+            store.update(pair[0], |trace| trace.confidence(0.4))?;
+            store.co_activate(pair[0], pair[1])?;
+            if n % 100 == 0 {
+                store.flush()?;
+            }
+        }
+        store.remove(ids[0])?;
+        store.decay()?;
+        store.retier()?;
+        store.flush()?;
+        store.erase_partition("nobody's")?;
+        store.stats();
+        assert_eq!(store.close()?.traces, 999 * (opening + 1));
+    }
+    let said = said_of("healthy");
+    assert!(spans(&said, "mnemon.flush").len() >= 20, "it was listened to: {}", said.len());
+    assert_eq!(told(&said), []);
+    // Nor is there anything of which it can't be told whose it is.
+    let nobodys: Vec<_> = self::said().iter().filter(|said| said.partition.is_none()).cloned().collect();
+    assert_eq!(told(&nobodys), []);
+    Ok(())
+}
+
+#[test]
+fn trouble_is_one_warning_when_it_begins_and_one_line_when_it_ends() -> Outcome {
+    let faults = Faults::new();
+    let store = heard("full").open_with(faults.backend())?;
+    faults.fail(Call::Apply).times(5).with(ErrorClass::Full);
+    store.insert(note(1))?;
+    store.insert(note(2))?;
+    while store.flush().is_err() {}
+    let watermark = store.close()?.watermark;
+
+    let said = said_of("full");
+    assert_eq!(told(&said), [(Level::WARN, FAILED), (Level::INFO, WORKS)]);
+    let warning = only(&events(&said, Level::WARN, FAILED))?;
+    assert_eq!(warning.target, "mnemon::flusher");
+    assert_eq!((&warning.fields["step"], &warning.fields["kind"]), (&json!("commit"), &json!("disk full")));
+    assert_eq!(warning.fields["error"], "a planned failure of Apply: Full");
+    assert_eq!((number(warning, "owed")?, number(warning, "attempts")?), (2, 1));
+    let wait = milliseconds(warning, "retry_in_ms")?;
+    assert!(wait > 0.0 && wait <= 1_250.0, "{wait}");
+    assert!(!warning.fields.contains_key("path") && warning.fields["partition"] == "full");
+    let tries: Vec<_> = events(&said, Level::DEBUG, FAILED);
+    let attempts: Vec<_> = tries.iter().map(|said| number(said, "attempts")).collect::<Outcome<_>>()?;
+    assert_eq!(attempts, [2, 3, 4, 5]);
+    let end = only(&events(&said, Level::INFO, WORKS))?;
+    assert_eq!((&end.fields["step"], &end.fields["kind"]), (&json!("commit"), &json!("disk full")));
+    assert_eq!(number(end, "attempts")?, 5);
+    assert!(number(end, "watermark")? > 0 && number(end, "watermark")? <= watermark);
+    assert!(milliseconds(end, "failed_for_ms")? > 0.0);
+    Ok(())
+}
+
+#[test]
+fn each_episode_is_told_and_so_is_a_change_of_its_kind() -> Outcome {
+    let faults = Faults::new();
+    let store = heard("changing").open_with(faults.backend())?;
+    for episode in 0..2 {
+        faults.fail(Call::Apply).with(ErrorClass::Full);
+        // Contention is no mere contention any more.
+        faults.fail(Call::Apply).at(2).with(ErrorClass::Busy);
+        faults.fail(Call::Apply).at(3).times(2).with(ErrorClass::Io);
+        faults.fail(Call::Apply).at(5).with(Fault::Panic);
+        store.insert(note(episode))?;
+        while store.flush().is_err() {}
+    }
+    store.close()?;
+    let said = said_of("changing");
+    let one = [(Level::WARN, FAILED); 4].into_iter().chain([(Level::INFO, WORKS)]);
+    assert_eq!(told(&said), one.clone().chain(one).collect::<Vec<_>>());
+    let kinds: Vec<_> =
+        events(&said, Level::WARN, FAILED).iter().map(|said| said.fields["kind"].clone()).collect();
+    assert_eq!(kinds[..4], ["disk full", "busy", "input or output failed", "panicked"]);
+    assert_eq!(kinds[..4], kinds[4..]);
+    assert!(!events(&said, Level::DEBUG, "the backend was reopened").is_empty());
+    Ok(())
+}
+
+#[test]
+fn contention_is_told_when_it_lasts() -> Outcome {
+    for (name, times) in [("a moment's contention", 2), ("contention", 3)] {
+        let faults = Faults::new();
+        let store = heard(name).open_with(faults.backend())?;
+        faults.fail(Call::Apply).times(times).with(ErrorClass::Busy);
+        store.insert(note(1))?;
+        while store.flush().is_err() {}
+        store.close()?;
+        let said = said_of(name);
+        assert_eq!(events(&said, Level::DEBUG, FAILED).len(), 2);
+        match times {
+            2 => assert_eq!(told(&said), []),
+            _ => {
+                assert_eq!(told(&said), [(Level::WARN, FAILED), (Level::INFO, WORKS)]);
+                assert_eq!(number(only(&events(&said, Level::WARN, FAILED))?, "attempts")?, 3);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Housekeeping that fails is trouble, though every flush succeeds.
+#[test]
+fn the_warning_names_the_step_that_failed() -> Outcome {
+    let faults = Faults::new();
+    let store = heard("tidying").open_with(faults.backend())?;
+    faults.fail(Call::Tidy).with(ErrorClass::Memory);
+    faults.fail(Call::Close).with(ErrorClass::Memory);
+    store.insert(note(1))?;
+    store.flush()?;
+    store.close()?;
+    let said = said_of("tidying");
+    let steps = said.iter().filter(|said| said.level <= Level::INFO);
+    let steps: Vec<_> = steps.map(|said| (said.level, said.fields["step"].clone())).collect();
+    let of = |step| [(Level::WARN, json!(step)), (Level::INFO, json!(step))];
+    assert_eq!(steps, [of("tidy"), of("close")].concat());
+    Ok(())
+}
+
+#[test]
+fn a_refused_row_is_an_error_once() -> Outcome {
+    const TRACE: &str = "the backend refuses this trace's row: it is set aside, and the rest goes on";
+    const LINK: &str = "the backend refuses this link's row: it is left out, and the rest goes on";
+    let faults = Faults::new();
+    let store = heard("refused").open_with(faults.backend())?;
+    let [bad, good] = store.insert_many([note(1), note(2)])?[..] else { unreachable!() };
+    for _ in 0..3 {
+        store.co_activate(bad, good)?;
+    }
+    faults.refuse(bad);
+    for n in 0..3 {
+        store.update(bad, |trace| trace.confidence(0.1 * f64::from(n)))?;
+        store.flush()?;
+    }
+    faults.accept(bad);
+    store.update(bad, |trace| trace.confidence(0.9))?;
+    store.flush()?;
+    store.remove(bad)?;
+    store.flush()?;
+    let before = said_of("refused").len();
+    faults.refuse(bad);
+    store.insert(note(3).id(bad))?;
+    store.co_activate(bad, good)?;
+    store.flush()?;
+    store.close()?;
+
+    let said = said_of("refused");
+    assert_eq!(told(&said[..before]), [(Level::ERROR, TRACE), (Level::ERROR, LINK)], "once");
+    let news = [(Level::ERROR, TRACE), (Level::ERROR, LINK)];
+    assert_eq!(told(&said[before..]), news, "after they were accepted");
+    let row = events(&said, Level::ERROR, TRACE)[0];
+    assert_eq!((&row.fields["id"], number(row, "times")?), (&json!(bad.to_string()), 1));
+    assert_eq!(row.fields["reason"], "refused, as the test has it");
+    let again = events(&said, Level::DEBUG, TRACE);
+    assert_eq!(again.iter().map(|said| number(said, "times")).collect::<Outcome<Vec<_>>>()?, [2, 3]);
+    let link = events(&said, Level::ERROR, LINK)[0];
+    let ends =
+        BTreeSet::from([&link.fields["id"], &link.fields["other"]].map(|id| id.as_str().unwrap_or("")));
+    assert_eq!(ends, BTreeSet::from([&*bad.to_string(), &*good.to_string()]));
+    assert_eq!(link.fields["reason"], "one of its traces has no row");
+    assert_eq!(events(&said, Level::DEBUG, LINK).len(), 2);
+    Ok(())
+}
+
+#[test]
+fn damage_is_an_error_once_however_often_replacing_it_fails() -> Outcome {
+    const DAMAGED: &str = "what was stored is damaged: it was put aside, and all is written anew from memory";
+    let faults = Faults::new();
+    let store = heard("damaged").open_with(faults.backend())?;
+    store.insert_many((0..7).map(note))?;
+    store.flush()?;
+    faults.fail(Call::Apply).with(ErrorClass::Corrupt);
+    faults.fail(Call::Replace).times(3).with(ErrorClass::Corrupt);
+    store.insert(note(8))?;
+    while store.flush().is_err() {}
+    store.close()?;
+    let said = said_of("damaged");
+    assert_eq!(told(&said), [(Level::WARN, FAILED), (Level::ERROR, DAMAGED), (Level::INFO, WORKS)]);
+    let damage = only(&events(&said, Level::ERROR, DAMAGED))?;
+    assert_eq!((number(damage, "traces")?, number(damage, "links")?), (8, 0));
+    assert_eq!(only(&events(&said, Level::WARN, FAILED))?.fields["kind"], "corrupt");
+    Ok(())
+}
+
+/// The files of SQLite: what is put aside is named, and so is the cause of a failure.
+#[cfg(unix)]
+#[test]
+fn what_becomes_of_a_file_is_told() -> Outcome {
+    const ASIDE: &str = "put aside, and kept";
+    const OLDER: &str =
+        "an older copy was in the file's place: it was put aside, and all is written anew from memory";
+    let scratch = scratch()?;
+    let store = heard("older").open(scratch.path())?;
+    store.insert(note(1))?;
+    store.close()?;
+    let copy = scratch.folder().join("copy.db");
+    let store = heard("older").open(scratch.path())?;
+    mnemon::backup(scratch.path(), &copy)?;
+    store.insert(note(2))?;
+    store.flush()?;
+    fs::rename(&copy, scratch.path())?;
+    store.insert(note(3))?;
+    while store.flush().is_err() {}
+    store.close()?;
+
+    let said = said_of("older");
+    let unreachable = only(&events(&said, Level::WARN, FAILED))?;
+    assert_eq!(unreachable.fields["kind"], "unreachable");
+    let older = only(&events(&said, Level::ERROR, OLDER))?;
+    assert!(number(older, "found")? < number(older, "durable")?);
+    let aside = events(&said, Level::INFO, ASIDE);
+    let names: Vec<_> = aside.iter().map(|said| said.fields["aside"].as_str().unwrap_or("")).collect();
+    assert!(names.iter().any(|name| name.contains(".damaged-")), "{names:?}");
+    assert!(names.iter().all(|name| fs::exists(name).is_ok_and(|there| there)), "{names:?}");
+    only(&events(&said, Level::INFO, WORKS))?;
+    Ok(())
+}
+
+#[test]
+fn rows_that_can_not_be_read_are_one_error() -> Outcome {
+    const UNREADABLE: &str =
+        "stored rows can't be used: they stay where they are, and are set aside; this is the first";
+    let scratch = scratch()?;
+    let store = heard("written").open(scratch.path())?;
+    store.insert_many((0..50).map(note))?;
+    store.close()?;
+    scratch.reader()?.execute("UPDATE traces SET tier = 'lukewarm'", [])?;
+    heard("unreadable").open(scratch.path())?.close()?;
+    let said = said_of("unreadable");
+    assert_eq!(told(&said), [(Level::ERROR, UNREADABLE)]);
+    let error = only(&events(&said, Level::ERROR, UNREADABLE))?;
+    assert_eq!(number(error, "rows")?, 50);
+    assert!(
+        error.fields.contains_key("id") && error.fields["reason"].to_string().contains("tier"),
+        "{error:?}"
+    );
+    assert_eq!(events(&said, Level::DEBUG, "a stored row can't be used").len(), 50);
+    assert_eq!(number(only(&spans(&said, "mnemon.open"))?, "unreadable")?, 50);
+    Ok(())
+}
+
+#[test]
+fn a_drop_that_could_not_drain_says_what_is_owed() -> Outcome {
+    const DROPPED: &str =
+        "a store was dropped before it could be drained: what it owes is lost if the process ends now";
+    let faults = Faults::new();
+    let store = heard("dropped").close_timeout(Duration::ZERO).open_with(faults.backend())?;
+    faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
+    store.insert_many((0..3).map(note))?;
+    assert!(store.flush().is_err());
+    drop(store);
+    let said = said_of("dropped");
+    let error = only(&events(&said, Level::ERROR, DROPPED))?;
+    assert_eq!((&error.fields["kind"], number(error, "owed")?), (&json!("disk full"), 3));
+    assert_eq!(error.fields["cause"], "a planned failure of Apply: Full");
+    faults.lift();
+    Ok(())
+}
+
+#[test]
+fn upkeep_that_fails_is_a_warning() -> Outcome {
+    const UPKEEP: &str = "the upkeep could not do its work; it is done next time";
+    let every = Some(Duration::from_millis(1));
+    let upkeep = mnemon::Upkeep { decay: every, tiers: None, quota: None };
+    let refusing = heard("upkeep").when_lagging(mnemon::Lag::Refuse).lag_bound(Duration::ZERO).upkeep(upkeep);
+    let store = refusing.in_memory()?;
+    store.insert(note(1))?;
+    until(|| !events(&said_of("upkeep"), Level::WARN, UPKEEP).is_empty());
+    let said = said_of("upkeep");
+    let warning = events(&said, Level::WARN, UPKEEP)[0];
+    assert_eq!((&warning.fields["chore"], &warning.fields["kind"]), (&json!("decay"), &json!("lagging")));
+    Ok(())
+}
+
+#[test]
+fn opening_flushing_and_closing_are_spans() -> Outcome {
+    let scratch = scratch()?;
+    let store = heard("spans").open(scratch.path())?;
+    let ids = store.insert_many((0..4).map(|n| note(n.to_string())))?;
+    (0..3).try_for_each(|_| store.co_activate(ids[0], ids[1]).map(drop))?;
+    store.flush()?;
+    store.flush()?;
+    store.update(ids[0], |trace| trace.confidence(0.25))?;
+    store.remove(ids[3])?;
+    store.flush()?;
+    let closed = store.close()?;
+
+    let said = said_of("spans");
+    let open = only(&spans(&said, "mnemon.open"))?;
+    let path = scratch.path().canonicalize()?;
+    assert_eq!(open.fields["path"].as_str(), path.to_str());
+    assert_eq!((number(open, "traces")?, number(open, "links")?, number(open, "unreadable")?), (0, 0, 0));
+    milliseconds(open, "elapsed_ms")?;
+
+    // The flush between them had nothing to write, nor had the two turns of the close.
+    let [first, second] = spans(&said, "mnemon.flush")[..] else { return Err(format!("{said:#?}").into()) };
+    let counts = |said: &Said| -> Outcome<[u64; 5]> {
+        let of = |field| number(said, field);
+        Ok([of("traces")?, of("links")?, of("rows_upserted")?, of("rows_updated")?, of("rows_deleted")?])
+    };
+    assert_eq!(counts(first)?, [4, 1, 4, 0, 0]);
+    assert_eq!(counts(second)?, [2, 0, 0, 1, 1]);
+    assert_eq!(number(first, "payload_bytes")?, 4 * r#"{"note":"0"}"#.len() as u64);
+    assert_eq!(number(second, "payload_bytes")?, 0);
+    assert!(number(first, "cut")? < number(second, "cut")?);
+    for flush in [first, second] {
+        assert_eq!(
+            (&flush.fields["reach"], flush.fields["path"].as_str()),
+            (&json!("durable"), path.to_str())
+        );
+        assert!(milliseconds(flush, "elapsed_ms")? > 0.0 && flush.within.is_empty());
+    }
+    for part in ["cut", "apply"] {
+        let parts = spans(&said, part);
+        assert_eq!(parts.len(), 2, "{part}");
+        assert!(parts.iter().all(|said| said.within == ["mnemon.flush"]), "{parts:?}");
+    }
+    let close = only(&spans(&said, "mnemon.close"))?;
+    assert_eq!((number(close, "watermark")?, number(close, "traces")?), (closed.watermark, 3));
+    milliseconds(close, "elapsed_ms")?;
+    for (message, times) in [("opened", 1), ("flushed", 2), ("closed", 1)] {
+        assert_eq!(events(&said, Level::DEBUG, message).len(), times, "{message}");
+    }
+    // Moving the log into the file is done by the flusher's thread, outside of any flush.
+    let all = self::said().clone();
+    let checkpoints: Vec<_> = spans(&all, "mnemon.checkpoint");
+    let ours: Vec<_> =
+        checkpoints.into_iter().filter(|said| said.fields["path"].as_str() == path.to_str()).collect();
+    let checkpoint = only(&ours)?;
+    assert_eq!(checkpoint.fields["complete"], true);
+    assert!(number(checkpoint, "pages")? > 0);
+    let fields = documented("mnemon.checkpoint").ok_or("it is not in the guide")?.fields;
+    assert_eq!(fields, BTreeSet::from(["pages", "complete"]));
+    Ok(())
+}
+
+/// A flush that fails has its span, and one that is asked for and finds nothing has none.
+#[test]
+fn a_flush_that_fails_is_a_span_without_rows() -> Outcome {
+    let faults = Faults::new();
+    let store = heard("failing").durability(mnemon::Durability::Relaxed).open_with(faults.backend())?;
+    faults.fail(Call::Apply).with(ErrorClass::Full);
+    store.insert(NewTrace::semantic(json!(1)))?;
+    while store.flush().is_err() {}
+    store.close()?;
+    let said = said_of("failing");
+    let [failed, done] = spans(&said, "mnemon.flush")[..] else { return Err(format!("{said:#?}").into()) };
+    assert!(!failed.fields.contains_key("rows_upserted") && milliseconds(failed, "elapsed_ms")? > 0.0);
+    assert_eq!(number(failed, "traces")?, 1);
+    assert_eq!(number(done, "rows_upserted")?, 1);
+    Ok(())
+}
