@@ -9,9 +9,10 @@
 //! - [`owed`]: captured changes, merged until they are committed, and the batch made of them;
 //! - [`links`]: the same for links;
 //! - [`retry`]: what each class of failure gets;
-//! - [`telemetry`]: what has been done and how it goes, for people.
+//! - [`telemetry`]: what has been done and what fails, and [`health`]: how it goes, for people.
 
 mod driver;
+mod health;
 mod links;
 mod owed;
 mod retry;
@@ -19,12 +20,13 @@ mod shared;
 mod telemetry;
 
 pub(crate) use driver::Driver;
+pub use health::Health;
 pub(crate) use links::LinkRow;
 pub(crate) use owed::{Row, TraceEntry};
 #[cfg(all(feature = "snapshot", not(loom)))]
 pub(crate) use shared::View;
 pub(crate) use shared::{Erasure, Errand, FlushOptions, Links, Shared, Traces};
-pub use telemetry::{FlushReport, Health, Quarantined};
+pub use telemetry::{FlushReport, Quarantined};
 
 use crate::backend::Reach;
 use crate::core::{Closing, Opening};

@@ -1,7 +1,7 @@
 //! What each class of failure gets: how long the flusher waits, whether the connection is doubtful, and
 //! from when on it counts as trouble.
 
-use super::telemetry::Health;
+use super::health::Health;
 use crate::backend::ErrorClass;
 use crate::error::ErrorKind;
 use std::hash::{BuildHasher, RandomState};
@@ -85,11 +85,12 @@ impl Trouble {
         self.attempts > self.cause.tolerated()
     }
 
-    pub(super) fn health(&self) -> Option<Health> {
+    pub(super) fn health(&self, writes_refused: bool) -> Option<Health> {
         let degraded = Health::Degraded {
             kind: self.cause.kind(),
             since: self.since.elapsed(),
             attempts: self.attempts,
+            writes_refused,
         };
         self.counts().then_some(degraded)
     }
@@ -165,7 +166,7 @@ mod tests {
                 let now = Trouble::after(trouble, cause, Step::Commit);
                 trouble = Some(now);
                 assert_eq!(now.counts(), failures >= counts_from);
-                let Some(Health::Degraded { kind: told, since, attempts }) = now.health() else {
+                let Some(Health::Degraded { kind: told, since, attempts, .. }) = now.health(false) else {
                     assert!(failures < counts_from, "{failures} of {cause:?}");
                     continue;
                 };
