@@ -52,9 +52,9 @@ impl TraceStore {
     /// | `mnemon_watermark_durable` | gauge | | | generation up to which everything survives a power loss |
     /// | `mnemon_published_timestamp_seconds` | gauge | seconds | | when the host last published, as seconds since 1970 |
     ///
-    /// `mnemon_flush_time_seconds` is a gauge because counters of the facade are whole numbers; `rate` works on it as on
-    /// a counter. A recorder goes on showing what it was told last, so a host that no longer publishes looks as it did:
-    /// alarm on the age of `mnemon_published_timestamp_seconds` too. `docs/grafana.json` of the repository is a
+    /// `mnemon_flush_time_seconds` is a gauge because counters of the facade are whole numbers; `rate` works on it as
+    /// on a counter. A recorder goes on showing what it was told last, so a host that no longer publishes looks as it
+    /// did: alarm on the age of `mnemon_published_timestamp_seconds` too. `docs/grafana.json` of the repository is a
     /// dashboard of all of them.
     ///
     /// Costs as much as [`stats`](Self::stats), and some look-ups in the recorder: microseconds. It describes each
