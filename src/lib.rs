@@ -33,6 +33,8 @@ mod layer;
 #[cfg(all(feature = "legion", not(loom)))]
 pub mod legion;
 pub mod memory;
+#[cfg(all(feature = "metrics", not(loom)))]
+mod meters;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;
 #[cfg(not(loom))]

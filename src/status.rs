@@ -137,12 +137,7 @@ fn report(store: &TraceStore, stats: &Stats, now: Sample, last: Option<Sample>) 
         "mnemon_status": 1,
         "at": Timestamp::now().to_string(),
         "process": std::process::id(),
-        "health": match health {
-            Health::Healthy => "healthy",
-            Health::Lagging { .. } => "lagging",
-            Health::Degraded { .. } => "degraded",
-            Health::Closed => "closed",
-        },
+        "health": health.name(),
         "trouble": trouble.map(Error::to_string),
         "traces": stats.traces,
         "links": stats.links,

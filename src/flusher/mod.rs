@@ -10,10 +10,11 @@
 //! - [`links`]: the same for links;
 //! - [`supervised`]: calling the backend, which may panic;
 //! - [`retry`]: what each class of failure gets;
-//! - [`telemetry`]: what has been done and how it goes, for people;
+//! - [`telemetry`]: what has been done and what fails, and [`health`]: how it goes, for people;
 //! - [`tell`]: the same as it happens, for logs.
 
 mod driver;
+mod health;
 mod links;
 mod owed;
 mod retry;
@@ -23,12 +24,13 @@ mod telemetry;
 mod tell;
 
 pub(crate) use driver::Driver;
+pub use health::Health;
 pub(crate) use links::LinkRow;
 pub(crate) use owed::{Row, TraceEntry};
 #[cfg(all(feature = "snapshot", not(loom)))]
 pub(crate) use shared::View;
 pub(crate) use shared::{Erasure, Errand, FlushOptions, Links, Shared, Traces};
-pub use telemetry::{FlushReport, Health, Quarantined};
+pub use telemetry::{FlushReport, Quarantined};
 pub(crate) use tell::{Name, cause, milliseconds};
 
 use crate::backend::Reach;

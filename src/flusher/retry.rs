@@ -1,7 +1,7 @@
 //! What each class of failure gets: how long the flusher waits, whether the connection is doubtful, and
 //! from when on it counts as trouble.
 
-use super::telemetry::Health;
+use super::health::Health;
 use crate::backend::ErrorClass;
 use crate::error::ErrorKind;
 use std::hash::{BuildHasher, RandomState};
@@ -106,9 +106,13 @@ impl Trouble {
         self.cause.kind()
     }
 
-    pub(super) fn health(&self) -> Option<Health> {
-        let degraded =
-            Health::Degraded { kind: self.kind(), since: self.since.elapsed(), attempts: self.attempts };
+    pub(super) fn health(&self, writes_refused: bool) -> Option<Health> {
+        let degraded = Health::Degraded {
+            kind: self.kind(),
+            since: self.since.elapsed(),
+            attempts: self.attempts,
+            writes_refused,
+        };
         self.counts().then_some(degraded)
     }
 }
@@ -170,7 +174,7 @@ mod tests {
         let told = [Full, Busy, Busy, Full, Full, Io].map(|class| {
             let now = Trouble::after(trouble, Cause::Class(class), Step::Commit);
             trouble = Some(now);
-            (now.counts(), now.is_news, now.health().is_some())
+            (now.counts(), now.is_news, now.health(false).is_some())
         });
         let (news, known) = ((true, true, true), (true, false, true));
         assert_eq!(told, [news, news, known, news, known, news]);
@@ -198,7 +202,7 @@ mod tests {
                 let now = Trouble::after(trouble, cause, Step::Commit);
                 trouble = Some(now);
                 assert_eq!(now.counts(), failures >= counts_from);
-                let Some(Health::Degraded { kind: told, since, attempts }) = now.health() else {
+                let Some(Health::Degraded { kind: told, since, attempts, .. }) = now.health(false) else {
                     assert!(failures < counts_from, "{failures} of {cause:?}");
                     continue;
                 };

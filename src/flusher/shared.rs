@@ -1,8 +1,9 @@
 //! What the threads of the host and the flusher share.
 
+use super::health::Health;
 use super::links::{LinkEntry, LinkRow};
 use super::owed::{Row, TraceEntry};
-use super::telemetry::{FlushReport, Health, Telemetry};
+use super::telemetry::{FlushReport, Telemetry};
 use super::tell::Name;
 use crate::backend::{Reach, Scope};
 use crate::core::sync::Brief;
@@ -180,19 +181,24 @@ impl Shared {
         open + self.progress.owed().0
     }
 
+    /// The age of the oldest unflushed change, where it is beyond the bound.
+    fn lag(&self) -> Option<Duration> {
+        self.oldest_age().filter(|age| *age > self.options.lag_bound)
+    }
+
     /// Computed when asked, from when changes were made, so that even a flusher that hangs can't look
     /// healthy.
     pub(crate) fn health(&self) -> Health {
         if self.progress.is_closed() {
             return Health::Closed;
         }
-        if let Some(degraded) = self.telemetry.trouble().and_then(|trouble| trouble.health()) {
+        let trouble = self.telemetry.trouble();
+        let lag = self.lag();
+        let writes_refused = lag.is_some() && self.options.refuse_when_lagging;
+        if let Some(degraded) = trouble.and_then(|trouble| trouble.health(writes_refused)) {
             return degraded;
         }
-        match self.oldest_age() {
-            Some(oldest) if oldest > self.options.lag_bound => Health::Lagging { oldest },
-            _ => Health::Healthy,
-        }
+        lag.map_or(Health::Healthy, |oldest| Health::Lagging { oldest, writes_refused })
     }
 
     /// Whether a write may go on, where writes are refused while the flusher lags.
@@ -200,15 +206,15 @@ impl Shared {
         if !self.options.refuse_when_lagging {
             return Ok(());
         }
-        match self.oldest_age() {
-            Some(age) if age > self.options.lag_bound => Err(Error::new(
+        match self.lag() {
+            None => Ok(()),
+            Some(age) => Err(Error::new(
                 ErrorKind::Lagging,
                 format!(
                     "write refused: the oldest unflushed change is {age:.1?} old and the bound is {:?}; look at health(), and try again when flushes succeed",
                     self.options.lag_bound
                 ),
             )),
-            _ => Ok(()),
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What the flusher has done and how it goes: counters, health, and rows set aside.
+//! What the flusher has done and how it goes: counters, trouble, and rows set aside.
 
 use super::retry::{Cause, Step, Trouble};
 use crate::backend::Applied;
 use crate::core::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, lock};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::trace::TraceId;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -32,31 +32,6 @@ pub struct FlushReport {
     pub payload_bytes_serialized: u64,
     /// From the cut to the commit.
     pub elapsed: Duration,
-}
-
-/// How the store is doing, computed when asked: it can't look better than it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Health {
-    /// Flushes succeed, and no unflushed change is older than the
-    /// [bound](crate::StoreBuilder::lag_bound).
-    Healthy,
-    /// No flush has failed, but the oldest unflushed change is older than the bound.
-    Lagging {
-        /// How old it is.
-        oldest: Duration,
-    },
-    /// The last flush failed. Changes are kept in memory and tried again; writes go on.
-    Degraded {
-        /// Why.
-        kind: ErrorKind,
-        /// For how long flushes have failed.
-        since: Duration,
-        /// How often one was tried since.
-        attempts: u32,
-    },
-    /// The store is closed.
-    Closed,
 }
 
 /// A row that is set aside: the backend refused it for its content, or can't read it.

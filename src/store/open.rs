@@ -68,6 +68,8 @@ pub struct StoreBuilder {
 /// What is fixed once a store is open.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
+    /// Unless given, that of the file.
+    pub(super) name: Option<Arc<str>>,
     pub(super) partition: Arc<str>,
     pub(super) max_payload_bytes: usize,
     pub(super) close_timeout: Duration,
@@ -83,6 +85,7 @@ pub(super) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            name: None,
             partition: "default".into(),
             max_payload_bytes: 1 << 20,
             close_timeout: Duration::from_secs(30),
@@ -112,6 +115,14 @@ impl Default for StoreBuilder {
 }
 
 impl StoreBuilder {
+    /// What the store is called where several are told apart, as in metrics: 1 to 1,024 bytes. Unless set it is the
+    /// stem of its file's name (`agent` for `agent.db`), and `memory` for a store without a file. Nothing stored
+    /// depends on it.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.settings.name = Some(name.into());
+        self
+    }
+
     /// The partition of traces that name none: 1 to 1,024 bytes, `default` unless set.
     pub fn partition(mut self, partition: impl Into<Arc<str>>) -> Self {
         self.settings.partition = partition.into();
@@ -226,7 +237,8 @@ impl StoreBuilder {
     /// a setting.
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub fn open(self, path: impl AsRef<Path>) -> Result<TraceStore> {
-        let settings = self.check()?;
+        let mut settings = self.check()?;
+        settings.name = settings.name.or_else(|| Some(path.as_ref().file_stem()?.to_string_lossy().into()));
         let path = sqlite::resolved(path.as_ref())?;
         tell::opening(Some(&path), settings.partition.clone(), || {
             let mut backend = Sqlite::open(&path, settings.max_payload_bytes)?;
@@ -302,6 +314,7 @@ impl StoreBuilder {
     }
 
     fn check(&self) -> Result<Settings> {
+        self.settings.name.as_deref().map(|name| checked_name("name", name)).transpose()?;
         checked_name("partition", &self.settings.partition)?;
         let step = self.settings.checkpoint_step;
         if !(0.0..=1.0).contains(&step) {

@@ -86,10 +86,15 @@ impl TraceStore {
         }
     }
 
-    /// How the store is doing, for a readiness probe. Computed from when changes were made, so that it is
-    /// true even while the flusher hangs.
+    /// How the store is doing; for a readiness probe, ask it whether it [is ready](Health::is_ready). Computed from
+    /// when changes were made, so that it is true even while the flusher hangs.
     pub fn health(&self) -> Health {
         self.shared().health()
+    }
+
+    /// What it is called: see [`StoreBuilder::name`](crate::StoreBuilder::name).
+    pub fn name(&self) -> &str {
+        self.engine().settings.name.as_deref().unwrap_or("memory")
     }
 
     /// How far the flusher is.

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 pub mod backend;
+#[cfg(feature = "metrics")]
+pub mod listener;
 #[cfg(feature = "cli")]
 pub mod program;
 #[cfg(feature = "testkit")]

@@ -17,7 +17,7 @@ fn health_tells_the_worst() -> Outcome {
     while shared.health() == Health::Healthy {
         std::thread::yield_now();
     }
-    assert!(matches!(shared.health(), Health::Lagging { oldest } if oldest > bound));
+    assert!(matches!(shared.health(), Health::Lagging { oldest, .. } if oldest > bound));
     let refused = shared.admit().err().ok_or("it lags")?;
     assert_eq!(refused.kind(), crate::ErrorKind::Lagging);
     told.next(Turn::Fail(ErrorClass::Full));

@@ -1,0 +1,143 @@
+//! How a store is doing, in a word or in a sentence.
+
+use crate::error::ErrorKind;
+use std::fmt;
+use std::time::Duration;
+
+/// How the store is doing, computed when asked: it can't look better than it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Health {
+    /// Flushes succeed, and no unflushed change is older than the
+    /// [bound](crate::StoreBuilder::lag_bound).
+    Healthy,
+    /// No flush has failed, but the oldest unflushed change is older than the bound.
+    Lagging {
+        /// How old it is.
+        oldest: Duration,
+        /// Whether writes are refused until flushes have caught up: the store was opened with
+        /// [`Lag::Refuse`](crate::Lag::Refuse).
+        writes_refused: bool,
+    },
+    /// The last flush failed. Changes are kept in memory and tried again; writes go on.
+    Degraded {
+        /// Why.
+        kind: ErrorKind,
+        /// For how long flushes have failed.
+        since: Duration,
+        /// How often one was tried since.
+        attempts: u32,
+        /// Whether writes are refused all the same: the store was opened with
+        /// [`Lag::Refuse`](crate::Lag::Refuse), and the oldest unflushed change is older than the bound.
+        writes_refused: bool,
+    },
+    /// The store is closed.
+    Closed,
+}
+
+impl Health {
+    /// Whether the store takes writes: the answer for a readiness probe.
+    ///
+    /// A store that lags, or whose disk fails, takes them: memory goes on, and what is owed is kept and tried again.
+    /// It is not ready once it is closed, nor while it refuses writes because it was opened with
+    /// [`Lag::Refuse`](crate::Lag::Refuse). A probe that is to fail as soon as the disk is behind asks for
+    /// [`Healthy`](Self::Healthy) instead.
+    ///
+    /// ```
+    /// use mnemon::{Health, TraceStore};
+    ///
+    /// let store = TraceStore::in_memory();
+    /// let health = store.health();
+    /// let (status, body) = if health.is_ready() { (200, health.to_string()) } else { (503, health.to_string()) };
+    /// assert_eq!((status, body.as_str()), (200, "healthy"));
+    /// assert_eq!(health, Health::Healthy); // and nothing is older than the bound
+    ///
+    /// store.clone().close()?;
+    /// assert!(!store.health().is_ready());
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    pub fn is_ready(&self) -> bool {
+        match self {
+            Health::Healthy => true,
+            Health::Lagging { writes_refused, .. } | Health::Degraded { writes_refused, .. } => {
+                !writes_refused
+            }
+            Health::Closed => false,
+        }
+    }
+
+    /// Each [`name`](Self::name).
+    #[cfg(all(feature = "metrics", not(loom)))]
+    pub(crate) const NAMES: [&'static str; 4] = ["healthy", "lagging", "degraded", "closed"];
+
+    /// The state in a word.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Health::Healthy => "healthy",
+            Health::Lagging { .. } => "lagging",
+            Health::Degraded { .. } => "degraded",
+            Health::Closed => "closed",
+        }
+    }
+}
+
+/// One line for people: the state, since when and why, and what becomes of writes.
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Health::Healthy => Ok(()),
+            Health::Lagging { oldest, writes_refused } => {
+                write!(f, ": the oldest unflushed change is {oldest:.1?} old; {}", writes(*writes_refused))
+            }
+            Health::Degraded { kind, since, attempts, writes_refused } => {
+                let tries = if *attempts == 1 { "try" } else { "tries" };
+                let writes = writes(*writes_refused);
+                write!(f, ": flushes have failed for {since:.1?}, {attempts} {tries} ({kind}); {writes}")
+            }
+            Health::Closed => f.write_str(": writes are refused"),
+        }
+    }
+}
+
+fn writes(refused: bool) -> &'static str {
+    match refused {
+        true => "writes are refused until it has caught up",
+        false => "writes are taken and kept in memory",
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{ErrorKind, Health};
+    use std::time::Duration;
+
+    #[test]
+    fn each_state_says_in_a_line_what_a_person_needs_to_know() {
+        let (oldest, kind) = (Duration::from_millis(12_340), ErrorKind::DiskFull);
+        let degraded =
+            |attempts, writes_refused| Health::Degraded { kind, since: oldest, attempts, writes_refused };
+        let lagging = |writes_refused| Health::Lagging { oldest, writes_refused };
+        let old = "the oldest unflushed change is 12.3s old";
+        let (taken, refused) =
+            ("writes are taken and kept in memory", "writes are refused until it has caught up");
+        for (health, ready, line) in [
+            (Health::Healthy, true, "healthy".to_owned()),
+            (lagging(false), true, format!("lagging: {old}; {taken}")),
+            (lagging(true), false, format!("lagging: {old}; {refused}")),
+            (
+                degraded(1, false),
+                true,
+                format!("degraded: flushes have failed for 12.3s, 1 try (disk full); {taken}"),
+            ),
+            (
+                degraded(3, true),
+                false,
+                format!("degraded: flushes have failed for 12.3s, 3 tries (disk full); {refused}"),
+            ),
+            (Health::Closed, false, "closed: writes are refused".to_owned()),
+        ] {
+            assert_eq!((health.to_string(), health.is_ready()), (line, ready));
+        }
+    }
+}
