@@ -312,7 +312,7 @@ fn whatever_is_given_is_refused_and_nothing_panics() -> Outcome {
         "x".repeat(10_000_000),
     ] {
         let shown = format!("{:.5?} of {} bytes", text, text.len());
-        let attempts: [(&str, Attempt<'_>); 7] = [
+        let attempts: [(&str, Attempt<'_>); 8] = [
             ("tag", Box::new(|| insert(note(1).tag(&text)))),
             ("tags", Box::new(|| insert(note(1).tags(["good", &text])))),
             ("partition", Box::new(|| insert(note(1).partition(&text)))),
@@ -322,6 +322,10 @@ fn whatever_is_given_is_refused_and_nothing_panics() -> Outcome {
             (
                 "the store's partition",
                 Box::new(|| TraceStore::builder().partition(text.as_str()).in_memory().map(drop)),
+            ),
+            (
+                "the store's name",
+                Box::new(|| TraceStore::builder().name(text.as_str()).in_memory().map(drop)),
             ),
         ];
         for (field, attempt) in attempts {

@@ -106,7 +106,7 @@ fn numbers_are_those_of_stats() -> Outcome {
         ("mnemon_flush_time_seconds", stats.flush_time.as_secs_f64()),
         ("mnemon_last_flush_seconds", stats.last_flush.elapsed.as_secs_f64()),
         ("mnemon_payload_bytes_total", stats.payload_bytes_serialized as f64),
-        ("mnemon_entries_visited_total", 2.0),
+        ("mnemon_entries_visited_total", stats.entries_visited as f64),
         ("mnemon_watermark_committed", watermark.committed as f64),
         ("mnemon_watermark_durable", watermark.durable as f64),
     ] {
@@ -116,6 +116,7 @@ fn numbers_are_those_of_stats() -> Outcome {
         stats.cuts >= 3 && stats.payload_bytes_serialized == 4 * 10 && watermark.durable >= 3,
         "{stats:?}"
     );
+    assert!(stats.entries_visited >= 2, "what is there, and what has just gone perhaps");
     assert!(stats.flush_time > stats.last_flush.elapsed, "three of them, and the last");
     for (kind, op, rows) in [
         ("trace", "upsert", 4.0),
@@ -138,12 +139,13 @@ fn the_log_is_as_large_as_stats_say_and_the_time_of_publishing_is_told() -> Outc
     store.insert(note(1))?;
     store.flush()?;
     until(|| store.stats().wal_bytes > 0);
-    let before = since_1970();
+    let (before, as_before) = (since_1970(), store.stats().wal_bytes);
     listener.listen(&store);
     let published = listener.value("memory", "mnemon_published_timestamp_seconds", &[])?;
     assert!((before..=since_1970()).contains(&published), "{published}");
     let bytes = listener.value("memory", "mnemon_wal_bytes", &[])?;
-    assert_eq!(bytes, store.stats().wal_bytes as f64);
+    // When the store is idle it empties the log.
+    assert!([as_before, store.stats().wal_bytes].contains(&(bytes as u64)), "{bytes}");
     Ok(())
 }
 
