@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::error::Error;
-use turn::{Turn, short};
+use turn::{Turn, long, short};
 
 /// A silence longer than this ends the day.
 const NIGHT: SignedDuration = SignedDuration::from_hours(6);
@@ -35,8 +35,8 @@ fn main() -> Outcome {
         mind.hear(turn, &mut day)?;
         said.insert(turn.id, &turn.text);
     }
-    let fortnight = mind.now() + SignedDuration::from_hours(14 * 24);
-    sleep(&mut mind, day, fortnight)?;
+    let tomorrow = mind.now() + SignedDuration::from_hours(24);
+    sleep(&mut mind, day, tomorrow)?;
 
     let store = mind.store();
     let known = store.query().limit(usize::MAX).run();
@@ -77,10 +77,10 @@ fn sleep(mind: &mut Mind, day: Day, until: Timestamp) -> Outcome {
     println!("{}  {} heard, {} brought something back", mind.now().strftime("%F"), day.heard, day.reminded);
     if let Some(best) = day.best {
         println!("    {}", short(&best.said));
-        println!("      {} days ago, {:.2}: {}", best.days_ago, best.strength, short(&best.memory));
+        println!("      {} ago, {:.2}: {}", long(best.age), best.strength, short(&best.memory));
     }
-    let days = until.duration_since(mind.now()).as_hours() / 24;
+    let silence = long(until.duration_since(mind.now()));
     let night = mind.sleep(until)?;
-    println!("    then {days} days: {} memories fade, {} are forgotten", night.decayed, night.pruned);
+    println!("    {silence} of silence: {} memories fade, {} are forgotten", night.decayed, night.pruned);
     Ok(())
 }

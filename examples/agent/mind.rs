@@ -5,9 +5,8 @@
 
 use super::Outcome;
 use super::turn::{Turn, text};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use mnemon::{DecayCurve, DecayReport, ManualClock, Ranked, TraceId, TraceStore};
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -28,15 +27,15 @@ pub struct Day {
     pub heard: usize,
     /// How many turns brought something back.
     pub reminded: usize,
-    /// That of the turn that shared the most words with it.
+    /// The one most like it.
     pub best: Option<Moment>,
 }
 
 /// A turn, and what it brought back.
 pub struct Moment {
-    words: usize,
+    likeness: f64,
     pub said: String,
-    pub days_ago: i64,
+    pub age: SignedDuration,
     pub strength: f64,
     pub memory: String,
 }
@@ -62,13 +61,13 @@ impl Mind {
         self.clock.set(turn.at);
         let words = turn.words();
         let recalled = self.recall(&words);
-        if let Some((words, old)) = recalled.first()
-            && day.best.as_ref().is_none_or(|best| *words > best.words)
+        if let Some((likeness, old)) = recalled.first()
+            && day.best.as_ref().is_none_or(|best| *likeness > best.likeness)
         {
             day.best = Some(Moment {
-                words: *words,
+                likeness: *likeness,
                 said: turn.text.clone(),
-                days_ago: turn.at.duration_since(old.trace.created_at()).as_hours() / 24,
+                age: turn.at.duration_since(old.trace.created_at()),
                 strength: old.strength,
                 memory: text(&old.trace.payload().as_value()?),
             });
@@ -85,20 +84,25 @@ impl Mind {
         Ok(())
     }
 
-    /// The three memories that have the most rare words in common with these, two at least, and how many; of equals
-    /// those with the best scores.
-    fn recall(&self, words: &BTreeSet<String>) -> Vec<(usize, Ranked)> {
-        let mut shared = BTreeMap::<TraceId, usize>::new();
+    /// The three memories that are most like these words, of which they must have two that few memories have; of equals
+    /// those with the best scores. How like is the cosine of the two sets of words.
+    fn recall(&self, words: &BTreeSet<String>) -> Vec<(f64, Ranked)> {
+        let mut shared = BTreeMap::<TraceId, u32>::new();
         for word in words {
             let found = self.store.query().tagged(&**word).until(self.slept).limit(RARE + 1).run();
             for trace in found.iter().filter(|_| found.len() <= RARE) {
                 *shared.entry(trace.id()).or_default() += 1;
             }
         }
-        shared.retain(|_, words| *words > 1);
-        let ranked = self.store.rank(shared.keys().copied());
-        let mut recalled: Vec<_> = ranked.into_iter().map(|old| (shared[&old.trace.id()], old)).collect();
-        recalled.sort_by_key(|(words, _)| Reverse(*words));
+        shared.retain(|_, count| *count > 1);
+        let ranked = self.store.rank(shared.keys().copied()).into_iter();
+        let mut recalled: Vec<_> = ranked
+            .map(|old| {
+                let sizes = (words.len() * old.trace.tags().len()) as f64;
+                (f64::from(shared[&old.trace.id()]) / sizes.sqrt(), old)
+            })
+            .collect();
+        recalled.sort_by(|(a, _), (b, _)| b.total_cmp(a));
         recalled.truncate(3);
         recalled
     }

@@ -1,7 +1,7 @@
 //! A turn of a conversation: a line of a JSON-lines file, and what is said in it.
 
 use super::Outcome;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use mnemon::{NewTrace, Payload, TraceId};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -29,8 +29,9 @@ impl Turn {
 
     /// The words that it is found by: the longer ones, each once.
     pub fn words(&self) -> BTreeSet<String> {
-        let words = self.text.split(|c: char| !c.is_alphanumeric());
-        words.filter(|word| word.chars().count() > 3).map(str::to_lowercase).collect()
+        let words = strings(&self.record["payload"]).into_iter();
+        let words = words.flat_map(|text| text.split(|c: char| !c.is_alphanumeric()));
+        words.filter(|word| word.chars().count() > 4).map(str::to_lowercase).collect()
     }
 }
 
@@ -38,21 +39,38 @@ fn string<'a>(record: &'a Value, name: &str) -> Outcome<&'a str> {
     Ok(record[name].as_str().ok_or_else(|| format!("no {name} in {record}"))?)
 }
 
-/// Who says what; of anything else the JSON.
+fn strings(value: &Value) -> Vec<&str> {
+    match value {
+        Value::String(text) => vec![text],
+        Value::Array(items) => items.iter().flat_map(strings).collect(),
+        Value::Object(fields) => fields.values().flat_map(strings).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Who says what; of a payload of another form all that it says.
 pub fn text(payload: &Value) -> String {
-    let field = |names: &[&str]| names.iter().find_map(|name| payload[*name].as_str());
-    let said = payload.as_str().or_else(|| field(&["text", "fact", "summary"]));
-    match (field(&["speaker"]), said) {
+    let said = ["text", "fact", "summary", "how_to", "rule"].iter().find_map(|name| payload[*name].as_str());
+    match (payload["speaker"].as_str(), said) {
         (Some(who), Some(said)) => format!("{who}: {said}"),
-        (_, said) => said.map_or_else(|| payload.to_string(), str::to_owned),
+        (_, Some(said)) => said.to_owned(),
+        (_, None) => strings(payload).join(", "),
     }
 }
 
 /// As much of it as fits into a line.
 pub fn short(text: &str) -> String {
     let line = text.replace('\n', " ");
-    match line.char_indices().nth(96) {
+    match line.char_indices().nth(90) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
+    }
+}
+
+/// Hours up to two days, then days.
+pub fn long(time: SignedDuration) -> String {
+    match time.as_hours() {
+        hours @ ..48 => format!("{hours} hours"),
+        hours => format!("{} days", hours / 24),
     }
 }
