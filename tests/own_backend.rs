@@ -40,7 +40,6 @@ fn open(path: &Path) -> mnemon::Result<TraceStore> {
     quietly().open_with(Journal::open(path)?)
 }
 
-/// A folder of its own, and the path of a journal in it.
 fn place() -> Outcome<(tempfile::TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("memory.jsonl");
@@ -177,10 +176,6 @@ impl Backend for Stopping {
 
     fn replace(&mut self) -> Result<(), BackendError> {
         self.journal.replace()
-    }
-
-    fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
-        self.journal.tidy(idle)
     }
 
     fn close(&mut self, watermark: u64) -> Result<(), BackendError> {

@@ -46,7 +46,7 @@ fn main() -> Outcome {
         let path = root.join(file);
         if !is_check {
             fs::write(path, text)?;
-        } else if fs::read_to_string(path)? != text {
+        } else if fs::read_to_string(&path).map_err(|error| format!("{file}: {error}"))? != text {
             return Err(format!("{file} is not as `cargo run -p benches --bin strength` writes it").into());
         }
     }
