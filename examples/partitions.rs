@@ -66,7 +66,7 @@ fn work(store: &TraceStore, name: &str, rule: TraceId) -> Outcome {
 
 /// What each partition holds, in memory and in the file.
 fn table(store: &TraceStore, path: &Path) -> Outcome {
-    println!("{:<10}{:>8}{:>8}   {}", "partition", "traces", "links", "in the bytes of the file");
+    println!("partition   traces   links   in the bytes of the file");
     for name in AGENTS.into_iter().chain([EVERYBODY]) {
         let traces = store.query().partition(name).limit(usize::MAX).run();
         let links = traces.iter().map(|trace| store.links(trace.id()).len()).sum::<usize>();
