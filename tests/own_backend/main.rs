@@ -1,16 +1,12 @@
-//! The example `backend`: a store over a journal of JSON lines is after each opening what it was before, whatever was
-//! done to it, and whatever went wrong with the file meanwhile.
+//! An engine of one's own, which has nothing but the public API: a store over a journal of JSON lines is after each
+//! opening what it was before, whatever was done to it, and whatever went wrong with the file meanwhile.
 
-mod support;
-
-#[path = "../examples/backend/engine.rs"]
 mod engine;
-#[path = "../examples/backend/journal.rs"]
 mod journal;
-#[path = "../examples/backend/record.rs"]
 mod record;
-#[path = "../examples/backend/rows.rs"]
 mod rows;
+#[path = "../support/mod.rs"]
+mod support;
 
 use journal::Journal;
 use mnemon::backend::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, Stored};
