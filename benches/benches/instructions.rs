@@ -1,9 +1,11 @@
 //! What an operation costs in instructions and allocations, which do not depend on the clock or on who else uses the
 //! machine: the guard against slow creep.
 //!
-//! Each case runs in a process of its own under valgrind's cachegrind, once with many operations and once with none,
-//! and the difference is divided by their number. `instructions.json` holds what is expected; a figure more than a
-//! tenth above it fails, and so does an allocation more. `-- --accept` writes what was measured into that file.
+//! Each case runs in a process of its own under valgrind's callgrind, which counts within `work` alone. Where a flush is
+//! part of the case, and so another thread's work, two whole processes are compared, one with operations and one with
+//! none: some hundred thousand instructions of difference are between any two, from hash seeds and random ids.
+//! `instructions.json` holds what is expected; a figure more than a tenth above it fails, and so does an allocation more.
+//! `-- --accept` writes what was measured into that file.
 //!
 //! That the guard can fail is tried each time: an update that copies its payload must be found too costly.
 
@@ -16,8 +18,8 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::process::Command;
 
-const TRACES: usize = 2_000;
-const OPERATIONS: usize = 1_000;
+const TRACES: usize = 12_000;
+const OPERATIONS: usize = 10_000;
 /// What may be more than expected, as compilers and systems differ.
 const TOLERANCE: f64 = 1.1;
 
@@ -86,7 +88,7 @@ fn run(name: &str, operations: usize) -> Outcome {
     let payload = traces[0].payload().clone();
     let setting = Setting { store, bare: Dash::of(&traces), payload, flushes };
     let counted = allocation_counter::measure(|| {
-        ids[..operations].iter().for_each(|id| operation(&setting, *id));
+        work(&setting, operation, &ids[..operations]);
     });
     if setting.flushes {
         setting.store.flush()?;
@@ -97,6 +99,13 @@ fn run(name: &str, operations: usize) -> Outcome {
     std::process::exit(0)
 }
 
+/// What is counted. Its name is what callgrind looks for.
+#[inline(never)]
+fn work(setting: &Setting, operation: Operation, ids: &[TraceId]) {
+    ids.iter().for_each(|id| operation(setting, *id));
+    black_box(ids);
+}
+
 fn compare(accept: bool) -> Outcome {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.json");
     let expected: BTreeMap<String, Cost> = match std::fs::read_to_string(path) {
@@ -105,8 +114,8 @@ fn compare(accept: bool) -> Outcome {
         Err(error) => return Err(format!("{path}: {error}; make it with -- --accept").into()),
     };
     let (mut figures, mut measured) = (Figures::of("instructions")?, BTreeMap::new());
-    for (name, ..) in CASES {
-        let cost = cost(name)?;
+    for (name, _, flushes) in CASES {
+        let cost = cost(name, *flushes)?;
         figures.say(Figure::new(*name, "instructions", cost.instructions, "each"))?;
         figures.say(Figure::new(*name, "allocations", cost.allocations, "each"))?;
         measured.insert((*name).to_owned(), cost);
@@ -136,26 +145,27 @@ fn problem(name: &str, measured: Option<&Cost>, expected: &Cost) -> Option<Strin
     dearer.then(|| format!("{name} costs {measured:?}, where {expected:?} is expected"))
 }
 
-fn cost(name: &str) -> Outcome<Cost> {
-    let (all, allocations) = counted(name, OPERATIONS)?;
-    let (none, _) = counted(name, 0)?;
+fn cost(name: &str, flushes: bool) -> Outcome<Cost> {
+    let (all, allocations) = counted(name, OPERATIONS, !flushes)?;
+    let none = if flushes { counted(name, 0, false)?.0 } else { 0.0 };
     let each = OPERATIONS as f64;
     Ok(Cost { instructions: (all - none) / each, allocations: allocations / each })
 }
 
-/// Instructions of the whole process, and allocations of the operations.
-fn counted(name: &str, operations: usize) -> Outcome<(f64, f64)> {
+/// Instructions of `work` or of the whole process, and allocations of the operations.
+fn counted(name: &str, operations: usize, work_alone: bool) -> Outcome<(f64, f64)> {
     let output = Command::new("valgrind")
-        .args(["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"])
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .args(work_alone.then_some("--toggle-collect=instructions::work"))
         .arg(std::env::current_exe()?)
         .args(["--run", name, &operations.to_string()])
         .output()
         .map_err(|error| format!("valgrind can't be run ({error}): install it"))?;
     let (out, errors) = (String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?);
-    let refs =
-        errors.lines().find_map(|line| line.split_once("I refs:").or_else(|| line.split_once("I   refs:")));
-    match (output.status.success(), refs) {
-        (true, Some((_, count))) => Ok((count.trim().replace(',', "").parse()?, out.trim().parse()?)),
+    let count = errors.lines().find_map(|line| line.split_once("Collected :"));
+    let count = count.map(|(_, count)| count.trim().parse::<f64>()).transpose()?;
+    match (output.status.success(), count) {
+        (true, Some(count)) if count > 0.0 => Ok((count, out.trim().parse()?)),
         _ => Err(format!("{name}: {errors}").into()),
     }
 }
