@@ -545,6 +545,15 @@ fn an_export_never_overwrites_and_leaves_nothing_half_written() -> Outcome {
     let error = legion::export(&TraceStore::in_memory(), &nowhere).err().ok_or("written")?;
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(error.to_string().contains(&*nowhere.to_string_lossy()), "{error}");
+    // What an earlier database has left, and SQLite would delete.
+    for left in ["earlier.db-journal", "earlier.db-wal"] {
+        let left = folder.path().join(left);
+        fs::write(&left, "precious")?;
+        let error = legion::export(&TraceStore::in_memory(), folder.path().join("earlier.db")).err();
+        assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::AlreadyExists));
+        assert_eq!(fs::read(&left)?, b"precious");
+        fs::remove_file(left)?;
+    }
     // A directory where SQLite wants its journal.
     let path = folder.path().join("blocked.db");
     fs::create_dir(folder.path().join("blocked.db-journal"))?;

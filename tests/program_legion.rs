@@ -44,3 +44,20 @@ fn what_is_there_is_not_overwritten_and_what_is_no_original_makes_no_store() -> 
     assert!(!place.path("new.db").exists());
     Ok(())
 }
+
+#[test]
+fn a_path_is_a_path_though_sqlite_would_take_it_for_something_else() -> Outcome {
+    let place = Place::with_memories()?;
+    let before = std::fs::read(place.path("memory.db"))?;
+    for (number, name) in ["file:memory.db", "file:memory.db?mode=memory", ":memory:"].iter().enumerate() {
+        if cfg!(windows) && name.contains([':', '?']) {
+            continue;
+        }
+        let out = place.run(&format!("export-legion {name} --db memory.db"))?;
+        assert_eq!((out.code, &*out.stderr), (Some(2), ""));
+        let back = place.run(&format!("import-legion {name} --db again-{number}.db"))?;
+        assert!(back.code == Some(0) && back.stdout.starts_with("6 traces and 5 links taken"), "{back:?}");
+    }
+    assert_eq!(std::fs::read(place.path("memory.db"))?, before);
+    Ok(())
+}

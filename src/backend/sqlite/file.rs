@@ -48,7 +48,7 @@ pub(super) fn longest_value(max_payload_bytes: usize) -> usize {
 
 /// The file's one true path: no link, no later change of directory and no special name of SQLite's gives it
 /// another lock file or log.
-pub(super) fn resolved(path: &Path) -> Result<PathBuf, BackendError> {
+pub(crate) fn resolved(path: &Path) -> Result<PathBuf, BackendError> {
     let resolve = || match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let absolute = std::path::absolute(path)?;
@@ -197,17 +197,27 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// An empty file where there was none.
+/// An empty file where there was none. Answers its true path, which SQLite takes for no URI and no other database.
 #[cfg(feature = "legion")]
-pub(crate) fn make_new(path: &Path) -> crate::error::Result<()> {
+pub(crate) fn make_new(path: &Path) -> crate::error::Result<PathBuf> {
     use crate::error::{Error, ErrorKind};
-    make(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            let message = format!("{} exists: give a path where nothing is", path.display());
-            Error::new(ErrorKind::AlreadyExists, message).because(error)
+    let taken = |path: &Path| {
+        let message = format!("{} exists: give a path where nothing is", path.display());
+        Error::new(ErrorKind::AlreadyExists, message)
+    };
+    let true_path = resolved(path)?;
+    // SQLite would take what an earlier database has left for the new one's own, and delete it.
+    let holds_something = |file: std::fs::Metadata| file.is_file() && file.len() > 0;
+    for suffix in ["", "-journal", "-wal"] {
+        if sibling(&true_path, suffix).metadata().is_ok_and(holds_something) {
+            return Err(taken(&sibling(path, suffix)));
         }
+    }
+    make(&true_path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => taken(path).because(error),
         _ => unreachable_file(path, error).into(),
-    })
+    })?;
+    Ok(true_path)
 }
 
 /// Refuses what is not a store, before anything is written.
