@@ -701,6 +701,32 @@ fn a_snapshot_that_is_refused_changes_nothing_and_makes_no_store() -> Outcome {
     Ok(())
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_may_have_a_name_that_is_no_text() -> Outcome {
+    use std::os::unix::ffi::OsStrExt;
+    let place = with_harbour()?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
+    command.current_dir(place.path("")).args(["snapshot", "save", "memory.db", "--json", "--dir"]);
+    command.arg(std::ffi::OsStr::from_bytes(b"shots-\xff")).assert().success();
+    Ok(())
+}
+
+#[test]
+fn what_the_store_could_not_write_is_said_not_to_go_along() -> Outcome {
+    let place = with_harbour()?;
+    fs::write(place.path("memory.db.spill"), "left")?;
+    for command in [
+        "export memory.db a.jsonl",
+        "snapshot save memory.db --dir shots",
+        "export-legion a.db --db memory.db",
+    ] {
+        let ran = place.run(command)?;
+        assert!(ran.stderr.contains("memory.db.spill holds what the store could not write"), "{ran:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn with_a_key_what_it_has_not_signed_is_not_restored() -> Outcome {
     let place = with_harbour()?;

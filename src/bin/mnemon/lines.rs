@@ -54,10 +54,10 @@ impl<R: Send> Lines<R> {
 /// The first bad lines, on standard error.
 pub fn warn(bad: &[BadLine]) {
     for BadLine { line, reason } in bad.iter().take(SHOWN) {
-        eprintln!("line {line}: {reason}");
+        text::warn(format_args!("line {line}: {reason}"));
     }
     if bad.len() > SHOWN {
-        eprintln!("and {} more", number((bad.len() - SHOWN) as u64));
+        text::warn(format_args!("and {} more", number((bad.len() - SHOWN) as u64)));
     }
 }
 
