@@ -421,6 +421,16 @@ fn a_file_that_was_cut_short_is_noticed() -> Outcome {
     fs::write(place.path("short.jsonl"), short.join("\n"))?;
     assert_snapshot!("cut_short", place.run("import short.jsonl --db other.db")?.shown(&place));
     assert_eq!(place.held("other.db")?.0.len(), 2);
+
+    let more = r#""traces":18446744073709551615,"links":6"#;
+    let most = exported.replace(r#""traces":3,"links":2"#, more);
+    fs::write(place.path("most.jsonl"), most)?;
+    let ran = place.run("import most.jsonl --db most.db")?;
+    assert!(
+        ran.code == Some(2) && ran.stderr.contains("announces 18,446,744,073,709,551,615 lines"),
+        "{ran:?}"
+    );
+    assert_eq!(place.held("most.db")?.0.len(), 3);
     Ok(())
 }
 
