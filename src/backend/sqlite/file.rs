@@ -66,6 +66,7 @@ impl Attached {
     /// No value longer than `longest` bytes is read into memory.
     pub(super) fn open(path: &Path, longest: usize) -> Result<(Self, Store), BackendError> {
         make_if_missing(path)?;
+        place::put_stray_log_aside(path)?;
         place::give_rights_of(path).map_err(|error| unreachable_file(path, error))?;
         let identity = look_before_touching(path)?;
         let doing = |error| while_doing("opening", path, error);
@@ -296,10 +297,14 @@ fn while_looking(path: &Path, error: rusqlite::Error) -> BackendError {
     }
 }
 
-/// A connection that reads, and runs nothing that stands in the file.
+/// A connection that reads, and runs nothing that stands in the file. SQLite is not shown an empty one: it would delete
+/// a log or journal beside it, though it may only read.
 pub(crate) fn look_at(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = match path.metadata() {
+        Ok(file) if file.len() == 0 => Connection::open_in_memory()?,
+        _ => Connection::open_with_flags(path, flags)?,
+    };
     connection.busy_timeout(BUSY_TIMEOUT)?;
     distrust(&connection, longest_value(0))?;
     Ok(connection)
