@@ -325,6 +325,17 @@ fn a_cell_that_cannot_be_used_is_told_by_row_and_column_and_its_field_has_its_de
 }
 
 #[test]
+fn of_many_elements_that_cannot_be_used_the_first_are_named_and_the_others_counted() -> Outcome {
+    let database = Database::new()?;
+    database.cell("child_ids", format!("[{}0]", "0,".repeat(99)))?;
+    let (_, imported) = database.import()?;
+    let reasons: Vec<_> = imported.findings.iter().map(|finding| &*finding.reason).collect();
+    assert_eq!(reasons.len(), 21, "{reasons:?}");
+    assert_eq!((reasons[0], reasons[20]), ("left out: 0 is no text", "left out: 80 more of its elements"));
+    Ok(())
+}
+
+#[test]
 fn a_row_without_a_usable_id_type_or_content_is_left_out() -> Outcome {
     let database = Database::new()?;
     let id = TraceId::new();
