@@ -62,7 +62,8 @@ struct Sample {
 
 impl StatusFile {
     /// Of this path; nothing is written yet. If something is there, it must be a status file, of whatever host. Beside
-    /// it, with `.new` after its name, is written what then takes its place.
+    /// it, with `.new` after its name, is written what then takes its place. It gets the rights that the process gives
+    /// its files, so that others may watch.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), last: None }
     }

@@ -23,6 +23,9 @@ pub struct BadLine {
 /// So many bad lines are shown: a wrong file has thousands.
 const SHOWN: usize = 20;
 
+/// In columns: a reason may quote a field as long as its line.
+const REASON: usize = 1_000;
+
 impl<R: Send> Lines<R> {
     /// `record` reads one line, which is an object as far as its first letter tells.
     pub fn parse(bytes: &[u8], threads: usize, record: impl Fn(&str) -> Result<R, String> + Sync) -> Self {
@@ -56,7 +59,7 @@ impl<R: Send> Lines<R> {
 /// The first bad lines, on standard error.
 pub fn warn(bad: &[BadLine]) {
     for BadLine { line, reason } in bad.iter().take(SHOWN) {
-        text::warn(format_args!("line {line}: {reason}"));
+        text::warn(format_args!("line {line}: {}", text::cut(reason, REASON)));
     }
     if bad.len() > SHOWN {
         text::warn(format_args!("and {} more", number((bad.len() - SHOWN) as u64)));
