@@ -7,8 +7,8 @@ use crate::flusher::Health;
 use crate::store::{Stats, TraceStore};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -61,8 +61,9 @@ struct Sample {
 }
 
 impl StatusFile {
-    /// Of this path; nothing is written yet. Beside it, with `.new` after its name, is written what then takes its
-    /// place.
+    /// Of this path; nothing is written yet. If something is there, it must be a status file, of whatever host. Beside
+    /// it, with `.new` after its name, is written what then takes its place. It gets the rights that the process gives
+    /// its files, so that others may watch.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), last: None }
     }
@@ -79,9 +80,13 @@ impl StatusFile {
     ///
     /// # Errors
     ///
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists), the first time, if something else than a status file is there;
     /// [`Unreachable`](ErrorKind::Unreachable), [`DiskFull`](ErrorKind::DiskFull) or [`Io`](ErrorKind::Io), naming
     /// the path. The old file stays.
     pub fn write(&mut self, store: &TraceStore, writes: Option<u64>) -> Result<()> {
+        if self.last.is_none() {
+            self.refuse_other()?;
+        }
         let stats = store.stats();
         let now = Sample {
             at: Instant::now(),
@@ -97,6 +102,19 @@ impl StatusFile {
         self.replace(&text).map_err(|error| self.unwritable(error))?;
         self.last = Some(now);
         Ok(())
+    }
+
+    /// A slip of the hand must not cost a store.
+    fn refuse_other(&self) -> Result<()> {
+        match is_replaceable(&self.path) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let remedy = "and is no status file: give another name, or move it away";
+                let message = format!("{} is there, {remedy}", self.path.display());
+                Err(Error::new(ErrorKind::AlreadyExists, message))
+            }
+            Err(error) => Err(self.unwritable(error)),
+        }
     }
 
     fn replace(&self, text: &str) -> io::Result<()> {
@@ -124,6 +142,28 @@ impl StatusFile {
     }
 }
 
+/// In bytes: more than a status takes, and less than a database. One of those must not be opened here: closing it would
+/// give up the locks that this process has on it.
+const MOST: u64 = 4_096;
+
+/// Whether nothing is there, or a status file, or what a power loss may leave of one that was not synced.
+fn is_replaceable(path: &Path) -> io::Result<bool> {
+    let there = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        there => there?,
+    };
+    if !there.is_file() || there.len() >= MOST {
+        return Ok(false);
+    }
+    let mut found = Vec::new();
+    File::open(path)?.take(MOST).read_to_end(&mut found)?;
+    let status = serde_json::from_slice::<Value>(&found);
+    Ok(status.is_ok_and(|status| status.get(FORMAT).is_some()) || found.iter().all(|byte| *byte == 0))
+}
+
+/// The name of the field that says which format it is.
+const FORMAT: &str = "mnemon_status";
+
 fn report(store: &TraceStore, stats: &Stats, now: Sample, last: Option<Sample>) -> Value {
     let (health, watermark) = (store.health(), store.watermark());
     let seconds = last.map(|last| (now.at - last.at).as_secs_f64()).filter(|seconds| *seconds > 0.0);
@@ -134,7 +174,7 @@ fn report(store: &TraceStore, stats: &Stats, now: Sample, last: Option<Sample>) 
     let flush = (stats.flushes > 0).then_some(stats.last_flush.elapsed.as_secs_f64());
     let trouble = stats.last_error.as_ref().filter(|_| matches!(health, Health::Degraded { .. }));
     json!({
-        "mnemon_status": 1,
+        FORMAT: 1,
         "at": Timestamp::now().to_string(),
         "process": std::process::id(),
         "health": health.name(),

@@ -325,6 +325,17 @@ fn a_cell_that_cannot_be_used_is_told_by_row_and_column_and_its_field_has_its_de
 }
 
 #[test]
+fn of_many_elements_that_cannot_be_used_the_first_are_named_and_the_others_counted() -> Outcome {
+    let database = Database::new()?;
+    database.cell("child_ids", format!("[{}0]", "0,".repeat(99)))?;
+    let (_, imported) = database.import()?;
+    let reasons: Vec<_> = imported.findings.iter().map(|finding| &*finding.reason).collect();
+    assert_eq!(reasons.len(), 21, "{reasons:?}");
+    assert_eq!((reasons[0], reasons[20]), ("left out: 0 is no text", "left out: 80 more of its elements"));
+    Ok(())
+}
+
+#[test]
 fn a_row_without_a_usable_id_type_or_content_is_left_out() -> Outcome {
     let database = Database::new()?;
     let id = TraceId::new();
@@ -545,6 +556,15 @@ fn an_export_never_overwrites_and_leaves_nothing_half_written() -> Outcome {
     let error = legion::export(&TraceStore::in_memory(), &nowhere).err().ok_or("written")?;
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(error.to_string().contains(&*nowhere.to_string_lossy()), "{error}");
+    // What an earlier database has left, and SQLite would delete.
+    for left in ["earlier.db-journal", "earlier.db-wal"] {
+        let left = folder.path().join(left);
+        fs::write(&left, "precious")?;
+        let error = legion::export(&TraceStore::in_memory(), folder.path().join("earlier.db")).err();
+        assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::AlreadyExists));
+        assert_eq!(fs::read(&left)?, b"precious");
+        fs::remove_file(left)?;
+    }
     // A directory where SQLite wants its journal.
     let path = folder.path().join("blocked.db");
     fs::create_dir(folder.path().join("blocked.db-journal"))?;

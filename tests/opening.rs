@@ -314,3 +314,53 @@ fn a_link_to_a_file_is_the_same_file() -> Outcome {
     assert_eq!(file.quiet()?.len(), 2);
     Ok(())
 }
+
+#[test]
+fn the_log_of_a_file_that_is_gone_is_put_aside_when_another_is_made_there() -> Outcome {
+    let scratch = scratch()?;
+    let (path, log) = (scratch.path(), scratch.folder().join("memory.db-wal"));
+    let store = scratch.quiet()?;
+    store.insert(note("in the log alone"))?;
+    store.flush()?;
+    let (file, flushed) = (fs::read(path)?, fs::read(&log)?);
+    store.close()?;
+    fs::remove_file(path)?;
+    fs::write(&log, &flushed)?;
+
+    let another = scratch.quiet()?;
+    assert!(another.is_empty());
+    another.insert(note("in another file"))?;
+    another.close()?;
+    let names =
+        fs::read_dir(scratch.folder())?.map(|entry| Ok(entry?.path())).collect::<Outcome<Vec<_>>>()?;
+    let aside =
+        names.iter().find(|name| name.to_string_lossy().contains(".orphaned-")).ok_or("it is gone")?;
+    assert!(fs::read(aside)? == flushed);
+
+    // With its file it is all there.
+    let found = scratch.folder().join("found.db");
+    fs::write(&found, file)?;
+    fs::rename(aside, scratch.folder().join("found.db-wal"))?;
+    assert_eq!(TraceStore::open(found)?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn who_only_looks_at_an_empty_file_leaves_the_log_beside_it_alone() -> Outcome {
+    let scratch = scratch()?;
+    fs::write(scratch.path(), "")?;
+    let before = ["memory.db-wal", "memory.db-journal"].map(|name| (scratch.folder().join(name), "precious"));
+    for (path, content) in &before {
+        fs::write(path, content)?;
+    }
+    assert!(inspect(scratch.path()).is_err());
+    assert!(mnemon::verify(scratch.path()).is_err());
+    assert!(mnemon::backup(scratch.path(), scratch.folder().join("copy.db")).is_err());
+    assert!(TraceStore::builder().detached(scratch.path()).is_err());
+    #[cfg(feature = "legion")]
+    assert!(mnemon::legion::read(scratch.path()).is_err());
+    for (path, content) in &before {
+        assert_eq!(fs::read(path)?, content.as_bytes());
+    }
+    Ok(())
+}

@@ -186,6 +186,24 @@ fn bad_lines_are_reported_with_number_and_reason_and_the_rest_is_stored() -> Res
 }
 
 #[test]
+fn odd_line_ends_a_byte_order_mark_and_endless_names_are_no_matter() -> Result {
+    let place = Place::new()?;
+    let record = r#"{"type": "semantic", "payload": 1}"#;
+    place.write("records.jsonl", format!("\u{feff}{record}\r\n\r\n{record}"))?;
+    let ran = place.run("ingest records.jsonl --db memory.db --json")?;
+    assert_eq!((ran.code, &*ran.stderr), (Some(0), ""), "{ran:?}");
+    assert_eq!(mnemon::inspect(place.path("memory.db"))?.traces, 2);
+
+    place.write("long.jsonl", format!("{{\"{}\": 1}}", "a".repeat(1 << 20)))?;
+    let ran = place.run("ingest long.jsonl --db memory.db")?;
+    assert!(
+        ran.code == Some(2) && ran.stderr.contains("unknown field") && ran.stderr.len() < 1_100,
+        "{ran:?}"
+    );
+    Ok(())
+}
+
+#[test]
 fn of_many_bad_lines_the_first_twenty_are_shown() -> Result {
     let place = Place::new()?;
     place.write("a.jsonl", "bad\n".repeat(23))?;

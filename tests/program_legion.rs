@@ -44,3 +44,46 @@ fn what_is_there_is_not_overwritten_and_what_is_no_original_makes_no_store() -> 
     assert!(!place.path("new.db").exists());
     Ok(())
 }
+
+#[test]
+fn a_trace_that_the_file_refuses_is_a_failure() -> Outcome {
+    let place = Place::with_memories()?;
+    assert_eq!(place.run("export-legion original.db --db memory.db")?.code, Some(2));
+    // It can't be read, and holds on to its id.
+    rusqlite::Connection::open(place.path("memory.db"))?
+        .execute("UPDATE traces SET tier = 'tepid' WHERE row = 1", [])?;
+    let back = place.run("import-legion original.db --db memory.db")?;
+    assert!(back.code == Some(1) && back.stderr.contains(" is set aside: "), "{back:?}");
+    Ok(())
+}
+
+#[test]
+fn a_long_text_goes_out_and_comes_back() -> Outcome {
+    let place = Place::new()?;
+    let long = "tide ".repeat(1 << 18);
+    let builder = mnemon::TraceStore::builder().max_payload_bytes(2 << 20);
+    let store = builder.open(place.path("memory.db"))?;
+    store.insert(mnemon::NewTrace::semantic(serde_json::json!(long)))?;
+    store.close()?;
+    assert_eq!(place.run("export-legion original.db --db memory.db")?.code, Some(0));
+    let back = place.run("import-legion original.db --db again.db")?;
+    assert_eq!((back.code, &*back.stdout), (Some(0), "1 trace and 0 links taken into again.db\n"));
+    Ok(())
+}
+
+#[test]
+fn a_path_is_a_path_though_sqlite_would_take_it_for_something_else() -> Outcome {
+    let place = Place::with_memories()?;
+    let before = std::fs::read(place.path("memory.db"))?;
+    for (number, name) in ["file:memory.db", "file:memory.db?mode=memory", ":memory:"].iter().enumerate() {
+        if cfg!(windows) && name.contains([':', '?']) {
+            continue;
+        }
+        let out = place.run(&format!("export-legion {name} --db memory.db"))?;
+        assert_eq!((out.code, &*out.stderr), (Some(2), ""));
+        let back = place.run(&format!("import-legion {name} --db again-{number}.db"))?;
+        assert!(back.code == Some(0) && back.stdout.starts_with("6 traces and 5 links taken"), "{back:?}");
+    }
+    assert_eq!(std::fs::read(place.path("memory.db"))?, before);
+    Ok(())
+}

@@ -108,6 +108,83 @@ fn no_text_of_a_store_commands_the_terminal() -> Outcome {
 }
 
 #[test]
+fn nothing_that_is_wrong_commands_the_terminal_either() -> Outcome {
+    let place = Place::with_memories()?;
+    let hostile = "\u{1b}]0;title\u{7}\u{9b}2J";
+    let open = || rusqlite::Connection::open(place.path("memory.db"));
+    // A damaged index of its own, a name that no store gives, and a row that can't be read.
+    open()?.execute_batch(&format!(
+        "CREATE INDEX \"pilot{hostile}\" ON traces (strength);
+         UPDATE traces SET partition = 'pilot{hostile}' WHERE row = 1;
+         PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, '(strength)', '(confidence)') WHERE name LIKE 'pilot%';"
+    ))?;
+    let escaped = r"pilot \u001b]0;title\u0007\u009b2J";
+    std::fs::write(place.path("records.jsonl"), format!("{{\"type\": \"semantic\", \"{escaped}\": 1}}\n"))?;
+    let header = format!("{{\"mnemon_snapshot\":1,\"{escaped}\":1}}\n");
+    let begins = r#"{"kind":"mnemon-export","version":1,"traces":0,"links":0,"#;
+    std::fs::write(place.path("a.jsonl"), format!("{begins}\"{escaped}\":1}}\n"))?;
+    std::fs::create_dir(place.path("shots"))?;
+    std::fs::write(place.path("shots/snapshot-2026-01-01T00-00-00.000000Z.mnemon"), header)?;
+    for (command, code) in [
+        ("verify memory.db", 2),
+        ("stat memory.db", 0),
+        ("backup memory.db copy.db", 1),
+        ("ingest records.jsonl --db other.db", 2),
+        ("import a.jsonl --db other.db", 1),
+        ("snapshot list --dir shots", 2),
+        ("snapshot restore --dir shots --db other.db", 1),
+    ] {
+        let ran = place.run_in(command, &[("COLUMNS", "200"), ("CLICOLOR_FORCE", "1")])?;
+        assert_eq!(ran.code, Some(code), "{command}: {ran:?}");
+        let said = ran.stdout + &ran.stderr;
+        assert!(said.contains("pilot"), "{command}: {said:?}");
+        for command_of_it in ["\u{9b}", "\u{1b}]", "\u{7}"] {
+            assert!(!said.contains(command_of_it), "{command}: {said:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_exit_code_is_the_same_where_nobody_reads() -> Outcome {
+    let place = Place::with_memories()?;
+    std::fs::write(place.path("records.jsonl"), "nonsense\n")?;
+    std::fs::write(place.path("memory.db.spill"), "left")?;
+    let cases = [
+        ("verify memory.db", 2),
+        ("verify memory.db --json", 2),
+        ("ingest records.jsonl --db other.db", 2),
+        ("snapshot save memory.db --dir shots", 0),
+        ("export memory.db a.jsonl", 0),
+        // Of this one the rest is lost.
+        ("export memory.db", 1),
+        ("list nowhere.db", 1),
+    ];
+    for (arguments, code) in cases {
+        for closed in ["stdout", "stderr", "both"] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
+            command.current_dir(place.path("")).args(arguments.split(' '));
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+            if closed != "stderr" {
+                drop(child.stdout.take());
+            }
+            if closed != "stdout" {
+                drop(child.stderr.take());
+            }
+            let is_heard = arguments == "export memory.db" && closed == "stderr";
+            let expected = if is_heard { 0 } else { code };
+            assert_eq!(
+                child.wait_with_output()?.status.code(),
+                Some(expected),
+                "{arguments}, {closed} closed"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn a_command_whose_reader_has_gone_ends_quietly() -> Outcome {
     let place = Place::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;

@@ -421,6 +421,16 @@ fn a_file_that_was_cut_short_is_noticed() -> Outcome {
     fs::write(place.path("short.jsonl"), short.join("\n"))?;
     assert_snapshot!("cut_short", place.run("import short.jsonl --db other.db")?.shown(&place));
     assert_eq!(place.held("other.db")?.0.len(), 2);
+
+    let more = r#""traces":18446744073709551615,"links":6"#;
+    let most = exported.replace(r#""traces":3,"links":2"#, more);
+    fs::write(place.path("most.jsonl"), most)?;
+    let ran = place.run("import most.jsonl --db most.db")?;
+    assert!(
+        ran.code == Some(2) && ran.stderr.contains("announces 18,446,744,073,709,551,615 lines"),
+        "{ran:?}"
+    );
+    assert_eq!(place.held("most.db")?.0.len(), 3);
     Ok(())
 }
 
@@ -698,6 +708,32 @@ fn a_snapshot_that_is_refused_changes_nothing_and_makes_no_store() -> Outcome {
         ran.code == Some(1) && ran.stderr.contains("there is no snapshot in nowhere: save one first"),
         "{ran:?}"
     );
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_may_have_a_name_that_is_no_text() -> Outcome {
+    use std::os::unix::ffi::OsStrExt;
+    let place = with_harbour()?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
+    command.current_dir(place.path("")).args(["snapshot", "save", "memory.db", "--json", "--dir"]);
+    command.arg(std::ffi::OsStr::from_bytes(b"shots-\xff")).assert().success();
+    Ok(())
+}
+
+#[test]
+fn what_the_store_could_not_write_is_said_not_to_go_along() -> Outcome {
+    let place = with_harbour()?;
+    fs::write(place.path("memory.db.spill"), "left")?;
+    for command in [
+        "export memory.db a.jsonl",
+        "snapshot save memory.db --dir shots",
+        "export-legion a.db --db memory.db",
+    ] {
+        let ran = place.run(command)?;
+        assert!(ran.stderr.contains("memory.db.spill holds what the store could not write"), "{ran:?}");
+    }
     Ok(())
 }
 

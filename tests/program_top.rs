@@ -94,12 +94,13 @@ fn a_status_that_is_old_missing_or_something_else_is_an_error_that_names_the_fil
     let place = Place::new()?;
     write(&place, "old", &status(json!({"at": "2026-01-01T00:00:00Z"})))?;
     write(&place, "closed", &status(json!({"at": "2026-01-01T00:00:00Z", "health": "closed"})))?;
+    write(&place, "coming", &status(json!({"at": "9999-01-01T00:00:00Z"})))?;
     write(&place, "other", &json!({"some": "object"}))?;
     fs::write(place.path("torn"), &status(json!({})).to_string()[..100])?;
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"is \d+ \w+ old", "is [age] old");
     let mut errors = String::new();
-    for name in ["old", "closed", "other", "torn", "missing"] {
+    for name in ["old", "closed", "coming", "other", "torn", "missing"] {
         for once in [" --once", ""] {
             let ran = place.run(&format!("top {name}{once}"))?;
             assert_eq!((ran.code, &*ran.stdout), (Some(1), ""), "{name}: {ran:?}");
@@ -134,5 +135,11 @@ fn a_host_that_is_asked_to_says_how_it_is_doing_from_its_first_write_to_its_last
     let ran = place.run("host --db memory.db --seconds 0.1 --status no/such/folder")?;
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("no/such/folder can't be written"), "{}", ran.stderr);
+    let ran = place.run("host --db memory.db --seconds 0.1 --status memory.db")?;
+    assert!(
+        ran.code == Some(1) && ran.stderr.contains("memory.db is there, and is no status file"),
+        "{ran:?}"
+    );
+    assert!(place.store()?.len() > 100, "the store is still there");
     Ok(())
 }

@@ -116,3 +116,31 @@ fn where_it_cannot_be_written_the_error_names_the_path() -> Outcome {
     assert!(error.to_string().contains(&path.display().to_string()), "{error}");
     Ok(())
 }
+
+#[test]
+fn nothing_but_a_status_file_is_replaced() -> Outcome {
+    let folder = scratch()?;
+    let store = folder.quiet()?;
+    store.insert(note(1))?;
+    store.flush()?;
+    let letter = folder.folder().join("letter");
+    fs::write(&letter, r#"{"dear": "Ana"}"#)?;
+    fs::create_dir(folder.folder().join("folder"))?;
+    for name in ["memory.db", "letter", "folder"] {
+        let path = folder.folder().join(name);
+        let before = fs::read(&path).ok();
+        let error = StatusFile::new(&path).write(&store, None).err().ok_or(name)?;
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
+        assert!(error.to_string().contains(&format!("{} is there", path.display())), "{error}");
+        assert!(fs::read(&path).ok() == before, "{name} was replaced");
+    }
+    // As a power loss may leave one; and one of a host before.
+    for before in [vec![], vec![0; 400]] {
+        fs::write(&letter, before)?;
+        StatusFile::new(&letter).write(&store, None)?;
+        StatusFile::new(&letter).write(&store, None)?;
+        assert_eq!(read(&letter)?["mnemon_status"], 1);
+    }
+    store.close()?;
+    Ok(())
+}

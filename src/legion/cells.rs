@@ -199,6 +199,9 @@ pub(super) fn ids(cell: ValueRef<'_>) -> Result<Partly<Vec<TraceId>>, Wrong> {
     array(cell, |id| id_in(id).map_err(|wrong| format!("left out: {wrong}").into()))
 }
 
+/// So many elements of an array are named that can't be used: a cell may have millions.
+const NAMED: usize = 20;
+
 fn array<T>(
     cell: ValueRef<'_>,
     mut element: impl FnMut(&str) -> Result<T, Wrong>,
@@ -207,7 +210,8 @@ fn array<T>(
     let Ok(Value::Array(elements)) = serde_json::from_str(text) else {
         return Err(format!("{} is no JSON array", shown(text)).into());
     };
-    let mut all = Partly::all(Vec::with_capacity(elements.len()));
+    let mut all = Partly::all(Vec::new());
+    let mut unnamed = 0;
     for one in elements {
         let value = match &one {
             Value::String(text) => element(text),
@@ -215,8 +219,12 @@ fn array<T>(
         };
         match value {
             Ok(value) => all.value.push(value),
-            Err(wrong) => all.lost.push(wrong),
+            Err(wrong) if all.lost.len() < NAMED => all.lost.push(wrong),
+            Err(_) => unnamed += 1,
         }
+    }
+    if unnamed > 0 {
+        all.lost.push(format!("left out: {unnamed} more of its elements").into());
     }
     Ok(all)
 }

@@ -63,14 +63,14 @@ pub struct Exported {
 ///
 /// # Errors
 ///
-/// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if there is a file at `path`, which is left as it was; otherwise what
-/// kept it from being written, and there is none then.
+/// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if there is a file at `path`, or one that SQLite would take for
+/// its log, which is left as it was; otherwise what kept it from being written, and there is none then.
 pub fn export(store: &TraceStore, path: impl AsRef<Path>) -> Result<Exported> {
     let path = path.as_ref();
-    make_new(path)?;
-    let written = write(store, path).map_err(|error| Error::from(while_doing("writing", path, error)));
+    let made = &make_new(path)?;
+    let written = write(store, made).map_err(|error| Error::from(while_doing("writing", path, error)));
     if written.is_err()
-        && let Err(error) = fs::remove_file(path)
+        && let Err(error) = fs::remove_file(made)
     {
         tracing::warn!(%error, path = %path.display(), "a half-written export is left behind: delete it");
     }

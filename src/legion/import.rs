@@ -2,7 +2,7 @@
 
 use super::cells::{self, Partly, Wrong};
 use super::{ASSOCIATIONS, Finding, PAIR_COLUMNS, TRACE_COLUMNS, TRACES};
-use crate::backend::sqlite::{look_at, while_doing};
+use crate::backend::sqlite::{look_at, resolved, while_doing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::constants::ASSOCIATED_AT;
 use crate::store::TraceStore;
@@ -54,7 +54,7 @@ pub struct Imported {
 pub fn read(path: impl AsRef<Path>) -> Result<Original> {
     let path = path.as_ref();
     let doing = |error| Error::from(while_doing("reading", path, error));
-    let mut connection = look_at(path).map_err(doing)?;
+    let mut connection = look_at(&resolved(path)?).map_err(doing)?;
     let snapshot = connection.transaction().map_err(doing)?;
     let mut reading = Reading::default();
     let tables = reading.traces(&snapshot).and_then(|there| match there {

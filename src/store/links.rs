@@ -92,7 +92,7 @@ impl TraceStore {
     /// `max_hops` links away (12 is usual). What is weaker than `min_strength` now (0.1 is usual) is neither given
     /// nor passed; the start itself may be.
     ///
-    /// Costs in proportion to the links of the traces on the way.
+    /// Costs in proportion to the links of the traces on the way, and for each trace to the length of its path.
     pub fn walk(&self, start: TraceId, max_hops: usize, min_strength: f64) -> Vec<Step> {
         let mut steps: Vec<Step> = Vec::new();
         // From each trace reached to its step; the start has none.

@@ -66,6 +66,7 @@ impl Attached {
     /// No value longer than `longest` bytes is read into memory.
     pub(super) fn open(path: &Path, longest: usize) -> Result<(Self, Store), BackendError> {
         make_if_missing(path)?;
+        place::put_stray_log_aside(path)?;
         place::give_rights_of(path).map_err(|error| unreachable_file(path, error))?;
         let identity = look_before_touching(path)?;
         let doing = |error| while_doing("opening", path, error);
@@ -204,17 +205,27 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// An empty file where there was none.
+/// An empty file where there was none. Answers its true path, which SQLite takes for no URI and no other database.
 #[cfg(feature = "legion")]
-pub(crate) fn make_new(path: &Path) -> crate::error::Result<()> {
+pub(crate) fn make_new(path: &Path) -> crate::error::Result<PathBuf> {
     use crate::error::{Error, ErrorKind};
-    make(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            let message = format!("{} exists: give a path where nothing is", path.display());
-            Error::new(ErrorKind::AlreadyExists, message).because(error)
+    let taken = |path: &Path| {
+        let message = format!("{} exists: give a path where nothing is", path.display());
+        Error::new(ErrorKind::AlreadyExists, message)
+    };
+    let true_path = resolved(path)?;
+    // SQLite would take what an earlier database has left for the new one's own, and delete it.
+    let holds_something = |file: std::fs::Metadata| file.is_file() && file.len() > 0;
+    for suffix in ["", "-journal", "-wal"] {
+        if sibling(&true_path, suffix).metadata().is_ok_and(holds_something) {
+            return Err(taken(&sibling(path, suffix)));
         }
+    }
+    make(&true_path).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => taken(path).because(error),
         _ => unreachable_file(path, error).into(),
-    })
+    })?;
+    Ok(true_path)
 }
 
 /// Refuses what is not a store, before anything is written.
@@ -293,10 +304,14 @@ fn while_looking(path: &Path, error: rusqlite::Error) -> BackendError {
     }
 }
 
-/// A connection that reads, and runs nothing that stands in the file.
+/// A connection that reads, and runs nothing that stands in the file. SQLite is not shown an empty one: it would delete
+/// a log or journal beside it, though it may only read.
 pub(crate) fn look_at(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = match path.metadata() {
+        Ok(file) if file.len() == 0 => Connection::open_in_memory()?,
+        _ => Connection::open_with_flags(path, flags)?,
+    };
     connection.busy_timeout(BUSY_TIMEOUT)?;
     distrust(&connection, longest_value(0))?;
     Ok(connection)

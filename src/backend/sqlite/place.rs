@@ -64,6 +64,17 @@ impl Place {
     }
 }
 
+/// A log beside an empty file is that of another one, which was moved or deleted without it. SQLite would delete it, and
+/// with it what was never anywhere else.
+pub(super) fn put_stray_log_aside(path: &Path) -> Result<(), BackendError> {
+    let bytes = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+    if bytes(path) == 0 && wal_bytes(path) > 0 {
+        let aside = put_aside(path, ORPHANED, &["-wal", "-shm"])?;
+        tracing::warn!(path = %path.display(), ?aside, "the log of a file that is gone was put aside and is kept");
+    }
+    Ok(())
+}
+
 /// Why a file is put aside, as its name says.
 pub(super) const DAMAGED: &str = "damaged";
 const ORPHANED: &str = "orphaned";

@@ -1,10 +1,9 @@
 //! `mnemon completions`: what a shell needs to complete this program's words.
 
-use crate::Cli;
-use anyhow::{Context, Result};
+use crate::{Cli, text};
+use anyhow::Result;
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};
-use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 /// Print what a shell needs to complete this program's words.
@@ -27,7 +26,7 @@ impl Completions {
     pub fn run(self) -> Result<ExitCode> {
         let mut script = Vec::new();
         generate(self.shell, &mut Cli::command(), "mnemon", &mut script);
-        stdout().lock().write_all(&script).context("standard output can't be written to")?;
+        text::say_bytes(&script)?;
         Ok(ExitCode::SUCCESS)
     }
 }

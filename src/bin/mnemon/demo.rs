@@ -125,7 +125,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("{} could not be removed: {error}", self.0.display());
+            text::warn(format_args!("{} could not be removed: {error}", self.0.display()));
         }
     }
 }

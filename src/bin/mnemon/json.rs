@@ -1,7 +1,9 @@
 //! A payload's JSON text, shown as it was given: numbers keep their digits and objects their order, which parsing
 //! and writing them anew would not.
 
-use crate::text::harmless;
+use crate::text::{harmless, harmless_lines};
+use mnemon::Payload;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 
 /// The parts of JSON text: punctuation, strings with their quotes, and other values. Of text that is no JSON, some
@@ -32,13 +34,18 @@ fn string_length(text: &str) -> usize {
     end.map_or(text.len(), |end| end + 2)
 }
 
-/// Without what stands between its parts: one line.
-pub fn compact(json: &str) -> String {
-    tokens(json).collect()
+/// Without what stands between its parts: one line. `None` if it is no JSON.
+pub fn compact(json: &str) -> Option<Box<RawValue>> {
+    serde_json::from_str::<&RawValue>(json).ok()?;
+    RawValue::from_string(tokens(json).collect()).ok()
 }
 
-/// A line for each part, two spaces to the right with each level.
+/// A line for each part, two spaces to the right with each level; text that is no payload as it is, since it may be
+/// nested without end.
 pub fn pretty(json: &str) -> String {
+    if Payload::from_json(json).is_err() {
+        return harmless_lines(json);
+    }
     let mut text = String::with_capacity(json.len() * 5 / 4);
     let (mut depth, mut before) = (0_usize, "");
     for token in tokens(json) {
@@ -67,6 +74,7 @@ pub fn pretty(json: &str) -> String {
 /// plain mostly, other values with them.
 pub fn preview(json: &str, letters: usize) -> String {
     let mut text = String::new();
+    let (mut counted, mut so_far) = (0, 0);
     for (name, value) in scalars(json) {
         if !text.is_empty() {
             text.push_str(" · ");
@@ -82,12 +90,14 @@ pub fn preview(json: &str, letters: usize) -> String {
             }
             text.push_str(word);
         }
-        if text.chars().count() > letters {
+        so_far += text[counted..].chars().count();
+        counted = text.len();
+        if so_far > letters {
             break;
         }
     }
     match harmless(text.trim_end()) {
-        said if said.is_empty() => json.trim().to_owned(),
+        said if said.is_empty() => harmless(json.trim()).into_owned(),
         said => said.into_owned(),
     }
 }
@@ -137,6 +147,7 @@ mod tests {
     #[test]
     fn shown_text_keeps_order_digits_and_letters() {
         let kept = r#"{"b":[1.0,1e3,12345678901234567890123],"a":{"said":"so \"it\" is\n\\","x":[]},"c":{},"d":true,"e":"café"}"#;
+        let compact = |json: &str| super::compact(json).map(|json| json.to_string()).unwrap_or_default();
         assert_eq!(compact(PAYLOAD), kept);
         let lines = r#"{
   "b": [
@@ -172,6 +183,8 @@ mod tests {
         );
         let long = format!("[{}1]", "1,".repeat(100_000));
         assert!(preview(&long, 50).len() < 100);
+        assert_eq!(preview(&long, usize::MAX).len(), 100_000 * " · 1".len() + 1);
+        assert_eq!(preview("\"\u{85}\"", 9), "\"\\u{85}\"");
     }
 
     #[test]
@@ -182,9 +195,17 @@ mod tests {
     #[test]
     fn what_is_no_json_is_shown_all_the_same() {
         for text in ["", "\"", "\"\\", "{\"a\"", "]]é", "日本 \u{1b} \"日\\日"] {
-            assert_eq!(compact(text).replace(' ', ""), text.replace(' ', ""), "nothing is left out");
+            assert!(compact(text).is_none());
+            assert_eq!(super::tokens(text).collect::<String>().replace(' ', ""), text.replace(' ', ""));
             drop((pretty(text), preview(text, 10), texts(text)));
         }
         assert_eq!(preview("nope", 10), "nope");
+        assert_eq!(pretty("{\"a\":\u{1b}\n[1"), "{\"a\":\\u{1b}\n[1");
+        // Without its spaces it would be some.
+        assert!(compact("1 2").is_none() && compact("tru e").is_none());
+        // A level is two spaces: these would be terabytes.
+        assert_eq!(pretty(&"[".repeat(1 << 20)).len(), 1 << 20);
+        let deep = format!("{}{}", "[".repeat(1 << 20), "]".repeat(1 << 20));
+        assert_eq!(pretty(&deep).len(), 2 << 20);
     }
 }

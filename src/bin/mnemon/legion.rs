@@ -1,5 +1,6 @@
 //! `mnemon import-legion` and `export-legion`: the database of the original system, in and out.
 
+use crate::exchange::MAX_PAYLOAD_BYTES;
 use crate::text::{self, count, number};
 use anyhow::Result;
 use clap::Args;
@@ -34,7 +35,8 @@ const IMPORT: &str = "\
 Traces that the store holds stay as they are, so the same file again changes nothing. A cell that can't be used \
 leaves its field at its default, and a row without a usable id, type or content is left out: each is named.
 
-Exit codes: 0 all is taken in; 2 all but what is named; 1 failure.";
+Exit codes: 0 all is taken in; 2 all but what is named; 1 failure, or rows that the store's file refuses, which are \
+named.";
 
 /// Write a store as a database of the original system.
 #[derive(Args)]
@@ -78,9 +80,14 @@ struct Found {
 impl ImportLegion {
     pub fn run(self) -> Result<ExitCode> {
         let original = legion::read(&self.file)?;
-        let store = TraceStore::open(&self.db)?;
+        let store = TraceStore::builder().max_payload_bytes(MAX_PAYLOAD_BYTES).open(&self.db)?;
+        let unreadable = store.stats().quarantined;
         let imported = original.store_in(&store)?;
+        store.flush()?;
+        let mut refused = store.stats().quarantined;
+        refused.retain(|row| !unreadable.contains(row));
         store.close()?;
+        text::warn_of_quarantined(&refused);
         let report = Report {
             traces: imported.traces,
             traces_known: Some(imported.traces_known),
@@ -97,7 +104,9 @@ impl ImportLegion {
             ),
         };
         let (traces, links) = (count(report.traces as u64, "trace"), count(report.links as u64, "link"));
-        report.say(&format!("{traces} and {links} taken into {}{known}", self.db.display()), self.json)
+        let told = report
+            .say(&format!("{traces} and {links} taken into {}{known}", self.db.display()), self.json)?;
+        Ok(if refused.is_empty() { told } else { ExitCode::FAILURE })
     }
 }
 
@@ -105,6 +114,7 @@ impl ExportLegion {
     pub fn run(self) -> Result<ExitCode> {
         let store = TraceStore::builder().detached(&self.db)?;
         text::warn_of_quarantined(&store.stats().quarantined);
+        text::warn_of_spill(&self.db);
         let exported = legion::export(&store, &self.file)?;
         let report = Report {
             traces: exported.traces,

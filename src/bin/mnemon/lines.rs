@@ -23,9 +23,14 @@ pub struct BadLine {
 /// So many bad lines are shown: a wrong file has thousands.
 const SHOWN: usize = 20;
 
+/// In columns: a reason may quote a field as long as its line.
+const REASON: usize = 1_000;
+
 impl<R: Send> Lines<R> {
     /// `record` reads one line, which is an object as far as its first letter tells.
     pub fn parse(bytes: &[u8], threads: usize, record: impl Fn(&str) -> Result<R, String> + Sync) -> Self {
+        // Some programs begin UTF-8 with a byte order mark.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let numbered =
             bytes.split(|&byte| byte == b'\n').enumerate().map(|(at, line)| (at + 1, line.trim_ascii()));
         let lines: Vec<_> = numbered.filter(|(_, line)| !line.is_empty()).collect();
@@ -54,10 +59,10 @@ impl<R: Send> Lines<R> {
 /// The first bad lines, on standard error.
 pub fn warn(bad: &[BadLine]) {
     for BadLine { line, reason } in bad.iter().take(SHOWN) {
-        eprintln!("line {line}: {reason}");
+        text::warn(format_args!("line {line}: {}", text::cut(reason, REASON)));
     }
     if bad.len() > SHOWN {
-        eprintln!("and {} more", number((bad.len() - SHOWN) as u64));
+        text::warn(format_args!("and {} more", number((bad.len() - SHOWN) as u64)));
     }
 }
 
@@ -72,9 +77,13 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
         .with_context(|| format!("{} can't be read: give the path of a file of records", file.display()))
 }
 
+/// A system has no more to give, or not for long.
+const MOST_THREADS: usize = 1_024;
+
 /// As many as were asked for, or as the machine runs at once.
 pub fn threads(given: Option<NonZeroUsize>) -> usize {
-    given.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get)
+    let threads = given.or_else(|| std::thread::available_parallelism().ok());
+    threads.map_or(1, NonZeroUsize::get).min(MOST_THREADS)
 }
 
 /// Cuts `items` into a piece for each thread, and answers what became of each piece, in order.

@@ -96,10 +96,7 @@ fn main() -> ExitCode {
         Command::ExportLegion(export) => export.run(),
     };
     done.unwrap_or_else(|error| {
-        if text::is_closed_pipe(&error) {
-            return ExitCode::SUCCESS;
-        }
-        anstream::eprintln!("{} {error:#}", text::styled(text::BAD, "error:"));
+        text::fail(&error);
         ExitCode::FAILURE
     })
 }

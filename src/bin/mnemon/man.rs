@@ -1,10 +1,9 @@
 //! `mnemon man`: the manual pages.
 
-use crate::Cli;
+use crate::{Cli, text};
 use anyhow::{Context, Result};
 use clap::{Args, Command, CommandFactory};
 use clap_mangen::Man as Page;
-use std::io::{Write, stdout};
 use std::process::ExitCode;
 
 /// Print a page of the manual, for `man`.
@@ -36,7 +35,7 @@ impl Man {
         };
         let mut page = Vec::new();
         Page::new(command).render(&mut page)?;
-        stdout().lock().write_all(&page).context("standard output can't be written to")?;
+        text::say_bytes(&page)?;
         Ok(ExitCode::SUCCESS)
     }
 }

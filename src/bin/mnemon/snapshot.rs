@@ -50,7 +50,7 @@ struct Save {
 #[derive(Args)]
 #[command(
     after_help = "The snapshot is verified whole before anything is changed. No host may have the store open.\n\n\
-Exit codes: 0 restored; 1 failure: nothing is changed."
+Exit codes: 0 restored; 1 failure: nothing is changed, or all but rows that the store's file refuses, which are named."
 )]
 struct Restore {
     /// The store; made if it is not there. Its traces and links are replaced.
@@ -115,9 +115,9 @@ struct KeyFile {
 
 /// A snapshot, for programs.
 #[derive(Serialize)]
-struct InfoReport<'a> {
+struct InfoReport {
     name: String,
-    path: &'a Path,
+    path: String,
     taken_at: String,
     traces: Option<u64>,
     links: Option<u64>,
@@ -162,6 +162,7 @@ impl Save {
         });
         spinner.finish_and_clear();
         let (info, quarantined) = saved?;
+        text::warn_of_spill(&self.db);
         text::warn_of_quarantined(&quarantined);
         text::say(&one(&info))?;
         if self.json {
@@ -291,12 +292,12 @@ fn secret(bytes: &[u8]) -> Option<[u8; 32]> {
     if rest.is_empty() { bytes.try_into().ok() } else { None }
 }
 
-impl<'a> InfoReport<'a> {
-    fn of(info: &'a SnapshotInfo) -> Self {
+impl InfoReport {
+    fn of(info: &SnapshotInfo) -> Self {
         let header = info.header.as_ref();
         Self {
             name: name(&info.path),
-            path: &info.path,
+            path: info.path.to_string_lossy().into_owned(),
             taken_at: format!("{:.6}", info.taken_at),
             traces: header.ok().map(|header| header.traces),
             links: header.ok().map(|header| header.links),
@@ -329,7 +330,7 @@ fn list(found: &[SnapshotInfo]) -> String {
         let report = InfoReport::of(info);
         let count = |count: Option<u64>| count.map_or("?".to_owned(), number);
         rows.push([report.name, count(report.traces), count(report.links), count(report.bytes)]);
-        unreadable.extend(report.error);
+        unreadable.extend(report.error.map(|error| text::harmless(&error).into_owned()));
     }
     let mut lines = vec![text::table(&rows)];
     if !unreadable.is_empty() {

@@ -81,7 +81,9 @@ fn table(file: &FileReport) -> String {
         rows.push([by.to_owned(), "traces".to_owned()]);
         let mut counts: Vec<_> = counts.iter().collect();
         counts.sort_by_key(|&(name, count)| (std::cmp::Reverse(count), name));
-        rows.extend(counts.into_iter().map(|(name, &count)| [format!("  {name}"), number(count)]));
+        rows.extend(
+            counts.into_iter().map(|(name, &count)| [format!("  {}", text::harmless(name)), number(count)]),
+        );
     }
     text::table(&rows)
 }

@@ -7,14 +7,33 @@ use mnemon::Quarantined;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::io::{self, BufWriter, Write, stdout};
+use std::io::{self, BufWriter, Write, stderr, stdout};
+use std::path::Path;
 use std::time::Duration;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Writes to standard output; colours only to a terminal, and as NO_COLOR has it. A reader that has gone away is an
-/// error, not a panic as with `println!`.
+/// Writes to standard output; colours only to a terminal, and as NO_COLOR has it. That nobody reads any more, as after
+/// `| head`, is no failure: what the command has done it has done, and its exit code says how that went.
 pub fn say(text: &str) -> Result<()> {
-    writeln!(anstream::stdout().lock(), "{text}").context(UNWRITABLE)
+    tell(text).map(drop)
+}
+
+/// The same. Answers whether somebody still reads.
+pub fn tell(text: &str) -> Result<bool> {
+    heard(writeln!(anstream::stdout().lock(), "{text}"))
+}
+
+/// Writes to standard output, byte for byte.
+pub fn say_bytes(bytes: &[u8]) -> Result<()> {
+    let mut out = stdout().lock();
+    heard(out.write_all(bytes).and_then(|()| out.flush())).map(drop)
+}
+
+/// Writes to standard error, with what would command a terminal spelled out. Where that fails there is nobody to tell,
+/// and the exit code remains.
+pub fn warn(text: impl Display) {
+    let text = harmless_lines(&text.to_string());
+    writeln!(stderr(), "{text}").ok();
 }
 
 /// The last line of standard output, under `--json`.
@@ -24,20 +43,35 @@ pub fn say_json(report: &impl Serialize) -> Result<()> {
 
 /// On standard output, one line each.
 pub fn say_json_lines<T: Serialize>(items: impl IntoIterator<Item = T>) -> Result<()> {
+    tell_json_lines(items).map(drop)
+}
+
+/// The same. Answers whether somebody still reads.
+pub fn tell_json_lines<T: Serialize>(items: impl IntoIterator<Item = T>) -> Result<bool> {
     let mut out = BufWriter::new(stdout().lock());
     for item in items {
         let line = serde_json::to_string(&item)?;
-        writeln!(out, "{line}").context(UNWRITABLE)?;
+        if !heard(writeln!(out, "{line}"))? {
+            return Ok(false);
+        }
     }
-    out.flush().context(UNWRITABLE)
+    heard(out.flush())
 }
 
-const UNWRITABLE: &str = "standard output can't be written to";
+/// The last words of a command that failed, on standard error.
+pub fn fail(error: &anyhow::Error) {
+    let text = harmless_lines(&format!("{error:#}"));
+    writeln!(anstream::stderr(), "{} {text}", styled(BAD, "error:")).ok();
+}
 
-/// Whether it is just that nobody reads any more, as after `| head`.
-pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>());
-    causes.any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+pub const UNWRITABLE: &str = "standard output can't be written to";
+
+/// Whether somebody still reads.
+fn heard(written: io::Result<()>) -> Result<bool> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true).context(UNWRITABLE),
+    }
 }
 
 /// What a column is called, and other words that stand beside what they speak of.
@@ -100,6 +134,11 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// The same of each line.
+pub fn harmless_lines(text: &str) -> String {
+    text.lines().map(harmless).collect::<Vec<_>>().join("\n")
+}
+
 /// To three digits after the point; small ones as a power of ten, but for 0.
 pub fn fraction(number: f64) -> String {
     match number {
@@ -112,7 +151,18 @@ pub fn fraction(number: f64) -> String {
 pub fn warn_of_quarantined(rows: &[Quarantined]) {
     for Quarantined { id, reason, .. } in rows {
         let id = id.map_or_else(|| "an unknown id".to_owned(), |id| id.to_string());
-        eprintln!("the row of {id} is set aside: {}", harmless(reason));
+        warn(format_args!("the row of {id} is set aside: {reason}"));
+    }
+}
+
+/// On standard error, of a store that is copied: that there is more, beside its file.
+pub fn warn_of_spill(db: &Path) {
+    let mut spill = db.canonicalize().unwrap_or_else(|_| db.to_owned()).into_os_string();
+    spill.push(".spill");
+    let spill = Path::new(&spill);
+    if spill.exists() {
+        let rest = "holds what the store could not write, which does not go along: open the store first";
+        warn(format_args!("{} {rest}", spill.display()));
     }
 }
 

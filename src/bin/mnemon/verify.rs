@@ -86,7 +86,7 @@ pub fn findings(report: &VerifyReport) -> Vec<FindingReport<'_>> {
 /// On standard error: all that is listed.
 pub fn warn(report: &VerifyReport) {
     if !report.is_sound() {
-        eprintln!("{}", verdict(report));
+        text::warn(verdict(report));
     }
 }
 
@@ -107,7 +107,7 @@ fn verdict(report: &VerifyReport) -> String {
     }
     let found = report.findings.len() as u64 + report.unlisted;
     let mut lines = vec![format!("{}:", text::count(found, "finding"))];
-    lines.extend(report.findings.iter().map(|finding| format!("  {finding}")));
+    lines.extend(report.findings.iter().map(|finding| format!("  {}", text::harmless(&finding.to_string()))));
     if report.unlisted > 0 {
         lines.push(format!("  and {} more", number(report.unlisted)));
     }

@@ -53,11 +53,12 @@ impl Export {
         ensure!(!(to_output && self.json), "--json needs a FILE: standard output is taken by the export");
         let mut target = Target::open(&self.file)?;
         let store = TraceStore::builder().detached(&self.db)?;
+        text::warn_of_spill(&self.db);
         let exported = export(&store, &mut target)?;
         target.finish()?;
         match to_output {
             false => text::say(&exported.table())?,
-            true if stderr().is_terminal() => eprintln!("{}", exported.table()),
+            true if stderr().is_terminal() => text::warn(exported.table()),
             true => {}
         }
         if self.json {
@@ -105,7 +106,9 @@ fn unsayable(traces: &[Arc<Trace>]) -> HashSet<TraceId> {
     let bad = traces.iter().filter_map(|trace| {
         bar.inc(1);
         let reason = mnemon::Payload::from_json(trace.payload().as_str()).err()?;
-        bar.suspend(|| eprintln!("trace {} is left out: {:#}", trace.id(), anyhow::Error::from(reason)));
+        bar.suspend(|| {
+            text::warn(format_args!("trace {} is left out: {:#}", trace.id(), anyhow::Error::from(reason)))
+        });
         Some(trace.id())
     });
     let bad = bad.collect();

@@ -1,6 +1,7 @@
 //! A file that is there when it is whole: written under another name beside its own, synced, and renamed.
 
 use super::format::BEGINNING;
+use crate::text::{self, UNWRITABLE};
 use anyhow::{Context, Result, bail};
 use mnemon::TraceId;
 use std::fs::{self, File, OpenOptions};
@@ -22,7 +23,7 @@ pub struct Partial {
 }
 
 impl Target {
-    /// `-` is standard output.
+    /// `-` is standard output. That nobody reads it to the end is a failure: the export is not whole then.
     pub fn open(path: &Path) -> Result<Self> {
         match path == Path::new("-") {
             true => Ok(Target::Output(BufWriter::new(io::stdout()))),
@@ -42,13 +43,13 @@ impl Target {
             Target::Output(mut output) => output.flush().context(UNWRITABLE),
             Target::File(partial) => {
                 let path = partial.path.clone();
+                // Somebody may have put it there meanwhile.
+                refuse_other(&path)?;
                 partial.finish().with_context(|| unwritable(&path))
             }
         }
     }
 }
-
-const UNWRITABLE: &str = "standard output can't be written to";
 
 fn unwritable(path: &Path) -> String {
     format!("{} can't be written: check that its folder exists, and has room", path.display())
@@ -103,7 +104,26 @@ impl Drop for Partial {
         if !self.renamed
             && let Err(error) = fs::remove_file(&self.partial)
         {
-            eprintln!("{} could not be removed: {error}", self.partial.display());
+            text::warn(format_args!("{} could not be removed: {error}", self.partial.display()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Target;
+    use std::fs;
+
+    #[test]
+    fn what_has_come_under_the_name_meanwhile_stays() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("a.jsonl");
+        let mut target = Target::open(&path)?;
+        target.write(b"{}")?;
+        fs::write(&path, "Dear Ana")?;
+        assert!(target.finish().is_err());
+        assert_eq!(fs::read(&path)?, b"Dear Ana");
+        assert_eq!(fs::read_dir(folder.path())?.count(), 1, "nothing is left beside it");
+        Ok(())
     }
 }

@@ -123,7 +123,7 @@ impl Parts {
     /// Nobody else writes to the store meanwhile: the program owns its file.
     fn plan(self, store: &TraceStore, on_conflict: OnConflict, file: &Path) -> Result<Plan> {
         let Self { header, traces, links, mut bad } = self;
-        let announced = header.traces + header.links;
+        let announced = header.traces.saturating_add(header.links);
         let found = (traces.len() + links.len() + bad.len()) as u64;
         let mut imported = Imported::new(announced, found);
         let (mut steps, mut conflicts) = (Vec::with_capacity(traces.len()), Vec::new());

@@ -67,9 +67,9 @@ impl Imported {
         lines::warn(&self.bad_lines);
         if self.announced != self.found {
             let (announced, found) = (text::count(self.announced, "line"), number(self.found));
-            eprintln!(
+            text::warn(format_args!(
                 "the first line announces {announced} after it, and there are {found}: is the file whole?"
-            );
+            ));
         }
         text::warn_of_quarantined(&self.quarantined);
     }

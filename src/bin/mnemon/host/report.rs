@@ -166,7 +166,7 @@ impl HostReport {
     /// On standard error: the first differences, and rows that could not be stored.
     pub fn warn(&self) {
         for example in &self.verify.examples {
-            eprintln!("{example}");
+            text::warn(example);
         }
         text::warn_of_quarantined(&self.quarantined);
     }

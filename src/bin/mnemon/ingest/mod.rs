@@ -34,7 +34,7 @@ pub struct Ingest {
     /// The store; made if it is not there.
     #[arg(long, value_name = "PATH")]
     db: PathBuf,
-    /// Threads that read and store; as many as the machine runs at once unless given.
+    /// Threads that read and store, 1,024 at most; as many as the machine runs at once unless given.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// Keep nothing of a file that has a bad line, and fail.

@@ -60,9 +60,9 @@ impl Ingested {
         lines::warn(&self.bad_lines);
         if self.dangling_parents > 0 {
             let records = text::count(self.dangling_parents, "record");
-            eprintln!(
+            text::warn(format_args!(
                 "{records} named a parent that is neither in the file nor in the store: stored without one"
-            );
+            ));
         }
         text::warn_of_quarantined(&self.quarantined);
     }

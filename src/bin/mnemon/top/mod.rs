@@ -56,10 +56,13 @@ impl Top {
         };
         let mut last = Status::read(&path)?;
         let mut drawn = show.first(&path, &last)?;
-        while !self.once && !last.is_closed() {
+        while let Some(lines) = drawn
+            && !self.once
+            && !last.is_closed()
+        {
             sleep(Duration::from_secs(1));
             let next = Status::read(&path)?;
-            drawn = show.next(&path, &last, &next, drawn)?;
+            drawn = show.next(&path, &last, &next, lines)?;
             last = next;
         }
         Ok(ExitCode::SUCCESS)
@@ -67,24 +70,23 @@ impl Top {
 }
 
 impl Show {
-    /// Answers how many lines a picture has.
-    fn first(self, path: &Path, status: &Status) -> Result<usize> {
-        match self {
-            Show::Json => text::say_json(&status.fields)?,
-            Show::Lines => text::say(&line(status))?,
+    /// Answers how many lines were written; `None` if nobody reads them.
+    fn first(self, path: &Path, status: &Status) -> Result<Option<usize>> {
+        let (lines, is_read) = match self {
+            Show::Json => (1, text::tell_json_lines([&status.fields])?),
+            Show::Lines => (1, text::tell(&line(status))?),
             Show::Picture => {
                 let picture = picture(path, status);
-                text::say(&picture)?;
-                return Ok(picture.lines().count());
+                (picture.lines().count(), text::tell(&picture)?)
             }
-        }
-        Ok(0)
+        };
+        Ok(is_read.then_some(lines))
     }
 
-    fn next(self, path: &Path, last: &Status, next: &Status, drawn: usize) -> Result<usize> {
+    fn next(self, path: &Path, last: &Status, next: &Status, drawn: usize) -> Result<Option<usize>> {
         match self {
             // The host has not written since.
-            Show::Json | Show::Lines if next.at == last.at => Ok(drawn),
+            Show::Json | Show::Lines if next.at == last.at => Ok(Some(drawn)),
             Show::Json | Show::Lines => self.first(path, next),
             Show::Picture => {
                 // Up to where the last one begins, and nothing from there on: no colour, so NO_COLOR is not asked.

@@ -1,7 +1,7 @@
 //! A status file, read: what mnemon's `StatusFile` writes.
 
 use anyhow::{Context, Result, bail};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::Path;
@@ -50,6 +50,11 @@ impl Status {
         let fields: Value = serde_json::from_slice(&text).with_context(foreign)?;
         let status = Self::deserialize(&fields).with_context(foreign)?;
         let (age, process) = (status.age(), status.process);
+        if status.at.duration_since(Timestamp::now()) > SignedDuration::try_from(STALE)? {
+            bail!(
+                "{file} is of a time to come: its host, process {process}, has ended, or the clock was set back"
+            );
+        }
         match (age > STALE, status.is_closed()) {
             (true, true) => {
                 bail!("{file} is {}: its host, process {process}, has closed the store", old(age))
