@@ -87,7 +87,12 @@ impl Partial {
 
 /// An export takes the place of another one, and of nothing else: a slip of the hand must not cost a store.
 fn refuse_other(path: &Path) -> Result<()> {
-    let Ok(found) = fs::metadata(path) else { return Ok(()) };
+    let Ok(found) = fs::metadata(path) else {
+        return match path.symlink_metadata() {
+            Ok(_) => bail!("{} is a link that leads nowhere: mend it, or give another name", path.display()),
+            Err(_) => Ok(()),
+        };
+    };
     if !found.is_file() {
         bail!("{} is no file: give another name, or - for standard output", path.display());
     }
@@ -124,6 +129,21 @@ mod tests {
         assert!(target.finish().is_err());
         assert_eq!(fs::read(&path)?, b"Dear Ana");
         assert_eq!(fs::read_dir(folder.path())?.count(), 1, "nothing is left beside it");
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_stays_a_link() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (link, file) = (folder.path().join("link.jsonl"), folder.path().join("file.jsonl"));
+        std::os::unix::fs::symlink(&file, &link)?;
+        assert!(Target::open(&link).is_err());
+        fs::write(&file, "")?;
+        let mut target = Target::open(&link)?;
+        target.write(b"{}")?;
+        target.finish()?;
+        assert!(link.is_symlink() && fs::read(&file)? == b"{}");
         Ok(())
     }
 }
