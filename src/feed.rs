@@ -21,6 +21,7 @@ pub enum FeedEvent {
     /// The next commit.
     Committed(Arc<Commit>),
     /// Commits that this reader was too slow for: what it keeps of the store must be read anew.
+    #[non_exhaustive]
     Gap {
         /// How many there were.
         commits: u64,

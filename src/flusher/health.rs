@@ -12,6 +12,7 @@ pub enum Health {
     /// [bound](crate::StoreBuilder::lag_bound).
     Healthy,
     /// No flush has failed, but the oldest unflushed change is older than the bound.
+    #[non_exhaustive]
     Lagging {
         /// How old it is.
         oldest: Duration,
@@ -20,6 +21,7 @@ pub enum Health {
         writes_refused: bool,
     },
     /// The last flush failed. Changes are kept in memory and tried again; writes go on.
+    #[non_exhaustive]
     Degraded {
         /// Why.
         kind: ErrorKind,

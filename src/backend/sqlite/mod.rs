@@ -35,7 +35,7 @@ pub use backup::{BackupReport, backup};
 pub(crate) use fault::while_doing;
 pub(crate) use file::resolved;
 #[cfg(feature = "legion")]
-pub(crate) use file::{look_at, make_new, resolved};
+pub(crate) use file::{look_at, make_new};
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
 pub(crate) use place::spill;

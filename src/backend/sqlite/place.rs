@@ -69,8 +69,8 @@ impl Place {
 pub(super) fn put_stray_log_aside(path: &Path) -> Result<(), BackendError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
     if bytes(path) == 0 && wal_bytes(path) > 0 {
-        let aside = put_aside(path, ORPHANED, &["-wal", "-shm"])?;
-        tracing::warn!(path = %path.display(), ?aside, "the log of a file that is gone was put aside and is kept");
+        tracing::warn!(path = %path.display(), "a log is here of a file that is gone");
+        put_aside(path, ORPHANED, &["-wal", "-shm"])?;
     }
     Ok(())
 }
