@@ -101,7 +101,9 @@ fn a_slow_reader_finds_a_gap_where_the_oldest_were_and_then_the_newest() -> Outc
     // One that is more than all there is room for.
     store.insert_many((0..6).map(|n| note(100 + n)))?;
     let watermark = store.flush()?.watermark;
-    assert!(matches!(slow.try_recv(), Some(FeedEvent::Gap { commits: 1, watermark: w, .. }) if w == watermark));
+    assert!(
+        matches!(slow.try_recv(), Some(FeedEvent::Gap { commits: 1, watermark: w, .. }) if w == watermark)
+    );
     assert!(slow.try_recv().is_none());
     Ok(())
 }

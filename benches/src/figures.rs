@@ -62,6 +62,14 @@ impl Figure {
         self
     }
 
+    /// Whether another run may have said it.
+    pub fn is_the_same_as(&self, other: &Self) -> bool {
+        let key = |of: &Self| {
+            [&of.bench, &of.case, &of.metric, of.peer.as_ref().unwrap_or(&of.unit)].map(String::clone)
+        };
+        key(self) == key(other)
+    }
+
     /// What a target is for.
     pub fn measured(&self) -> f64 {
         self.ratio.unwrap_or(self.value)

@@ -213,6 +213,20 @@ fn what_was_answered_as_durable_is_there_after_a_kill() -> Outcome {
 }
 
 #[cfg(unix)]
+impl Service {
+    /// Whether it ends well by itself, within two minutes.
+    fn ends(&mut self) -> Outcome<bool> {
+        for _ in 0..1_200 {
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status.success());
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(unix)]
 #[test]
 fn told_to_end_it_closes_its_store() -> Outcome {
     for signal in ["TERM", "INT"] {
@@ -223,10 +237,10 @@ fn told_to_end_it_closes_its_store() -> Outcome {
         let kill =
             Command::new("sh").arg("-c").arg(format!("kill -{signal} {}", service.process.id())).status()?;
         assert!(kill.success());
+        assert!(service.ends()?, "it goes on after SIG{signal}");
         let mut said = String::new();
         std::io::Read::read_to_string(&mut service.says, &mut said)?;
         assert_eq!(said, "closed with 1 traces\n");
-        assert!(service.process.wait()?.success());
         let report = mnemon::inspect(&file)?;
         assert!(report.clean, "{report:?}");
         let store = mnemon::TraceStore::open(&file)?;

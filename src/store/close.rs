@@ -57,6 +57,20 @@ impl TraceStore {
     /// [`Closed`](ErrorKind::Closed). Excepted are rows that the backend refuses: see
     /// [`Stats::quarantined`](crate::Stats::quarantined). Reads go on from memory. Closing twice is no error.
     ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # use serde_json::json;
+    /// # let store = TraceStore::in_memory();
+    /// store.insert(NewTrace::semantic(json!("the pilot is aboard")))?;
+    /// let report = match store.close() {
+    ///     Ok(report) => report,
+    ///     // The disk is full, say: the store is back, and nothing is lost as long as it lives.
+    ///     Err(failed) => failed.store.close()?,
+    /// };
+    /// assert_eq!(report.traces, 1);
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`CloseError`], with the store and why: the flusher could not drain within the

@@ -28,6 +28,20 @@ impl TraceStore {
     /// The store itself does not need it: every strength that it reads or compares is computed for the moment. The
     /// revision of a trace stays. Looks at every trace, and writes only those.
     ///
+    /// ```
+    /// use mnemon::{ManualClock, NewTrace, TraceStore};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::at("2026-11-24T09:00:00Z".parse().expect("a time"));
+    /// let store = TraceStore::builder().clock(&clock).in_memory()?;
+    /// store.insert(NewTrace::sensory(serde_json::json!("gulls")).strength(0.011))?;
+    /// store.insert(NewTrace::semantic(serde_json::json!("springs follow the full moon")))?;
+    /// clock.advance(Duration::from_secs(86_400));
+    /// let report = store.decay()?;
+    /// assert_eq!((report.pruned, store.len()), (1, 1));
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), as for

@@ -32,6 +32,18 @@ impl TraceStore {
     /// A trace of the type that another thread inserts meanwhile may stay. Costs in proportion to what is erased;
     /// in the file, to what it holds.
     ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # use serde_json::json;
+    /// # let store = TraceStore::in_memory();
+    /// # use mnemon::TraceType;
+    /// store.insert(NewTrace::sensory(json!("a face at the window")))?;
+    /// store.insert(NewTrace::semantic(json!("the window faces north")))?;
+    /// let report = store.erase_type(TraceType::Sensory)?;
+    /// assert_eq!((report.traces, store.len()), (1, 1));
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), as for [`insert`](Self::insert): nothing

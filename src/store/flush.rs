@@ -15,6 +15,17 @@ impl TraceStore {
     /// wait at the same time share one cut and one sync. A row that the backend refuses for its content is left
     /// out, counted in the report, and listed in [`Stats::quarantined`](crate::Stats::quarantined).
     ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # use serde_json::json;
+    /// # let store = TraceStore::in_memory();
+    /// store.insert(NewTrace::semantic(json!("the north basin silts up")))?;
+    /// let report = store.flush()?;
+    /// assert!(store.watermark().durable >= report.watermark);
+    /// assert_eq!((store.stats().dirty, store.stats().oldest_unflushed), (0, None));
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// Why the flush that this call waited for failed. Nothing is lost: the changes are kept and tried

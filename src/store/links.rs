@@ -93,6 +93,21 @@ impl TraceStore {
     /// nor passed; the start itself may be.
     ///
     /// Costs in proportion to the links of the traces on the way, and for each trace to the length of its path.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # use serde_json::json;
+    /// # let store = TraceStore::in_memory();
+    /// # let ids = store.insert_many(["tide", "bar", "pilot"].map(|what| NewTrace::semantic(json!(what))))?;
+    /// let [tide, bar, pilot] = ids[..] else { unreachable!() };
+    /// for _ in 0..3 {
+    ///     store.co_activate(tide, bar)?; // three times together: associated
+    ///     store.co_activate(bar, pilot)?;
+    /// }
+    /// let steps = store.walk(tide, 12, 0.1);
+    /// assert_eq!(steps.last().map(|step| &step.path[..]), Some(&[tide, bar, pilot][..]));
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
     pub fn walk(&self, start: TraceId, max_hops: usize, min_strength: f64) -> Vec<Step> {
         let mut steps: Vec<Step> = Vec::new();
         // From each trace reached to its step; the start has none.

@@ -220,6 +220,15 @@ impl StoreBuilder {
 
     /// Runs decay cycles, tiers and the quota from time to time, on a thread of its own called `mnemon-upkeep`,
     /// which stops with the store: it does not unless asked to.
+    ///
+    /// ```
+    /// use mnemon::{TraceStore, Upkeep};
+    ///
+    /// // Decay each minute, tiers each five minutes; nothing is removed for a quota.
+    /// let upkeep = Upkeep { quota: None, ..Upkeep::default() };
+    /// let store = TraceStore::builder().upkeep(upkeep).in_memory()?;
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
     pub fn upkeep(mut self, upkeep: Upkeep) -> Self {
         self.settings.upkeep = Some(upkeep);
         self

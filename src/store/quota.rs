@@ -54,6 +54,16 @@ impl TraceStore {
     ///
     /// Looks at every trace.
     ///
+    /// ```
+    /// use mnemon::{NewTrace, Quota, TraceStore};
+    ///
+    /// let quota = Quota { max_traces: 2, ..Quota::default() };
+    /// let store = TraceStore::builder().quota(quota).in_memory()?;
+    /// store.insert_many((0..5).map(|n| NewTrace::episodic(serde_json::json!(n))))?;
+    /// assert_eq!((store.enforce_quota()?.evicted, store.len()), (3, 2));
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`decay`](Self::decay).

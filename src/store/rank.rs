@@ -13,6 +13,18 @@ impl TraceStore {
     /// [associated](Self::associated).
     ///
     /// Costs in proportion to the links of the traces given.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # use serde_json::json;
+    /// # let store = TraceStore::in_memory();
+    /// let calm = store.insert(NewTrace::episodic(json!("a calm day")))?;
+    /// let storm = store.insert(NewTrace::episodic(json!("the storm")).emotional_intensity(1.0))?;
+    /// let ranked = store.rank([calm, storm]);
+    /// assert_eq!(ranked[0].trace.id(), storm);
+    /// assert!(ranked[0].score > ranked[1].score);
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
     pub fn rank(&self, ids: impl IntoIterator<Item = TraceId>) -> Vec<Ranked> {
         self.engine().rank(ids.into_iter().collect(), self.engine().now())
     }

@@ -33,6 +33,16 @@ impl TraceStore {
     /// inserted or removed meanwhile may be given or not.
     ///
     /// Calling it copies a pointer for each trace, shard by shard.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # use serde_json::json;
+    /// # let store = TraceStore::in_memory();
+    /// store.insert_many(["ebb", "flood"].map(|tide| NewTrace::semantic(json!(tide))))?;
+    /// let mean = store.iter().map(|trace| trace.confidence()).sum::<f64>() / store.len() as f64;
+    /// assert_eq!(mean, 0.5);
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
     pub fn iter(&self) -> Iter {
         Iter(self.shared().traces.entries().into_iter())
     }

@@ -41,6 +41,17 @@ impl TraceStore {
     /// Makes a trace stronger, atomically: `min(1, strength now + 0.10)`, three times as much in the
     /// [imprint window](crate::StoreBuilder::imprint_until). Its peak rises with it, and it fades anew from now on.
     ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # use serde_json::json;
+    /// # let store = TraceStore::in_memory();
+    /// let id = store.insert(NewTrace::semantic(json!("the harbour silts up")))?; // starts at 0.5
+    /// let trace = store.reinforce(id)?.trace().expect("it is there");
+    /// assert!((trace.strength() - 0.6).abs() < 1e-3);
+    /// assert_eq!(trace.reinforcement_count(), 1);
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), as for

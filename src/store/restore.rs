@@ -15,6 +15,16 @@ impl TraceStore {
     /// They are checked before anything is changed. Readers of memory see traces come and go one by one; what other
     /// threads write meanwhile may stay.
     ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # use serde_json::json;
+    /// # let store = TraceStore::in_memory();
+    /// # store.insert(NewTrace::semantic(json!("what was")))?;
+    /// let count = store.restore(["ebb", "flood"].map(|tide| NewTrace::semantic(json!(tide))))?;
+    /// assert_eq!((count, store.len()), (2, 2));
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As for [`insert`](Self::insert), for the first that can't be stored or has the id of another one of them.

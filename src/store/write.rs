@@ -12,6 +12,18 @@ impl TraceStore {
     /// Stores a new trace and answers its id. It is seen by every thread when this returns, and written by
     /// the next flush.
     ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # use serde_json::json;
+    /// # let store = TraceStore::in_memory();
+    /// let id = store.insert(NewTrace::episodic(json!({"saw": "a heron"})).tag("birds").confidence(0.8))?;
+    /// assert!(store.contains(id));
+    ///
+    /// let again = store.insert(NewTrace::episodic(json!("the same id")).id(id));
+    /// assert_eq!(again.unwrap_err().kind(), mnemon::ErrorKind::AlreadyExists);
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`InvalidInput`](ErrorKind::InvalidInput) names the field that can't be taken;
@@ -27,6 +39,16 @@ impl TraceStore {
     /// They are checked before the first is stored; should one fail after that, as when the store is closed
     /// meanwhile, those stored before it are removed again where that is still possible. They are not isolated: another thread may see, and a
     /// flush may write, the first of them before the last is stored.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # use serde_json::json;
+    /// # let store = TraceStore::in_memory();
+    /// let birds = ["heron", "dunlin", "curlew"].map(|bird| NewTrace::episodic(json!(bird)).tag("birds"));
+    /// let ids = store.insert_many(birds)?;
+    /// assert_eq!((ids.len(), store.len()), (3, 3));
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -81,6 +103,18 @@ impl TraceStore {
 
     /// As [`update`](Self::update), but only if the trace has this revision: compare-and-set.
     ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # use serde_json::json;
+    /// # let store = TraceStore::in_memory();
+    /// # let id = store.insert(NewTrace::semantic(json!("the bar moves")))?;
+    /// let seen = store.get(id).expect("it is there").revision();
+    /// store.update(id, |trace| trace.tag("checked"))?; // somebody is faster
+    /// let late = store.update_if(id, seen, |trace| trace.tag("mine"));
+    /// assert_eq!(late.unwrap_err().kind(), mnemon::ErrorKind::RevisionConflict);
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`RevisionConflict`](ErrorKind::RevisionConflict) if the trace has another revision by now, which the
@@ -103,6 +137,17 @@ impl TraceStore {
 
     /// Removes a trace, and with it its links, and answers what it was, or `None` if the store does not hold it.
     /// Costs in proportion to the links that it has.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # use serde_json::json;
+    /// # let store = TraceStore::in_memory();
+    /// # let id = store.insert(NewTrace::sensory(json!("gulls")))?;
+    /// let was = store.remove(id)?;
+    /// assert_eq!(was.map(|trace| trace.id()), Some(id));
+    /// assert_eq!(store.remove(id)?, None);
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -1,8 +1,9 @@
-//! From figures to pages: `report FIGURES.jsonl "machine and date"` writes `src/guide/performance.md` with its plots,
-//! `docs/plots/*.svg`, and the tables of the README between the marks `<!-- figures -->` and `<!-- end -->`.
+//! From figures to pages: `report FIGURES.jsonl "machine and date" OTHERS.jsonl "machine and date"` writes
+//! `src/guide/performance.md` with its plots, `docs/plots/*.svg`, and the table of the README between the marks
+//! `<!-- figures -->` and `<!-- end -->`. Of the other machine only what has a target is told, beside.
 //!
 //! Why a target was missed is told in `benches/missed.md`, by hand. Of figures that were said more than once, in several
-//! runs of the benchmarks, the median counts, and the lowest and the highest ratio are told.
+//! runs of the benchmarks, the median counts (of two the worse), and the lowest and the highest are told.
 
 use benches::Outcome;
 use benches::figures::{Better, Figure};
@@ -16,17 +17,20 @@ const SIZE: (u32, u32) = (640, 320);
 
 fn main() -> Outcome {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [file, machine] = &arguments[..] else {
-        return Err("usage: report FIGURES.jsonl \"machine and date\"".into());
+    let [file, machine, other, other_machine] = &arguments[..] else {
+        return Err(
+            "usage: report FIGURES.jsonl \"machine and date\" OTHERS.jsonl \"machine and date\"".into()
+        );
     };
-    let figures = read(Path::new(file))?;
+    let (figures, others) = (read(Path::new(file))?, read(Path::new(other))?);
+    let targets =
+        format!("Measured on {machine}; there on {other_machine}.\n\n{}", targets(&figures, &others));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let plots = root.join("docs/plots");
     fs::create_dir_all(&plots)?;
     let mut page = format!(
         "What the store costs, beside what one would pick instead: each ratio from one run, with the other side in turn; of \
-         several runs the median, with the lowest and the highest. {machine}. Made by the benchmarks; see `benches/README.md`.\n\n# Targets\n\n{}\n{}",
-        targets(&figures),
+         two runs the worse, of more the median, with the lowest and the highest. Made by the benchmarks; see `benches/README.md`.\n\n# Targets\n\n{targets}\n{}",
         fs::read_to_string(root.join("benches/missed.md"))?
     );
     for plot in [flush(&figures, &plots)?, latency(&figures, &plots)?, throughput(&figures, &plots)?] {
@@ -34,12 +38,12 @@ fn main() -> Outcome {
         let picture: String = fs::read_to_string(plot)?.lines().map(str::trim).collect();
         write!(page, "\n{picture}\n")?;
     }
-    page += "\n# All figures\n";
+    write!(page, "\n# All figures\n\nOf {machine}.\n")?;
     for bench in names(&figures) {
         write!(page, "\n## {bench}\n\n{}", table(figures.iter().filter(|figure| figure.bench == bench)))?;
     }
     fs::write(root.join("src/guide/performance.md"), page)?;
-    readme(&root.join("README.md"), &format!("{machine}.\n\n{}", targets(&figures)))
+    readme(&root.join("README.md"), &targets)
 }
 
 /// A figure, with the lowest and the highest of what is held against its target.
@@ -49,10 +53,13 @@ struct Measured {
 }
 
 impl Measured {
-    /// The median of several runs.
+    /// The median of several runs, of two the worse.
     fn of(mut runs: Vec<Figure>) -> Option<Self> {
         runs.sort_by(|one, other| one.measured().total_cmp(&other.measured()));
         let range = (runs.len() > 1).then_some((runs.first()?.measured(), runs.last()?.measured()));
+        if runs.first()?.better == Better::More {
+            runs.reverse();
+        }
         let middle = runs.len() / 2;
         Some(Self { figure: runs.swap_remove(middle), range })
     }
@@ -70,8 +77,7 @@ fn read(file: &Path) -> Outcome<Vec<Measured>> {
     let mut figures: Vec<Vec<Figure>> = Vec::new();
     for line in fs::read_to_string(file)?.lines() {
         let figure: Figure = serde_json::from_str(line)?;
-        let key = |of: &Figure| (of.bench.clone(), of.case.clone(), of.metric.clone(), of.peer.clone());
-        match figures.iter_mut().find(|runs| key(&runs[0]) == key(&figure)) {
+        match figures.iter_mut().find(|runs| runs[0].is_the_same_as(&figure)) {
             Some(runs) => runs.push(figure),
             None => figures.push(vec![figure]),
         }
@@ -85,20 +91,28 @@ fn names(figures: &[Measured]) -> Vec<&str> {
     names
 }
 
-fn targets(figures: &[Measured]) -> String {
-    let mut text = "| what | measured | beside | ratio | target | |\n|---|---|---|---|---|---|\n".to_owned();
+fn targets(figures: &[Measured], others: &[Measured]) -> String {
+    let mut text =
+        "| what | measured | beside | ratio | target | | there | |\n|---|---|---|---|---|---|---|---|\n"
+            .to_owned();
+    let judged = |figure: &Figure| if figure.is_met() == Some(true) { "met" } else { "**missed**" };
     for figure in figures {
-        let (Some(target), Some(met)) = (figure.target, figure.is_met()) else { continue };
+        let Some(target) = figure.target else { continue };
         let sign = if figure.better == Better::Less { "≤" } else { "≥" };
+        let there = others.iter().find(|other| other.is_the_same_as(figure));
         text += &format!(
-            "| {}: {}, {} | {} | {} | {} | {sign} {target} | {} |\n",
+            "| {}: {}, {} | {} | {} | {} | {sign} {target} | {} | {} | {} |\n",
             figure.bench,
             figure.case,
             figure.metric,
             value(figure),
             figure.peer.as_deref().unwrap_or(""),
             ratio(figure),
-            if met { "met" } else { "**missed**" }
+            judged(figure),
+            there
+                .map(|there| if there.ratio.is_some() { ratio(there) } else { value(there) })
+                .unwrap_or_default(),
+            there.map(|there| judged(there)).unwrap_or_default(),
         );
     }
     text
