@@ -105,7 +105,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let heron = store.insert(NewTrace::episodic(json!("a heron on the slipway")))?;
     (0..3).try_for_each(|_| store.co_activate(tide, heron).map(drop))?;
     store.flush()?;
-
     shelf.rows().are_down = true;
     store.update(tide, |trace| trace.confidence(0.9))?;
     println!("the shelf is down, and a write is taken; a flush says: {}", store.flush().unwrap_err());
