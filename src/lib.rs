@@ -12,7 +12,9 @@
 //! - [`FlushReport`], [`Health`], [`Stats`]: what the flusher does, and how it goes; [`Subscription`]: each
 //!   commit as it is made.
 //! - [`Error`]: the one error; its [`ErrorKind`] is what to match on.
-//! - [`backend`]: the trait for an engine of your own.
+//! - [`backend`]: the trait for an engine of your own. [`ManualClock`]: a clock for tests.
+//! - With SQLite `backup`, `verify` and `inspect`; `StatusFile` for `mnemon top`; with the features above `Snapshots`,
+//!   `ErrorMemories`, `TraceStore::publish_metrics`, `legion` and `testkit`.
 //! - [`guide`]: what is [guaranteed](guide::guarantees), what is [durable](guide::durability) when, what
 //!   [threads](guide::concurrency) may do, what [memories](guide::memory) do, how [fast](guide::performance) it
 //!   is, [loom](guide::loom) in your own tests, [operating](guide::operating) a host, and

@@ -80,7 +80,7 @@ async fn one(method: Method, State(store): Store, Path(id): Path<String>) -> Res
     let id = id.parse().map_err(problem)?;
     let found = if method == Method::DELETE { store.remove(id).map_err(problem)? } else { store.get(id) };
     let missing = json!({"error": format!("trace {id} is not in the store"), "kind": "not found"});
-    found.as_deref().ok_or((StatusCode::NOT_FOUND, Json(missing))).and_then(shown).map(Json)
+    shown(&store, found.as_deref().ok_or((StatusCode::NOT_FOUND, Json(missing)))?).map(Json)
 }
 
 /// The traces with the tag, or all, those first that matter most.
@@ -88,12 +88,12 @@ async fn recall(State(store): Store, wish: Wishes) -> Result<Json<Value>, Proble
     let Query(wish) = wish.map_err(problem)?;
     let best = store.query().order(Order::Score).limit(wish.limit.unwrap_or(10));
     let found = wish.tag.into_iter().fold(best, |best, tag| best.tagged(tag)).run();
-    found.iter().map(|trace| shown(trace)).collect::<Result<_, _>>().map(Json)
+    found.iter().map(|trace| shown(&store, trace)).collect::<Result<_, _>>().map(Json)
 }
 
-fn shown(trace: &Trace) -> Result<Value, Problem> {
+fn shown(store: &TraceStore, trace: &Trace) -> Result<Value, Problem> {
     let (payload, tags) = (trace.payload().as_value().map_err(problem)?, trace.tags().collect::<Vec<_>>());
-    let (id, kind, strength) = (trace.id().to_string(), trace.trace_type().as_str(), trace.strength());
+    let (id, kind, strength) = (trace.id().to_string(), trace.trace_type().as_str(), store.strength(trace));
     Ok(json!({"id": id, "type": kind, "payload": payload, "tags": tags, "strength": strength}))
 }
 

@@ -22,6 +22,8 @@ use std::sync::Arc;
 ///
 /// Rows are named by number: the store gives each trace one when it is first written, and to no other while
 /// it is open, so that a backend need not look a trace up by its id.
+///
+/// `examples/backend.rs` of the repository is a small one, `tests/own_backend` one that keeps a journal in a file.
 pub trait Backend: Send + 'static {
     /// Gives everything stored to `into`, every trace before any link, and says what else is known. The store takes
     /// it to be durable.
