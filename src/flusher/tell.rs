@@ -119,30 +119,32 @@ pub(super) fn has_not_committed(flush: &Span, started: Instant) {
     flush.record("elapsed_ms", milliseconds(started.elapsed()));
 }
 
+/// What is loud the first time, and `DEBUG` when it is said again: a level is a constant of each event.
+macro_rules! loud_or_debug {
+    ($loud:expr, $level:expr, $($fields:tt)*) => {
+        match $loud {
+            true => event!(target: TARGET, $level, $($fields)*),
+            false => event!(target: TARGET, Level::DEBUG, $($fields)*),
+        }
+    };
+}
+
 /// A try that failed.
 pub(super) fn failed(name: &Name, trouble: &Trouble, error: &Error, owed: usize) {
-    macro_rules! at {
-        ($level:expr) => {
-            event!(
-                target: TARGET,
-                $level,
-                path = name.path(),
-                partition = name.partition(),
-                step = trouble.step.name(),
-                kind = error.kind().name(),
-                error = %error,
-                cause = cause(error),
-                owed,
-                attempts = trouble.attempts,
-                retry_in_ms = milliseconds(trouble.retry_at.saturating_duration_since(Instant::now())),
-                "the backend failed: what is owed is kept, and tried again",
-            )
-        };
-    }
-    match trouble.is_news {
-        true => at!(Level::WARN),
-        false => at!(Level::DEBUG),
-    }
+    loud_or_debug!(
+        trouble.is_news,
+        Level::WARN,
+        path = name.path(),
+        partition = name.partition(),
+        step = trouble.step.name(),
+        kind = error.kind().name(),
+        error = %error,
+        cause = cause(error),
+        owed,
+        attempts = trouble.attempts,
+        retry_in_ms = milliseconds(trouble.retry_at.saturating_duration_since(Instant::now())),
+        "the backend failed: what is owed is kept, and tried again",
+    );
 }
 
 /// The end of trouble.
@@ -181,46 +183,30 @@ pub(super) fn replaced(name: &Name, (traces, links): (usize, usize)) {
 
 /// A row that the backend left out, for the so-many-th time.
 pub(super) fn refused(name: &Name, id: TraceId, reason: &str, times: u32) {
-    macro_rules! at {
-        ($level:expr) => {
-            event!(
-                target: TARGET,
-                $level,
-                path = name.path(),
-                partition = name.partition(),
-                id = %id,
-                reason,
-                times,
-                "the backend refuses this trace's row: it is set aside, and the rest goes on",
-            )
-        };
-    }
-    match times {
-        0 | 1 => at!(Level::ERROR),
-        _ => at!(Level::DEBUG),
-    }
+    loud_or_debug!(
+        times <= 1,
+        Level::ERROR,
+        path = name.path(),
+        partition = name.partition(),
+        id = %id,
+        reason,
+        times,
+        "the backend refuses this trace's row: it is set aside, and the rest goes on",
+    );
 }
 
 /// The same of a link.
 pub(super) fn refused_link(name: &Name, link: &LinkChange, reason: &str, times: u32) {
-    macro_rules! at {
-        ($level:expr) => {{
-            let (id, other) = link.ends();
-            event!(
-                target: TARGET,
-                $level,
-                path = name.path(),
-                partition = name.partition(),
-                id = %id,
-                other = %other,
-                reason,
-                times,
-                "the backend refuses this link's row: it is left out, and the rest goes on",
-            )
-        }};
-    }
-    match times {
-        0 | 1 => at!(Level::ERROR),
-        _ => at!(Level::DEBUG),
-    }
+    let (id, other) = link.ends();
+    loud_or_debug!(
+        times <= 1,
+        Level::ERROR,
+        path = name.path(),
+        partition = name.partition(),
+        id = %id,
+        other = %other,
+        reason,
+        times,
+        "the backend refuses this link's row: it is left out, and the rest goes on",
+    );
 }
