@@ -5,11 +5,11 @@ use super::{Content, Numbers, Payload, Trace, TraceId, parts};
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
-/// A change to one trace, given to the closure of [`update`](crate::TraceStore::update): what you set
-/// is changed, the rest stays. Identity, type, origin, partition and time of making can't change.
+/// A change to one trace, passed to the closure of [`update`](crate::TraceStore::update): fields that you set
+/// change, the others stay. Id, type, origin, partition and time of creation can't change.
 ///
-/// Each setter takes what the setter of [`NewTrace`](crate::NewTrace) of the same name takes. A value
-/// that can't be taken makes the update fail, and nothing is changed.
+/// Each setter accepts the same values as the setter of that name on [`NewTrace`](crate::NewTrace). An invalid
+/// value makes the update fail, and nothing changes.
 #[derive(Debug)]
 #[must_use = "return the edit from the closure"]
 pub struct TraceEdit<'a> {
@@ -27,12 +27,12 @@ impl<'a> TraceEdit<'a> {
 
     shared_setters!();
 
-    /// The trace as it is before this change.
+    /// The trace before this change.
     pub fn before(&self) -> &'a Trace {
         self.old
     }
 
-    /// How strong it is now: 0 to 1; the peak rises with it.
+    /// Sets the strength: 0 to 1. Raises the peak strength to it if it is higher.
     pub fn strength(self, strength: f64) -> Self {
         self.check(parts::fraction("strength", strength), |this, strength| {
             this.numbers.strength = strength;
@@ -40,19 +40,19 @@ impl<'a> TraceEdit<'a> {
         })
     }
 
-    /// No vector stands for it any more.
+    /// Removes the embedding.
     pub fn no_embedding(mut self) -> Self {
         self.content().embedding = None;
         self
     }
 
-    /// It came out of no other trace.
+    /// Removes the parent.
     pub fn no_parent(mut self) -> Self {
         self.content().parent = None;
         self
     }
 
-    /// Its payload is not encrypted.
+    /// Removes the id of the encryption key.
     pub fn no_encryption_key_id(mut self) -> Self {
         self.content().encryption_key_id = None;
         self
@@ -62,7 +62,7 @@ impl<'a> TraceEdit<'a> {
         self.content.get_or_insert_with(|| Box::new((*self.old.content).clone()))
     }
 
-    /// The trace as changed, or `None` if every field is as it was.
+    /// The changed trace, or `None` if every field is equal to the old one.
     pub(crate) fn finish(self) -> Result<Option<Trace>> {
         let Self { old, mut numbers, content, problem } = self;
         if let Some(problem) = problem {

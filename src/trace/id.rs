@@ -1,13 +1,13 @@
-//! A trace's identity.
+//! The id of a trace.
 
 use crate::error::{Error, Result};
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
 
-/// Names one trace, in every store and for ever: a UUID.
+/// The id of a trace: a UUID, unique across stores.
 ///
-/// Ids given by the store are version 7, so they sort by the time of their making.
+/// Ids that the store assigns are version 7, so they sort by time of creation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TraceId(Uuid);
 
@@ -21,7 +21,7 @@ impl TraceId {
         Self(Uuid::now_v7())
     }
 
-    /// The id that stands for a reference of your own, the same each time (UUID version 5).
+    /// The id derived from a reference of your own (UUID version 5): the same reference gives the same id.
     ///
     /// ```
     /// use mnemon::TraceId;
@@ -55,7 +55,7 @@ impl From<TraceId> for Uuid {
     }
 }
 
-/// Reads a UUID in any of its usual spellings.
+/// Parses a UUID in any of its usual notations.
 impl FromStr for TraceId {
     type Err = Error;
 

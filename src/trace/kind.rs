@@ -1,10 +1,10 @@
-//! The closed sets of names a trace is described with, and the constants of each type.
+//! The enums of a trace (type, origin, tier), and the constants of each type.
 
 use crate::error::{Error, Result};
 use std::fmt;
 use std::str::FromStr;
 
-/// Defines an enum whose variants have one stable name each, used in files and by people.
+/// Defines an enum whose variants have stable names, which files and the program use.
 macro_rules! named {
     ($(#[$meta:meta])* $name:ident ($field:literal) { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
         $(#[$meta])*
@@ -14,10 +14,10 @@ macro_rules! named {
         }
 
         impl $name {
-            /// All of them, in order.
+            /// All variants, in order.
             pub const ALL: &'static [$name] = &[$($name::$variant,)+];
 
-            /// The name used in files and by people.
+            /// The stable name, as files and the program use it.
             pub fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $text,)+ }
             }
@@ -29,8 +29,8 @@ macro_rules! named {
             }
         }
 
-        /// Reads the name; an unknown one is
-        /// [`InvalidInput`](crate::ErrorKind::InvalidInput) and lists the known ones.
+        /// Parses the stable name; the error for an unknown one,
+        /// [`InvalidInput`](crate::ErrorKind::InvalidInput), lists the known names.
         impl FromStr for $name {
             type Err = Error;
 
@@ -45,7 +45,7 @@ macro_rules! named {
 }
 
 named! {
-    /// What kind of memory a trace is. It decides how fast the trace fades and how strong it starts.
+    /// The type of memory, which sets the defaults of decay rate and strength.
     ///
     /// | | firmware | identity | procedural | trust | semantic | episodic | sensory |
     /// |---|---|---|---|---|---|---|---|
@@ -58,19 +58,19 @@ named! {
         Identity = "identity",
         /// How to do something.
         Procedural = "procedural",
-        /// Whom to believe.
+        /// How reliable somebody is.
         Trust = "trust",
         /// A fact.
         Semantic = "semantic",
-        /// Something that happened.
+        /// An event.
         Episodic = "episodic",
-        /// Something perceived.
+        /// A perception.
         Sensory = "sensory",
     }
 }
 
 impl TraceType {
-    /// How fast a trace of this type fades, unless it says otherwise.
+    /// Default exponent of the decay for this type.
     pub fn base_decay_rate(self) -> f64 {
         match self {
             TraceType::Firmware => 0.0,
@@ -83,7 +83,7 @@ impl TraceType {
         }
     }
 
-    /// How strong a trace of this type starts, unless it says otherwise.
+    /// Default strength of a new trace of this type.
     pub fn starting_strength(self) -> f64 {
         match self {
             TraceType::Firmware | TraceType::Identity => 1.0,
@@ -94,7 +94,7 @@ impl TraceType {
         }
     }
 
-    /// How sure a trace of this type is, unless it says otherwise.
+    /// Default confidence of a new trace of this type.
     pub fn confidence(self) -> f64 {
         match self {
             TraceType::Firmware => 1.0,
@@ -104,7 +104,7 @@ impl TraceType {
 }
 
 named! {
-    /// Where a trace came from.
+    /// The origin of a trace.
     Origin ("origin") {
         /// Built in.
         Firmware = "firmware",
@@ -118,15 +118,15 @@ named! {
 }
 
 named! {
-    /// How near at hand a trace is kept, by how long ago it was reinforced.
+    /// The tier of a trace: how long ago it was reinforced.
     Tier ("tier") {
-        /// Reinforced within a day; the default.
+        /// Reinforced within the last day. The default.
         Hot = "hot",
-        /// Within ninety days.
+        /// Reinforced within the last ninety days.
         Warm = "warm",
-        /// Longer ago.
+        /// Reinforced longer ago than that.
         Cold = "cold",
-        /// Faded away.
+        /// Faded to the threshold of pruning.
         Erased = "erased",
     }
 }

@@ -5,8 +5,8 @@ use crate::core::Joins;
 use crate::memory::constants::ASSOCIATED_AT;
 use jiff::Timestamp;
 
-/// How often two traces were active together: a Hebbian association, without direction. Immutable, as a
-/// [`Trace`](super::Trace) is.
+/// An undirected Hebbian association: counts how often two traces were active together. Immutable, like a
+/// [`Trace`](super::Trace).
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Link {
     pub(crate) ends: Ends,
@@ -16,11 +16,11 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link of two different traces, as a [`Backend`](crate::backend::Backend) makes it from what it has stored.
+    /// A link between two different traces, as a [`Backend`](crate::backend::Backend) builds it from a stored row.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the two are one, or the count is 0.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if both ids are the same, or the count is 0.
     pub fn new(
         ends: (TraceId, TraceId),
         count: u32,
@@ -38,37 +38,37 @@ impl Link {
         }
     }
 
-    /// The two traces, the smaller id first.
+    /// The two ids, the smaller one first.
     pub fn ends(&self) -> (TraceId, TraceId) {
         (self.ends.0, self.ends.1)
     }
 
-    /// The trace at the other end; `None` if `id` is at neither.
+    /// The id at the other end; `None` if the link does not join `id`.
     pub fn other(&self, id: TraceId) -> Option<TraceId> {
         self.ends.other(id)
     }
 
-    /// How often the two were co-activated: 1 or more.
+    /// Number of co-activations: 1 or more.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// Whether that is often enough for the two to be associated: 3 times.
+    /// Whether the two traces count as associated: after 3 co-activations.
     pub fn is_associated(&self) -> bool {
         self.count >= ASSOCIATED_AT
     }
 
-    /// Whether the last co-activation made them so.
+    /// Whether the last co-activation made the two associated.
     pub(crate) fn forms_now(&self) -> bool {
         self.count == ASSOCIATED_AT
     }
 
-    /// When they were first co-activated.
+    /// The time of the first co-activation.
     pub fn first_at(&self) -> Timestamp {
         self.first_at.into()
     }
 
-    /// When they were last co-activated.
+    /// The time of the last co-activation.
     pub fn last_at(&self) -> Timestamp {
         self.last_at.into()
     }

@@ -1,4 +1,4 @@
-//! The record: one memory trace, what it is made of, and the rules its values obey.
+//! The record: one memory trace, its parts, and the rules for their values.
 //!
 //! Knows nothing of threads, files or SQL. A [`Trace`] is immutable; the store replaces it as a whole.
 
@@ -30,11 +30,11 @@ use jiff::Timestamp;
 use std::fmt;
 use std::sync::Arc;
 
-/// One memory: what it says, how strong it is, and where it came from. Immutable: a write to the store
-/// makes a new one, and one that you hold stays as it is.
+/// One memory: its payload, strength and origin. Immutable: a write to the store makes a new `Trace`, and
+/// one that you hold does not change.
 ///
-/// Copying one copies numbers and shares the rest. Strengths are from 0 to 1; times are UTC, to the
-/// microsecond.
+/// Cloning copies the numbers and shares the rest. Strengths range from 0 to 1; times are UTC, in
+/// microseconds.
 #[derive(Clone)]
 pub struct Trace {
     id: TraceId,
@@ -47,7 +47,7 @@ impl Trace {
         Self { id, content: Arc::new(content), numbers }
     }
 
-    /// Its identity; never changes.
+    /// The trace's id. Never changes.
     pub fn id(&self) -> TraceId {
         self.id
     }
@@ -56,132 +56,133 @@ impl Trace {
         self.content.birth
     }
 
-    /// What kind of memory it is; never changes.
+    /// The type of memory. Never changes.
     pub fn trace_type(&self) -> TraceType {
         self.content.kind
     }
 
-    /// What it says.
+    /// The content, as JSON.
     pub fn payload(&self) -> &Payload {
         &self.content.payload
     }
 
-    /// The vector that stands for it in a similarity search, where one was given.
+    /// The embedding for similarity search, if one was given.
     pub fn embedding(&self) -> Option<&[f32]> {
         self.content.embedding.as_deref()
     }
 
-    /// The stored strength, from 0 to 1: what it was when last written.
+    /// The stored strength, from 0 to 1, as of [`last_decayed`](Self::last_decayed).
     pub fn strength(&self) -> f64 {
         self.numbers.strength
     }
 
-    /// The highest strength it has had, from which it fades.
+    /// The highest strength so far, from 0 to 1: decay is computed from it.
     pub fn peak_strength(&self) -> f64 {
         self.numbers.peak_strength
     }
 
-    /// How fast it fades: the exponent of the decay, 0 or more.
+    /// The exponent of the decay, 0 or more: 0 never fades.
     pub fn base_decay_rate(&self) -> f64 {
         self.numbers.base_decay_rate
     }
 
-    /// How pleasant it is, from -1 to 1.
+    /// Emotional valence, from -1 (unpleasant) to 1 (pleasant).
     pub fn emotional_valence(&self) -> f64 {
         self.numbers.emotional_valence
     }
 
-    /// How moving it is, from 0 to 1.
+    /// Emotional intensity, from 0 to 1.
     pub fn emotional_intensity(&self) -> f64 {
         self.numbers.emotional_intensity
     }
 
-    /// Its tags, sorted, each once.
+    /// The tags, sorted and without duplicates.
     pub fn tags(&self) -> impl ExactSizeIterator<Item = &str> {
         self.content.tags.iter().map(|tag| &**tag)
     }
 
-    /// Whether it has this very tag.
+    /// Whether the trace has exactly this tag.
     pub fn has_tag(&self, tag: &str) -> bool {
         self.content.tags.binary_search_by(|own| (**own).cmp(tag)).is_ok()
     }
 
-    /// Where it came from; never changes.
+    /// The trace's origin. Never changes.
     pub fn origin(&self) -> Origin {
         self.content.origin
     }
 
-    /// The agent that it came from, where another one is known.
+    /// The agent that the trace came from, if known.
     pub fn source_agent(&self) -> Option<&str> {
         self.content.source_agent.as_deref()
     }
 
-    /// The partition it belongs to; never changes.
+    /// The trace's partition. Never changes.
     pub fn partition(&self) -> &str {
         &self.content.partition
     }
 
-    /// When it was made; never changes.
+    /// The time of creation. Never changes.
     pub fn created_at(&self) -> Timestamp {
         self.content.created_at.into()
     }
 
-    /// When it was last reinforced, or made.
+    /// The time of the last reinforcement, or of creation if there was none.
     pub fn last_reinforced(&self) -> Timestamp {
         self.numbers.last_reinforced.into()
     }
 
-    /// When its stored strength was last brought up to date.
+    /// The time as of which the stored [`strength`](Self::strength) was computed.
     pub fn last_decayed(&self) -> Timestamp {
         self.numbers.last_decayed.into()
     }
 
-    /// How often it was reinforced.
+    /// Number of reinforcements.
     pub fn reinforcement_count(&self) -> u32 {
         self.numbers.reinforcement_count
     }
 
-    /// How sure the agent is of it, from 0 to 1.
+    /// Confidence of the agent in this memory, from 0 to 1.
     pub fn confidence(&self) -> f64 {
         self.numbers.confidence
     }
 
-    /// How near at hand it is kept.
+    /// The tier, as last [set](crate::TraceStore::retier).
     pub fn tier(&self) -> Tier {
         self.numbers.tier
     }
 
-    /// The key its payload is encrypted with, where the host encrypts it.
+    /// The id of the key that the host encrypted the payload with, if it did.
     pub fn encryption_key_id(&self) -> Option<&str> {
         self.content.encryption_key_id.as_deref()
     }
 
-    /// The trace that it came out of.
+    /// The trace that this one was derived from, if any.
     pub fn parent(&self) -> Option<TraceId> {
         self.content.parent
     }
 
-    /// The traces that came out of it, in the order given.
+    /// The traces derived from this one, in the order given.
     pub fn children(&self) -> &[TraceId] {
         &self.content.children
     }
 
-    /// Whether something about it is still open.
+    /// Whether the trace is marked as unresolved.
     pub fn is_unresolved(&self) -> bool {
         self.numbers.unresolved
     }
 
-    /// Whether it is to be merged with others.
+    /// Whether the trace is marked for consolidation with others.
     pub fn is_consolidation_candidate(&self) -> bool {
         self.numbers.consolidation_candidate
     }
 
-    /// Whether it must never be evicted.
+    /// Whether the trace is exempt from eviction.
     pub fn is_pinned(&self) -> bool {
         self.numbers.pinned
     }
 
-    /// Counts the host's changes: 1 when made, one more at each.
+    /// The revision: 1 on insert, incremented by each update of the host. The store's own changes (decay,
+    /// reinforcement, tiers) keep it.
     pub fn revision(&self) -> u64 {
         self.numbers.revision
     }

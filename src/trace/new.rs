@@ -1,4 +1,4 @@
-//! A trace to be.
+//! The builder of a trace that is not stored yet.
 
 use super::parts::Birth;
 use super::setters::shared_setters;
@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// A trace to be: a type, a payload, and whatever else you know. The rest has defaults.
+/// Builder of a trace to insert: a type, a payload, and any other fields. The rest have defaults.
 ///
-/// A value that can't be taken is reported, with the field's name, when the trace is inserted.
+/// An invalid value is reported, with the field's name, by the insert.
 ///
 /// ```
 /// use mnemon::{NewTrace, TraceStore};
@@ -35,7 +35,7 @@ pub struct NewTrace {
     problem: Option<Error>,
 }
 
-/// Which of the fields with a default of the store's or the moment's were given.
+/// Which fields were set, of those whose default depends on the store or the time.
 #[derive(Clone, Copy, Default, Debug)]
 struct Given {
     partition: bool,
@@ -45,16 +45,16 @@ struct Given {
     reinforcement_count: bool,
 }
 
-/// What the store gives a trace that does not say.
+/// The store's defaults for fields that were not set.
 pub(crate) struct Defaults<'a> {
     pub(crate) partition: &'a Arc<str>,
     pub(crate) now: Micros,
-    /// Whether it is made in the imprint window.
+    /// Whether the trace is created within the imprint window.
     pub(crate) imprinting: bool,
 }
 
 impl NewTrace {
-    /// A trace of this type. The payload is a [`Payload`] or a [`serde_json::Value`].
+    /// A new trace of type `kind`. The payload is a [`Payload`] or a [`serde_json::Value`].
     pub fn new<P>(kind: TraceType, payload: P) -> Self
     where
         P: TryInto<Payload>,
@@ -98,7 +98,7 @@ impl NewTrace {
         Self { id: None, content, numbers, peak_strength: None, given: Given::default(), problem }
     }
 
-    /// What the agent is built on; never fades.
+    /// A [firmware](TraceType::Firmware) trace: what the agent is built on. Never fades.
     pub fn firmware<P>(payload: P) -> Self
     where
         P: TryInto<Payload>,
@@ -107,7 +107,7 @@ impl NewTrace {
         Self::new(TraceType::Firmware, payload)
     }
 
-    /// Who the agent is.
+    /// An [identity](TraceType::Identity) trace: who the agent is.
     pub fn identity<P>(payload: P) -> Self
     where
         P: TryInto<Payload>,
@@ -116,7 +116,7 @@ impl NewTrace {
         Self::new(TraceType::Identity, payload)
     }
 
-    /// How to do something.
+    /// A [procedural](TraceType::Procedural) trace: how to do something.
     pub fn procedural<P>(payload: P) -> Self
     where
         P: TryInto<Payload>,
@@ -125,7 +125,7 @@ impl NewTrace {
         Self::new(TraceType::Procedural, payload)
     }
 
-    /// Whom to believe.
+    /// A [trust](TraceType::Trust) trace: how reliable somebody is.
     pub fn trust<P>(payload: P) -> Self
     where
         P: TryInto<Payload>,
@@ -134,7 +134,7 @@ impl NewTrace {
         Self::new(TraceType::Trust, payload)
     }
 
-    /// A fact.
+    /// A [semantic](TraceType::Semantic) trace: a fact.
     pub fn semantic<P>(payload: P) -> Self
     where
         P: TryInto<Payload>,
@@ -143,7 +143,7 @@ impl NewTrace {
         Self::new(TraceType::Semantic, payload)
     }
 
-    /// Something that happened.
+    /// An [episodic](TraceType::Episodic) trace: an event.
     pub fn episodic<P>(payload: P) -> Self
     where
         P: TryInto<Payload>,
@@ -152,7 +152,7 @@ impl NewTrace {
         Self::new(TraceType::Episodic, payload)
     }
 
-    /// Something perceived.
+    /// A [sensory](TraceType::Sensory) trace: a perception.
     pub fn sensory<P>(payload: P) -> Self
     where
         P: TryInto<Payload>,
@@ -163,29 +163,29 @@ impl NewTrace {
 
     shared_setters!();
 
-    /// Its identity; a new one, version 7, unless given.
+    /// Sets the id. Default: a new UUID, version 7.
     pub fn id(mut self, id: TraceId) -> Self {
         self.id = Some(id);
         self
     }
 
-    /// How strong it is: 0 to 1; its type's starting strength unless given.
+    /// Sets the strength: 0 to 1. Default: the [starting strength](TraceType::starting_strength) of the type.
     pub fn strength(self, strength: f64) -> Self {
         self.check(parts::fraction("strength", strength), |this, strength| this.numbers.strength = strength)
     }
 
-    /// The highest strength it has had: 0 to 1; its strength unless given.
+    /// Sets the peak strength: 0 to 1. Default: the strength.
     pub fn peak_strength(self, peak: f64) -> Self {
         self.check(parts::fraction("peak_strength", peak), |this, peak| this.peak_strength = Some(peak))
     }
 
-    /// Where it came from; direct experience unless given.
+    /// Sets the origin. Default: [`Origin::DirectExperience`].
     pub fn origin(mut self, origin: Origin) -> Self {
         self.content.origin = origin;
         self
     }
 
-    /// The partition it belongs to: 1 to 1,024 bytes; the store's unless given.
+    /// Sets the partition: 1 to 1,024 bytes. Default: the store's.
     pub fn partition(self, partition: impl AsRef<str>) -> Self {
         self.check(parts::name("partition", partition.as_ref()).map(Arc::from), |this, partition| {
             this.content.partition = partition;
@@ -193,7 +193,7 @@ impl NewTrace {
         })
     }
 
-    /// The same, checked and shared with other traces.
+    /// Sets the partition to a string that is shared with other traces.
     #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
     pub(crate) fn shared_partition(self, partition: &Arc<str>) -> Self {
         self.check(parts::name("partition", partition).map(|_| partition.clone()), |this, partition| {
@@ -202,41 +202,41 @@ impl NewTrace {
         })
     }
 
-    /// When it was made; now unless given.
+    /// Sets the time of creation. Default: now.
     pub fn created_at(mut self, at: Timestamp) -> Self {
         self.content.created_at = at.into();
         self.given.created_at = true;
         self
     }
 
-    /// When it was last reinforced; when it was made unless given.
+    /// Sets the time of the last reinforcement. Default: the time of creation.
     pub fn last_reinforced(mut self, at: Timestamp) -> Self {
         self.numbers.last_reinforced = at.into();
         self.given.last_reinforced = true;
         self
     }
 
-    /// When its strength was last brought up to date; when it was made unless given.
+    /// Sets the time as of which `strength` was computed. Default: the time of creation.
     pub fn last_decayed(mut self, at: Timestamp) -> Self {
         self.numbers.last_decayed = at.into();
         self.given.last_decayed = true;
         self
     }
 
-    /// How often it was reinforced; never unless given, or once if made in the imprint window.
+    /// Sets the number of reinforcements. Default: 0, or 1 within the imprint window.
     pub fn reinforcement_count(mut self, count: u32) -> Self {
         self.given.reinforcement_count = true;
         self.numbers.reinforcement_count = count;
         self
     }
 
-    /// How near at hand it is kept; hot unless given.
+    /// Sets the tier. Default: [`Tier::Hot`].
     pub fn tier(mut self, tier: Tier) -> Self {
         self.numbers.tier = tier;
         self
     }
 
-    /// How many changes it has had, itself included: 1, which is the default, to 2^63 - 1.
+    /// Sets the revision: 1 to 2^63 - 1. Default: 1.
     pub fn revision(self, revision: u64) -> Self {
         let checked = match revision {
             1..=parts::MAX_REVISION => Ok(revision),
@@ -249,12 +249,12 @@ impl NewTrace {
         &mut self.content
     }
 
-    /// The trace, as a [`Backend`](crate::backend::Backend) makes it from what it has stored: all that
-    /// was not set has its default, the partition is `default`, and the times are now.
+    /// Builds the trace without a store, as a [`Backend`](crate::backend::Backend) does with a stored row. Fields
+    /// that were not set get their defaults; the partition is `default` and the times are now.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput): the first value that can't be taken.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) names the first invalid field.
     pub fn into_trace(self) -> Result<Trace> {
         let now = Micros::now();
         self.with_defaults(&Defaults { partition: &Arc::from("default"), now, imprinting: false })

@@ -1,4 +1,4 @@
-//! A trace's payload: JSON text, checked once and shared.
+//! The payload of a trace: JSON text, checked once and shared.
 
 use crate::error::{Error, Result};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -8,11 +8,11 @@ use serde_json::ser::Formatter;
 use std::sync::Arc;
 use std::{fmt, io};
 
-/// Any JSON value, as text. The text is kept byte for byte as it was given, is shared by all copies of
-/// a trace, and is not parsed again unless you ask.
+/// A JSON value, as text. The text is stored byte for byte as given, shared by all copies of a trace, and
+/// parsed again only when you ask.
 ///
-/// What is accepted can be read back: nesting is at most 127 deep, numbers fit a 64-bit integer or
-/// float, and escapes name real characters. How long a payload may be is the store's choice
+/// Every accepted payload can be parsed again: it is nested at most 127 deep, its numbers fit a 64-bit integer
+/// or float, and its escapes are valid characters. The store limits the length
 /// ([`max_payload_bytes`](crate::StoreBuilder::max_payload_bytes)).
 ///
 /// ```
@@ -27,28 +27,28 @@ use std::{fmt, io};
 pub struct Payload(Arc<str>);
 
 impl Payload {
-    /// JSON text, as it is. Costs one pass over the text.
+    /// Takes JSON text as it is. Cost: one pass over the text.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), naming line and column, if it is not JSON or
-    /// could not be read back.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput), with line and column, if it is not JSON that can be parsed
+    /// again.
     pub fn from_json(json: impl AsRef<str> + Into<Arc<str>>) -> Result<Self> {
         check(json.as_ref())?;
         Ok(Self(json.into()))
     }
 
-    /// A JSON string with this content, whatever it looks like.
+    /// A JSON string with this content, which is escaped and never parsed.
     pub fn text(content: &str) -> Self {
         Self(Value::from(content).to_string().into())
     }
 
-    /// What `value` serializes to; floats that are no numbers, as serde_json has it, become `null`.
+    /// Serializes `value` to JSON. NaN and infinite floats become `null`, as in serde_json.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it can't be serialized as JSON, or is nested deeper than
-    /// 127: it is not followed further than that.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the value can't be serialized as JSON, or is nested deeper
+    /// than 127, where serialization stops.
     pub fn new(value: &(impl Serialize + ?Sized)) -> Result<Self> {
         let mut json = Vec::new();
         let mut serializer = serde_json::Serializer::with_formatter(&mut json, Shallow { depth: 0 });
@@ -60,13 +60,13 @@ impl Payload {
         Self::from_json(json)
     }
 
-    /// Text that this crate wrote: checked when it came in, so not again.
+    /// Takes text that this crate wrote, without a check: it was checked when it was first stored.
     #[cfg(all(any(feature = "sqlite", all(test, feature = "snapshot")), not(loom)))]
     pub(crate) fn trusted(json: &str) -> Self {
         Self(json.into())
     }
 
-    /// Whether text that was trusted is what [`from_json`](Self::from_json) takes. Costs a pass over it.
+    /// Checks a [`trusted`](Self::trusted) payload as [`from_json`](Self::from_json) does. Cost: one pass over it.
     #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
     pub(crate) fn check(&self) -> Result<()> {
         check(&self.0)
@@ -77,17 +77,17 @@ impl Payload {
         &self.0
     }
 
-    /// The value, parsed now.
+    /// Parses the payload. Cost: one pass over the text.
     ///
     /// # Errors
     ///
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) if another program has put text into the file that is not
-    /// JSON: loading does not parse payloads.
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) if another program has written text that is not JSON into the file:
+    /// loading does not parse payloads.
     pub fn as_value(&self) -> Result<Value> {
         self.deserialize()
     }
 
-    /// The payload as a `T`, parsed now.
+    /// Parses the payload as a `T`. Cost: one pass over the text.
     ///
     /// # Errors
     ///
@@ -105,10 +105,10 @@ impl Payload {
     }
 }
 
-/// As deep as what can be read back. Each level of what is written takes some of the stack.
+/// The deepest nesting that can be parsed again; each level takes stack when it is written.
 const MAX_DEPTH: usize = 127;
 
-/// Writes as little as can be, and nothing that is nested too deep.
+/// Formats compactly, and fails at [`MAX_DEPTH`].
 struct Shallow {
     depth: usize,
 }
@@ -168,7 +168,7 @@ fn not_json(error: serde_json::Error, remedy: &str) -> Error {
     Error::new(crate::ErrorKind::InvalidInput, format!("payload can't be used: {remedy}")).because(error)
 }
 
-/// A value that is refused is taken apart without recursion, however deep it is.
+/// A rejected value is dropped without recursion, however deep it is.
 impl TryFrom<Value> for Payload {
     type Error = Error;
 
@@ -177,8 +177,8 @@ impl TryFrom<Value> for Payload {
     }
 }
 
-/// The value stays yours: dropping one that is nested some ten thousand deep overflows the stack, as serde_json has
-/// it.
+/// The value stays yours. serde_json drops a `Value` recursively: one that is nested some ten thousand levels deep
+/// overflows the stack.
 impl TryFrom<&Value> for Payload {
     type Error = Error;
 
@@ -199,8 +199,8 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// Walks a value and builds nothing. `IgnoredAny` would not do: it skips numbers, escapes and depth
-/// that a later parse refuses.
+/// Parses a value without building it. `IgnoredAny` does not do: it skips numbers, escapes and nesting that a later
+/// parse rejects.
 struct Readable;
 
 impl<'de> Deserialize<'de> for Readable {
