@@ -24,7 +24,7 @@ macro_rules! shared_setters {
         }
 
         /// Sets the exponent of the decay: 0 or more. Default of a new trace: its
-        /// [type's](TraceType::base_decay_rate).
+        /// [type's](crate::TraceType::base_decay_rate).
         pub fn base_decay_rate(self, rate: f64) -> Self {
             self.check(parts::rate("base_decay_rate", rate), |this, rate| this.numbers.base_decay_rate = rate)
         }
