@@ -1,6 +1,6 @@
 //! From figures to pages: `report FIGURES.jsonl "machine and date" OTHERS.jsonl "machine and date"` writes
-//! `src/guide/performance.md` with its plots, `docs/plots/*.svg`, and the table of the README between the marks
-//! `<!-- figures -->` and `<!-- end -->`. Of the other machine only what has a target is told, beside.
+//! `src/guide/performance.md` with its plots, `docs/plots/*.svg`, and the table of the README, [`HEADLINES`], between the
+//! marks `<!-- figures -->` and `<!-- end -->`. Of the second machine only figures that have a target are shown.
 //!
 //! Why a target was missed is told in `benches/missed.md`, by hand. Of figures that were said more than once, in several
 //! runs of the benchmarks, the median counts (of two the worse), and the lowest and the highest are told.
@@ -15,6 +15,96 @@ use std::path::{Path, PathBuf};
 
 const SIZE: (u32, u32) = (640, 320);
 
+/// A row of the README's table: a figure, and what a reader should conclude from it.
+struct Headline {
+    question: &'static str,
+    bench: &'static str,
+    case: &'static str,
+    metric: &'static str,
+    peer: Option<&'static str>,
+    /// The conclusion, which holds while the ratio, or the value of a figure without a peer, is within `holds`.
+    conclusion: &'static str,
+    holds: (f64, f64),
+}
+
+const fn headline(
+    question: &'static str,
+    figure: (&'static str, &'static str, &'static str, Option<&'static str>),
+    conclusion: &'static str,
+    holds: (f64, f64),
+) -> Headline {
+    let (bench, case, metric, peer) = figure;
+    Headline { question, bench, case, metric, peer, conclusion, holds }
+}
+
+const HEADLINES: [Headline; 10] = [
+    headline(
+        "`get`",
+        ("throughput", "get", "time", Some("DashMap")),
+        "A read costs less than two reads of a bare concurrent map.",
+        (0.0, 2.0),
+    ),
+    headline(
+        "`update` of a number",
+        ("throughput", "update of a number", "time", Some("DashMap")),
+        "An update costs some two or three updates of a bare map.",
+        (0.0, 3.0),
+    ),
+    headline(
+        "p99.9 of a write while the flusher never rests",
+        (
+            "writer_stall",
+            "flusher without rest, cold keys, 1 threads",
+            "p99.9",
+            Some("the same, flusher idle"),
+        ),
+        "Writers do not notice the flusher.",
+        (0.0, 1.5),
+    ),
+    headline(
+        "p99.9 of a write while the disk hangs",
+        ("writer_stall", "disk stalled, cold keys, 1 threads", "p99.9", Some("the same, flusher idle")),
+        "Writers do not notice the disk.",
+        (0.0, 1.5),
+    ),
+    headline(
+        "a write, durable within a second",
+        ("writer_stall", "write, durable soon", "mean", Some("a put of SQLite write-through")),
+        "Writing behind is more than ten times as fast as writing through SQLite.",
+        (10.0, f64::MAX),
+    ),
+    headline(
+        "a flush of 500 changed numbers of 100,000",
+        ("flush_cost", "500 numbers of 100000", "time", Some("plain SQL")),
+        "A flush costs what SQLite takes for the same rows.",
+        (0.0, 1.3),
+    ),
+    headline(
+        "a flush of 500 changed numbers of 1,000,000",
+        ("flush_cost", "500 numbers of 1000000", "time", Some("plain SQL")),
+        "It does so however much the store holds.",
+        (0.0, 1.3),
+    ),
+    headline(
+        "a flush of 500, times faster",
+        ("flush_cost", "500 numbers of 100000", "times faster", Some("the original, repaired")),
+        "The stall that this crate was written for is gone.",
+        (100.0, f64::MAX),
+    ),
+    headline(
+        "opening a file of 100,000 traces",
+        ("load", "100000 traces", "time", Some("SELECT and DashMap insert")),
+        "Opening takes one to three times as long as reading the rows into a map.",
+        (0.0, 3.0),
+    ),
+    headline(
+        "memory beyond the payload, 1,000,000 traces",
+        ("memory", "1000000 traces, stored", "beyond payload", None),
+        "Plan for half a kilobyte a trace, and the payload.",
+        (0.0, 550.0),
+    ),
+];
+
 fn main() -> Outcome {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let [file, machine, other, other_machine] = &arguments[..] else {
@@ -24,13 +114,13 @@ fn main() -> Outcome {
     };
     let (figures, others) = (read(Path::new(file))?, read(Path::new(other))?);
     let targets =
-        format!("Measured on {machine}; there on {other_machine}.\n\n{}", targets(&figures, &others));
+        format!("Measured on {machine}; second machine: {other_machine}.\n\n{}", targets(&figures, &others));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let plots = root.join("docs/plots");
     fs::create_dir_all(&plots)?;
     let mut page = format!(
-        "What the store costs, beside what one would pick instead: each ratio from one run, with the other side in turn; of \
-         two runs the worse, of more the median, with the lowest and the highest. Made by the benchmarks; see `benches/README.md`.\n\n# Targets\n\n{targets}\n{}",
+        "What the store costs, compared with what one would use instead. Both sides of a ratio take turns in one run. Of two runs the \
+         worse counts, of more the median; the lowest and the highest are in parentheses. Made by the benchmarks: see `benches/README.md`.\n\n# Targets\n\n{targets}\n{}",
         fs::read_to_string(root.join("benches/missed.md"))?
     );
     for plot in [flush(&figures, &plots)?, latency(&figures, &plots)?, throughput(&figures, &plots)?] {
@@ -43,7 +133,39 @@ fn main() -> Outcome {
         write!(page, "\n## {bench}\n\n{}", table(figures.iter().filter(|figure| figure.bench == bench)))?;
     }
     fs::write(root.join("src/guide/performance.md"), page)?;
-    readme(&root.join("README.md"), &targets)
+    readme(&root.join("README.md"), &format!("Measured on {machine}.\n\n{}", headlines(&figures)?))
+}
+
+/// The rows of the README's table. A conclusion that its figure does not bear out is an error.
+fn headlines(figures: &[Measured]) -> Outcome<String> {
+    let mut text =
+        "| question | measured | compared with | ratio | conclusion |\n|---|---|---|---|---|\n".to_owned();
+    for row in HEADLINES {
+        let is_it = |figure: &&Measured| {
+            (&*figure.bench, &*figure.case, &*figure.metric, figure.peer.as_deref())
+                == (row.bench, row.case, row.metric, row.peer)
+        };
+        let figure = figures.iter().find(is_it).ok_or_else(|| format!("no figure of {}", row.question))?;
+        let (low, high) = row.holds;
+        if !(low..=high).contains(&figure.measured()) {
+            return Err(format!(
+                "{}: {} is not between {low} and {high}: say what is true of it",
+                row.question,
+                figure.measured()
+            )
+            .into());
+        }
+        let peer = row.peer.unwrap_or_default();
+        writeln!(
+            text,
+            "| {} | {} | {peer} | {} | {} |",
+            row.question,
+            value(figure),
+            ratio(figure),
+            row.conclusion
+        )?;
+    }
+    Ok(text)
 }
 
 /// A figure, with the lowest and the highest of what is held against its target.
@@ -93,7 +215,7 @@ fn names(figures: &[Measured]) -> Vec<&str> {
 
 fn targets(figures: &[Measured], others: &[Measured]) -> String {
     let mut text =
-        "| what | measured | beside | ratio | target | | there | |\n|---|---|---|---|---|---|---|---|\n"
+        "| what | measured | compared with | ratio | target | | second machine | |\n|---|---|---|---|---|---|---|---|\n"
             .to_owned();
     let judged = |figure: &Figure| if figure.is_met() == Some(true) { "met" } else { "**missed**" };
     for figure in figures {
@@ -119,7 +241,7 @@ fn targets(figures: &[Measured], others: &[Measured]) -> String {
 }
 
 fn table<'a>(figures: impl Iterator<Item = &'a Measured>) -> String {
-    let mut text = "| case | metric | measured | beside | ratio |\n|---|---|---|---|---|\n".to_owned();
+    let mut text = "| case | metric | measured | compared with | ratio |\n|---|---|---|---|---|\n".to_owned();
     for figure in figures {
         text += &format!(
             "| {} | {} | {} | {} | {} |\n",
