@@ -11,7 +11,7 @@ use crate::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, TraceChange,
 };
 use crate::core::planted::{Mistake, planted};
-use crate::core::{Cutter, Opening};
+use crate::core::{Cutter, Opening, Reached};
 use crate::feed::Commit;
 use crate::trace::{Ends, TraceId};
 use std::collections::{BTreeMap, HashSet};
@@ -34,9 +34,9 @@ pub(crate) struct Driver {
     owed_since: Option<Instant>,
     undurable: BTreeMap<RowNumber, Arc<TraceEntry>>,
     undurable_links: BTreeMap<Ends, Arc<LinkEntry>>,
-    /// The newest cut, and the newest that is committed.
+    /// The newest cut, and how far the backend has committed.
     cut: u64,
-    committed: u64,
+    committed: Reached,
     last_row: RowNumber,
     /// The backend must be reopened before it is used again.
     doubtful: bool,
@@ -50,7 +50,7 @@ impl Driver {
         shared: Arc<Shared>,
         backend: Box<dyn Backend>,
         cutter: Cutter<Dirty>,
-        watermark: u64,
+        reached: Reached,
         last_row: RowNumber,
     ) -> Self {
         Self {
@@ -63,8 +63,8 @@ impl Driver {
             owed_since: None,
             undurable: BTreeMap::new(),
             undurable_links: BTreeMap::new(),
-            cut: watermark,
-            committed: watermark,
+            cut: reached.cut,
+            committed: reached,
             last_row,
             doubtful: false,
             damaged: false,
@@ -252,7 +252,7 @@ impl Driver {
         let erased: Vec<_> = self.owed_erasures.iter().map(|erasure| erasure.scope.clone()).collect();
         let batch = Batch::new(self.cut, reach).traces(&traces).links(&links).erased(&erased);
         if planted(Mistake::EarlyWatermark) {
-            self.shared.progress.publish(self.cut, true, FlushReport::default());
+            self.shared.progress.publish(Reached::recorded(self.cut), true, FlushReport::default());
         }
         let untouched = batch.is_empty() && (reach == Reach::Committed || self.is_all_durable());
         let applied = match untouched {
@@ -260,7 +260,7 @@ impl Driver {
             false => tell::apply().in_scope(|| self.backend.apply(&batch))?,
         };
         let report = FlushReport {
-            watermark: self.cut,
+            watermark: if untouched { self.committed.stored } else { self.cut },
             rows_upserted: applied.upserted,
             rows_updated: applied.updated,
             rows_deleted: applied.deleted,
@@ -307,6 +307,7 @@ impl Driver {
 
     /// Of what was committed but not synced, nothing can be counted on any more.
     fn owe_the_undurable(&mut self) {
+        self.committed = self.shared.progress.lost(false);
         let traces = std::mem::take(&mut self.undurable).into_values().collect();
         let links = std::mem::take(&mut self.undurable_links).into_values().collect();
         self.owe_again(traces, links);
@@ -314,6 +315,7 @@ impl Driver {
 
     /// The backend holds nothing any more, and memory holds everything.
     fn owe_everything(&mut self) {
+        self.committed = self.shared.progress.lost(true);
         self.forget_undurable();
         self.owe_again(self.shared.traces.entries(), self.shared.links.entries());
     }
@@ -368,13 +370,14 @@ impl Driver {
             self.undurable.extend(done.iter().map(|owed| (owed.row(), owed.entry.clone())));
             self.undurable_links.extend(links.iter().map(|owed| (owed.ends(), owed.entry.clone())));
         }
-        self.committed = self.cut;
+        // An empty cut is not written down, and so its number is not told.
+        self.committed = Reached { cut: self.cut, stored: report.watermark };
         self.owed_since = None;
         if !untouched {
             self.shared.telemetry.committed(&report);
         }
         self.recovered(Step::Commit);
-        self.shared.progress.publish(self.cut, self.is_all_durable(), report);
+        self.shared.progress.publish(self.committed, self.is_all_durable(), report);
         for owed in &done {
             self.shared.traces.settle(&owed.entry, self.cut);
         }
@@ -385,7 +388,7 @@ impl Driver {
 
     pub(super) fn recovered(&self, step: Step) {
         if let Some(trouble) = self.shared.telemetry.recovered(step).filter(Trouble::counts) {
-            tell::recovered(&self.shared.name, &trouble, self.committed);
+            tell::recovered(&self.shared.name, &trouble, self.committed.stored);
         }
     }
 
@@ -417,7 +420,7 @@ impl Driver {
                 self.recovered(Step::Tidy);
                 if durable {
                     self.forget_undurable();
-                    self.shared.progress.durable(self.committed);
+                    self.shared.progress.durable();
                 }
                 durable || wal_bytes == 0
             }
@@ -449,7 +452,7 @@ impl Driver {
         if self.doubtful || self.damaged {
             return false;
         }
-        match supervised(|| self.backend.close(self.committed)) {
+        match supervised(|| self.backend.close(self.committed.stored)) {
             Ok(()) => {
                 // Should all who waited have given up, the backend is opened again.
                 self.doubtful = true;

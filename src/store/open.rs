@@ -10,6 +10,7 @@ use super::{Handle, Quota, TraceStore};
 use crate::backend::sqlite::{self, Sqlite};
 use crate::backend::{Backend, Discard, Reach};
 use crate::clock::{ManualClock, WallClock};
+use crate::core::Reached;
 use crate::error::{Error, Result};
 use crate::flusher::{Driver, FlushOptions, Name, Shared};
 use crate::memory::DecayCurve;
@@ -347,11 +348,11 @@ impl Stored {
         let name = Name::new(self.path(), settings.partition.clone());
         let Self { traces, links, unreadable, loaded, .. } = self;
         tell::unreadable(&name, &unreadable);
-        let (shared, cutter) = Shared::new(name, traces, links, loaded.watermark, options);
+        let reached = Reached::recorded(loaded.watermark);
+        let (shared, cutter) = Shared::new(name, traces, links, reached, options);
         shared.telemetry.lock().unreadable = unreadable;
         let shared = Arc::new(shared);
-        let driver =
-            Driver::new(shared.clone(), Box::new(backend), cutter, loaded.watermark, loaded.last_row);
+        let driver = Driver::new(shared.clone(), Box::new(backend), cutter, reached, loaded.last_row);
         let (flusher, no_flusher) = Flusher::start(driver);
         let engine = Arc::new(Engine {
             shared,

@@ -1,0 +1,60 @@
+//! How far the backend is, as the flusher tells it, and what it keeps to be written again.
+
+use super::*;
+
+/// A cut that failed is no commit: what a checkpoint makes durable is what was applied.
+#[test]
+fn checkpoint_makes_durable_what_was_committed() {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    shared.put('b');
+    told.next(Turn::Fail(ErrorClass::Full));
+    assert!(!driver.turn(Reach::Committed, Opening::Open));
+    assert_eq!(shared.progress.watermarks(), (1, 0));
+    let waits = shared.progress.goal(2);
+    told.desk().synced_by_tidying = true;
+    assert!(driver.tidy(true));
+    assert_eq!(shared.progress.watermarks(), (1, 1));
+    assert!(waits.is_ok() && shared.progress.goal(2).is_ok(), "the second cut is owed");
+    assert_eq!(told.calls(), ["commit 1 +a", "commit 2 +b", "tidy"]);
+}
+
+/// Nothing of it is known to be there, until it is written again.
+#[test]
+fn watermarks_fall_back_to_what_the_backend_still_has() {
+    for (found, told_then) in [(None, (1, 1)), (Some(Turn::Empty), (0, 0))] {
+        let (mut driver, shared, told) = two_linked();
+        shared.touch('a');
+        assert!(driver.turn(Reach::Committed, Opening::Open));
+        assert_eq!(shared.progress.watermarks(), (2, 1));
+        shared.touch('b');
+        told.next(Turn::Fail(ErrorClass::Io));
+        assert!(!driver.turn(Reach::Committed, Opening::Open));
+        let again = shared.clone();
+        told.next(found.unwrap_or_else(|| Turn::Meanwhile(Box::new(|| ()))));
+        told.next(Turn::Meanwhile(Box::new(move || {
+            assert_eq!(again.progress.watermarks(), told_then, "while all of it is written again");
+        })));
+        assert!(driver.turn(Reach::Durable, Opening::Open), "{:?}", shared.telemetry.present_error());
+        assert_eq!(shared.progress.watermarks(), (4, 4));
+    }
+}
+
+/// What is written anew is all in it, so that it can be applied to the empty file.
+#[cfg(all(feature = "snapshot", feature = "sqlite"))]
+#[test]
+fn spill_of_a_store_whose_backend_was_emptied_goes_on_from_nothing() {
+    let (mut driver, shared, told) = two_linked();
+    shared.touch('a');
+    told.next(Turn::Fail(ErrorClass::Io));
+    assert!(!driver.turn(Reach::Durable, Opening::Open));
+    told.next(Turn::Empty);
+    told.next(Turn::Fail(ErrorClass::Full));
+    assert!(!driver.turn(Reach::Durable, Opening::Open));
+    let (show, shown) = std::sync::mpsc::channel();
+    shared.send(Errand::Spill(Box::new(move |spill| drop(show.send(spill)))));
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    let spill = shown.try_recv().expect("it is shown at the cut");
+    assert_eq!((spill.durable, spill.traces.len(), spill.links.len()), (0, 2, 1));
+}
