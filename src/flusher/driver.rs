@@ -189,9 +189,12 @@ impl Driver {
             merge(std::mem::take(&mut self.owed_links), links, OwedLink::ends, OwedLink::succeed);
     }
 
-    /// What somebody wanted of this cut, before the next.
+    /// What somebody wanted of this cut, before the next. Erasures first: what they have removed is in the cut, and who
+    /// wants to see it came perhaps before their errand did.
     fn run_errands(&mut self, errands: Vec<Errand>) {
-        for errand in errands {
+        let (erasures, others): (Vec<_>, Vec<_>) =
+            errands.into_iter().partition(|errand| matches!(errand, Errand::Erase(_)));
+        for errand in erasures.into_iter().chain(others) {
             match errand {
                 Errand::Erase(erasure) => self.owe_erasure(erasure),
                 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]

@@ -41,6 +41,26 @@ fn watermarks_fall_back_to_what_the_backend_still_has() {
     }
 }
 
+/// Whoever asks for a spill may come before the errand of an erasure that has removed something already.
+#[cfg(all(feature = "snapshot", feature = "sqlite"))]
+#[test]
+fn spill_asked_for_during_an_erasure_names_it() {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    let hold = shared.clock.hold();
+    shared.remove('a');
+    let (show, shown) = std::sync::mpsc::channel();
+    shared.send(Errand::Spill(Box::new(move |spill| drop(show.send(spill)))));
+    erase(&shared, TraceType::Semantic);
+    drop(hold);
+    told.next(Turn::Fail(ErrorClass::Full));
+    assert!(!driver.turn(Reach::Durable, Opening::Open));
+    let spill = shown.try_recv().expect("it is shown at the cut");
+    assert_eq!(spill.erased, [Scope::Type(TraceType::Semantic)]);
+    assert_eq!((spill.durable, spill.cut, spill.traces), (1, 2, vec![(id('a'), None)]));
+}
+
 /// What is written anew is all in it, so that it can be applied to the empty file.
 #[cfg(all(feature = "snapshot", feature = "sqlite"))]
 #[test]
