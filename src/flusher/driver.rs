@@ -19,6 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+/// So many rows are kept to be written again, beside one for each trace and link that lives, before a commit is synced
+/// that need not be.
+const MOST_UNSYNCED: usize = 4_096;
+
 /// The flusher's own state. Nothing here is dropped before it is committed: a batch that fails stays in
 /// `owed`, and what is committed but not known to be durable stays in `undurable`.
 pub(crate) struct Driver {
@@ -103,7 +107,8 @@ impl Driver {
         self.shared.telemetry.step();
         tell::cut(&span).in_scope(|| self.cut(opening));
         // What is erased is not kept to be written again: it must not come back with a power loss.
-        let reach = if self.owed_erasures.is_empty() { reach } else { Reach::Durable };
+        let must_sync = !self.owed_erasures.is_empty() || self.owes_a_sync();
+        let reach = if must_sync { Reach::Durable } else { reach };
         tell::has_cut(&span, self.cut, reach, (self.owed.len(), self.owed_links.len()));
         let outcome = supervised(|| self.commit(reach, started));
         self.shared.telemetry.step();
@@ -131,6 +136,17 @@ impl Driver {
 
     fn is_all_durable(&self) -> bool {
         self.undurable.is_empty() && self.undurable_links.is_empty()
+    }
+
+    /// How much is committed and not known to be durable.
+    pub(super) fn unsynced(&self) -> usize {
+        self.undurable.len() + self.undurable_links.len()
+    }
+
+    /// Whether so much is kept to be written again that it is time for a sync, which nobody asked for: it is the only
+    /// thing that says of a row of the past that it is gone for good.
+    fn owes_a_sync(&self) -> bool {
+        self.unsynced() > MOST_UNSYNCED + self.shared.traces.len() + self.shared.links.len()
     }
 
     /// How much is captured and not committed.

@@ -30,8 +30,8 @@ pub enum Durability {
     /// Each flush is synced: it survives a power loss. One sync a flush, not one a write.
     #[default]
     Full,
-    /// Background flushes are not synced: they survive the end of the process, and a power loss may take
-    /// back the newest of them, each as a whole.
+    /// Background flushes are not synced, except one after thousands of changed rows: they survive the end of the
+    /// process, and a power loss may take back the newest of them, each as a whole.
     Relaxed,
 }
 

@@ -41,6 +41,25 @@ fn watermarks_fall_back_to_what_the_backend_still_has() {
     }
 }
 
+/// As a backend without housekeeping of its own has it: nothing but a sync ever tells that a row is gone for good.
+#[test]
+fn what_is_kept_to_be_written_again_is_bounded_by_what_lives() {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    let mut most = 0;
+    for _ in 0..20_000 {
+        shared.put('b');
+        assert!(driver.turn(Reach::Committed, Opening::Open));
+        shared.remove('b');
+        assert!(driver.turn(Reach::Committed, Opening::Open));
+        most = most.max(driver.unsynced());
+    }
+    assert!(most < 10_000, "{most} rows are kept for one trace that lives");
+    let calls = told.calls();
+    let syncs = calls.iter().filter(|call| call.starts_with("sync")).count();
+    assert!((1..=10).contains(&syncs), "and a sync is rare: {syncs} of {}", calls.len());
+}
+
 /// Whoever asks for a spill may come before the errand of an erasure that has removed something already.
 #[cfg(all(feature = "snapshot", feature = "sqlite"))]
 #[test]
