@@ -460,7 +460,7 @@ impl Driver {
         let closed = drained && self.end() && self.shared.progress.finish_closing();
         match closed {
             true => self.shared.feed.close(),
-            // The sealed generation is empty, so this cut captures nothing.
+            // Of the sealed generation it captures what followed from writes before it, and nothing else is in it.
             false => self.cut(Opening::Open),
         }
         closed
