@@ -4,10 +4,11 @@
 mod support;
 
 use mnemon::{ErrorKind, Snapshots, TraceStore};
+use std::fs;
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
-use support::{Outcome, note, scratch};
+use support::{Outcome, note, row, rows, scratch};
 
 /// A cut that holds nothing for the file.
 type EmptyCut = fn(&TraceStore, &Snapshots) -> mnemon::Result<()>;
@@ -46,6 +47,36 @@ fn empty_cut_moves_no_watermark_beyond_the_file() -> Outcome {
         let closed = store.close()?;
         assert_eq!(closed.watermark, mnemon::inspect(scratch.path())?.watermark, "{what}");
     }
+    Ok(())
+}
+
+/// It bears the store's own signature, and lacks what was durable.
+#[test]
+fn older_copy_in_the_files_place_is_put_aside() -> Outcome {
+    let (scratch, older) = (scratch()?, scratch()?);
+    let names = ["memory.db", "memory.db-wal", "memory.db-shm"];
+    let store = scratch.quiet()?;
+    store.insert(note("in both"))?;
+    store.flush()?;
+    for name in &names[..2] {
+        fs::copy(scratch.folder().join(name), older.folder().join(name))?;
+    }
+    let lacking = store.insert(note("not in the copy"))?;
+    let durable = store.flush()?.watermark;
+    for name in names {
+        fs::rename(scratch.folder().join(name), scratch.folder().join(format!("away-{name}")))?;
+    }
+    for name in &names[..2] {
+        fs::copy(older.folder().join(name), scratch.folder().join(name))?;
+    }
+    store.insert(note("new"))?;
+    assert_eq!(store.flush().map(drop).unwrap_err().kind(), ErrorKind::Unreachable);
+    assert!(store.flush()?.watermark > durable);
+    let reader = scratch.reader()?;
+    assert!(row(&reader, lacking)?.is_some() && rows(&reader)? == 3, "all is written anew from memory");
+    let aside = fs::read_dir(scratch.folder())?.filter_map(Result::ok).map(|entry| entry.file_name());
+    let kept = aside.filter(|name| name.to_string_lossy().starts_with("memory.db.damaged-")).count();
+    assert!(kept > 0, "and the copy is kept");
     Ok(())
 }
 
