@@ -74,6 +74,8 @@ pub struct Crash {
     pub durable: usize,
     /// The newest that may be there.
     pub possible: usize,
+    /// The highest durable watermark that was told.
+    pub told: u64,
 }
 
 /// A store's files after a power loss.
@@ -83,7 +85,7 @@ pub struct Image(Vec<(Name, Option<Vec<u8>>)>);
 impl Default for Crash {
     fn default() -> Self {
         let slots = Name::WITH_DATA.map(|name| Slot { name, versions: vec![None] }).into();
-        Self { slots, durable: 0, possible: 0 }
+        Self { slots, durable: 0, possible: 0, told: 0 }
     }
 }
 
@@ -93,6 +95,7 @@ impl Crash {
         match event {
             Event::Durable(cut) => self.durable = *cut,
             Event::Possible(cut) => self.possible = *cut,
+            Event::Told(watermark) => self.told = self.told.max(*watermark),
             Event::Found(name) | Event::Created(name) => {
                 let Some(slot) = self.slot(*name) else { return false };
                 if slot.versions.last().is_some_and(Option::is_some) {

@@ -111,6 +111,8 @@ pub enum Event {
     Possible(usize),
     /// The store has reported that this cut is durable.
     Durable(usize),
+    /// The store has told this durable watermark.
+    Told(u64),
 }
 
 /// A call that is to fail, and how often from then on.

@@ -43,6 +43,8 @@ pub struct Run {
     /// What went wrong so far.
     pub errors: Vec<ErrorKind>,
     fillers: usize,
+    /// The durable watermark that was told last.
+    told: u64,
     /// Bytes of the larger payloads.
     pub large: usize,
 }
@@ -58,6 +60,7 @@ impl Run {
             states: vec![State::default()],
             errors: Vec::new(),
             fillers: 0,
+            told: 0,
             large: 3_000,
         }
     }
@@ -69,6 +72,24 @@ impl Run {
         self.close()?;
         self.open()?;
         self.second_life()
+    }
+
+    /// A cut that holds nothing for the file, after one that has left nothing to sync.
+    fn come_and_go(&mut self, n: usize) -> Outcome {
+        self.flush()?;
+        self.change(|store| store.insert(note(n, 30)).map(drop))?;
+        self.change(|store| store.remove(id(n)).map(drop))?;
+        self.flush()
+    }
+
+    /// Asks how far the store is.
+    fn look(&mut self) -> Outcome {
+        let told = self.store()?.watermark().durable;
+        if told != self.told {
+            self.told = told;
+            self.disk.remark(Event::Told(told));
+        }
+        Ok(())
     }
 
     fn first_life(&mut self) -> Outcome {
@@ -89,6 +110,8 @@ impl Run {
         self.change(|store| store.remove(id(1)).map(drop))?;
         self.change(|store| store.reinforce(id(4)).map(drop))?;
         self.flush()?;
+        self.come_and_go(200)?;
+        self.come_and_go(201)?;
         for n in 100..103 {
             self.change(|store| store.insert(note(n, 30).partition("passing")).map(drop))?;
         }
@@ -108,6 +131,7 @@ impl Run {
         self.insert(1)?;
         self.change(|store| store.co_activate(id(1), id(0)).map(drop))?;
         self.flush()?;
+        self.come_and_go(202)?;
         self.change(|store| store.reinforce(id(1)).map(drop))?;
         self.let_it_flush()
     }
@@ -125,6 +149,7 @@ impl Run {
     /// Changes memory, which nothing can keep from succeeding.
     fn change(&mut self, change: impl FnOnce(&TraceStore) -> mnemon::Result<()>) -> Outcome {
         self.clock.advance(Duration::from_secs(60));
+        self.look()?;
         match self.cuts {
             Cuts::Planned => Ok(change(self.store()?)?),
             Cuts::Anywhere => self.change_and_cut(change),
@@ -170,9 +195,12 @@ impl Run {
         for _ in 0..TRIES {
             let store = self.store()?;
             match store.flush() {
-                Ok(_) => {
+                Ok(report) => {
+                    if report.watermark > store.watermark().durable {
+                        return Err(format!("the report is ahead of the store: {report:?}").into());
+                    }
                     self.disk.remark(Event::Durable(self.states.len() - 1));
-                    return Ok(());
+                    return self.look();
                 }
                 Err(error) => {
                     let told = matches!(store.health(), Health::Degraded { .. });
@@ -205,6 +233,7 @@ impl Run {
             }
             thread::yield_now();
         }
+        self.look()?;
         let watermark = self.store()?.watermark();
         if watermark.durable == watermark.committed {
             self.disk.remark(Event::Durable(self.states.len() - 1));
@@ -237,8 +266,9 @@ impl Run {
                 self.states.push(State::of(&store));
             }
             match store.close() {
-                Ok(_) => {
+                Ok(report) => {
                     self.disk.remark(Event::Durable(self.states.len() - 1));
+                    self.disk.remark(Event::Told(report.watermark));
                     return Ok(());
                 }
                 Err(failed) => {

@@ -1,5 +1,5 @@
 //! Wherever the power fails, and whatever the disk has made of what was not synced: the file is exactly at some
-//! cut, and not before the last one that was reported durable.
+//! cut, and not before the last one that was reported durable, nor below any durable watermark that was told.
 #![cfg(unix)]
 
 use fault_tests::Outcome;
@@ -25,6 +25,8 @@ struct Tally {
     durable_losses: usize,
     torn_cuts: usize,
     not_opened: usize,
+    /// A durable watermark had been told that the file does not have.
+    ahead: usize,
     /// One of the failures, in words.
     first: Option<String>,
 }
@@ -32,8 +34,8 @@ struct Tally {
 impl Tally {
     fn report(&self, title: &str) -> Outcome {
         println!(
-            "{title}: {} cut-offs, {} images, durable losses {}, torn cuts {}, not opened {}",
-            self.cut_offs, self.images, self.durable_losses, self.torn_cuts, self.not_opened
+            "{title}: {} cut-offs, {} images, durable losses {}, torn cuts {}, not opened {}, told ahead {}",
+            self.cut_offs, self.images, self.durable_losses, self.torn_cuts, self.not_opened, self.ahead
         );
         match &self.first {
             None => Ok(()),
@@ -47,7 +49,7 @@ struct Trial<'r> {
     states: &'r [State],
     folder: TempDir,
     tally: Tally,
-    seen: HashSet<(u64, usize, usize)>,
+    seen: HashSet<(u64, usize, usize, u64)>,
 }
 
 impl<'r> Trial<'r> {
@@ -58,7 +60,7 @@ impl<'r> Trial<'r> {
     /// Tries an image, if there was no such one.
     fn check(&mut self, image: &Image, crash: &Crash) -> Outcome {
         let (durable, possible) = (crash.durable, crash.possible.min(self.states.len() - 1));
-        if !self.seen.insert((image.fingerprint(), durable, possible)) {
+        if !self.seen.insert((image.fingerprint(), durable, possible, crash.told)) {
             return Ok(());
         }
         self.tally.images += 1;
@@ -72,6 +74,12 @@ impl<'r> Trial<'r> {
                 return Ok(());
             }
         };
+        let watermark = store.watermark().durable;
+        if watermark < crash.told {
+            self.tally.ahead += 1;
+            let first = format!("the file is at {watermark}, and {} was told as durable", crash.told);
+            self.tally.first.get_or_insert(first);
+        }
         let found = State::of(&store);
         if !self.states[durable..=possible].contains(&found) {
             let cut = self.states.iter().position(|state| *state == found);
@@ -154,12 +162,13 @@ fn after_a_failed_sync_a_power_loss_leaves_what_is_reported_durable_all_the_same
                 }
             }
         }
-        let Tally { cut_offs, images, durable_losses, torn_cuts, not_opened, first } = trial.tally;
+        let Tally { cut_offs, images, durable_losses, torn_cuts, not_opened, ahead, first } = trial.tally;
         all.cut_offs += cut_offs;
         all.images += images;
         all.durable_losses += durable_losses;
         all.torn_cuts += torn_cuts;
         all.not_opened += not_opened;
+        all.ahead += ahead;
         all.first = all.first.or(first.map(|first| format!("sync {nth} failed: {first}")));
     }
     all.report(&format!("power losses after each of {syncs} syncs failed"))

@@ -12,7 +12,8 @@ use std::time::Instant;
 /// of the maps that share the clock.
 struct Generation<D> {
     number: u64,
-    /// Whether writes are refused: the last generation of a store that is closing.
+    /// Whether writes are refused: the last generation of a store that is closing. What [follows](super::Map::follow)
+    /// from an earlier write is not.
     sealed: bool,
     dirty: Stack<D>,
     count: AtomicUsize,
@@ -103,9 +104,13 @@ impl<D> Inside<D> {
         self.0.sealed
     }
 
-    /// How many entries are listed, or about to be.
+    /// How many entries are listed, or about to be. None in a sealed generation: what is listed there
+    /// [follows](super::Map::follow) from what was written before it, and is captured with that.
     pub fn dirty(&self) -> usize {
-        self.0.count.load(Ordering::Relaxed)
+        match self.0.sealed {
+            true => 0,
+            false => self.0.count.load(Ordering::Relaxed),
+        }
     }
 
     /// Counts an entry that is about to be written for the first time in this generation.
@@ -123,7 +128,7 @@ impl<D> Inside<D> {
 
     /// When the first of them was listed.
     pub fn first_write(&self) -> Option<Instant> {
-        self.0.first_write.get().copied()
+        self.0.first_write.get().copied().filter(|_| !self.0.sealed)
     }
 }
 

@@ -6,6 +6,7 @@ use super::planted::{Mistake, planted};
 use super::raw::{Look, Pin, Slot, pin};
 use super::sync::{AtomicIsize, Brief, Ordering, Table};
 use super::version::same;
+use std::convert::Infallible;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -80,6 +81,13 @@ pub enum Refused<E> {
     Sealed,
     /// The caller's own reason.
     By(E),
+}
+
+/// What a sealed generation does with a transition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sealed {
+    Refuses,
+    Takes,
 }
 
 /// The entries of one kind, by key, and by what `I` finds them by.
@@ -185,7 +193,7 @@ where
         loop {
             let entry = self.table.find_or_insert_with(key, || Entry::new(key.clone(), None, S::default()));
             self.index.attach(&entry);
-            match self.transition(clock, &entry, &mut change) {
+            match self.transition(clock, &entry, &mut change, Sealed::Refuses) {
                 Ok(Some(done)) => return Ok(done),
                 // Retired: whoever retired it unlinks it, and we help, so as not to wait.
                 Ok(None) => self.unlink(&entry),
@@ -224,9 +232,29 @@ where
     where
         D: From<Arc<Entry<K, V, S>>>,
     {
-        let done = self.transition(clock, entry, &mut |old| old.map_or(Ok(Change::Keep), &mut change))?;
+        let change = &mut |old: Option<&_>| old.map_or(Ok(Change::Keep), &mut change);
+        let done = self.transition(clock, entry, change, Sealed::Refuses)?;
         // A retired entry had no value when this call met it: that is an answer, not a reason to retry.
         Ok(done.filter(|done| done.old.is_some()))
+    }
+
+    /// The same, in a sealed generation too: for what must follow from a write that was taken. Answers whether it
+    /// changed something.
+    ///
+    /// It is not refused, so that a close that fails leaves no half of it behind. Should the close succeed, no cut
+    /// comes after: the capture of that write must have made the same of it for the sink.
+    pub fn follow<D>(
+        &self,
+        clock: &Clock<D>,
+        entry: &Arc<Entry<K, V, S>>,
+        mut change: impl FnMut(&Arc<V>) -> Change<V>,
+    ) -> bool
+    where
+        D: From<Arc<Entry<K, V, S>>>,
+    {
+        let change = &mut |old: Option<&_>| Ok(old.map_or(Change::Keep, &mut change));
+        let done: Result<_, Refused<Infallible>> = self.transition(clock, entry, change, Sealed::Takes);
+        done.is_ok_and(|done| done.is_some_and(|done| !done.is_void()))
     }
 
     /// The steps of every write; `None` if the entry is retired.
@@ -235,6 +263,7 @@ where
         clock: &Clock<D>,
         entry: &Arc<Entry<K, V, S>>,
         change: &mut impl FnMut(Option<&Arc<V>>) -> Result<Change<V>, E>,
+        sealed: Sealed,
     ) -> Result<Option<Transition<V>>, Refused<E>>
     where
         D: From<Arc<Entry<K, V, S>>>,
@@ -256,7 +285,7 @@ where
                 Change::Keep | Change::Remove => return Ok(Some(Transition { new: old.clone(), old })),
             };
             let done = Transition { old, new };
-            if self.swap(clock, entry, &done, misplaced)? {
+            if self.swap(clock, entry, &done, misplaced, sealed)? {
                 return Ok(Some(done));
             }
         }
@@ -269,6 +298,7 @@ where
         entry: &Arc<Entry<K, V, S>>,
         step: &Transition<V>,
         misplaced: Option<Inside<D>>,
+        sealed: Sealed,
     ) -> Result<bool, Refused<E>>
     where
         D: From<Arc<Entry<K, V, S>>>,
@@ -282,7 +312,7 @@ where
             return Ok(false);
         }
         let inside = misplaced.unwrap_or_else(|| clock.enter());
-        if inside.is_sealed() {
+        if inside.is_sealed() && sealed == Sealed::Refuses {
             return Err(Refused::Sealed);
         }
         let first = look.generation() < inside.number();

@@ -50,5 +50,5 @@ pub use index::Index;
 pub use index::{Adjacency, HasTerms, Joins, Term, Terms};
 pub use map::{Change, Entry, Map, Refused, Transition};
 pub(crate) use progress::wake;
-pub use progress::{Closing, Goal, Progress, Wait};
+pub use progress::{Closing, Goal, Progress, Reached, Wait};
 pub use sync::Bell;

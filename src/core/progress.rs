@@ -15,12 +15,29 @@ pub struct Progress<R, E> {
     moved: Condvar,
 }
 
+/// How far the sink is: it holds everything up to `cut`, and says `stored` of itself. The cuts after `stored` had nothing
+/// for it, so they are not written down: who waits for one of them is done, and nobody is told its number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reached {
+    /// The highest generation that is covered.
+    pub cut: u64,
+    /// The highest generation that the sink has recorded; at most `cut`.
+    pub stored: u64,
+}
+
+impl Reached {
+    /// A sink that has recorded this generation, and no cut since.
+    pub fn recorded(watermark: u64) -> Self {
+        Self { cut: watermark, stored: watermark }
+    }
+}
+
 struct State<R, E> {
     /// The highest generation that somebody wants durable, and whether no try since has covered it.
     requested: u64,
     asked: bool,
-    committed: u64,
-    durable: u64,
+    committed: Reached,
+    durable: Reached,
     /// How many captured changes are not committed, and since when the oldest waits.
     owed: usize,
     owed_since: Option<Instant>,
@@ -77,14 +94,14 @@ pub(crate) fn wake(waker: Waker) {
 
 impl<R: Clone, E: Clone> State<R, E> {
     fn goal(&self, generation: u64) -> Result<Goal, u64> {
-        match generation <= self.durable {
-            true => Err(self.durable),
+        match generation <= self.durable.cut {
+            true => Err(self.durable.stored),
             false => Ok(Goal { generation, failures_before: self.failures }),
         }
     }
 
     fn outcome(&self, goal: Goal) -> Option<Wait<R, E>> {
-        match self.durable >= goal.generation {
+        match self.durable.cut >= goal.generation {
             true => Some(Wait::Done(self.report.clone())),
             false => self.failure(goal).map(|error| Wait::Failed(error.clone())),
         }
@@ -97,18 +114,18 @@ impl<R: Clone, E: Clone> State<R, E> {
     }
 
     fn is_over(&self, goal: Goal) -> bool {
-        self.durable >= goal.generation || self.failure(goal).is_some()
+        self.durable.cut >= goal.generation || self.failure(goal).is_some()
     }
 }
 
 impl<R: Clone, E: Clone> Progress<R, E> {
-    /// Everything up to `watermark` is in the sink.
-    pub fn new(watermark: u64, report: R) -> Self {
+    /// So far the sink is, durably.
+    pub fn new(reached: Reached, report: R) -> Self {
         let state = State {
-            requested: watermark,
+            requested: reached.cut,
             asked: false,
-            committed: watermark,
-            durable: watermark,
+            committed: reached,
+            durable: reached,
             owed: 0,
             owed_since: None,
             report,
@@ -117,7 +134,7 @@ impl<R: Clone, E: Clone> Progress<R, E> {
             closers: 0,
             close_asked: false,
             closed: false,
-            awaited: watermark,
+            awaited: reached.cut,
             wakers: BTreeMap::new(),
             next_waker: 0,
         };
@@ -128,10 +145,15 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         lock(&self.state)
     }
 
-    /// The highest generation committed, and the highest known durable.
+    /// The highest generation that the sink has recorded, and the highest of which that is known to be durable.
     pub fn watermarks(&self) -> (u64, u64) {
         let state = self.lock();
-        (state.committed, state.durable)
+        (state.committed.stored, state.durable.stored)
+    }
+
+    /// A watermark at which everything up to `generation` is stored: a lower one, where that is durable already.
+    pub fn watermark_of(&self, generation: u64) -> u64 {
+        self.lock().goal(generation).map_or_else(|durable| durable, |_| generation)
     }
 
     /// The report of the last flush that committed.
@@ -146,7 +168,7 @@ impl<R: Clone, E: Clone> Progress<R, E> {
     }
 
     /// Asks for everything up to `generation` to become durable; the caller rings the bell and waits. If it is
-    /// durable already, the answer is how much is.
+    /// durable already, the answer is how much is recorded.
     pub fn request(&self, generation: u64) -> Result<Goal, u64> {
         let mut state = self.lock();
         let goal = state.goal(generation)?;
@@ -167,13 +189,13 @@ impl<R: Clone, E: Clone> Progress<R, E> {
     /// generation may stay without a write that somebody saw coming.
     pub fn awaited(&self) -> bool {
         let state = self.lock();
-        state.awaited > state.committed
+        state.awaited > state.committed.cut
     }
 
     /// Whether somebody wants more durable than is, and no flush has failed since they asked.
     pub fn wanted(&self) -> bool {
         let state = self.lock();
-        state.asked && state.requested > state.durable
+        state.asked && state.requested > state.durable.cut
     }
 
     /// Waits until the goal is reached, or a flush that should have reached it has failed.
@@ -218,12 +240,12 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         state.owed_since = since;
     }
 
-    /// Everything up to `cut` is committed, and durable if so said.
-    pub fn publish(&self, cut: u64, durable: bool, report: R) {
+    /// So much is committed, and durable if so said.
+    pub fn publish(&self, reached: Reached, durable: bool, report: R) {
         let mut state = self.lock();
-        state.committed = cut;
+        state.committed = reached;
         if durable {
-            state.durable = cut;
+            state.durable = reached;
         }
         state.report = report;
         state.failed = None;
@@ -232,11 +254,22 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         self.wake(state);
     }
 
-    /// Everything up to `watermark`, committed before, is durable now.
-    pub fn durable(&self, watermark: u64) {
+    /// What was committed is durable now.
+    pub fn durable(&self) {
         let mut state = self.lock();
-        state.durable = state.durable.max(watermark);
+        state.durable = state.committed;
         self.wake(state);
+    }
+
+    /// What was committed and not durable can't be counted on any more; with `everything`, the sink holds nothing.
+    /// Answers how far it is then.
+    pub fn lost(&self, everything: bool) -> Reached {
+        let mut state = self.lock();
+        if everything {
+            state.durable = Reached::recorded(0);
+        }
+        state.committed = state.durable;
+        state.committed
     }
 
     /// The flush of everything up to `cut` failed; it stays owed.

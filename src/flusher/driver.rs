@@ -11,13 +11,17 @@ use crate::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, TraceChange,
 };
 use crate::core::planted::{Mistake, planted};
-use crate::core::{Cutter, Opening};
+use crate::core::{Cutter, Opening, Reached};
 use crate::feed::Commit;
 use crate::trace::{Ends, TraceId};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+
+/// So many rows are kept to be written again, beside one for each trace and link that lives, before a commit is synced
+/// that need not be.
+const MOST_UNSYNCED: usize = 4_096;
 
 /// The flusher's own state. Nothing here is dropped before it is committed: a batch that fails stays in
 /// `owed`, and what is committed but not known to be durable stays in `undurable`.
@@ -34,9 +38,9 @@ pub(crate) struct Driver {
     owed_since: Option<Instant>,
     undurable: BTreeMap<RowNumber, Arc<TraceEntry>>,
     undurable_links: BTreeMap<Ends, Arc<LinkEntry>>,
-    /// The newest cut, and the newest that is committed.
+    /// The newest cut, and how far the backend has committed.
     cut: u64,
-    committed: u64,
+    committed: Reached,
     last_row: RowNumber,
     /// The backend must be reopened before it is used again.
     doubtful: bool,
@@ -50,7 +54,7 @@ impl Driver {
         shared: Arc<Shared>,
         backend: Box<dyn Backend>,
         cutter: Cutter<Dirty>,
-        watermark: u64,
+        reached: Reached,
         last_row: RowNumber,
     ) -> Self {
         Self {
@@ -63,8 +67,8 @@ impl Driver {
             owed_since: None,
             undurable: BTreeMap::new(),
             undurable_links: BTreeMap::new(),
-            cut: watermark,
-            committed: watermark,
+            cut: reached.cut,
+            committed: reached,
             last_row,
             doubtful: false,
             damaged: false,
@@ -103,7 +107,8 @@ impl Driver {
         self.shared.telemetry.step();
         tell::cut(&span).in_scope(|| self.cut(opening));
         // What is erased is not kept to be written again: it must not come back with a power loss.
-        let reach = if self.owed_erasures.is_empty() { reach } else { Reach::Durable };
+        let must_sync = !self.owed_erasures.is_empty() || self.owes_a_sync();
+        let reach = if must_sync { Reach::Durable } else { reach };
         tell::has_cut(&span, self.cut, reach, (self.owed.len(), self.owed_links.len()));
         let outcome = supervised(|| self.commit(reach, started));
         self.shared.telemetry.step();
@@ -131,6 +136,17 @@ impl Driver {
 
     fn is_all_durable(&self) -> bool {
         self.undurable.is_empty() && self.undurable_links.is_empty()
+    }
+
+    /// How much is committed and not known to be durable.
+    pub(super) fn unsynced(&self) -> usize {
+        self.undurable.len() + self.undurable_links.len()
+    }
+
+    /// Whether so much is kept to be written again that it is time for a sync, which nobody asked for: it is the only
+    /// thing that says of a row of the past that it is gone for good.
+    fn owes_a_sync(&self) -> bool {
+        self.unsynced() > MOST_UNSYNCED + self.shared.traces.len() + self.shared.links.len()
     }
 
     /// How much is captured and not committed.
@@ -189,9 +205,12 @@ impl Driver {
             merge(std::mem::take(&mut self.owed_links), links, OwedLink::ends, OwedLink::succeed);
     }
 
-    /// What somebody wanted of this cut, before the next.
+    /// What somebody wanted of this cut, before the next. Erasures first: what they have removed is in the cut, and who
+    /// wants to see it came perhaps before their errand did.
     fn run_errands(&mut self, errands: Vec<Errand>) {
-        for errand in errands {
+        let (erasures, others): (Vec<_>, Vec<_>) =
+            errands.into_iter().partition(|errand| matches!(errand, Errand::Erase(_)));
+        for errand in erasures.into_iter().chain(others) {
             match errand {
                 Errand::Erase(erasure) => self.owe_erasure(erasure),
                 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
@@ -252,7 +271,7 @@ impl Driver {
         let erased: Vec<_> = self.owed_erasures.iter().map(|erasure| erasure.scope.clone()).collect();
         let batch = Batch::new(self.cut, reach).traces(&traces).links(&links).erased(&erased);
         if planted(Mistake::EarlyWatermark) {
-            self.shared.progress.publish(self.cut, true, FlushReport::default());
+            self.shared.progress.publish(Reached::recorded(self.cut), true, FlushReport::default());
         }
         let untouched = batch.is_empty() && (reach == Reach::Committed || self.is_all_durable());
         let applied = match untouched {
@@ -260,7 +279,7 @@ impl Driver {
             false => tell::apply().in_scope(|| self.backend.apply(&batch))?,
         };
         let report = FlushReport {
-            watermark: self.cut,
+            watermark: if untouched { self.committed.stored } else { self.cut },
             rows_upserted: applied.upserted,
             rows_updated: applied.updated,
             rows_deleted: applied.deleted,
@@ -307,6 +326,7 @@ impl Driver {
 
     /// Of what was committed but not synced, nothing can be counted on any more.
     fn owe_the_undurable(&mut self) {
+        self.committed = self.shared.progress.lost(false);
         let traces = std::mem::take(&mut self.undurable).into_values().collect();
         let links = std::mem::take(&mut self.undurable_links).into_values().collect();
         self.owe_again(traces, links);
@@ -314,6 +334,7 @@ impl Driver {
 
     /// The backend holds nothing any more, and memory holds everything.
     fn owe_everything(&mut self) {
+        self.committed = self.shared.progress.lost(true);
         self.forget_undurable();
         self.owe_again(self.shared.traces.entries(), self.shared.links.entries());
     }
@@ -368,13 +389,14 @@ impl Driver {
             self.undurable.extend(done.iter().map(|owed| (owed.row(), owed.entry.clone())));
             self.undurable_links.extend(links.iter().map(|owed| (owed.ends(), owed.entry.clone())));
         }
-        self.committed = self.cut;
+        // An empty cut is not written down, and so its number is not told.
+        self.committed = Reached { cut: self.cut, stored: report.watermark };
         self.owed_since = None;
         if !untouched {
             self.shared.telemetry.committed(&report);
         }
         self.recovered(Step::Commit);
-        self.shared.progress.publish(self.cut, self.is_all_durable(), report);
+        self.shared.progress.publish(self.committed, self.is_all_durable(), report);
         for owed in &done {
             self.shared.traces.settle(&owed.entry, self.cut);
         }
@@ -385,7 +407,7 @@ impl Driver {
 
     pub(super) fn recovered(&self, step: Step) {
         if let Some(trouble) = self.shared.telemetry.recovered(step).filter(Trouble::counts) {
-            tell::recovered(&self.shared.name, &trouble, self.committed);
+            tell::recovered(&self.shared.name, &trouble, self.committed.stored);
         }
     }
 
@@ -417,7 +439,7 @@ impl Driver {
                 self.recovered(Step::Tidy);
                 if durable {
                     self.forget_undurable();
-                    self.shared.progress.durable(self.committed);
+                    self.shared.progress.durable();
                 }
                 durable || wal_bytes == 0
             }
@@ -438,7 +460,7 @@ impl Driver {
         let closed = drained && self.end() && self.shared.progress.finish_closing();
         match closed {
             true => self.shared.feed.close(),
-            // The sealed generation is empty, so this cut captures nothing.
+            // Of the sealed generation it captures what followed from writes before it, and nothing else is in it.
             false => self.cut(Opening::Open),
         }
         closed
@@ -449,7 +471,7 @@ impl Driver {
         if self.doubtful || self.damaged {
             return false;
         }
-        match supervised(|| self.backend.close(self.committed)) {
+        match supervised(|| self.backend.close(self.committed.stored)) {
             Ok(()) => {
                 // Should all who waited have given up, the backend is opened again.
                 self.doubtful = true;

@@ -7,12 +7,12 @@ use super::telemetry::{FlushReport, Telemetry};
 use super::tell::Name;
 use crate::backend::{Reach, Scope};
 use crate::core::sync::Brief;
-use crate::core::{Adjacency, Bell, Clock, Cutter, Map, Progress, Terms};
+use crate::core::{Adjacency, Bell, Clock, Cutter, Map, Progress, Reached, Terms};
 use crate::error::{Error, ErrorKind};
 use crate::feed::{Feed, Subscription};
 use crate::trace::{Ends, Tie, Trace, TraceId};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How the flusher behaves.
@@ -80,7 +80,11 @@ pub(crate) struct View {
     pub(crate) links: Vec<crate::trace::Link>,
 }
 
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
 pub(crate) struct Shared {
+    /// Tells this store from every other of the process.
+    pub(crate) number: u64,
     pub(crate) name: Name,
     pub(crate) clock: Arc<Clock<Dirty>>,
     pub(crate) traces: Traces,
@@ -96,21 +100,36 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Everything in `traces` and `links` is stored, as of `watermark`.
+    /// Everything in `traces` and `links` is stored, as far as `reached` says.
     pub(crate) fn new(
         name: Name,
         traces: Traces,
         links: Links,
-        watermark: u64,
+        reached: Reached,
         options: FlushOptions,
     ) -> (Self, Cutter<Dirty>) {
         let bell = Arc::new(Bell::default());
-        let (clock, cutter) = Clock::new(watermark + 1, options.threshold, bell.clone());
-        let progress = Progress::new(watermark, FlushReport { watermark, ..FlushReport::default() });
+        let (clock, cutter) = Clock::new(reached.cut + 1, options.threshold, bell.clone());
+        let report = FlushReport { watermark: reached.stored, ..FlushReport::default() };
+        let progress = Progress::new(reached, report);
         let (errands, telemetry, feed) = (Brief::default(), Telemetry::default(), Feed::default());
         let process = std::process::id();
-        let shared =
-            Self { name, clock, traces, links, errands, progress, bell, telemetry, feed, options, process };
+        // Relaxed: only that no two are the same counts.
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let shared = Self {
+            number,
+            name,
+            clock,
+            traces,
+            links,
+            errands,
+            progress,
+            bell,
+            telemetry,
+            feed,
+            options,
+            process,
+        };
         (shared, cutter)
     }
 

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Each line is the whole state of what it names, as of one cut. So they can be applied to the file in any state
-//! from the durable one on, and again.
+//! from the durable one up to that cut; a file at a later one has more than the spill.
 
 use super::format::not_a_line;
 use super::record::{Id, LinkLine, TraceLine};
@@ -21,6 +21,7 @@ use super::refusal::{Refusal, io_error};
 use super::save;
 use super::seal::{self, Key};
 use crate::backend::Scope;
+use crate::backend::sqlite::MAX_WATERMARK;
 use crate::error::{Error, Result};
 use crate::trace::{Ends, Link, Payload, Trace, TraceId};
 use serde::{Deserialize, Serialize};
@@ -129,6 +130,12 @@ impl Spill {
         erased.chain(traces).chain(links)
     }
 
+    /// Deletes one that is of no more use; it does not come back with a power loss.
+    pub(crate) fn delete(path: &Path) -> std::io::Result<()> {
+        fs::remove_file(path)?;
+        path.parent().map_or(Ok(()), save::sync)
+    }
+
     /// Reads one, or says why not: all of it is verified before any of it is given out.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = fs::read(path).map_err(Refusal::from);
@@ -150,6 +157,9 @@ impl Spill {
             serde_json::from_slice(first).map_err(|error| Refusal::line(1, not_a_line(error)))?;
         if header.mnemon_spill != VERSION {
             return Err(Refusal::Newer(header.mnemon_spill));
+        }
+        if header.durable > header.cut || header.cut > MAX_WATERMARK {
+            return Err(Refusal::damaged("its header names cuts that no store has"));
         }
         let mut spill =
             Self { boot: header.boot.0.into(), durable: header.durable, cut: header.cut, ..Self::default() };
@@ -182,6 +192,29 @@ impl Spill {
             Line::Parted(a, b) => {
                 self.links.push((Ends::of(a.0, b.0).ok_or("a link joins two traces")?, None));
             }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_WATERMARK, Spill};
+    use crate::error::ErrorKind;
+
+    /// The next open counts on from its cut.
+    #[test]
+    fn cut_that_no_store_reaches_is_refused() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("memory.db.spill");
+        let read = |durable, cut| {
+            Spill { durable, cut, ..Spill::default() }.write(&path)?;
+            Spill::read(&path).map(|spill| (spill.durable, spill.cut))
+        };
+        assert_eq!(read(7, MAX_WATERMARK)?, (7, MAX_WATERMARK));
+        for (durable, cut) in [(7, MAX_WATERMARK + 1), (7, u64::MAX), (8, 7)] {
+            let refused = read(durable, cut).map_err(|error| error.kind());
+            assert_eq!(refused, Err(ErrorKind::Corrupt), "{durable} to {cut}");
         }
         Ok(())
     }

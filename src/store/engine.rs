@@ -142,14 +142,13 @@ impl Engine {
         fence(Ordering::SeqCst);
         let mut dropped = 0;
         for entry in self.links().index().of(&gone.id()) {
-            let done = self.links().alter_entry::<_, Error>(&self.shared.clock, &entry, |tie| {
-                Ok(match tie.touches(gone.id(), gone.birth()) {
+            let is_dropped = self.links().follow(&self.shared.clock, &entry, |tie| {
+                match tie.touches(gone.id(), gone.birth()) {
                     true => Change::Remove,
                     false => Change::Keep,
-                })
+                }
             });
-            // Refused only where the store has closed, and what is not written any more is not read again.
-            dropped += usize::from(done.is_ok_and(|done| done.is_some_and(|done| !done.is_void())));
+            dropped += usize::from(is_dropped);
         }
         dropped
     }

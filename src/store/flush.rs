@@ -54,9 +54,15 @@ impl TraceStore {
     }
 
     /// Names every write that returned before this call, and all that they can have depended on: for
-    /// [`wait`](Self::wait). Costs a load or two.
+    /// [`wait`](Self::wait). Costs a few loads, and a lock that is held for moments only.
     pub fn mark(&self) -> Mark {
-        Mark(self.newest_change())
+        let (shared, generation) = (self.shared(), self.newest_change());
+        // In a child process the lock may be held for good.
+        let generation = match shared.is_forked() {
+            false => shared.progress.watermark_of(generation),
+            true => generation,
+        };
+        Mark { store: shared.number, generation }
     }
 
     /// Resolves when all that a mark names is durable, by whatever flush makes it so: for a host that answers many
@@ -80,10 +86,16 @@ impl TraceStore {
     /// # Errors
     ///
     /// Why a flush failed that covered it, since the call; as for [`flush`](Self::flush). Nothing is lost, and the mark
-    /// can be waited for again.
+    /// can be waited for again. [`InvalidInput`](crate::ErrorKind::InvalidInput) for a mark of another store, or of
+    /// another opening of this one.
     pub fn wait(&self, mark: Mark) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
         let shared = self.shared();
-        self.reached(shared.has_flusher().map(|()| shared.progress.goal(mark.0).map_err(nothing_to_do)))
+        let is_mine = || match mark.store == shared.number {
+            true => Ok(()),
+            false => Err(Error::invalid("mark", "of another store", "wait for it where it was made")),
+        };
+        let may_wait = shared.has_flusher().and_then(|()| is_mine());
+        self.reached(may_wait.map(|()| shared.progress.goal(mark.generation).map_err(nothing_to_do)))
     }
 
     fn reached(
@@ -124,14 +136,18 @@ impl TraceStore {
     }
 }
 
-/// What was written up to some moment; from [`TraceStore::mark`]. Means nothing to another store.
+/// What was written up to some moment; from [`TraceStore::mark`]. Belongs to one opening of one store.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Mark(u64);
+pub struct Mark {
+    store: u64,
+    generation: u64,
+}
 
 impl Mark {
-    /// The [watermark](crate::Watermark) at which all of it is stored.
+    /// A [watermark](crate::Watermark) at which all of it is stored. It may be stored at a lower one already: a cut
+    /// that finds nothing to write leaves the watermark as it is. [`wait`](TraceStore::wait) knows.
     pub fn generation(self) -> u64 {
-        self.0
+        self.generation
     }
 }
 

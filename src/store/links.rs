@@ -177,7 +177,7 @@ impl Engine {
                 Ok(Change::Put(Arc::new(Tie { link, births })))
             });
             let Transition { new, .. } = done.map_err(reason)?;
-            if self.look_again(ends, births)? {
+            if self.look_again(ends, births) {
                 let link = new.map(|tie| tie.link);
                 return Ok(CoActivation {
                     count: link.map_or(0, |link| link.count),
@@ -188,17 +188,19 @@ impl Engine {
     }
 
     /// After a link of these traces was put in: whether they are still there; if not, it is taken out again.
-    pub(super) fn look_again(&self, ends: Ends, births: [Birth; 2]) -> Result<bool> {
+    pub(super) fn look_again(&self, ends: Ends, births: [Birth; 2]) -> bool {
         // With the fence in `drop_links`: whoever removes one of the traces sees the link, or we see that.
         fence(Ordering::SeqCst);
         if self.are_still(ends, births) || planted(Mistake::NoSecondLook) {
-            return Ok(true);
+            return true;
         }
-        let undone = self.links().alter::<_, Error>(&self.shared.clock, &ends, |tie| {
-            Ok(if tie.joins(births) { Change::Remove } else { Change::Keep })
-        });
-        undone.map_err(reason)?;
-        Ok(false)
+        if let Some(entry) = self.links().entry(&ends) {
+            self.links().follow(&self.shared.clock, &entry, |tie| match tie.joins(births) {
+                true => Change::Remove,
+                false => Change::Keep,
+            });
+        }
+        false
     }
 
     fn are_still(&self, ends: Ends, births: [Birth; 2]) -> bool {

@@ -16,6 +16,8 @@ pub(super) struct Stored {
     pub(super) links: Links,
     pub(super) unreadable: Vec<Quarantined>,
     pub(super) loaded: Loaded,
+    /// Generations up to this one are taken, by what an earlier opening has spilled.
+    pub(super) taken: u64,
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
 }
@@ -28,6 +30,7 @@ impl Stored {
             links,
             unreadable: Vec::new(),
             loaded: Loaded::default(),
+            taken: 0,
             #[cfg(all(feature = "sqlite", not(loom)))]
             home: None,
         }

@@ -21,6 +21,8 @@ mod spill;
 mod stats;
 mod subscribe;
 mod tell;
+#[cfg(all(test, feature = "testkit", not(loom)))]
+mod tests;
 mod thread;
 mod tiers;
 mod upkeep;

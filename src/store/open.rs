@@ -10,6 +10,7 @@ use super::{Handle, Quota, TraceStore};
 use crate::backend::sqlite::{self, Sqlite};
 use crate::backend::{Backend, Discard, Reach};
 use crate::clock::{ManualClock, WallClock};
+use crate::core::Reached;
 use crate::error::{Error, Result};
 use crate::flusher::{Driver, FlushOptions, Name, Shared};
 use crate::memory::DecayCurve;
@@ -29,8 +30,8 @@ pub enum Durability {
     /// Each flush is synced: it survives a power loss. One sync a flush, not one a write.
     #[default]
     Full,
-    /// Background flushes are not synced: they survive the end of the process, and a power loss may take
-    /// back the newest of them, each as a whole.
+    /// Background flushes are not synced, except one after thousands of changed rows: they survive the end of the
+    /// process, and a power loss may take back the newest of them, each as a whole.
     Relaxed,
 }
 
@@ -253,10 +254,9 @@ impl StoreBuilder {
             let mut backend = Sqlite::open(&path, settings.max_payload_bytes)?;
             let home = backend.home();
             let stored = Stored { home: Some(home), ..Stored::load(|into| backend.load(into))? };
-            match stored.start(settings, self.flush, backend) {
-                (store, None) => store.with_spill_applied(),
-                (_, Some(error)) => Err(error),
-            }
+            let store = stored.start_with_spill(settings, self.flush, backend)?;
+            store.start_upkeep()?;
+            Ok(store)
         })
     }
 
@@ -270,7 +270,9 @@ impl StoreBuilder {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) names a setting that can't be taken.
     pub fn in_memory(self) -> Result<TraceStore> {
         let settings = self.check()?;
-        Ok(Stored::nothing().start(settings, self.flush, Discard).0)
+        let (store, _) = Stored::nothing().start(settings, self.flush, Discard);
+        store.start_upkeep().ok();
+        Ok(store)
     }
 
     /// A store without a file that begins with what the file of another one holds, as of one moment: a copy to look
@@ -300,7 +302,9 @@ impl StoreBuilder {
         let (settings, path) = (self.check()?, path.as_ref());
         tell::opening(Some(path), settings.partition.clone(), || {
             let stored = Stored::load(|into| sqlite::read(path, into))?;
-            Ok(stored.start(settings, self.flush, Discard).0)
+            let (store, _) = stored.start(settings, self.flush, Discard);
+            store.start_upkeep().ok();
+            Ok(store)
         })
     }
 
@@ -315,10 +319,9 @@ impl StoreBuilder {
         let settings = self.check()?;
         tell::opening(None, settings.partition.clone(), || {
             let stored = Stored::load(|into| backend.load(into))?;
-            match stored.start(settings, self.flush, backend) {
-                (store, None) => Ok(store),
-                (_, Some(error)) => Err(error),
-            }
+            let (store, no_flusher) = stored.start(settings, self.flush, backend);
+            no_flusher.map_or_else(|| store.start_upkeep(), Err)?;
+            Ok(store)
         })
     }
 
@@ -337,21 +340,21 @@ impl StoreBuilder {
 }
 
 impl Stored {
-    /// The store, and why its flusher has no thread, if it has none.
-    fn start(
+    /// The store without its upkeep, and why its flusher has no thread, if it has none.
+    pub(super) fn start(
         self,
         settings: Settings,
         options: FlushOptions,
         backend: impl Backend,
     ) -> (TraceStore, Option<Error>) {
         let name = Name::new(self.path(), settings.partition.clone());
-        let Self { traces, links, unreadable, loaded, .. } = self;
+        let Self { traces, links, unreadable, loaded, taken, .. } = self;
         tell::unreadable(&name, &unreadable);
-        let (shared, cutter) = Shared::new(name, traces, links, loaded.watermark, options);
+        let reached = Reached { cut: loaded.watermark.max(taken), stored: loaded.watermark };
+        let (shared, cutter) = Shared::new(name, traces, links, reached, options);
         shared.telemetry.lock().unreadable = unreadable;
         let shared = Arc::new(shared);
-        let driver =
-            Driver::new(shared.clone(), Box::new(backend), cutter, loaded.watermark, loaded.last_row);
+        let driver = Driver::new(shared.clone(), Box::new(backend), cutter, reached, loaded.last_row);
         let (flusher, no_flusher) = Flusher::start(driver);
         let engine = Arc::new(Engine {
             shared,
@@ -360,29 +363,28 @@ impl Stored {
             home: self.home,
             visited: AtomicU64::new(0),
         });
-        let (upkeep, no_upkeep) = upkeep::Thread::start(&engine);
-        (TraceStore { handle: Arc::new(Handle { engine, upkeep, flusher }) }, no_flusher.or(no_upkeep))
+        let upkeep = upkeep::Thread::default();
+        (TraceStore { handle: Arc::new(Handle { engine, upkeep, flusher }) }, no_flusher)
     }
-}
 
-#[cfg(all(feature = "sqlite", not(loom)))]
-impl TraceStore {
-    /// With what an earlier opening could not write, and has spilled.
-    fn with_spill_applied(self) -> Result<Self> {
-        #[cfg(feature = "snapshot")]
-        self.apply_spill()?;
-        #[cfg(not(feature = "snapshot"))]
-        if let Some((path, _)) = &self.engine().home {
-            let spill = crate::backend::sqlite::spill(path);
-            if spill.exists() {
-                let message = format!(
-                    "{} holds what an earlier opening could not write: build with the feature snapshot to apply it, or move it away",
-                    spill.display()
-                );
-                return Err(Error::new(crate::ErrorKind::Unreachable, message));
-            }
+    /// The store, if no spill is there, which this build can't read.
+    #[cfg(all(feature = "sqlite", not(feature = "snapshot"), not(loom)))]
+    fn start_with_spill(
+        self,
+        settings: Settings,
+        options: FlushOptions,
+        backend: impl Backend,
+    ) -> Result<TraceStore> {
+        let spill = self.home.as_ref().map(|(path, _)| sqlite::spill(path)).filter(|spill| spill.exists());
+        if let Some(spill) = spill {
+            let message = format!(
+                "{} holds what an earlier opening could not write: build with the feature snapshot to apply it, or move it away",
+                spill.display()
+            );
+            return Err(Error::new(crate::ErrorKind::Unreachable, message));
         }
-        Ok(self)
+        let (store, no_flusher) = self.start(settings, options, backend);
+        no_flusher.map_or(Ok(store), Err)
     }
 }
 
@@ -403,6 +405,10 @@ impl TraceStore {
     pub fn in_memory() -> Self {
         let StoreBuilder { flush, .. } = StoreBuilder::default();
         Stored::nothing().start(Settings::default(), flush, Discard).0
+    }
+
+    fn start_upkeep(&self) -> Result<()> {
+        self.handle.upkeep.start(&self.handle.engine)
     }
 
     /// Settings to open a store with.

@@ -74,7 +74,10 @@ impl Engine {
             }
         });
         match put {
-            Ok(_) => self.look_again(link.ends, births).map(drop),
+            Ok(_) => {
+                self.look_again(link.ends, births);
+                Ok(())
+            }
             Err(Refused::By(_)) => Ok(()),
             Err(sealed) => Err(reason(sealed)),
         }

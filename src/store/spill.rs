@@ -2,13 +2,17 @@
 
 use super::TraceStore;
 use super::engine::{Engine, reason};
-use crate::backend::sqlite;
+use super::load::Stored;
+use super::open::Settings;
+use crate::backend::{Backend, sqlite};
 use crate::core::Change;
 use crate::error::{Error, ErrorKind, Result};
-use crate::flusher::Errand;
+use crate::flusher::{Errand, FlushOptions};
 use crate::snapshot::Spill;
-use std::fs;
-use std::path::PathBuf;
+use crate::trace::Trace;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use uuid::Uuid;
 
 /// What a spill holds; from [`TraceStore::spill`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,8 +31,8 @@ impl TraceStore {
     /// that has to end though its store can't be closed, as when the disk is full: it takes as much room as the
     /// changes do. The file has a SHA-512 digest and belongs to its owner alone.
     ///
-    /// The next open of the database verifies and applies it, in one cut, and deletes it when that is durable. One
-    /// that the database has caught up with is deleted. Of a closed store everything is durable, and no file is made.
+    /// The next open of the database verifies and applies it, in one cut, and deletes it when that is durable. It is
+    /// applied at most once: one that the database has caught up with, or that comes back, is deleted. Of a closed store everything is durable, and no file is made.
     ///
     /// ```no_run
     /// # fn end(store: mnemon::TraceStore) -> mnemon::Result<()> {
@@ -55,45 +59,84 @@ impl TraceStore {
         Ok(SpillReport { path, traces: spill.traces.len(), links: spill.links.len() })
     }
 
-    /// Applies what an earlier opening has spilled.
-    pub(super) fn apply_spill(&self) -> Result<()> {
-        let Some((path, boot)) = &self.engine().home else { return Ok(()) };
-        let path = sqlite::spill(path);
-        if !path.exists() {
-            return Ok(());
-        }
-        let spill = Spill::read(&path)?;
-        let refused = |kind, why| {
-            let remedy = "move it away to open the store without what it holds";
-            Error::new(kind, format!("the spill {} {why}: {remedy}", path.display()))
+    /// Applies what an earlier opening has spilled, in a cut after the spill's own, and deletes it when that is durable.
+    fn apply_spill(&self, path: &Path, spill: Spill) -> Result<()> {
+        tracing::info!(path = %path.display(), traces = spill.traces.len(), "applying a spill");
+        let generation = self.engine().apply(spill)?;
+        self.flush_up_to(generation)?;
+        delete(path)
+    }
+}
+
+/// What an earlier opening of this file has spilled and the file, which is at `watermark`, lacks.
+///
+/// The first commit after the opening applies it, and is of a later cut than the spill's: so a file that is at the
+/// spill's cut, or beyond, has it already, whenever the power failed. Whatever is newer in the file stays.
+fn left(path: &Path, boot: Uuid, watermark: u64) -> Result<Option<Spill>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let spill = Spill::read(path)?;
+    if spill.boot != boot {
+        return Err(refused(
+            path,
+            ErrorKind::NotAStore,
+            "belongs to another store, or another opening of it",
+        ));
+    }
+    if watermark < spill.durable {
+        return Err(refused(path, ErrorKind::Corrupt, "goes on from a state that the database has lost"));
+    }
+    if watermark >= spill.cut {
+        return delete(path).map(|()| None);
+    }
+    Ok(Some(spill))
+}
+
+fn refused(path: &Path, kind: ErrorKind, why: &str) -> Error {
+    let remedy = "move it away to open the store without what it holds";
+    Error::new(kind, format!("the spill {} {why}: {remedy}", path.display()))
+}
+
+fn delete(path: &Path) -> Result<()> {
+    Spill::delete(path).map_err(|error| {
+        refused(path, ErrorKind::Unreachable, "is applied and can't be deleted").because(error)
+    })
+}
+
+impl Stored {
+    /// The store, with what an earlier opening could not write, and has spilled. Nothing else is written before that.
+    pub(super) fn start_with_spill(
+        mut self,
+        settings: Settings,
+        options: FlushOptions,
+        backend: impl Backend,
+    ) -> Result<TraceStore> {
+        let home = self.home.as_ref().map(|(path, boot)| (sqlite::spill(path), *boot));
+        let spill = match &home {
+            Some((path, boot)) => left(path, *boot, self.loaded.watermark)?.map(|spill| (path, spill)),
+            None => None,
         };
-        let committed = self.watermark().committed;
-        if spill.boot != *boot {
-            return Err(refused(ErrorKind::NotAStore, "belongs to another store, or another opening of it"));
+        self.taken = spill.as_ref().map_or(0, |(_, spill)| spill.cut);
+        let (store, no_flusher) = self.start(settings, options, backend);
+        no_flusher.map_or(Ok(()), Err)?;
+        if let Some((path, spill)) = spill {
+            store.apply_spill(path, spill)?;
         }
-        if committed < spill.durable {
-            return Err(refused(ErrorKind::Corrupt, "goes on from a state that the database has lost"));
-        }
-        if committed < spill.cut {
-            tracing::info!(path = %path.display(), traces = spill.traces.len(), "applying a spill");
-            self.engine().apply(spill)?;
-            self.flush()?;
-        }
-        fs::remove_file(&path).map_err(|error| {
-            refused(ErrorKind::Unreachable, "is applied and can't be deleted").because(error)
-        })
+        Ok(store)
     }
 }
 
 impl Engine {
-    fn apply(&self, spill: Spill) -> Result<()> {
+    /// All in one cut; answers which.
+    fn apply(&self, spill: Spill) -> Result<u64> {
         let hold = self.shared.clock.hold();
         for scope in spill.erased {
             self.erase_while_held(scope, &hold)?;
         }
         for (id, trace) in spill.traces {
             match trace {
-                Some(trace) => self.replace(&trace)?,
+                Some(trace) => self.go_on_as(&trace)?,
                 None => drop(self.alter(id, |_| Ok(Change::Remove))?),
             }
         }
@@ -107,6 +150,18 @@ impl Engine {
                 }
             }
         }
-        Ok(())
+        Ok(self.shared.clock.enter().number())
+    }
+
+    /// A later state of the trace of this id, or a new one. Its links stay: of those that have changed, or are gone,
+    /// the spill says so.
+    fn go_on_as(&self, trace: &Arc<Trace>) -> Result<()> {
+        let put = self.traces().upsert(&self.shared.clock, &trace.id(), |old| {
+            Ok::<_, Error>(Change::Put(match old {
+                Some(old) => Arc::new(trace.continuing(old)),
+                None => trace.clone(),
+            }))
+        });
+        put.map(drop).map_err(reason)
     }
 }

@@ -48,7 +48,8 @@ pub struct Stats {
     pub quarantined: Vec<Quarantined>,
 }
 
-/// How far the flusher is: generations, which count cuts and are stored in the file.
+/// How far the flusher is: generations, which count cuts and are stored in the file. Never ahead of what the file
+/// says of itself: a cut that finds nothing to write leaves both as they are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[non_exhaustive]
 pub struct Watermark {

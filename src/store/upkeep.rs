@@ -28,7 +28,8 @@ impl Default for Upkeep {
     }
 }
 
-/// The thread, if there is one.
+/// The thread, once it is started, and if there is to be one.
+#[derive(Default)]
 pub(super) struct Thread {
     stop: Arc<Stop>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -42,21 +43,17 @@ struct Stop {
 }
 
 impl Thread {
-    /// And why there is none, if there should be one.
-    pub(super) fn start(engine: &Arc<Engine>) -> (Self, Option<Error>) {
-        let stop = Arc::new(Stop::default());
-        let started = match engine.settings.upkeep {
-            Some(upkeep) if !cfg!(loom) => spawn(engine.clone(), stop.clone(), upkeep).map(Some),
-            _ => Ok(None),
-        };
-        let (thread, error) = match started {
-            Ok(thread) => (thread, None),
-            Err(cause) => {
-                let message = "the thread of the upkeep can't be started: raise the limit on threads";
-                (None, Some(Error::new(ErrorKind::Io, message).because(cause)))
-            }
-        };
-        (Self { stop, thread: Mutex::new(thread) }, error)
+    /// # Errors
+    ///
+    /// [`Io`](ErrorKind::Io) if there should be one, and it can't be started.
+    pub(super) fn start(&self, engine: &Arc<Engine>) -> Result<()> {
+        let Some(upkeep) = engine.settings.upkeep.filter(|_| !cfg!(loom)) else { return Ok(()) };
+        let thread = spawn(engine.clone(), self.stop.clone(), upkeep).map_err(|cause| {
+            let message = "the thread of the upkeep can't be started: raise the limit on threads";
+            Error::new(ErrorKind::Io, message).because(cause)
+        })?;
+        *lock(&self.thread) = Some(thread);
+        Ok(())
     }
 
     /// In a child process, where the thread is not: its handle would speak of memory that is no thread's any more.

@@ -56,6 +56,13 @@ impl Trace {
         self.content.birth
     }
 
+    /// The same as a later state of another: it has that one's links.
+    #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+    pub(crate) fn continuing(&self, other: &Self) -> Self {
+        let content = Content { birth: other.birth(), ..Content::clone(&self.content) };
+        Self { content: Arc::new(content), ..self.clone() }
+    }
+
     /// The type of memory. Never changes.
     pub fn trace_type(&self) -> TraceType {
         self.content.kind

@@ -39,6 +39,8 @@ pub(crate) use file::{look_at, make_new};
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
 pub(crate) use place::spill;
+#[cfg(feature = "snapshot")]
+pub(crate) use schema::MAX_WATERMARK;
 pub use verify::{FileFinding, FilePart, VerifyReport, verify};
 
 use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored};

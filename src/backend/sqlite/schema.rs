@@ -11,7 +11,7 @@ pub(super) const APPLICATION_ID: i64 = 0x6d6e_656d;
 pub(super) const VERSION: i64 = STEPS.len() as i64;
 
 /// A store that cuts each microsecond is there after 100,000 years. Above it there is no room to count on.
-pub(super) const MAX_WATERMARK: u64 = 1 << 62;
+pub(crate) const MAX_WATERMARK: u64 = 1 << 62;
 
 /// Each step brings a file from the version that is its index to the next.
 const STEPS: &[&str] = &[FIRST];

@@ -1,6 +1,6 @@
 //! Who waits is answered by what it asked for, once, and nobody else is.
 
-use super::{Closing, Goal, Progress, Wait};
+use super::{Closing, Goal, Progress, Reached, Wait};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -10,7 +10,12 @@ type Watched = Progress<u64, &'static str>;
 
 /// Everything up to 5 is stored; a flush reports the cut that it committed.
 fn progress() -> Watched {
-    Progress::new(5, 5)
+    Progress::new(at(5), 5)
+}
+
+/// A sink that has recorded this cut.
+fn at(cut: u64) -> Reached {
+    Reached::recorded(cut)
 }
 
 fn goal(progress: &Watched, generation: u64) -> Goal {
@@ -44,22 +49,50 @@ fn what_is_durable_is_not_wanted_again() {
     assert!(progress.goal(6).is_ok() && !progress.wanted(), "who waits without asking wants nothing");
     assert!(progress.awaited());
     assert!(progress.request(6).is_ok() && progress.wanted());
-    progress.publish(6, false, 6);
+    progress.publish(at(6), false, 6);
     assert!(progress.wanted() && !progress.awaited(), "committed is not durable");
     assert_eq!((progress.watermarks(), progress.report()), ((6, 5), 6));
-    progress.durable(6);
+    progress.durable();
     assert!(!progress.wanted());
-    progress.durable(5);
-    assert_eq!(progress.watermarks(), (6, 6), "durable for good");
-    progress.publish(7, true, 7);
+    assert_eq!(progress.watermarks(), (6, 6));
+    progress.publish(at(7), true, 7);
     assert_eq!(progress.watermarks(), (7, 7));
+}
+
+/// Who waits for it is done, and is told what the sink says of itself.
+#[test]
+fn cut_with_nothing_in_it_is_covered_and_not_told() {
+    let progress = progress();
+    let empty = goal(&progress, 7);
+    assert_eq!((progress.watermark_of(4), progress.watermark_of(7)), (5, 7));
+    progress.publish(Reached { cut: 7, stored: 5 }, true, 5);
+    assert!(matches!(progress.wait(empty), Wait::Done(5)));
+    assert!(matches!(progress.request(7), Err(5)) && matches!(progress.goal(7), Err(5)));
+    assert!(!progress.wanted() && !progress.awaited());
+    assert_eq!((progress.watermarks(), progress.watermark_of(7)), ((5, 5), 5));
+    progress.publish(Reached { cut: 9, stored: 8 }, false, 8);
+    assert_eq!((progress.watermarks(), progress.watermark_of(9)), ((8, 5), 9));
+    progress.durable();
+    assert_eq!((progress.watermarks(), progress.watermark_of(9)), ((8, 8), 8));
+}
+
+#[test]
+fn what_is_lost_is_told_no_more() {
+    let progress = progress();
+    progress.publish(Reached { cut: 7, stored: 6 }, false, 6);
+    assert_eq!((progress.lost(false), progress.watermarks()), (at(5), (5, 5)));
+    assert!(progress.goal(6).is_ok() && progress.goal(5).is_err());
+    assert_eq!((progress.lost(true), progress.watermarks()), (at(0), (0, 0)));
+    let again = goal(&progress, 5);
+    progress.publish(at(8), true, 8);
+    assert!(matches!(progress.wait(again), Wait::Done(8)));
 }
 
 #[test]
 fn a_smaller_wish_does_not_take_the_place_of_a_greater_one() {
     let progress = progress();
     assert!(progress.request(9).is_ok() && progress.request(6).is_ok());
-    progress.publish(8, true, 8);
+    progress.publish(at(8), true, 8);
     assert!(progress.wanted());
 }
 
@@ -76,7 +109,7 @@ fn a_failure_answers_those_who_asked_before_it_for_what_it_covers() {
     assert!(!progress.wanted(), "all have been answered");
     let after = goal(&progress, 8);
     assert!(progress.poll(after, &mut None, &mut context).is_pending(), "that was before the call");
-    progress.publish(8, true, 8);
+    progress.publish(at(8), true, 8);
     assert!(matches!(progress.wait(after), Wait::Done(8)));
     assert!(matches!(progress.wait(later), Wait::Done(8)));
 }
@@ -88,16 +121,17 @@ fn what_is_owed_is_told_until_it_is_committed() {
     progress.owes(3, Some(now));
     progress.fail(6, "full");
     assert_eq!(progress.owed(), (3, Some(now)));
-    progress.publish(6, false, 6);
+    progress.publish(at(6), false, 6);
     assert_eq!(progress.owed(), (0, None));
 }
 
 #[test]
 fn a_future_is_woken_once_by_each_end_that_is_its_own() {
     type End = fn(&Watched);
-    let ends: [End; 3] = [|p| p.publish(6, true, 6), |p| p.durable(6), |p| p.fail(6, "full")];
+    let ends: [End; 3] = [|p| p.publish(at(6), true, 6), |p| p.durable(), |p| p.fail(6, "full")];
     for end in ends {
         let (progress, woken) = (progress(), Arc::<Woken>::default());
+        progress.publish(at(6), false, 6);
         let (waker, mut place) = (Waker::from(woken.clone()), None);
         let (goal, mut context) = (goal(&progress, 6), Context::from_waker(&waker));
         assert!(progress.poll(goal, &mut place, &mut context).is_pending());
@@ -145,7 +179,7 @@ fn who_waits_for_a_close_is_told_the_last_failure_when_patience_ends() {
     assert_eq!(progress.wait_closed(Duration::ZERO), Err(None));
     progress.fail(6, "full");
     assert_eq!(progress.wait_closed(Duration::from_millis(1)), Err(Some("full")));
-    progress.publish(7, true, 7);
+    progress.publish(at(7), true, 7);
     assert_eq!(progress.wait_closed(Duration::ZERO), Err(None), "that is over");
     progress.finish_closing();
     assert_eq!(progress.wait_closed(Duration::ZERO), Ok(7));

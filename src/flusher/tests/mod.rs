@@ -1,6 +1,7 @@
 //! The flusher step by step, on the test's own thread, over a backend that does what the test says: what it promises
 //! of its own state, its order and its next job. What a store promises of it is in `tests/`.
 
+mod durability;
 mod ending;
 mod flushing;
 mod jobs;
@@ -11,7 +12,7 @@ use crate::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, Scope, Stored,
     TraceChange,
 };
-use crate::core::{Adjacency, Change, Map, Opening, Terms, Wait};
+use crate::core::{Adjacency, Change, Map, Opening, Reached, Terms, Wait};
 use crate::error::Error;
 use crate::flusher::{Erasure, Errand};
 use crate::trace::{Ends, Link, NewTrace, Tie, Trace, TraceId, TraceType};
@@ -145,9 +146,10 @@ const NEVER: FlushOptions = FlushOptions {
 fn driver(options: FlushOptions) -> (Driver, Arc<Shared>, Told) {
     let (traces, links) = (Map::new(Terms::new()), Map::new(Adjacency::new()));
     let name = Name::new(None, "default".into());
-    let (shared, cutter) = Shared::new(name, traces, links, 0, options);
+    let (shared, cutter) = Shared::new(name, traces, links, Reached::recorded(0), options);
     let (shared, told) = (Arc::new(shared), Told::default());
-    (Driver::new(shared.clone(), Box::new(told.clone()), cutter, 0, 0), shared, told)
+    let driver = Driver::new(shared.clone(), Box::new(told.clone()), cutter, Reached::recorded(0), 0);
+    (driver, shared, told)
 }
 
 fn id(letter: char) -> TraceId {

@@ -1,0 +1,56 @@
+//! What no thread can be made to do at the right moment from outside.
+
+use super::TraceStore;
+use crate::backend::ErrorClass;
+use crate::core::Change;
+use crate::error::Error;
+use crate::testkit::{Call, Fault, Faults};
+use crate::trace::{Ends, Link, NewTrace, Tie};
+use std::sync::Arc;
+use std::time::Duration;
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// A removal has taken its trace, a co-activation has put its link, and the store closes before either has done its
+/// second half.
+#[test]
+fn close_that_fails_leaves_no_link_without_its_traces() -> Outcome {
+    for fails in [true, false] {
+        let faults = Faults::new();
+        let never = Duration::from_secs(3600);
+        let store = TraceStore::builder().flush_interval(never).open_with(faults.backend())?;
+        let ids = store.insert_many((0..4).map(|n| NewTrace::semantic(serde_json::json!(n))))?;
+        store.co_activate(ids[0], ids[1])?;
+        store.co_activate(ids[0], ids[2])?;
+        store.flush()?;
+        let (engine, clock) = (store.engine(), &store.shared().clock);
+        let late = Ends::of(ids[0], ids[3]).ok_or("two")?;
+        let births = engine.births(late)?;
+        let removed = engine.traces().alter::<_, Error>(clock, &ids[0], |_| Ok(Change::Remove));
+        let gone = removed.ok().flatten().and_then(|done| done.old).ok_or("it was there")?;
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let tie = Arc::new(Tie { link: Link::new((ids[0], ids[3]), 1, now, now)?, births });
+        let put = engine.links().upsert::<_, Error>(clock, &late, |_| Ok(Change::Put(tie.clone())));
+        assert!(put.is_ok());
+        faults.fail(Call::Close).with(Fault::Hang);
+        if fails {
+            faults.fail(Call::Close).with(ErrorClass::Io);
+        }
+        let closing = store.clone();
+        let close = std::thread::spawn(move || closing.close().map(drop).map_err(|failed| failed.error));
+        assert_eq!(faults.wait_until_hanging(), Call::Close);
+        assert!(clock.enter().is_sealed() && store.insert(NewTrace::semantic(serde_json::json!(5))).is_err());
+        assert!(!engine.look_again(late, births), "its trace is gone");
+        assert_eq!(engine.drop_links(&gone), 2);
+        assert_eq!((store.link_count(), store.stats().dirty), (0, 0));
+        faults.release();
+        // One that fails is tried again, until somebody gives up.
+        close.join().map_err(|_| "the close panicked")??;
+        assert_eq!((store.link_count(), store.stats().dirty, store.stats().oldest_unflushed), (0, 0, None));
+        assert_eq!((faults.calls(Call::Close), faults.violations()), (1 + u64::from(fails), vec![]));
+        let image = faults.durable();
+        assert_eq!((image.len(), image.links().count()), (3, 0));
+        store.flush()?;
+    }
+    Ok(())
+}
