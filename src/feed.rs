@@ -5,6 +5,7 @@
 //! told so in their place.
 
 use crate::backend::{LinkChange, TraceChange};
+use crate::core::is_at_work;
 use crate::core::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::trace::{Link, Trace, TraceId};
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -170,13 +171,13 @@ impl Queue {
 }
 
 impl Subscription {
-    /// The next event; waits for one. `None` when the store has closed and all is read, and in a child process, which
-    /// has no flusher.
+    /// The next event; waits for one. `None` when the store has closed and all is read, in a child process, which has no
+    /// flusher, and, if there is none now, on a flusher's own thread, which can't wait for itself.
     pub fn recv(&self) -> Option<FeedEvent> {
         let mut state = self.waiting()?;
         loop {
             match state.take() {
-                None if !state.closed => {}
+                None if !state.closed && !is_at_work() => {}
                 outcome => return outcome,
             }
             state = self.queue.moved.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -7,7 +7,7 @@ use super::telemetry::{FlushReport, Telemetry};
 use super::tell::Name;
 use crate::backend::{Reach, Scope};
 use crate::core::sync::Brief;
-use crate::core::{Adjacency, Bell, Clock, Cutter, Map, Progress, Terms};
+use crate::core::{Adjacency, Bell, Clock, Cutter, Map, Progress, Terms, is_at_work};
 use crate::error::{Error, ErrorKind};
 use crate::feed::{Feed, Subscription};
 use crate::trace::{Ends, Tie, Trace, TraceId};
@@ -134,6 +134,18 @@ impl Shared {
         }
     }
 
+    /// Refuses to wait for the flusher, where there is none, and where this thread is doing a flusher's work.
+    pub(crate) fn may_wait(&self) -> Result<(), Error> {
+        self.has_flusher()?;
+        match is_at_work() {
+            false => Ok(()),
+            true => Err(Error::new(
+                ErrorKind::WouldDeadlock,
+                "the flusher's thread would wait for itself: in a waker or a subscriber call nothing that waits; use flush_async, or another thread",
+            )),
+        }
+    }
+
     /// Has the flusher do something with a cut that is not made yet. Who holds off cuts meanwhile has it done
     /// with the cut of what he writes.
     pub(crate) fn send(&self, errand: Errand) {
@@ -192,7 +204,7 @@ impl Shared {
         if self.progress.is_closed() {
             return Health::Closed;
         }
-        let trouble = self.telemetry.trouble();
+        let trouble = self.telemetry.worst();
         let lag = self.lag();
         let writes_refused = lag.is_some() && self.options.refuse_when_lagging;
         if let Some(degraded) = trouble.and_then(|trouble| trouble.health(writes_refused)) {

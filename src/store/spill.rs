@@ -6,6 +6,7 @@ use crate::backend::sqlite;
 use crate::core::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flusher::Errand;
+use crate::guarded;
 use crate::snapshot::Spill;
 use std::fs;
 use std::path::PathBuf;
@@ -75,7 +76,9 @@ impl TraceStore {
             return Err(refused(ErrorKind::Corrupt, "goes on from a state that the database has lost"));
         }
         if committed < spill.cut {
-            tracing::info!(path = %path.display(), traces = spill.traces.len(), "applying a spill");
+            guarded::run(|| {
+                tracing::info!(path = %path.display(), traces = spill.traces.len(), "applying a spill");
+            });
             self.engine().apply(spill)?;
             self.flush()?;
         }

@@ -98,22 +98,22 @@ fn a_future_is_woken_once_by_each_end_that_is_its_own() {
     let ends: [End; 3] = [|p| p.publish(6, true, 6), |p| p.durable(6), |p| p.fail(6, "full")];
     for end in ends {
         let (progress, woken) = (progress(), Arc::<Woken>::default());
-        let (waker, mut place) = (Waker::from(woken.clone()), None);
+        let (waker, mut waiter) = (Waker::from(woken.clone()), None);
         let (goal, mut context) = (goal(&progress, 6), Context::from_waker(&waker));
-        assert!(progress.poll(goal, &mut place, &mut context).is_pending());
-        assert!(progress.poll(goal, &mut place, &mut context).is_pending());
+        assert!(progress.poll(goal, &mut waiter, &mut context).is_pending());
+        assert!(progress.poll(goal, &mut waiter, &mut context).is_pending());
         // Another future of the same goal, one of a later, and one that is dropped.
         let others: [Arc<Woken>; 3] = Default::default();
         for (other, (generation, given_up)) in others.iter().zip([(6, false), (7, false), (6, true)]) {
-            let (waker, mut place) = (Waker::from(other.clone()), None);
+            let (waker, mut waiter) = (Waker::from(other.clone()), None);
             let goal = self::goal(&progress, generation);
-            assert!(progress.poll(goal, &mut place, &mut Context::from_waker(&waker)).is_pending());
-            place.filter(|_| given_up).into_iter().for_each(|place| progress.give_up(place));
+            assert!(progress.poll(goal, &mut waiter, &mut Context::from_waker(&waker)).is_pending());
+            waiter.filter(|_| given_up).into_iter().for_each(|waiter| progress.give_up(waiter));
         }
         assert_eq!((woken.times(), Arc::strong_count(&others[2])), (0, 1));
         end(&progress);
         assert_eq!((woken.times(), others.each_ref().map(|other| other.times())), (1, [1, 0, 0]));
-        assert!(matches!(progress.poll(goal, &mut place, &mut context), Poll::Ready(_)));
+        assert!(matches!(progress.poll(goal, &mut waiter, &mut context), Poll::Ready(_)));
         end(&progress);
         assert_eq!(woken.times(), 1);
     }
