@@ -337,17 +337,19 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         !state.closed
     }
 
-    /// Waits for the store to have closed; `Err` with the last error, if any, after `patience`.
+    /// Waits for the store to have closed; `Err` with the last error, if any, after `patience`, of which time in which
+    /// the process was stopped takes next to nothing.
     pub fn wait_closed(&self, patience: Duration) -> Result<R, Option<E>> {
-        let give_up = Instant::now().checked_add(patience);
+        let mut patience = Patience::new(patience);
         let mut state = self.lock();
         while !state.closed {
-            let left = give_up.map_or(patience, |at| at.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
+            let Some(slice) = patience.slice() else {
                 return Err(state.failed.as_ref().map(|(_, error)| error.clone()));
-            }
-            let waited = self.moved.wait_timeout(state, left);
+            };
+            let begun = Instant::now();
+            let waited = self.moved.wait_timeout(state, slice);
             state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            patience.spend(begun.elapsed());
         }
         Ok(state.report.clone())
     }
@@ -359,6 +361,31 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         let (closed, durable) = (state.closed, state.durable);
         self.wake(state, durable);
         closed
+    }
+}
+
+/// How long somebody goes on waiting. It is spent in slices: one that took longer than it was to, since the process was
+/// stopped or got no processor, and the flusher neither, counts no more than its length.
+struct Patience {
+    left: Duration,
+    longest: Duration,
+}
+
+impl Patience {
+    fn new(whole: Duration) -> Self {
+        Self {
+            left: whole,
+            longest: (whole / 64).clamp(Duration::from_millis(1), Duration::from_millis(100)),
+        }
+    }
+
+    /// How long to wait next; `None` if it is at its end.
+    fn slice(&self) -> Option<Duration> {
+        Some(self.left.min(self.longest)).filter(|slice| !slice.is_zero())
+    }
+
+    fn spend(&mut self, waited: Duration) {
+        self.left = self.left.saturating_sub(waited.min(self.longest));
     }
 }
 

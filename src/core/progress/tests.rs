@@ -1,6 +1,6 @@
 //! Who waits is answered by what it asked for, once, and nobody else is.
 
-use super::{Closing, Goal, Progress, Wait};
+use super::{Closing, Goal, Patience, Progress, Wait};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -136,6 +136,28 @@ fn a_close_is_asked_for_once_and_waited_for_until_given_up() {
     assert!(progress.finish_closing() && progress.is_closed());
     assert!(!progress.give_up_closing(), "too late");
     assert!(progress.finish_closing(), "and it stays closed");
+}
+
+/// However long a process is stopped.
+#[test]
+fn a_slice_of_patience_counts_no_more_than_its_length() {
+    let hour = Duration::from_secs(3600);
+    for whole in [Duration::from_millis(10), Duration::from_secs(30), Duration::MAX] {
+        let mut patience = Patience::new(whole);
+        let slice = patience.slice().unwrap_or_default();
+        assert!(!slice.is_zero() && slice <= whole / 10, "{slice:?} of {whole:?}");
+        patience.spend(hour);
+        assert_eq!(patience.left, whole - slice);
+        patience.spend(slice / 2);
+        assert_eq!(patience.left, whole - slice - slice / 2, "what ends early counts as it was");
+    }
+    let mut patience = Patience::new(Duration::from_millis(3));
+    for _ in 0..3 {
+        assert_eq!(patience.slice(), Some(Duration::from_millis(1)));
+        patience.spend(hour);
+    }
+    assert_eq!(patience.slice(), None);
+    assert_eq!(Patience::new(Duration::ZERO).slice(), None);
 }
 
 #[test]
