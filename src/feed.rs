@@ -7,6 +7,7 @@
 use crate::backend::{LinkChange, TraceChange};
 use crate::core::is_at_work;
 use crate::core::sync::{Condvar, Mutex, MutexGuard, lock};
+use crate::guarded;
 use crate::trace::{Link, Trace, TraceId};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
@@ -237,6 +238,11 @@ impl Subscription {
     }
 }
 
+/// Whose subscriptions may have been dropped meanwhile: then the drop of their wakers, the caller's code, is ours.
+fn let_go(queues: Vec<Arc<Queue>>) {
+    queues.into_iter().for_each(|queue| guarded::run(|| drop(queue)));
+}
+
 /// All who have subscribed to a store.
 #[derive(Debug, Default)]
 pub(crate) struct Feed {
@@ -266,10 +272,13 @@ impl Feed {
         if commit.changes() > 0 {
             queues.iter().for_each(|queue| queue.give(&commit));
         }
+        let_go(queues);
     }
 
     pub(crate) fn close(&self) {
-        self.queues().iter().for_each(|queue| queue.close());
+        let queues = self.queues();
+        queues.iter().for_each(|queue| queue.close());
+        let_go(queues);
     }
 
     /// Those that are still read.

@@ -7,7 +7,7 @@ use super::telemetry::{FlushReport, Telemetry};
 use super::tell::Name;
 use crate::backend::{Reach, Scope};
 use crate::core::sync::Brief;
-use crate::core::{Adjacency, Bell, Clock, Cutter, Map, Progress, Terms, is_at_work};
+use crate::core::{Adjacency, Bell, Clock, Cutter, Goal, Map, Progress, Terms, is_at_work};
 use crate::error::{Error, ErrorKind};
 use crate::feed::{Feed, Subscription};
 use crate::trace::{Ends, Tie, Trace, TraceId};
@@ -144,6 +144,16 @@ impl Shared {
                 "the flusher's thread would wait for itself: in a waker or a subscriber call nothing that waits; use flush_async, or another thread",
             )),
         }
+    }
+
+    /// A goal for whoever waits for a generation without asking for it; `Err` with how much is durable, if that is enough.
+    pub(crate) fn await_generation(&self, generation: u64) -> Result<Goal, u64> {
+        let goal = self.progress.goal(generation)?;
+        if self.clock.enter().first_write().is_none() {
+            // The generation may be one that got no write, and so there is none that rings.
+            self.bell.ring();
+        }
+        Ok(goal)
     }
 
     /// Has the flusher do something with a cut that is not made yet. Who holds off cuts meanwhile has it done

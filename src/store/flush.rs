@@ -86,14 +86,9 @@ impl TraceStore {
         self.reached(self.shared().has_flusher().map(|()| self.await_flush(mark.0)))
     }
 
-    /// A goal for whoever waits for a generation without asking for it.
+    /// See [`Shared::await_generation`]; `Err` if it is durable.
     fn await_flush(&self, generation: u64) -> std::result::Result<Goal, FlushReport> {
-        let shared = self.shared();
-        let goal = shared.progress.goal(generation).map_err(nothing_to_do)?;
-        if shared.clock.enter().first_write().is_none() {
-            // No write will ring for what is open, and the generation may be one that got none.
-            shared.bell.ring();
-        }
+        let goal = self.shared().await_generation(generation).map_err(nothing_to_do)?;
         self.help();
         Ok(goal)
     }
