@@ -13,12 +13,14 @@ use support::{Outcome, note, quietly, until};
 const CHILD: &str = "MNEMON_TEST_STOPPED";
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Closes a store whose backend waits for a line, and says how that went.
+/// Closes a store whose backend twice says something and waits for a line, and says how that went.
 fn closes() -> Outcome {
     let (backend, _) = scripted(|_, _| {
-        println!("applying");
-        let line = std::io::stdin().lock().lines().next();
-        assert!(line.is_some_and(|line| line.is_ok()), "the parent lets it go on");
+        for done in ["applying", "applied"] {
+            println!("{done}");
+            let line = std::io::stdin().lock().lines().next();
+            assert!(line.is_some_and(|line| line.is_ok()), "the parent lets it go on");
+        }
         Answer::Apply
     });
     let store = quietly().close_timeout(TIMEOUT).open_with(backend)?;
@@ -62,6 +64,9 @@ fn the_time_for_which_a_process_is_stopped_does_not_count() -> Outcome {
     // For so long it is stopped: what is waited for here is nothing but time.
     std::thread::sleep(TIMEOUT * 3 / 2);
     signal(&child, "-CONT")?;
+    // Whoever closes has seen how late it is by then.
+    line("applied")?;
+    writeln!(go_on)?;
     let outcome = line("closed")?;
     assert_eq!(outcome, "closed");
     assert!(child.wait()?.success());
