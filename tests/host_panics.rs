@@ -9,6 +9,7 @@ use mnemon::{ErrorKind, Health, Lag, NewTrace, TraceStore, TraceType, Upkeep};
 use std::fmt::Debug;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once, mpsc};
@@ -311,4 +312,39 @@ fn a_store_that_is_dropped_on_anothers_flusher_closes_by_itself() -> Outcome {
         store.close().map_err(text)?;
         Ok(())
     })
+}
+
+/// Each event and span of the library is told through `guarded`: one that is not brings a subscriber's panic to wherever
+/// it is told, as the tests above can't know of those that they do not reach.
+#[test]
+fn whatever_is_said_is_guarded() -> Outcome {
+    const SAYING: [&str; 7] =
+        ["trace!(", "debug!(", "info!(", "warn!(", "error!(", "event!(", "debug_span!("];
+    let says = |line: &str| {
+        let starts =
+            |at: usize| !line[..at].ends_with(|before: char| before.is_alphanumeric() || before == '_');
+        SAYING.iter().any(|it| line.match_indices(it).any(|(at, _)| starts(at)))
+    };
+    let (mut folders, mut said) = (vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")], 0);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            // The program is a host, and the layer's words are examples.
+            if path.is_dir() && !path.ends_with("src/bin") && !path.ends_with("src/layer") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path)?;
+                let lines: Vec<_> =
+                    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+                for (at, line) in lines.iter().enumerate().filter(|(_, line)| says(line)) {
+                    let guarded =
+                        lines[at.saturating_sub(1)..=at].iter().any(|line| line.contains("guarded::"));
+                    assert!(guarded, "{}: {line}", path.display());
+                    said += 1;
+                }
+            }
+        }
+    }
+    assert!(said > 20, "{said} were found");
+    Ok(())
 }

@@ -1,8 +1,8 @@
 //! Who waits is answered by what it asked for, once, and nobody else is.
 
 use super::{Closing, Goal, Patience, Progress, Wait};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -136,6 +136,29 @@ fn a_close_is_asked_for_once_and_waited_for_until_given_up() {
     assert!(progress.finish_closing() && progress.is_closed());
     assert!(!progress.give_up_closing(), "too late");
     assert!(progress.finish_closing(), "and it stays closed");
+}
+
+/// An error may hold what is the caller's, whose drop looks at the store, or panics.
+#[test]
+fn an_error_is_dropped_without_the_lock_and_its_panic_goes_no_further() {
+    #[derive(Clone)]
+    struct Looks(Weak<Progress<u64, Self>>, Arc<AtomicUsize>);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            if let Some(progress) = self.0.upgrade() {
+                progress.watermarks();
+                self.1.fetch_add(1, Ordering::Relaxed);
+                std::panic::resume_unwind(Box::new("of the caller's own"));
+            }
+        }
+    }
+    let (progress, dropped) = (Arc::new(Progress::new(5, 5)), Arc::default());
+    let error = || Looks(Arc::downgrade(&progress), Arc::clone(&dropped));
+    progress.fail(6, error());
+    progress.fail(6, error());
+    assert_eq!(dropped.load(Ordering::Relaxed), 1);
+    progress.publish(6, true, 6);
+    assert_eq!((dropped.load(Ordering::Relaxed), progress.watermarks()), (2, (6, 6)));
 }
 
 /// However long a process is stopped.
