@@ -50,9 +50,12 @@ pub enum ErrorKind {
     OutOfMemory,
     /// The time allowed has passed.
     TimedOut,
+    /// The call waits for a flusher, and was made on the thread of one: by a [`Waker`](std::task::Waker), a `tracing`
+    /// subscriber or a [`Backend`](crate::backend::Backend). Nothing was done.
+    WouldDeadlock,
     /// The store belongs to the process that opened it, and this one was forked from it.
     Forked,
-    /// The backend panicked.
+    /// The backend, the flusher or the upkeep panicked.
     Panicked,
     /// The backend refused for a reason of its own.
     Backend,
@@ -79,6 +82,7 @@ impl ErrorKind {
             ErrorKind::Io => "input or output failed",
             ErrorKind::OutOfMemory => "out of memory",
             ErrorKind::TimedOut => "timed out",
+            ErrorKind::WouldDeadlock => "would deadlock",
             ErrorKind::Forked => "forked",
             ErrorKind::Panicked => "panicked",
             ErrorKind::Backend => "backend",

@@ -5,7 +5,9 @@
 //! told so in their place.
 
 use crate::backend::{LinkChange, TraceChange};
+use crate::core::is_at_work;
 use crate::core::sync::{Condvar, Mutex, MutexGuard, lock};
+use crate::guarded;
 use crate::trace::{Link, Trace, TraceId};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
@@ -170,13 +172,13 @@ impl Queue {
 }
 
 impl Subscription {
-    /// The next event; waits for one. `None` when the store has closed and all is read, and in a child process, which
-    /// has no flusher.
+    /// The next event; waits for one. `None` when the store has closed and all is read, in a child process, which has no
+    /// flusher, and, if there is none now, on a flusher's own thread, which can't wait for itself.
     pub fn recv(&self) -> Option<FeedEvent> {
         let mut state = self.waiting()?;
         loop {
             match state.take() {
-                None if !state.closed => {}
+                None if !state.closed && !is_at_work() => {}
                 outcome => return outcome,
             }
             state = self.queue.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -236,6 +238,11 @@ impl Subscription {
     }
 }
 
+/// Whose subscriptions may have been dropped meanwhile: then the drop of their wakers, the caller's code, is ours.
+fn let_go(queues: Vec<Arc<Queue>>) {
+    queues.into_iter().for_each(|queue| guarded::run(|| drop(queue)));
+}
+
 /// All who have subscribed to a store.
 #[derive(Debug, Default)]
 pub(crate) struct Feed {
@@ -265,10 +272,13 @@ impl Feed {
         if commit.changes() > 0 {
             queues.iter().for_each(|queue| queue.give(&commit));
         }
+        let_go(queues);
     }
 
     pub(crate) fn close(&self) {
-        self.queues().iter().for_each(|queue| queue.close());
+        let queues = self.queues();
+        queues.iter().for_each(|queue| queue.close());
+        let_go(queues);
     }
 
     /// Those that are still read.

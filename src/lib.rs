@@ -29,6 +29,7 @@ mod core;
 mod error;
 mod feed;
 mod flusher;
+mod guarded;
 pub mod guide;
 #[cfg(all(feature = "tracing-layer", not(loom)))]
 mod layer;

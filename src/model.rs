@@ -4,7 +4,7 @@
 pub use crate::core::planted::{Mistake, plant};
 pub use crate::core::{
     Adjacency, Bell, Change, Clock, Cut, Cutter, Entry, HasTerms, Hold, Index, Inside, Joins, Map, Opening,
-    Progress, Refused, Term, Terms, Transition, Wait,
+    Progress, Refused, ShippedBell, Term, Terms, Transition, Wait,
 };
 
 use crate::store::TraceStore;

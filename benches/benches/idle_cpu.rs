@@ -1,9 +1,9 @@
 //! What a quiet host costs: 100,000 traces, made over the month before, upkeep on (decay each 60 s, tiers, quota), and
 //! 100 writes a second, for a minute; and what of that is the host's own, as the same thread writes nowhere. In the
-//! system this crate grew out of a core sat at 97.5 %.
+//! system this crate grew out of a core sat at 97.5 %. Then a thousand stores that nobody uses: how often their threads wake.
 
 use benches::figures::{Figure, Figures};
-use benches::{Outcome, is_quick, month_old, must, size};
+use benches::{Outcome, is_quick, month_old, must, size, trace};
 use mnemon::{Quota, TraceStore, Upkeep};
 use std::time::{Duration, Instant};
 
@@ -35,6 +35,22 @@ fn main() -> Outcome {
         (after.rows_updated - before.rows_updated) as f64,
         "in a minute",
     ))?;
+    drop(store);
+    let length = Duration::from_secs(if is_quick() { 1 } else { 10 });
+    let builder = TraceStore::builder().flush_interval(Duration::from_millis(50));
+    let idle = (0..size(1_000)).map(|_| builder.clone().in_memory()).collect::<mnemon::Result<Vec<_>>>()?;
+    for store in &idle {
+        store.insert(trace(0))?;
+        store.flush()?;
+    }
+    // Their housekeeping is over then.
+    std::thread::sleep(Duration::from_secs(10));
+    let (before, busy) = (runs()?, cpu()?);
+    std::thread::sleep(length);
+    let (runs, busy) = (runs()? - before, cpu()? - busy);
+    let stores = format!("{} idle stores", idle.len());
+    figures.say(Figure::new(stores.clone(), "wake-ups", runs / length.as_secs_f64(), "a second"))?;
+    figures.say(Figure::new(stores, "CPU", busy / length.as_secs_f64() * 100.0, "% of a core"))?;
     Ok(())
 }
 
@@ -53,11 +69,20 @@ fn writing(mut write: impl FnMut(usize)) -> Outcome<f64> {
 
 /// Seconds of CPU that this process has used.
 fn cpu() -> Outcome<f64> {
-    let schedules = std::fs::read_dir("/proc/self/task")?;
-    let mut nanoseconds = 0.0;
-    for task in schedules {
+    Ok(scheduled(0)? / 1e9)
+}
+
+/// How often its threads have been given a processor.
+fn runs() -> Outcome<f64> {
+    scheduled(2)
+}
+
+/// This number of what the system says of each thread, summed up.
+fn scheduled(at: usize) -> Outcome<f64> {
+    let mut sum = 0.0;
+    for task in std::fs::read_dir("/proc/self/task")? {
         let schedstat = std::fs::read_to_string(task?.path().join("schedstat"))?;
-        nanoseconds += schedstat.split_whitespace().next().ok_or("schedstat has numbers")?.parse::<f64>()?;
+        sum += schedstat.split_whitespace().nth(at).ok_or("schedstat has three numbers")?.parse::<f64>()?;
     }
-    Ok(nanoseconds / 1e9)
+    Ok(sum)
 }

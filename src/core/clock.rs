@@ -44,7 +44,7 @@ pub enum Opening {
 /// Which generation is open. Shared by all writers; one flusher holds its [`Cutter`].
 pub struct Clock<D> {
     open: Published<Generation<D>>,
-    /// A generation that grows to this many entries wakes the flusher.
+    /// A generation that grows to this many entries wakes the flusher, as its first entry does.
     threshold: usize,
     bell: std::sync::Arc<Bell>,
     /// Held for as long as there must be no cut.
@@ -77,9 +77,14 @@ impl<D> Clock<D> {
     /// Lists an entry in the generation that its first write was stamped with, and that has been told to
     /// [`expect`](Inside::expect) it.
     pub(super) fn list(&self, inside: &Inside<D>, entry: D) {
-        inside.0.first_write.get_or_init(Instant::now);
+        let mut is_first = false;
+        inside.0.first_write.get_or_init(|| {
+            is_first = true;
+            Instant::now()
+        });
         inside.0.dirty.push(entry);
-        if inside.dirty() >= self.threshold && !self.bell.is_rung() {
+        // A flusher with nothing to do sleeps until the first write of a generation, from which the interval counts.
+        if is_first || inside.dirty() >= self.threshold && !self.bell.is_rung() {
             self.bell.ring();
         }
     }

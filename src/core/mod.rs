@@ -30,6 +30,7 @@
 //! and is the only one that waits. Memory orderings are justified where they stand, by the event
 //! they pair with. loom checks all of it: see the models in `loom-tests`.
 
+mod at_work;
 mod clock;
 mod index;
 mod map;
@@ -42,6 +43,7 @@ pub(crate) mod sync;
 mod tests;
 pub(crate) mod version;
 
+pub(crate) use at_work::{at_work, is_at_work};
 pub use clock::{Clock, Cutter, Hold, Opening};
 #[cfg(loom)]
 pub use clock::{Cut, Inside};
@@ -50,5 +52,7 @@ pub use index::Index;
 pub use index::{Adjacency, HasTerms, Joins, Term, Terms};
 pub use map::{Change, Entry, Map, Refused, Transition};
 pub(crate) use progress::wake;
-pub use progress::{Closing, Goal, Progress, Reached, Wait};
+pub use progress::{Closing, Goal, Progress, Reached, Wait, WaiterId};
 pub use sync::Bell;
+#[cfg(loom)]
+pub use sync::ShippedBell;

@@ -32,6 +32,8 @@ pub enum Mistake {
     LinksLeftBehind,
     /// Who has linked two traces does not look again whether they are there.
     NoSecondLook,
+    /// The flusher gives its bell its name after it has looked at the flag.
+    NamedLate,
 }
 
 #[cfg(not(loom))]

@@ -1,18 +1,19 @@
 //! How far the flusher is, and who waits for it.
 
-use super::sync::{Condvar, Mutex, MutexGuard, lock};
+use super::sync::{AtomicU64, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, lock};
+use crate::guarded;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// The watermarks and those who wait for them. `R` reports a flush, `E` says why one failed.
 ///
-/// Writers never come here: the lock is between the flusher and callers of flush, close and stats,
-/// and is not held while the disk works.
+/// Writers never take the lock: it is between the flusher and callers of flush, close and stats, and is not held
+/// while the disk works, nor for work in proportion to those who wait. What writers ask is the [`Backlog`].
 pub struct Progress<R, E> {
     state: Mutex<State<R, E>>,
     moved: Condvar,
+    backlog: Backlog,
 }
 
 /// How far the sink is: it holds everything up to `cut`, and says `stored` of itself. The cuts after `stored` had nothing
@@ -38,9 +39,6 @@ struct State<R, E> {
     asked: bool,
     committed: Reached,
     durable: Reached,
-    /// How many captured changes are not committed, and since when the oldest waits.
-    owed: usize,
-    owed_since: Option<Instant>,
     report: R,
     /// How many flushes have failed, and the newest cut of the last of them, until one succeeds.
     failures: u64,
@@ -53,9 +51,47 @@ struct State<R, E> {
     closed: bool,
     /// The highest generation that somebody waits for without asking.
     awaited: u64,
-    /// The futures that wait, each under its number.
-    wakers: BTreeMap<u64, (Goal, Waker)>,
+    /// The futures that wait: by the generation that they wait for, and each under its number.
+    wakers: BTreeMap<u64, BTreeMap<u64, Waker>>,
     next_waker: u64,
+}
+
+/// How many captured changes are not committed, and since when the oldest waits. The flusher alone sets it, and
+/// whoever asks takes no lock; the two may be of different moments.
+struct Backlog {
+    count: AtomicUsize,
+    /// Nanoseconds after `epoch`, and one more; 0 where nothing waits.
+    since: AtomicU64,
+    epoch: Instant,
+}
+
+impl Backlog {
+    fn new() -> Self {
+        Self { count: AtomicUsize::new(0), since: AtomicU64::new(0), epoch: Instant::now() }
+    }
+
+    /// Release, with Acquire in `get`: whoever finds nothing here sees the commit that made it so. Whoever finds a
+    /// generation open that a cut has opened sees what was set before the cut by the exchange of the generations.
+    fn set(&self, count: usize, since: Option<Instant>) {
+        let nanoseconds = |at: Instant| at.saturating_duration_since(self.epoch).as_nanos();
+        let since =
+            since.map_or(0, |at| u64::try_from(nanoseconds(at)).unwrap_or(u64::MAX).saturating_add(1));
+        self.since.store(since, Ordering::Release);
+        self.count.store(count, Ordering::Release);
+    }
+
+    fn get(&self) -> (usize, Option<Instant>) {
+        let (count, since) = (self.count.load(Ordering::Acquire), self.since.load(Ordering::Acquire));
+        let since = since.checked_sub(1).map(Duration::from_nanos);
+        (count, since.and_then(|after| self.epoch.checked_add(after)))
+    }
+}
+
+/// Names a future that waits; from [`Progress::poll`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WaiterId {
+    generation: u64,
+    number: u64,
 }
 
 /// What somebody waits for: a generation to become durable, by a try that is not over yet.
@@ -87,8 +123,8 @@ pub enum Wait<R, E> {
 
 /// A waker is the caller's code: its panic is not the flusher's.
 pub(crate) fn wake(waker: Waker) {
-    if catch_unwind(AssertUnwindSafe(|| waker.wake())).is_err() {
-        tracing::error!("a waker panicked while it was told of a flush");
+    if let Err(panic) = guarded::caught(|| waker.wake()) {
+        guarded::run(|| tracing::error!(panic, "a waker panicked while it was told of a flush"));
     }
 }
 
@@ -112,10 +148,6 @@ impl<R: Clone, E: Clone> State<R, E> {
         let answers = |cut| cut >= goal.generation && self.failures > goal.failures_before;
         self.failed.as_ref().filter(|(cut, _)| answers(*cut)).map(|(_, error)| error)
     }
-
-    fn is_over(&self, goal: Goal) -> bool {
-        self.durable.cut >= goal.generation || self.failure(goal).is_some()
-    }
 }
 
 impl<R: Clone, E: Clone> Progress<R, E> {
@@ -126,8 +158,6 @@ impl<R: Clone, E: Clone> Progress<R, E> {
             asked: false,
             committed: reached,
             durable: reached,
-            owed: 0,
-            owed_since: None,
             report,
             failures: 0,
             failed: None,
@@ -138,7 +168,7 @@ impl<R: Clone, E: Clone> Progress<R, E> {
             wakers: BTreeMap::new(),
             next_waker: 0,
         };
-        Self { state: Mutex::new(state), moved: Condvar::new() }
+        Self { state: Mutex::new(state), moved: Condvar::new(), backlog: Backlog::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R, E>> {
@@ -161,10 +191,9 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         self.lock().report.clone()
     }
 
-    /// How many captured changes are owed, and since when.
+    /// How many captured changes are owed, and since when the oldest of them waits: two loads, and no lock.
     pub fn owed(&self) -> (usize, Option<Instant>) {
-        let state = self.lock();
-        (state.owed, state.owed_since)
+        self.backlog.get()
     }
 
     /// Asks for everything up to `generation` to become durable; the caller rings the bell and waits. If it is
@@ -209,35 +238,46 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         }
     }
 
-    /// As [`wait`](Self::wait), for a future, which keeps `place` and [gives it up](Self::give_up) when it is dropped.
-    pub fn poll(&self, goal: Goal, place: &mut Option<u64>, context: &mut Context<'_>) -> Poll<Wait<R, E>> {
+    /// As [`wait`](Self::wait), for a future, which keeps `waiter` and [gives up](Self::give_up) with it when it is
+    /// dropped.
+    pub fn poll(
+        &self,
+        goal: Goal,
+        waiter: &mut Option<WaiterId>,
+        context: &mut Context<'_>,
+    ) -> Poll<Wait<R, E>> {
         // Cloned before the lock, and what it replaces dropped after it: a waker is the caller's code.
         let waker = context.waker().clone();
         let mut state = self.lock();
         if let Some(outcome) = state.outcome(goal) {
             return Poll::Ready(outcome);
         }
-        let number = *place.get_or_insert_with(|| {
+        let waiter = *waiter.get_or_insert_with(|| {
             state.next_waker += 1;
-            state.next_waker
+            WaiterId { generation: goal.generation, number: state.next_waker }
         });
-        let replaced = state.wakers.insert(number, (goal, waker));
+        let replaced = state.wakers.entry(waiter.generation).or_default().insert(waiter.number, waker);
         drop(state);
         drop(replaced);
         Poll::Pending
     }
 
-    /// The future in this place does not wait any more.
-    pub fn give_up(&self, place: u64) {
-        let waker = self.lock().wakers.remove(&place);
-        drop(waker);
+    /// This future does not wait any more.
+    pub fn give_up(&self, waiter: WaiterId) {
+        let mut state = self.lock();
+        let group = state.wakers.get_mut(&waiter.generation);
+        let (waker, is_last) =
+            group.map_or((None, false), |group| (group.remove(&waiter.number), group.is_empty()));
+        if is_last {
+            state.wakers.remove(&waiter.generation);
+        }
+        drop(state);
+        guarded::run(|| drop(waker));
     }
 
     /// The flusher is about to cut, or has captured: what it owes from now on.
     pub fn owes(&self, owed: usize, since: Option<Instant>) {
-        let mut state = self.lock();
-        state.owed = owed;
-        state.owed_since = since;
+        self.backlog.set(owed, since);
     }
 
     /// So much is committed, and durable if so said.
@@ -248,17 +288,20 @@ impl<R: Clone, E: Clone> Progress<R, E> {
             state.durable = reached;
         }
         state.report = report;
-        state.failed = None;
-        state.owed = 0;
-        state.owed_since = None;
-        self.wake(state);
+        let failed = state.failed.take();
+        self.backlog.set(0, None);
+        let durable = state.durable.cut;
+        self.wake(state, durable);
+        // The error of a backend is the caller's code as well, and so are the wakers above: none is dropped under the lock.
+        guarded::run(|| drop(failed));
     }
 
     /// What was committed is durable now.
     pub fn durable(&self) {
         let mut state = self.lock();
         state.durable = state.committed;
-        self.wake(state);
+        let durable = state.durable.cut;
+        self.wake(state, durable);
     }
 
     /// What was committed and not durable can't be counted on any more; with `everything`, the sink holds nothing.
@@ -276,20 +319,23 @@ impl<R: Clone, E: Clone> Progress<R, E> {
     pub fn fail(&self, cut: u64, error: E) {
         let mut state = self.lock();
         state.failures += 1;
-        state.failed = Some((cut, error));
+        let earlier = state.failed.replace((cut, error));
         // Who asked for more than this cut since is not answered by it.
         state.asked &= state.requested > cut;
-        self.wake(state);
+        // Each that waits for it registered before it failed, so it answers them all.
+        self.wake(state, cut);
+        guarded::run(|| drop(earlier));
     }
 
-    fn wake(&self, mut state: MutexGuard<'_, State<R, E>>) {
-        let all = std::mem::take(&mut state.wakers);
-        let (over, waiting) = all.into_iter().partition(|(_, (goal, _))| state.is_over(*goal));
-        state.wakers = waiting;
+    /// Wakes those who wait for no more than this generation: with no lock, and none of the others is looked at.
+    fn wake(&self, mut state: MutexGuard<'_, State<R, E>>, generation: u64) {
+        let mut over = Vec::new();
+        while let Some(first) = state.wakers.first_entry().filter(|first| *first.key() <= generation) {
+            over.push(first.remove());
+        }
         drop(state);
         self.moved.notify_all();
-        let over: BTreeMap<_, _> = over;
-        over.into_values().for_each(|(_, waker)| wake(waker));
+        over.into_iter().flat_map(BTreeMap::into_values).for_each(wake);
     }
 
     /// Whether somebody waits for the store to close; for the flusher.
@@ -324,17 +370,19 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         !state.closed
     }
 
-    /// Waits for the store to have closed; `Err` with the last error, if any, after `patience`.
+    /// Waits for the store to have closed; `Err` with the last error, if any, after `patience`, of which time in which
+    /// the process was stopped takes next to nothing.
     pub fn wait_closed(&self, patience: Duration) -> Result<R, Option<E>> {
-        let give_up = Instant::now().checked_add(patience);
+        let mut patience = Patience::new(patience);
         let mut state = self.lock();
         while !state.closed {
-            let left = give_up.map_or(patience, |at| at.saturating_duration_since(Instant::now()));
-            if left.is_zero() {
+            let Some(slice) = patience.slice() else {
                 return Err(state.failed.as_ref().map(|(_, error)| error.clone()));
-            }
-            let waited = self.moved.wait_timeout(state, left);
+            };
+            let begun = Instant::now();
+            let waited = self.moved.wait_timeout(state, slice);
             state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            patience.spend(begun.elapsed());
         }
         Ok(state.report.clone())
     }
@@ -343,9 +391,42 @@ impl<R: Clone, E: Clone> Progress<R, E> {
     pub fn finish_closing(&self) -> bool {
         let mut state = self.lock();
         state.closed = state.closers > 0;
-        let closed = state.closed;
-        self.wake(state);
+        let (closed, durable) = (state.closed, state.durable);
+        self.wake(state, durable);
         closed
+    }
+}
+
+/// How long somebody goes on waiting. It is spent in slices: one that took longer than it was to, since the process was
+/// stopped or got no processor, and the flusher neither, counts no more than its length.
+struct Patience {
+    left: Duration,
+    longest: Duration,
+}
+
+impl Patience {
+    fn new(whole: Duration) -> Self {
+        Self {
+            left: whole,
+            longest: (whole / 64).clamp(Duration::from_millis(1), Duration::from_millis(100)),
+        }
+    }
+
+    /// How long to wait next; `None` if it is at its end.
+    fn slice(&self) -> Option<Duration> {
+        Some(self.left.min(self.longest)).filter(|slice| !slice.is_zero())
+    }
+
+    fn spend(&mut self, waited: Duration) {
+        self.left = self.left.saturating_sub(waited.min(self.longest));
+    }
+}
+
+#[cfg(test)]
+impl<R, E> Progress<R, E> {
+    /// As who waits, or asks for statistics, holds it.
+    pub(crate) fn hold_lock(&self) -> impl Sized {
+        lock(&self.state)
     }
 }
 

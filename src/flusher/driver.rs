@@ -12,6 +12,7 @@ use crate::backend::{
 };
 use crate::core::planted::{Mistake, planted};
 use crate::core::{Cutter, Opening, Reached};
+use crate::error::{Error, ErrorKind};
 use crate::feed::Commit;
 use crate::trace::{Ends, TraceId};
 use std::collections::{BTreeMap, HashSet};
@@ -46,7 +47,9 @@ pub(crate) struct Driver {
     doubtful: bool,
     /// What the backend holds is damaged and must be replaced.
     damaged: bool,
-    last_turn: Instant,
+    /// A turn has panicked: what is owed may not be all, so everything is owed again.
+    adrift: bool,
+    pub(super) last_turn: Instant,
 }
 
 impl Driver {
@@ -72,6 +75,7 @@ impl Driver {
             last_row,
             doubtful: false,
             damaged: false,
+            adrift: false,
             last_turn: Instant::now(),
         }
     }
@@ -308,7 +312,7 @@ impl Driver {
     fn recover(&mut self) -> Result<(), BackendError> {
         if self.damaged {
             self.backend.replace()?;
-            (self.damaged, self.doubtful) = (false, false);
+            (self.damaged, self.doubtful, self.adrift) = (false, false, false);
             self.owe_everything();
             tell::replaced(&self.shared.name, (self.owed.len(), self.owed_links.len()));
         }
@@ -316,10 +320,10 @@ impl Driver {
             let found = self.backend.reopen()?;
             tell::reopened(&self.shared.name, found);
             match found {
-                Reopened::Same => self.owe_the_undurable(),
-                Reopened::Empty => self.owe_everything(),
+                Reopened::Same if !self.adrift => self.owe_the_undurable(),
+                Reopened::Same | Reopened::Empty => self.owe_everything(),
             }
-            self.doubtful = false;
+            (self.doubtful, self.adrift) = (false, false);
         }
         Ok(())
     }
@@ -423,6 +427,22 @@ impl Driver {
         tell::failed(&self.shared.name, &trouble, &error, self.owes());
         if trouble.counts() {
             self.shared.progress.fail(self.cut, error);
+        }
+    }
+
+    /// A turn has panicked, outside of the backend's calls: how far it came is not known. Whoever waits is told, for
+    /// whatever it waits.
+    pub(super) fn panicked(&mut self, panic: &str) {
+        let Shared { name, clock, progress, telemetry, .. } = &*self.shared;
+        (self.adrift, self.doubtful) = (true, true);
+        telemetry.rest();
+        let message = format!("the flusher panicked: {panic}; everything is in memory, and is written again");
+        let error = Error::new(ErrorKind::Panicked, message);
+        let trouble = telemetry.failed(Cause::Panic, &error, Step::Commit);
+        progress.fail(u64::MAX, error.clone());
+        tell::panicked(name, &trouble, &error);
+        if clock.enter().is_sealed() && !progress.is_closed() {
+            self.cut(Opening::Open);
         }
     }
 

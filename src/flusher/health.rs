@@ -20,7 +20,8 @@ pub enum Health {
         /// [`Lag::Refuse`](crate::Lag::Refuse).
         writes_refused: bool,
     },
-    /// The last flush failed. Changes are kept in memory and tried again; writes go on.
+    /// The last flush failed. Changes are kept in memory and tried again; writes go on. Or the
+    /// [upkeep](crate::StoreBuilder::upkeep) has panicked, and is tried again when it is due.
     #[non_exhaustive]
     Degraded {
         /// Why.
@@ -29,6 +30,8 @@ pub enum Health {
         since: Duration,
         /// How often one was tried since.
         attempts: u32,
+        /// Whether it is the upkeep that has failed so, and flushes succeed.
+        is_upkeep: bool,
         /// Whether writes are refused all the same: the store was opened with
         /// [`Lag::Refuse`](crate::Lag::Refuse), and the oldest unflushed change is older than the bound.
         writes_refused: bool,
@@ -92,10 +95,11 @@ impl fmt::Display for Health {
             Health::Lagging { oldest, writes_refused } => {
                 write!(f, ": the oldest unflushed change is {oldest:.1?} old; {}", writes(*writes_refused))
             }
-            Health::Degraded { kind, since, attempts, writes_refused } => {
+            Health::Degraded { kind, since, attempts, is_upkeep, writes_refused } => {
+                let what = if *is_upkeep { "the upkeep has" } else { "flushes have" };
                 let tries = if *attempts == 1 { "try" } else { "tries" };
                 let writes = writes(*writes_refused);
-                write!(f, ": flushes have failed for {since:.1?}, {attempts} {tries} ({kind}); {writes}")
+                write!(f, ": {what} failed for {since:.1?}, {attempts} {tries} ({kind}); {writes}")
             }
             Health::Closed => f.write_str(": writes are refused"),
         }
@@ -117,8 +121,13 @@ mod tests {
     #[test]
     fn each_state_says_in_a_line_what_a_person_needs_to_know() {
         let (oldest, kind) = (Duration::from_millis(12_340), ErrorKind::DiskFull);
-        let degraded =
-            |attempts, writes_refused| Health::Degraded { kind, since: oldest, attempts, writes_refused };
+        let degraded = |attempts, is_upkeep, writes_refused| Health::Degraded {
+            kind,
+            since: oldest,
+            attempts,
+            is_upkeep,
+            writes_refused,
+        };
         let lagging = |writes_refused| Health::Lagging { oldest, writes_refused };
         let old = "the oldest unflushed change is 12.3s old";
         let (taken, refused) =
@@ -128,14 +137,19 @@ mod tests {
             (lagging(false), true, format!("lagging: {old}; {taken}")),
             (lagging(true), false, format!("lagging: {old}; {refused}")),
             (
-                degraded(1, false),
+                degraded(1, false, false),
                 true,
                 format!("degraded: flushes have failed for 12.3s, 1 try (disk full); {taken}"),
             ),
             (
-                degraded(3, true),
+                degraded(3, false, true),
                 false,
                 format!("degraded: flushes have failed for 12.3s, 3 tries (disk full); {refused}"),
+            ),
+            (
+                degraded(2, true, false),
+                true,
+                format!("degraded: the upkeep has failed for 12.3s, 2 tries (disk full); {taken}"),
             ),
             (Health::Closed, false, "closed: writes are refused".to_owned()),
         ] {

@@ -1,8 +1,10 @@
 //! The flusher: the one thread that cuts, captures, applies and retries.
 //!
 //! It owns the backend, the right to cut, and all that is captured and not yet committed. Writers never
-//! wait for it; callers of flush and close wait for the watermark that it publishes. It is supervised: a
-//! panic in a backend gives its batch back, is reported as health, and the thread goes on.
+//! wait for it; callers of flush and close wait for the watermark that it publishes. It is supervised: no panic ends
+//! its thread. What of the host's runs there is [guarded](crate::guarded), each call by itself; a panic in a backend gives
+//! its batch back. Should a turn panic all the same, whoever waits is told at once, health says so, and the next turn
+//! begins with everything owed again.
 //!
 //! - [`shared`]: what writers, readers and the flusher share;
 //! - [`driver`]: one flush, and closing;
@@ -34,7 +36,8 @@ pub use telemetry::{FlushReport, Quarantined};
 pub(crate) use tell::{Name, cause, milliseconds};
 
 use crate::backend::Reach;
-use crate::core::{Closing, Opening};
+use crate::core::{Closing, Opening, at_work};
+use crate::guarded;
 use retry::Step;
 use std::time::{Duration, Instant};
 
@@ -44,35 +47,55 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// Nothing to do for so long: the time to tidy up.
 const IDLE_AFTER: Duration = Duration::from_secs(5);
 
+/// How long a flusher rests that has panicked, unless it is rung for.
+const AFTER_PANIC: Duration = Duration::from_millis(250);
+
 /// What the flusher does next.
 enum Job {
     Flush(Reach),
     Close,
     Tidy,
-    Sleep(Duration),
+    /// Until so much time has passed, or, where nothing is due, until the bell is rung.
+    Sleep(Option<Duration>),
 }
 
 /// The body of the flusher's thread: works until the store has closed.
 pub(crate) fn serve(mut driver: Driver) {
-    let mut tidied = false;
-    loop {
-        match next_job(&driver, tidied) {
-            Job::Flush(reach) => {
-                tidied = false;
-                if driver.turn(reach, Opening::Open) {
-                    // Nobody waits for a close that has failed any more, or would have been served first.
-                    driver.recovered(Step::Close);
-                }
-            }
-            Job::Close => {
-                if driver.close() {
-                    return;
-                }
-            }
-            Job::Tidy => tidied = driver.tidy(true),
-            Job::Sleep(time) => driver.shared().bell.sleep(time.max(SHORTEST_SLEEP)),
+    at_work(|| {
+        let mut tidied = false;
+        while !supervised_turn(&mut driver, &mut tidied) {}
+    });
+    // With the backend, which is the host's.
+    guarded::run(|| drop(driver));
+}
+
+/// Does the next job, whatever comes of it. `true` if the store has closed.
+fn supervised_turn(driver: &mut Driver, tidied: &mut bool) -> bool {
+    match guarded::caught(|| do_job(next_job(driver, *tidied), driver, tidied)) {
+        Ok(closed) => closed,
+        Err(panic) => {
+            guarded::run(|| driver.panicked(&panic));
+            // So that one that panics each time does not spin.
+            driver.shared().bell.sleep(Some(AFTER_PANIC));
+            driver.shared().progress.is_closed()
         }
     }
+}
+
+fn do_job(job: Job, driver: &mut Driver, tidied: &mut bool) -> bool {
+    match job {
+        Job::Flush(reach) => {
+            *tidied = false;
+            if driver.turn(reach, Opening::Open) {
+                // Nobody waits for a close that has failed any more, or would have been served first.
+                driver.recovered(Step::Close);
+            }
+        }
+        Job::Close => return driver.close(),
+        Job::Tidy => *tidied = driver.tidy(true),
+        Job::Sleep(time) => driver.shared().bell.sleep(time.map(|time| time.max(SHORTEST_SLEEP))),
+    }
+    false
 }
 
 fn next_job(driver: &Driver, tidied: bool) -> Job {
@@ -93,7 +116,7 @@ fn next_job(driver: &Driver, tidied: bool) -> Job {
         return background;
     }
     if let Some(wait) = wait {
-        return Job::Sleep(wait);
+        return Job::Sleep(Some(wait));
     }
     if driver.is_behind() {
         return background;
@@ -103,16 +126,17 @@ fn next_job(driver: &Driver, tidied: bool) -> Job {
         if shared.progress.awaited() {
             return background;
         }
-        let quiet = driver.last_turn().elapsed();
-        return match !tidied && quiet >= IDLE_AFTER {
-            true => Job::Tidy,
-            false => Job::Sleep(shared.options.interval.min(IDLE_AFTER)),
-        };
+        if tidied {
+            // Nothing is due: the first write of a generation rings, and whoever else has work for the flusher.
+            return Job::Sleep(None);
+        }
+        let left = IDLE_AFTER.saturating_sub(driver.last_turn().elapsed());
+        return if left.is_zero() { Job::Tidy } else { Job::Sleep(Some(left)) };
     };
     let left = shared.options.interval.saturating_sub(now.saturating_duration_since(first_write));
     match left.is_zero() || inside.dirty() >= shared.options.threshold {
         true => background,
-        false => Job::Sleep(left),
+        false => Job::Sleep(Some(left)),
     }
 }
 

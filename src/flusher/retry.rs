@@ -56,6 +56,8 @@ pub(crate) enum Step {
     Commit,
     Tidy,
     Close,
+    /// Nothing: the upkeep has panicked.
+    Upkeep,
 }
 
 impl Step {
@@ -64,6 +66,7 @@ impl Step {
             Step::Commit => "commit",
             Step::Tidy => "tidy",
             Step::Close => "close",
+            Step::Upkeep => "upkeep",
         }
     }
 }
@@ -111,6 +114,7 @@ impl Trouble {
             kind: self.kind(),
             since: self.since.elapsed(),
             attempts: self.attempts,
+            is_upkeep: self.step == Step::Upkeep,
             writes_refused,
         };
         self.counts().then_some(degraded)

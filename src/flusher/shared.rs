@@ -7,7 +7,7 @@ use super::telemetry::{FlushReport, Telemetry};
 use super::tell::Name;
 use crate::backend::{Reach, Scope};
 use crate::core::sync::Brief;
-use crate::core::{Adjacency, Bell, Clock, Cutter, Map, Progress, Reached, Terms};
+use crate::core::{Adjacency, Bell, Clock, Cutter, Goal, Map, Progress, Reached, Terms, is_at_work};
 use crate::error::{Error, ErrorKind};
 use crate::feed::{Feed, Subscription};
 use crate::trace::{Ends, Tie, Trace, TraceId};
@@ -153,6 +153,28 @@ impl Shared {
         }
     }
 
+    /// Refuses to wait for the flusher, where there is none, and where this thread is doing a flusher's work.
+    pub(crate) fn may_wait(&self) -> Result<(), Error> {
+        self.has_flusher()?;
+        match is_at_work() {
+            false => Ok(()),
+            true => Err(Error::new(
+                ErrorKind::WouldDeadlock,
+                "the flusher's thread would wait for itself: in a waker or a subscriber call nothing that waits; use flush_async, or another thread",
+            )),
+        }
+    }
+
+    /// A goal for whoever waits for a generation without asking for it; `Err` with how much is durable, if that is enough.
+    pub(crate) fn await_generation(&self, generation: u64) -> Result<Goal, u64> {
+        let goal = self.progress.goal(generation)?;
+        if self.clock.enter().first_write().is_none() {
+            // The generation may be one that got no write, and so there is none that rings.
+            self.bell.ring();
+        }
+        Ok(goal)
+    }
+
     /// Has the flusher do something with a cut that is not made yet. Who holds off cuts meanwhile has it done
     /// with the cut of what he writes.
     pub(crate) fn send(&self, errand: Errand) {
@@ -211,7 +233,7 @@ impl Shared {
         if self.progress.is_closed() {
             return Health::Closed;
         }
-        let trouble = self.telemetry.trouble();
+        let trouble = self.telemetry.worst();
         let lag = self.lag();
         let writes_refused = lag.is_some() && self.options.refuse_when_lagging;
         if let Some(degraded) = trouble.and_then(|trouble| trouble.health(writes_refused)) {

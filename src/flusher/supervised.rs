@@ -3,7 +3,7 @@
 use super::retry::Cause;
 use crate::backend::BackendError;
 use crate::error::{Error, ErrorKind};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use crate::guarded;
 
 /// Why a call of the backend did not succeed.
 pub(super) enum Failure {
@@ -27,16 +27,8 @@ impl Failure {
 /// Turns a backend's panic into a failure. What it may have left half done is the backend's alone, and
 /// is reopened; the flusher's state is changed before or after the backend is called, never during.
 pub(super) fn supervised<T>(work: impl FnOnce() -> Result<T, BackendError>) -> Result<T, Failure> {
-    if cfg!(loom) {
-        // A model that fails does so by panicking, and must be seen to.
-        return work().map_err(Failure::Backend);
-    }
-    match catch_unwind(AssertUnwindSafe(work)) {
+    match guarded::caught(work) {
         Ok(outcome) => outcome.map_err(Failure::Backend),
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(Failure::Panic(text.unwrap_or_else(|| "with no message".to_owned())))
-        }
+        Err(message) => Err(Failure::Panic(message)),
     }
 }

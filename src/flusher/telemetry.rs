@@ -4,6 +4,7 @@ use super::retry::{Cause, Step, Trouble};
 use crate::backend::Applied;
 use crate::core::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, lock};
 use crate::error::Error;
+use crate::guarded;
 use crate::trace::TraceId;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -66,6 +67,8 @@ pub(crate) struct Counters {
     /// How often, since each was last accepted.
     refused_links: BTreeMap<(TraceId, TraceId), u32>,
     pub(crate) unreadable: Vec<Quarantined>,
+    /// What of the upkeep has panicked, and not been done since.
+    upkeep: BTreeMap<&'static str, Trouble>,
 }
 
 /// Behind a lock that the flusher takes between two steps and never while it waits for anything.
@@ -95,6 +98,14 @@ impl Telemetry {
     /// At the beginning and at the end of a flush.
     pub(super) fn step(&self) {
         self.sequence.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// After a flush that did not come to its end.
+    pub(super) fn rest(&self) {
+        // The flusher alone changes it.
+        if self.sequence() % 2 == 1 {
+            self.step();
+        }
     }
 
     pub(super) fn trouble(&self) -> Option<Trouble> {
@@ -128,10 +139,34 @@ impl Telemetry {
     /// Notes one more failure.
     pub(super) fn failed(&self, cause: Cause, error: &Error, step: Step) -> Trouble {
         let mut counters = self.lock();
-        counters.last_error = Some(error.clone());
+        let earlier = counters.last_error.replace(error.clone());
         let trouble = Trouble::after(counters.trouble, cause, step);
         counters.trouble = Some(trouble);
+        drop(counters);
+        // What caused it may be the caller's code, which may look at the store.
+        guarded::run(|| drop(earlier));
         trouble
+    }
+
+    /// Notes a panic of this piece of upkeep.
+    pub(crate) fn upkeep_panicked(&self, work: &'static str, error: &Error) {
+        let mut counters = self.lock();
+        let trouble = Trouble::after(counters.upkeep.get(work).copied(), Cause::Panic, Step::Upkeep);
+        counters.upkeep.insert(work, trouble);
+        let earlier = counters.last_error.replace(error.clone());
+        drop(counters);
+        guarded::run(|| drop(earlier));
+    }
+
+    /// This piece of upkeep was done.
+    pub(crate) fn upkeep_works(&self, work: &'static str) {
+        self.lock().upkeep.remove(work);
+    }
+
+    /// What is to be told: of flushes, or else of the upkeep.
+    pub(super) fn worst(&self) -> Option<Trouble> {
+        let counters = self.lock();
+        counters.trouble.filter(Trouble::counts).or_else(|| counters.upkeep.values().next().copied())
     }
 
     /// Answers how often this row was refused since it was last accepted.

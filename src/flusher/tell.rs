@@ -1,6 +1,7 @@
 //! What the flusher says of itself to `tracing`: spans around its turns, and events where something goes wrong.
 //!
-//! None of this is on the way of a read or a write, and where nobody listens each call costs a load. An episode of
+//! None of this is on the way of a read or a write, and where nobody listens each call costs a load. A subscriber
+//! may panic: see [`guarded`](crate::guarded). An episode of
 //! trouble is one `WARN` when it begins to count, one more for each change of its kind, and one `INFO` when it ends;
 //! every other try that fails is `DEBUG`. Nothing is said under a lock, as a subscriber may ask the store something.
 //! What each message and field means stands in `src/guide/operating.md`: `tests/tracing_events` compares the two.
@@ -9,6 +10,7 @@ use super::retry::Trouble;
 use super::telemetry::FlushReport;
 use crate::backend::{LinkChange, Reach, Reopened};
 use crate::error::Error;
+use crate::guarded::{self, Guarded};
 use crate::trace::TraceId;
 use std::error::Error as StdError;
 use std::fmt;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::field::{DisplayValue, Empty, display};
 use tracing::level_filters::LevelFilter;
-use tracing::{Level, Span, debug, debug_span, error, event, info};
+use tracing::{Level, debug, debug_span, error, event, info};
 
 const TARGET: &str = "mnemon::flusher";
 
@@ -59,37 +61,39 @@ pub(crate) fn cause(error: &Error) -> Option<DisplayValue<impl fmt::Display>> {
 }
 
 /// The span of a turn; none if it would find nothing to write.
-pub(super) fn flush(name: &Name, finds_work: impl FnOnce() -> bool) -> Span {
+pub(super) fn flush(name: &Name, finds_work: impl FnOnce() -> bool) -> Guarded {
     if LevelFilter::current() < LevelFilter::DEBUG || !finds_work() {
-        return Span::none();
+        return Guarded::none();
     }
-    debug_span!(
-        target: TARGET,
-        "mnemon.flush",
-        path = name.path(),
-        partition = name.partition(),
-        cut = Empty,
-        reach = Empty,
-        traces = Empty,
-        links = Empty,
-        rows_upserted = Empty,
-        rows_updated = Empty,
-        rows_deleted = Empty,
-        payload_bytes = Empty,
-        elapsed_ms = Empty,
-    )
+    guarded::span(|| {
+        debug_span!(
+            target: TARGET,
+            "mnemon.flush",
+            path = name.path(),
+            partition = name.partition(),
+            cut = Empty,
+            reach = Empty,
+            traces = Empty,
+            links = Empty,
+            rows_upserted = Empty,
+            rows_updated = Empty,
+            rows_deleted = Empty,
+            payload_bytes = Empty,
+            elapsed_ms = Empty,
+        )
+    })
 }
 
 /// The span of its cut.
-pub(super) fn cut(flush: &Span) -> Span {
+pub(super) fn cut(flush: &Guarded) -> Guarded {
     match flush.is_disabled() {
-        true => Span::none(),
-        false => debug_span!(target: TARGET, "cut"),
+        true => Guarded::none(),
+        false => guarded::span(|| debug_span!(target: TARGET, "cut")),
     }
 }
 
 /// What has been cut, with what was owed before.
-pub(super) fn has_cut(flush: &Span, cut: u64, reach: Reach, (traces, links): (usize, usize)) {
+pub(super) fn has_cut(flush: &Guarded, cut: u64, reach: Reach, (traces, links): (usize, usize)) {
     let reach = match reach {
         Reach::Committed => "committed",
         Reach::Durable => "durable",
@@ -98,11 +102,11 @@ pub(super) fn has_cut(flush: &Span, cut: u64, reach: Reach, (traces, links): (us
 }
 
 /// The span of a batch while the backend has it.
-pub(super) fn apply() -> Span {
-    debug_span!(target: TARGET, "apply")
+pub(super) fn apply() -> Guarded {
+    guarded::span(|| debug_span!(target: TARGET, "apply"))
 }
 
-pub(super) fn has_committed(flush: &Span, report: &FlushReport) {
+pub(super) fn has_committed(flush: &Guarded, report: &FlushReport) {
     if flush.is_disabled() {
         return;
     }
@@ -112,10 +116,10 @@ pub(super) fn has_committed(flush: &Span, report: &FlushReport) {
         .record("rows_deleted", report.rows_deleted)
         .record("payload_bytes", report.payload_bytes_serialized)
         .record("elapsed_ms", milliseconds(report.elapsed));
-    debug!(target: TARGET, "flushed");
+    guarded::run(|| debug!(target: TARGET, "flushed"));
 }
 
-pub(super) fn has_not_committed(flush: &Span, started: Instant) {
+pub(super) fn has_not_committed(flush: &Guarded, started: Instant) {
     flush.record("elapsed_ms", milliseconds(started.elapsed()));
 }
 
@@ -123,8 +127,8 @@ pub(super) fn has_not_committed(flush: &Span, started: Instant) {
 macro_rules! loud_or_debug {
     ($loud:expr, $level:expr, $($fields:tt)*) => {
         match $loud {
-            true => event!(target: TARGET, $level, $($fields)*),
-            false => event!(target: TARGET, Level::DEBUG, $($fields)*),
+            true => guarded::run(|| event!(target: TARGET, $level, $($fields)*)),
+            false => guarded::run(|| event!(target: TARGET, Level::DEBUG, $($fields)*)),
         }
     };
 }
@@ -147,19 +151,36 @@ pub(super) fn failed(name: &Name, trouble: &Trouble, error: &Error, owed: usize)
     );
 }
 
+/// A turn that panicked outside of the backend's calls.
+pub(super) fn panicked(name: &Name, trouble: &Trouble, error: &Error) {
+    guarded::run(|| {
+        error!(
+            target: TARGET,
+            path = name.path(),
+            partition = name.partition(),
+            kind = error.kind().name(),
+            error = %error,
+            attempts = trouble.attempts,
+            "the flusher panicked: everything is kept in memory, and written again",
+        );
+    });
+}
+
 /// The end of trouble.
 pub(super) fn recovered(name: &Name, trouble: &Trouble, watermark: u64) {
-    info!(
-        target: TARGET,
-        path = name.path(),
-        partition = name.partition(),
-        step = trouble.step.name(),
-        kind = trouble.kind().name(),
-        failed_for_ms = milliseconds(trouble.since.elapsed()),
-        attempts = trouble.attempts,
-        watermark,
-        "the backend works again",
-    );
+    guarded::run(|| {
+        info!(
+            target: TARGET,
+            path = name.path(),
+            partition = name.partition(),
+            step = trouble.step.name(),
+            kind = trouble.kind().name(),
+            failed_for_ms = milliseconds(trouble.since.elapsed()),
+            attempts = trouble.attempts,
+            watermark,
+            "the backend works again",
+        )
+    });
 }
 
 pub(super) fn reopened(name: &Name, found: Reopened) {
@@ -167,18 +188,22 @@ pub(super) fn reopened(name: &Name, found: Reopened) {
         Reopened::Same => "same",
         Reopened::Empty => "empty",
     };
-    debug!(target: TARGET, path = name.path(), partition = name.partition(), found, "the backend was reopened");
+    guarded::run(
+        || debug!(target: TARGET, path = name.path(), partition = name.partition(), found, "the backend was reopened"),
+    );
 }
 
 pub(super) fn replaced(name: &Name, (traces, links): (usize, usize)) {
-    error!(
-        target: TARGET,
-        path = name.path(),
-        partition = name.partition(),
-        traces,
-        links,
-        "what was stored is damaged: it was put aside, and all is written anew from memory",
-    );
+    guarded::run(|| {
+        error!(
+            target: TARGET,
+            path = name.path(),
+            partition = name.partition(),
+            traces,
+            links,
+            "what was stored is damaged: it was put aside, and all is written anew from memory",
+        )
+    });
 }
 
 /// A row that the backend left out, for the so-many-th time.

@@ -4,6 +4,7 @@ use super::cells::{Time, as_object};
 use super::{ASSOCIATIONS, Finding, PAIR_COLUMNS, TRACE_COLUMNS, TRACES};
 use crate::backend::sqlite::{make_new, while_doing};
 use crate::error::{Error, Result};
+use crate::guarded;
 use crate::memory::constants::MAX_ASSOCIATED;
 use crate::store::TraceStore;
 use crate::trace::{Link, Trace, TraceId};
@@ -72,7 +73,9 @@ pub fn export(store: &TraceStore, path: impl AsRef<Path>) -> Result<Exported> {
     if written.is_err()
         && let Err(error) = fs::remove_file(made)
     {
-        tracing::warn!(%error, path = %path.display(), "a half-written export is left behind: delete it");
+        guarded::run(|| {
+            tracing::warn!(%error, path = %path.display(), "a half-written export is left behind: delete it");
+        });
     }
     written
 }

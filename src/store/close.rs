@@ -2,6 +2,7 @@
 
 use super::engine::Engine;
 use super::{Handle, TraceStore, tell};
+use crate::core::is_at_work;
 use crate::error::{Error, ErrorKind};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -75,9 +76,10 @@ impl TraceStore {
     ///
     /// [`CloseError`], with the store and why: the flusher could not drain within the
     /// [timeout](crate::StoreBuilder::close_timeout). The store goes on taking writes, though one that came
-    /// while the last drain was being tried may have been refused. [`Forked`](ErrorKind::Forked) in a child process.
+    /// while the last drain was being tried may have been refused. [`Forked`](ErrorKind::Forked) in a child process,
+    /// [`WouldDeadlock`](ErrorKind::WouldDeadlock) on a flusher's own thread.
     pub fn close(self) -> Result<CloseReport, CloseError> {
-        if let Err(error) = self.shared().has_flusher() {
+        if let Err(error) = self.shared().may_wait() {
             return Err(CloseError { store: self, error });
         }
         match self.handle.close() {
@@ -142,9 +144,10 @@ impl Drop for Handle {
         if cfg!(loom) || progress.is_closed() {
             return;
         }
-        if self.flusher.is_current() {
-            // Dropped by a waker: the flusher can't wait for itself, and closes when it comes to it.
+        if is_at_work() {
+            // Dropped by a waker: a flusher can't wait for a flusher, and this one closes when it comes to it.
             progress.start_closing();
+            self.engine.shared.bell.ring();
             return;
         }
         if let Err(error) = self.close() {

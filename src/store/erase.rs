@@ -46,8 +46,8 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), as for [`insert`](Self::insert): nothing
-    /// is erased. Otherwise why the flush failed: then the traces are gone from memory, and the file is erased by
+    /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), as for [`insert`](Self::insert), and
+    /// [`WouldDeadlock`](crate::ErrorKind::WouldDeadlock), as for [`flush`](Self::flush): nothing is erased. Otherwise why the flush failed: then the traces are gone from memory, and the file is erased by
     /// the next flush that succeeds.
     pub fn erase_type(&self, kind: TraceType) -> Result<ErasureReport> {
         self.erase(Scope::Type(kind))
@@ -75,7 +75,7 @@ impl TraceStore {
 impl Engine {
     /// What it did in memory, in which generation, and where the number of rows will stand when that is committed.
     fn erase(&self, scope: Scope) -> Result<(ErasureReport, u64, Arc<AtomicU64>)> {
-        self.shared.has_flusher()?;
+        self.shared.may_wait()?;
         // One cut for all of it: there is none before this function returns.
         let hold = self.shared.clock.hold();
         self.admit()?;

@@ -2,7 +2,7 @@
 
 use super::TraceStore;
 use crate::backend::Reach;
-use crate::core::{Goal, Opening, Wait};
+use crate::core::{Goal, Opening, Wait, WaiterId};
 use crate::error::{Error, Result};
 use crate::flusher::{FlushReport, Shared};
 use std::future::{Future, poll_fn};
@@ -29,9 +29,10 @@ impl TraceStore {
     /// # Errors
     ///
     /// Why the flush that this call waited for failed. Nothing is lost: the changes are kept and tried
-    /// again. [`Forked`](crate::ErrorKind::Forked) in a child process, which has no flusher.
+    /// again. [`Forked`](crate::ErrorKind::Forked) in a child process, which has no flusher;
+    /// [`WouldDeadlock`](crate::ErrorKind::WouldDeadlock) on a flusher's own thread, as in a waker.
     pub fn flush(&self) -> Result<FlushReport> {
-        self.shared().has_flusher()?;
+        self.shared().may_wait()?;
         self.flush_up_to(self.newest_change())
     }
 
@@ -48,7 +49,7 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// As for [`flush`](Self::flush).
+    /// As for [`flush`](Self::flush); it may be asked for on any thread.
     pub fn flush_async(&self) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
         self.reached(self.shared().has_flusher().map(|()| self.request_flush(self.newest_change())))
     }
@@ -89,25 +90,43 @@ impl TraceStore {
     /// can be waited for again. [`InvalidInput`](crate::ErrorKind::InvalidInput) for a mark of another store, or of
     /// another opening of this one.
     pub fn wait(&self, mark: Mark) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
-        let shared = self.shared();
-        let is_mine = || match mark.store == shared.number {
+        let may_wait = self.shared().has_flusher().and_then(|()| self.is_mine(mark));
+        self.reached(may_wait.map(|()| self.await_flush(mark.generation)))
+    }
+
+    fn is_mine(&self, mark: Mark) -> Result<()> {
+        match mark.store == self.shared().number {
             true => Ok(()),
             false => Err(Error::invalid("mark", "of another store", "wait for it where it was made")),
-        };
-        let may_wait = shared.has_flusher().and_then(|()| is_mine());
-        self.reached(may_wait.map(|()| shared.progress.goal(mark.generation).map_err(nothing_to_do)))
+        }
+    }
+
+    /// See [`Shared::await_generation`]; `Err` if it is durable.
+    fn await_flush(&self, generation: u64) -> std::result::Result<Goal, FlushReport> {
+        let goal = self.shared().await_generation(generation).map_err(nothing_to_do)?;
+        self.help();
+        Ok(goal)
+    }
+
+    /// Flushes what is asked and waited for, if there is no thread that does.
+    fn help(&self) {
+        let progress = &self.shared().progress;
+        self.handle.flusher.help(|driver| {
+            // Again, should the waker of one who waited have asked for more. What fails is its callers' to ask for again.
+            while (progress.wanted() || progress.awaited()) && driver.turn(Reach::Durable, Opening::Open) {}
+        });
     }
 
     fn reached(
         &self,
         goal: Result<std::result::Result<Goal, FlushReport>>,
     ) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
-        let mut place = Place { shared: self.handle.engine.shared.clone(), number: None };
+        let mut place = Place { shared: self.handle.engine.shared.clone(), waiter: None };
         poll_fn(move |context| {
-            let Place { shared, number } = &mut place;
+            let Place { shared, waiter } = &mut place;
             // Asked again: the future may have come into a child process by a fork.
             match goal.clone().and_then(|goal| shared.has_flusher().map(|()| goal)) {
-                Ok(Ok(goal)) => shared.progress.poll(goal, number, context).map(outcome),
+                Ok(Ok(goal)) => shared.progress.poll(goal, waiter, context).map(outcome),
                 Ok(Err(nothing_to_do)) => Poll::Ready(Ok(nothing_to_do)),
                 Err(forked) => Poll::Ready(Err(forked)),
             }
@@ -127,11 +146,7 @@ impl TraceStore {
         let goal = shared.progress.request(generation);
         let goal = goal.map_err(nothing_to_do)?;
         shared.bell.ring();
-        self.handle.flusher.help(|driver| {
-            if shared.progress.wanted() {
-                driver.turn(Reach::Durable, Opening::Open);
-            }
-        });
+        self.help();
         Ok(goal)
     }
 }
@@ -154,14 +169,14 @@ impl Mark {
 /// Where a future is to be woken, while it lives.
 struct Place {
     shared: Arc<Shared>,
-    number: Option<u64>,
+    waiter: Option<WaiterId>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         // A child process has nobody to wake it, and the lock may be held for good there.
-        if let Some(number) = self.number.filter(|_| !self.shared.is_forked()) {
-            self.shared.progress.give_up(number);
+        if let Some(waiter) = self.waiter.filter(|_| !self.shared.is_forked()) {
+            self.shared.progress.give_up(waiter);
         }
     }
 }

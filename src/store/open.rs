@@ -173,7 +173,7 @@ impl StoreBuilder {
     }
 
     /// How long [`close`](TraceStore::close), and the drop of the last clone, wait for the flusher to
-    /// drain: 30 seconds unless set.
+    /// drain: 30 seconds unless set. Time for which the process is stopped does not count.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.settings.close_timeout = timeout;
         self
@@ -262,8 +262,8 @@ impl StoreBuilder {
 
     /// A store without a file: the same API, and nothing is kept.
     ///
-    /// If no thread can be started, [`flush`](TraceStore::flush) does the flusher's work, which frees the
-    /// memory of removed traces.
+    /// If no thread can be started, [`flush`](TraceStore::flush) and [`wait`](TraceStore::wait) do the flusher's work,
+    /// which frees the memory of removed traces.
     ///
     /// # Errors
     ///

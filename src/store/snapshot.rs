@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::flusher::{Errand, View};
 use crate::snapshot::{SnapshotInfo, Snapshots, State};
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 
 impl TraceStore {
     /// Saves the state of the store at one cut, which is made for it: every write that returned before this call is
@@ -81,15 +81,20 @@ impl TraceStore {
         errand: fn(Box<dyn FnOnce(T) + Send>) -> Errand,
     ) -> Result<Option<T>> {
         let shared = self.shared();
-        shared.has_flusher()?;
+        shared.may_wait()?;
         let (show, shown) = mpsc::sync_channel(1);
         shared.send(errand(Box::new(move |it| drop(show.send(it)))));
         self.handle.flusher.help(|driver| {
             driver.turn(Reach::Committed, Opening::Open);
         });
         while !shared.progress.is_closed() {
-            if let Ok(it) = shown.recv_timeout(GLANCE) {
-                return Ok(Some(it));
+            match shown.recv_timeout(GLANCE) {
+                Ok(it) => return Ok(Some(it)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let message = "the flusher panicked at what it was asked for: ask again";
+                    return Err(Error::new(ErrorKind::Panicked, message));
+                }
             }
         }
         Ok(shown.try_recv().ok())

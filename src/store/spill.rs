@@ -8,6 +8,7 @@ use crate::backend::{Backend, sqlite};
 use crate::core::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flusher::{Errand, FlushOptions};
+use crate::guarded;
 use crate::snapshot::Spill;
 use crate::trace::Trace;
 use std::path::{Path, PathBuf};
@@ -61,7 +62,9 @@ impl TraceStore {
 
     /// Applies what an earlier opening has spilled, in a cut after the spill's own, and deletes it when that is durable.
     fn apply_spill(&self, path: &Path, spill: Spill) -> Result<()> {
-        tracing::info!(path = %path.display(), traces = spill.traces.len(), "applying a spill");
+        guarded::run(|| {
+            tracing::info!(path = %path.display(), traces = spill.traces.len(), "applying a spill");
+        });
         let generation = self.engine().apply(spill)?;
         self.flush_up_to(generation)?;
         delete(path)

@@ -4,11 +4,12 @@
 use super::{CloseReport, TraceStore};
 use crate::error::{Error, Result};
 use crate::flusher::{Name, Quarantined, cause, milliseconds};
+use crate::guarded::{self, Guarded};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::field::{self, Empty};
-use tracing::{Span, debug, debug_span, error, warn};
+use tracing::{debug, debug_span, error, warn};
 
 const TARGET: &str = "mnemon::store";
 
@@ -19,16 +20,18 @@ pub(super) fn opening(
     open: impl FnOnce() -> Result<TraceStore>,
 ) -> Result<TraceStore> {
     let started = Instant::now();
-    let span = debug_span!(
-        target: TARGET,
-        "mnemon.open",
-        path = path.map(Path::to_string_lossy).as_deref(),
-        partition = &*partition,
-        traces = Empty,
-        links = Empty,
-        unreadable = Empty,
-        elapsed_ms = Empty,
-    );
+    let span = guarded::span(|| {
+        debug_span!(
+            target: TARGET,
+            "mnemon.open",
+            path = path.map(Path::to_string_lossy).as_deref(),
+            partition = &*partition,
+            traces = Empty,
+            links = Empty,
+            unreadable = Empty,
+            elapsed_ms = Empty,
+        )
+    });
     let _inside = span.enter();
     let store = open()?;
     if !span.is_disabled() {
@@ -37,7 +40,7 @@ pub(super) fn opening(
             .record("links", store.link_count())
             .record("unreadable", unreadable)
             .record("elapsed_ms", milliseconds(started.elapsed()));
-        debug!(target: TARGET, "opened");
+        guarded::run(|| debug!(target: TARGET, "opened"));
     }
     Ok(store)
 }
@@ -45,72 +48,82 @@ pub(super) fn opening(
 /// Of many rows one error, however damaged the file.
 pub(super) fn unreadable(name: &Name, rows: &[Quarantined]) {
     let Some(first) = rows.first() else { return };
-    error!(
-        target: TARGET,
-        path = name.path(),
-        partition = name.partition(),
-        rows = rows.len(),
-        id = first.id.map(field::display),
-        reason = first.reason,
-        "stored rows can't be used: they stay where they are, and are set aside; this is the first",
-    );
-    for row in rows {
-        debug!(
+    guarded::run(|| {
+        error!(
             target: TARGET,
             path = name.path(),
             partition = name.partition(),
-            id = row.id.map(field::display),
-            is_link = row.is_link,
-            reason = row.reason,
-            "a stored row can't be used",
-        );
+            rows = rows.len(),
+            id = first.id.map(field::display),
+            reason = first.reason,
+            "stored rows can't be used: they stay where they are, and are set aside; this is the first",
+        )
+    });
+    for row in rows {
+        guarded::run(|| {
+            debug!(
+                target: TARGET,
+                path = name.path(),
+                partition = name.partition(),
+                id = row.id.map(field::display),
+                is_link = row.is_link,
+                reason = row.reason,
+                "a stored row can't be used",
+            )
+        });
     }
 }
 
-pub(super) fn closing(name: &Name) -> Span {
-    debug_span!(
-        target: TARGET,
-        "mnemon.close",
-        path = name.path(),
-        partition = name.partition(),
-        watermark = Empty,
-        traces = Empty,
-        elapsed_ms = Empty,
-    )
+pub(super) fn closing(name: &Name) -> Guarded {
+    guarded::span(|| {
+        debug_span!(
+            target: TARGET,
+            "mnemon.close",
+            path = name.path(),
+            partition = name.partition(),
+            watermark = Empty,
+            traces = Empty,
+            elapsed_ms = Empty,
+        )
+    })
 }
 
-pub(super) fn closed(span: &Span, report: &CloseReport) {
+pub(super) fn closed(span: &Guarded, report: &CloseReport) {
     if span.is_disabled() {
         return;
     }
     span.record("watermark", report.watermark)
         .record("traces", report.traces)
         .record("elapsed_ms", milliseconds(report.elapsed));
-    debug!(target: TARGET, "closed");
+    guarded::run(|| debug!(target: TARGET, "closed"));
 }
 
 pub(super) fn upkeep_failed(name: &Name, chore: &'static str, error: &Error) {
-    warn!(
-        target: TARGET,
-        path = name.path(),
-        partition = name.partition(),
-        chore,
-        kind = error.kind().name(),
-        error = %error,
-        "the upkeep could not do its work; it is done next time",
-    );
+    guarded::run(|| {
+        warn!(
+            target: TARGET,
+            path = name.path(),
+            partition = name.partition(),
+            chore,
+            kind = error.kind().name(),
+            error = %error,
+            "the upkeep could not do its work; it is done next time",
+        )
+    });
 }
 
 /// A drop that gave up waiting.
 pub(super) fn dropped(name: &Name, error: &Error, owed: usize) {
-    error!(
-        target: TARGET,
-        path = name.path(),
-        partition = name.partition(),
-        kind = error.kind().name(),
-        error = %error,
-        cause = cause(error),
-        owed,
-        "a store was dropped before it could be drained: what it owes is lost if the process ends now",
-    );
+    guarded::run(|| {
+        error!(
+            target: TARGET,
+            path = name.path(),
+            partition = name.partition(),
+            kind = error.kind().name(),
+            error = %error,
+            cause = cause(error),
+            owed,
+            "a store was dropped before it could be drained: what it owes is lost if the process ends now",
+        )
+    });
 }

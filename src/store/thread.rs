@@ -1,6 +1,7 @@
 //! The flusher's thread, or what does its work where there is none.
 
 use crate::core::sync::{Mutex, lock};
+use crate::core::{at_work, is_at_work};
 use crate::error::Error;
 use crate::flusher::Driver;
 #[cfg(not(loom))]
@@ -42,27 +43,18 @@ impl Flusher {
         }
     }
 
-    /// Does a piece of the flusher's work on this thread, if there is no other to do it.
+    /// Does a piece of the flusher's work on this thread, if there is no other to do it. Where this thread is at such a
+    /// piece already, in the code of a waker, it is left to whoever comes next.
     pub(super) fn help(&self, work: impl FnOnce(&mut Driver)) {
         match self {
+            Self::Seat(_) if is_at_work() => {}
             Self::Seat(seat) => {
                 if let Some(driver) = &mut *lock(seat) {
-                    work(driver);
+                    at_work(|| work(driver));
                 }
             }
             #[cfg(not(loom))]
             Self::Thread(_) => {}
-        }
-    }
-
-    /// Whether this is the flusher's own thread.
-    pub(super) fn is_current(&self) -> bool {
-        match self {
-            Self::Seat(_) => false,
-            #[cfg(not(loom))]
-            Self::Thread(thread) => lock(thread)
-                .as_ref()
-                .is_some_and(|thread| thread.thread().id() == std::thread::current().id()),
         }
     }
 

@@ -1,9 +1,11 @@
-//! Upkeep from time to time, on one thread.
+//! Upkeep from time to time, on one thread, which no panic ends.
 
 use super::engine::Engine;
 use super::tell;
+use crate::core::is_at_work;
 use crate::core::sync::locks::{Condvar, Mutex, MutexGuard};
 use crate::error::{Error, ErrorKind, Result};
+use crate::guarded;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -61,13 +63,16 @@ impl Thread {
         std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Returns when it has stopped, which takes as long as the piece of work that it is at.
+    /// Returns when it has stopped, which takes as long as the piece of work that it is at; at once on that thread itself
+    /// and on a flusher's, which it outlives by so long.
     pub(super) fn stop(&self) {
         let Some(thread) = lock(&self.thread).take() else { return };
         *lock(&self.stop.asked) = true;
         self.stop.bell.notify_one();
-        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-            tracing::error!("the upkeep has panicked");
+        // A flusher's thread does not wait either: it could be what the piece of work waits for.
+        if thread.thread().id() != std::thread::current().id() && !is_at_work() {
+            // It catches panics: there is none to pass on.
+            drop(thread.join());
         }
     }
 }
@@ -110,12 +115,29 @@ impl Chore {
 
     fn do_if_due(&mut self, engine: &Engine) {
         if self.due.is_some_and(|due| due <= Instant::now()) {
-            if let Err(error) = (self.work)(engine)
+            if let Err(error) = self.supervised(engine)
                 && error.kind() != ErrorKind::Closed
             {
                 tell::upkeep_failed(&engine.shared.name, self.name, &error);
             }
             self.put_off();
+        }
+    }
+
+    /// Does the work. A panic is an error, which health tells until the same work has been done without.
+    fn supervised(&self, engine: &Engine) -> Result<()> {
+        let telemetry = &engine.shared.telemetry;
+        match guarded::caught(|| (self.work)(engine)) {
+            Ok(outcome) => {
+                telemetry.upkeep_works(self.name);
+                outcome
+            }
+            Err(panic) => {
+                let message = format!("the upkeep panicked at {}: {panic}", self.name);
+                let error = Error::new(ErrorKind::Panicked, message);
+                telemetry.upkeep_panicked(self.name, &error);
+                Err(error)
+            }
         }
     }
 }
@@ -144,4 +166,46 @@ impl Stop {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Chore, Engine};
+    use crate::error::{ErrorKind, Result};
+    use crate::store::TraceStore;
+    use crate::{Health, NewTrace};
+    use std::time::Duration;
+
+    /// Panics until there is a trace.
+    fn panics_while_empty(engine: &Engine) -> Result<()> {
+        assert!(engine.traces().len() > 0, "as the test says");
+        Ok(())
+    }
+
+    #[test]
+    fn a_panic_is_told_by_health_until_the_work_is_done() -> Result<()> {
+        let store = TraceStore::in_memory();
+        let [mut panics, mut other] =
+            [("panics", panics_while_empty as fn(&Engine) -> _), ("other", |_| Ok(()))]
+                .map(|(name, work)| Chore::new(name, Some(Duration::ZERO), work));
+        let due = |chore: &mut Chore| chore.due = Some(std::time::Instant::now());
+        for attempt in 1..=2 {
+            for chore in [&mut panics, &mut other] {
+                due(chore);
+                chore.do_if_due(store.engine());
+            }
+            let health = store.health();
+            assert!(
+                matches!(health, Health::Degraded { kind: ErrorKind::Panicked, attempts, is_upkeep: true, .. } if attempts == attempt),
+                "{health}"
+            );
+        }
+        let told = store.stats().last_error.map(|error| error.to_string());
+        assert!(told.is_some_and(|told| told.contains("as the test says")));
+        store.insert(NewTrace::semantic(serde_json::json!(1)))?;
+        due(&mut panics);
+        panics.do_if_due(store.engine());
+        assert_eq!(store.health(), Health::Healthy);
+        Ok(())
+    }
 }

@@ -4,6 +4,7 @@ use super::TraceStore;
 use super::engine::already_exists;
 use crate::core::{Change, Transition};
 use crate::error::{Error, ErrorKind, Result};
+use crate::guarded;
 use crate::trace::{NewTrace, Trace, TraceEdit, TraceId};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -175,7 +176,9 @@ impl TraceStore {
             false => Ok(Change::Keep),
         });
         if let Err(error) = undone {
-            tracing::warn!(id = %trace.id(), %error, "a trace of a failed insert_many could not be taken back");
+            guarded::run(|| {
+                tracing::warn!(id = %trace.id(), %error, "a trace of a failed insert_many could not be taken back");
+            });
         }
     }
 

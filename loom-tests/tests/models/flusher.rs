@@ -61,8 +61,12 @@ fn hundredths(confidence: f64) -> u32 {
 }
 
 fn open(failures: usize) -> (TraceStore, Rows) {
+    open_flushing_after(Duration::MAX, failures)
+}
+
+fn open_flushing_after(interval: Duration, failures: usize) -> (TraceStore, Rows) {
     let rows = Rows::default();
-    let builder = TraceStore::builder().flush_interval(Duration::MAX).flush_threshold(usize::MAX);
+    let builder = TraceStore::builder().flush_interval(interval).flush_threshold(usize::MAX);
     let store = builder.open_with(Table { rows: rows.clone(), failures }).unwrap();
     (store, rows)
 }
@@ -221,6 +225,22 @@ fn a_change_is_counted_until_it_is_committed() {
         };
         store.flush().unwrap();
         asking.join().unwrap();
+    });
+}
+
+/// Nobody asks for it: the first write of a generation wakes a flusher that has nothing to do, however it falls between
+/// its look at the generation and its sleep.
+#[test]
+fn a_write_wakes_an_idle_flusher() {
+    model("a_write_wakes_an_idle_flusher", Some(3), || {
+        let (store, rows) = open_flushing_after(Duration::ZERO, 0);
+        let flusher = thread::spawn(mnemon::model::flusher(&store));
+        insert(&store, 1).unwrap();
+        while row(&rows, 1).is_none() {
+            thread::yield_now();
+        }
+        store.close().unwrap();
+        flusher.join().unwrap();
     });
 }
 

@@ -2,6 +2,7 @@
 //! must catch. `loom-tests/run` runs them; without `--cfg loom` there is nothing here.
 #![cfg(loom)]
 
+mod bell;
 mod flusher;
 mod index;
 mod links;

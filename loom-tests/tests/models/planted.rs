@@ -93,3 +93,8 @@ fn linked_without_a_second_look() {
 fn cut_made_while_it_is_held_off() {
     caught("CutNotHeldOff", "links::an_erasure_is_one_cut", "all or none");
 }
+
+#[test]
+fn flusher_named_to_its_bell_after_the_flag() {
+    caught("NamedLate", "bell::a_ring_is_never_lost", "deadlock");
+}

@@ -25,7 +25,7 @@ const SLOW: [(&str, usize); 5] = [
 /// The code that a process ends with when a model finds its mistake.
 pub const CAUGHT: i32 = 99;
 
-const MISTAKES: [Mistake; 13] = [
+const MISTAKES: [Mistake; 14] = [
     Mistake::NoGrace,
     Mistake::CaptureNewest,
     Mistake::BeforeNotCarried,
@@ -39,6 +39,7 @@ const MISTAKES: [Mistake; 13] = [
     Mistake::DeadEndIgnored,
     Mistake::LinksLeftBehind,
     Mistake::NoSecondLook,
+    Mistake::NamedLate,
 ];
 
 /// Plants the mistake that the environment names, if it names one.

@@ -10,6 +10,7 @@ use super::verify::{FilePart, VerifyReport, verify};
 use super::{file, lock, schema};
 use crate::backend::{BackendError, ErrorClass};
 use crate::error::{Error, ErrorKind, Result};
+use crate::guarded;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, ffi};
 use std::fmt::Display;
@@ -141,7 +142,9 @@ impl Drop for Partial {
             let left = sibling(&self.0, suffix);
             match fs::remove_file(&left) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(path = %left.display(), %error, "what a backup was written to could not be removed");
+                    guarded::run(|| {
+                        tracing::warn!(path = %left.display(), %error, "what a backup was written to could not be removed");
+                    });
                 }
                 _ => {}
             }

@@ -5,6 +5,7 @@ use super::log;
 use super::place::{self, Place, sibling, unreachable_file};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
 use crate::backend::{BackendError, ErrorClass, Reach};
+use crate::guarded;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi, limits::Limit};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -97,7 +98,9 @@ impl Attached {
         self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         if let Err(error) = self.checkpoint(true) {
             let path = self.connection.path();
-            tracing::warn!(path, %error, "everything is durable, but the log could not be emptied at close");
+            guarded::run(|| {
+                tracing::warn!(path, %error, "everything is durable, but the log could not be emptied at close");
+            });
         }
         Ok(())
     }
@@ -127,12 +130,14 @@ impl Attached {
         if !waiting {
             return Ok(false);
         }
-        let span = tracing::debug_span!(
-            "mnemon.checkpoint",
-            path = self.connection.path(),
-            pages = logged - moved,
-            complete = tracing::field::Empty,
-        );
+        let span = guarded::span(|| {
+            tracing::debug_span!(
+                "mnemon.checkpoint",
+                path = self.connection.path(),
+                pages = logged - moved,
+                complete = tracing::field::Empty,
+            )
+        });
         let _inside = span.enter();
         let (busy, logged, moved) = self.impatiently(|connection| {
             connection.query_row(mode, [], |row| {

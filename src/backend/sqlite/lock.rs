@@ -1,6 +1,7 @@
 //! The file's one writing owner: a lock file beside it, which names its process.
 
 use crate::backend::{BackendError, ErrorClass};
+use crate::guarded;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -65,7 +66,9 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         if let Err(error) = self.0.unlock() {
-            tracing::warn!(%error, "the lock of a store's file could not be given up before its descriptor was closed");
+            guarded::run(|| {
+                tracing::warn!(%error, "the lock of a store's file could not be given up before its descriptor was closed");
+            });
         }
     }
 }

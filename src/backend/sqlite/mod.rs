@@ -44,6 +44,7 @@ pub(crate) use schema::MAX_WATERMARK;
 pub use verify::{FileFinding, FilePart, VerifyReport, verify};
 
 use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored};
+use crate::guarded;
 use fault::{class_of, is_about_the_row, is_no_database};
 use file::{Attached, Store};
 use lock::Lock;
@@ -204,7 +205,9 @@ impl Backend for Sqlite {
             self.to_scrub = true;
             // At once if it can be: what fails is tried again, and reported, by the housekeeping.
             if let Err(error) = self.tidy(false) {
-                tracing::debug!(path = %self.path.display(), %error, "the log still holds what was erased");
+                guarded::run(|| {
+                    tracing::debug!(path = %self.path.display(), %error, "the log still holds what was erased");
+                });
             }
         }
         Ok(applied)
@@ -233,12 +236,14 @@ impl Backend for Sqlite {
             // An older copy of it. Memory is the truth; the copy is kept.
             let (found, durable) = (store.watermark, self.durable);
             self.replace()?;
-            tracing::error!(
-                path = %self.path.display(),
-                found,
-                durable,
-                "an older copy was in the file's place: it was put aside, and all is written anew from memory",
-            );
+            guarded::run(|| {
+                tracing::error!(
+                    path = %self.path.display(),
+                    found,
+                    durable,
+                    "an older copy was in the file's place: it was put aside, and all is written anew from memory",
+                );
+            });
             return Ok(Reopened::Empty);
         }
         self.sign()?;

@@ -5,6 +5,7 @@
 //! another file of the same name would be replayed into that one.
 
 use crate::backend::{BackendError, ErrorClass};
+use crate::guarded;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -69,7 +70,7 @@ impl Place {
 pub(super) fn put_stray_log_aside(path: &Path) -> Result<(), BackendError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
     if bytes(path) == 0 && wal_bytes(path) > 0 {
-        tracing::warn!(path = %path.display(), "a log is here of a file that is gone");
+        guarded::run(|| tracing::warn!(path = %path.display(), "a log is here of a file that is gone"));
         put_aside(path, ORPHANED, &["-wal", "-shm"])?;
     }
     Ok(())
@@ -86,7 +87,9 @@ pub(super) fn put_aside(path: &Path, why: &str, suffixes: &[&str]) -> Result<(),
     for suffix in suffixes {
         let (from, to) = (sibling(path, suffix), sibling(&base, suffix));
         match fs::rename(&from, &to) {
-            Ok(()) => tracing::info!(path = %path.display(), aside = %to.display(), "put aside, and kept"),
+            Ok(()) => guarded::run(|| {
+                tracing::info!(path = %path.display(), aside = %to.display(), "put aside, and kept");
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unreachable_file(&from, error)),
         }

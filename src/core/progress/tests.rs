@@ -1,8 +1,8 @@
 //! Who waits is answered by what it asked for, once, and nobody else is.
 
-use super::{Closing, Goal, Progress, Reached, Wait};
-use std::sync::Arc;
+use super::{Closing, Goal, Patience, Progress, Reached, Wait};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -132,22 +132,22 @@ fn a_future_is_woken_once_by_each_end_that_is_its_own() {
     for end in ends {
         let (progress, woken) = (progress(), Arc::<Woken>::default());
         progress.publish(at(6), false, 6);
-        let (waker, mut place) = (Waker::from(woken.clone()), None);
+        let (waker, mut waiter) = (Waker::from(woken.clone()), None);
         let (goal, mut context) = (goal(&progress, 6), Context::from_waker(&waker));
-        assert!(progress.poll(goal, &mut place, &mut context).is_pending());
-        assert!(progress.poll(goal, &mut place, &mut context).is_pending());
+        assert!(progress.poll(goal, &mut waiter, &mut context).is_pending());
+        assert!(progress.poll(goal, &mut waiter, &mut context).is_pending());
         // Another future of the same goal, one of a later, and one that is dropped.
         let others: [Arc<Woken>; 3] = Default::default();
         for (other, (generation, given_up)) in others.iter().zip([(6, false), (7, false), (6, true)]) {
-            let (waker, mut place) = (Waker::from(other.clone()), None);
+            let (waker, mut waiter) = (Waker::from(other.clone()), None);
             let goal = self::goal(&progress, generation);
-            assert!(progress.poll(goal, &mut place, &mut Context::from_waker(&waker)).is_pending());
-            place.filter(|_| given_up).into_iter().for_each(|place| progress.give_up(place));
+            assert!(progress.poll(goal, &mut waiter, &mut Context::from_waker(&waker)).is_pending());
+            waiter.filter(|_| given_up).into_iter().for_each(|waiter| progress.give_up(waiter));
         }
         assert_eq!((woken.times(), Arc::strong_count(&others[2])), (0, 1));
         end(&progress);
         assert_eq!((woken.times(), others.each_ref().map(|other| other.times())), (1, [1, 0, 0]));
-        assert!(matches!(progress.poll(goal, &mut place, &mut context), Poll::Ready(_)));
+        assert!(matches!(progress.poll(goal, &mut waiter, &mut context), Poll::Ready(_)));
         end(&progress);
         assert_eq!(woken.times(), 1);
     }
@@ -170,6 +170,51 @@ fn a_close_is_asked_for_once_and_waited_for_until_given_up() {
     assert!(progress.finish_closing() && progress.is_closed());
     assert!(!progress.give_up_closing(), "too late");
     assert!(progress.finish_closing(), "and it stays closed");
+}
+
+/// An error may hold what is the caller's, whose drop looks at the store, or panics.
+#[test]
+fn an_error_is_dropped_without_the_lock_and_its_panic_goes_no_further() {
+    #[derive(Clone)]
+    struct Looks(Weak<Progress<u64, Self>>, Arc<AtomicUsize>);
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            if let Some(progress) = self.0.upgrade() {
+                progress.watermarks();
+                self.1.fetch_add(1, Ordering::Relaxed);
+                std::panic::resume_unwind(Box::new("of the caller's own"));
+            }
+        }
+    }
+    let (progress, dropped) = (Arc::new(Progress::new(5, 5)), Arc::default());
+    let error = || Looks(Arc::downgrade(&progress), Arc::clone(&dropped));
+    progress.fail(6, error());
+    progress.fail(6, error());
+    assert_eq!(dropped.load(Ordering::Relaxed), 1);
+    progress.publish(6, true, 6);
+    assert_eq!((dropped.load(Ordering::Relaxed), progress.watermarks()), (2, (6, 6)));
+}
+
+/// However long a process is stopped.
+#[test]
+fn a_slice_of_patience_counts_no_more_than_its_length() {
+    let hour = Duration::from_secs(3600);
+    for whole in [Duration::from_millis(10), Duration::from_secs(30), Duration::MAX] {
+        let mut patience = Patience::new(whole);
+        let slice = patience.slice().unwrap_or_default();
+        assert!(!slice.is_zero() && slice <= whole / 10, "{slice:?} of {whole:?}");
+        patience.spend(hour);
+        assert_eq!(patience.left, whole - slice);
+        patience.spend(slice / 2);
+        assert_eq!(patience.left, whole - slice - slice / 2, "what ends early counts as it was");
+    }
+    let mut patience = Patience::new(Duration::from_millis(3));
+    for _ in 0..3 {
+        assert_eq!(patience.slice(), Some(Duration::from_millis(1)));
+        patience.spend(hour);
+    }
+    assert_eq!(patience.slice(), None);
+    assert_eq!(Patience::new(Duration::ZERO).slice(), None);
 }
 
 #[test]

@@ -2,27 +2,32 @@
 //!
 //! Both halves export the same names:
 //!
-//! - `AtomicIsize`, `AtomicPtr`, `AtomicUsize`, `Ordering`, `fence`, `Arc`, `Mutex`, `Condvar`: as in std;
+//! - `AtomicBool`, `AtomicIsize`, `AtomicPtr`, `AtomicU64`, `AtomicUsize`, `Ordering`, `fence`, `Arc`, `Mutex`, `Condvar`,
+//!   `OnceLock`, `Thread`: as in std;
 //! - [`Published`]: a shared pointer that is read at every write and replaced at every cut;
 //! - [`Table`]: the concurrent map from key to entry;
 //! - [`locks`]: std's, also where loom's are not wanted;
 //! - `pause`: what the flusher does between two looks at a closed generation;
-//! - [`Bell`]: how the flusher sleeps, and is woken without a lock.
+//! - `current_thread`, `park`: of `std::thread`;
+//! - [`Bell`]: how the flusher sleeps, and is woken without a lock; under loom a stand-in.
 //!
 //! [`Slot`](super::raw::Slot), the cell that holds a version, has its two halves beside the unsafe code.
 
+mod bell;
 pub(crate) mod locks;
 #[cfg(loom)]
 mod modelled;
 #[cfg(not(loom))]
 mod real;
 
+#[cfg(not(loom))]
+pub use bell::Bell;
+#[cfg(loom)]
+pub use bell::Bell as ShippedBell;
 #[cfg(loom)]
 pub use modelled::Bell;
 #[cfg(loom)]
 pub(crate) use modelled::*;
-#[cfg(not(loom))]
-pub use real::Bell;
 #[cfg(not(loom))]
 pub(crate) use real::*;
 

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::time::Duration;
 
-pub(crate) use loom::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering, fence};
+pub(crate) use loom::sync::atomic::{
+    AtomicBool, AtomicIsize, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
+};
 pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+pub(crate) use loom::thread::{Thread, current as current_thread};
 
 pub(crate) struct Published<T>(Mutex<Arc<T>>);
 
@@ -92,8 +95,39 @@ pub(crate) fn pause(_: u32) {
     loom::thread::yield_now();
 }
 
-/// loom has no time: the sleeper waits to be rung for. A lock and a condition stand in for the token of `unpark`:
-/// loom's own, and that of its `Notify`, may wake a thread that waits for something else by then.
+/// loom has no time: whoever parks waits to be unparked.
+pub(crate) fn park(_: Option<Duration>) {
+    loom::thread::park();
+}
+
+/// As std's, with its orderings: setting it is a release, seeing it set an acquire. One thread sets it.
+pub(crate) struct OnceLock<T> {
+    is_set: AtomicBool,
+    value: std::sync::Mutex<Option<T>>,
+}
+
+impl<T> Default for OnceLock<T> {
+    fn default() -> Self {
+        Self { is_set: AtomicBool::new(false), value: std::sync::Mutex::new(None) }
+    }
+}
+
+impl<T: Clone> OnceLock<T> {
+    pub(crate) fn get(&self) -> Option<T> {
+        let value = || self.value.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        if self.is_set.load(Ordering::Acquire) { value() } else { None }
+    }
+
+    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) {
+        if !self.is_set.load(Ordering::Acquire) {
+            *self.value.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(make());
+            self.is_set.store(true, Ordering::Release);
+        }
+    }
+}
+
+/// Stands in for the bell that ships in the models of everything else: loom's `unpark` may wake a thread that waits for
+/// something else by then, and a lock and a condition have fewer steps to explore.
 #[derive(Default)]
 pub struct Bell {
     rung: Mutex<bool>,
@@ -110,7 +144,7 @@ impl Bell {
         false
     }
 
-    pub(crate) fn sleep(&self, _: Duration) {
+    pub(crate) fn sleep(&self, _: Option<Duration>) {
         let mut rung = super::lock(&self.rung);
         while !std::mem::take(&mut *rung) {
             rung = self.ringing.wait(rung).unwrap_or_else(std::sync::PoisonError::into_inner);

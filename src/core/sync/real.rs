@@ -1,14 +1,14 @@
 //! The types that ship.
 
 use std::hash::Hash;
-use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
-use std::thread::Thread;
 use std::time::Duration;
 
 pub(crate) use super::locks::{Condvar, Mutex, MutexGuard};
-pub(crate) use std::sync::Arc;
-pub(crate) use std::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering, fence};
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicIsize, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
+};
+pub(crate) use std::sync::{Arc, OnceLock};
+pub(crate) use std::thread::{Thread, current as current_thread};
 
 /// See the module's list.
 pub(crate) struct Published<T>(arc_swap::ArcSwap<T>);
@@ -96,41 +96,10 @@ pub(crate) fn pause(round: u32) {
     }
 }
 
-/// Wakes the flusher. Ringing takes no lock, so a writer may.
-///
-/// The bell remembers that it was rung, since the token of `unpark` may be consumed by whatever else parks on
-/// the flusher's thread, in a backend for example.
-#[derive(Default)]
-pub struct Bell {
-    rung: AtomicBool,
-    flusher: OnceLock<Thread>,
-}
-
-impl Bell {
-    /// Wakes the flusher, or spares it its next sleep.
-    pub(crate) fn ring(&self) {
-        // SeqCst, as in `sleep`: one of the two sees what the other did, the flag or the name. It is a release as
-        // well: the flusher sees what it was rung for.
-        self.rung.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        if let Some(flusher) = self.flusher.get() {
-            flusher.unpark();
-        }
-    }
-
-    /// Whether it was rung since the last sleep, as far as this thread has heard.
-    pub(crate) fn is_rung(&self) -> bool {
-        self.rung.load(Ordering::Relaxed)
-    }
-
-    /// For the flusher's thread, always the same: sleeps until rung, or until `timeout` has passed, or for no
-    /// reason. Returns at once if rung since the last sleep.
-    pub(crate) fn sleep(&self, timeout: Duration) {
-        // Named before the flag is looked at: who rings later finds the name, who rang earlier left the flag.
-        self.flusher.get_or_init(std::thread::current);
-        fence(Ordering::SeqCst);
-        if !self.rung.swap(false, Ordering::SeqCst) {
-            std::thread::park_timeout(timeout);
-        }
+/// Blocks this thread until it is unparked, or until `timeout` has passed if there is one, or for no reason.
+pub(crate) fn park(timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => std::thread::park_timeout(timeout),
+        None => std::thread::park(),
     }
 }

@@ -7,20 +7,38 @@ fn a_change_waits_for_the_interval_or_the_threshold() {
     let with = |interval, threshold| driver(FlushOptions { interval, threshold, ..NEVER });
     let hour = Duration::from_secs(3600);
     let (idle, shared, _) = with(hour, 2);
-    assert_eq!(
-        job(&idle, false),
-        ("sleep", crate::flusher::IDLE_AFTER),
-        "to look whether it is idle by then"
-    );
     shared.put('a');
     let (next, time) = job(&idle, false);
     assert!(next == "sleep" && time <= hour && time > hour - Duration::from_secs(600), "{next} {time:?}");
     shared.put('b');
     assert_eq!(name(&idle), "commit");
     let (idle, shared, _) = with(Duration::ZERO, usize::MAX);
-    assert_eq!(job(&idle, true), ("sleep", Duration::ZERO));
+    assert_eq!(name(&idle), "rest");
     shared.put('a');
     assert_eq!(name(&idle), "commit");
+}
+
+/// However short the interval: of a store that nobody writes to, nothing is due but the housekeeping, once.
+#[test]
+fn an_idle_flusher_sleeps_until_it_is_rung_for() {
+    let (mut idle, shared, told) = driver(FlushOptions { interval: Duration::from_millis(50), ..NEVER });
+    let (next, time) = job(&idle, false);
+    assert!(
+        next == "sleep" && time > Duration::from_millis(50),
+        "until it has been idle for a while, {time:?}"
+    );
+    idle.rested_for(crate::flusher::IDLE_AFTER);
+    assert_eq!(job(&idle, false).0, "tidy");
+    assert!(idle.tidy(true));
+    assert_eq!((name(&idle), told.calls()), ("rest", vec!["tidy".to_owned()]));
+    shared.bell.sleep(Some(Duration::ZERO));
+    shared.put('a');
+    assert!(shared.bell.is_rung(), "the first write of a generation rings");
+    shared.bell.sleep(None);
+    shared.put('b');
+    shared.touch('a');
+    assert!(!shared.bell.is_rung(), "the others do not");
+    assert_eq!(name(&idle), "sleep", "the interval has begun");
 }
 
 #[test]
@@ -52,13 +70,14 @@ fn who_asks_is_served_at_once_unless_it_is_mere_contention() {
 #[test]
 fn a_mark_that_nothing_else_would_reach_is_reached() {
     let (mut driver, shared, _) = driver(NEVER);
-    assert!(shared.progress.goal(1).is_ok(), "the open generation");
+    assert!(shared.await_generation(1).is_ok() && shared.bell.is_rung(), "the open generation");
     assert_eq!(name(&driver), "commit");
     assert!(driver.turn(Reach::Committed, Opening::Open));
-    assert_eq!(name(&driver), "sleep");
+    assert_eq!(name(&driver), "rest");
     // Where something is dirty, the interval decides.
     shared.put('a');
-    assert!(shared.progress.goal(2).is_ok());
+    shared.bell.sleep(None);
+    assert!(shared.await_generation(2).is_ok() && !shared.bell.is_rung());
     assert_eq!(name(&driver), "sleep");
 }
 

@@ -5,6 +5,8 @@ mod durability;
 mod ending;
 mod flushing;
 mod jobs;
+#[cfg(feature = "snapshot")]
+mod supervision;
 mod telling;
 
 use super::{Driver, FlushOptions, Health, Job, LinkRow, Name, Quarantined, Shared, next_job};
@@ -225,7 +227,15 @@ fn job(driver: &Driver, tidied: bool) -> (&'static str, Duration) {
         Job::Flush(Reach::Committed) => ("commit", Duration::ZERO),
         Job::Close => ("close", Duration::ZERO),
         Job::Tidy => ("tidy", Duration::ZERO),
-        Job::Sleep(time) => ("sleep", time),
+        Job::Sleep(Some(time)) => ("sleep", time),
+        Job::Sleep(None) => ("rest", Duration::ZERO),
+    }
+}
+
+impl Driver {
+    /// As if its last turn had been so long ago.
+    fn rested_for(&mut self, time: Duration) {
+        self.last_turn -= time;
     }
 }
 

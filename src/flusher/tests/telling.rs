@@ -2,6 +2,12 @@
 
 use super::*;
 
+fn until_lagging(shared: &Shared) {
+    while shared.health() == Health::Healthy {
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn health_tells_the_worst() -> Outcome {
     let (patient, shared, _) = driver(FlushOptions { refuse_when_lagging: true, ..NEVER });
@@ -14,9 +20,7 @@ fn health_tells_the_worst() -> Outcome {
         driver(FlushOptions { lag_bound: bound, refuse_when_lagging: true, ..NEVER });
     assert_eq!(shared.health(), Health::Healthy);
     shared.put('a');
-    while shared.health() == Health::Healthy {
-        std::thread::yield_now();
-    }
+    until_lagging(&shared);
     assert!(matches!(shared.health(), Health::Lagging { oldest, .. } if oldest > bound));
     let refused = shared.admit().err().ok_or("it lags")?;
     assert_eq!(refused.kind(), crate::ErrorKind::Lagging);
@@ -30,6 +34,24 @@ fn health_tells_the_worst() -> Outcome {
     assert!(driver.turn(Reach::Durable, Opening::Open));
     shared.admit()?;
     assert_eq!(shared.health(), Health::Healthy);
+    Ok(())
+}
+
+/// Waiters, statistics and the flusher may hold the lock of the progress: a write goes on, and is refused, without it.
+#[test]
+fn a_write_takes_no_lock_of_those_who_wait() -> Outcome {
+    let bound = Duration::from_millis(1);
+    let (_driver, shared, _) = driver(FlushOptions { lag_bound: bound, refuse_when_lagging: true, ..NEVER });
+    shared.put('a');
+    until_lagging(&shared);
+    let held = shared.progress.hold_lock();
+    let (writer, (told, outcome)) = (shared.clone(), std::sync::mpsc::channel());
+    std::thread::spawn(move || {
+        writer.touch('a');
+        told.send(writer.admit().map_err(|error| error.kind()))
+    });
+    assert_eq!(outcome.recv_timeout(Duration::from_secs(60))?, Err(crate::ErrorKind::Lagging));
+    drop(held);
     Ok(())
 }
 

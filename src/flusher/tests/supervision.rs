@@ -1,0 +1,74 @@
+//! A turn that panics outside of the backend's calls: whoever waits is told, and nothing is lost.
+
+use super::*;
+use crate::ErrorKind;
+use crate::flusher::supervised_turn;
+
+/// The flusher's next turn panics after its cut.
+fn panic_at_the_cut(shared: &Shared) {
+    shared.send(Errand::View(Box::new(|_| std::panic::resume_unwind(Box::new("as the test says")))));
+}
+
+fn turn(driver: &mut Driver) -> bool {
+    supervised_turn(driver, &mut true)
+}
+
+#[test]
+fn a_panic_is_told_to_all_who_wait_and_everything_is_owed_again() -> Outcome {
+    let (mut driver, shared, told) = two_linked();
+    shared.touch('a');
+    let goals = [2, 9].map(|generation| shared.progress.request(generation));
+    panic_at_the_cut(&shared);
+    assert!(!turn(&mut driver));
+    for goal in goals {
+        let Wait::<_, Error>::Failed(error) = shared.progress.wait(goal.map_err(|_| "it is not durable")?)
+        else {
+            return Err("it was not flushed".into());
+        };
+        assert_eq!(error.kind(), ErrorKind::Panicked);
+        assert!(error.to_string().contains("as the test says"), "{error}");
+    }
+    let Health::Degraded { kind, attempts, .. } = shared.health() else { return Err("it panicked".into()) };
+    assert_eq!((kind, attempts, shared.telemetry.sequence() % 2), (ErrorKind::Panicked, 1, 0));
+    assert!(told.calls().is_empty());
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(
+        told.calls(),
+        ["reopen", "sync 3 +a +b +ab"],
+        "what the turn had taken may be lost: all is written"
+    );
+    assert_eq!(shared.health(), Health::Healthy);
+    shared.touch('b');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 4 ~b"], "once");
+    Ok(())
+}
+
+#[test]
+fn a_panic_of_a_close_leaves_a_store_that_takes_writes_and_closes() {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    shared.progress.start_closing();
+    let other = shared.clone();
+    told.next(Turn::Meanwhile(Box::new(move || panic_at_the_cut(&other))));
+    assert!(!turn(&mut driver), "the second drain panics, which seals");
+    assert!(!shared.clock.enter().is_sealed() && !shared.progress.is_closed());
+    shared.put('b');
+    shared.progress.start_closing();
+    assert!(turn(&mut driver) && shared.progress.is_closed());
+    assert_eq!(told.calls(), ["sync 1 +a", "reopen", "sync 4 +a +b", "close 5"]);
+}
+
+#[test]
+fn one_that_panics_each_time_goes_on() {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    for attempt in 1..=3 {
+        panic_at_the_cut(&shared);
+        assert!(!turn(&mut driver));
+        assert!(matches!(shared.health(), Health::Degraded { attempts, .. } if attempts == attempt));
+    }
+    shared.progress.start_closing();
+    assert!(turn(&mut driver));
+    assert_eq!(told.calls(), ["reopen", "sync 4 +a", "close 5"]);
+}
