@@ -17,7 +17,7 @@ pub enum ErrorClass {
     Io,
     /// What is stored is damaged. It is put aside and written anew from memory.
     Corrupt,
-    /// What is stored was moved, deleted, or its rights changed. The backend is reopened.
+    /// What is stored was moved, deleted, or changed by somebody else, or its rights were. The backend is reopened.
     Unreachable,
     /// Memory ran out. Tried again.
     Memory,

@@ -49,6 +49,7 @@ enum Job {
     Flush(Reach),
     Close,
     Tidy,
+    Check,
     Sleep(Duration),
 }
 
@@ -70,6 +71,7 @@ pub(crate) fn serve(mut driver: Driver) {
                 }
             }
             Job::Tidy => tidied = driver.tidy(true),
+            Job::Check => driver.check(),
             Job::Sleep(time) => driver.shared().bell.sleep(time.max(SHORTEST_SLEEP)),
         }
     }
@@ -103,10 +105,10 @@ fn next_job(driver: &Driver, tidied: bool) -> Job {
         if shared.progress.awaited() {
             return background;
         }
-        let quiet = driver.last_turn().elapsed();
-        return match !tidied && quiet >= IDLE_AFTER {
-            true => Job::Tidy,
-            false => Job::Sleep(shared.options.interval.min(IDLE_AFTER)),
+        return match (driver.last_turn().elapsed() >= IDLE_AFTER, tidied) {
+            (true, false) => Job::Tidy,
+            (true, true) => Job::Check,
+            (false, _) => Job::Sleep(shared.options.interval.min(IDLE_AFTER)),
         };
     };
     let left = shared.options.interval.saturating_sub(now.saturating_duration_since(first_write));

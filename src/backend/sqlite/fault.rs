@@ -19,6 +19,10 @@ pub(super) fn class_of(error: &Error) -> ErrorClass {
     if failure.extended_code == ffi::SQLITE_IOERR_NOMEM {
         return ErrorClass::Memory;
     }
+    // The log ends before a page that its index says is there: somebody has cut it.
+    if failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ {
+        return ErrorClass::Corrupt;
+    }
     match failure.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
             ErrorClass::Busy
@@ -44,12 +48,6 @@ pub(super) fn is_about_the_row(error: &Error) -> bool {
         Error::ToSqlConversionFailure(_) => true,
         _ => false,
     }
-}
-
-/// Whether the failure is that the file's beginning is not that of a database.
-pub(super) fn is_no_database(error: &BackendError) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
-    cause.and_then(Error::sqlite_error_code) == Some(ErrorCode::NotADatabase)
 }
 
 /// The failure as the flusher sees it, with what a person can do.

@@ -25,6 +25,7 @@ pub(super) struct Store {
     pub(super) is_new: bool,
     pub(super) watermark: u64,
     pub(super) boot: Option<Uuid>,
+    pub(super) clean: bool,
 }
 
 /// How long SQLite waits for another connection's lock.
@@ -75,10 +76,10 @@ impl Attached {
         set_up(&connection, longest).map_err(doing)?;
         log::make_certain(&connection, path)?;
         schema::migrate(&mut connection, identity.version).map_err(doing)?;
-        let (watermark, boot, _) = schema::read_store(&connection).map_err(doing)?;
+        let (watermark, boot, clean) = schema::read_store(&connection).map_err(doing)?;
         Ok((
             Self { connection, reach: None, boot: Uuid::nil() },
-            Store { is_new: identity.is_new(), watermark, boot },
+            Store { is_new: identity.is_new(), watermark, boot, clean },
         ))
     }
 
@@ -116,8 +117,8 @@ impl Attached {
     }
 
     /// Moves the log into the database file: when idle whatever is there, else when it has grown large.
-    /// `true` if all of it is there now, and synced.
-    pub(super) fn checkpoint(&self, idle: bool) -> rusqlite::Result<bool> {
+    /// Whether all of it is there now, and synced; `None` if nothing was to be moved.
+    pub(super) fn checkpoint(&self, idle: bool) -> rusqlite::Result<Option<bool>> {
         let pages = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
         let (logged, moved) = self.connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], pages)?;
         let (waiting, mode) = match idle {
@@ -125,7 +126,7 @@ impl Attached {
             false => (logged - moved > super::CHECKPOINT_PAGES, "PRAGMA wal_checkpoint(PASSIVE)"),
         };
         if !waiting {
-            return Ok(false);
+            return Ok(None);
         }
         let span = tracing::debug_span!(
             "mnemon.checkpoint",
@@ -142,7 +143,7 @@ impl Attached {
         })?;
         let complete = busy == 0 && logged == moved;
         span.record("complete", complete);
-        Ok(complete)
+        Ok(Some(complete))
     }
 
     fn impatiently<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
@@ -250,6 +251,32 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
         return Err(BackendError::new(ErrorClass::Corrupt, message));
     }
     Ok(identity)
+}
+
+/// Whether a reader who comes now finds what this store has committed: after the log was moved into the file, and
+/// before memory is given up. Costs a connection, the schema and one row.
+///
+/// That nobody can look now, as where no more files can be opened, is told and says nothing of the file.
+pub(super) fn confirm(path: &Path, boot: Uuid, watermark: u64) -> Result<(), BackendError> {
+    let look = || {
+        look_before_touching(path)?;
+        let connection = look_at(path).map_err(|error| while_looking(path, error))?;
+        schema::read_store(&connection).map_err(|error| while_looking(path, error))
+    };
+    let damaged = |what: &str| BackendError::new(ErrorClass::Corrupt, format!("{} {what}", path.display()));
+    match look() {
+        Ok((found, Some(signed), _)) if (found, signed) == (watermark, boot) => Ok(()),
+        Ok(_) => Err(damaged("does not hold what was just written to it")),
+        Err(error)
+            if matches!(error.class(), ErrorClass::Corrupt | ErrorClass::Foreign | ErrorClass::Newer) =>
+        {
+            Err(damaged("can't be read any more").because(error))
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "what was written could not be looked at");
+            Ok(())
+        }
+    }
 }
 
 /// What the file says it is, and the connection that was asked: nothing yet, or a store of a version that is known,

@@ -53,6 +53,11 @@ impl Place {
         }
     }
 
+    /// Whether the path still names this file, whatever is in it and beside it.
+    pub(super) fn is_file_at(&self, path: &Path) -> bool {
+        FileId::of(path).is_ok_and(|file| file == self.file)
+    }
+
     /// If the path names another file by now, or none, and this place's log is left beside it: puts the log
     /// aside.
     pub(super) fn put_orphan_aside(&self, path: &Path) -> Result<(), BackendError> {
