@@ -172,6 +172,13 @@ impl StdError for Error {
     }
 }
 
+/// Whether the system has no room: on the device, in the user's quota, or in a file that may have no more.
+#[cfg(not(loom))]
+pub(crate) fn is_no_room(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+}
+
 /// So that a value that is a [`Payload`](crate::Payload) already can be given where one is asked for.
 impl From<std::convert::Infallible> for Error {
     fn from(never: std::convert::Infallible) -> Self {

@@ -2,7 +2,7 @@
 //!
 //! Knows of the store what everybody does.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, is_no_room};
 use crate::flusher::Health;
 use crate::store::{Stats, TraceStore};
 use jiff::Timestamp;
@@ -132,7 +132,7 @@ impl StatusFile {
 
     fn unwritable(&self, error: io::Error) -> Error {
         let (kind, remedy) = match error.kind() {
-            io::ErrorKind::StorageFull => (ErrorKind::DiskFull, "the disk is full: make room"),
+            _ if is_no_room(&error) => (ErrorKind::DiskFull, "the disk is full: make room"),
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
                 (ErrorKind::Unreachable, "check that its folder exists and may be written")
             }

@@ -148,6 +148,56 @@ fn a_full_file_system_on_a_device_and_then_room_again() -> Outcome {
     Ok(())
 }
 
+/// SQLite tells a used-up quota from nothing but a broken disk.
+#[test]
+fn a_quota_that_is_used_up_is_a_full_disk() -> Outcome {
+    let folder = folder()?;
+    let path = database(&folder);
+    let disk = Disk::under(folder.path())?;
+    let store = quiet(&path)?;
+    store.insert(note(1, 40))?;
+    store.flush()?;
+    let next = disk.calls()[&Call::Write] + 1;
+    for how in [How::Quota, How::Error] {
+        let kind = if how == How::Quota { ErrorKind::DiskFull } else { ErrorKind::Io };
+        disk.set_fault(Some(Fault { call: Call::Write, nth: next, times: u64::MAX / 2, how }));
+        store.insert(note(2, 40)).ok();
+        let error = store.flush().err().ok_or("nothing can be written")?;
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(matches!(store.health(), Health::Degraded { kind: found, .. } if found == kind));
+    }
+    disk.set_fault(None);
+    is_whole(store, &path)
+}
+
+/// As a shell's `ulimit -f` sets it; the signal would end the process, were it not ignored.
+#[test]
+fn a_limit_of_the_size_of_files_is_a_full_disk() -> Outcome {
+    const INSIDE: &str = "FAULT_TESTS_LIMITED";
+    if std::env::var_os(INSIDE).is_none() {
+        let script = "trap '' XFSZ; ulimit -f 400; exec \"$0\" \"$@\"";
+        let program = std::env::current_exe()?;
+        let mut limited = Command::new("sh");
+        limited
+            .args(["-c", script])
+            .arg(program)
+            .args(["--exact", "a_limit_of_the_size_of_files_is_a_full_disk"]);
+        let output = limited.env(INSIDE, "1").output()?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return Ok(());
+    }
+    let folder = folder()?;
+    let store = quiet(&database(&folder))?;
+    for n in 0..100 {
+        store.insert(note(n, 20_000))?;
+    }
+    let error = store.flush().err().ok_or("no file may have so much")?;
+    assert_eq!(error.kind(), ErrorKind::DiskFull, "{error:?}");
+    // Its drop would wait for room that does not come.
+    std::mem::forget(store);
+    Ok(())
+}
+
 fn skip(why: &str) -> Outcome {
     println!("skipped: {why}");
     Ok(())

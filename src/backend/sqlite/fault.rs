@@ -1,6 +1,7 @@
 //! SQLite's error codes, by what can be done about them.
 
 use crate::backend::{BackendError, ErrorClass};
+use crate::error::is_no_room;
 use rusqlite::{Error, ErrorCode, ffi};
 use std::path::Path;
 
@@ -28,12 +29,21 @@ pub(super) fn class_of(error: &Error) -> ErrorClass {
             ErrorClass::Busy
         }
         ErrorCode::DiskFull => ErrorClass::Full,
+        ErrorCode::SystemIoFailure if found_no_room(failure.extended_code) => ErrorClass::Full,
         ErrorCode::SystemIoFailure => ErrorClass::Io,
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => ErrorClass::Corrupt,
         ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => ErrorClass::Unreachable,
         ErrorCode::OutOfMemory => ErrorClass::Memory,
         _ => ErrorClass::Other,
     }
+}
+
+/// Whether a write failed for a quota, or for a limit of how long a file may be. SQLite calls only a full device a full
+/// disk, and keeps the system's answer to itself: it is that of this thread's last call that failed. After a sync that
+/// failed it does not matter why: the connection is worthless.
+fn found_no_room(code: std::ffi::c_int) -> bool {
+    matches!(code, ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE)
+        && is_no_room(&std::io::Error::last_os_error())
 }
 
 /// Whether the row itself is at fault, and another one may pass.

@@ -8,6 +8,7 @@
 use super::fault::while_doing;
 use super::place::{log_of, unreachable_file};
 use crate::backend::{BackendError, ErrorClass};
+use crate::error::is_no_room;
 use rusqlite::Connection;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -28,10 +29,7 @@ pub(super) fn make_certain(connection: &Connection, path: &Path) -> Result<(), B
     let written = rewrite(&mut file);
     connection.execute_batch("ROLLBACK").map_err(doing)?;
     written.map_err(|error| {
-        let class = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorClass::Full,
-            _ => ErrorClass::Io,
-        };
+        let class = if is_no_room(&error) { ErrorClass::Full } else { ErrorClass::Io };
         let message =
             format!("writing the log of {} once more failed: look at the system's log", path.display());
         BackendError::new(class, message).because(error)
