@@ -42,6 +42,9 @@ const LONGEST_VALUE: usize = 64 << 20;
 /// More than all of a row that is not its payload.
 const BESIDE_PAYLOAD: usize = 16 << 20;
 
+/// The longest payload, in bytes: SQLite's rows have at most 1,000,000,000.
+pub(crate) const MAX_PAYLOAD: usize = 1_000_000_000 - BESIDE_PAYLOAD;
+
 /// The longest value, and row, that a store reads and writes which takes payloads of so many bytes.
 pub(super) fn longest_value(max_payload_bytes: usize) -> usize {
     max_payload_bytes.max(LONGEST_VALUE).saturating_add(BESIDE_PAYLOAD)

@@ -35,7 +35,7 @@ mod verify;
 
 pub use backup::{BackupReport, backup};
 pub(crate) use fault::while_doing;
-pub(crate) use file::resolved;
+pub(crate) use file::{MAX_PAYLOAD, resolved};
 #[cfg(feature = "legion")]
 pub(crate) use file::{look_at, make_new};
 pub(crate) use inspect::read;
