@@ -90,5 +90,5 @@ pub(super) fn io_error(doing: &str, path: &Path, error: io::Error) -> Error {
         | Io::InvalidFilename => (ErrorKind::Unreachable, "check that it exists, and its rights"),
         _ => (ErrorKind::Io, "check the disk"),
     };
-    Error::new(kind, format!("{doing} {} failed: {remedy}", path.display())).because(error)
+    Error::new(kind, format!("{doing} {} failed", path.display())).with_hint(remedy).because(error)
 }

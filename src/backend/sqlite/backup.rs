@@ -195,13 +195,9 @@ fn copy(from: &Path, to: &Path) -> Result<(), BackendError> {
 }
 
 fn failed(from: &Path, to: &Path, error: rusqlite::Error) -> BackendError {
-    let failure = while_doing("copying", from, error);
-    match failure.class() {
-        ErrorClass::Full => {
-            let message = format!("the disk is full: make room for {}", to.display());
-            BackendError::new(ErrorClass::Full, message).because(failure)
-        }
-        _ => failure,
+    match class_of(&error) {
+        ErrorClass::Full => while_doing("writing", to, error),
+        _ => while_doing("copying", from, error),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The file: what it must be to be opened, and how its connection is set up.
 
-use super::fault::while_doing;
+use super::fault::{Said, while_doing};
 use super::log;
 use super::place::{self, Place, sibling, unreachable_file};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
@@ -50,20 +50,64 @@ pub(super) fn longest_value(max_payload_bytes: usize) -> usize {
     max_payload_bytes.max(LONGEST_VALUE).saturating_add(BESIDE_PAYLOAD)
 }
 
+/// The longest path, in bytes: SQLite has 512 for that of a journal, which is 8 longer.
+const LONGEST_PATH: usize = 504;
+
+/// The longest name that file systems take, in bytes.
+const LONGEST_NAME: usize = 255;
+
+/// So much longer is the longest name of a file beside the store's own, that of a log which is put aside:
+/// `.damaged-`, 16 digits, `-wal`.
+const BESIDE_NAME: usize = 29;
+
 /// The file's one true path: no link, no later change of directory and no special name of SQLite's gives it
 /// another lock file or log.
 pub(crate) fn resolved(path: &Path) -> Result<PathBuf, BackendError> {
-    let resolve = || match path.canonicalize() {
+    let failed = |error| unreachable_file(path, error);
+    let true_path = match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let absolute = std::path::absolute(path)?;
+            if let Ok(to) = path.read_link() {
+                let cause = format!("it is a link to {}, which is not there", to.display());
+                return Err(missing(path, cause).with_hint("make that file, or remove the link"));
+            }
+            let absolute = std::path::absolute(path).map_err(failed)?;
             let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-                return Err(error);
+                return Err(failed(error));
             };
-            Ok(folder.canonicalize()?.join(name))
+            match folder.canonicalize() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let cause = format!("its folder {} is not there", folder.display());
+                    return Err(missing(path, cause).with_hint("make the folder, or give another path"));
+                }
+                folder => folder.map_err(failed)?.join(name),
+            }
         }
-        resolved => resolved,
+        resolved => resolved.map_err(failed)?,
     };
-    resolve().map_err(|error| unreachable_file(path, error))
+    let bytes = true_path.as_os_str().len();
+    match bytes <= LONGEST_PATH {
+        true => Ok(true_path),
+        false => {
+            let cause = format!("its path has {bytes} bytes, and SQLite takes {LONGEST_PATH} at most");
+            Err(failed(io::Error::new(io::ErrorKind::InvalidFilename, cause)))
+        }
+    }
+}
+
+fn missing(path: &Path, cause: String) -> BackendError {
+    unreachable_file(path, io::Error::new(io::ErrorKind::NotFound, cause))
+}
+
+/// Refuses a name that leaves no room for those of the files beside it.
+pub(super) fn check_name(path: &Path) -> Result<(), BackendError> {
+    let bytes = path.file_name().map_or(0, |name| name.len());
+    if bytes + BESIDE_NAME <= LONGEST_NAME {
+        return Ok(());
+    }
+    let cause = format!(
+        "its name has {bytes} bytes, which leaves less than {BESIDE_NAME} of {LONGEST_NAME} for the names of the files beside it"
+    );
+    Err(unreachable_file(path, io::Error::new(io::ErrorKind::InvalidFilename, cause)))
 }
 
 impl Attached {
@@ -287,7 +331,10 @@ pub(super) fn confirm(path: &Path, boot: Uuid, watermark: u64) -> Result<(), Bac
 pub(super) fn identify(path: &Path) -> Result<(Connection, Identity), BackendError> {
     match path.metadata() {
         Ok(file) if file.is_file() => {}
-        Ok(_) => return Err(unreachable_file(path, io::Error::other("it is no file"))),
+        Ok(_) => {
+            let error = io::Error::new(io::ErrorKind::IsADirectory, "it is no file");
+            return Err(unreachable_file(path, error));
+        }
         Err(error) => return Err(unreachable_file(path, error)),
     }
     let failed = |error| while_looking(path, error);
@@ -324,11 +371,11 @@ fn not_a_store(path: &Path, what: impl std::fmt::Display) -> BackendError {
 
 fn while_looking(path: &Path, error: rusqlite::Error) -> BackendError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => not_a_store(path, "is no SQLite database").because(error),
+        Some(ErrorCode::NotADatabase) => not_a_store(path, "is no SQLite database").because(Said::by(error)),
         // The statements are fixed and sound: it is the file that does not fit them.
         _ if error.sqlite_error().is_some_and(|failure| failure.extended_code == ffi::SQLITE_ERROR) => {
-            let message = format!("{} is damaged: restore a copy, or move it away", path.display());
-            BackendError::new(ErrorClass::Corrupt, message).because(error)
+            let failure = BackendError::new(ErrorClass::Corrupt, format!("{} is damaged", path.display()));
+            failure.with_hint("restore a copy, or move it away").because(Said::by(error))
         }
         _ => while_doing("opening", path, error),
     }

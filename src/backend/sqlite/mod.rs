@@ -87,6 +87,7 @@ impl Sqlite {
     pub(crate) fn open(path: &Path, max_payload_bytes: usize) -> Result<Self, BackendError> {
         let longest = file::longest_value(max_payload_bytes);
         let path = file::resolved(path)?;
+        file::check_name(&path)?;
         if path.exists() {
             // First of all, so that no lock file appears beside what is not a store.
             file::look_before_touching(&path)?;

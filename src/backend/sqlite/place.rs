@@ -5,6 +5,7 @@
 //! another file of the same name would be replayed into that one.
 
 use crate::backend::{BackendError, ErrorClass};
+use crate::error::is_no_room;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -93,7 +94,13 @@ pub(super) fn put_aside(path: &Path, why: &str, suffixes: &[&str]) -> Result<(),
         match fs::rename(&from, &to) {
             Ok(()) => tracing::info!(path = %path.display(), aside = %to.display(), "put aside, and kept"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(unreachable_file(&from, error)),
+            Err(error) => {
+                let failure = BackendError::new(
+                    ErrorClass::Unreachable,
+                    format!("cannot put {} aside", from.display()),
+                );
+                return Err(failure.with_hint(hint(&error)).because(error));
+            }
         }
     }
     Ok(())
@@ -138,9 +145,26 @@ pub(super) fn wal_bytes(path: &Path) -> u64 {
 }
 
 pub(super) fn unreachable_file(path: &Path, error: io::Error) -> BackendError {
-    let message =
-        format!("{} can't be used: check that it and its folder exist and may be written", path.display());
-    BackendError::new(ErrorClass::Unreachable, message).because(error)
+    let class = if is_no_room(&error) { ErrorClass::Full } else { ErrorClass::Unreachable };
+    let failure = BackendError::new(class, format!("cannot open {}", path.display()));
+    failure.with_hint(hint(&error)).because(error)
+}
+
+/// What a person can do about what the system answers.
+pub(super) fn hint(error: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::NotFound => "check the path",
+        Kind::InvalidFilename => "give a shorter path",
+        Kind::NotADirectory | Kind::IsADirectory => "give the path of a file",
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => "check the rights of it and of its folder",
+        _ if is_no_room(error) => "make room",
+        // Of this process, and of all.
+        _ if cfg!(unix) && matches!(error.raw_os_error(), Some(24 | 23)) => {
+            "close some files, or raise the limit with ulimit -n"
+        }
+        _ => "look at the system's log",
+    }
 }
 
 pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
