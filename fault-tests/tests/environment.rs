@@ -314,6 +314,80 @@ fn a_file_that_may_not_be_written_is_not_opened_and_stays_as_it_is() -> Outcome 
     Ok(())
 }
 
+/// Names can be made in such a folder, and it can't be opened to be synced.
+#[test]
+fn a_backup_whose_folder_cannot_be_synced_says_that() -> Outcome {
+    let folder = folder()?;
+    if !is_unprivileged("a_backup_whose_folder_cannot_be_synced_says_that", folder.path())? {
+        return Ok(());
+    }
+    let (path, elsewhere) = (database(&folder), folder.path().join("elsewhere"));
+    let store = quiet(&path)?;
+    store.insert(note(1, 40))?;
+    store.flush()?;
+    fs::create_dir(&elsewhere)?;
+    fs::set_permissions(&elsewhere, Permissions::from_mode(0o300))?;
+    let to = elsewhere.join("monday.db");
+    let error = mnemon::backup(&path, &to).err().ok_or("its folder can't be opened")?;
+    let told = format!("{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Io, "{told}");
+    assert!(error.message().contains("is written, and its folder could not be synced"), "{told}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("a power loss")), "{told}");
+    assert!(told.contains("Permission denied"), "{told}");
+    fs::set_permissions(&elsewhere, Permissions::from_mode(0o700))?;
+    assert_eq!(fs::read_dir(&elsewhere)?.count(), 1, "the copy, and nothing half done");
+    assert_eq!(mnemon::verify(&to)?.traces, 1);
+    Ok(())
+}
+
+/// An archive: nothing can be made beside it, so there can be no log, nor its index.
+#[test]
+fn a_file_in_a_folder_that_may_not_be_written_can_be_looked_at() -> Outcome {
+    let folder = folder()?;
+    if !is_unprivileged("a_file_in_a_folder_that_may_not_be_written_can_be_looked_at", folder.path())? {
+        return Ok(());
+    }
+    // Characters that mean something in a URI.
+    let archive = folder.path().join("100% of #1?");
+    fs::create_dir(&archive)?;
+    let path = archive.join("memory.db?mode=memory");
+    let store = quiet(&path)?;
+    let id = store.insert(note(1, 40))?;
+    store.close()?;
+    for file in fs::read_dir(&archive)? {
+        fs::set_permissions(file?.path(), Permissions::from_mode(0o400))?;
+    }
+    fs::set_permissions(&archive, Permissions::from_mode(0o500))?;
+    let before: Vec<_> = fs::read_dir(&archive)?.flatten().map(|file| file.file_name()).collect();
+    assert_eq!(mnemon::inspect(&path)?.traces, 1);
+    let report = mnemon::verify(&path)?;
+    assert!(report.is_sound() && report.traces == 1, "{report:?}");
+    assert!(TraceStore::builder().detached(&path)?.contains(id));
+    assert_eq!(mnemon::backup(&path, folder.path().join("copy.db"))?.copy.traces, 1);
+    assert!(quiet(&path).is_err(), "a store writes");
+    let after: Vec<_> = fs::read_dir(&archive)?.flatten().map(|file| file.file_name()).collect();
+    assert_eq!(before, after);
+    // With a log, it is not all in the file.
+    fs::set_permissions(&archive, Permissions::from_mode(0o700))?;
+    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    let store = quiet(&path)?;
+    store.insert(note(2, 40))?;
+    store.flush()?;
+    for suffix in ["", "-wal"] {
+        let name = format!("memory.db?mode=memory{suffix}");
+        fs::copy(archive.join(&name), folder.path().join(&name))?;
+    }
+    store.close()?;
+    let copied = folder.path().join("memory.db?mode=memory");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o500))?;
+    let error = mnemon::inspect(&copied).err().ok_or("its log can't be read without an index")?;
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("copy it and its log")), "{error:?}");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o700))?;
+    assert_eq!(mnemon::inspect(&copied)?.traces, 2);
+    Ok(())
+}
+
 #[test]
 fn a_folder_that_goes_and_comes_back() -> Outcome {
     let folder = folder()?;

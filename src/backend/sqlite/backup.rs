@@ -64,7 +64,8 @@ const PAGES: std::ffi::c_int = 1_024;
 /// [`AlreadyExists`](ErrorKind::AlreadyExists) if `to`, or what belongs to a database of that name, is there;
 /// [`InUse`](ErrorKind::InUse) if a store owns that name; [`Corrupt`](ErrorKind::Corrupt) if the store's file is
 /// damaged; for the store's file as [`inspect`](crate::inspect), and [`DiskFull`](ErrorKind::DiskFull),
-/// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io) for the copy. There is no copy then.
+/// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io) for the copy. There is no copy then, unless the error
+/// says that only its folder could not be synced.
 pub fn backup(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<BackupReport> {
     let to = &file::resolved(to.as_ref())?;
     refuse_taken(to)?;
@@ -125,13 +126,18 @@ impl Partial {
             let file = File::open(&self.0)?;
             file.sync_all()?;
             give_name(&self.0, to)?;
-            sync_folder(to)?;
             Ok(file.metadata()?.len())
         };
-        put().map_err(|error: io::Error| match error.kind() {
+        let bytes = put().map_err(|error: io::Error| match error.kind() {
             io::ErrorKind::AlreadyExists => already_there(to),
             _ => unreachable_file(to, error).into(),
-        })
+        })?;
+        sync_folder(to).map_err(|error| {
+            let message = format!("{} is written, and its folder could not be synced", to.display());
+            let hint = "it can be used, but a power loss may take its name: sync the folder, or make another";
+            Error::new(ErrorKind::Io, message).with_hint(hint).because(error)
+        })?;
+        Ok(bytes)
     }
 }
 
