@@ -9,6 +9,7 @@ use super::place::{sibling, unreachable_file};
 use super::verify::{FilePart, VerifyReport, verify};
 use super::{file, lock, schema};
 use crate::backend::{BackendError, ErrorClass};
+use crate::clock::new_uuid;
 use crate::error::{Error, ErrorKind, Result};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, ffi};
@@ -16,7 +17,6 @@ use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use uuid::Uuid;
 
 /// A copy of a store's file; from [`backup`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -115,7 +115,7 @@ struct Partial(PathBuf);
 
 impl Partial {
     fn make(to: &Path) -> Result<Self, BackendError> {
-        let path = sibling(to, &format!(".{}.partial", Uuid::now_v7().simple()));
+        let path = sibling(to, &format!(".{}.partial", new_uuid().simple()));
         file::make(&path).map_err(|error| unreachable_file(to, error))?;
         Ok(Self(path))
     }

@@ -44,6 +44,7 @@ pub(crate) use place::spill;
 pub use verify::{FileFinding, FilePart, VerifyReport, verify};
 
 use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored};
+use crate::clock::new_uuid;
 use changes::LastWrite;
 use fault::{class_of, is_about_the_row};
 use file::{Attached, Store};
@@ -96,7 +97,7 @@ impl Sqlite {
         let (mut attached, store) = Attached::open(&path, longest)?;
         // A spill belongs to the opening that left it: until it is applied, that one goes on.
         let spilled = place::spill(&path).exists();
-        let boot = store.boot.filter(|_| spilled).unwrap_or_else(Uuid::now_v7);
+        let boot = store.boot.filter(|_| spilled).unwrap_or_else(new_uuid);
         let place = attached.sign(&path, boot)?;
         let watermark = store.watermark;
         Ok(Self {
