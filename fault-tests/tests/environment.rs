@@ -369,7 +369,9 @@ fn a_file_in_a_folder_that_may_not_be_written_can_be_looked_at() -> Outcome {
     assert_eq!(before, after);
     // With a log, it is not all in the file.
     fs::set_permissions(&archive, Permissions::from_mode(0o700))?;
-    fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    for file in fs::read_dir(&archive)? {
+        fs::set_permissions(file?.path(), Permissions::from_mode(0o600))?;
+    }
     let store = quiet(&path)?;
     store.insert(note(2, 40))?;
     store.flush()?;

@@ -1,6 +1,6 @@
 //! The file: what it must be to be opened, and how its connection is set up.
 
-use super::fault::{Said, while_doing};
+use super::fault::{Said, class_of, while_doing};
 use super::log;
 use super::place::{self, Place, sibling, unreachable_file};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
@@ -377,21 +377,50 @@ fn while_looking(path: &Path, error: rusqlite::Error) -> BackendError {
             let failure = BackendError::new(ErrorClass::Corrupt, format!("{} is damaged", path.display()));
             failure.with_hint("restore a copy, or move it away").because(Said::by(error))
         }
-        _ => while_doing("opening", path, error),
+        _ => {
+            let failure = while_doing("opening", path, error);
+            match failure.class() == ErrorClass::Unreachable && place::wal_bytes(path) > 0 {
+                true => failure.with_hint("copy it and its log (-wal) to a folder that may be written"),
+                false => failure,
+            }
+        }
     }
 }
 
 /// A connection that reads, and runs nothing that stands in the file. SQLite is not shown an empty one: it would delete
 /// a log or journal beside it, though it may only read.
 pub(crate) fn look_at(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = match path.metadata() {
         Ok(file) if file.len() == 0 => Connection::open_in_memory()?,
-        _ => Connection::open_with_flags(path, flags)?,
+        _ => open_to_look(path)?,
     };
     connection.busy_timeout(BUSY_TIMEOUT)?;
     distrust(&connection, longest_value(0))?;
     Ok(connection)
+}
+
+/// SQLite makes a log and its index beside a file that it reads. Where it can't, as in an archive, and there is neither,
+/// all is in the file and nobody has it open: then it is read as one that does not change.
+fn open_to_look(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    let look = connection.query_row("PRAGMA schema_version", [], |_| Ok(()));
+    let needs_others = look.is_err_and(|error| class_of(&error) == ErrorClass::Unreachable);
+    let is_there = |suffix| sibling(path, suffix).symlink_metadata().is_ok();
+    if !needs_others || !cfg!(unix) || ["-wal", "-shm", "-journal"].into_iter().any(is_there) {
+        return Ok(connection);
+    }
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                uri.push(char::from(*byte))
+            }
+            other => uri.push_str(&format!("%{other:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
 }
 
 /// What stands in the file is data: no trigger, no view and no unsafe function of its schema runs, and nothing of it
