@@ -4,7 +4,8 @@ use crate::trace::Micros;
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+use uuid::Uuid;
 
 /// A clock that stands still until you move it, for tests and simulations: see
 /// [`StoreBuilder::clock`](crate::StoreBuilder::clock). Clones are the same clock. To the microsecond.
@@ -55,6 +56,19 @@ impl ManualClock {
     }
 }
 
+/// A new UUID of version 7.
+pub(crate) fn new_uuid() -> Uuid {
+    uuid_at(SystemTime::now())
+}
+
+/// One of version 7 can't say a time before 1970, and asked for it by such a clock its crate panics: it is of 1970 then.
+fn uuid_at(now: SystemTime) -> Uuid {
+    match now >= SystemTime::UNIX_EPOCH {
+        true => Uuid::now_v7(),
+        false => Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 0, 0)),
+    }
+}
+
 /// Where a store takes the time from.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum WallClock {
@@ -69,5 +83,20 @@ impl WallClock {
             WallClock::System => Micros::now(),
             WallClock::Manual(clock) => clock.micros(),
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Duration, SystemTime, uuid_at};
+
+    #[test]
+    fn a_clock_before_1970_gives_ids_too() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        let before = epoch - Duration::from_secs(3600);
+        let ids = [uuid_at(before), uuid_at(before), uuid_at(epoch)];
+        assert!(ids.iter().all(|id| id.get_version_num() == 7));
+        assert!(ids[0] != ids[1] && ids[1] != ids[2]);
+        assert_eq!(ids[0].get_timestamp().map(|time| time.to_unix().0), Some(0));
     }
 }

@@ -98,7 +98,8 @@ impl fmt::Display for ErrorKind {
 
 /// What went wrong: a [kind](Self::kind) to match on, and a message that names what was being done, to
 /// what, and what to do about it. The cause, where there is one, is in
-/// [`source`](std::error::Error::source) and not repeated in the message.
+/// [`source`](std::error::Error::source) and not repeated in the message; what to do about it is then apart, so that the
+/// cause can stand before it: `cannot open memory.db: Too many open files (os error 24)`, and the [hint](Self::hint).
 ///
 /// ```
 /// use mnemon::{ErrorKind, NewTrace, TraceStore};
@@ -115,16 +116,22 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
+    hint: Option<Cow<'static, str>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), source: None }))
+        Self(Box::new(Inner { kind, message: message.into(), hint: None, source: None }))
     }
 
     pub(crate) fn because(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    pub(crate) fn with_hint(mut self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.0.hint = Some(hint.into());
         self
     }
 
@@ -149,15 +156,33 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
-}
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
+    /// What was being done, and to what, without the [hint](Self::hint).
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What to do about it, where the message does not say so.
+    pub fn hint(&self) -> Option<&str> {
+        self.0.hint.as_deref()
     }
 }
 
-/// The kind, the message and the chain of causes, in one line.
+/// The message, and the hint in parentheses.
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        with_hint(f, &self.0.message, self.hint())
+    }
+}
+
+/// As an error displays a message and its hint.
+pub(crate) fn with_hint(f: &mut fmt::Formatter<'_>, message: &str, hint: Option<&str>) -> fmt::Result {
+    f.write_str(message)?;
+    hint.map_or(Ok(()), |hint| write!(f, " ({hint})"))
+}
+
+/// The kind, the message, the chain of causes and the hint, in one line.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.0.kind, self.0.message)?;
@@ -166,7 +191,7 @@ impl fmt::Debug for Error {
             write!(f, ": {error}")?;
             cause = error.source();
         }
-        Ok(())
+        self.hint().map_or(Ok(()), |hint| write!(f, "; hint: {hint}"))
     }
 }
 
@@ -174,6 +199,13 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source.as_ref().map(|source| source.as_ref() as &(dyn StdError + 'static))
     }
+}
+
+/// Whether the system has no room: on the device, in the user's quota, or in a file that may have no more.
+#[cfg(not(loom))]
+pub(crate) fn is_no_room(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
 /// So that a value that is a [`Payload`](crate::Payload) already can be given where one is asked for.

@@ -2,7 +2,7 @@
 //!
 //! Knows of the store what everybody does.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, is_no_room};
 use crate::flusher::Health;
 use crate::store::{Stats, TraceStore};
 use jiff::Timestamp;
@@ -132,13 +132,13 @@ impl StatusFile {
 
     fn unwritable(&self, error: io::Error) -> Error {
         let (kind, remedy) = match error.kind() {
-            io::ErrorKind::StorageFull => (ErrorKind::DiskFull, "the disk is full: make room"),
+            _ if is_no_room(&error) => (ErrorKind::DiskFull, "make room"),
             io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
                 (ErrorKind::Unreachable, "check that its folder exists and may be written")
             }
             _ => (ErrorKind::Io, "check its folder and disk"),
         };
-        Error::new(kind, format!("{} can't be written: {remedy}", self.path.display())).because(error)
+        Error::new(kind, format!("cannot write {}", self.path.display())).with_hint(remedy).because(error)
     }
 }
 

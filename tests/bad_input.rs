@@ -497,7 +497,15 @@ fn times_and_numbers_at_the_end_of_their_ranges_do_no_harm() -> Outcome {
 #[cfg(feature = "sqlite")]
 fn a_store_opens_at_the_ends_of_its_settings() -> Outcome {
     let file = support::scratch()?;
-    let store = TraceStore::builder().max_payload_bytes(usize::MAX).open(file.path())?;
+    // A row of SQLite's has at most 1,000,000,000 bytes, 16 MiB of which are kept for the rest of it.
+    const MOST: usize = 1_000_000_000 - (16 << 20);
+    for bytes in [MOST + 1, usize::MAX] {
+        let refused = TraceStore::builder().max_payload_bytes(bytes).open(file.path()).err();
+        let refused = refused.ok_or("what it would take could not be written")?;
+        assert_eq!(refused.kind(), mnemon::ErrorKind::InvalidInput, "{refused}");
+        assert!(refused.to_string().contains("max_payload_bytes") && !file.path().exists(), "{refused}");
+    }
+    let store = TraceStore::builder().max_payload_bytes(MOST).open(file.path())?;
     store.insert(note("x".repeat(3 << 20)))?;
     store.close()?;
     let store = TraceStore::builder().max_payload_bytes(0).open(file.path())?;

@@ -467,11 +467,8 @@ fn an_error_says_what_is_wrong_and_what_to_do() -> Result {
         ("host --db notes.txt --seconds 0.1", "notes.txt is no SQLite database: give the path of a store"),
         ("demo a.jsonl --db notes.txt", "notes.txt is no SQLite database: give the path of a store"),
         ("stat notes.txt", "notes.txt is no SQLite database: give the path of a store"),
-        ("stat nowhere.db", "nowhere.db can't be used: check that it and its folder exist"),
-        (
-            "ingest a.jsonl --db no/such/folder.db",
-            "no/such/folder.db can't be used: check that it and its folder exist",
-        ),
+        ("stat nowhere.db", "nowhere.db: No such file or directory (os error 2)\nhint: check the path\n"),
+        ("ingest a.jsonl --db no/such/folder.db", "no/such is not there\nhint: make the folder, or "),
         ("host --db memory.db --traces 0", "memory.db holds no traces to work on: give --traces 1 or more"),
         (
             "host --db memory.db --seconds 0",

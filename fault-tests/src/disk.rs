@@ -45,6 +45,8 @@ pub enum How {
     Error,
     /// No space is left; nothing is written.
     Full,
+    /// The quota of the user is used up, which SQLite calls a failed write; nothing is written.
+    Quota,
     /// No space is left for the second half.
     Short,
     /// The first half is written, then the disk fails.

@@ -148,6 +148,56 @@ fn a_full_file_system_on_a_device_and_then_room_again() -> Outcome {
     Ok(())
 }
 
+/// SQLite tells a used-up quota from nothing but a broken disk.
+#[test]
+fn a_quota_that_is_used_up_is_a_full_disk() -> Outcome {
+    let folder = folder()?;
+    let path = database(&folder);
+    let disk = Disk::under(folder.path())?;
+    let store = quiet(&path)?;
+    store.insert(note(1, 40))?;
+    store.flush()?;
+    let next = disk.calls()[&Call::Write] + 1;
+    for how in [How::Quota, How::Error] {
+        let kind = if how == How::Quota { ErrorKind::DiskFull } else { ErrorKind::Io };
+        disk.set_fault(Some(Fault { call: Call::Write, nth: next, times: u64::MAX / 2, how }));
+        store.insert(note(2, 40)).ok();
+        let error = store.flush().err().ok_or("nothing can be written")?;
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(matches!(store.health(), Health::Degraded { kind: found, .. } if found == kind));
+    }
+    disk.set_fault(None);
+    is_whole(store, &path)
+}
+
+/// As a shell's `ulimit -f` sets it; the signal would end the process, were it not ignored.
+#[test]
+fn a_limit_of_the_size_of_files_is_a_full_disk() -> Outcome {
+    const INSIDE: &str = "FAULT_TESTS_LIMITED";
+    if std::env::var_os(INSIDE).is_none() {
+        let script = "trap '' XFSZ; ulimit -f 400; exec \"$0\" \"$@\"";
+        let program = std::env::current_exe()?;
+        let mut limited = Command::new("sh");
+        limited
+            .args(["-c", script])
+            .arg(program)
+            .args(["--exact", "a_limit_of_the_size_of_files_is_a_full_disk"]);
+        let output = limited.env(INSIDE, "1").output()?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return Ok(());
+    }
+    let folder = folder()?;
+    let store = quiet(&database(&folder))?;
+    for n in 0..100 {
+        store.insert(note(n, 20_000))?;
+    }
+    let error = store.flush().err().ok_or("no file may have so much")?;
+    assert_eq!(error.kind(), ErrorKind::DiskFull, "{error:?}");
+    // Its drop would wait for room that does not come.
+    std::mem::forget(store);
+    Ok(())
+}
+
 fn skip(why: &str) -> Outcome {
     println!("skipped: {why}");
     Ok(())
@@ -261,6 +311,82 @@ fn a_file_that_may_not_be_written_is_not_opened_and_stays_as_it_is() -> Outcome 
         }
     }
     assert_eq!(store.len(), 2);
+    Ok(())
+}
+
+/// Names can be made in such a folder, and it can't be opened to be synced.
+#[test]
+fn a_backup_whose_folder_cannot_be_synced_says_that() -> Outcome {
+    let folder = folder()?;
+    if !is_unprivileged("a_backup_whose_folder_cannot_be_synced_says_that", folder.path())? {
+        return Ok(());
+    }
+    let (path, elsewhere) = (database(&folder), folder.path().join("elsewhere"));
+    let store = quiet(&path)?;
+    store.insert(note(1, 40))?;
+    store.flush()?;
+    fs::create_dir(&elsewhere)?;
+    fs::set_permissions(&elsewhere, Permissions::from_mode(0o300))?;
+    let to = elsewhere.join("monday.db");
+    let error = mnemon::backup(&path, &to).err().ok_or("its folder can't be opened")?;
+    let told = format!("{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Io, "{told}");
+    assert!(error.message().contains("is written, and its folder could not be synced"), "{told}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("a power loss")), "{told}");
+    assert!(told.contains("Permission denied"), "{told}");
+    fs::set_permissions(&elsewhere, Permissions::from_mode(0o700))?;
+    assert_eq!(fs::read_dir(&elsewhere)?.count(), 1, "the copy, and nothing half done");
+    assert_eq!(mnemon::verify(&to)?.traces, 1);
+    Ok(())
+}
+
+/// An archive: nothing can be made beside it, so there can be no log, nor its index.
+#[test]
+fn a_file_in_a_folder_that_may_not_be_written_can_be_looked_at() -> Outcome {
+    let folder = folder()?;
+    if !is_unprivileged("a_file_in_a_folder_that_may_not_be_written_can_be_looked_at", folder.path())? {
+        return Ok(());
+    }
+    // Characters that mean something in a URI.
+    let archive = folder.path().join("100% of #1?");
+    fs::create_dir(&archive)?;
+    let path = archive.join("memory.db?mode=memory");
+    let store = quiet(&path)?;
+    let id = store.insert(note(1, 40))?;
+    store.close()?;
+    for file in fs::read_dir(&archive)? {
+        fs::set_permissions(file?.path(), Permissions::from_mode(0o400))?;
+    }
+    fs::set_permissions(&archive, Permissions::from_mode(0o500))?;
+    let before: Vec<_> = fs::read_dir(&archive)?.flatten().map(|file| file.file_name()).collect();
+    assert_eq!(mnemon::inspect(&path)?.traces, 1);
+    let report = mnemon::verify(&path)?;
+    assert!(report.is_sound() && report.traces == 1, "{report:?}");
+    assert!(TraceStore::builder().detached(&path)?.contains(id));
+    assert_eq!(mnemon::backup(&path, folder.path().join("copy.db"))?.copy.traces, 1);
+    assert!(quiet(&path).is_err(), "a store writes");
+    let after: Vec<_> = fs::read_dir(&archive)?.flatten().map(|file| file.file_name()).collect();
+    assert_eq!(before, after);
+    // With a log, it is not all in the file.
+    fs::set_permissions(&archive, Permissions::from_mode(0o700))?;
+    for file in fs::read_dir(&archive)? {
+        fs::set_permissions(file?.path(), Permissions::from_mode(0o600))?;
+    }
+    let store = quiet(&path)?;
+    store.insert(note(2, 40))?;
+    store.flush()?;
+    for suffix in ["", "-wal"] {
+        let name = format!("memory.db?mode=memory{suffix}");
+        fs::copy(archive.join(&name), folder.path().join(&name))?;
+    }
+    store.close()?;
+    let copied = folder.path().join("memory.db?mode=memory");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o500))?;
+    let error = mnemon::inspect(&copied).err().ok_or("its log can't be read without an index")?;
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error:?}");
+    assert!(error.hint().is_some_and(|hint| hint.contains("copy it and its log")), "{error:?}");
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o700))?;
+    assert_eq!(mnemon::inspect(&copied)?.traces, 2);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Why a backend failed, by what can be done about it.
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, with_hint};
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub enum ErrorClass {
     Io,
     /// What is stored is damaged. It is put aside and written anew from memory.
     Corrupt,
-    /// What is stored was moved, deleted, or its rights changed. The backend is reopened.
+    /// What is stored was moved, deleted, or changed by somebody else, or its rights were. The backend is reopened.
     Unreachable,
     /// Memory ran out. Tried again.
     Memory,
@@ -54,19 +54,27 @@ impl From<ErrorClass> for ErrorKind {
 pub struct BackendError {
     class: ErrorClass,
     message: String,
+    hint: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl BackendError {
     /// A failure of this class.
     pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), source: None }
+        Self { class, message: message.into(), hint: None, source: None }
     }
 
     /// The same, with what caused it.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// The same, with what to do about it, where the message does not say so: see [`Error::hint`].
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 
@@ -78,7 +86,7 @@ impl BackendError {
 
 impl fmt::Display for BackendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        with_hint(f, &self.message, self.hint.as_deref())
     }
 }
 
@@ -91,6 +99,10 @@ impl StdError for BackendError {
 impl From<BackendError> for Error {
     fn from(failure: BackendError) -> Self {
         let error = Error::new(failure.class.into(), failure.message);
+        let error = match failure.hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        };
         match failure.source {
             Some(source) => error.because(Cause(source)),
             None => error,

@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 /// An engine that stores traces for one [`TraceStore`](crate::TraceStore), for example a database.
 ///
-/// The flusher's thread owns it and calls it, one call at a time; [`load`](Self::load) alone is called
-/// by the thread that opens the store, before. A call may block: writers don't notice. A panic is
+/// The flusher's thread owns it and calls it, one call at a time; the thread that opens the store calls
+/// [`load`](Self::load) before. A call may block: writers don't notice. A panic is
 /// caught, reported as health, and followed by [`reopen`](Self::reopen).
 ///
 /// Rows are named by number: the store gives each trace one when it is first written, and to no other while
@@ -26,11 +26,12 @@ use std::sync::Arc;
 /// `examples/backend.rs` of the repository is a small one, `tests/own_backend` one that keeps a journal in a file.
 pub trait Backend: Send + 'static {
     /// Gives everything stored to `into`, every trace before any link, and says what else is known. The store takes
-    /// it to be durable.
+    /// it to be durable. Called when the store is opened, and again after a reopening that found
+    /// [`Changed`](Reopened::Changed).
     ///
     /// # Errors
     ///
-    /// Opening the store fails with it.
+    /// Opening the store fails with it; later the flusher waits, and reopens again.
     fn load(&mut self, into: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError>;
 
     /// Applies a batch whole, in one transaction, together with its watermark: what it erases first, then the
@@ -44,6 +45,17 @@ pub trait Backend: Send + 'static {
     ///
     /// Nothing of the batch may be counted on, nor on its absence: its rows come again, in a later batch.
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError>;
+
+    /// Whether what is stored is as this backend left it, as far as that can be told for next to nothing. If it is not,
+    /// [`reopen`](Self::reopen) is called next. Asked before each batch, also an empty one, and every few seconds while
+    /// there is nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// As for [`apply`](Self::apply).
+    fn is_untouched(&mut self) -> Result<bool, BackendError> {
+        Ok(true)
+    }
 
     /// After an error that makes the connection doubtful: connects anew, and looks at what is there.
     ///
@@ -292,6 +304,9 @@ pub struct Applied {
 pub enum Reopened {
     /// What this store has written, up to some batch that was committed.
     Same,
+    /// As [`Same`](Self::Same), but somebody else has written there too: all of it is read and compared with memory,
+    /// and [replaced](Backend::replace) if it differs.
+    Changed,
     /// Nothing: all has to be written again.
     Empty,
 }

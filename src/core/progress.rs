@@ -391,7 +391,7 @@ impl<R: Clone, E: Clone> Progress<R, E> {
     pub fn finish_closing(&self) -> bool {
         let mut state = self.lock();
         state.closed = state.closers > 0;
-        let (closed, durable) = (state.closed, state.durable);
+        let (closed, durable) = (state.closed, state.durable.cut);
         self.wake(state, durable);
         closed
     }

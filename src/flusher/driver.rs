@@ -8,14 +8,15 @@ use super::supervised::{Failure, supervised};
 use super::telemetry::FlushReport;
 use super::tell;
 use crate::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, TraceChange,
+    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, Stored,
+    StoredTrace, TraceChange,
 };
 use crate::core::planted::{Mistake, planted};
 use crate::core::{Cutter, Opening, Reached};
 use crate::error::{Error, ErrorKind};
 use crate::feed::Commit;
 use crate::trace::{Ends, TraceId};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -308,24 +309,86 @@ impl Driver {
         Ok(report)
     }
 
-    /// Before a try: what the last failure made necessary.
+    /// Before a try: what the last failure, or somebody else, made necessary.
     fn recover(&mut self) -> Result<(), BackendError> {
+        if !self.doubtful && !self.damaged {
+            self.doubtful = !self.backend.is_untouched()?;
+        }
+        if self.doubtful && !self.damaged {
+            match self.reopen() {
+                // Found before anything was tried, it is mended at once.
+                Err(error) if error.class() == ErrorClass::Corrupt => {
+                    let error = error.into();
+                    tell::damaged(&self.shared.name, &error);
+                    self.shared.telemetry.lock().last_error = Some(error);
+                    self.damaged = true;
+                }
+                reopened => reopened?,
+            }
+            (self.doubtful, self.adrift) = (false, false);
+        }
         if self.damaged {
             self.backend.replace()?;
             (self.damaged, self.doubtful, self.adrift) = (false, false, false);
             self.owe_everything();
             tell::replaced(&self.shared.name, (self.owed.len(), self.owed_links.len()));
         }
-        if self.doubtful {
-            let found = self.backend.reopen()?;
-            tell::reopened(&self.shared.name, found);
-            match found {
-                Reopened::Same if !self.adrift => self.owe_the_undurable(),
-                Reopened::Same | Reopened::Empty => self.owe_everything(),
-            }
-            (self.doubtful, self.adrift) = (false, false);
+        Ok(())
+    }
+
+    fn reopen(&mut self) -> Result<(), BackendError> {
+        let found = self.backend.reopen()?;
+        tell::reopened(&self.shared.name, found);
+        match self.adrift || found == Reopened::Empty {
+            true => self.owe_everything(),
+            false => self.owe_the_undurable(),
+        }
+        if found == Reopened::Changed {
+            self.compare()?;
         }
         Ok(())
+    }
+
+    /// Whether what is stored is what memory held at the last cut, but for what is owed and what is set aside.
+    ///
+    /// # Errors
+    ///
+    /// It is not, which is damage; or it can't be read.
+    fn compare(&mut self) -> Result<(), BackendError> {
+        let (shared, cut) = (self.shared.clone(), self.cut);
+        let (mut exempt, mut exempt_links, unreadable) = shared.telemetry.set_aside();
+        exempt.extend(self.owed.iter().map(|owed| *owed.entry.key()));
+        exempt_links.extend(self.owed_links.iter().map(OwedLink::ends));
+        let traces = shared.traces.entries().into_iter().filter(|entry| !exempt.contains(entry.key()));
+        let traces = traces.filter_map(|entry| entry.capture(cut));
+        let mut traces: HashMap<_, _> = traces.map(|trace| (trace.id(), trace)).collect();
+        let links = shared.links.entries().into_iter().filter(|entry| !exempt_links.contains(entry.key()));
+        let links = links.filter_map(|entry| OwedLink::capture(entry, cut, &shared.traces).link());
+        let mut links: HashMap<_, _> = links.map(|link| (link.ends, link)).collect();
+        let mut strange = 0;
+        self.backend.load(&mut |stored| {
+            let is_known = match stored {
+                Stored::Trace(StoredTrace { trace: Ok(trace), .. }) => {
+                    let id = trace.id();
+                    exempt.contains(&id) || traces.remove(&id).is_some_and(|held| *held == trace)
+                }
+                Stored::Link(Ok(link)) => {
+                    exempt_links.contains(&link.ends) || links.remove(&link.ends) == Some(link)
+                }
+                Stored::Trace(_) | Stored::Link(_) => false,
+            };
+            strange += usize::from(!is_known);
+        })?;
+        // Those that could not be read when the store was opened still can't be.
+        match strange == unreadable && traces.is_empty() && links.is_empty() {
+            true => Ok(()),
+            false => {
+                let missing = traces.len() + links.len();
+                let strange = strange.abs_diff(unreadable);
+                let message = format!("of what was stored {missing} rows are gone, and {strange} are others");
+                Err(BackendError::new(ErrorClass::Corrupt, message))
+            }
+        }
     }
 
     /// Of what was committed but not synced, nothing can be counted on any more.

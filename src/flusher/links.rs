@@ -62,7 +62,6 @@ impl OwedLink {
         *self.entry.key()
     }
 
-    #[cfg(all(feature = "snapshot", not(loom)))]
     pub(super) fn link(&self) -> Option<Link> {
         self.link
     }

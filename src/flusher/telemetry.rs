@@ -5,7 +5,7 @@ use crate::backend::Applied;
 use crate::core::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, lock};
 use crate::error::Error;
 use crate::guarded;
-use crate::trace::TraceId;
+use crate::trace::{Ends, TraceId};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
@@ -200,6 +200,13 @@ impl Telemetry {
                 row.id.is_none_or(|id| !gone.contains(&id))
             });
         }
+    }
+
+    /// The ids of the traces and the ends of the links whose rows are refused, and how many stored rows are unreadable.
+    pub(super) fn set_aside(&self) -> (HashSet<TraceId>, HashSet<Ends>, usize) {
+        let counters = self.lock();
+        let links = counters.refused_links.keys().filter_map(|(a, b)| Ends::of(*a, *b));
+        (counters.refused.keys().copied().collect(), links.collect(), counters.unreadable.len())
     }
 
     pub(super) fn accept(&self, ids: impl Iterator<Item = TraceId>) {

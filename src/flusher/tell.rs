@@ -183,9 +183,22 @@ pub(super) fn recovered(name: &Name, trouble: &Trouble, watermark: u64) {
     });
 }
 
+/// Damage that was found before a try, and not by its failure.
+pub(super) fn damaged(name: &Name, error: &Error) {
+    debug!(
+        target: TARGET,
+        path = name.path(),
+        partition = name.partition(),
+        error = %error,
+        cause = cause(error),
+        "what was stored is not what was written",
+    );
+}
+
 pub(super) fn reopened(name: &Name, found: Reopened) {
     let found = match found {
         Reopened::Same => "same",
+        Reopened::Changed => "changed",
         Reopened::Empty => "empty",
     };
     guarded::run(

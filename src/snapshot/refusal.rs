@@ -1,7 +1,7 @@
 //! Why a file is refused, and what a person is told of it.
 
 use super::format::VERSION;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, is_no_room};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -80,7 +80,7 @@ impl From<io::Error> for Refusal {
 pub(super) fn io_error(doing: &str, path: &Path, error: io::Error) -> Error {
     use io::ErrorKind as Io;
     let (kind, remedy) = match error.kind() {
-        Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => (ErrorKind::DiskFull, "make room"),
+        _ if is_no_room(&error) => (ErrorKind::DiskFull, "make room"),
         Io::NotFound
         | Io::PermissionDenied
         | Io::NotADirectory
@@ -90,5 +90,5 @@ pub(super) fn io_error(doing: &str, path: &Path, error: io::Error) -> Error {
         | Io::InvalidFilename => (ErrorKind::Unreachable, "check that it exists, and its rights"),
         _ => (ErrorKind::Io, "check the disk"),
     };
-    Error::new(kind, format!("{doing} {} failed: {remedy}", path.display())).because(error)
+    Error::new(kind, format!("{doing} {} failed", path.display())).with_hint(remedy).because(error)
 }

@@ -166,7 +166,8 @@ impl StoreBuilder {
         self
     }
 
-    /// The longest payload accepted, in bytes of text: 1 MiB unless set.
+    /// The longest payload accepted, in bytes of text: 1 MiB unless set. A store with a file takes at most 983,222,784:
+    /// a row of SQLite's has a thousand million bytes at most, of which 16 MiB are kept for all but the payload.
     pub fn max_payload_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_payload_bytes = bytes;
         self
@@ -248,6 +249,10 @@ impl StoreBuilder {
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub fn open(self, path: impl AsRef<Path>) -> Result<TraceStore> {
         let mut settings = self.check()?;
+        if settings.max_payload_bytes > sqlite::MAX_PAYLOAD {
+            let most = format_args!("give at most {}, as SQLite takes no longer rows", sqlite::MAX_PAYLOAD);
+            return Err(Error::invalid("max_payload_bytes", settings.max_payload_bytes, most));
+        }
         settings.name = settings.name.or_else(|| Some(path.as_ref().file_stem()?.to_string_lossy().into()));
         let path = sqlite::resolved(path.as_ref())?;
         tell::opening(Some(&path), settings.partition.clone(), || {

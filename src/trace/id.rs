@@ -18,7 +18,7 @@ impl TraceId {
     /// A new id (UUID version 7).
     #[expect(clippy::new_without_default, reason = "each is another one: there is no default id")]
     pub fn new() -> Self {
-        Self(Uuid::now_v7())
+        Self(crate::clock::new_uuid())
     }
 
     /// The id derived from a reference of your own (UUID version 5): the same reference gives the same id.

@@ -1,12 +1,15 @@
 //! Somebody else's process, for the tests: it does one thing to a store's file.
 //!
 //! - `outsider lock FILE` begins a transaction that writes, says so, and keeps it until its input ends;
-//! - `outsider scribble FILE OFFSET BYTES` writes over a part of the file.
+//! - `outsider scribble FILE OFFSET BYTES` writes over a part of the file;
+//! - `outsider cut FILE LENGTH` makes it so long, shorter or longer;
+//! - `outsider copy FROM TO` copies, into the file that is there.
 //!
-//! Neither can be done by the test's own process: a process's locks do not exclude itself, and closing a file
+//! None of it can be done by the test's own process: a process's locks do not exclude itself, and closing a file
 //! gives up all that it holds.
 
 use rusqlite::Connection;
+use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -18,7 +21,12 @@ fn main() -> Outcome {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["lock", file] => lock(Path::new(file)),
         ["scribble", file, offset, bytes] => scribble(Path::new(file), offset.parse()?, bytes.parse()?),
-        _ => Err("usage: outsider lock FILE | scribble FILE OFFSET BYTES".into()),
+        ["cut", file, length] => Ok(OpenOptions::new().write(true).open(file)?.set_len(length.parse()?)?),
+        ["copy", from, to] => Ok(std::fs::copy(from, to).map(drop)?),
+        _ => {
+            Err("usage: outsider lock FILE | scribble FILE OFFSET BYTES | cut FILE LENGTH | copy FROM TO"
+                .into())
+        }
     }
 }
 
@@ -32,7 +40,7 @@ fn lock(file: &Path) -> Outcome {
 }
 
 fn scribble(file: &Path, offset: u64, bytes: usize) -> Outcome {
-    let mut file = std::fs::OpenOptions::new().write(true).open(file)?;
+    let mut file = OpenOptions::new().write(true).open(file)?;
     file.seek(SeekFrom::Start(offset))?;
     Ok(file.write_all(&vec![0xa5; bytes])?)
 }

@@ -207,6 +207,16 @@ unsafe extern "C" fn read(
     }
 }
 
+/// As a call to the system leaves it that has failed.
+pub(super) fn set_system_error(code: c_int) {
+    #[cfg(target_os = "linux")]
+    use libc::__errno_location as errno;
+    #[cfg(not(target_os = "linux"))]
+    use libc::__error as errno;
+    // SAFETY: it is this thread's own, and lives as long as that.
+    unsafe { *errno() = code }
+}
+
 unsafe extern "C" fn write(
     file: *mut sqlite3_file,
     from: *const c_void,

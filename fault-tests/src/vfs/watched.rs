@@ -51,7 +51,10 @@ impl Watched {
         self.disk.notice(self.name, &self.path);
         let (written, answer) = match self.disk.ask(Call::Write, self.name) {
             None => (data, None),
-            Some(How::Error) => (&data[..0], Some(ffi::SQLITE_IOERR_WRITE)),
+            Some(how @ (How::Error | How::Quota)) => {
+                super::ffi::set_system_error(if how == How::Error { libc::EIO } else { libc::EDQUOT });
+                (&data[..0], Some(ffi::SQLITE_IOERR_WRITE))
+            }
             Some(How::Full) => (&data[..0], Some(ffi::SQLITE_FULL)),
             Some(How::Short) => (&data[..data.len() / 2], Some(ffi::SQLITE_FULL)),
             Some(How::Torn) => (&data[..data.len() / 2], Some(ffi::SQLITE_IOERR_WRITE)),

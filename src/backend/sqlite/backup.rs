@@ -9,6 +9,7 @@ use super::place::{sibling, unreachable_file};
 use super::verify::{FilePart, VerifyReport, verify};
 use super::{file, lock, schema};
 use crate::backend::{BackendError, ErrorClass};
+use crate::clock::new_uuid;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guarded;
 use rusqlite::backup::{Backup, StepResult};
@@ -17,7 +18,6 @@ use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use uuid::Uuid;
 
 /// A copy of a store's file; from [`backup`].
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,7 +65,8 @@ const PAGES: std::ffi::c_int = 1_024;
 /// [`AlreadyExists`](ErrorKind::AlreadyExists) if `to`, or what belongs to a database of that name, is there;
 /// [`InUse`](ErrorKind::InUse) if a store owns that name; [`Corrupt`](ErrorKind::Corrupt) if the store's file is
 /// damaged; for the store's file as [`inspect`](crate::inspect), and [`DiskFull`](ErrorKind::DiskFull),
-/// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io) for the copy. There is no copy then.
+/// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io) for the copy. There is no copy then, unless the error
+/// says that only its folder could not be synced.
 pub fn backup(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<BackupReport> {
     let to = &file::resolved(to.as_ref())?;
     refuse_taken(to)?;
@@ -115,7 +116,7 @@ struct Partial(PathBuf);
 
 impl Partial {
     fn make(to: &Path) -> Result<Self, BackendError> {
-        let path = sibling(to, &format!(".{}.partial", Uuid::now_v7().simple()));
+        let path = sibling(to, &format!(".{}.partial", new_uuid().simple()));
         file::make(&path).map_err(|error| unreachable_file(to, error))?;
         Ok(Self(path))
     }
@@ -126,13 +127,18 @@ impl Partial {
             let file = File::open(&self.0)?;
             file.sync_all()?;
             give_name(&self.0, to)?;
-            sync_folder(to)?;
             Ok(file.metadata()?.len())
         };
-        put().map_err(|error: io::Error| match error.kind() {
+        let bytes = put().map_err(|error: io::Error| match error.kind() {
             io::ErrorKind::AlreadyExists => already_there(to),
             _ => unreachable_file(to, error).into(),
-        })
+        })?;
+        sync_folder(to).map_err(|error| {
+            let message = format!("{} is written, and its folder could not be synced", to.display());
+            let hint = "it can be used, but a power loss may take its name: sync the folder, or make another";
+            Error::new(ErrorKind::Io, message).with_hint(hint).because(error)
+        })?;
+        Ok(bytes)
     }
 }
 
@@ -198,13 +204,9 @@ fn copy(from: &Path, to: &Path) -> Result<(), BackendError> {
 }
 
 fn failed(from: &Path, to: &Path, error: rusqlite::Error) -> BackendError {
-    let failure = while_doing("copying", from, error);
-    match failure.class() {
-        ErrorClass::Full => {
-            let message = format!("the disk is full: make room for {}", to.display());
-            BackendError::new(ErrorClass::Full, message).because(failure)
-        }
-        _ => failure,
+    match class_of(&error) {
+        ErrorClass::Full => while_doing("writing", to, error),
+        _ => while_doing("copying", from, error),
     }
 }
 

@@ -1,7 +1,12 @@
 //! SQLite's error codes, by what can be done about them.
 
+use super::place::unreachable_file;
 use crate::backend::{BackendError, ErrorClass};
+use crate::error::is_no_room;
 use rusqlite::{Error, ErrorCode, ffi};
+use std::fmt;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 pub(super) fn class_of(error: &Error) -> ErrorClass {
@@ -19,17 +24,30 @@ pub(super) fn class_of(error: &Error) -> ErrorClass {
     if failure.extended_code == ffi::SQLITE_IOERR_NOMEM {
         return ErrorClass::Memory;
     }
+    // The log ends before a page that its index says is there: somebody has cut it.
+    if failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ {
+        return ErrorClass::Corrupt;
+    }
     match failure.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
             ErrorClass::Busy
         }
         ErrorCode::DiskFull => ErrorClass::Full,
+        ErrorCode::SystemIoFailure if found_no_room(failure.extended_code) => ErrorClass::Full,
         ErrorCode::SystemIoFailure => ErrorClass::Io,
         ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => ErrorClass::Corrupt,
         ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => ErrorClass::Unreachable,
         ErrorCode::OutOfMemory => ErrorClass::Memory,
         _ => ErrorClass::Other,
     }
+}
+
+/// Whether a write failed for a quota, or for a limit of how long a file may be. SQLite calls only a full device a full
+/// disk, and keeps the system's answer to itself: it is that of this thread's last call that failed. After a sync that
+/// failed it does not matter why: the connection is worthless.
+fn found_no_room(code: std::ffi::c_int) -> bool {
+    matches!(code, ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE)
+        && is_no_room(&io::Error::last_os_error())
 }
 
 /// Whether the row itself is at fault, and another one may pass.
@@ -46,26 +64,60 @@ pub(super) fn is_about_the_row(error: &Error) -> bool {
     }
 }
 
-/// Whether the failure is that the file's beginning is not that of a database.
-pub(super) fn is_no_database(error: &BackendError) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>());
-    cause.and_then(Error::sqlite_error_code) == Some(ErrorCode::NotADatabase)
-}
-
 /// The failure as the flusher sees it, with what a person can do.
 pub(crate) fn while_doing(doing: &str, path: &Path, error: Error) -> BackendError {
     let class = class_of(&error);
-    let remedy = match class {
+    if error.sqlite_error_code() == Some(ErrorCode::CannotOpen)
+        && let Err(why) = can_be_opened(path)
+    {
+        return unreachable_file(path, why);
+    }
+    let hint = match class {
         ErrorClass::Busy => "another connection holds its lock: end it, or wait",
-        ErrorClass::Full => "the disk is full: make room, and flushing goes on",
-        ErrorClass::Io => "the disk failed: look at the system's log",
-        ErrorClass::Corrupt => "it is damaged, or no SQLite database: restore a copy, or move it away",
-        ErrorClass::Unreachable => {
-            "it can't be opened or written: check that it and its folder exist and may be written"
-        }
-        ErrorClass::Memory => "memory ran out",
+        ErrorClass::Full => "make room, and flushing goes on",
+        ErrorClass::Io => "look at the system's log",
+        ErrorClass::Corrupt => "restore a copy, or move it away",
+        ErrorClass::Unreachable => "check the rights of it and of its folder",
+        ErrorClass::Memory => "free memory",
         ErrorClass::Foreign => "another store has written to it since: make sure that it has one owner",
-        _ => "SQLite refuses",
+        _ => "this should not happen: report it",
     };
-    BackendError::new(class, format!("{doing} {} failed: {remedy}", path.display())).because(error)
+    let failure = BackendError::new(class, format!("{doing} {} failed", path.display()));
+    failure.with_hint(hint).because(Said::by(error))
 }
+
+/// What SQLite does not say when it can't open a file. The folder stands for it: opening and closing the file would
+/// give up the locks that this process has on it.
+fn can_be_opened(path: &Path) -> io::Result<()> {
+    /// The file, its log, the index of that, and a journal.
+    const AT_ONCE: usize = 4;
+    path.metadata()?;
+    let Some(folder) = path.parent().filter(|_| cfg!(unix)) else { return Ok(()) };
+    (0..AT_ONCE).map(|_| File::open(folder)).collect::<io::Result<Vec<_>>>().map(drop)
+}
+
+/// What SQLite says, once: its errors repeat it in what they give as their cause.
+#[derive(Debug)]
+pub(super) struct Said(String);
+
+impl Said {
+    pub(super) fn by(error: Error) -> Self {
+        match error {
+            Error::SqliteFailure(failure, message) => {
+                // Of a file that can't be opened it names the path too.
+                let text = message.filter(|_| failure.code != ErrorCode::CannotOpen);
+                let text = text.unwrap_or_else(|| ffi::code_to_str(failure.extended_code).to_owned());
+                Self(format!("{text} (SQLite's code {})", failure.extended_code))
+            }
+            other => Self(other.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Said {}

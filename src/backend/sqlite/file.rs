@@ -1,6 +1,6 @@
 //! The file: what it must be to be opened, and how its connection is set up.
 
-use super::fault::while_doing;
+use super::fault::{Said, class_of, while_doing};
 use super::log;
 use super::place::{self, Place, sibling, unreachable_file};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
@@ -26,6 +26,7 @@ pub(super) struct Store {
     pub(super) is_new: bool,
     pub(super) watermark: u64,
     pub(super) boot: Option<Uuid>,
+    pub(super) clean: bool,
 }
 
 /// How long SQLite waits for another connection's lock.
@@ -42,25 +43,72 @@ const LONGEST_VALUE: usize = 64 << 20;
 /// More than all of a row that is not its payload.
 const BESIDE_PAYLOAD: usize = 16 << 20;
 
+/// The longest payload, in bytes: SQLite's rows have at most 1,000,000,000.
+pub(crate) const MAX_PAYLOAD: usize = 1_000_000_000 - BESIDE_PAYLOAD;
+
 /// The longest value, and row, that a store reads and writes which takes payloads of so many bytes.
 pub(super) fn longest_value(max_payload_bytes: usize) -> usize {
     max_payload_bytes.max(LONGEST_VALUE).saturating_add(BESIDE_PAYLOAD)
 }
 
+/// The longest path, in bytes: SQLite has 512 for that of a journal, which is 8 longer.
+const LONGEST_PATH: usize = 504;
+
+/// The longest name that file systems take, in bytes.
+const LONGEST_NAME: usize = 255;
+
+/// So much longer is the longest name of a file beside the store's own, that of a log which is put aside:
+/// `.damaged-`, 16 digits, `-wal`.
+const BESIDE_NAME: usize = 29;
+
 /// The file's one true path: no link, no later change of directory and no special name of SQLite's gives it
 /// another lock file or log.
 pub(crate) fn resolved(path: &Path) -> Result<PathBuf, BackendError> {
-    let resolve = || match path.canonicalize() {
+    let failed = |error| unreachable_file(path, error);
+    let true_path = match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let absolute = std::path::absolute(path)?;
+            if let Ok(to) = path.read_link() {
+                let cause = format!("it is a link to {}, which is not there", to.display());
+                return Err(missing(path, cause).with_hint("make that file, or remove the link"));
+            }
+            let absolute = std::path::absolute(path).map_err(failed)?;
             let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-                return Err(error);
+                return Err(failed(error));
             };
-            Ok(folder.canonicalize()?.join(name))
+            match folder.canonicalize() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let cause = format!("its folder {} is not there", folder.display());
+                    return Err(missing(path, cause).with_hint("make the folder, or give another path"));
+                }
+                folder => folder.map_err(failed)?.join(name),
+            }
         }
-        resolved => resolved,
+        resolved => resolved.map_err(failed)?,
     };
-    resolve().map_err(|error| unreachable_file(path, error))
+    let bytes = true_path.as_os_str().len();
+    match bytes <= LONGEST_PATH {
+        true => Ok(true_path),
+        false => {
+            let cause = format!("its path has {bytes} bytes, and SQLite takes {LONGEST_PATH} at most");
+            Err(failed(io::Error::new(io::ErrorKind::InvalidFilename, cause)))
+        }
+    }
+}
+
+fn missing(path: &Path, cause: String) -> BackendError {
+    unreachable_file(path, io::Error::new(io::ErrorKind::NotFound, cause))
+}
+
+/// Refuses a name that leaves no room for those of the files beside it.
+pub(super) fn check_name(path: &Path) -> Result<(), BackendError> {
+    let bytes = path.file_name().map_or(0, |name| name.len());
+    if bytes + BESIDE_NAME <= LONGEST_NAME {
+        return Ok(());
+    }
+    let cause = format!(
+        "its name has {bytes} bytes, which leaves less than {BESIDE_NAME} of {LONGEST_NAME} for the names of the files beside it"
+    );
+    Err(unreachable_file(path, io::Error::new(io::ErrorKind::InvalidFilename, cause)))
 }
 
 impl Attached {
@@ -76,10 +124,10 @@ impl Attached {
         set_up(&connection, longest).map_err(doing)?;
         log::make_certain(&connection, path)?;
         schema::migrate(&mut connection, identity.version).map_err(doing)?;
-        let (watermark, boot, _) = schema::read_store(&connection).map_err(doing)?;
+        let (watermark, boot, clean) = schema::read_store(&connection).map_err(doing)?;
         Ok((
             Self { connection, reach: None, boot: Uuid::nil() },
-            Store { is_new: identity.is_new(), watermark, boot },
+            Store { is_new: identity.is_new(), watermark, boot, clean },
         ))
     }
 
@@ -119,8 +167,8 @@ impl Attached {
     }
 
     /// Moves the log into the database file: when idle whatever is there, else when it has grown large.
-    /// `true` if all of it is there now, and synced.
-    pub(super) fn checkpoint(&self, idle: bool) -> rusqlite::Result<bool> {
+    /// Whether all of it is there now, and synced; `None` if nothing was to be moved.
+    pub(super) fn checkpoint(&self, idle: bool) -> rusqlite::Result<Option<bool>> {
         let pages = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
         let (logged, moved) = self.connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], pages)?;
         let (waiting, mode) = match idle {
@@ -128,7 +176,7 @@ impl Attached {
             false => (logged - moved > super::CHECKPOINT_PAGES, "PRAGMA wal_checkpoint(PASSIVE)"),
         };
         if !waiting {
-            return Ok(false);
+            return Ok(None);
         }
         let span = guarded::span(|| {
             tracing::debug_span!(
@@ -147,7 +195,7 @@ impl Attached {
         })?;
         let complete = busy == 0 && logged == moved;
         span.record("complete", complete);
-        Ok(complete)
+        Ok(Some(complete))
     }
 
     fn impatiently<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
@@ -257,12 +305,41 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
     Ok(identity)
 }
 
+/// Whether a reader who comes now finds what this store has committed: after the log was moved into the file, and
+/// before memory is given up. Costs a connection, the schema and one row.
+///
+/// That nobody can look now, as where no more files can be opened, is told and says nothing of the file.
+pub(super) fn confirm(path: &Path, boot: Uuid, watermark: u64) -> Result<(), BackendError> {
+    let look = || {
+        look_before_touching(path)?;
+        let connection = look_at(path).map_err(|error| while_looking(path, error))?;
+        schema::read_store(&connection).map_err(|error| while_looking(path, error))
+    };
+    let damaged = |what: &str| BackendError::new(ErrorClass::Corrupt, format!("{} {what}", path.display()));
+    match look() {
+        Ok((found, Some(signed), _)) if (found, signed) == (watermark, boot) => Ok(()),
+        Ok(_) => Err(damaged("does not hold what was just written to it")),
+        Err(error)
+            if matches!(error.class(), ErrorClass::Corrupt | ErrorClass::Foreign | ErrorClass::Newer) =>
+        {
+            Err(damaged("can't be read any more").because(error))
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "what was written could not be looked at");
+            Ok(())
+        }
+    }
+}
+
 /// What the file says it is, and the connection that was asked: nothing yet, or a store of a version that is known,
 /// in whatever state.
 pub(super) fn identify(path: &Path) -> Result<(Connection, Identity), BackendError> {
     match path.metadata() {
         Ok(file) if file.is_file() => {}
-        Ok(_) => return Err(unreachable_file(path, io::Error::other("it is no file"))),
+        Ok(_) => {
+            let error = io::Error::new(io::ErrorKind::IsADirectory, "it is no file");
+            return Err(unreachable_file(path, error));
+        }
         Err(error) => return Err(unreachable_file(path, error)),
     }
     let failed = |error| while_looking(path, error);
@@ -299,27 +376,56 @@ fn not_a_store(path: &Path, what: impl std::fmt::Display) -> BackendError {
 
 fn while_looking(path: &Path, error: rusqlite::Error) -> BackendError {
     match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => not_a_store(path, "is no SQLite database").because(error),
+        Some(ErrorCode::NotADatabase) => not_a_store(path, "is no SQLite database").because(Said::by(error)),
         // The statements are fixed and sound: it is the file that does not fit them.
         _ if error.sqlite_error().is_some_and(|failure| failure.extended_code == ffi::SQLITE_ERROR) => {
-            let message = format!("{} is damaged: restore a copy, or move it away", path.display());
-            BackendError::new(ErrorClass::Corrupt, message).because(error)
+            let failure = BackendError::new(ErrorClass::Corrupt, format!("{} is damaged", path.display()));
+            failure.with_hint("restore a copy, or move it away").because(Said::by(error))
         }
-        _ => while_doing("opening", path, error),
+        _ => {
+            let failure = while_doing("opening", path, error);
+            match failure.class() == ErrorClass::Unreachable && place::wal_bytes(path) > 0 {
+                true => failure.with_hint("copy it and its log (-wal) to a folder that may be written"),
+                false => failure,
+            }
+        }
     }
 }
 
 /// A connection that reads, and runs nothing that stands in the file. SQLite is not shown an empty one: it would delete
 /// a log or journal beside it, though it may only read.
 pub(crate) fn look_at(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = match path.metadata() {
         Ok(file) if file.len() == 0 => Connection::open_in_memory()?,
-        _ => Connection::open_with_flags(path, flags)?,
+        _ => open_to_look(path)?,
     };
     connection.busy_timeout(BUSY_TIMEOUT)?;
     distrust(&connection, longest_value(0))?;
     Ok(connection)
+}
+
+/// SQLite makes a log and its index beside a file that it reads. Where it can't, as in an archive, and there is neither,
+/// all is in the file and nobody has it open: then it is read as one that does not change.
+fn open_to_look(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    let look = connection.query_row("PRAGMA schema_version", [], |_| Ok(()));
+    let needs_others = look.is_err_and(|error| class_of(&error) == ErrorClass::Unreachable);
+    let is_there = |suffix| sibling(path, suffix).symlink_metadata().is_ok();
+    if !needs_others || !cfg!(unix) || ["-wal", "-shm", "-journal"].into_iter().any(is_there) {
+        return Ok(connection);
+    }
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                uri.push(char::from(*byte))
+            }
+            other => uri.push_str(&format!("%{other:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI)
 }
 
 /// What stands in the file is data: no trigger, no view and no unsafe function of its schema runs, and nothing of it

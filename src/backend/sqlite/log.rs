@@ -6,8 +6,9 @@
 //! after a failure of his own or of a process before, writes it once more, byte for byte, before he builds on it.
 
 use super::fault::while_doing;
-use super::place::{log_of, unreachable_file};
+use super::place::{hint, log_of, unreachable_file};
 use crate::backend::{BackendError, ErrorClass};
+use crate::error::is_no_room;
 use rusqlite::Connection;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -28,13 +29,10 @@ pub(super) fn make_certain(connection: &Connection, path: &Path) -> Result<(), B
     let written = rewrite(&mut file);
     connection.execute_batch("ROLLBACK").map_err(doing)?;
     written.map_err(|error| {
-        let class = match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorClass::Full,
-            _ => ErrorClass::Io,
-        };
-        let message =
-            format!("writing the log of {} once more failed: look at the system's log", path.display());
-        BackendError::new(class, message).because(error)
+        let class = if is_no_room(&error) { ErrorClass::Full } else { ErrorClass::Io };
+        let failure =
+            BackendError::new(class, format!("writing the log of {} once more failed", path.display()));
+        failure.with_hint(hint(&error)).because(error)
     })
 }
 

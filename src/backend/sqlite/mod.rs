@@ -7,6 +7,7 @@
 //!
 //! - [`file`]: opening, and what the file must be;
 //! - [`place`]: noticing that the file has been moved or replaced, and putting files aside;
+//! - [`changes`]: noticing that somebody else has written to it;
 //! - [`log`]: making certain what an earlier connection has left in the log;
 //! - [`schema`]: the tables, their version, and the steps from one version to the next;
 //! - [`rows`]: a trace as a row, and back;
@@ -19,6 +20,7 @@
 //! - [`backup`]: a copy of a file as of one cut.
 
 mod backup;
+mod changes;
 mod erase;
 mod fault;
 mod file;
@@ -33,7 +35,7 @@ mod verify;
 
 pub use backup::{BackupReport, backup};
 pub(crate) use fault::while_doing;
-pub(crate) use file::resolved;
+pub(crate) use file::{MAX_PAYLOAD, resolved};
 #[cfg(feature = "legion")]
 pub(crate) use file::{look_at, make_new};
 pub(crate) use inspect::read;
@@ -44,8 +46,10 @@ pub(crate) use schema::MAX_WATERMARK;
 pub use verify::{FileFinding, FilePart, VerifyReport, verify};
 
 use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored};
+use crate::clock::new_uuid;
 use crate::guarded;
-use fault::{class_of, is_about_the_row, is_no_database};
+use changes::LastWrite;
+use fault::{class_of, is_about_the_row};
 use file::{Attached, Store};
 use lock::Lock;
 use place::Place;
@@ -68,6 +72,9 @@ pub(crate) struct Sqlite {
     longest: usize,
     /// The very file and log that this store has last signed.
     place: Place,
+    last_write: LastWrite,
+    /// Somebody else has written to it, and the flusher has not yet compared it with memory.
+    changed: bool,
     /// Held while the store owns the file; `None` once closed.
     lock: Option<Lock>,
     /// `None` after an error that makes a connection worthless, and once closed.
@@ -84,6 +91,7 @@ impl Sqlite {
     pub(crate) fn open(path: &Path, max_payload_bytes: usize) -> Result<Self, BackendError> {
         let longest = file::longest_value(max_payload_bytes);
         let path = file::resolved(path)?;
+        file::check_name(&path)?;
         if path.exists() {
             // First of all, so that no lock file appears beside what is not a store.
             file::look_before_touching(&path)?;
@@ -92,10 +100,12 @@ impl Sqlite {
         let (mut attached, store) = Attached::open(&path, longest)?;
         // A spill belongs to the opening that left it: until it is applied, that one goes on.
         let spilled = place::spill(&path).exists();
-        let boot = store.boot.filter(|_| spilled).unwrap_or_else(Uuid::now_v7);
+        let boot = store.boot.filter(|_| spilled).unwrap_or_else(new_uuid);
         let place = attached.sign(&path, boot)?;
         let watermark = store.watermark;
         Ok(Self {
+            last_write: LastWrite::of(&path),
+            changed: false,
             path,
             boot,
             longest,
@@ -131,12 +141,14 @@ impl Sqlite {
         let doing = |error| while_doing("writing to", &path, error);
         attached.reach(batch.reach).map_err(doing)?;
         let outcome = attached.write(batch).map_err(doing);
+        // Whether or not it has succeeded.
         if outcome.is_err()
             && !attached.connection.is_autocommit()
             && attached.connection.execute_batch("ROLLBACK").is_err()
         {
             self.detach();
         }
+        self.last_write.note_log(&path);
         outcome
     }
 
@@ -155,9 +167,10 @@ impl Sqlite {
         Ok(store)
     }
 
-    /// The very file that this store has signed is a database, or was one.
+    /// The very file that this store has signed was its own: what is in it now was written over that.
     fn damaged(&self, error: BackendError) -> BackendError {
-        match is_no_database(&error) && self.place.check(&self.path).is_ok() {
+        let is_no_store = matches!(error.class(), ErrorClass::Foreign | ErrorClass::Newer);
+        match is_no_store && self.place.is_file_at(&self.path) {
             true => BackendError::new(ErrorClass::Corrupt, format!("{} is damaged", self.path.display()))
                 .because(error),
             false => error,
@@ -168,7 +181,21 @@ impl Sqlite {
     fn sign(&mut self) -> Result<(), BackendError> {
         let (path, boot) = (self.path.clone(), self.boot);
         self.place = self.attached()?.sign(&path, boot)?;
+        self.last_write = LastWrite::of(&path);
         Ok(())
+    }
+
+    /// Puts aside what somebody else has put in the file's place, or written over it, and starts anew.
+    fn put_right(&mut self, found: u64) -> Result<Reopened, BackendError> {
+        let durable = self.durable;
+        self.replace()?;
+        tracing::error!(
+            path = %self.path.display(),
+            found,
+            durable,
+            "an older copy was in the file's place: it was put aside, and all is written anew from memory",
+        );
+        Ok(Reopened::Empty)
     }
 
     /// Signs a file that was just made, of which nothing is durable.
@@ -177,6 +204,12 @@ impl Sqlite {
         (self.durable, self.committed) = (0, 0);
         Ok(())
     }
+}
+
+fn changed_by_another(path: &Path) -> BackendError {
+    let message =
+        format!("{} or its log was written to by another program: keep that away from it", path.display());
+    BackendError::new(ErrorClass::Unreachable, message)
 }
 
 /// Every row, and the last one's number.
@@ -197,6 +230,8 @@ impl Backend for Sqlite {
 
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
         let applied = self.transact(batch)?;
+        // It was compared with memory before, if it had to be.
+        self.changed = false;
         self.committed = batch.watermark;
         if batch.reach == Reach::Durable {
             self.durable = batch.watermark;
@@ -213,7 +248,13 @@ impl Backend for Sqlite {
         Ok(applied)
     }
 
+    fn is_untouched(&mut self) -> Result<bool, BackendError> {
+        self.place.check(&self.path)?;
+        Ok(self.attached.is_none() || self.last_write.is_last(&self.path))
+    }
+
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
+        self.changed |= !self.is_untouched().unwrap_or(false) && self.attached.is_some();
         self.detach();
         self.place.put_orphan_aside(&self.path)?;
         let store = self.attach()?;
@@ -223,6 +264,11 @@ impl Backend for Sqlite {
             return Ok(Reopened::Empty);
         }
         if store.boot != Some(self.boot) {
+            // Written over ours. Another owner would have signed ours as it is, and be at it.
+            let is_at_it = !store.clean && store.watermark >= self.durable;
+            if self.place.is_file_at(&self.path) && !is_at_it {
+                return self.put_right(store.watermark);
+            }
             self.detach();
             return Err(BackendError::new(
                 ErrorClass::Foreign,
@@ -234,38 +280,34 @@ impl Backend for Sqlite {
         }
         if store.watermark < self.durable {
             // An older copy of it. Memory is the truth; the copy is kept.
-            let (found, durable) = (store.watermark, self.durable);
-            self.replace()?;
-            guarded::run(|| {
-                tracing::error!(
-                    path = %self.path.display(),
-                    found,
-                    durable,
-                    "an older copy was in the file's place: it was put aside, and all is written anew from memory",
-                );
-            });
-            return Ok(Reopened::Empty);
+            return self.put_right(store.watermark);
         }
         self.sign()?;
-        Ok(Reopened::Same)
+        Ok(if self.changed { Reopened::Changed } else { Reopened::Same })
     }
 
     fn replace(&mut self) -> Result<(), BackendError> {
         self.detach();
         place::put_aside(&self.path, place::DAMAGED, &["", "-wal", "-shm"])?;
         self.attach()?;
+        self.changed = false;
         self.start_over()
     }
 
     fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
         let (path, committed) = (self.path.clone(), self.committed);
-        self.place.check(&path)?;
+        if !self.is_untouched()? {
+            // Moving the log would hide what somebody else has written.
+            return Err(changed_by_another(&path));
+        }
         let thorough = idle || self.to_scrub;
-        let complete = self
-            .attached()?
-            .checkpoint(thorough)
-            .map_err(|error| while_doing("checkpointing", &path, error))?;
+        let moved = self.attached()?.checkpoint(thorough);
+        if !matches!(moved, Ok(None)) {
+            self.last_write = LastWrite::of(&path);
+        }
+        let complete = moved.map_err(|error| while_doing("checkpointing", &path, error))? == Some(true);
         if complete {
+            file::confirm(&path, self.boot, committed)?;
             self.durable = committed;
             self.to_scrub &= !thorough;
         }
@@ -276,7 +318,11 @@ impl Backend for Sqlite {
         let (path, place) = (self.path.clone(), self.place);
         let attached = self.attached()?;
         place.check(&path)?;
-        attached.sign_off(watermark).map_err(|error| while_doing("closing", &path, error))?;
+        let boot = attached.boot;
+        let signed_off = attached.sign_off(watermark);
+        self.last_write = LastWrite::of(&path);
+        signed_off.map_err(|error| while_doing("closing", &path, error))?;
+        file::confirm(&path, boot, watermark)?;
         self.attached = None;
         self.lock = None;
         Ok(())

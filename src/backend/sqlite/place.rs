@@ -6,6 +6,7 @@
 
 use crate::backend::{BackendError, ErrorClass};
 use crate::guarded;
+use crate::error::is_no_room;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -54,6 +55,11 @@ impl Place {
         }
     }
 
+    /// Whether the path still names this file, whatever is in it and beside it.
+    pub(super) fn is_file_at(&self, path: &Path) -> bool {
+        FileId::of(path).is_ok_and(|file| file == self.file)
+    }
+
     /// If the path names another file by now, or none, and this place's log is left beside it: puts the log
     /// aside.
     pub(super) fn put_orphan_aside(&self, path: &Path) -> Result<(), BackendError> {
@@ -91,7 +97,13 @@ pub(super) fn put_aside(path: &Path, why: &str, suffixes: &[&str]) -> Result<(),
                 tracing::info!(path = %path.display(), aside = %to.display(), "put aside, and kept");
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(unreachable_file(&from, error)),
+            Err(error) => {
+                let failure = BackendError::new(
+                    ErrorClass::Unreachable,
+                    format!("cannot put {} aside", from.display()),
+                );
+                return Err(failure.with_hint(hint(&error)).because(error));
+            }
         }
     }
     Ok(())
@@ -136,9 +148,26 @@ pub(super) fn wal_bytes(path: &Path) -> u64 {
 }
 
 pub(super) fn unreachable_file(path: &Path, error: io::Error) -> BackendError {
-    let message =
-        format!("{} can't be used: check that it and its folder exist and may be written", path.display());
-    BackendError::new(ErrorClass::Unreachable, message).because(error)
+    let class = if is_no_room(&error) { ErrorClass::Full } else { ErrorClass::Unreachable };
+    let failure = BackendError::new(class, format!("cannot open {}", path.display()));
+    failure.with_hint(hint(&error)).because(error)
+}
+
+/// What a person can do about what the system answers.
+pub(super) fn hint(error: &io::Error) -> &'static str {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::NotFound => "check the path",
+        Kind::InvalidFilename => "give a shorter path",
+        Kind::NotADirectory | Kind::IsADirectory => "give the path of a file",
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => "check the rights of it and of its folder",
+        _ if is_no_room(error) => "make room",
+        // Of this process, and of all.
+        _ if cfg!(unix) && matches!(error.raw_os_error(), Some(24 | 23)) => {
+            "close some files, or raise the limit with ulimit -n"
+        }
+        _ => "look at the system's log",
+    }
 }
 
 pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {

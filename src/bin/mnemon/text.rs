@@ -58,10 +58,20 @@ pub fn tell_json_lines<T: Serialize>(items: impl IntoIterator<Item = T>) -> Resu
     heard(out.flush())
 }
 
-/// The last words of a command that failed, on standard error.
+/// The last words of a command that failed, on standard error: what failed and why, and on a line of its own what to do.
 pub fn fail(error: &anyhow::Error) {
-    let text = harmless_lines(&format!("{error:#}"));
-    writeln!(anstream::stderr(), "{} {text}", styled(BAD, "error:")).ok();
+    let (mut text, mut hint) = (String::new(), None);
+    for cause in error.chain() {
+        let failure = cause.downcast_ref::<mnemon::Error>();
+        let said = failure.map_or_else(|| cause.to_string(), |failure| failure.message().to_owned());
+        let colon = if text.is_empty() { "" } else { ": " };
+        text.push_str(&format!("{colon}{said}"));
+        hint = hint.or(failure.and_then(mnemon::Error::hint));
+    }
+    writeln!(anstream::stderr(), "{} {}", styled(BAD, "error:"), harmless_lines(&text)).ok();
+    if let Some(hint) = hint {
+        writeln!(anstream::stderr(), "{} {}", styled(BOLD, "hint:"), harmless_lines(hint)).ok();
+    }
 }
 
 pub const UNWRITABLE: &str = "standard output can't be written to";

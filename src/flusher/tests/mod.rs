@@ -1,6 +1,7 @@
 //! The flusher step by step, on the test's own thread, over a backend that does what the test says: what it promises
 //! of its own state, its order and its next job. What a store promises of it is in `tests/`.
 
+mod changed;
 mod durability;
 mod ending;
 mod flushing;
@@ -29,6 +30,7 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 enum Turn {
     Fail(ErrorClass),
     Empty,
+    Changed,
     /// First, while the call lasts.
     Meanwhile(Box<dyn FnOnce() + Send>),
 }
@@ -41,6 +43,10 @@ struct Desk {
     synced_by_tidying: bool,
     wal_bytes: u64,
     tidying_fails: VecDeque<ErrorClass>,
+    /// Somebody else has written there since.
+    touched: bool,
+    /// What it is found to hold.
+    stored: Vec<Stored>,
     /// What each batch is said to have done.
     applied: Applied,
 }
@@ -71,6 +77,7 @@ impl Told {
         match turn {
             None => Ok(Reopened::Same),
             Some(Turn::Empty) => Ok(Reopened::Empty),
+            Some(Turn::Changed) => Ok(Reopened::Changed),
             Some(Turn::Fail(class)) => Err(BackendError::new(class, "as the test says")),
             Some(Turn::Meanwhile(work)) => {
                 work();
@@ -81,8 +88,14 @@ impl Told {
 }
 
 impl Backend for Told {
-    fn load(&mut self, _: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
+    fn load(&mut self, into: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
+        let stored = std::mem::take(&mut self.desk().stored);
+        stored.into_iter().for_each(into);
         Ok(Loaded::default())
+    }
+
+    fn is_untouched(&mut self) -> Result<bool, BackendError> {
+        Ok(!self.desk().touched)
     }
 
     /// Written as `+` whole, `~` numbers, `-` deleted, of traces and then of links.
@@ -109,6 +122,7 @@ impl Backend for Told {
     }
 
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
+        self.desk().touched = false;
         self.call("reopen".to_owned())
     }
 

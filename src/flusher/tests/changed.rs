@@ -1,0 +1,98 @@
+//! What somebody else may have changed is read again and compared with memory.
+
+use super::*;
+use crate::backend::{StoredTrace, Unreadable};
+
+/// The rows of these traces as memory has them, and of the link of the first two.
+fn rows(shared: &Shared, letters: &str, linked: bool) -> Vec<Stored> {
+    let trace = |letter| shared.traces.get(&id(letter)).expect("it is there");
+    let row = |letter| Stored::Trace(StoredTrace { row: 1, trace: Ok(Trace::clone(&trace(letter))) });
+    let link = shared.links.entries().first().and_then(|entry| entry.capture(1)).filter(|_| linked);
+    letters.chars().map(row).chain(link.map(|tie| Stored::Link(Ok(tie.link)))).collect()
+}
+
+/// What a turn asks of a backend that was found to hold this, after something else was changed.
+fn calls_when_found(change: impl FnOnce(&Shared) -> Vec<Stored>) -> Vec<String> {
+    let (mut driver, shared, told) = two_linked();
+    let stored = change(&shared);
+    (told.desk().touched, told.desk().stored) = (true, stored);
+    told.next(Turn::Changed);
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    told.calls()
+}
+
+#[test]
+fn what_is_found_as_it_was_written_is_not_written_again() {
+    let calls = calls_when_found(|shared| rows(shared, "ab", true));
+    assert_eq!(calls, ["reopen"]);
+    // What is owed is another by now, or not there yet.
+    let calls = calls_when_found(|shared| {
+        let stored = rows(shared, "ab", true);
+        shared.touch('a');
+        shared.put('c');
+        stored
+    });
+    assert_eq!(calls, ["reopen", "sync 2 +c ~a"]);
+    let calls = calls_when_found(|shared| {
+        let stored = rows(shared, "ab", true);
+        shared.remove('b');
+        shared.unlink('a', 'b');
+        stored
+    });
+    assert_eq!(calls, ["reopen", "sync 2 -b -ab"]);
+}
+
+#[test]
+fn what_is_found_to_be_another_is_replaced_and_written_whole() {
+    let all = ["reopen", "replace", "sync 2 +a +b +ab"];
+    assert_eq!(calls_when_found(|_| Vec::new()), all);
+    assert_eq!(calls_when_found(|shared| rows(shared, "a", true)), all, "a trace is missing");
+    assert_eq!(calls_when_found(|shared| rows(shared, "ab", false)), all, "a link is missing");
+    assert_eq!(calls_when_found(|shared| rows(shared, "abb", true)), all, "one is there twice");
+    let unreadable = |shared: &Shared| {
+        let unreadable = Unreadable { id: Some(id('b')), reason: "garbage".to_owned() };
+        let row = Stored::Trace(StoredTrace { row: 2, trace: Err(unreadable) });
+        rows(shared, "a", true).into_iter().chain([row]).collect()
+    };
+    assert_eq!(calls_when_found(unreadable), all, "one can't be read");
+    let older = |shared: &Shared| {
+        let mut stored = rows(shared, "ab", true);
+        if let Some(Stored::Trace(StoredTrace { trace: Ok(trace), .. })) = stored.first_mut() {
+            trace.numbers.confidence /= 2.0;
+        }
+        stored
+    };
+    assert_eq!(calls_when_found(older), all, "one is another");
+}
+
+#[test]
+fn what_was_set_aside_before_is_no_damage() {
+    let unreadable = || Unreadable { id: None, reason: "garbage".to_owned() };
+    let calls = calls_when_found(|shared| {
+        let known = Quarantined { id: None, is_link: false, reason: "garbage".to_owned(), times: 1 };
+        shared.telemetry.lock().unreadable.push(known);
+        let mut stored = rows(shared, "ab", true);
+        stored.push(Stored::Trace(StoredTrace { row: 3, trace: Err(unreadable()) }));
+        stored
+    });
+    assert_eq!(calls, ["reopen"]);
+    let calls = calls_when_found(|shared| {
+        shared.telemetry.refuse(id('b'), "too big");
+        shared.telemetry.refuse_link((id('a'), id('b')));
+        rows(shared, "a", false)
+    });
+    assert_eq!(calls, ["reopen"]);
+}
+
+/// While nobody writes, and nobody asks.
+#[test]
+fn a_change_while_idle_is_put_right_by_itself() {
+    let (mut driver, shared, told) = two_linked();
+    driver.check();
+    assert!(told.calls().is_empty(), "nothing is wrong");
+    told.desk().touched = true;
+    told.next(Turn::Changed);
+    driver.check();
+    assert_eq!(told.calls(), ["reopen", "replace", "commit 2 +a +b +ab"]);
+    assert_eq!(shared.telemetry.lock().last_error.as_ref().map(Error::kind), Some(crate::ErrorKind::Corrupt));
+}
