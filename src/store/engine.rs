@@ -6,6 +6,7 @@ use crate::core::sync::{Ordering, fence};
 use crate::core::{Change, Refused, Transition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flusher::{Links, Shared, TraceEntry, Traces};
+use crate::memory::Scoring;
 use crate::trace::{Defaults, Micros, NewTrace, Numbers, Trace, TraceId};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -47,6 +48,10 @@ impl Engine {
         self.settings.curve.strength(trace.trace_type(), &trace.numbers, at)
     }
 
+    pub(super) fn scoring(&self, at: Micros) -> Scoring {
+        Scoring::new(at, self.settings.recency_half_life)
+    }
+
     pub(super) fn is_imprinting(&self, now: Micros) -> bool {
         self.settings.imprint_until.is_some_and(|until| now < until)
     }
@@ -72,7 +77,11 @@ impl Engine {
         let now = self.now();
         let defaults =
             Defaults { partition: &self.settings.partition, now, imprinting: self.is_imprinting(now) };
-        let trace = new.with_defaults(&defaults)?;
+        let mut trace = new.with_defaults(&defaults)?;
+        // What is of a time to come, as of a clock that was wrong elsewhere, would not fade until then.
+        let numbers = &mut trace.numbers;
+        numbers.last_reinforced = numbers.last_reinforced.min(now);
+        numbers.last_decayed = numbers.last_decayed.min(now);
         self.check_size(&trace)?;
         Ok(trace)
     }

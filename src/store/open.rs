@@ -13,6 +13,7 @@ use crate::clock::{ManualClock, WallClock};
 use crate::error::{Error, Result};
 use crate::flusher::{Driver, FlushOptions, Name, Shared};
 use crate::memory::DecayCurve;
+use crate::memory::constants::RECENCY_HALF_LIFE_SECONDS;
 use crate::trace::{Micros, checked_name};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -75,6 +76,7 @@ pub(super) struct Settings {
     pub(super) close_timeout: Duration,
     pub(super) clock: WallClock,
     pub(super) curve: DecayCurve,
+    pub(super) recency_half_life: Duration,
     pub(super) checkpoint_step: f64,
     pub(super) prune: bool,
     pub(super) imprint_until: Option<Micros>,
@@ -91,6 +93,7 @@ impl Default for Settings {
             close_timeout: Duration::from_secs(30),
             clock: WallClock::System,
             curve: DecayCurve::PowerLaw,
+            recency_half_life: Duration::from_secs_f64(RECENCY_HALF_LIFE_SECONDS),
             checkpoint_step: 0.01,
             prune: true,
             imprint_until: None,
@@ -188,6 +191,26 @@ impl StoreBuilder {
     /// How strength fades with time: [`DecayCurve::PowerLaw`] unless set.
     pub fn decay_curve(mut self, curve: DecayCurve) -> Self {
         self.settings.curve = curve;
+        self
+    }
+
+    /// Time after which the recency in a [score](crate::Ranked) is one half: 1 hour unless set; more than 0. The longer
+    /// it is, the more strength and emotion count beside it.
+    ///
+    /// ```
+    /// use mnemon::{ManualClock, NewTrace, TraceStore};
+    /// use std::time::Duration;
+    ///
+    /// let day = Duration::from_secs(86_400);
+    /// let clock = ManualClock::at("2026-11-24T09:00:00Z".parse()?);
+    /// let store = TraceStore::builder().clock(&clock).recency_half_life(day).in_memory()?;
+    /// let id = store.insert(NewTrace::episodic(serde_json::json!("the tide is early")))?;
+    /// clock.advance(day * 2);
+    /// assert_eq!(store.rank([id])[0].recency, 0.25);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recency_half_life(mut self, half_life: Duration) -> Self {
+        self.settings.recency_half_life = half_life;
         self
     }
 
@@ -328,6 +351,9 @@ impl StoreBuilder {
         let step = self.settings.checkpoint_step;
         if !(0.0..=1.0).contains(&step) {
             return Err(Error::invalid("checkpoint_step", step, "give a number from 0 to 1"));
+        }
+        if self.settings.recency_half_life.is_zero() {
+            return Err(Error::invalid("recency_half_life", 0, "give more than 0"));
         }
         match self.flush.threshold {
             0 => Err(Error::invalid("flush_threshold", 0, "give 1 or more")),

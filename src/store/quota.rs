@@ -4,6 +4,7 @@ use super::TraceStore;
 use super::engine::Engine;
 use crate::core::Change;
 use crate::error::Result;
+use crate::memory::{by_age, by_doubt};
 use crate::trace::{Trace, TraceType};
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ impl Default for Quota {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Eviction {
-    /// What has not been reinforced for longest.
+    /// What has not been reinforced for longest. A time that has not come, as of a wrong clock, counts as now.
     #[default]
     LeastRecentlyReinforced,
     /// What the agent is least sure of.
@@ -75,6 +76,7 @@ impl TraceStore {
 impl Engine {
     pub(super) fn enforce_quota(&self) -> Result<EvictionReport> {
         self.admit()?;
+        let now = self.now();
         let Quota { max_traces, max_bytes, eviction } = self.settings.quota;
         let (mut traces, mut bytes) = (0, 0);
         self.survey(size, |_, size| {
@@ -91,10 +93,8 @@ impl Engine {
         (traces, bytes) = (held.len(), held.iter().map(|trace| size(trace)).sum());
         let mut candidates: Vec<_> = held.into_iter().filter(|trace| may_go(trace)).collect();
         candidates.sort_unstable_by(|a, b| match eviction {
-            Eviction::LeastRecentlyReinforced => {
-                (a.numbers.last_reinforced, a.id()).cmp(&(b.numbers.last_reinforced, b.id()))
-            }
-            Eviction::LowestConfidence => a.confidence().total_cmp(&b.confidence()).then(a.id().cmp(&b.id())),
+            Eviction::LeastRecentlyReinforced => by_age(a, b, now),
+            Eviction::LowestConfidence => by_doubt(a, b),
         });
         for trace in candidates {
             if !over(traces, bytes) {

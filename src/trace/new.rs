@@ -209,14 +209,15 @@ impl NewTrace {
         self
     }
 
-    /// When it was last reinforced; when it was made unless given.
+    /// When it was last reinforced; when it was made unless given. A store takes what is later than now as now.
     pub fn last_reinforced(mut self, at: Timestamp) -> Self {
         self.numbers.last_reinforced = at.into();
         self.given.last_reinforced = true;
         self
     }
 
-    /// When its strength was last brought up to date; when it was made unless given.
+    /// When its strength was last brought up to date; when it was made unless given. A store takes what is later than
+    /// now as now.
     pub fn last_decayed(mut self, at: Timestamp) -> Self {
         self.numbers.last_decayed = at.into();
         self.given.last_decayed = true;
