@@ -20,6 +20,10 @@ pub(super) struct Engine {
     pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
     /// How many entries queries have looked at.
     pub(super) visited: AtomicU64,
+    /// Number of traces that decay cycles have removed.
+    pub(super) pruned: AtomicU64,
+    /// Number of traces that the quota has removed.
+    pub(super) evicted: AtomicU64,
 }
 
 impl Engine {

@@ -235,7 +235,8 @@ impl StoreBuilder {
         self
     }
 
-    /// How much [`enforce_quota`](TraceStore::enforce_quota) leaves: [`Quota::default`] unless set.
+    /// How much [`enforce_quota`](TraceStore::enforce_quota), and with it [`upkeep`](Self::upkeep), leaves: everything
+    /// unless set.
     pub fn quota(mut self, quota: Quota) -> Self {
         self.settings.quota = quota;
         self
@@ -247,9 +248,8 @@ impl StoreBuilder {
     /// ```
     /// use mnemon::{TraceStore, Upkeep};
     ///
-    /// // Decay each minute, tiers each five minutes; nothing is removed for a quota.
-    /// let upkeep = Upkeep { quota: None, ..Upkeep::default() };
-    /// let store = TraceStore::builder().upkeep(upkeep).in_memory()?;
+    /// // Decay each minute, tiers each five minutes; nothing is removed for a quota, since none is given.
+    /// let store = TraceStore::builder().upkeep(Upkeep::default()).in_memory()?;
     /// # Ok::<(), mnemon::Error>(())
     /// ```
     pub fn upkeep(mut self, upkeep: Upkeep) -> Self {
@@ -385,6 +385,8 @@ impl Stored {
             #[cfg(all(feature = "sqlite", not(loom)))]
             home: self.home,
             visited: AtomicU64::new(0),
+            pruned: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
         });
         let (upkeep, no_upkeep) = upkeep::Thread::start(&engine);
         (TraceStore { handle: Arc::new(Handle { engine, upkeep, flusher }) }, no_flusher.or(no_upkeep))

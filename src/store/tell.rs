@@ -1,14 +1,14 @@
 //! What a store says of itself to `tracing` as it is opened and closed. What it says in between is the flusher's, and
 //! follows the same rules.
 
-use super::{CloseReport, TraceStore};
+use super::{CloseReport, EvictionReport, TraceStore};
 use crate::error::{Error, Result};
 use crate::flusher::{Name, Quarantined, cause, milliseconds};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::field::{self, Empty};
-use tracing::{Span, debug, debug_span, error, warn};
+use tracing::{Span, debug, debug_span, error, info, warn};
 
 const TARGET: &str = "mnemon::store";
 
@@ -98,6 +98,29 @@ pub(super) fn upkeep_failed(name: &Name, chore: &'static str, error: &Error) {
         kind = error.kind().name(),
         error = %error,
         "the upkeep could not do its work; it is done next time",
+    );
+}
+
+/// Of a decay cycle, once.
+pub(super) fn pruned(name: &Name, traces: usize) {
+    info!(
+        target: TARGET,
+        path = name.path(),
+        partition = name.partition(),
+        traces,
+        "a decay cycle has removed what had faded away",
+    );
+}
+
+/// Of an enforcement of the quota, once.
+pub(super) fn evicted(name: &Name, report: &EvictionReport) {
+    info!(
+        target: TARGET,
+        path = name.path(),
+        partition = name.partition(),
+        traces = report.evicted,
+        payload_bytes = report.bytes,
+        "the quota has removed traces",
     );
 }
 
