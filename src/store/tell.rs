@@ -4,6 +4,7 @@
 use super::{CloseReport, EvictionReport, TraceStore};
 use crate::error::{Error, Result};
 use crate::flusher::{Name, Quarantined, cause, milliseconds};
+use jiff::SignedDuration;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -121,6 +122,17 @@ pub(super) fn evicted(name: &Name, report: &EvictionReport) {
         traces = report.evicted,
         payload_bytes = report.bytes,
         "the quota has removed traces",
+    );
+}
+
+/// A jump of the clock, once.
+pub(super) fn clock_jumped(name: &Name, by: SignedDuration) {
+    warn!(
+        target: TARGET,
+        path = name.path(),
+        partition = name.partition(),
+        by_ms = by.as_millis_f64(),
+        "the clock has jumped: upkeep runs no decay cycle until it has run evenly for an hour",
     );
 }
 
