@@ -169,7 +169,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(all(test, feature = "tracing-layer"))]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::{DecayCurve, ManualClock, NewTrace, TraceStore};
