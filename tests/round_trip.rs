@@ -12,7 +12,7 @@ use support::{Outcome, by_id, scratch};
 
 type Traces = Vec<Arc<Trace>>;
 
-/// Stores, closes, opens again, and answers what is there. No time is to come for the store, which would take it as now.
+/// Stores, closes, opens again, and answers what is there. For the store no time is to come: it would take it as now.
 fn restarted(fill: impl FnOnce(&TraceStore) -> Outcome) -> Outcome<(Traces, Traces)> {
     let file = scratch()?;
     let store = TraceStore::builder().clock(&ManualClock::at(Timestamp::MAX)).open(file.path())?;

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! since the product of a trace that was reinforced 45 days ago is 0 as a number. The first part is at most
-//! log2(1 × 2 × 1.15): no trace that was reinforced at some time or before it scores higher than that, less the second
-//! part. So whoever looks at traces from the most recent on knows when none can be better that is still to come.
+//! log2(1 × 2 × 1.15), so recency alone bounds a score: no trace that was reinforced at some time or before it scores
+//! higher than that bound less the second part. Whoever looks at traces from the most recent on knows by it when none
+//! that is still to come can be better.
 
 use super::constants::ASSOCIATION_BONUS;
 use crate::trace::{Micros, Trace};

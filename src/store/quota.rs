@@ -51,10 +51,11 @@ pub struct EvictionReport {
 
 impl TraceStore {
     /// Removes traces, in the order of the [quota's](crate::StoreBuilder::quota) eviction, until the store holds no
-    /// more than it may, and not one more than that takes; without a quota none. Firmware and pinned traces count, and never go. Of
-    /// traces that are equal in that order the smaller id goes first.
+    /// more than it may, and not one more than that takes. Without a quota it removes none. Firmware and pinned traces
+    /// count, and never go. Of traces that are equal in that order the smaller id goes first.
     ///
-    /// Looks at every trace. What is removed is counted in [`Stats::evicted`](crate::Stats::evicted), and told at `INFO`.
+    /// Looks at every trace. What is removed is counted in [`Stats::evicted`](crate::Stats::evicted), and told at
+    /// `INFO`.
     ///
     /// ```
     /// use mnemon::{NewTrace, Quota, TraceStore};

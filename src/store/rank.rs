@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use std::collections::HashSet;
 
 impl TraceStore {
-    /// Those of these traces that the store holds, each once, with their retrieval scores for now, the best first;
-    /// of equals the stronger, then the more recently reinforced, then the smaller id. A trace is associated if another one of the list has it among its
-    /// [associated](Self::associated).
+    /// Those of these traces that the store holds, each once, with their retrieval scores for now, the best first; of
+    /// equals the stronger, then the more recently reinforced, then the smaller id. A trace is associated if another
+    /// one of the list has it among its [associated](Self::associated).
     ///
     /// Costs in proportion to the links of the traces given.
     ///

@@ -113,8 +113,10 @@ struct Chore {
     every: Option<Duration>,
     /// Never, if it is so far away that it can't be said.
     due: Option<Instant>,
-    work: Box<dyn FnMut(&Engine) -> Result<()>>,
+    work: Work,
 }
+
+type Work = Box<dyn FnMut(&Engine) -> Result<()>>;
 
 impl Chore {
     fn new(

@@ -38,7 +38,8 @@ pub struct Recall {
     json: bool,
 }
 
-/// The score, its base-2 logarithm, its parts (of which `strength_now` is one), which words are tags of it, and the trace's fields.
+/// The score, its base-2 logarithm, its parts (of which `strength_now` is one), which words are tags of it, and the
+/// trace's fields.
 #[derive(Serialize)]
 struct RecallJson<'a> {
     score: f64,
