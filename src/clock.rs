@@ -1,10 +1,10 @@
 //! The store's one clock.
 
 use crate::trace::Micros;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use uuid::Uuid;
 
 /// A clock that stands still until you move it, for tests and simulations: see
@@ -77,11 +77,69 @@ pub(crate) enum WallClock {
     Manual(ManualClock),
 }
 
+/// How long the system's clock must run evenly after a jump until a [`ClockWatch`] believes it.
+const EVEN_AFTER: Duration = Duration::from_secs(3_600);
+
+/// Compares the system's clock with the monotonic one, reading by reading. A clock that has jumped was wrong before or
+/// is wrong now, and nothing says which: what can't be undone waits until it has run evenly for an hour, in which a
+/// wrong one is likely to be set right.
+///
+/// The monotonic clock of some systems (Linux and macOS among them) stands while the machine sleeps: waking up is a
+/// jump too.
+#[derive(Debug)]
+pub(crate) struct ClockWatch {
+    last: (Micros, Instant),
+    jumped_at: Option<Instant>,
+}
+
+/// What a reading says of the clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pace {
+    /// It has run evenly for long enough.
+    Even,
+    /// It has gone so much further than the monotonic one, or less far.
+    Jumped(SignedDuration),
+    /// It has jumped less than an hour ago.
+    Settling,
+}
+
+impl ClockWatch {
+    /// From this reading on.
+    pub(crate) fn new(wall: Micros, at: Instant) -> Self {
+        Self { last: (wall, at), jumped_at: None }
+    }
+
+    /// Takes a reading of both clocks. What clocks that are kept in time differ by is no jump: a minute, and a
+    /// thousandth of the time that has passed.
+    pub(crate) fn read(&mut self, wall: Micros, at: Instant) -> Pace {
+        let (last_wall, last_at) = std::mem::replace(&mut self.last, (wall, at));
+        let passed = at.saturating_duration_since(last_at);
+        let on_wall = SignedDuration::from_micros(wall.micros_since(last_wall));
+        let by = on_wall.saturating_sub(SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX));
+        if by.unsigned_abs() > Duration::from_secs(60) + passed / 1_000 {
+            self.jumped_at = Some(at);
+            return Pace::Jumped(by);
+        }
+        match self.jumped_at {
+            Some(jumped_at) if at.saturating_duration_since(jumped_at) < EVEN_AFTER => Pace::Settling,
+            _ => Pace::Even,
+        }
+    }
+}
+
 impl WallClock {
     pub(crate) fn now(&self) -> Micros {
         match self {
             WallClock::System => Micros::now(),
             WallClock::Manual(clock) => clock.micros(),
+        }
+    }
+
+    /// A watch over the system's clock; `None` for a clock that is moved by hand, of which each move is a jump.
+    pub(crate) fn watch(&self) -> Option<ClockWatch> {
+        match self {
+            WallClock::System => Some(ClockWatch::new(self.now(), Instant::now())),
+            WallClock::Manual(_) => None,
         }
     }
 }

@@ -303,6 +303,8 @@ fn whatever_is_given_is_refused_and_nothing_panics() -> Outcome {
         let builder = TraceStore::builder().checkpoint_step(value);
         tally.case(format!("checkpoint_step {value}"), || builder.in_memory().map(drop));
     }
+    let builder = TraceStore::builder().recency_half_life(Duration::ZERO);
+    tally.case("recency_half_life 0", || builder.in_memory().map(drop));
     for text in [
         "".to_owned(),
         "\0".to_owned(),

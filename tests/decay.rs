@@ -78,6 +78,62 @@ fn a_time_before_the_last_reinforcement_counts_as_that_of_it() -> Outcome {
     Ok(())
 }
 
+/// A store that has run a cycle while its clock was ten years early, and the time before and after that.
+fn with_future_checkpoint(file: &Scratch, clock: &ManualClock) -> Outcome<(TraceStore, TraceId)> {
+    let curve = DecayCurve::Exponential { half_life: minutes(60) };
+    let store = quietly().clock(clock).decay_curve(curve).prune(false).open(file.path())?;
+    let id = store.insert(NewTrace::semantic(json!(1)).strength(0.8))?;
+    clock.advance(minutes(10));
+    assert_eq!(store.decay()?.checkpointed, 1);
+    let now = clock.now();
+    clock.advance(minutes(5_256_000));
+    assert_eq!(store.decay()?.checkpointed, 1);
+    assert!(held(&store, id)?.strength() < 1e-9);
+    clock.set(now);
+    Ok((store, id))
+}
+
+#[test]
+fn future_checkpoint_is_not_believed() -> Outcome {
+    let (file, clock) = (scratch()?, clock());
+    let expected = 0.8 * (-1.0_f64 / 6.0).exp2();
+    let (store, id) = with_future_checkpoint(&file, &clock)?;
+    let strength = store.strength(&*held(&store, id)?);
+    assert!(near(strength, expected), "{strength}, not {expected}");
+    assert_eq!(store.query().min_strength(0.5).run().len(), 1, "it is found by that");
+    assert_eq!(store.decay()?.pruned, 0);
+    store.close()?;
+    let store = quietly().clock(&clock).decay_curve(DecayCurve::None).open(file.path())?;
+    assert!(near(store.strength(&*held(&store, id)?), 0.8), "nor one that is read from the file");
+    let reinforced = store.reinforce(id)?.trace().ok_or("it is there")?;
+    assert!(near(reinforced.strength(), 0.9), "a reinforcement adds to what it is");
+    Ok(())
+}
+
+#[test]
+fn edit_overrides_future_checkpoint() -> Outcome {
+    let (file, clock) = (scratch()?, clock());
+    let (store, id) = with_future_checkpoint(&file, &clock)?;
+    store.update(id, |trace| trace.tag("tide"))?;
+    assert!(store.strength(&*held(&store, id)?) > 0.7, "of an edit that leaves the strength");
+    let edited = store.update(id, |trace| trace.strength(0.2))?.ok_or("it is there")?;
+    assert_eq!((store.strength(&edited), edited.last_decayed()), (0.2, clock.now()));
+    Ok(())
+}
+
+/// A reinforcement is no checkpoint: what it says stands, though the clock was set back since.
+#[test]
+fn reinforcement_survives_clock_set_back() -> Outcome {
+    let clock = clock();
+    let store = quietly().clock(&clock).in_memory()?;
+    let id = store.insert(NewTrace::semantic(json!(1)).strength(0.2).peak_strength(0.9))?;
+    clock.advance(minutes(1));
+    let trace = store.reinforce(id)?.trace().ok_or("it is there")?;
+    clock.set(clock.now() - seconds(1));
+    assert!(near(store.strength(&trace), 0.3), "{}", store.strength(&trace));
+    Ok(())
+}
+
 #[test]
 fn firmware_never_fades_whatever_its_rate() -> Outcome {
     let clock = clock();

@@ -7,7 +7,7 @@ mod support;
 use metrics::Unit;
 use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Faults};
-use mnemon::{ErrorKind, Lag, TraceStore};
+use mnemon::{ErrorKind, Lag, Quota, TraceStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use support::listener::{Described, Listener};
@@ -127,6 +127,25 @@ fn numbers_are_those_of_stats() -> Outcome {
     ] {
         let labels = [("kind", kind), ("op", op)];
         assert_eq!(listener.value("memory", "mnemon_rows_written_total", &labels)?, rows, "{kind} {op}");
+    }
+    Ok(())
+}
+
+#[test]
+fn removals_are_counted_by_cause() -> Outcome {
+    let quota = Quota { max_traces: 5, ..Quota::default() };
+    let (store, listener) = (quietly().quota(quota).in_memory()?, Listener::default());
+    for _ in 0..2 {
+        store.insert_many((0..3).map(|n| note(n).strength(0.0)))?;
+        store.insert_many((0..6).map(note))?;
+        assert_eq!(store.decay()?.pruned, 3);
+        store.enforce_quota()?;
+    }
+    let stats = store.stats();
+    assert_eq!((stats.pruned, stats.evicted), (6, 7));
+    listener.listen(&store);
+    for (by, expected) in [("decay", 6.0), ("quota", 7.0)] {
+        assert_eq!(listener.value("memory", "mnemon_removed_total", &[("by", by)])?, expected, "{by}");
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ mod support;
 use assert_cmd::Command;
 use insta::assert_snapshot;
 use jiff::Timestamp;
-use mnemon::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceId, TraceStore, TraceType};
+use mnemon::{Link, ManualClock, NewTrace, Origin, Payload, Tier, Trace, TraceId, TraceStore, TraceType};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -175,6 +175,24 @@ fn an_export_can_be_read_by_people_and_other_programs() -> Outcome {
     let lines: Vec<Value> = exported.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
     assert_eq!(lines.len(), 6);
     assert_eq!(lines[2]["payload"]["said"], "café 日本");
+    Ok(())
+}
+
+/// A store whose clock was early holds times to come.
+#[test]
+fn future_times_are_imported_unchanged() -> Outcome {
+    let place = Place::new()?;
+    let early = ManualClock::at(at("2999-01-01T00:00:00Z")?);
+    let store = quietly().clock(&early).open(place.path("memory.db"))?;
+    store.insert(NewTrace::semantic(json!("the tide is early")).id(id(1)))?;
+    store.close()?;
+    let exported = place.export("memory.db")?;
+    fs::write(place.path("a.jsonl"), &exported)?;
+    for (field, expected) in [("inserted", 1), ("unchanged", 1)] {
+        let told = place.run("import a.jsonl --db other.db --json")?.json()?;
+        assert_eq!(told["traces"][field], expected, "{told}");
+        assert_eq!(place.export("other.db")?, exported);
+    }
     Ok(())
 }
 

@@ -139,6 +139,36 @@ fn the_list_comes_in_the_order_asked_for_and_no_longer_than_asked_for() -> Outco
     Ok(())
 }
 
+/// A score of a year later is 0 as a number.
+#[test]
+fn scores_of_long_ago_are_told_apart() -> Outcome {
+    let place = Place::with_memories()?;
+    let later = jiff::Timestamp::constant(1_798_761_600, 0);
+    let store = place.store()?;
+    for (command, found) in [("list memory.db --order score", 6), ("recall memory.db pilot", 3)] {
+        let lines = place.run(&format!("{command} --at {later} --json"))?.stdout;
+        let objects: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        let ids: Vec<TraceId> = objects
+            .iter()
+            .map(|object| Ok(object["id"].as_str().ok_or("no id")?.parse()?))
+            .collect::<Outcome<_>>()?;
+        let shown = place.run(&format!("{command} --at {later}"))?.stdout;
+        let small: BTreeSet<_> = shown.split_whitespace().filter(|word| word.contains("e-2")).collect();
+        assert_eq!((small.len(), ids.len()), (found, found), "{shown}");
+        let ranked = store.rank_at(ids.clone(), later);
+        if command.starts_with("recall") {
+            assert_eq!(ranked.iter().map(|ranked| ranked.trace.id()).collect::<Vec<_>>(), ids);
+        }
+        for object in &objects {
+            assert_eq!(object["score"], 0.0, "{object}");
+            assert!(object["log_score"].as_f64().is_some_and(|log| log < -8_000.0), "{object}");
+        }
+        let logs: Vec<_> = objects.iter().filter_map(|object| object["log_score"].as_f64()).collect();
+        assert!(logs.is_sorted_by(|a, b| a > b), "{logs:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_walk_is_a_tree_of_what_associations_lead_to() -> Outcome {
     let place = Place::with_memories()?;

@@ -204,7 +204,10 @@ fn a_query_is_ordered_by_strength_recency_or_score_as_of_now() -> Outcome {
         let mut expected: Vec<_> = store.iter().collect();
         expected.sort_by(|a, b| {
             let by_weight = weight(b, order).partial_cmp(&weight(a, order)).unwrap_or(Equal);
-            by_weight.then(a.id().cmp(&b.id()))
+            let by_strength = store.strength_at(b, now).total_cmp(&store.strength_at(a, now));
+            let by_recency = b.last_reinforced().cmp(&a.last_reinforced());
+            let ties = if order == Order::Score { by_strength.then(by_recency) } else { Equal };
+            by_weight.then(ties).then(a.id().cmp(&b.id()))
         });
         let found = store.query().order(order).limit(usize::MAX).run();
         assert_eq!(ids(&found), ids(&expected), "{order:?}");
@@ -233,8 +236,9 @@ fn of_equals_the_smaller_id_comes_first_and_stays_under_a_limit() -> Outcome {
 
 #[test]
 fn times_that_differ_by_a_moment_are_in_order_at_the_end_of_time_too() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
     let moment = std::time::Duration::from_micros(1);
+    let clock = ManualClock::at(jiff::Timestamp::MAX);
+    let store = quietly().clock(&clock).in_memory()?;
     for (n, latest) in
         [jiff::Timestamp::MAX, "1700-01-01T00:00:00Z".parse()?, jiff::Timestamp::MIN + minutes(1)]
             .into_iter()
@@ -247,6 +251,67 @@ fn times_that_differ_by_a_moment_are_in_order_at_the_end_of_time_too() -> Outcom
         let newest_first: Vec<_> = ids_by_age.into_iter().rev().collect();
         assert_eq!(ids(&found), newest_first, "before {latest}");
     }
+    Ok(())
+}
+
+/// Of a trace that was reinforced while the clock was years early, and one that was reinforced just now.
+fn early_and_just_used() -> Outcome<(TraceStore, [TraceId; 2])> {
+    let clock = clock();
+    let store = quietly().clock(&clock).in_memory()?;
+    let [used, early] = [1, 2].map(|n| note(n).id(numbered(n)).base_decay_rate(0.0));
+    let [used, early] = [store.insert(used)?, store.insert(early)?];
+    let now = clock.now() + minutes(1);
+    clock.advance(minutes(5_256_000));
+    assert!(store.reinforce(early)?.is_reinforced());
+    clock.set(now);
+    assert!(store.reinforce(used)?.is_reinforced());
+    Ok((store, [used, early]))
+}
+
+#[test]
+fn future_reinforcement_does_not_come_first() -> Outcome {
+    let (store, [used, early]) = early_and_just_used()?;
+    for order in [Order::Recency, Order::Score] {
+        assert_eq!(ids(&store.query().order(order).run()), [used, early], "{order:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn inserted_times_are_at_most_now() -> Outcome {
+    let clock = clock();
+    let store = quietly().clock(&clock).in_memory()?;
+    let now = clock.now();
+    let later = |n: u32| note(n).created_at(now + minutes(2)).last_decayed(now + minutes(1));
+    let mut stored = vec![store.insert(later(1))?, store.insert(later(2).last_reinforced(now + seconds(1)))?];
+    stored.extend(store.insert_many([later(3).strength(0.2).peak_strength(0.9)])?);
+    for id in &stored {
+        let trace = held(&store, *id)?;
+        assert_eq!((trace.last_reinforced(), trace.last_decayed()), (now, now));
+        assert_eq!(trace.created_at(), now + minutes(2), "what it says of itself stays");
+    }
+    assert_eq!(store.strength(&*held(&store, stored[2])?), 0.2);
+    store.restore([later(4)])?;
+    assert!(store.iter().all(|trace| trace.last_reinforced() == now));
+    Ok(())
+}
+
+#[test]
+fn links_of_the_future_are_not_nearer() -> Outcome {
+    let clock = clock();
+    let store = quietly().clock(&clock).in_memory()?;
+    let hub = store.insert(half())?;
+    let near = store.insert_many((1..=21).map(|n| half().id(numbered(n))))?;
+    let now = clock.now();
+    for (at, id) in near.iter().enumerate().rev() {
+        // The last one was active with it while the clock was early.
+        clock.set(if at == 20 { now + minutes(5_256_000) } else { now });
+        for _ in 0..3 {
+            store.co_activate(hub, *id)?;
+        }
+    }
+    let found: BTreeSet<_> = store.associated(hub, 0.0, 20).iter().map(|trace| trace.id()).collect();
+    assert_eq!(found, near[..20].iter().copied().collect());
     Ok(())
 }
 
@@ -366,6 +431,58 @@ fn a_score_fades_with_the_strength() -> Outcome {
     let [ranked] = &store.rank([id])[..] else { return Err("one is known".into()) };
     assert!((ranked.strength - 0.547097617).abs() < 1e-9);
     assert!((ranked.score - 0.547097617 * (-100.0_f64 / 60.0).exp2()).abs() < 1e-9);
+    Ok(())
+}
+
+/// A score of so long ago is 0 as a number.
+#[test]
+fn scores_of_long_ago_keep_their_order() -> Outcome {
+    let clock = clock();
+    let store = quietly().clock(&clock).in_memory()?;
+    // By id, the weakest and oldest first.
+    let new = |n: u32, age| {
+        let strength = 0.1 * f64::from(n);
+        note(n)
+            .id(numbered(u128::from(n)))
+            .strength(strength)
+            .base_decay_rate(0.0)
+            .last_reinforced(clock.now() - age)
+    };
+    let days = |days: u64| seconds(86_400 * days);
+    let mut stored =
+        store.insert_many([new(1, days(400)), new(2, days(400)), new(3, days(399)), new(4, days(50))])?;
+    for _ in 0..3 {
+        store.co_activate(stored[0], stored[1])?;
+    }
+    stored.reverse();
+    assert_eq!(ids(&store.query().order(Order::Score).run()), stored);
+    assert_eq!(ids(&store.query().order(Order::Score).limit(2).run()), stored[..2]);
+    let ranked = store.rank(stored.clone());
+    assert_eq!(ranked.iter().map(|ranked| ranked.trace.id()).collect::<Vec<_>>(), stored);
+    assert_eq!((ranked[0].score, ranked[0].recency), (0.0, 0.0));
+    Ok(())
+}
+
+#[test]
+fn equal_scores_go_by_strength_recency_id() -> Outcome {
+    let clock = clock();
+    let store = quietly().clock(&clock).in_memory()?;
+    let new = |n: u32, strength: f64, age| {
+        let new = note(n).id(numbered(u128::from(n))).strength(strength).base_decay_rate(0.0);
+        new.last_reinforced(clock.now() - seconds(age))
+    };
+    let stored = store.insert_many([
+        new(6, 1.0, 0),
+        new(5, 0.5, 0).emotional_intensity(1.0),
+        new(7, 0.5, 0).emotional_intensity(1.0),
+        new(4, 0.0, 1),
+        new(2, 0.0, 2),
+        new(3, 0.0, 2),
+    ])?;
+    assert_eq!(ids(&store.query().order(Order::Score).run()), stored);
+    let ranked = store.rank(stored.clone());
+    assert_eq!(ranked.iter().map(|ranked| ranked.trace.id()).collect::<Vec<_>>(), stored);
+    assert_eq!(ranked.iter().map(|ranked| ranked.score).collect::<Vec<_>>(), [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
     Ok(())
 }
 

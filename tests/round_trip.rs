@@ -4,7 +4,7 @@
 mod support;
 
 use jiff::Timestamp;
-use mnemon::{NewTrace, Origin, Payload, Tier, Trace, TraceId, TraceStore, TraceType};
+use mnemon::{ManualClock, NewTrace, Origin, Payload, Tier, Trace, TraceId, TraceStore, TraceType};
 use proptest::prelude::*;
 use serde_json::json;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use support::{Outcome, by_id, scratch};
 
 type Traces = Vec<Arc<Trace>>;
 
-/// Stores, closes, opens again, and answers what is there.
+/// Stores, closes, opens again, and answers what is there. For the store no time is to come: it would take it as now.
 fn restarted(fill: impl FnOnce(&TraceStore) -> Outcome) -> Outcome<(Traces, Traces)> {
     let file = scratch()?;
-    let store = TraceStore::open(file.path())?;
+    let store = TraceStore::builder().clock(&ManualClock::at(Timestamp::MAX)).open(file.path())?;
     fill(&store)?;
     let before = by_id(&store);
     store.close()?;

@@ -243,6 +243,30 @@ fn snapshots_are_listed_newest_first_and_pruned_to_the_newest_ten() -> Outcome {
     Ok(())
 }
 
+/// The clock is a minute, then decades late, as of a machine that has lost its time, and then decades early.
+#[test]
+fn newest_snapshot_is_the_last_saved() -> Outcome {
+    let scratch = scratch()?;
+    let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
+    let clock = ManualClock::at("2026-11-24T10:00:00Z".parse()?);
+    let store = TraceStore::builder().clock(&clock).in_memory()?;
+    let times =
+        ["2026-11-24T10:00:00Z", "2026-11-24T09:59:00Z", "1970-01-01T00:00:10Z", "2099-01-01T00:00:00Z"];
+    for (count, time) in (1..).zip(times.into_iter().chain(["2026-11-24T10:01:00Z", "2026-11-24T10:02:00Z"]))
+    {
+        clock.set(time.parse()?);
+        store.insert(note(count))?;
+        let saved = store.save_snapshot(&snapshots)?;
+        let listed = snapshots.list()?;
+        assert_eq!((&listed[0].path, listed.len()), (&saved.path, count), "saved at {time}");
+        assert_eq!([saved.taken_at, listed[0].taken_at], [clock.now(); 2], "it says what the clock said");
+        assert_eq!(TraceStore::in_memory().restore_newest(&snapshots)?, count, "saved at {time}");
+    }
+    assert_eq!(snapshots.prune(1)?.len(), 5);
+    assert_eq!(TraceStore::in_memory().restore_newest(&snapshots)?, 6);
+    Ok(())
+}
+
 #[test]
 fn a_closed_store_is_saved_and_not_restored() -> Outcome {
     let scratch = scratch()?;

@@ -147,6 +147,20 @@ fn a_reinforcement_keeps_a_trace_from_eviction() -> Outcome {
 }
 
 #[test]
+fn future_reinforcement_does_not_evict_what_was_used() -> Outcome {
+    let clock = clock();
+    let store = quietly().clock(&clock).quota(quota(1, u64::MAX, Eviction::default())).in_memory()?;
+    let ids = store.insert_many([note(1).id(numbered(1)), note(2).id(numbered(2))])?;
+    let now = clock.now() + seconds(1);
+    clock.advance(minutes(5_256_000));
+    assert!(store.reinforce(ids[0])?.is_reinforced());
+    clock.set(now);
+    assert!(store.reinforce(ids[1])?.is_reinforced());
+    assert_eq!((store.enforce_quota()?.evicted, left(&store, &ids)), (1, vec![1]));
+    Ok(())
+}
+
+#[test]
 fn as_many_bytes_go_as_must_and_no_trace_more() -> Outcome {
     let clock = clock();
     // Of 10, 20, 30, 40 bytes, the smallest is the oldest.
@@ -223,13 +237,17 @@ fn a_quota_that_cannot_be_met_is_said_to_be_exceeded() -> Outcome {
 }
 
 #[test]
-fn the_quota_is_ten_thousand_traces_and_fifty_mebibytes_unless_set() -> Outcome {
-    let usual = Quota::default();
-    assert_eq!((usual.max_traces, usual.max_bytes), (10_000, 50 * 1_024 * 1_024));
-    assert_eq!(usual.eviction, Eviction::LeastRecentlyReinforced);
-    let store = quietly().clock(&clock()).in_memory()?;
-    store.insert_many((0..10_003).map(note))?;
-    assert_eq!((store.enforce_quota()?.evicted, store.len()), (3, 10_000));
+fn nothing_is_evicted_without_a_quota() -> Outcome {
+    let limited = Quota { max_traces: 10_001, ..Quota::default() };
+    assert_eq!(limited.eviction, Eviction::LeastRecentlyReinforced);
+    for (builder, evicted) in [(quietly(), 0), (quietly().quota(limited), 63)] {
+        let store = builder.clock(&clock()).in_memory()?;
+        store.insert_many((0..10_003).map(note))?;
+        store.insert(sized(1 << 20))?;
+        (0..60).try_for_each(|_| store.insert(sized(1 << 20).pinned(true)).map(drop))?;
+        let report = store.enforce_quota()?;
+        assert_eq!((report.evicted, report.over), (evicted, false), "whatever its payloads take");
+    }
     Ok(())
 }
 

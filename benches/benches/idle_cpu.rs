@@ -4,15 +4,14 @@
 
 use benches::figures::{Figure, Figures};
 use benches::{Outcome, is_quick, month_old, must, size, trace};
-use mnemon::{Quota, TraceStore, Upkeep};
+use mnemon::{TraceStore, Upkeep};
 use std::time::{Duration, Instant};
 
 fn main() -> Outcome {
     let mut figures = Figures::of("idle_cpu")?;
     let folder = tempfile::tempdir()?;
     let upkeep = Upkeep::default();
-    let quota = Quota { max_traces: usize::MAX, max_bytes: u64::MAX, ..Quota::default() };
-    let store = TraceStore::builder().upkeep(upkeep).quota(quota).open(folder.path().join("quiet.db"))?;
+    let store = TraceStore::builder().upkeep(upkeep).open(folder.path().join("quiet.db"))?;
     let (traces, now) = (size(100_000), jiff::Timestamp::now());
     let ids = store.insert_many((0..traces).map(|n| month_old(n, traces, now)))?;
     // The first cycle brings everything up to date; each minute has one of the others.

@@ -25,7 +25,8 @@ pub const HOT_SECONDS: i64 = 86_400;
 /// Up to so many seconds since it was last reinforced a trace is *warm*; after that it is *cold*.
 pub const WARM_SECONDS: i64 = 7_776_000;
 
-/// After so many seconds the recency in a score is one half.
+/// Seconds after which the recency in a score is one half, unless the store has
+/// [another half-life](crate::StoreBuilder::recency_half_life).
 pub const RECENCY_HALF_LIFE_SECONDS: f64 = 3_600.0;
 
 /// How much better a trace scores that another one of the list is associated with: 1 + this times.

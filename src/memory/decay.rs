@@ -58,7 +58,8 @@ impl DecayCurve {
         if strength.is_nan() { 0.0 } else { strength.clamp(0.0, 1.0) }
     }
 
-    /// The strength of a trace at a time: the stored one, or what its peak has faded to if that is less.
+    /// The strength of a trace at a time: the stored one, or what its peak has faded to if that is less. A stored one
+    /// that was [brought up to date](Trace::last_decayed) for a later time, as by a wrong clock, counts for nothing.
     pub fn strength_at(self, trace: &Trace, at: Timestamp) -> f64 {
         self.strength(trace.trace_type(), &trace.numbers, at.into())
     }
@@ -68,6 +69,11 @@ impl DecayCurve {
             return n.strength;
         }
         let ticks = at.seconds_since(n.last_reinforced) / TICK_SECONDS;
-        n.strength.min(self.decayed(n.peak_strength, n.base_decay_rate, n.emotional_intensity, ticks))
+        let faded = self.decayed(n.peak_strength, n.base_decay_rate, n.emotional_intensity, ticks);
+        // What a reinforcement has stored stands: a checkpoint is later than that.
+        match n.last_decayed > at.max(n.last_reinforced) {
+            true => faded,
+            false => n.strength.min(faded),
+        }
     }
 }

@@ -4,11 +4,13 @@
 
 pub mod constants;
 mod decay;
+mod order;
 mod score;
 mod terms;
 
 pub use decay::DecayCurve;
 pub use score::Ranked;
 
-pub(crate) use score::{Pull, by_rank, by_recency, by_score};
+pub(crate) use order::{Pull, by_age, by_doubt, by_rank, by_recency, by_score, by_strength};
+pub(crate) use score::Scoring;
 pub(crate) use terms::{of_partition, of_tag, of_type};

@@ -1,9 +1,20 @@
 //! How much a trace matters now.
+//!
+//! A score is a product, `strength × recency × emotion × association`, and is compared as its base-2 logarithm,
+//!
+//! ```text
+//! log_score = log2(strength × emotion × association) - age / half-life
+//! ```
+//!
+//! since the product of a trace that was reinforced 45 days ago is 0 as a number. The first part is at most
+//! log2(1 × 2 × 1.15), so recency alone bounds a score: no trace that was reinforced at some time or before it scores
+//! higher than that bound less the second part. Whoever looks at traces from the most recent on knows by it when none
+//! that is still to come can be better.
 
-use super::constants::{ASSOCIATION_BONUS, RECENCY_HALF_LIFE_SECONDS};
+use super::constants::ASSOCIATION_BONUS;
 use crate::trace::{Micros, Trace};
-use std::cmp::Ordering;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A trace with its retrieval score and what that is made of:
 /// `strength × recency × emotion × association`.
@@ -12,11 +23,16 @@ use std::sync::Arc;
 pub struct Ranked {
     /// The trace.
     pub trace: Arc<Trace>,
-    /// The product of the rest, 0 to 2.3.
+    /// The product of strength, recency, emotion and association, 0 to 2.3. It is 0 for what was last reinforced more
+    /// than some 1,075 half-lives ago: compare logarithms.
     pub score: f64,
+    /// The base-2 logarithm of the score, by which traces are ordered: negative infinity where the strength is 0, up
+    /// to log2(2.3).
+    pub log_score: f64,
     /// How strong it is at the time of the ranking, 0 to 1.
     pub strength: f64,
-    /// `2^(-t / 3600 s)`, where `t` is the time since it was last reinforced: 0 to 1.
+    /// `2^(-t / h)`, 0 to 1, where `t` is the time since it was last reinforced and `h` the
+    /// [half-life](crate::StoreBuilder::recency_half_life).
     pub recency: f64,
     /// 1 + its emotional intensity: 1 to 2.
     pub emotion: f64,
@@ -25,12 +41,12 @@ pub struct Ranked {
 }
 
 impl Ranked {
-    pub(crate) fn new(trace: Arc<Trace>, strength: f64, at: Micros, associated: bool) -> Self {
-        let recency = recency(&trace, at);
-        let emotion = 1.0 + trace.emotional_intensity();
+    pub(crate) fn new(trace: Arc<Trace>, strength: f64, scoring: Scoring, associated: bool) -> Self {
         let association = if associated { 1.0 + ASSOCIATION_BONUS } else { 1.0 };
+        let (recency, emotion) = (scoring.log_recency(&trace).exp2(), emotion(&trace));
         Self {
             score: strength * recency * emotion * association,
+            log_score: scoring.log_score(&trace, strength, association),
             trace,
             strength,
             recency,
@@ -40,28 +56,34 @@ impl Ranked {
     }
 }
 
-/// One half after each half-life since the last reinforcement; 1 before it.
-fn recency(trace: &Trace, at: Micros) -> f64 {
-    let age = at.seconds_since(trace.numbers.last_reinforced).max(0.0);
-    (-age / RECENCY_HALF_LIFE_SECONDS).exp2()
+fn emotion(trace: &Trace) -> f64 {
+    1.0 + trace.emotional_intensity()
 }
 
-/// A trace and what it is ordered by, the greatest first; of equals the smaller id.
-pub(crate) struct Pull {
-    pub(crate) weight: f64,
-    pub(crate) trace: Arc<Trace>,
+/// The time that scores are for, and the half-life of recency.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scoring {
+    pub(crate) at: Micros,
+    half_life_seconds: f64,
 }
 
-pub(crate) fn by_rank(a: &Pull, b: &Pull) -> Ordering {
-    b.weight.total_cmp(&a.weight).then_with(|| a.trace.id().cmp(&b.trace.id()))
-}
+impl Scoring {
+    /// The half-life is more than 0.
+    pub(crate) fn new(at: Micros, half_life: Duration) -> Self {
+        Self { at, half_life_seconds: half_life.as_secs_f64() }
+    }
 
-/// The most recently reinforced first, to the microsecond; of equals the smaller id.
-pub(crate) fn by_recency(a: &Pull, b: &Pull) -> Ordering {
-    let at = |pull: &Pull| pull.trace.numbers.last_reinforced;
-    at(b).cmp(&at(a)).then_with(|| a.trace.id().cmp(&b.trace.id()))
-}
+    pub(crate) fn log_score(self, trace: &Trace, strength: f64, association: f64) -> f64 {
+        (strength * emotion(trace) * association).log2() + self.log_recency(trace)
+    }
 
-pub(crate) fn by_score(a: &Ranked, b: &Ranked) -> Ordering {
-    b.score.total_cmp(&a.score).then_with(|| a.trace.id().cmp(&b.trace.id()))
+    /// When a trace was last reinforced. A time that has not come is taken for now: it is that of a wrong clock.
+    pub(crate) fn reinforced(self, trace: &Trace) -> Micros {
+        trace.numbers.last_reinforced.min(self.at)
+    }
+
+    /// 0 or less.
+    fn log_recency(self, trace: &Trace) -> f64 {
+        -(self.at.seconds_since(self.reinforced(trace)) / self.half_life_seconds)
+    }
 }

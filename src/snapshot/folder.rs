@@ -3,7 +3,8 @@
 use super::format::BEGINNING;
 use super::name::Name;
 use super::refusal::io_error;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use jiff::Timestamp;
 use std::cmp::Reverse;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -13,6 +14,21 @@ use std::path::{Path, PathBuf};
 pub(super) struct Found {
     pub(super) name: Name,
     pub(super) path: PathBuf,
+}
+
+/// A name after all that the folder has, those of saves under way included, and after that of this time.
+pub(super) fn next_name(folder: &Path, taken_at: Timestamp) -> Result<Name> {
+    let found = named(folder, |name| Name::parse(name).or_else(|| Name::parse_partial(name)))?;
+    let first = Name::of(taken_at);
+    match found.into_iter().max_by_key(|found| found.name) {
+        Some(newest) if newest.name >= first => newest.name.next().ok_or_else(|| no_later(&newest.path)),
+        _ => Ok(first),
+    }
+}
+
+pub(super) fn no_later(path: &Path) -> Error {
+    let message = format!("no name is later than that of {}: move it to another folder", path.display());
+    Error::new(ErrorKind::AlreadyExists, message)
 }
 
 /// What is named as a snapshot, newest first.

@@ -14,7 +14,7 @@
 use super::record::{LinkLine, TraceLine};
 use super::refusal::Refusal;
 use super::{SnapshotHeader, State};
-use crate::trace::{Ends, TraceId};
+use crate::trace::{Ends, Micros, TraceId};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::HashSet;
@@ -45,7 +45,7 @@ impl Header {
     pub(super) fn of(state: &State) -> Self {
         Self {
             mnemon_snapshot: VERSION,
-            taken_at: state.taken_at,
+            taken_at: Micros::from(state.taken_at).into(),
             watermark: state.watermark,
             traces: state.traces.len() as u64,
             links: state.links.len() as u64,

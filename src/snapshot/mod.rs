@@ -7,7 +7,7 @@
 //! - [`format`](mod@format): the lines, and what a file must hold;
 //! - [`record`]: a trace and a link as lines, and back;
 //! - [`seal`]: the digest and the signature;
-//! - [`name`]: the files' names, which order them by time;
+//! - [`name`]: the files' names, which order them as they were saved;
 //! - [`save`]: writing a file, whole or not at all;
 //! - [`read`]: reading one, or refusing it;
 //! - [`refusal`]: why one is refused;
@@ -42,7 +42,9 @@ pub(crate) use spill::Spill;
 /// The folder that snapshots are kept in, and the key that vouches for them.
 ///
 /// A snapshot is one file: all traces and links as of one cut, with every field. Its name is the time it was
-/// taken at, to the microsecond, in UTC: `snapshot-2026-11-24T10-15-30.123456Z.mnemon`. It belongs to its
+/// taken at, to the microsecond, in UTC: `snapshot-2026-11-24T10-15-30.123456Z.mnemon`. Where the folder holds a name
+/// of that time or a later one, as after the clock was set back, it has the time of that name and the next number
+/// (`Z_2.mnemon`): the snapshot saved last is the newest by name, whatever the clock says. It belongs to its
 /// owner alone and is not encrypted.
 ///
 /// # What is protected
@@ -135,7 +137,7 @@ impl Snapshots {
     /// read.
     pub fn list(&self) -> Result<Vec<SnapshotInfo>> {
         let found = folder::snapshots(&self.folder)?;
-        Ok(found.into_iter().map(|found| read::info(found.path, found.name.taken_at)).collect())
+        Ok(found.into_iter().map(|found| read::info(found.path, found.name.time)).collect())
     }
 
     /// Deletes the oldest snapshots beyond the `keep` newest, by name, and what saves that were interrupted
@@ -194,7 +196,7 @@ impl fmt::Debug for Snapshots {
 pub struct SnapshotInfo {
     /// The file.
     pub path: PathBuf,
-    /// When it was taken, by its name.
+    /// When it was taken, by the clock of the store, from the header; if that can't be read, the time in its name.
     pub taken_at: Timestamp,
     /// What its header says, or why that can't be read.
     pub header: Result<SnapshotHeader>,

@@ -1,7 +1,8 @@
 //! The files' names: `snapshot-2026-11-24T10-15-30.123456Z.mnemon`, legal on every system.
 //!
-//! A second one of the same microsecond ends in `Z_2.mnemon`, and so on. While a file is written, its name has
-//! `.partial` after it.
+//! Names order the files as they were saved. One that is saved when the folder holds a name of this time or a later
+//! one, as after the clock was set back, gets the number after that name's: `Z_2.mnemon`, and so on. While a file is
+//! written, its name has `.partial` after it.
 
 use crate::trace::Micros;
 use jiff::Timestamp;
@@ -15,19 +16,19 @@ const PARTIAL: &str = ".partial";
 /// Ordered by time, then by number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Name {
-    pub(super) taken_at: Timestamp,
+    pub(super) time: Timestamp,
     number: u32,
 }
 
 impl Name {
-    /// The first one of this microsecond.
+    /// The first name of this microsecond.
     pub(super) fn of(taken_at: Timestamp) -> Self {
-        Self { taken_at: Micros::from(taken_at).into(), number: 1 }
+        Self { time: Micros::from(taken_at).into(), number: 1 }
     }
 
-    /// The next one of the same microsecond.
-    pub(super) fn next(self) -> Self {
-        Self { number: self.number + 1, ..self }
+    /// The name after this one, of the same microsecond; `None` if it has no more numbers.
+    pub(super) fn next(self) -> Option<Self> {
+        Some(Self { number: self.number.checked_add(1)?, ..self })
     }
 
     /// `None` if it is no name of ours, to the letter.
@@ -38,8 +39,8 @@ impl Name {
             None => (stem, 1),
         };
         let (date, time) = time.split_once('T')?;
-        let taken_at = format!("{date}T{}", time.replace('-', ":")).parse().ok()?;
-        let parsed = Self { taken_at, number };
+        let time = format!("{date}T{}", time.replace('-', ":")).parse().ok()?;
+        let parsed = Self { time, number };
         (parsed.to_string() == name).then_some(parsed)
     }
 
@@ -58,7 +59,7 @@ impl Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = format!("{:.6}", self.taken_at).replace(':', "-");
+        let time = format!("{:.6}", self.time).replace(':', "-");
         match self.number {
             1 => write!(f, "{BEFORE}{time}{AFTER}"),
             number => write!(f, "{BEFORE}{time}_{number}{AFTER}"),
@@ -76,13 +77,15 @@ mod tests {
         let at: Timestamp = "2026-11-24T10:15:30.120000999Z".parse()?;
         let first = Name::of(at);
         assert_eq!(first.to_string(), "snapshot-2026-11-24T10-15-30.120000Z.mnemon");
-        let tenth = (1..10).fold(first, |name, _| name.next());
+        let next = |name: Name| name.next().unwrap();
+        let tenth = (1..10).fold(first, |name, _| next(name));
         let later = Name::of("2026-11-24T10:15:30.120001Z".parse()?);
         assert_eq!(tenth.to_string(), "snapshot-2026-11-24T10-15-30.120000Z_10.mnemon");
-        assert!(first < first.next() && first.next() < tenth && tenth < later);
-        for name in [first, tenth, later, Name::of(Timestamp::MIN), Name::of(Timestamp::MAX).next()] {
+        assert!(first < next(first) && next(first) < tenth && tenth < later);
+        for name in [first, tenth, later, Name::of(Timestamp::MIN), next(Name::of(Timestamp::MAX))] {
             assert_eq!(Name::parse(&name.to_string()), Some(name), "{name}");
         }
+        assert_eq!(Name { number: u32::MAX, ..first }.next(), None);
         Ok(())
     }
 

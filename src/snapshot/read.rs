@@ -20,8 +20,10 @@ use std::sync::Arc;
 
 const BUFFER: usize = 1 << 16;
 
-pub(super) fn info(path: PathBuf, taken_at: Timestamp) -> SnapshotInfo {
+/// The time in its name stands in for that of a header that can't be read.
+pub(super) fn info(path: PathBuf, time: Timestamp) -> SnapshotInfo {
     let header = open(&path).and_then(Header::read).map_err(|refusal| refusal.of(&path));
+    let taken_at = header.as_ref().map_or(time, |header| header.taken_at);
     SnapshotInfo { header: header.as_ref().map(SnapshotHeader::from).map_err(Clone::clone), path, taken_at }
 }
 

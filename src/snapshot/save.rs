@@ -1,7 +1,7 @@
 //! Writing a file, whole or not at all.
 //!
 //! It is written under a partial name, synced, renamed, and the folder synced. Who has made the partial name
-//! owns the full one, so two saves of the same microsecond never meet. What could not be read back is
+//! owns the full one, so two saves at the same time never meet. What could not be read back is
 //! refused here, so that a snapshot that was saved can be restored.
 
 use super::format::{Header, Known, Line, MAX_LINE};
@@ -9,7 +9,7 @@ use super::name::Name;
 use super::record::{LinkLine, TraceLine};
 use super::refusal::io_error;
 use super::seal::{self, Key};
-use super::{SnapshotHeader, SnapshotInfo, State};
+use super::{SnapshotHeader, SnapshotInfo, State, folder};
 use crate::error::{Error, ErrorKind, Result};
 use serde::Serialize;
 use sha2::{Digest, Sha512};
@@ -24,12 +24,11 @@ pub(super) fn save(folder: &Path, key: &Key, state: &State) -> Result<SnapshotIn
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
     make(folder).map_err(|error| io_error("making the folder", folder, error))?;
-    let partial = Partial::reserve(folder, Name::of(state.taken_at))?;
+    let partial = Partial::reserve(folder, folder::next_name(folder, state.taken_at)?)?;
     let header = Header::of(state);
     fill(&partial, key, &header, state)?;
-    let taken_at = partial.name.taken_at;
     let path = partial.finish()?;
-    Ok(SnapshotInfo { path, taken_at, header: Ok(SnapshotHeader::from(&header)) })
+    Ok(SnapshotInfo { path, taken_at: header.taken_at, header: Ok(SnapshotHeader::from(&header)) })
 }
 
 fn fill(partial: &Partial, key: &Key, header: &Header, state: &State) -> Result<()> {
@@ -112,7 +111,8 @@ impl Partial {
             let path = name.partial_in_folder(folder);
             match create(&path) {
                 Ok(file) => {
-                    let partial = Self { name, folder: folder.to_owned(), path, file, renamed: false };
+                    let (folder, path) = (folder.to_owned(), path.clone());
+                    let partial = Self { name, folder, path, file, renamed: false };
                     if partial.is_ours() {
                         return Ok(partial);
                     }
@@ -120,7 +120,7 @@ impl Partial {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(io_error("making", &path, error)),
             }
-            name = name.next();
+            name = name.next().ok_or_else(|| folder::no_later(&path))?;
         }
     }
 

@@ -1,12 +1,13 @@
 //! The decay cycle: the stored strengths are brought up to date, for readers of the file, and what has faded away
 //! is removed.
 
-use super::TraceStore;
 use super::engine::Engine;
+use super::{TraceStore, tell};
 use crate::core::Change;
 use crate::error::Result;
 use crate::memory::constants::PRUNE;
 use crate::trace::{Micros, Numbers, Trace, TraceType};
+use std::sync::atomic::Ordering;
 
 /// What a decay cycle did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -26,7 +27,8 @@ impl TraceStore {
     /// [told not to](crate::StoreBuilder::prune). Firmware is left alone; pinned traces fade and stay.
     ///
     /// The store itself does not need it: every strength that it reads or compares is computed for the moment. The
-    /// revision of a trace stays. Looks at every trace, and writes only those.
+    /// revision of a trace stays. Looks at every trace, and writes only those. What is removed is counted in
+    /// [`Stats::pruned`](crate::Stats::pruned), and told at `INFO`.
     ///
     /// ```
     /// use mnemon::{ManualClock, NewTrace, TraceStore};
@@ -74,7 +76,7 @@ impl Engine {
     pub(super) fn decay(&self) -> Result<DecayReport> {
         self.admit()?;
         let (now, mut report) = (self.now(), DecayReport::default());
-        self.survey(Judged::of, |entry, judged| {
+        let done = self.survey(Judged::of, |entry, judged| {
             let mut fate = self.fate(judged, now);
             if !matches!(fate, Fate::Left { .. }) {
                 // Decided anew for the trace as it is then: it may have been reinforced, or removed.
@@ -96,8 +98,13 @@ impl Engine {
             report.checkpointed += usize::from(matches!(fate, Fate::Checkpointed(_)));
             report.pruned += usize::from(matches!(fate, Fate::Pruned));
             Ok(())
-        })?;
-        Ok(report)
+        });
+        // Those before an error too.
+        if report.pruned > 0 {
+            self.pruned.fetch_add(report.pruned as u64, Ordering::Relaxed);
+            tell::pruned(&self.shared.name, report.pruned);
+        }
+        done.map(|()| report)
     }
 
     fn fate(&self, Judged(kind, numbers): Judged, now: Micros) -> Fate {

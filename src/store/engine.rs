@@ -6,6 +6,7 @@ use crate::core::sync::{Ordering, fence};
 use crate::core::{Change, Refused, Transition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flusher::{Links, Shared, TraceEntry, Traces};
+use crate::memory::Scoring;
 use crate::trace::{Defaults, Micros, NewTrace, Numbers, Trace, TraceId};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -19,6 +20,10 @@ pub(super) struct Engine {
     pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
     /// How many entries queries have looked at.
     pub(super) visited: AtomicU64,
+    /// Number of traces that decay cycles have removed.
+    pub(super) pruned: AtomicU64,
+    /// Number of traces that the quota has removed.
+    pub(super) evicted: AtomicU64,
 }
 
 impl Engine {
@@ -47,6 +52,10 @@ impl Engine {
         self.settings.curve.strength(trace.trace_type(), &trace.numbers, at)
     }
 
+    pub(super) fn scoring(&self, at: Micros) -> Scoring {
+        Scoring::new(at, self.settings.recency_half_life)
+    }
+
     pub(super) fn is_imprinting(&self, now: Micros) -> bool {
         self.settings.imprint_until.is_some_and(|until| now < until)
     }
@@ -72,7 +81,11 @@ impl Engine {
         let now = self.now();
         let defaults =
             Defaults { partition: &self.settings.partition, now, imprinting: self.is_imprinting(now) };
-        let trace = new.with_defaults(&defaults)?;
+        let mut trace = new.with_defaults(&defaults)?;
+        // What is of a time to come, as of a clock that was wrong elsewhere, would not fade until then.
+        let numbers = &mut trace.numbers;
+        numbers.last_reinforced = numbers.last_reinforced.min(now);
+        numbers.last_decayed = numbers.last_decayed.min(now);
         self.check_size(&trace)?;
         Ok(trace)
     }

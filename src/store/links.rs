@@ -7,7 +7,7 @@ use crate::core::sync::{Ordering, fence};
 use crate::core::{Change, Transition};
 use crate::error::{Error, Result};
 use crate::memory::constants::MAX_ASSOCIATED;
-use crate::memory::{Pull, by_rank};
+use crate::memory::{Pull, by_strength};
 use crate::trace::{Birth, Ends, Link, Tie, Trace, TraceId};
 use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
@@ -232,11 +232,18 @@ impl Engine {
         let now = self.now();
         let mut near = self.neighbours(id);
         near.retain(|(link, _)| link.is_associated());
-        near.sort_by_key(|(link, trace)| (Reverse((link.count, link.last_at)), trace.id()));
+        // A time that has not come is that of a wrong clock: it must not stand before the others until then.
+        near.sort_by_key(|(link, trace)| (Reverse((link.count, link.last_at.min(now))), trace.id()));
         near.truncate(MAX_ASSOCIATED);
-        let near = near.into_iter().map(|(_, trace)| Pull { weight: self.strength(&trace, now), trace });
-        let mut near: Vec<_> = near.filter(|near| near.weight >= min_strength).collect();
-        near.sort_by(by_rank);
+        let scoring = self.scoring(now);
+        let near = near.into_iter().map(|(_, trace)| Pull {
+            strength: self.strength(&trace, now),
+            log_score: 0.0,
+            reinforced: scoring.reinforced(&trace),
+            trace,
+        });
+        let mut near: Vec<_> = near.filter(|near| near.strength >= min_strength).collect();
+        near.sort_by(by_strength);
         near
     }
 }

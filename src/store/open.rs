@@ -14,6 +14,7 @@ use crate::core::Reached;
 use crate::error::{Error, Result};
 use crate::flusher::{Driver, FlushOptions, Name, Shared};
 use crate::memory::DecayCurve;
+use crate::memory::constants::RECENCY_HALF_LIFE_SECONDS;
 use crate::trace::{Micros, checked_name};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -76,6 +77,7 @@ pub(super) struct Settings {
     pub(super) close_timeout: Duration,
     pub(super) clock: WallClock,
     pub(super) curve: DecayCurve,
+    pub(super) recency_half_life: Duration,
     pub(super) checkpoint_step: f64,
     pub(super) prune: bool,
     pub(super) imprint_until: Option<Micros>,
@@ -92,6 +94,7 @@ impl Default for Settings {
             close_timeout: Duration::from_secs(30),
             clock: WallClock::System,
             curve: DecayCurve::PowerLaw,
+            recency_half_life: Duration::from_secs_f64(RECENCY_HALF_LIFE_SECONDS),
             checkpoint_step: 0.01,
             prune: true,
             imprint_until: None,
@@ -193,6 +196,26 @@ impl StoreBuilder {
         self
     }
 
+    /// Time after which the recency in a [score](crate::Ranked) is one half: 1 hour unless set; more than 0. The longer
+    /// it is, the more strength and emotion count beside it.
+    ///
+    /// ```
+    /// use mnemon::{ManualClock, NewTrace, TraceStore};
+    /// use std::time::Duration;
+    ///
+    /// let day = Duration::from_secs(86_400);
+    /// let clock = ManualClock::at("2026-11-24T09:00:00Z".parse()?);
+    /// let store = TraceStore::builder().clock(&clock).recency_half_life(day).in_memory()?;
+    /// let id = store.insert(NewTrace::episodic(serde_json::json!("the tide is early")))?;
+    /// clock.advance(day * 2);
+    /// assert_eq!(store.rank([id])[0].recency, 0.25);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recency_half_life(mut self, half_life: Duration) -> Self {
+        self.settings.recency_half_life = half_life;
+        self
+    }
+
     /// By how much a stored strength may be off, 0 to 1, before a [decay cycle](TraceStore::decay) writes it anew:
     /// 0.01 unless set. With 0 every strength that has changed is written. It is for readers of the file alone.
     pub fn checkpoint_step(mut self, step: f64) -> Self {
@@ -214,7 +237,8 @@ impl StoreBuilder {
         self
     }
 
-    /// How much [`enforce_quota`](TraceStore::enforce_quota) leaves: [`Quota::default`] unless set.
+    /// How much [`enforce_quota`](TraceStore::enforce_quota), and with it [`upkeep`](Self::upkeep), leaves: everything
+    /// unless set.
     pub fn quota(mut self, quota: Quota) -> Self {
         self.settings.quota = quota;
         self
@@ -226,9 +250,8 @@ impl StoreBuilder {
     /// ```
     /// use mnemon::{TraceStore, Upkeep};
     ///
-    /// // Decay each minute, tiers each five minutes; nothing is removed for a quota.
-    /// let upkeep = Upkeep { quota: None, ..Upkeep::default() };
-    /// let store = TraceStore::builder().upkeep(upkeep).in_memory()?;
+    /// // Decay each minute, tiers each five minutes; nothing is removed for a quota, since none is given.
+    /// let store = TraceStore::builder().upkeep(Upkeep::default()).in_memory()?;
     /// # Ok::<(), mnemon::Error>(())
     /// ```
     pub fn upkeep(mut self, upkeep: Upkeep) -> Self {
@@ -337,6 +360,9 @@ impl StoreBuilder {
         if !(0.0..=1.0).contains(&step) {
             return Err(Error::invalid("checkpoint_step", step, "give a number from 0 to 1"));
         }
+        if self.settings.recency_half_life.is_zero() {
+            return Err(Error::invalid("recency_half_life", 0, "give more than 0"));
+        }
         match self.flush.threshold {
             0 => Err(Error::invalid("flush_threshold", 0, "give 1 or more")),
             _ => Ok(self.settings.clone()),
@@ -367,6 +393,8 @@ impl Stored {
             #[cfg(all(feature = "sqlite", not(loom)))]
             home: self.home,
             visited: AtomicU64::new(0),
+            pruned: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
         });
         let upkeep = upkeep::Thread::default();
         (TraceStore { handle: Arc::new(Handle { engine, upkeep, flusher }) }, no_flusher)

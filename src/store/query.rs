@@ -3,7 +3,7 @@
 use super::TraceStore;
 use crate::core::{Entry, Term};
 use crate::flusher::TraceEntry;
-use crate::memory::{self, Pull, Ranked, by_rank, by_recency};
+use crate::memory::{self, Pull, Scoring, by_recency, by_score, by_strength};
 use crate::trace::{Micros, Tier, Trace, TraceType};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -16,9 +16,10 @@ pub enum Order {
     /// The strongest now.
     #[default]
     Strength,
-    /// The most recently reinforced.
+    /// The most recently reinforced. A time that has not come, as of a wrong clock, counts as now.
     Recency,
-    /// The highest retrieval score now: see [`Ranked`].
+    /// The highest retrieval score now: see [`Ranked`](crate::Ranked). Of equals the stronger, then the more recently
+    /// reinforced.
     Score,
 }
 
@@ -118,7 +119,7 @@ impl Query<'_> {
         self
     }
 
-    /// What comes first; the strongest unless given. Of equals the smaller id.
+    /// What comes first; the strongest unless given. Of those that are equal in that order, the smaller id.
     pub fn order(mut self, order: Order) -> Self {
         self.order = order;
         self
@@ -139,18 +140,19 @@ impl Query<'_> {
         let entries = self.candidates();
         let engine = self.store.engine();
         engine.visited.fetch_add(entries.len() as u64, Ordering::Relaxed);
-        let now = engine.now();
+        let scoring = engine.scoring(engine.now());
         let matching =
             entries.iter().filter_map(|entry| Entry::value(entry)).filter(|trace| self.fits(trace));
         let mut found: Vec<_> = matching
             .filter_map(|trace| {
-                let strength = engine.strength(&trace, now);
-                (strength >= self.min_strength).then(|| self.weighed(trace, strength, now))
+                let strength = engine.strength(&trace, scoring.at);
+                (strength >= self.min_strength).then(|| self.pull(trace, strength, scoring))
             })
             .collect();
         let order = match self.order {
+            Order::Strength => by_strength,
             Order::Recency => by_recency,
-            Order::Strength | Order::Score => by_rank,
+            Order::Score => by_score,
         };
         if found.len() > self.limit {
             if self.limit > 0 {
@@ -188,11 +190,11 @@ impl Query<'_> {
             && self.until.is_none_or(|until| trace.content.created_at <= until)
     }
 
-    fn weighed(&self, trace: Arc<Trace>, strength: f64, now: Micros) -> Pull {
-        let weight = match self.order {
-            Order::Strength | Order::Recency => strength,
-            Order::Score => Ranked::new(trace.clone(), strength, now, false).score,
+    fn pull(&self, trace: Arc<Trace>, strength: f64, scoring: Scoring) -> Pull {
+        let log_score = match self.order {
+            Order::Strength | Order::Recency => 0.0,
+            Order::Score => scoring.log_score(&trace, strength, 1.0),
         };
-        Pull { weight, trace }
+        Pull { strength, log_score, reinforced: scoring.reinforced(&trace), trace }
     }
 }

@@ -1,18 +1,20 @@
 //! The quota: how much a store may hold, and what goes first.
 
-use super::TraceStore;
 use super::engine::Engine;
+use super::{TraceStore, tell};
 use crate::core::Change;
 use crate::error::Result;
+use crate::memory::{by_age, by_doubt};
 use crate::trace::{Trace, TraceType};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-/// How much a store may hold: see [`StoreBuilder::quota`](crate::StoreBuilder::quota).
+/// How much a store may hold: see [`StoreBuilder::quota`](crate::StoreBuilder::quota). The default is no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quota {
-    /// Traces: 10,000 unless set.
+    /// Number of traces: `usize::MAX` unless set.
     pub max_traces: usize,
-    /// Bytes of payload text: 50 MiB unless set.
+    /// Bytes of payload text: `u64::MAX` unless set.
     pub max_bytes: u64,
     /// What goes first: [`Eviction::LeastRecentlyReinforced`] unless set.
     pub eviction: Eviction,
@@ -20,7 +22,7 @@ pub struct Quota {
 
 impl Default for Quota {
     fn default() -> Self {
-        Self { max_traces: 10_000, max_bytes: 50 << 20, eviction: Eviction::default() }
+        Self { max_traces: usize::MAX, max_bytes: u64::MAX, eviction: Eviction::default() }
     }
 }
 
@@ -28,7 +30,7 @@ impl Default for Quota {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Eviction {
-    /// What has not been reinforced for longest.
+    /// What has not been reinforced for longest. A time that has not come, as of a wrong clock, counts as now.
     #[default]
     LeastRecentlyReinforced,
     /// What the agent is least sure of.
@@ -49,10 +51,11 @@ pub struct EvictionReport {
 
 impl TraceStore {
     /// Removes traces, in the order of the [quota's](crate::StoreBuilder::quota) eviction, until the store holds no
-    /// more than it may, and not one more than that takes. Firmware and pinned traces count, and never go. Of
-    /// traces that are equal in that order the smaller id goes first.
+    /// more than it may, and not one more than that takes. Without a quota it removes none. Firmware and pinned traces
+    /// count, and never go. Of traces that are equal in that order the smaller id goes first.
     ///
-    /// Looks at every trace.
+    /// Looks at every trace. What is removed is counted in [`Stats::evicted`](crate::Stats::evicted), and told at
+    /// `INFO`.
     ///
     /// ```
     /// use mnemon::{NewTrace, Quota, TraceStore};
@@ -76,6 +79,9 @@ impl Engine {
     pub(super) fn enforce_quota(&self) -> Result<EvictionReport> {
         self.admit()?;
         let Quota { max_traces, max_bytes, eviction } = self.settings.quota;
+        if (max_traces, max_bytes) == (usize::MAX, u64::MAX) {
+            return Ok(EvictionReport::default());
+        }
         let (mut traces, mut bytes) = (0, 0);
         self.survey(size, |_, size| {
             (traces, bytes) = (traces + 1, bytes + size);
@@ -83,22 +89,36 @@ impl Engine {
         })?;
         let mut report = EvictionReport::default();
         let over = |traces: usize, bytes: u64| traces > max_traces || bytes > max_bytes;
-        if !over(traces, bytes) {
-            return Ok(report);
+        if over(traces, bytes) {
+            let done = self.evict(over, eviction, &mut report);
+            if report.evicted > 0 {
+                self.evicted.fetch_add(report.evicted as u64, Ordering::Relaxed);
+                tell::evicted(&self.shared.name, &report);
+            }
+            done?;
         }
+        Ok(report)
+    }
+
+    /// Removes traces until the store is not over its quota. The report counts those before an error too.
+    fn evict(
+        &self,
+        over: impl Fn(usize, u64) -> bool,
+        eviction: Eviction,
+        report: &mut EvictionReport,
+    ) -> Result<()> {
+        let now = self.now();
         // Counted anew, with what is there by now.
         let held: Vec<_> = self.traces().entries().iter().filter_map(|entry| entry.value()).collect();
-        (traces, bytes) = (held.len(), held.iter().map(|trace| size(trace)).sum());
+        let (mut traces, mut bytes) = (held.len(), held.iter().map(|trace| size(trace)).sum());
         let mut candidates: Vec<_> = held.into_iter().filter(|trace| may_go(trace)).collect();
         candidates.sort_unstable_by(|a, b| match eviction {
-            Eviction::LeastRecentlyReinforced => {
-                (a.numbers.last_reinforced, a.id()).cmp(&(b.numbers.last_reinforced, b.id()))
-            }
-            Eviction::LowestConfidence => a.confidence().total_cmp(&b.confidence()).then(a.id().cmp(&b.id())),
+            Eviction::LeastRecentlyReinforced => by_age(a, b, now),
+            Eviction::LowestConfidence => by_doubt(a, b),
         });
         for trace in candidates {
             if !over(traces, bytes) {
-                return Ok(report);
+                return Ok(());
             }
             // Only as it was when it was chosen: who has just used, pinned or removed it is right.
             let done = self.alter(trace.id(), |now| match Arc::ptr_eq(now, &trace) {
@@ -112,10 +132,12 @@ impl Engine {
             };
             if done.new.is_none() {
                 (traces, bytes) = (traces - 1, bytes - size(&trace));
-                (report.evicted, report.bytes) = (report.evicted + 1, report.bytes + size(&trace));
+                report.evicted += 1;
+                report.bytes += size(&trace);
             }
         }
-        Ok(EvictionReport { over: over(traces, bytes), ..report })
+        report.over = over(traces, bytes);
+        Ok(())
     }
 }
 

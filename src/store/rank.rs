@@ -2,15 +2,15 @@
 
 use super::TraceStore;
 use super::engine::Engine;
-use crate::memory::{Ranked, by_score};
+use crate::memory::{Ranked, by_rank};
 use crate::trace::{Micros, TraceId};
 use jiff::Timestamp;
 use std::collections::HashSet;
 
 impl TraceStore {
-    /// Those of these traces that the store holds, each once, with their retrieval scores for now, the best first;
-    /// of equals the smaller id. A trace is associated if another one of the list has it among its
-    /// [associated](Self::associated).
+    /// Those of these traces that the store holds, each once, with their retrieval scores for now, the best first; of
+    /// equals the stronger, then the more recently reinforced, then the smaller id. A trace is associated if another
+    /// one of the list has it among its [associated](Self::associated).
     ///
     /// Costs in proportion to the links of the traces given.
     ///
@@ -37,16 +37,17 @@ impl TraceStore {
 
 impl Engine {
     fn rank(&self, ids: HashSet<TraceId>, at: Micros) -> Vec<Ranked> {
+        let scoring = self.scoring(at);
         let near = ids.iter().flat_map(|id| self.associated(*id, 0.0));
         let associated: HashSet<_> = near.map(|near| near.trace.id()).filter(|id| ids.contains(id)).collect();
         let known = ids.iter().filter_map(|id| self.traces().get(id));
         let ranked = known.map(|trace| {
             let strength = self.strength(&trace, at);
             let is_associated = associated.contains(&trace.id());
-            Ranked::new(trace, strength, at, is_associated)
+            Ranked::new(trace, strength, scoring, is_associated)
         });
         let mut ranked: Vec<_> = ranked.collect();
-        ranked.sort_unstable_by(by_score);
+        ranked.sort_unstable_by(by_rank(scoring));
         ranked
     }
 }

@@ -36,6 +36,10 @@ pub struct Stats {
     pub payload_bytes_serialized: u64,
     /// Traces that [queries](TraceStore::query) have looked at.
     pub entries_visited: u64,
+    /// Number of traces that [decay cycles](TraceStore::decay) have removed.
+    pub pruned: u64,
+    /// Number of traces that the [quota](TraceStore::enforce_quota) has removed.
+    pub evicted: u64,
     /// What the last flush that committed did, in the background or asked for.
     pub last_flush: FlushReport,
     /// The age of the oldest change that is not committed.
@@ -78,6 +82,8 @@ impl TraceStore {
             links_upserted: counters.links_upserted,
             links_deleted: counters.links_deleted,
             entries_visited: self.engine().visited.load(Ordering::Relaxed),
+            pruned: self.engine().pruned.load(Ordering::Relaxed),
+            evicted: self.engine().evicted.load(Ordering::Relaxed),
             payload_bytes_serialized: counters.payload_bytes_serialized,
             last_flush: shared.progress.report(),
             oldest_unflushed,

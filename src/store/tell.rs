@@ -1,15 +1,16 @@
 //! What a store says of itself to `tracing` as it is opened and closed. What it says in between is the flusher's, and
 //! follows the same rules.
 
-use super::{CloseReport, TraceStore};
+use super::{CloseReport, EvictionReport, TraceStore};
 use crate::error::{Error, Result};
 use crate::flusher::{Name, Quarantined, cause, milliseconds};
 use crate::guarded::{self, Guarded};
+use jiff::SignedDuration;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::field::{self, Empty};
-use tracing::{debug, debug_span, error, warn};
+use tracing::{debug, debug_span, error, info, warn};
 
 const TARGET: &str = "mnemon::store";
 
@@ -108,6 +109,46 @@ pub(super) fn upkeep_failed(name: &Name, chore: &'static str, error: &Error) {
             kind = error.kind().name(),
             error = %error,
             "the upkeep could not do its work; it is done next time",
+        )
+    });
+}
+
+/// Of a decay cycle, once.
+pub(super) fn pruned(name: &Name, traces: usize) {
+    guarded::run(|| {
+        info!(
+            target: TARGET,
+            path = name.path(),
+            partition = name.partition(),
+            traces,
+            "a decay cycle has removed what had faded away",
+        )
+    });
+}
+
+/// Of an enforcement of the quota, once.
+pub(super) fn evicted(name: &Name, report: &EvictionReport) {
+    guarded::run(|| {
+        info!(
+            target: TARGET,
+            path = name.path(),
+            partition = name.partition(),
+            traces = report.evicted,
+            payload_bytes = report.bytes,
+            "the quota has removed traces",
+        )
+    });
+}
+
+/// A jump of the clock, once.
+pub(super) fn clock_jumped(name: &Name, by: SignedDuration) {
+    guarded::run(|| {
+        warn!(
+            target: TARGET,
+            path = name.path(),
+            partition = name.partition(),
+            by_ms = by.as_millis_f64(),
+            "the clock has jumped: upkeep runs no decay cycle until it has run evenly for an hour",
         )
     });
 }

@@ -2,6 +2,7 @@
 
 use super::engine::Engine;
 use super::tell;
+use crate::clock::{ClockWatch, Pace};
 use crate::core::is_at_work;
 use crate::core::sync::locks::{Condvar, Mutex, MutexGuard};
 use crate::error::{Error, ErrorKind, Result};
@@ -14,12 +15,14 @@ use std::time::{Duration, Instant};
 /// that out. Periods are of real time, whatever [clock](crate::StoreBuilder::clock) the store goes by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Upkeep {
-    /// [Decay cycles](crate::TraceStore::decay): every 60 seconds unless set.
+    /// [Decay cycles](crate::TraceStore::decay): every 60 seconds unless set. There is none from a jump of the system's
+    /// clock on until it has run evenly for an hour, beside the monotonic one: under a wrong clock a cycle would remove
+    /// what has not faded.
     pub decay: Option<Duration>,
     /// [Tiers](crate::TraceStore::retier): every 300 seconds unless set.
     pub tiers: Option<Duration>,
     /// The [quota](crate::TraceStore::enforce_quota): every 300 seconds unless set. It removes what is over
-    /// [`StoreBuilder::quota`](crate::StoreBuilder::quota), which is 10,000 traces unless set.
+    /// [`StoreBuilder::quota`](crate::StoreBuilder::quota), and nothing unless that is given.
     pub quota: Option<Duration>,
 }
 
@@ -79,8 +82,9 @@ impl Thread {
 
 fn spawn(engine: Arc<Engine>, stop: Arc<Stop>, upkeep: Upkeep) -> std::io::Result<JoinHandle<()>> {
     let work = move || {
+        let mut watch = engine.settings.clock.watch();
         let mut chores = [
-            Chore::new("decay", upkeep.decay, |engine| engine.decay().map(drop)),
+            Chore::new("decay", upkeep.decay, move |engine| decay(engine, watch.as_mut(), Instant::now())),
             Chore::new("tiers", upkeep.tiers, |engine| engine.retier().map(drop)),
             Chore::new("quota", upkeep.quota, |engine| engine.enforce_quota().map(drop)),
         ];
@@ -94,17 +98,35 @@ fn spawn(engine: Arc<Engine>, stop: Arc<Stop>, upkeep: Upkeep) -> std::io::Resul
     std::thread::Builder::new().name("mnemon-upkeep".to_owned()).spawn(work)
 }
 
+/// A decay cycle, if the clock can be believed.
+fn decay(engine: &Engine, watch: Option<&mut ClockWatch>, at: Instant) -> Result<()> {
+    match watch.map_or(Pace::Even, |watch| watch.read(engine.now(), at)) {
+        Pace::Even => engine.decay().map(drop),
+        Pace::Jumped(by) => {
+            tell::clock_jumped(&engine.shared.name, by);
+            Ok(())
+        }
+        Pace::Settling => Ok(()),
+    }
+}
+
 struct Chore {
     name: &'static str,
     every: Option<Duration>,
     /// Never, if it is so far away that it can't be said.
     due: Option<Instant>,
-    work: fn(&Engine) -> Result<()>,
+    work: Work,
 }
 
+type Work = Box<dyn FnMut(&Engine) -> Result<()>>;
+
 impl Chore {
-    fn new(name: &'static str, every: Option<Duration>, work: fn(&Engine) -> Result<()>) -> Self {
-        let mut chore = Self { name, every, due: None, work };
+    fn new(
+        name: &'static str,
+        every: Option<Duration>,
+        work: impl FnMut(&Engine) -> Result<()> + 'static,
+    ) -> Self {
+        let mut chore = Self { name, every, due: None, work: Box::new(work) };
         chore.put_off();
         chore
     }
@@ -125,7 +147,7 @@ impl Chore {
     }
 
     /// Does the work. A panic is an error, which health tells until the same work has been done without.
-    fn supervised(&self, engine: &Engine) -> Result<()> {
+    fn supervised(&mut self, engine: &Engine) -> Result<()> {
         let telemetry = &engine.shared.telemetry;
         match guarded::caught(|| (self.work)(engine)) {
             Ok(outcome) => {
@@ -170,11 +192,138 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{Chore, Engine};
-    use crate::error::{ErrorKind, Result};
-    use crate::store::TraceStore;
-    use crate::{Health, NewTrace};
-    use std::time::Duration;
+    use super::*;
+    use crate::{DecayCurve, Health, ManualClock, NewTrace, TraceStore};
+    use std::cell::RefCell;
+    use tracing::field::{Field, Visit};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+    type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
+    const JUMPED: &str =
+        "the clock has jumped: upkeep runs no decay cycle until it has run evenly for an hour";
+
+    thread_local! {
+        /// Messages at WARN, and their time in milliseconds.
+        static WARNED: RefCell<Vec<(String, f64)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    struct Warnings;
+
+    #[derive(Default)]
+    struct Warning(String, f64);
+
+    impl Visit for Warning {
+        fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+            if field.name() == "message" {
+                self.0 = format!("{value:?}");
+            }
+        }
+
+        fn record_f64(&mut self, field: &Field, value: f64) {
+            assert_eq!(field.name(), "by_ms");
+            self.1 = value;
+        }
+    }
+
+    impl<S: tracing::Subscriber> Layer<S> for Warnings {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+            if *event.metadata().level() == tracing::Level::WARN {
+                let mut warning = Warning::default();
+                event.record(&mut warning);
+                WARNED.with_borrow_mut(|warned| warned.push((warning.0, warning.1)));
+            }
+        }
+    }
+
+    /// A store whose clock the test moves as a system's might, beside a monotonic clock that it moves too.
+    struct Scene {
+        store: TraceStore,
+        clock: ManualClock,
+        watch: ClockWatch,
+        at: Instant,
+        /// Of every scene: `tracing` may remember of a thread without a listener that nobody listens.
+        _listening: tracing::subscriber::DefaultGuard,
+    }
+
+    impl Scene {
+        fn new() -> std::result::Result<Self, Box<dyn std::error::Error>> {
+            let clock = ManualClock::at("2026-11-24T09:00:00Z".parse()?);
+            let curve = DecayCurve::Exponential { half_life: 60 * MINUTE };
+            let store = TraceStore::builder().clock(&clock).decay_curve(curve).in_memory()?;
+            let (wall, at) = (store.engine().now(), Instant::now());
+            let _listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(Warnings));
+            Ok(Self { store, clock, watch: ClockWatch::new(wall, at), at, _listening })
+        }
+
+        /// So many minutes pass, with a cycle after each.
+        fn minutes(&mut self, minutes: u32) -> Result<()> {
+            for _ in 0..minutes {
+                self.at += MINUTE;
+                self.clock.advance(MINUTE);
+                decay(self.store.engine(), Some(&mut self.watch), self.at)?;
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn clock_jump_puts_cycles_off() -> Outcome {
+        let mut scene = Scene::new()?;
+        let id = scene.store.insert(NewTrace::semantic(serde_json::json!("a minute old")))?;
+        let stored = |scene: &Scene| scene.store.get(id).map(|trace| trace.strength());
+        scene.minutes(2)?;
+        assert!(stored(&scene).is_some_and(|strength| strength < 0.5), "a cycle checkpoints");
+        let before = stored(&scene);
+        let right = scene.clock.now();
+        scene.clock.advance(YEARS);
+        scene.minutes(59)?;
+        assert_eq!(stored(&scene), before, "neither pruned nor checkpointed");
+        scene.clock.set(right);
+        scene.minutes(60)?;
+        assert_eq!(stored(&scene), before, "nor while it may be wrong still");
+        let year = YEARS.as_secs_f64() * 1e3;
+        let warned = WARNED.with_borrow(Clone::clone);
+        assert_eq!(warned[0], (JUMPED.to_owned(), year), "each jump is told once");
+        assert_eq!(warned.len(), 2);
+        assert!(warned[1].0 == JUMPED && warned[1].1 < -year, "{warned:?}");
+        scene.minutes(1)?;
+        assert!(stored(&scene) < before, "cycles go on after an hour");
+        assert!(include_str!("../guide/operating.md").contains(&format!("| WARN | {JUMPED} |")));
+        Ok(())
+    }
+
+    /// The clock was wrong before: what is to be removed is, an hour later.
+    #[test]
+    fn clock_jump_that_stays_is_believed() -> Outcome {
+        let mut scene = Scene::new()?;
+        scene.store.insert(NewTrace::semantic(serde_json::json!(1)))?;
+        scene.clock.advance(YEARS);
+        scene.minutes(60)?;
+        assert_eq!(scene.store.len(), 1);
+        scene.minutes(1)?;
+        assert_eq!((scene.store.len(), scene.store.stats().pruned), (0, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn clocks_kept_in_time_do_not_jump() -> Outcome {
+        let mut scene = Scene::new()?;
+        for period in [1, 60, 86_400 * 30] {
+            let period = Duration::from_secs(period);
+            for (sign, drift) in [(1.0, 0.0), (1.0, 5e-4), (-1.0, 5e-4)] {
+                scene.at += period;
+                scene.clock.advance(period.mul_f64(1.0 + sign * drift));
+                let wall = scene.store.engine().now();
+                assert_eq!(scene.watch.read(wall, scene.at), Pace::Even, "{period:?} {sign} {drift}");
+            }
+        }
+        let still = scene.store.engine().now();
+        assert!(matches!(scene.watch.read(still, scene.at + 2 * MINUTE), Pace::Jumped(_)), "one that stands");
+        Ok(())
+    }
 
     /// Panics until there is a trace.
     fn panics_while_empty(engine: &Engine) -> Result<()> {

@@ -162,7 +162,11 @@ impl TraceStore {
         old: &Arc<Trace>,
         change: &mut impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
     ) -> Result<Change<Trace>> {
-        let Some(new) = change(TraceEdit::of(old)).finish()? else { return Ok(Change::Keep) };
+        let Some(mut new) = change(TraceEdit::of(old)).finish()? else { return Ok(Change::Keep) };
+        if new.numbers.strength != old.numbers.strength {
+            // As a checkpoint of a time to come it would count for nothing.
+            new.numbers.last_decayed = new.numbers.last_decayed.min(self.engine().now());
+        }
         if !Arc::ptr_eq(&new.content, &old.content) {
             self.engine().check_size(&new)?;
         }

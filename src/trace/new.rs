@@ -209,14 +209,16 @@ impl NewTrace {
         self
     }
 
-    /// Sets the time of the last reinforcement. Default: the time of creation.
+    /// Sets the time of the last reinforcement. Default: the time of creation. A store takes a time later than now
+    /// as now.
     pub fn last_reinforced(mut self, at: Timestamp) -> Self {
         self.numbers.last_reinforced = at.into();
         self.given.last_reinforced = true;
         self
     }
 
-    /// Sets the time as of which `strength` was computed. Default: the time of creation.
+    /// Sets the time as of which `strength` was computed. Default: the time of creation. A store takes a time later
+    /// than now as now.
     pub fn last_decayed(mut self, at: Timestamp) -> Self {
         self.numbers.last_decayed = at.into();
         self.given.last_decayed = true;

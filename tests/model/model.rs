@@ -68,8 +68,8 @@ impl Model {
         let ends = self.links.iter().filter(|(_, bond)| bond.count >= 3);
         let mut near: Vec<_> = ends
             .filter_map(|((a, b), bond)| match (*a == id, *b == id) {
-                (true, _) => Some((Reverse((bond.count, bond.last)), *b)),
-                (_, true) => Some((Reverse((bond.count, bond.last)), *a)),
+                (true, _) => Some((Reverse((bond.count, bond.last.min(self.now))), *b)),
+                (_, true) => Some((Reverse((bond.count, bond.last.min(self.now))), *a)),
                 _ => None,
             })
             .collect();
@@ -103,11 +103,10 @@ impl Model {
         let ids: BTreeSet<_> = ids.iter().copied().collect();
         let near: BTreeSet<_> = ids.iter().flat_map(|id| self.associated(*id, 0.0)).collect();
         let known = ids.iter().filter_map(|id| Some((*id, self.traces.get(id)?)));
-        let mut ranked: Vec<_> = known
-            .map(|(id, record)| (id, record.score_at(self.now, if near.contains(&id) { 1.15 } else { 1.0 })))
-            .collect();
-        ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        ranked
+        let association = |id| if near.contains(&id) { 1.15 } else { 1.0 };
+        let mut known: Vec<_> = known.collect();
+        known.sort_by_key(|(id, record)| (record.score_key(self.now, association(*id)), *id));
+        known.into_iter().map(|(id, record)| (id, record.score_at(self.now, association(id)))).collect()
     }
 
     pub fn query(&self, wanted: &Wanted) -> Vec<TraceId> {
@@ -125,8 +124,8 @@ impl Model {
         let mut found: Vec<_> = self.traces.iter().filter(|(_, record)| fits(record)).collect();
         found.sort_by(|(a_id, a), (b_id, b)| {
             let first = match wanted.order {
-                Order::Recency => b.reinforced.cmp(&a.reinforced),
-                Order::Score => b.score_at(self.now, 1.0).total_cmp(&a.score_at(self.now, 1.0)),
+                Order::Recency => b.reinforced.min(self.now).cmp(&a.reinforced.min(self.now)),
+                Order::Score => a.score_key(self.now, 1.0).cmp(&b.score_key(self.now, 1.0)),
                 _ => b.strength_at(self.now).total_cmp(&a.strength_at(self.now)),
             };
             first.then(a_id.cmp(b_id))
@@ -174,7 +173,7 @@ impl Model {
                 return (evicted, false);
             }
             let loose = self.traces.iter().filter(|(_, record)| !record.is_firmware() && !record.pinned);
-            let Some((_, id)) = loose.map(|(id, record)| (record.reinforced, *id)).min() else {
+            let Some((_, id)) = loose.map(|(id, record)| (record.reinforced.min(self.now), *id)).min() else {
                 return (evicted, true);
             };
             self.remove(id);

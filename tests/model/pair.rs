@@ -70,7 +70,7 @@ impl Pair {
             Step::Update(slot, edit) => {
                 let done = well(store.update(id(*slot), |trace| edit.of(trace)))?;
                 if let Some(record) = model.traces.get_mut(&id(*slot)) {
-                    edit.apply(record);
+                    edit.apply(record, model.now);
                 }
                 prop_assert_eq!(done.map(|trace| Record::of(&trace)), model.traces.get(&id(*slot)).cloned());
             }

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use mnemon::{NewTrace, Order, Tier, Trace, TraceId, TraceType};
 use proptest::prelude::*;
 use serde_json::json;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub type Tried<T = ()> = Result<T, TestCaseError>;
@@ -85,12 +86,39 @@ impl Record {
         }
         let ticks = ((at - self.reinforced) as f64 / 1e6 / 60.0).max(0.0);
         let left = (ticks + 1.0).powf(-(self.rate / (1.0 + 0.3 * self.intensity)));
-        self.strength.min((self.peak * left).clamp(0.0, 1.0))
+        let faded = (self.peak * left).clamp(0.0, 1.0);
+        // A checkpoint of a time to come is that of a wrong clock.
+        if self.decayed > at.max(self.reinforced) { faded } else { self.strength.min(faded) }
     }
 
     pub fn score_at(&self, at: i64, association: f64) -> f64 {
         let age = ((at - self.reinforced) as f64 / 1e6).max(0.0);
         self.strength_at(at) * (-age / 3_600.0).exp2() * (1.0 + self.intensity) * association
+    }
+
+    /// What comes first by score is the least of these, but for the id.
+    pub fn score_key(&self, at: i64, association: f64) -> (Reverse<Total>, Reverse<Total>, i64) {
+        let (age, strength) = ((at - self.reinforced).max(0), self.strength_at(at));
+        let log = (strength * (1.0 + self.intensity) * association).log2() - age as f64 / 1e6 / 3_600.0;
+        (Reverse(Total(log)), Reverse(Total(strength)), age)
+    }
+}
+
+/// A number in the order of all numbers.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Total(f64);
+
+impl Eq for Total {}
+
+impl PartialOrd for Total {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Total {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
     }
 }
 
@@ -152,7 +180,7 @@ impl New {
             intensity: self.intensity,
             confidence: self.confidence,
             created: now,
-            reinforced: now - self.age.unwrap_or(0) * 1_000_000,
+            reinforced: now - self.age.unwrap_or(0).max(0) * 1_000_000,
             decayed: now,
             count: u32::from(imprinting),
             revision: 1,
@@ -183,7 +211,7 @@ impl Edit {
         self.pinned.iter().fold(edit, |edit, pinned| edit.pinned(*pinned))
     }
 
-    pub fn apply(&self, record: &mut Record) {
+    pub fn apply(&self, record: &mut Record, now: i64) {
         let before = record.clone();
         if let Some(payload) = self.payload {
             record.payload = payload.to_string();
@@ -193,6 +221,9 @@ impl Edit {
             record.tags = tags.into_iter().collect();
         }
         if let Some(strength) = self.strength {
+            if record.strength != strength {
+                record.decayed = record.decayed.min(now);
+            }
             record.strength = strength;
             record.peak = record.peak.max(strength);
         }

@@ -290,6 +290,27 @@ fn a_drop_that_could_not_drain_says_what_is_owed() -> Outcome {
 }
 
 #[test]
+fn removals_are_told_once_a_cycle() -> Outcome {
+    const PRUNED: &str = "a decay cycle has removed what had faded away";
+    const EVICTED: &str = "the quota has removed traces";
+    let store = heard("removing").quota(mnemon::Quota { max_traces: 5, ..Default::default() }).in_memory()?;
+    for _ in 0..2 {
+        store.insert_many((0..3).map(|n| note(n).strength(0.0)))?;
+        store.insert_many((0..6).map(note))?;
+        store.decay()?;
+        store.enforce_quota()?;
+    }
+    let said = said_of("removing");
+    assert_eq!(told(&said), [(Level::INFO, PRUNED), (Level::INFO, EVICTED)].repeat(2));
+    let pruned = events(&said, Level::INFO, PRUNED);
+    assert_eq!(pruned.iter().map(|said| number(said, "traces")).collect::<Outcome<Vec<_>>>()?, [3, 3]);
+    let evicted = events(&said, Level::INFO, EVICTED);
+    assert_eq!(evicted.iter().map(|said| number(said, "traces")).collect::<Outcome<Vec<_>>>()?, [1, 6]);
+    assert_eq!(number(evicted[1], "payload_bytes")?, 6 * r#"{"note":0}"#.len() as u64);
+    Ok(())
+}
+
+#[test]
 fn upkeep_that_fails_is_a_warning() -> Outcome {
     const UPKEEP: &str = "the upkeep could not do its work; it is done next time";
     let every = Some(Duration::from_millis(1));

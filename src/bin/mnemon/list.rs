@@ -8,7 +8,7 @@ use crate::trace::{self, TraceJson};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use mnemon::{Order, Tier, Trace, TraceType};
+use mnemon::{Order, Ranked, Tier, Trace, TraceType};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -86,6 +86,9 @@ struct ListJson<'a> {
     trace: TraceJson<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     score: Option<f64>,
+    /// Its base-2 logarithm, which tells scores apart that are 0 as numbers; null for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_score: Option<f64>,
 }
 
 impl List {
@@ -95,9 +98,10 @@ impl List {
         let all = found.len();
         found.truncate(self.limit);
         match self.json {
-            true => text::say_json_lines(found.iter().map(|trace| ListJson {
-                trace: TraceJson::of(trace, &seen),
-                score: (self.order == By::Score).then(|| score(trace, &seen)),
+            true => text::say_json_lines(found.iter().map(|trace| {
+                let ranked = if self.order == By::Score { ranked(trace, &seen) } else { None };
+                let (score, log_score) = ranked.map(|ranked| (ranked.score, ranked.log_score)).unzip();
+                ListJson { trace: TraceJson::of(trace, &seen), score, log_score }
             }))?,
             false => text::say(&self.page(&found, all, &seen))?,
         }
@@ -139,16 +143,23 @@ impl List {
         columns.push(Column::left("payload"));
         let mut table = Columns::new(columns);
         let digits = if self.full { Digits::ALL } else { seen.digits(found.iter().map(|trace| &**trace)) };
-        for trace in found {
+        let weights = match self.order {
+            By::Score => {
+                let log = |trace: &Arc<Trace>| {
+                    ranked(trace, seen).map_or(f64::NEG_INFINITY, |ranked| ranked.log_score)
+                };
+                text::scores(&found.iter().map(log).collect::<Vec<_>>())
+            }
+            By::Strength | By::Recency => {
+                found.iter().map(|trace| text::fraction(seen.store.strength(trace))).collect()
+            }
+        };
+        for (trace, weight) in found.iter().zip(weights) {
             let at = if self.order == By::Recency { trace.last_reinforced() } else { trace.created_at() };
-            let weight = match self.order {
-                By::Score => score(trace, seen),
-                By::Strength | By::Recency => seen.store.strength(trace),
-            };
             let mut cells = vec![
                 digits.of(trace.id()),
                 trace.trace_type().to_string(),
-                text::fraction(weight),
+                weight,
                 if is_wide || self.order == By::Recency { trace::minute(at) } else { trace::day(at) },
             ];
             if is_wide {
@@ -169,8 +180,8 @@ impl List {
 }
 
 /// By itself: nothing else is associated with it.
-fn score(trace: &Trace, seen: &Seen) -> f64 {
-    seen.store.rank([trace.id()]).first().map_or(0.0, |ranked| ranked.score)
+fn ranked(trace: &Trace, seen: &Seen) -> Option<Ranked> {
+    seen.store.rank([trace.id()]).pop()
 }
 
 impl Filter {

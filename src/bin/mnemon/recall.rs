@@ -38,10 +38,12 @@ pub struct Recall {
     json: bool,
 }
 
-/// The score, its parts (of which `strength_now` is one), which words are tags of it, and the trace's fields.
+/// The score, its base-2 logarithm, its parts (of which `strength_now` is one), which words are tags of it, and the
+/// trace's fields.
 #[derive(Serialize)]
 struct RecallJson<'a> {
     score: f64,
+    log_score: f64,
     recency: f64,
     emotion: f64,
     association: f64,
@@ -82,7 +84,7 @@ impl Recall {
     fn page(&self, hits: &[Hit], all: usize, words: &[Word], seen: &Seen) -> String {
         let traces = hits.iter().map(|hit| &*hit.ranked.trace);
         let digits = if self.full { Digits::ALL } else { seen.digits(traces) };
-        let scores: Vec<_> = hits.iter().map(|hit| fraction(hit.ranked.score)).collect();
+        let scores = text::scores(&hits.iter().map(|hit| hit.ranked.log_score).collect::<Vec<_>>());
         let widest = scores.iter().map(|score| score.len()).max().unwrap_or(0);
         let room = text::line_width().saturating_sub(widest + 4).max(20);
         let mut page = String::new();
@@ -116,9 +118,10 @@ impl Recall {
 
 impl<'a> RecallJson<'a> {
     fn of(hit: &'a Hit, seen: &Seen) -> Self {
-        let Ranked { score, recency, emotion, association, ref trace, .. } = hit.ranked;
+        let Ranked { score, log_score, recency, emotion, association, ref trace, .. } = hit.ranked;
         Self {
             score,
+            log_score,
             recency,
             emotion,
             association,
@@ -169,8 +172,7 @@ fn find(words: &[Word], seen: &Seen) -> (Vec<Hit>, Vec<u64>) {
             found.insert(trace.id(), tags);
         }
     }
-    let mut ranked = seen.store.rank(found.keys().copied());
-    ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then(b.strength.total_cmp(&a.strength)));
+    let ranked = seen.store.rank(found.keys().copied());
     let hits = ranked.into_iter().map(|ranked| {
         let tags = found.remove(&ranked.trace.id()).unwrap_or_default();
         Hit { ranked, tags }

@@ -157,6 +157,34 @@ pub fn fraction(number: f64) -> String {
     }
 }
 
+/// Scores, given as their base-2 logarithms: with as many digits as tell each from the next where they differ, 3 to 12
+/// after the point; small ones as a power of ten, however small.
+pub fn scores(logarithms: &[f64]) -> Vec<String> {
+    let differ = |(of, shown): (&[f64], &[String])| of[0] == of[1] || shown[0] != shown[1];
+    let mut shown = Vec::new();
+    for digits in 3..=12 {
+        shown = logarithms.iter().map(|log| score(*log, digits)).collect();
+        if logarithms.windows(2).zip(shown.windows(2)).all(differ) {
+            break;
+        }
+    }
+    shown
+}
+
+/// Three digits less after the point of what is multiplied by a power of ten.
+fn score(log: f64, digits: usize) -> String {
+    let number = log.exp2();
+    if number >= 0.0005 || log == f64::NEG_INFINITY {
+        return format!("{number:.digits$}");
+    }
+    let (log, digits) = (log * std::f64::consts::LOG10_2, digits - 3);
+    let exponent = log.floor();
+    match format!("{:.digits$}", 10_f64.powf(log - exponent)) {
+        ten if ten.starts_with("10") => format!("{:.digits$}e{}", 1.0, exponent + 1.0),
+        factor => format!("{factor}e{exponent}"),
+    }
+}
+
 /// On standard error: rows that are in memory alone, or in the file alone.
 pub fn warn_of_quarantined(rows: &[Quarantined]) {
     for Quarantined { id, reason, .. } in rows {
@@ -254,7 +282,7 @@ pub fn spinner(doing: &'static str) -> ProgressBar {
 
 #[cfg(test)]
 mod tests {
-    use super::{cut, fraction, harmless, nanoseconds, number, table};
+    use super::{cut, fraction, harmless, nanoseconds, number, scores, table};
 
     #[test]
     fn thousands_are_separated() {
@@ -286,6 +314,21 @@ mod tests {
     fn what_would_command_a_terminal_is_spelled_out() {
         assert_eq!(harmless("caf\u{e9} \u{65e5}"), "caf\u{e9} \u{65e5}");
         assert_eq!(harmless("a\u{1b}[2J\u{9b}1m\u{202e}b"), "a\\u{1b}[2J\\u{9b}1m\\u{202e}b");
+    }
+
+    #[test]
+    fn scores_that_differ_look_different() {
+        assert_eq!(scores(&[0.5_f64.log2(), 0.25_f64.log2()]), ["0.500", "0.250"]);
+        assert_eq!(scores(&[0.5_f64.log2(), 0.50004_f64.log2()]), ["0.50000", "0.50004"]);
+        assert_eq!(scores(&[0.5_f64.log2(); 2]), ["0.500"; 2]);
+        let (small, zero) = ((5e-4_f64 - 1e-9).log2(), f64::NEG_INFINITY);
+        assert_eq!(
+            scores(&[small, (9.6e-10_f64).log2(), -8_760.0, zero]),
+            ["5e-4", "1e-9", "9e-2638", "0.000"]
+        );
+        assert_eq!(scores(&[-8_760.0, -8_760.000_1, zero]), ["9.4894e-2638", "9.4887e-2638", "0.0000000"]);
+        assert_eq!(scores(&[-8_760.0, (-8_760.0_f64).next_down()]).len(), 2);
+        assert!(scores(&[]).is_empty());
     }
 
     #[test]

@@ -83,16 +83,3 @@ fn what_was_set_aside_before_is_no_damage() {
     });
     assert_eq!(calls, ["reopen"]);
 }
-
-/// While nobody writes, and nobody asks.
-#[test]
-fn a_change_while_idle_is_put_right_by_itself() {
-    let (mut driver, shared, told) = two_linked();
-    driver.check();
-    assert!(told.calls().is_empty(), "nothing is wrong");
-    told.desk().touched = true;
-    told.next(Turn::Changed);
-    driver.check();
-    assert_eq!(told.calls(), ["reopen", "replace", "commit 2 +a +b +ab"]);
-    assert_eq!(shared.telemetry.lock().last_error.as_ref().map(Error::kind), Some(crate::ErrorKind::Corrupt));
-}

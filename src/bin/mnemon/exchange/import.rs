@@ -10,7 +10,8 @@ use crate::lines::{self, BadLine, Lines};
 use crate::text;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use mnemon::{Link, NewTrace, TraceId, TraceStore};
+use jiff::Timestamp;
+use mnemon::{Link, ManualClock, NewTrace, TraceId, TraceStore};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -72,9 +73,11 @@ impl Import {
     }
 }
 
-/// A store that writes nothing until it is told to: then all in one cut.
+/// A store that writes nothing until it is told to: then all in one cut. Its clock is at the end of time, so that each
+/// time of an export is taken as it is, though it may be one to come: the export of a wrong clock.
 fn open(db: &Path) -> Result<TraceStore> {
     let builder = TraceStore::builder().max_payload_bytes(MAX_PAYLOAD_BYTES);
+    let builder = builder.clock(&ManualClock::at(Timestamp::MAX));
     Ok(builder.flush_interval(Duration::MAX).flush_threshold(usize::MAX).open(db)?)
 }
 
