@@ -69,7 +69,7 @@ pub use status::StatusFile;
 pub use store::SpillReport;
 pub use store::{
     CloseError, CloseReport, CoActivation, DecayReport, Durability, ErasureReport, Eviction, EvictionReport,
-    Iter, Lag, Mark, Order, Query, Quota, Reinforcement, Stats, Step, StoreBuilder, TraceStore, Upkeep,
+    Iter, Lag, Mark, Order, Query, Quota, Reinforcement, Stats, Step, StoreBuilder, TraceStore, Upkeep, Walk,
     Watermark,
 };
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

@@ -4,7 +4,7 @@
 
 mod support;
 
-use mnemon::{NewTrace, Order, TraceId};
+use mnemon::{Link, NewTrace, Order, TraceId, TraceStore};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use support::Outcome;
@@ -159,12 +159,12 @@ fn a_walk_is_a_tree_of_what_associations_lead_to() -> Outcome {
         [("", 12, 0.1), ("--hops 2", 2, 0.1), ("--min-strength 0", 12, 0.0), ("--hops 0", 0, 0.1)]
     {
         let objects = place.objects(&format!("walk memory.db {FACT} {arguments}"))?;
-        let steps = store.walk(FACT.parse()?, hops, least);
+        let mut walk = store.walk(FACT.parse()?, hops, least);
+        let steps: Vec<_> = walk.by_ref().collect();
         assert_eq!(objects.len(), steps.len(), "{arguments}");
         for (object, step) in objects.iter().zip(steps) {
-            let path: Vec<_> = step.path.iter().map(|id| id.to_string()).collect();
-            let [.., before, last] = step.path[..] else { return Err("a path of one".into()) };
-            let link = store.link(before, last).ok_or("there is a link")?;
+            let path: Vec<_> = walk.path(step.trace.id()).iter().map(|id| id.to_string()).collect();
+            let link = store.link(step.from, step.trace.id()).ok_or("there is a link")?;
             assert_eq!(
                 (&object["depth"], &object["path"]),
                 (&json!(step.depth), &json!(path)),
@@ -175,6 +175,35 @@ fn a_walk_is_a_tree_of_what_associations_lead_to() -> Outcome {
                 (&json!(step.trace.id().to_string()), &json!(link.count()))
             );
         }
+    }
+    Ok(())
+}
+
+/// Where a path for each step would not fit: half a ring of 20,000 is 10,000 ids long.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_walk_takes_memory_for_the_traces_that_it_reaches() -> Outcome {
+    const RING: u32 = 20_000;
+    let place = Place::new()?;
+    let store = TraceStore::open(place.path("memory.db"))?;
+    let ring = store.insert_many((0..RING).map(|n| NewTrace::identity(json!(n)).base_decay_rate(0.0)))?;
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    for (a, b) in ring.iter().zip(ring.iter().cycle().skip(1)) {
+        store.put_link(Link::new((*a, *b), 3, at, at)?)?;
+    }
+    store.close()?;
+    for (arguments, lines) in [
+        ("--limit 3", 6),
+        ("--limit 3 --json", 3),
+        ("--limit 20000", 20_002),
+        ("--limit 20000 --full", 20_002),
+    ] {
+        let walk = format!("walk memory.db {} --hops 20000 {arguments}", ring[0]);
+        let limited = format!("ulimit -v 1000000; exec {} {walk}", env!("CARGO_BIN_EXE_mnemon"));
+        let ran =
+            std::process::Command::new("sh").args(["-c", &limited]).current_dir(place.path("")).output()?;
+        assert_eq!((ran.status.code(), &*String::from_utf8(ran.stderr)?), (Some(0), ""), "{arguments}");
+        assert_eq!(String::from_utf8(ran.stdout)?.lines().count(), lines, "{arguments}");
     }
     Ok(())
 }
