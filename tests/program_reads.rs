@@ -82,6 +82,46 @@ fn an_id_may_be_given_as_far_as_no_other_begins_so() -> Outcome {
 }
 
 #[test]
+fn ids_that_begin_alike_are_shown_by_their_ends() -> Outcome {
+    let place = Place::new()?;
+    let store = TraceStore::open(place.path("memory.db"))?;
+    // Three of one moment; the last one of all begins as the second one ends.
+    let ids = [
+        "019de4a1-7c00-7abc-8d00-00aa11111111",
+        "019de4a1-7c00-7abc-8d00-00ab22222222",
+        "019de4a1-7c00-7abc-8d00-00bb33333333",
+        "22222222-7c00-7abc-8d00-00aa44444444",
+    ];
+    for id in ids {
+        store.insert(NewTrace::identity(json!("a tide")).id(id.parse()?))?;
+    }
+    let all: Vec<TraceId> = ids.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
+    (0..3).try_for_each(|_| store.co_activate(all[0], all[1]).map(drop))?;
+    store.close()?;
+    let table = place.run("list memory.db")?.stdout;
+    let shown: BTreeSet<_> = table
+        .lines()
+        .filter(|line| line.contains("tide"))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(shown, ["a11111111", "b22222222", "b33333333", "a44444444"].into(), "{table}");
+    for (id, end) in ids.iter().zip(["a11111111", "B22222222", "33333333", "00aa44444444"]) {
+        for end in [end, &id[19..], id] {
+            assert_eq!(place.ids(&format!("get memory.db {end}"))?, [*id], "{end}");
+        }
+    }
+    assert_eq!(place.ids("walk memory.db 11111111 --min-strength 0")?, [ids[1]]);
+    let tree = place.run("walk memory.db 11111111")?.stdout;
+    assert!(tree.contains("11111111  a tide") && tree.contains("└─ b22222222  a tide"), "{tree}");
+    let both = place.run("get memory.db 22222222")?;
+    assert!(
+        both.stderr.contains("2 ids begin or end with 22222222") && both.stderr.contains(ids[3]),
+        "{both:?}"
+    );
+    Ok(())
+}
+
+#[test]
 fn every_condition_narrows_the_list() -> Outcome {
     let place = Place::with_memories()?;
     let cases: [(&str, &[&str]); 14] = [

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 pub struct Walk {
     #[command(flatten)]
     source: Source,
-    /// Where to begin: an id, or 8 or more of the hex digits that it begins with.
+    /// Where to begin: an id, or 8 or more of the hex digits that it begins or ends with.
     id: Wanted,
     /// At most so many associations away.
     #[arg(long, value_name = "N", default_value_t = 12)]
