@@ -124,7 +124,7 @@ fn ids_that_begin_alike_are_shown_by_their_ends() -> Outcome {
 #[test]
 fn every_condition_narrows_the_list() -> Outcome {
     let place = Place::with_memories()?;
-    let cases: [(&str, &[&str]); 14] = [
+    let cases: [(&str, &[&str]); 17] = [
         ("", &[FACT, SOURCE, TIDE, LONELY, FAINT, FAR]),
         ("--type semantic", &[FACT]),
         ("--type semantic --type sensory", &[FACT, FAINT]),
@@ -139,6 +139,10 @@ fn every_condition_narrows_the_list() -> Outcome {
         ("--until 2026-01-01T00:29:59.999999Z", &[FACT, SOURCE]),
         ("--since 2026-01-01 --until 2026-01-01 --unresolved", &[FACT]),
         ("--until 2025-12-31", &[]),
+        // Beyond the last time that there is.
+        ("--since 2026-01-01T00:30:00Z --until 9999-12-31", &[TIDE, LONELY, FAINT, FAR]),
+        ("--until 9999-12-31T23:59:59Z --partition harbour", &[FACT, SOURCE]),
+        ("--since 9999-12-31", &[]),
     ];
     for (condition, expected) in cases {
         let found: BTreeSet<_> = place.ids(&format!("list memory.db {condition}"))?.into_iter().collect();

@@ -1,6 +1,7 @@
 //! `mnemon demo`: what the crate is for, seen in a few seconds: memories of a file go into a store, a busy
 //! host works on them, and the store's file is compared with what the host was told.
 
+use crate::foreign::{self, Wanted};
 use crate::host::{self, HostReport, Load, Sync};
 use crate::ingest::{self, Ingested};
 use crate::lines;
@@ -46,7 +47,7 @@ struct DemoReport<'a> {
 
 impl Demo {
     pub fn run(self) -> Result<ExitCode> {
-        let given = self.file.as_deref().map(lines::read).transpose()?;
+        let given = self.file.as_deref().map(read).transpose()?;
         let source = self.file.as_deref().map_or("the sample".to_owned(), |file| file.display().to_string());
         let (_folder, db) = match &self.db {
             Some(db) => (None, db.clone()),
@@ -100,6 +101,12 @@ impl Demo {
             text::duration(self.seconds),
         ))
     }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    let bytes = lines::read(file)?;
+    foreign::refuse(&bytes, file, Wanted::Records)?;
+    Ok(bytes)
 }
 
 fn ingest_into(db: &Path, records: &[u8]) -> Result<Ingested> {

@@ -1,6 +1,7 @@
 //! A store as the commands see it that only read: as of one moment, also while a host has it open.
 
 use crate::text::{self, number};
+use crate::times;
 use crate::trace;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -207,8 +208,11 @@ pub fn to(text: &str) -> Result<Timestamp> {
 }
 
 fn time(text: &str, of_day: &str) -> Result<Timestamp> {
-    let time = text.parse().or_else(|_| format!("{text}{of_day}").parse());
-    time.map_err(|_| anyhow!("give a time such as 2026-11-24T09:00:00Z, or a day such as 2026-11-24"))
+    let whole = format!("{text}{of_day}");
+    let time = text.parse().or_else(|_| whole.parse());
+    let beyond = || times::end_before(text).or_else(|| times::end_before(&whole));
+    time.or_else(|error| beyond().ok_or(error))
+        .map_err(|_| anyhow!("give a time such as 2026-11-24T09:00:00Z, or a day such as 2026-11-24"))
 }
 
 /// A strength: 0 to 1.

@@ -64,10 +64,10 @@ pub fn fail(error: &anyhow::Error) {
     writeln!(anstream::stderr(), "{} {text}", styled(BAD, "error:")).ok();
 }
 
-pub const UNWRITABLE: &str = "standard output can't be written to";
+const UNWRITABLE: &str = "standard output can't be written to";
 
 /// Whether somebody still reads.
-fn heard(written: io::Result<()>) -> Result<bool> {
+pub fn heard(written: io::Result<()>) -> Result<bool> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true).context(UNWRITABLE),

@@ -32,8 +32,8 @@ pub struct Walk {
     /// At most so many traces, the nearest.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
-    /// Whole ids and whole payloads, however long the lines.
-    #[arg(long, conflicts_with = "json")]
+    /// Whole ids and whole payloads, however long the lines; JSON has both anyway.
+    #[arg(long)]
     full: bool,
     /// One JSON object a line, the nearest first.
     #[arg(long)]

@@ -54,8 +54,10 @@ impl Export {
         let mut target = Target::open(&self.file)?;
         let store = TraceStore::builder().detached(&self.db)?;
         text::warn_of_spill(&self.db);
-        let exported = export(&store, &mut target)?;
-        target.finish()?;
+        let Some(exported) = export(&store, &mut target)? else { return Ok(ExitCode::SUCCESS) };
+        if !target.finish()? {
+            return Ok(ExitCode::SUCCESS);
+        }
         match to_output {
             false => text::say(&exported.table())?,
             true if stderr().is_terminal() => text::warn(exported.table()),
@@ -71,7 +73,8 @@ impl Export {
     }
 }
 
-fn export(store: &TraceStore, target: &mut Target) -> Result<Exported> {
+/// `None` if nobody reads to the end.
+fn export(store: &TraceStore, target: &mut Target) -> Result<Option<Exported>> {
     let unreadable = store.stats().quarantined;
     text::warn_of_quarantined(&unreadable);
     let mut traces: Vec<_> = store.iter().collect();
@@ -86,18 +89,17 @@ fn export(store: &TraceStore, target: &mut Target) -> Result<Exported> {
         bytes += line.len() as u64;
         target.write(&line)
     };
-    write(format::header(&Header::new(traces.len(), links.len()))?)?;
-    for trace in &traces {
-        write(format::trace(trace)?)?;
-        bar.inc(1);
-    }
-    for link in &links {
-        write(format::link(link)?)?;
+    let header = format::header(&Header::new(traces.len(), links.len()));
+    let lines = traces.iter().map(|trace| format::trace(trace)).chain(links.iter().map(format::link));
+    for line in [header].into_iter().chain(lines) {
+        if !write(line?)? {
+            return Ok(None);
+        }
         bar.inc(1);
     }
     bar.finish_and_clear();
     let left_out = (unsayable.len() + unreadable.len()) as u64;
-    Ok(Exported { traces: traces.len() as u64, links: links.len() as u64, bytes, left_out })
+    Ok(Some(Exported { traces: traces.len() as u64, links: links.len() as u64, bytes, left_out }))
 }
 
 /// On standard error: traces whose payload another program has spoilt.

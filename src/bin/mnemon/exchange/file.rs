@@ -1,7 +1,7 @@
 //! A file that is there when it is whole: written under another name beside its own, synced, and renamed.
 
 use super::format::BEGINNING;
-use crate::text::{self, UNWRITABLE};
+use crate::text;
 use anyhow::{Context, Result, bail};
 use mnemon::TraceId;
 use std::fs::{self, File, OpenOptions};
@@ -23,7 +23,7 @@ pub struct Partial {
 }
 
 impl Target {
-    /// `-` is standard output. That nobody reads it to the end is a failure: the export is not whole then.
+    /// `-` is standard output.
     pub fn open(path: &Path) -> Result<Self> {
         match path == Path::new("-") {
             true => Ok(Target::Output(BufWriter::new(io::stdout()))),
@@ -31,21 +31,27 @@ impl Target {
         }
     }
 
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Answers whether somebody still reads, as after `| head` nobody does.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<bool> {
         match self {
-            Target::Output(output) => output.write_all(bytes).context(UNWRITABLE),
-            Target::File(partial) => partial.file.write_all(bytes).with_context(|| unwritable(&partial.path)),
+            Target::Output(output) => text::heard(output.write_all(bytes)),
+            Target::File(partial) => {
+                partial.file.write_all(bytes).with_context(|| unwritable(&partial.path))?;
+                Ok(true)
+            }
         }
     }
 
-    pub fn finish(self) -> Result<()> {
+    /// Answers whether it has been read to the end, or lies there.
+    pub fn finish(self) -> Result<bool> {
         match self {
-            Target::Output(mut output) => output.flush().context(UNWRITABLE),
+            Target::Output(mut output) => text::heard(output.flush()),
             Target::File(partial) => {
                 let path = partial.path.clone();
                 // Somebody may have put it there meanwhile.
                 refuse_other(&path)?;
-                partial.finish().with_context(|| unwritable(&path))
+                partial.finish().with_context(|| unwritable(&path))?;
+                Ok(true)
             }
         }
     }
@@ -124,7 +130,7 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("a.jsonl");
         let mut target = Target::open(&path)?;
-        target.write(b"{}")?;
+        assert!(target.write(b"{}")?);
         fs::write(&path, "Dear Ana")?;
         assert!(target.finish().is_err());
         assert_eq!(fs::read(&path)?, b"Dear Ana");

@@ -6,6 +6,7 @@
 use super::FORMAT;
 use super::format::{Header, Line, MAX_PAYLOAD_BYTES};
 use super::report::{Counts, Imported};
+use crate::foreign::{self, Wanted};
 use crate::lines::{self, BadLine, Lines};
 use crate::text;
 use anyhow::{Context, Result, bail};
@@ -56,7 +57,9 @@ fn help() -> String {
 impl Import {
     pub fn run(self) -> Result<ExitCode> {
         let started = Instant::now();
-        let lines = Lines::parse(&lines::read(&self.file)?, lines::threads(None), Line::parse);
+        let bytes = lines::read(&self.file)?;
+        foreign::refuse(&bytes, &self.file, Wanted::Export)?;
+        let lines = Lines::parse(&bytes, lines::threads(None), Line::parse);
         let parts = Parts::of(lines, &self.file)?;
         let store = open(&self.db)?;
         let imported = parts.plan(&store, self.on_conflict, &self.file).and_then(|plan| plan.store(&store));
@@ -90,7 +93,7 @@ impl Parts {
     /// What does not begin as an export does is none, whatever follows.
     fn of(lines: Lines<Line>, file: &Path) -> Result<Self> {
         let Lines { records, mut bad } = lines;
-        let remedy = "give a file that `mnemon export` has written";
+        let remedy = "give a file that `mnemon export` has written; `mnemon ingest` takes records";
         let mut records = records.into_iter();
         let first_bad = bad.first().map_or(usize::MAX, |bad| bad.line);
         let header = match records.next() {

@@ -10,6 +10,7 @@ mod report;
 
 pub use report::Ingested;
 
+use crate::foreign::{self, Wanted};
 use crate::lines::{self, BadLine, Lines, threads};
 use crate::problem;
 use crate::text;
@@ -69,7 +70,9 @@ nothing of the file is stored then."#;
 impl Ingest {
     pub fn run(self) -> Result<ExitCode> {
         let started = Instant::now();
-        let lines = Lines::parse(&lines::read(&self.file)?, threads(self.threads), Record::parse);
+        let bytes = lines::read(&self.file)?;
+        foreign::refuse(&bytes, &self.file, Wanted::Records)?;
+        let lines = Lines::parse(&bytes, threads(self.threads), Record::parse);
         if self.strict {
             refuse(&lines.bad, &self.file)?;
         }
