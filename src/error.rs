@@ -50,6 +50,8 @@ pub enum ErrorKind {
     OutOfMemory,
     /// The time allowed has passed.
     TimedOut,
+    /// A long operation was broken off by whoever was told of its [`Progress`](crate::Progress).
+    Interrupted,
     /// The store belongs to the process that opened it, and this one was forked from it.
     Forked,
     /// The backend panicked.
@@ -79,6 +81,7 @@ impl ErrorKind {
             ErrorKind::Io => "input or output failed",
             ErrorKind::OutOfMemory => "out of memory",
             ErrorKind::TimedOut => "timed out",
+            ErrorKind::Interrupted => "interrupted",
             ErrorKind::Forked => "forked",
             ErrorKind::Panicked => "panicked",
             ErrorKind::Backend => "backend",

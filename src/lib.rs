@@ -37,6 +37,8 @@ pub mod legion;
 pub mod memory;
 #[cfg(all(feature = "metrics", not(loom)))]
 mod meters;
+#[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
+mod progress;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;
 #[cfg(not(loom))]
@@ -52,7 +54,8 @@ pub mod model;
 
 #[cfg(all(feature = "sqlite", not(loom)))]
 pub use backend::sqlite::{
-    BackupReport, FileFinding, FilePart, FileReport, VerifyReport, backup, inspect, verify,
+    BackupReport, FileFinding, FilePart, FileReport, VerifyReport, backup, backup_with, inspect, verify,
+    verify_with,
 };
 pub use clock::ManualClock;
 pub use error::{Error, ErrorKind, Result};
@@ -61,6 +64,8 @@ pub use flusher::{FlushReport, Health, Quarantined};
 #[cfg(all(feature = "tracing-layer", not(loom)))]
 pub use layer::{ErrorCounts, ErrorMemories};
 pub use memory::{DecayCurve, Ranked};
+#[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
+pub use progress::Progress;
 #[cfg(all(feature = "snapshot", not(loom)))]
 pub use snapshot::{SnapshotHeader, SnapshotInfo, Snapshots};
 #[cfg(not(loom))]

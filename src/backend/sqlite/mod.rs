@@ -31,7 +31,7 @@ mod rows;
 mod schema;
 mod verify;
 
-pub use backup::{BackupReport, backup};
+pub use backup::{BackupReport, backup, backup_with};
 pub(crate) use fault::while_doing;
 pub(crate) use file::resolved;
 #[cfg(feature = "legion")]
@@ -39,7 +39,7 @@ pub(crate) use file::{look_at, make_new};
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
 pub(crate) use place::spill;
-pub use verify::{FileFinding, FilePart, VerifyReport, verify};
+pub use verify::{FileFinding, FilePart, VerifyReport, verify, verify_with};
 
 use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored};
 use fault::{class_of, is_about_the_row, is_no_database};
