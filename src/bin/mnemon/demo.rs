@@ -21,7 +21,8 @@ const SAMPLE: &[u8] = include_bytes!("../../../examples/sample.jsonl");
 /// See it work: store a conversation, keep it busy, compare the file.
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 all is well, 1 failure, or the file does not hold what it should; 2 bad lines."
+    after_help = "Exit codes: 0 all is well, 1 failure, or the file does not hold what it should; 2 bad lines; 130 after \
+Ctrl-C, with the report of what was done by then."
 )]
 pub struct Demo {
     /// The records to start with, as for `ingest`; a sample unless given.

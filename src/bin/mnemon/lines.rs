@@ -1,6 +1,7 @@
 //! A file of JSON lines, each read and checked by itself.
 
 use crate::foreign;
+use crate::interrupt;
 use crate::problem;
 use crate::text::{self, number};
 use anyhow::{Context, Result};
@@ -39,6 +40,9 @@ impl<R: Send> Lines<R> {
         let pieces = in_parallel(&lines, threads, |piece| {
             let mut read = Self { records: Vec::with_capacity(piece.len()), bad: Vec::new() };
             for &(line, bytes) in piece {
+                if interrupt::has_come() {
+                    break;
+                }
                 match problem::object(bytes).and_then(&record) {
                     Ok(record) => read.records.push((line, record)),
                     Err(reason) => read.bad.push(BadLine { line, reason }),

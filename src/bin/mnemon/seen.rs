@@ -37,7 +37,8 @@ impl Source {
     /// Warns of rows that can't be read.
     pub fn open(&self) -> Result<Seen> {
         let at = self.at.unwrap_or_else(Timestamp::now);
-        let store = TraceStore::builder().clock(&ManualClock::at(at)).detached(&self.db)?;
+        let builder = TraceStore::builder().clock(&ManualClock::at(at));
+        let store = text::while_spinning("reading the store", || builder.detached(&self.db))?;
         text::warn_of_quarantined(&store.stats().quarantined);
         Ok(Seen { store: ManuallyDrop::new(store), path: self.db.clone(), ids: OnceCell::new() })
     }

@@ -7,6 +7,7 @@ use super::FORMAT;
 use super::format::{Header, Line, MAX_PAYLOAD_BYTES};
 use super::report::{Counts, Imported};
 use crate::foreign::{self, Wanted};
+use crate::interrupt;
 use crate::lines::{self, BadLine, Lines};
 use crate::text;
 use anyhow::{Context, Result, bail};
@@ -45,7 +46,8 @@ enum OnConflict {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 all lines are in the store, or skipped; 2 all but the bad ones, or there are \
-     not as many as the first one says; 1 failure, or rows that the store's file refuses, which are named.";
+     not as many as the first one says; 1 failure, or rows that the store's file refuses, which are named; \
+     130 after Ctrl-C: all is imported, or nothing, as is said.";
 
 const PASSES: &str = "A bad line is reported with its number and what is wrong, and the rest is stored, in one cut. \
      What is in the store with the same values stays as it is, so an import done again changes nothing.";
@@ -59,10 +61,17 @@ impl Import {
         let started = Instant::now();
         let bytes = lines::read(&self.file)?;
         foreign::refuse(&bytes, &self.file, Wanted::Export)?;
+        interrupt::catch()?;
         let lines = Lines::parse(&bytes, lines::threads(None), Line::parse);
+        interrupt::check(NOTHING)?;
         let parts = Parts::of(lines, &self.file)?;
-        let store = open(&self.db)?;
+        let store = text::while_spinning("opening the store", || open(&self.db))?;
         let imported = parts.plan(&store, self.on_conflict, &self.file).and_then(|plan| plan.store(&store));
+        if imported.is_err() && interrupt::has_come() {
+            // Closed or dropped it would write the part that is in memory.
+            std::mem::forget(store);
+            return imported.map(|_| ExitCode::FAILURE);
+        }
         let closed = store.close();
         let imported = imported?.taking(started.elapsed());
         closed.map_err(mnemon::Error::from)?;
@@ -74,6 +83,9 @@ impl Import {
         Ok(imported.exit_code())
     }
 }
+
+/// After Ctrl-C.
+const NOTHING: &str = "nothing is imported";
 
 /// A store that writes nothing until it is told to: then all in one cut.
 fn open(db: &Path) -> Result<TraceStore> {
@@ -132,7 +144,8 @@ impl Parts {
         let (mut steps, mut conflicts) = (Vec::with_capacity(traces.len()), Vec::new());
         let mut taken: HashMap<TraceId, usize> = HashMap::with_capacity(traces.len());
         imported.traces.in_file = traces.len() as u64;
-        for (line, id, new) in traces {
+        let bar = text::bar(traces.len() + links.len(), "comparing");
+        for (line, id, new) in bar.wrap_iter(traces.into_iter()) {
             if let Some(earlier) = taken.get(&id) {
                 let reason = format!("id is {id}, as in line {earlier}: give each trace its own");
                 bad.push(BadLine { line, reason });
@@ -153,7 +166,7 @@ impl Parts {
         }
         let (mut ties, mut linked) = (Vec::with_capacity(links.len()), HashMap::with_capacity(links.len()));
         imported.links.in_file = links.len() as u64;
-        for (line, link) in links {
+        for (line, link) in bar.wrap_iter(links.into_iter()) {
             let (a, b) = link.ends();
             let missing = [a, b].into_iter().find(|end| !taken.contains_key(end) && !store.contains(*end));
             if let Some(end) = missing {
@@ -184,6 +197,7 @@ impl Parts {
                 ties.push((line, link));
             }
         }
+        bar.finish_and_clear();
         if on_conflict == OnConflict::Fail && !conflicts.is_empty() {
             lines::warn(&conflicts);
             let lines = text::count(conflicts.len() as u64, "conflict");
@@ -242,16 +256,18 @@ impl Plan {
         let before = store.stats().quarantined;
         let bar = text::bar(steps.len() + ties.len(), "storing");
         for step in steps {
+            interrupt::check(NOTHING)?;
             let line = step.line;
             step.take(store).with_context(|| format!("line {line} could not be stored"))?;
             bar.inc(1);
         }
         for (line, link) in ties {
+            interrupt::check(NOTHING)?;
             store.put_link(link).with_context(|| format!("line {line} could not be stored"))?;
             bar.inc(1);
         }
         bar.finish_and_clear();
-        store.flush()?;
+        text::while_spinning("writing it to the file", || store.flush())?;
         imported.quarantined = store.stats().quarantined;
         imported.quarantined.retain(|row| !before.contains(row));
         Ok(imported)
