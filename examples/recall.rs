@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 
     println!("hops  strength  what was said around it");
-    let steps = store.walk(fact.id(), 4, 0.1);
+    let steps: Vec<_> = store.walk(fact.id(), 4, 0.1).collect();
     for step in &steps {
         let strength = store.strength(&step.trace);
         println!("{:>4}  {strength:>8.3}  {}", step.depth, text(&step.trace));

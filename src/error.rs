@@ -53,6 +53,8 @@ pub enum ErrorKind {
     /// The call waits for a flusher, and was made on the thread of one: by a [`Waker`](std::task::Waker), a `tracing`
     /// subscriber or a [`Backend`](crate::backend::Backend). Nothing was done.
     WouldDeadlock,
+    /// A long operation was broken off by whoever was told of its [`Progress`](crate::Progress).
+    Interrupted,
     /// The store belongs to the process that opened it, and this one was forked from it.
     Forked,
     /// The backend, the flusher or the upkeep panicked.
@@ -83,6 +85,7 @@ impl ErrorKind {
             ErrorKind::OutOfMemory => "out of memory",
             ErrorKind::TimedOut => "timed out",
             ErrorKind::WouldDeadlock => "would deadlock",
+            ErrorKind::Interrupted => "interrupted",
             ErrorKind::Forked => "forked",
             ErrorKind::Panicked => "panicked",
             ErrorKind::Backend => "backend",

@@ -38,6 +38,8 @@ pub mod legion;
 pub mod memory;
 #[cfg(all(feature = "metrics", not(loom)))]
 mod meters;
+#[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
+mod progress;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;
 #[cfg(not(loom))]
@@ -53,7 +55,8 @@ pub mod model;
 
 #[cfg(all(feature = "sqlite", not(loom)))]
 pub use backend::sqlite::{
-    BackupReport, FileFinding, FilePart, FileReport, VerifyReport, backup, inspect, verify,
+    BackupReport, FileFinding, FilePart, FileReport, VerifyReport, backup, backup_with, inspect, verify,
+    verify_with,
 };
 pub use clock::ManualClock;
 pub use error::{Error, ErrorKind, Result};
@@ -62,6 +65,8 @@ pub use flusher::{FlushReport, Health, Quarantined};
 #[cfg(all(feature = "tracing-layer", not(loom)))]
 pub use layer::{ErrorCounts, ErrorMemories};
 pub use memory::{DecayCurve, Ranked};
+#[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
+pub use progress::Progress;
 #[cfg(all(feature = "snapshot", not(loom)))]
 pub use snapshot::{SnapshotHeader, SnapshotInfo, Snapshots};
 #[cfg(not(loom))]
@@ -70,7 +75,7 @@ pub use status::StatusFile;
 pub use store::SpillReport;
 pub use store::{
     CloseError, CloseReport, CoActivation, DecayReport, Durability, ErasureReport, Eviction, EvictionReport,
-    Iter, Lag, Mark, Order, Query, Quota, Reinforcement, Stats, Step, StoreBuilder, TraceStore, Upkeep,
+    Iter, Lag, Mark, Order, Query, Quota, Reinforcement, Stats, Step, StoreBuilder, TraceStore, Upkeep, Walk,
     Watermark,
 };
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

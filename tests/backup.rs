@@ -3,12 +3,14 @@
 
 mod support;
 
-use mnemon::{ErrorKind, FilePart, TraceStore, backup, inspect};
+use mnemon::{ErrorKind, FilePart, TraceStore, backup, backup_with, inspect};
 use rusqlite::Connection;
 use std::collections::HashSet;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use support::{Outcome, by_id, note, quietly, scratch};
 
 fn names(folder: &Path) -> Outcome<Vec<String>> {
@@ -18,6 +20,48 @@ fn names(folder: &Path) -> Outcome<Vec<String>> {
     }
     names.sort();
     Ok(names)
+}
+
+/// Whenever it is told to end, up to its last word.
+#[test]
+fn a_backup_that_is_broken_off_leaves_nothing() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    store.insert_many((0..20_000).map(|n| note(n).tag("tide")))?;
+    store.close()?;
+    let to = file.folder().join("copy.db");
+    let told_until = |end: usize| {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let heard = told.clone();
+        let outcome = backup_with(file.path(), &to, move |progress| {
+            let mut told = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            told.push(progress);
+            if told.len() == end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        (std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner)), outcome)
+    };
+    let (told, whole) = told_until(usize::MAX);
+    assert_eq!(whole?.copy.traces, 20_000);
+    fs::remove_file(&to)?;
+    let names_before = names(file.folder())?;
+    let steps: Vec<_> = told.chunk_by(|a, b| a.step == b.step).collect();
+    let names_of_steps: Vec<_> = steps.iter().map(|step| step[0].step).collect();
+    assert_eq!(names_of_steps, ["copying pages", "checking pages", "reading rows"]);
+    for step in [steps[0], steps[2]] {
+        assert!(step.is_sorted_by_key(|progress| progress.done), "{step:?}");
+        assert!(
+            step.iter().all(|progress| progress.total > 0 && progress.done <= progress.total),
+            "{step:?}"
+        );
+    }
+    for end in [1, steps[0].len() + 1, told.len()] {
+        let (_, outcome) = told_until(end);
+        let error = outcome.map(drop).err().ok_or("it went on")?;
+        assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+        assert!(error.to_string().contains(told[end - 1].step), "{error}");
+        assert_eq!(names(file.folder())?, names_before);
+    }
+    Ok(())
 }
 
 #[test]

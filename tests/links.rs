@@ -65,7 +65,7 @@ fn two_of_them_associate_nothing_yet() -> Outcome {
     let store = TraceStore::in_memory();
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
     associate(&store, a, b, 2)?;
-    assert!(store.associated(a, 0.0, 20).is_empty() && store.walk(a, 12, 0.0).is_empty());
+    assert!(store.associated(a, 0.0, 20).is_empty() && store.walk(a, 12, 0.0).next().is_none());
     assert_eq!(store.links(a).len(), 1, "it is a link all the same");
     Ok(())
 }
@@ -217,7 +217,8 @@ fn a_walk_goes_breadth_first_with_depth_and_path() -> Outcome {
     }
     store.update(all[7], |trace| trace.strength(0.05))?;
     store.update(all[0], |trace| trace.strength(0.02))?;
-    let steps = store.walk(all[0], 12, 0.1);
+    let mut walk = store.walk(all[0], 12, 0.1);
+    let steps: Vec<_> = walk.by_ref().collect();
     let depths: Vec<_> = steps.iter().map(|step| step.depth).collect();
     assert_eq!(depths, [1, 1, 2, 3, 4]);
     let reached: BTreeSet<_> = steps.iter().map(|step| step.trace.id()).collect();
@@ -227,15 +228,35 @@ fn a_walk_goes_breadth_first_with_depth_and_path() -> Outcome {
         "each once, without the start, past nothing weak"
     );
     for step in &steps {
-        assert_eq!((step.path.len(), step.path[0]), (step.depth + 1, all[0]));
-        assert_eq!(step.path.last(), Some(&step.trace.id()));
-        for pair in step.path.windows(2) {
+        let path = walk.path(step.trace.id());
+        assert_eq!((path.len(), path[0]), (step.depth + 1, all[0]));
+        assert_eq!(path[step.depth - 1..], [step.from, step.trace.id()]);
+        for pair in path.windows(2) {
             assert!(store.link(pair[0], pair[1]).is_some_and(|link| link.is_associated()), "over links");
         }
     }
-    assert_eq!(store.walk(all[0], 2, 0.1).len(), 3, "two hops");
-    assert!(store.walk(all[0], 0, 0.1).is_empty() && store.walk(TraceId::new(), 12, 0.1).is_empty());
-    assert_eq!(store.walk(all[0], 12, 0.0).len(), 7, "with the weak one, and what is behind it");
+    assert_eq!(
+        (walk.path(all[0]), walk.path(all[6])),
+        (vec![all[0]], vec![]),
+        "the start, and one not reached"
+    );
+    assert_eq!(store.walk(all[0], 2, 0.1).count(), 3, "two hops");
+    assert_eq!(store.walk(all[0], 0, 0.1).count() + store.walk(TraceId::new(), 12, 0.1).count(), 0);
+    assert_eq!(store.walk(all[0], 12, 0.0).count(), 7, "with the weak one, and what is behind it");
+    Ok(())
+}
+
+#[test]
+fn a_walk_searches_no_further_than_it_is_asked_for() -> Outcome {
+    let store = TraceStore::in_memory();
+    let all = traces(&store, 5)?;
+    for pair in all.windows(2) {
+        associate(&store, pair[0], pair[1], 3)?;
+    }
+    let mut walk = store.walk(all[0], 12, 0.0);
+    assert_eq!(walk.by_ref().take(2).map(|step| step.trace.id()).collect::<Vec<_>>(), all[1..3]);
+    store.remove(all[3])?;
+    assert_eq!(walk.next().map(|step| step.depth), None, "what is behind is looked for only now");
     Ok(())
 }
 

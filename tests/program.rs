@@ -194,12 +194,111 @@ fn odd_line_ends_a_byte_order_mark_and_endless_names_are_no_matter() -> Result {
     assert_eq!((ran.code, &*ran.stderr), (Some(0), ""), "{ran:?}");
     assert_eq!(mnemon::inspect(place.path("memory.db"))?.traces, 2);
 
+    // As where several such files were put together.
+    place.write("joined.jsonl", format!("{record}\n\u{feff}{record}\n \u{feff} {record}\n\u{feff}\n"))?;
+    let ran = place.run("ingest joined.jsonl --db memory.db")?;
+    assert_eq!((ran.code, &*ran.stderr), (Some(0), ""), "{ran:?}");
+    assert_eq!(mnemon::inspect(place.path("memory.db"))?.traces, 5);
+
     place.write("long.jsonl", format!("{{\"{}\": 1}}", "a".repeat(1 << 20)))?;
     let ran = place.run("ingest long.jsonl --db memory.db")?;
     assert!(
         ran.code == Some(2) && ran.stderr.contains("unknown field") && ran.stderr.len() < 1_100,
         "{ran:?}"
     );
+    Ok(())
+}
+
+/// A pair of escapes is one character of those that JSON can't escape in one.
+#[test]
+fn half_a_character_is_named_as_that() -> Result {
+    let place = Place::new()?;
+    let lines = [
+        r#"{"type": "semantic", "payload": "\ud83d\ude00"}"#,
+        r#"{"type": "semantic", "payload": "\ud83d"}"#,
+        r#"{"type": "semantic", "payload": {"a": "\ude00"}}"#,
+        r#"{"type": "semantic", "payload": {"\ud83d\ud83d": 1}}"#,
+        r#"{"type": "semantic", "payload": 1, "ref": "a\ud83db"}"#,
+    ];
+    let mut bytes = lines.join("\n").into_bytes();
+    bytes.extend_from_slice(b"\n{\"type\": \"semantic\", \"payload\": \"\xed\xa0\xbd\"}");
+    place.write("a.jsonl", bytes)?;
+    let ran = place.run("ingest a.jsonl --db memory.db --json")?;
+    assert_eq!((ran.code, &ran.ingested()?["bad"]), (Some(2), &json!(5)), "{ran:?}");
+    for (line, reason) in ran.stderr.lines().zip(2..).map(|(reason, line)| (line, reason)) {
+        assert!(reason.starts_with(&format!("line {line}: ")), "{reason}");
+        assert!(reason.contains("lone surrogate") && reason.contains("both halves"), "{reason}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_time_beyond_those_that_there_are_is_told_the_last_one() -> Result {
+    let place = Place::new()?;
+    let record = |time: &str| format!(r#"{{"type": "semantic", "payload": 1, "created_at": "{time}"}}"#);
+    let times = [
+        "9999-12-31T00:00:00Z",
+        "9999-12-30T22:00:00.999999Z",
+        "-009999-01-01T00:00:00Z",
+        "9999-13-01T00:00:00Z",
+    ];
+    place.write("a.jsonl", times.map(record).join("\n"))?;
+    let ran = place.run("ingest a.jsonl --db memory.db")?;
+    ran.warned(
+        r#"line 1: created_at is "9999-12-31T00:00:00Z": the last time is 9999-12-30T22:00:00.999999Z"#,
+    );
+    ran.warned(
+        r#"line 3: created_at is "-009999-01-01T00:00:00Z": the first time is -009999-01-02T01:59:59Z"#,
+    );
+    ran.warned(r#"line 4: created_at is "9999-13-01T00:00:00Z": give a time such as "#);
+    assert_eq!(ran.stderr.lines().count(), 3, "{}", ran.stderr);
+    assert_eq!(place.traces()?[0].created_at().to_string(), times[1]);
+    Ok(())
+}
+
+#[test]
+fn what_holds_no_records_is_named_in_one_line_with_the_command_for_it() -> Result {
+    let place = Place::new()?;
+    let record = r#"{"type": "semantic", "payload": 1}"#;
+    place.write("records.jsonl", record)?;
+    assert_eq!(place.run("ingest records.jsonl --db other.db")?.code, Some(0));
+    assert_eq!(place.run("export other.db export")?.code, Some(0));
+    assert_eq!(place.run("snapshot save other.db --dir shots")?.code, Some(0));
+    let snapshot = fs::read_dir(place.path("shots"))?.next().ok_or("no snapshot")??.path();
+    let utf_16 = |bytes: fn(u16) -> [u8; 2]| record.encode_utf16().flat_map(bytes).collect::<Vec<_>>();
+    let marked = [&b"\xff\xfe"[..], &utf_16(u16::to_le_bytes)].concat();
+    let cases = [
+        (fs::read(place.path("export"))?, "is an export: take it in with `mnemon import`"),
+        (fs::read(snapshot)?, "is a snapshot: `mnemon snapshot restore`"),
+        (fs::read(place.path("other.db"))?, "is an SQLite database: `mnemon import-legion`"),
+        (
+            format!("\u{feff} [\n{record},\n{record}]").into_bytes(),
+            "is a JSON array: give one object a line, ",
+        ),
+        (
+            record.replace('{', "{\n  ").into_bytes(),
+            "has an object over several lines: give one object a line, ",
+        ),
+        (marked, "is UTF-16: make UTF-8 of it, "),
+        (utf_16(u16::to_be_bytes), "is UTF-16: make UTF-8 of it, "),
+        (b"\x1f\x8b\x08\0\0\0\0\0".to_vec(), "is compressed: "),
+        (b"\x7fELF\x02\x01\x01\0\0".to_vec(), "is binary, and no text: "),
+    ];
+    for (content, expected) in cases {
+        place.write("given", &content)?;
+        let commands = match expected.contains("is an export") {
+            true => ["ingest given --db memory.db", "demo given", "ingest given --db memory.db --strict"],
+            false => ["ingest given --db memory.db", "demo given", "import given --db memory.db"],
+        };
+        for command in commands {
+            let ran = place.run(command)?;
+            assert_eq!((ran.code, &*ran.stdout, ran.stderr.lines().count()), (Some(1), "", 1), "{ran:?}");
+            assert!(ran.stderr.starts_with(&format!("error: given {expected}")), "{}", ran.stderr);
+        }
+        assert!(!place.path("memory.db").exists(), "nothing was made");
+    }
+    let ran = place.run("import records.jsonl --db memory.db")?;
+    assert!(ran.code == Some(1) && ran.stderr.contains("`mnemon ingest` takes records"), "{ran:?}");
     Ok(())
 }
 

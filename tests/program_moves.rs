@@ -462,7 +462,7 @@ fn what_is_no_export_is_refused_and_no_store_is_made() -> Outcome {
         ("\n\n".to_owned(), "is empty"),
         (headless, "is no export, line 1 has no header: give a file that `mnemon export` has written"),
         (r#"{"type": "semantic", "payload": 1}"#.to_owned(), "can't be imported, line 1: there is no kind"),
-        ("SQLite format 3\0 ...".to_owned(), "can't be imported, line 1: not a JSON object"),
+        ("SQLite format 3\0 ...".to_owned(), "is an SQLite database: "),
         (
             exported.replacen(r#""version":1"#, r#""version":2,"era":"new""#, 1),
             "can't be imported, line 1: version is 2, and this mnemon knows 1: use a newer one",

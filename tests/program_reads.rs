@@ -4,7 +4,7 @@
 
 mod support;
 
-use mnemon::{NewTrace, Order, TraceId};
+use mnemon::{Link, NewTrace, Order, TraceId, TraceStore};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use support::Outcome;
@@ -82,9 +82,49 @@ fn an_id_may_be_given_as_far_as_no_other_begins_so() -> Outcome {
 }
 
 #[test]
+fn ids_that_begin_alike_are_shown_by_their_ends() -> Outcome {
+    let place = Place::new()?;
+    let store = TraceStore::open(place.path("memory.db"))?;
+    // Three of one moment; the last one of all begins as the second one ends.
+    let ids = [
+        "019de4a1-7c00-7abc-8d00-00aa11111111",
+        "019de4a1-7c00-7abc-8d00-00ab22222222",
+        "019de4a1-7c00-7abc-8d00-00bb33333333",
+        "22222222-7c00-7abc-8d00-00aa44444444",
+    ];
+    for id in ids {
+        store.insert(NewTrace::identity(json!("a tide")).id(id.parse()?))?;
+    }
+    let all: Vec<TraceId> = ids.iter().map(|id| id.parse()).collect::<Result<_, _>>()?;
+    (0..3).try_for_each(|_| store.co_activate(all[0], all[1]).map(drop))?;
+    store.close()?;
+    let table = place.run("list memory.db")?.stdout;
+    let shown: BTreeSet<_> = table
+        .lines()
+        .filter(|line| line.contains("tide"))
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(shown, ["a11111111", "b22222222", "b33333333", "a44444444"].into(), "{table}");
+    for (id, end) in ids.iter().zip(["a11111111", "B22222222", "33333333", "00aa44444444"]) {
+        for end in [end, &id[19..], id] {
+            assert_eq!(place.ids(&format!("get memory.db {end}"))?, [*id], "{end}");
+        }
+    }
+    assert_eq!(place.ids("walk memory.db 11111111 --min-strength 0")?, [ids[1]]);
+    let tree = place.run("walk memory.db 11111111")?.stdout;
+    assert!(tree.contains("11111111  a tide") && tree.contains("└─ b22222222  a tide"), "{tree}");
+    let both = place.run("get memory.db 22222222")?;
+    assert!(
+        both.stderr.contains("2 ids begin or end with 22222222") && both.stderr.contains(ids[3]),
+        "{both:?}"
+    );
+    Ok(())
+}
+
+#[test]
 fn every_condition_narrows_the_list() -> Outcome {
     let place = Place::with_memories()?;
-    let cases: [(&str, &[&str]); 14] = [
+    let cases: [(&str, &[&str]); 17] = [
         ("", &[FACT, SOURCE, TIDE, LONELY, FAINT, FAR]),
         ("--type semantic", &[FACT]),
         ("--type semantic --type sensory", &[FACT, FAINT]),
@@ -99,6 +139,10 @@ fn every_condition_narrows_the_list() -> Outcome {
         ("--until 2026-01-01T00:29:59.999999Z", &[FACT, SOURCE]),
         ("--since 2026-01-01 --until 2026-01-01 --unresolved", &[FACT]),
         ("--until 2025-12-31", &[]),
+        // Beyond the last time that there is.
+        ("--since 2026-01-01T00:30:00Z --until 9999-12-31", &[TIDE, LONELY, FAINT, FAR]),
+        ("--until 9999-12-31T23:59:59Z --partition harbour", &[FACT, SOURCE]),
+        ("--since 9999-12-31", &[]),
     ];
     for (condition, expected) in cases {
         let found: BTreeSet<_> = place.ids(&format!("list memory.db {condition}"))?.into_iter().collect();
@@ -189,12 +233,12 @@ fn a_walk_is_a_tree_of_what_associations_lead_to() -> Outcome {
         [("", 12, 0.1), ("--hops 2", 2, 0.1), ("--min-strength 0", 12, 0.0), ("--hops 0", 0, 0.1)]
     {
         let objects = place.objects(&format!("walk memory.db {FACT} {arguments}"))?;
-        let steps = store.walk(FACT.parse()?, hops, least);
+        let mut walk = store.walk(FACT.parse()?, hops, least);
+        let steps: Vec<_> = walk.by_ref().collect();
         assert_eq!(objects.len(), steps.len(), "{arguments}");
         for (object, step) in objects.iter().zip(steps) {
-            let path: Vec<_> = step.path.iter().map(|id| id.to_string()).collect();
-            let [.., before, last] = step.path[..] else { return Err("a path of one".into()) };
-            let link = store.link(before, last).ok_or("there is a link")?;
+            let path: Vec<_> = walk.path(step.trace.id()).iter().map(|id| id.to_string()).collect();
+            let link = store.link(step.from, step.trace.id()).ok_or("there is a link")?;
             assert_eq!(
                 (&object["depth"], &object["path"]),
                 (&json!(step.depth), &json!(path)),
@@ -205,6 +249,35 @@ fn a_walk_is_a_tree_of_what_associations_lead_to() -> Outcome {
                 (&json!(step.trace.id().to_string()), &json!(link.count()))
             );
         }
+    }
+    Ok(())
+}
+
+/// Where a path for each step would not fit: half a ring of 20,000 is 10,000 ids long.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_walk_takes_memory_for_the_traces_that_it_reaches() -> Outcome {
+    const RING: u32 = 20_000;
+    let place = Place::new()?;
+    let store = TraceStore::open(place.path("memory.db"))?;
+    let ring = store.insert_many((0..RING).map(|n| NewTrace::identity(json!(n)).base_decay_rate(0.0)))?;
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    for (a, b) in ring.iter().zip(ring.iter().cycle().skip(1)) {
+        store.put_link(Link::new((*a, *b), 3, at, at)?)?;
+    }
+    store.close()?;
+    for (arguments, lines) in [
+        ("--limit 3", 6),
+        ("--limit 3 --json", 3),
+        ("--limit 20000", 20_002),
+        ("--limit 20000 --full", 20_002),
+    ] {
+        let walk = format!("walk memory.db {} --hops 20000 {arguments}", ring[0]);
+        let limited = format!("ulimit -v 1000000; exec {} {walk}", env!("CARGO_BIN_EXE_mnemon"));
+        let ran =
+            std::process::Command::new("sh").args(["-c", &limited]).current_dir(place.path("")).output()?;
+        assert_eq!((ran.status.code(), &*String::from_utf8(ran.stderr)?), (Some(0), ""), "{arguments}");
+        assert_eq!(String::from_utf8(ran.stdout)?.lines().count(), lines, "{arguments}");
     }
     Ok(())
 }

@@ -48,6 +48,17 @@ fn one_picture_shows_rates_lag_flushes_and_health() -> Outcome {
         let ran = place.run("top memory.status --once")?;
         assert_eq!((ran.code, &*ran.stderr), (Some(0), ""), "{ran:?}");
         settled(|| insta::assert_snapshot!(format!("top_{name}"), ran.stdout));
+        for width in [56, 55, 40, 28] {
+            let ran = place.run_in("top memory.status --once", &[("COLUMNS", &width.to_string())])?;
+            let longest = ran.stdout.lines().map(|line| line.chars().count()).max();
+            assert!(longest <= Some(width), "{width}: {}", ran.stdout);
+            let values =
+                ran.stdout.split_whitespace().filter(|word| ["wal", "durable"].contains(word)).count();
+            assert_eq!(values, 2, "nothing is left out: {}", ran.stdout);
+            if width == 40 {
+                settled(|| insta::assert_snapshot!(format!("top_{name}_40"), ran.stdout));
+            }
+        }
     }
     Ok(())
 }

@@ -7,7 +7,9 @@ use mnemon::{ErrorKind, ManualClock, NewTrace, Snapshots, TraceId, TraceStore};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use support::{Outcome, by_id, note, scratch};
 
@@ -63,6 +65,28 @@ fn what_was_saved_is_restored_with_every_field_and_link() -> Outcome {
 
 /// Two writers raise one trace after the other, around a ring: at any moment each is level with the one after it or
 /// one ahead. A third inserts pairs, the second of which names the first.
+#[test]
+fn a_snapshot_that_is_broken_off_leaves_nothing() -> Outcome {
+    let file = scratch()?;
+    let store = TraceStore::in_memory();
+    store.insert_many((0..3_000).map(note))?;
+    for (end, done) in [(1, Some(1)), (3, Some(2_048)), (4, None)] {
+        let told = Arc::new(AtomicUsize::new(0));
+        let snapshots = Snapshots::in_folder(file.folder().join("shots")).on_progress(move |progress| {
+            assert_eq!(progress.total, 3_000);
+            match told.fetch_add(1, Ordering::Relaxed) + 1 == end {
+                true => ControlFlow::Break(assert_eq!(Some(progress.done), done)),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        let saved = store.save_snapshot(&snapshots).map_err(|error| error.kind());
+        assert_eq!(saved.map(drop), if done.is_some() { Err(ErrorKind::Interrupted) } else { Ok(()) });
+        let left = fs::read_dir(snapshots.folder())?.count();
+        assert_eq!(left, usize::from(done.is_none()), "the partial file is gone");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_snapshot_is_one_cut_while_writers_go_on() -> Outcome {
     const RING: usize = 50;

@@ -83,7 +83,7 @@ fn on(figures: &mut Figures, traces: usize) -> Outcome {
     }
     let walks = times(201, || {
         let started = Instant::now();
-        assert!(!store.walk(chain[0], 12, 0.001).is_empty());
+        assert!(store.walk(chain[0], 12, 0.001).count() > 0);
         Ok(milliseconds(started))
     })?;
     figures.say(Figure::new(format!("a walk of 12 steps, {traces} traces"), "time", walks, "ms"))?;

@@ -1,5 +1,6 @@
 //! An example to copy: how a crate that uses mnemon model-checks code of its own. You see one test pass, after loom has
-//! run it in every order that its two threads can take with three preemptions. Without `--cfg loom` there is nothing.
+//! run it in every order that its two threads can take with as many preemptions as `LOOM_MAX_PREEMPTIONS` allows.
+//! Without `--cfg loom` there is nothing.
 #![cfg(loom)]
 
 use mnemon::{NewTrace, TraceId, TraceStore};
@@ -22,9 +23,7 @@ fn note_visit(store: &TraceStore, page: TraceId) -> mnemon::Result<()> {
 
 #[test]
 fn two_visits_at_once_both_count() {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound.get_or_insert(3);
-    model.check(|| {
+    loom::model(|| {
         let store = TraceStore::in_memory();
         let page = TraceId::from_reference("/index.html");
         let other = store.clone();

@@ -129,7 +129,7 @@ fn link(world: &World, mut dice: Dice) -> Result<(), Failure> {
         let (a, b) = (world.ids[dice.throw(IDS)], world.ids[dice.throw(8)]);
         match dice.throw(12) {
             0 => drop(black_box(store.links(a))),
-            1 => drop(black_box(store.walk(a, 3, 0.0))),
+            1 => drop(black_box(store.walk(a, 3, 0.0).count())),
             2 => drop(black_box(store.associated(b, 0.1, 20))),
             3 => drop(black_box(store.link(a, b))),
             _ if a != b => drop(met(store.co_activate(a, b))?),

@@ -28,11 +28,13 @@ mod spill;
 mod tests;
 
 use crate::error::{Error, Result};
+use crate::progress::{Progress, Watch};
 use crate::trace::{Link, Trace};
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use jiff::Timestamp;
 use seal::Key;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,12 +79,13 @@ pub(crate) use spill::Spill;
 pub struct Snapshots {
     folder: PathBuf,
     key: Key,
+    watch: Watch,
 }
 
 impl Snapshots {
     /// Snapshots in this folder, without a key. Touches no disk: the folder is made when something is saved.
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), key: Key::None }
+        Self { folder: folder.into(), key: Key::None, watch: Watch::nobody() }
     }
 
     /// Signs what is saved, and refuses what this key has not signed. The secret is an Ed25519 seed: 32
@@ -113,6 +116,14 @@ impl Snapshots {
         let remedy = "give the 32 bytes of an Ed25519 public key";
         self.key = Key::Verify(key.ok_or_else(|| Error::invalid("public key", hex::Hex(&public), remedy))?);
         Ok(self)
+    }
+
+    /// Tells how far what is saved has come, now and then; the saving ends when it is answered
+    /// [`Break`](ControlFlow::Break), with [`Interrupted`](crate::ErrorKind::Interrupted), and nothing of it is left.
+    #[must_use]
+    pub fn on_progress(mut self, tell: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
+        self.watch = Watch::new(tell);
+        self
     }
 
     /// The folder.
@@ -161,7 +172,7 @@ impl Snapshots {
     /// could not be restored; [`DiskFull`](crate::ErrorKind::DiskFull),
     /// [`Unreachable`](crate::ErrorKind::Unreachable) or [`Io`](crate::ErrorKind::Io).
     pub(crate) fn write(&self, state: &State) -> Result<SnapshotInfo> {
-        save::save(&self.folder, &self.key, state)
+        save::save(&self.folder, &self.key, state, &self.watch)
     }
 
     /// Reads a file, which may be in any folder. It is read twice: once for the digest, once for what it holds.
@@ -185,7 +196,7 @@ impl Snapshots {
 /// The folder and the public key; never the secret.
 impl fmt::Debug for Snapshots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { folder, key } = self;
+        let Self { folder, key, watch: _ } = self;
         f.debug_struct("Snapshots").field("folder", folder).field("key", key).finish()
     }
 }

@@ -11,6 +11,7 @@ use super::refusal::io_error;
 use super::seal::{self, Key};
 use super::{SnapshotHeader, SnapshotInfo, State, folder};
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::Watch;
 use serde::Serialize;
 use sha2::{Digest, Sha512};
 use std::fmt;
@@ -18,7 +19,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-pub(super) fn save(folder: &Path, key: &Key, state: &State) -> Result<SnapshotInfo> {
+pub(super) fn save(folder: &Path, key: &Key, state: &State, watch: &Watch) -> Result<SnapshotInfo> {
     if !key.can_seal() {
         let message = "no snapshot can be saved with a public key: give the secret one";
         return Err(Error::new(ErrorKind::InvalidInput, message));
@@ -26,12 +27,19 @@ pub(super) fn save(folder: &Path, key: &Key, state: &State) -> Result<SnapshotIn
     make(folder).map_err(|error| io_error("making the folder", folder, error))?;
     let partial = Partial::reserve(folder, folder::next_name(folder, state.taken_at)?)?;
     let header = Header::of(state);
-    fill(&partial, key, &header, state)?;
+    fill(&partial, key, &header, state, watch)?;
     let path = partial.finish()?;
     Ok(SnapshotInfo { path, taken_at: header.taken_at, header: Ok(SnapshotHeader::from(&header)) })
 }
 
-fn fill(partial: &Partial, key: &Key, header: &Header, state: &State) -> Result<()> {
+fn fill(partial: &Partial, key: &Key, header: &Header, state: &State, watch: &Watch) -> Result<()> {
+    /// Lines between two looks at who is told.
+    const OFTEN: u64 = 1_024;
+    let (mut done, total) = (0, (state.traces.len() + state.links.len()) as u64);
+    let mut saved_one = || {
+        done += 1;
+        if done == 1 || done % OFTEN == 0 { watch.tell("saving rows", done, total) } else { Ok(()) }
+    };
     let failed = |error| io_error("writing", &partial.path, error);
     let hashing = Hashing { file: &partial.file, hashed: Sha512::new() };
     let mut output = Output { writer: BufWriter::with_capacity(1 << 16, hashing), line: Vec::new(), failed };
@@ -42,10 +50,12 @@ fn fill(partial: &Partial, key: &Key, header: &Header, state: &State) -> Result<
         known.add_trace(trace.id()).map_err(|problem| unusable(what, problem))?;
         trace.payload().check().map_err(|error| unusable(what, "replace or remove it").because(error))?;
         output.write(&Line::Trace(Box::new(TraceLine::from(&**trace))), what)?;
+        saved_one()?;
     }
     for link in &state.links {
         known.add_link(link.ends).map_err(|problem| unusable("a link", problem))?;
         output.write(&Line::Link(LinkLine::from(link)), "a link")?;
+        saved_one()?;
     }
     let hashing = output.writer.into_inner().map_err(|error| failed(error.into_error()))?;
     let seal = seal::seal(&hashing.hashed, key).map_err(|error| failed(io::Error::other(error)))?;

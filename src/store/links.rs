@@ -10,8 +10,11 @@ use crate::memory::constants::MAX_ASSOCIATED;
 use crate::memory::{Pull, by_strength};
 use crate::trace::{Birth, Ends, Link, Tie, Trace, TraceId};
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::iter::FusedIterator;
 use std::sync::Arc;
+use std::{fmt, vec};
 
 /// What a co-activation did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,10 +32,69 @@ pub struct CoActivation {
 pub struct Step {
     /// The trace.
     pub trace: Arc<Trace>,
-    /// Over how many links.
+    /// Number of links between the start and the trace: 1 or more.
     pub depth: usize,
-    /// From the start to this trace, both included.
-    pub path: Vec<TraceId>,
+    /// The trace that it was reached from: the start, or that of an earlier step.
+    pub from: TraceId,
+}
+
+/// A breadth-first search over associations, from [`TraceStore::walk`]: an iterator that searches only as far as it is
+/// asked for, so `take(50)` ends the search after 50 traces.
+pub struct Walk<'a> {
+    engine: &'a Engine,
+    max_hops: usize,
+    min_strength: f64,
+    /// Each trace reached, with the one it was reached from; the start is its own.
+    reached: HashMap<TraceId, TraceId>,
+    /// Reached, with depths; their neighbours are not yet looked at.
+    queue: VecDeque<(TraceId, usize)>,
+    /// The trace whose neighbours are being looked at, its depth, and those neighbours that are left.
+    at: (TraceId, usize),
+    near: vec::IntoIter<Pull>,
+}
+
+impl Walk<'_> {
+    /// The ids on the way from the start to a trace that the walk has reached, both included; empty for one that it
+    /// has not. Costs in proportion to its length.
+    pub fn path(&self, to: TraceId) -> Vec<TraceId> {
+        let mut path = Vec::new();
+        let mut next = self.reached.get_key_value(&to);
+        while let Some((id, from)) = next {
+            path.push(*id);
+            next = self.reached.get_key_value(from).filter(|_| from != id);
+        }
+        path.reverse();
+        path
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        loop {
+            let (from, depth) = self.at;
+            for Pull { trace, .. } in self.near.by_ref() {
+                let id = trace.id();
+                if let Entry::Vacant(new) = self.reached.entry(id) {
+                    new.insert(from);
+                    self.queue.push_back((id, depth + 1));
+                    return Some(Step { trace, depth: depth + 1, from });
+                }
+            }
+            // Those in the queue are in the order of their depths.
+            self.at = self.queue.pop_front().filter(|(_, depth)| *depth < self.max_hops)?;
+            self.near = self.engine.associated(self.at.0, self.min_strength).into_iter();
+        }
+    }
+}
+
+impl FusedIterator for Walk<'_> {}
+
+impl fmt::Debug for Walk<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Walk").field("reached", &self.reached.len()).finish_non_exhaustive()
+    }
 }
 
 impl TraceStore {
@@ -92,7 +154,8 @@ impl TraceStore {
     /// `max_hops` links away (12 is usual). What is weaker than `min_strength` now (0.1 is usual) is neither given
     /// nor passed; the start itself may be.
     ///
-    /// Costs in proportion to the links of the traces on the way, and for each trace to the length of its path.
+    /// The [`Walk`] is an iterator, and the search goes on as it is asked for more: what other threads write meanwhile
+    /// it may see. Costs in proportion to the links of the traces reached, and some 100 bytes for each of them.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -104,33 +167,22 @@ impl TraceStore {
     ///     store.co_activate(tide, bar)?; // three times together: associated
     ///     store.co_activate(bar, pilot)?;
     /// }
-    /// let steps = store.walk(tide, 12, 0.1);
-    /// assert_eq!(steps.last().map(|step| &step.path[..]), Some(&[tide, bar, pilot][..]));
+    /// let mut walk = store.walk(tide, 12, 0.1);
+    /// let depths: Vec<_> = walk.by_ref().take(50).map(|step| step.depth).collect();
+    /// assert_eq!(depths, [1, 2]);
+    /// assert_eq!(walk.path(pilot), [tide, bar, pilot]);
     /// # Ok::<(), mnemon::Error>(())
     /// ```
-    pub fn walk(&self, start: TraceId, max_hops: usize, min_strength: f64) -> Vec<Step> {
-        let mut steps: Vec<Step> = Vec::new();
-        // From each trace reached to its step; the start has none.
-        let mut reached = HashMap::from([(start, None)]);
-        let mut queue = VecDeque::from([(start, 0)]);
-        while let Some((id, depth)) = queue.pop_front() {
-            if depth == max_hops {
-                break;
-            }
-            for Pull { trace, .. } in self.engine().associated(id, min_strength) {
-                let next = trace.id();
-                if reached.contains_key(&next) {
-                    continue;
-                }
-                let from = reached.get(&id).copied().flatten();
-                let mut path = from.map_or_else(|| vec![start], |at: usize| steps[at].path.clone());
-                path.push(next);
-                reached.insert(next, Some(steps.len()));
-                steps.push(Step { trace, depth: depth + 1, path });
-                queue.push_back((next, depth + 1));
-            }
+    pub fn walk(&self, start: TraceId, max_hops: usize, min_strength: f64) -> Walk<'_> {
+        Walk {
+            engine: self.engine(),
+            max_hops,
+            min_strength,
+            reached: HashMap::from([(start, start)]),
+            queue: VecDeque::from([(start, 0)]),
+            at: (start, 0),
+            near: Vec::new().into_iter(),
         }
-        steps
     }
 
     /// The links of a trace, in the order of the ids at their other ends; those too that do not associate yet.

@@ -34,7 +34,7 @@ pub use close::{CloseError, CloseReport};
 pub use decay::DecayReport;
 pub use erase::ErasureReport;
 pub use flush::Mark;
-pub use links::{CoActivation, Step};
+pub use links::{CoActivation, Step, Walk};
 pub use open::{Durability, Lag, StoreBuilder};
 pub use query::{Order, Query};
 pub use quota::{Eviction, EvictionReport, Quota};

@@ -157,12 +157,13 @@ impl Pair {
                 prop_assert_eq!(ids(&store.associated(id(*slot), *least, *limit)), expected);
             }
             Step::Walk(slot, hops, least) => {
-                let steps = store.walk(id(*slot), *hops, *least);
-                let well_formed = steps.iter().all(|step| {
-                    step.path.len() == step.depth + 1 && step.path.last() == Some(&step.trace.id())
+                let mut walk = store.walk(id(*slot), *hops, *least);
+                let steps: Vec<_> = walk.by_ref().collect();
+                let paths: Vec<_> = steps.iter().map(|step| walk.path(step.trace.id())).collect();
+                let well_formed = steps.iter().zip(&paths).all(|(step, path)| {
+                    path.len() == step.depth + 1 && path.ends_with(&[step.from, step.trace.id()])
                 });
                 prop_assert!(well_formed);
-                let paths: Vec<_> = steps.into_iter().map(|step| step.path).collect();
                 prop_assert_eq!(paths, model.walk(id(*slot), *hops, *least));
             }
             Step::Flush => {

@@ -6,17 +6,19 @@
 use super::fault::{class_of, while_doing};
 use super::inspect::of_a_store;
 use super::place::{sibling, unreachable_file};
-use super::verify::{FilePart, VerifyReport, verify};
+use super::verify::{FilePart, VerifyReport, verify_watched};
 use super::{file, lock, schema};
 use crate::backend::{BackendError, ErrorClass};
 use crate::clock::new_uuid;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guarded;
-use rusqlite::backup::{Backup, StepResult};
+use crate::progress::{Progress, Watch};
+use rusqlite::backup::{self, Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, ffi};
 use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// A copy of a store's file; from [`backup`].
@@ -68,16 +70,47 @@ const PAGES: std::ffi::c_int = 1_024;
 /// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io) for the copy. There is no copy then, unless the error
 /// says that only its folder could not be synced.
 pub fn backup(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<BackupReport> {
-    let to = &file::resolved(to.as_ref())?;
+    backup_watched(from.as_ref(), to.as_ref(), &Watch::nobody())
+}
+
+/// A [`backup`] that tells how far it has come, now and then from its first page on, and ends when it is answered
+/// [`Break`](ControlFlow::Break): nothing of it is left then.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let (path, to) = (folder.path().join("memory.db"), folder.path().join("monday.db"));
+/// # mnemon::TraceStore::open(&path)?.close()?;
+/// mnemon::backup_with(&path, &to, |progress| {
+///     println!("{}: {} of {}", progress.step, progress.done, progress.total);
+///     ControlFlow::Continue(())
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`Interrupted`](ErrorKind::Interrupted) if it was broken off; otherwise as for [`backup`].
+pub fn backup_with(
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    on_progress: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static,
+) -> Result<BackupReport> {
+    backup_watched(from.as_ref(), to.as_ref(), &Watch::new(on_progress))
+}
+
+fn backup_watched(from: &Path, to: &Path, watch: &Watch) -> Result<BackupReport> {
+    let to = &file::resolved(to)?;
     refuse_taken(to)?;
-    let (from, _) = &of_a_store(from.as_ref())?;
+    let (from, _) = &of_a_store(from)?;
     let partial = Partial::make(to)?;
-    copy(from, &partial.0)?;
+    copy(from, &partial.0, watch)?;
     detach(&partial.0).map_err(|error| match class_of(&error) {
         ErrorClass::Corrupt => damaged(from, &error),
         _ => while_doing("writing", &partial.0, error).into(),
     })?;
-    let copy = verify(&partial.0)?;
+    let copy = verify_watched(&partial.0, watch)?;
     let damage =
         copy.findings.iter().find(|finding| matches!(finding.part, FilePart::File | FilePart::Schema));
     if let Some(finding) = damage {
@@ -183,7 +216,7 @@ fn sync_folder(file: &Path) -> io::Result<()> {
 }
 
 /// All pages, as of one moment.
-fn copy(from: &Path, to: &Path) -> Result<(), BackendError> {
+fn copy(from: &Path, to: &Path, watch: &Watch) -> Result<()> {
     let reading = |error| while_doing("copying", from, error);
     let mut source = file::look_at(from).map_err(reading)?;
     let moment = source.transaction().map_err(reading)?;
@@ -193,11 +226,17 @@ fn copy(from: &Path, to: &Path) -> Result<(), BackendError> {
     let steps = Backup::new(&moment, &mut target).map_err(reading)?;
     loop {
         // Which of the two files an error is about, SQLite does not say.
-        match steps.step(PAGES).map_err(|error| failed(from, to, error))? {
+        let step = steps.step(PAGES).map_err(|error| failed(from, to, error))?;
+        let backup::Progress { remaining, pagecount } = steps.progress();
+        let [done, total] =
+            [pagecount - remaining, pagecount].map(|pages| pages.max(0).unsigned_abs().into());
+        watch.tell("copying pages", done, total)?;
+        match step {
             StepResult::More => {}
             StepResult::Done => return Ok(()),
             _ => {
-                return Err(reading(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None)));
+                let busy = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_BUSY), None);
+                return Err(reading(busy).into());
             }
         }
     }

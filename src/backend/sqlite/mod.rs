@@ -33,7 +33,7 @@ mod rows;
 mod schema;
 mod verify;
 
-pub use backup::{BackupReport, backup};
+pub use backup::{BackupReport, backup, backup_with};
 pub(crate) use fault::while_doing;
 pub(crate) use file::{MAX_PAYLOAD, resolved};
 #[cfg(feature = "legion")]
@@ -43,7 +43,7 @@ pub use inspect::{FileReport, inspect};
 pub(crate) use place::spill;
 #[cfg(feature = "snapshot")]
 pub(crate) use schema::MAX_WATERMARK;
-pub use verify::{FileFinding, FilePart, VerifyReport, verify};
+pub use verify::{FileFinding, FilePart, VerifyReport, verify, verify_with};
 
 use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored};
 use crate::clock::new_uuid;

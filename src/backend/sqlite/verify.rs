@@ -8,13 +8,17 @@ use super::fault::{class_of, while_doing};
 use super::{file, links, lock, place, rows, schema};
 use crate::backend::{ErrorClass, Stored, StoredTrace, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
+use crate::progress::{Progress, Watch};
 use crate::trace::{Link, TraceId};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, ffi};
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::fmt;
+use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// So many findings are listed; the others are counted.
 const LISTED: usize = 1_000;
@@ -156,7 +160,26 @@ impl fmt::Display for FilePart {
 /// [`Unreachable`](ErrorKind::Unreachable), [`NotAStore`](ErrorKind::NotAStore),
 /// [`NewerSchema`](ErrorKind::NewerSchema), [`Busy`](ErrorKind::Busy) or [`Io`](ErrorKind::Io), naming the path.
 pub fn verify(path: impl AsRef<Path>) -> Result<VerifyReport> {
-    let path = &file::resolved(path.as_ref())?;
+    verify_watched(path.as_ref(), &Watch::nobody())
+}
+
+/// [`verify`], which tells how far it has come and ends when it is answered [`Break`](ControlFlow::Break), as
+/// [`backup_with`](crate::backup_with) does. How many pages there are to check is not told: their
+/// [`total`](Progress::total) is 0.
+///
+/// # Errors
+///
+/// [`Interrupted`](ErrorKind::Interrupted) if it was broken off; otherwise as for [`verify`].
+pub fn verify_with(
+    path: impl AsRef<Path>,
+    on_progress: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static,
+) -> Result<VerifyReport> {
+    verify_watched(path.as_ref(), &Watch::new(on_progress))
+}
+
+pub(super) fn verify_watched(path: &Path, watch: &Watch) -> Result<VerifyReport> {
+    let path = &file::resolved(path)?;
+    let passes = Arc::new(Passes::default());
     let mut report = VerifyReport { in_use_by: lock::owner(path), ..VerifyReport::default() };
     match file::identify(path) {
         Ok((_, identity)) if identity.is_new() => {
@@ -165,8 +188,15 @@ pub fn verify(path: impl AsRef<Path>) -> Result<VerifyReport> {
         }
         Ok((mut connection, identity)) => {
             report.schema_version = identity.version;
-            look_through(&mut connection, &mut report)
+            passes
+                .watch(&mut connection, watch.clone())
                 .map_err(|error| while_doing("reading", path, error))?;
+            look_through(&mut connection, &passes, &mut report).map_err(|error| {
+                match passes.broken_off() {
+                    Some(broken_off) => broken_off,
+                    None => while_doing("reading", path, error).into(),
+                }
+            })?;
         }
         Err(damaged) if damaged.class() == ErrorClass::Corrupt => {
             report.find(FilePart::Schema, with_causes(&damaged));
@@ -177,7 +207,11 @@ pub fn verify(path: impl AsRef<Path>) -> Result<VerifyReport> {
     Ok(report)
 }
 
-fn look_through(connection: &mut Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+fn look_through(
+    connection: &mut Connection,
+    passes: &Passes,
+    report: &mut VerifyReport,
+) -> rusqlite::Result<()> {
     connection.pragma_update(None, "ignore_check_constraints", "ON")?;
     let moment = connection.transaction()?;
     let strange = match schema::strange_tables(&moment) {
@@ -206,7 +240,7 @@ fn look_through(connection: &mut Connection, report: &mut VerifyReport) -> rusql
         if !of.iter().all(|table| ours.contains(table)) {
             continue;
         }
-        match look(&moment, &ours, report) {
+        match look(&moment, &ours, passes, report) {
             Err(error) if is_damage(&error) => report.find(part, format!("it can't be read: {error}")),
             outcome => outcome?,
         }
@@ -217,7 +251,54 @@ fn look_through(connection: &mut Connection, report: &mut VerifyReport) -> rusql
 const TABLES: [&str; 3] = ["traces", "links", "store"];
 
 /// With the tables that are as they should be.
-type Look = fn(&Connection, &[&str], &mut VerifyReport) -> rusqlite::Result<()>;
+type Look = fn(&Connection, &[&str], &Passes, &mut VerifyReport) -> rusqlite::Result<()>;
+
+/// How far the passes have come: noted by them, and told from SQLite's own progress handler, which can end any statement.
+#[derive(Default)]
+struct Passes {
+    /// Rows of traces and links; 0 while pages are checked.
+    total: AtomicU64,
+    read: AtomicU64,
+    broken_off: OnceLock<Error>,
+}
+
+impl Passes {
+    /// Steps of SQLite's machine between two looks at who is told: a few milliseconds.
+    const OFTEN: std::ffi::c_int = 50_000;
+
+    fn watch(self: &Arc<Self>, connection: &mut Connection, watch: Watch) -> rusqlite::Result<()> {
+        let passes = self.clone();
+        connection.progress_handler(
+            Self::OFTEN,
+            Some(move || {
+                // Relaxed: of the thread that adds to it.
+                let [read, total] = [&passes.read, &passes.total].map(|rows| rows.load(Ordering::Relaxed));
+                let step = if total == 0 { "checking pages" } else { "reading rows" };
+                let told = watch.tell(step, read, total);
+                told.is_err_and(|error| passes.broken_off.set(error).is_ok())
+            }),
+        )
+    }
+
+    fn broken_off(&self) -> Option<Error> {
+        self.broken_off.get().cloned()
+    }
+
+    /// Counts the rows that are there to be read. What is damaged is told by the pass that reads it.
+    fn count(&self, moment: &Connection, ours: &[&str]) -> rusqlite::Result<()> {
+        for table in ours.iter().filter(|table| **table != "store") {
+            match moment.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)) {
+                Err(error) if is_damage(&error) => {}
+                counted => drop(self.total.fetch_add(counted?.unsigned_abs(), Ordering::Relaxed)),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_one(&self) {
+        self.read.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// The statements are fixed and sound: what does not fit them is the file.
 fn is_damage(error: &rusqlite::Error) -> bool {
@@ -229,7 +310,12 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 
 /// What a person has put into the file beside our tables is theirs: where there is some, only ours are checked, so that
 /// no other table's expressions and modules run.
-fn integrity(moment: &Connection, ours: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
+fn integrity(
+    moment: &Connection,
+    ours: &[&str],
+    passes: &Passes,
+    report: &mut VerifyReport,
+) -> rusqlite::Result<()> {
     let others =
         "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
         AND name NOT IN ('traces', 'links', 'store')";
@@ -248,10 +334,10 @@ fn integrity(moment: &Connection, ours: &[&str], report: &mut VerifyReport) -> r
             lines.for_each(|line| report.find(FilePart::File, line));
         }
     }
-    Ok(())
+    passes.count(moment, ours)
 }
 
-fn store(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
+fn store(moment: &Connection, _: &[&str], _: &Passes, report: &mut VerifyReport) -> rusqlite::Result<()> {
     let mut statement = moment.prepare("SELECT one, watermark, boot, clean FROM store")?;
     let mut rows = statement.query([])?;
     let Some(row) = rows.next()? else {
@@ -300,10 +386,16 @@ fn type_and_size(value: ValueRef<'_>) -> String {
     }
 }
 
-fn traces(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
+fn traces(
+    moment: &Connection,
+    _: &[&str],
+    passes: &Passes,
+    report: &mut VerifyReport,
+) -> rusqlite::Result<()> {
     let mut last = None;
     let mut take = |stored| {
         let Stored::Trace(StoredTrace { row, trace }) = stored else { return };
+        passes.read_one();
         last = Some(row);
         let checked = trace.and_then(|trace| {
             let unreadable = |error| Unreadable { id: Some(trace.id()), reason: with_causes(&error) };
@@ -326,7 +418,12 @@ fn traces(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlit
     }
 }
 
-fn links(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
+fn links(
+    moment: &Connection,
+    _: &[&str],
+    passes: &Passes,
+    report: &mut VerifyReport,
+) -> rusqlite::Result<()> {
     let mut exists = moment.prepare("SELECT EXISTS (SELECT 1 FROM traces WHERE id = ?1)")?;
     let mut missing = |link: &Link| -> rusqlite::Result<Option<TraceId>> {
         let (a, b) = link.ends();
@@ -340,6 +437,7 @@ fn links(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite
     let mut failed = None;
     let mut take = |stored| {
         let Stored::Link(link) = stored else { return };
+        passes.read_one();
         let checked = link.map_err(|Unreadable { id, reason }| (id, reason)).and_then(|link| {
             let (a, b) = link.ends();
             match missing(&link) {
@@ -361,7 +459,12 @@ fn links(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite
 }
 
 /// What the table's own check would hold.
-fn order_of_ends(moment: &Connection, _: &[&str], report: &mut VerifyReport) -> rusqlite::Result<()> {
+fn order_of_ends(
+    moment: &Connection,
+    _: &[&str],
+    _: &Passes,
+    report: &mut VerifyReport,
+) -> rusqlite::Result<()> {
     let mut statement = moment.prepare("SELECT a, b FROM links WHERE a >= b")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

@@ -1,6 +1,7 @@
 //! `mnemon backup`: a copy of a store's file, also while a host uses it.
 
 use crate::ingest::WITH_BAD_LINES;
+use crate::interrupt;
 use crate::text::{self, number};
 use crate::verify;
 use anyhow::Result;
@@ -26,8 +27,8 @@ pub struct Backup {
 const EXIT_CODES: &str = "The copy is what the store's file holds at one cut: what was flushed when the backup began. \
      It is one file, which belongs to its owner alone, and a store like any other: to go back to it, close the store, \
      move its files away, and put the copy in their place.\n\n\
-     Exit codes: 0 the copy is there and sound; 2 it is there, and has the same unsound rows as the store; 1 failure: \
-     there is no copy.";
+     Exit codes: 0 the copy is there and sound; 2 it is there, and has the same unsound rows as the store; 1 failure, or \
+     130 after Ctrl-C: there is no copy.";
 
 /// [`BackupReport`], for programs.
 #[derive(Serialize)]
@@ -42,9 +43,10 @@ struct Report<'a> {
 
 impl Backup {
     pub fn run(self) -> Result<ExitCode> {
-        let spinner = text::spinner("copying and verifying");
-        let backup = mnemon::backup(&self.db, &self.to);
-        spinner.finish_and_clear();
+        interrupt::catch()?;
+        let (bar, tell) = text::follow();
+        let backup = mnemon::backup_with(&self.db, &self.to, tell);
+        bar.finish_and_clear();
         let backup = backup?;
         verify::warn(&backup.copy);
         text::say(&table(&backup))?;

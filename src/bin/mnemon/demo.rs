@@ -1,6 +1,7 @@
 //! `mnemon demo`: what the crate is for, seen in a few seconds: memories of a file go into a store, a busy
 //! host works on them, and the store's file is compared with what the host was told.
 
+use crate::foreign::{self, Wanted};
 use crate::host::{self, HostReport, Load, Sync};
 use crate::ingest::{self, Ingested};
 use crate::lines;
@@ -20,7 +21,8 @@ const SAMPLE: &[u8] = include_bytes!("../../../examples/sample.jsonl");
 /// See it work: store a conversation, keep it busy, compare the file.
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 all is well, 1 failure, or the file does not hold what it should; 2 bad lines."
+    after_help = "Exit codes: 0 all is well, 1 failure, or the file does not hold what it should; 2 bad lines; 130 after \
+Ctrl-C, with the report of what was done by then."
 )]
 pub struct Demo {
     /// The records to start with, as for `ingest`; a sample unless given.
@@ -46,7 +48,7 @@ struct DemoReport<'a> {
 
 impl Demo {
     pub fn run(self) -> Result<ExitCode> {
-        let given = self.file.as_deref().map(lines::read).transpose()?;
+        let given = self.file.as_deref().map(read).transpose()?;
         let source = self.file.as_deref().map_or("the sample".to_owned(), |file| file.display().to_string());
         let (_folder, db) = match &self.db {
             Some(db) => (None, db.clone()),
@@ -100,6 +102,12 @@ impl Demo {
             text::duration(self.seconds),
         ))
     }
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    let bytes = lines::read(file)?;
+    foreign::refuse(&bytes, file, Wanted::Records)?;
+    Ok(bytes)
 }
 
 fn ingest_into(db: &Path, records: &[u8]) -> Result<Ingested> {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub struct Get {
     #[command(flatten)]
     source: Source,
-    /// Its id, or 8 or more of the hex digits that it begins with.
+    /// Its id, or 8 or more of the hex digits that it begins or ends with.
     id: Wanted,
     /// Just one JSON object, with all of its links.
     #[arg(long)]

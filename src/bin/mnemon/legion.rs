@@ -1,6 +1,7 @@
 //! `mnemon import-legion` and `export-legion`: the database of the original system, in and out.
 
 use crate::exchange::MAX_PAYLOAD_BYTES;
+use crate::interrupt;
 use crate::text::{self, count, number};
 use anyhow::Result;
 use clap::Args;
@@ -79,11 +80,13 @@ struct Found {
 
 impl ImportLegion {
     pub fn run(self) -> Result<ExitCode> {
-        let original = legion::read(&self.file)?;
+        let original = text::while_spinning("reading", || legion::read(&self.file))?;
         let store = TraceStore::builder().max_payload_bytes(MAX_PAYLOAD_BYTES).open(&self.db)?;
         let unreadable = store.stats().quarantined;
-        let imported = original.store_in(&store)?;
-        store.flush()?;
+        let imported = text::while_spinning("storing", || {
+            let imported = original.store_in(&store)?;
+            store.flush().map(|_| imported)
+        })?;
         let mut refused = store.stats().quarantined;
         refused.retain(|row| !unreadable.contains(row));
         store.close()?;
@@ -115,7 +118,8 @@ impl ExportLegion {
         let store = TraceStore::builder().detached(&self.db)?;
         text::warn_of_quarantined(&store.stats().quarantined);
         text::warn_of_spill(&self.db);
-        let exported = legion::export(&store, &self.file)?;
+        interrupt::catch()?;
+        let exported = text::while_spinning("writing", || legion::export(&store, &self.file))?;
         let report = Report {
             traces: exported.traces,
             traces_known: None,

@@ -1,5 +1,7 @@
 //! A file of JSON lines, each read and checked by itself.
 
+use crate::foreign;
+use crate::interrupt;
 use crate::problem;
 use crate::text::{self, number};
 use anyhow::{Context, Result};
@@ -29,15 +31,18 @@ const REASON: usize = 1_000;
 impl<R: Send> Lines<R> {
     /// `record` reads one line, which is an object as far as its first letter tells.
     pub fn parse(bytes: &[u8], threads: usize, record: impl Fn(&str) -> Result<R, String> + Sync) -> Self {
-        // Some programs begin UTF-8 with a byte order mark.
-        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let numbered =
-            bytes.split(|&byte| byte == b'\n').enumerate().map(|(at, line)| (at + 1, line.trim_ascii()));
+        let numbered = bytes
+            .split(|&byte| byte == b'\n')
+            .enumerate()
+            .map(|(at, line)| (at + 1, foreign::unmarked(line)));
         let lines: Vec<_> = numbered.filter(|(_, line)| !line.is_empty()).collect();
         let bar = text::bar(lines.len(), "reading");
         let pieces = in_parallel(&lines, threads, |piece| {
             let mut read = Self { records: Vec::with_capacity(piece.len()), bad: Vec::new() };
             for &(line, bytes) in piece {
+                if interrupt::has_come() {
+                    break;
+                }
                 match problem::object(bytes).and_then(&record) {
                     Ok(record) => read.records.push((line, record)),
                     Err(reason) => read.bad.push(BadLine { line, reason }),

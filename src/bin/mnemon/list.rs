@@ -29,8 +29,8 @@ pub struct List {
     /// At most so many.
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
-    /// Whole ids and whole payloads, however long the lines.
-    #[arg(long, conflicts_with = "json")]
+    /// Whole ids and whole payloads, however long the lines; JSON has both anyway.
+    #[arg(long)]
     full: bool,
     /// One JSON object a line.
     #[arg(long)]

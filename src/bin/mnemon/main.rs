@@ -13,9 +13,11 @@ mod columns;
 mod completions;
 mod demo;
 mod exchange;
+mod foreign;
 mod get;
 mod host;
 mod ingest;
+mod interrupt;
 mod json;
 mod legion;
 mod lines;
@@ -27,6 +29,7 @@ mod seen;
 mod snapshot;
 mod stat;
 mod text;
+mod times;
 mod top;
 mod trace;
 mod verify;
@@ -43,7 +46,8 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 all is well, 1 failure, 2 done, but with bad lines or findings.";
+const EXIT_CODES: &str =
+    "Exit codes: 0 all is well, 1 failure, 2 done, but with bad lines or findings; 130 after Ctrl-C.";
 
 /// The exit codes of a command that finds nothing wrong.
 const DONE: &str = "Exit codes: 0 done, 1 failure.";
@@ -95,10 +99,11 @@ fn main() -> ExitCode {
         Command::ImportLegion(import) => import.run(),
         Command::ExportLegion(export) => export.run(),
     };
-    done.unwrap_or_else(|error| {
+    let code = done.unwrap_or_else(|error| {
         text::fail(&error);
         ExitCode::FAILURE
-    })
+    });
+    interrupt::exit_code().map_or(code, ExitCode::from)
 }
 
 /// Prints help, the version, or what is wrong with the command line. Clap's own exit code for the latter

@@ -2,8 +2,13 @@
 
 /// The line as text. A struct could be read from an array too, field by field.
 pub fn object(line: &[u8]) -> Result<&str, String> {
-    let line = str::from_utf8(line)
-        .map_err(|error| format!("not UTF-8 at byte {}: save the file as UTF-8", error.valid_up_to() + 1))?;
+    let line = str::from_utf8(line).map_err(|error| {
+        let at = error.valid_up_to();
+        match line[at..] {
+            [0xed, 0xa0..=0xbf, ..] => format!("{SURROGATE} (byte {})", at + 1),
+            _ => format!("not UTF-8 at byte {}: save the file as UTF-8", at + 1),
+        }
+    })?;
     match line.starts_with('{') {
         true => Ok(line),
         false => Err("not a JSON object: write one record a line".to_owned()),
@@ -11,7 +16,16 @@ pub fn object(line: &[u8]) -> Result<&str, String> {
 }
 
 pub fn with_cause(error: impl Into<anyhow::Error>) -> String {
-    format!("{:#}", error.into())
+    plain(&format!("{:#}", error.into()))
+}
+
+const SURROGATE: &str = "lone surrogate, half a character: write both halves of its pair, or neither";
+
+/// The parser's words for a surrogate without the other of its pair name neither.
+fn plain(problem: &str) -> String {
+    ["unexpected end of hex escape", "lone leading surrogate in hex escape"]
+        .iter()
+        .fold(problem.to_owned(), |text, parsers| text.replace(parsers, SURROGATE))
 }
 
 /// In bytes.
@@ -19,7 +33,7 @@ const MOST_NAMES: usize = 240;
 
 /// What is wrong with a line, in which field. The parser saw one line alone: its `at line 1` would be misleading.
 pub fn of(line: &str, error: &serde_json::Error) -> String {
-    let text = error.to_string();
+    let text = plain(&error.to_string());
     let problem = text.rsplit_once(" at line ").map_or(&*text, |(problem, _)| problem);
     let problem = match problem.split_once("`, expected one of") {
         // The names of all the fields that there are would hide what is wrong.

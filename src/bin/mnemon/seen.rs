@@ -1,6 +1,7 @@
 //! A store as the commands see it that only read: as of one moment, also while a host has it open.
 
 use crate::text::{self, number};
+use crate::times;
 use crate::trace;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -8,6 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 use mnemon::{ManualClock, Trace, TraceId, TraceStore};
 use std::cell::OnceCell;
+use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -28,28 +30,24 @@ pub struct Seen {
     /// Not taken apart at the end, which the process does at once: nothing of it is to be written.
     pub store: ManuallyDrop<TraceStore>,
     path: PathBuf,
-    /// In order.
-    ids: OnceCell<Vec<TraceId>>,
+    ids: OnceCell<Ids>,
 }
 
 impl Source {
     /// Warns of rows that can't be read.
     pub fn open(&self) -> Result<Seen> {
         let at = self.at.unwrap_or_else(Timestamp::now);
-        let store = TraceStore::builder().clock(&ManualClock::at(at)).detached(&self.db)?;
+        let builder = TraceStore::builder().clock(&ManualClock::at(at));
+        let store = text::while_spinning("reading the store", || builder.detached(&self.db))?;
         text::warn_of_quarantined(&store.stats().quarantined);
         Ok(Seen { store: ManuallyDrop::new(store), path: self.db.clone(), ids: OnceCell::new() })
     }
 }
 
 impl Seen {
-    /// The trace with this id, or the one whose id begins so.
+    /// The trace with this id, or the one whose id begins or ends so.
     pub fn find(&self, id: &Wanted) -> Result<Arc<Trace>> {
-        let (first, last) = (u128::from_be_bytes(id.first), u128::from_be_bytes(id.last));
-        let ids = self.ids();
-        let from = ids.partition_point(|id| bits(*id) < first);
-        let to = ids.partition_point(|id| bits(*id) <= last);
-        match &ids[from..to] {
+        match &self.ids().like(id)[..] {
             [] => bail!(
                 "{} holds no trace with the id {id}: see which there are with `mnemon list {0}`",
                 self.path.display()
@@ -61,8 +59,10 @@ impl Seen {
 
     fn ambiguous(&self, id: &Wanted, candidates: &[TraceId]) -> anyhow::Error {
         const SHOWN: usize = 10;
-        let mut message =
-            format!("{} ids begin with {id}: give more of the one you mean", number(candidates.len() as u64));
+        let mut message = format!(
+            "{} ids begin or end with {id}: give more of the one you mean",
+            number(candidates.len() as u64)
+        );
         for trace in candidates.iter().take(SHOWN).filter_map(|id| self.store.get(*id)) {
             let line = format!("{}  {:<10}  {}", trace.id(), trace.trace_type(), trace::preview(&trace));
             message.push_str("\n  ");
@@ -74,45 +74,79 @@ impl Seen {
         anyhow!(message)
     }
 
-    /// How many hex digits tell these ids, each by itself, from all others of the store: 8 at least.
+    /// How many of the hex digits that each of these ids ends with tell it from all others of the store: 8 at least.
     pub fn digits<'a>(&self, shown: impl IntoIterator<Item = &'a Trace>) -> Digits {
         let ids = self.ids();
-        let alike = |a: TraceId, b: TraceId| (bits(a) ^ bits(b)).leading_zeros() as usize / 4;
-        let needed = shown.into_iter().map(|trace| {
-            let id = trace.id();
-            let at = ids.partition_point(|other| *other < id);
-            let before = at.checked_sub(1).and_then(|at| ids.get(at));
-            let near = [before, ids.get(at + 1)];
-            near.into_iter().flatten().map(|near| alike(*near, id) + 1).max().unwrap_or(0)
-        });
-        Digits(needed.max().unwrap_or(0).max(LEAST_DIGITS))
+        let needed = shown.into_iter().map(|trace| ids.needed(trace.id())).max();
+        Digits(needed.unwrap_or(LEAST_DIGITS))
     }
 
-    fn ids(&self) -> &[TraceId] {
-        self.ids.get_or_init(|| {
-            let mut ids: Vec<_> = self.store.iter().map(|trace| trace.id()).collect();
-            ids.sort_unstable();
-            ids
-        })
+    fn ids(&self) -> &Ids {
+        self.ids.get_or_init(|| Ids::of(self.store.iter().map(|trace| bits(trace.id()))))
     }
 }
 
-/// How much of an id is shown.
+/// The ids of a store, to look for some by their first or last digits.
+struct Ids {
+    /// In order.
+    forward: Vec<u128>,
+    /// Each with its bits in reverse, so that what it ends with stands first; in order.
+    backward: Vec<u128>,
+}
+
+impl Ids {
+    fn of(ids: impl Iterator<Item = u128>) -> Self {
+        let mut forward: Vec<_> = ids.collect();
+        let mut backward: Vec<_> = forward.iter().map(|id| id.reverse_bits()).collect();
+        forward.sort_unstable();
+        backward.sort_unstable();
+        Self { forward, backward }
+    }
+
+    /// Those that begin or end with these digits, in order.
+    fn like(&self, Wanted { digits, count, .. }: &Wanted) -> Vec<TraceId> {
+        let open = 128 - 4 * *count as u32;
+        let begun = digits << open;
+        let ended = beginning(&self.backward, digits.reverse_bits(), open).iter().map(|id| id.reverse_bits());
+        let found: BTreeSet<_> = beginning(&self.forward, begun, open).iter().copied().chain(ended).collect();
+        found.into_iter().map(|id| TraceId::from_bytes(id.to_be_bytes())).collect()
+    }
+
+    /// The number of digits at the end of this id that no other one ends or begins with.
+    fn needed(&self, id: TraceId) -> usize {
+        let end = bits(id).reverse_bits();
+        let at = self.backward.partition_point(|other| *other < end);
+        let near = [at.checked_sub(1), Some(at + 1)].into_iter().flatten();
+        let alike =
+            near.filter_map(|near| Some((self.backward.get(near)? ^ end).leading_zeros() as usize / 4));
+        let mut count = alike.max().map_or(0, |alike| alike + 1).max(LEAST_DIGITS);
+        while count < DIGITS && self.like(&Wanted::ending(id, count)).len() > 1 {
+            count += 1;
+        }
+        count
+    }
+}
+
+/// Those in the list that are the same as `first` but for their last `open` bits, at most 96.
+fn beginning(sorted: &[u128], first: u128, open: u32) -> &[u128] {
+    let last = first | ((1 << open) - 1);
+    let from = sorted.partition_point(|id| *id < first);
+    let to = sorted.partition_point(|id| *id <= last);
+    &sorted[from..to]
+}
+
+/// How much of an id is shown: its end, where ids that were made at one time differ.
 #[derive(Clone, Copy)]
 pub struct Digits(usize);
 
 impl Digits {
-    pub const ALL: Self = Self(32);
+    pub const ALL: Self = Self(DIGITS);
 
     pub fn of(self, id: TraceId) -> String {
-        let mut left = self.0;
         let shown = id.to_string();
-        let fits = shown.chars().take_while(|letter| {
-            let fits = left > 0;
-            left -= usize::from(fits && *letter != '-');
-            fits
-        });
-        fits.collect()
+        let is_digit = |(_, letter): &(usize, char)| *letter != '-';
+        let first = shown.char_indices().rev().filter(is_digit).nth(self.0 - 1);
+        shown[first.map_or(0, |(at, _)| at)..].to_owned()
     }
 }
 
@@ -120,14 +154,25 @@ fn bits(id: TraceId) -> u128 {
     u128::from_be_bytes(*id.as_bytes())
 }
 
+/// Of a whole id, in hex.
+const DIGITS: usize = 32;
+
 const LEAST_DIGITS: usize = 8;
 
-/// An id as it is given on the command line: all of it, or how it begins.
+/// An id as it is given on the command line: all of it, or how it begins or ends.
 #[derive(Clone)]
 pub struct Wanted {
     text: String,
-    first: [u8; 16],
-    last: [u8; 16],
+    digits: u128,
+    /// How many digits are given.
+    count: usize,
+}
+
+impl Wanted {
+    fn ending(id: TraceId, count: usize) -> Self {
+        let digits = bits(id) & (u128::MAX >> (128 - 4 * count));
+        Self { text: Digits(count).of(id), digits, count }
+    }
 }
 
 impl FromStr for Wanted {
@@ -135,17 +180,15 @@ impl FromStr for Wanted {
 
     fn from_str(text: &str) -> Result<Self> {
         if let Ok(id) = text.parse::<TraceId>() {
-            return Ok(Self { text: id.to_string(), first: *id.as_bytes(), last: *id.as_bytes() });
+            return Ok(Self::ending(id, DIGITS));
         }
         let digits: Vec<_> = text.chars().filter(|letter| *letter != '-').collect();
         let values: Option<Vec<_>> = digits.iter().map(|letter| letter.to_digit(16)).collect();
-        let values = values.filter(|values| (LEAST_DIGITS..=32).contains(&values.len()));
-        let values = values.context("give a UUID, or 8 or more of the hex digits that it begins with")?;
-        let begun = values.iter().fold(0, |bits: u128, digit| bits << 4 | u128::from(*digit));
-        let open = 128 - 4 * values.len() as u32;
-        let first = begun.checked_shl(open).unwrap_or(begun);
-        let rest = 1_u128.checked_shl(open).map_or(u128::MAX, |bit| bit - 1);
-        Ok(Self { text: text.to_owned(), first: first.to_be_bytes(), last: (first | rest).to_be_bytes() })
+        let values = values.filter(|values| (LEAST_DIGITS..=DIGITS).contains(&values.len()));
+        let values =
+            values.context("give a UUID, or 8 or more of the hex digits that it begins or ends with")?;
+        let digits = values.iter().fold(0, |bits, digit| bits << 4 | u128::from(*digit));
+        Ok(Self { text: text.to_owned(), digits, count: values.len() })
     }
 }
 
@@ -166,8 +209,11 @@ pub fn to(text: &str) -> Result<Timestamp> {
 }
 
 fn time(text: &str, of_day: &str) -> Result<Timestamp> {
-    let time = text.parse().or_else(|_| format!("{text}{of_day}").parse());
-    time.map_err(|_| anyhow!("give a time such as 2026-11-24T09:00:00Z, or a day such as 2026-11-24"))
+    let whole = format!("{text}{of_day}");
+    let time = text.parse().or_else(|_| whole.parse());
+    let beyond = || times::end_before(text).or_else(|| times::end_before(&whole));
+    time.or_else(|error| beyond().ok_or(error))
+        .map_err(|_| anyhow!("give a time such as 2026-11-24T09:00:00Z, or a day such as 2026-11-24"))
 }
 
 /// A strength: 0 to 1.

@@ -1,6 +1,7 @@
 //! `mnemon snapshot`: the whole store in one sealed file, and back.
 
 use crate::ingest::WITH_BAD_LINES;
+use crate::interrupt;
 use crate::text::{self, number};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -31,8 +32,8 @@ enum Command {
 /// Save what a store's file holds, also while a host uses it.
 #[derive(Args)]
 #[command(
-    after_help = "Exit codes: 0 saved; 2 saved, but for rows that can't be read, which are named; 1 failure: \
-nothing is saved."
+    after_help = "Exit codes: 0 saved; 2 saved, but for rows that can't be read, which are named; 1 failure, or \
+130 after Ctrl-C: nothing is saved."
 )]
 struct Save {
     /// The store.
@@ -154,13 +155,16 @@ impl Snapshot {
 
 impl Save {
     fn run(self) -> Result<ExitCode> {
-        let snapshots = self.key.of(&self.folder)?;
-        let spinner = text::spinner("saving");
-        let saved = TraceStore::builder().detached(&self.db).and_then(|store| {
+        let (bar, tell) = text::follow();
+        let snapshots = self.key.of(&self.folder)?.on_progress(tell);
+        bar.set_message("reading the store");
+        let read = TraceStore::builder().detached(&self.db).map_err(anyhow::Error::from);
+        let saved = read.and_then(|store| {
+            interrupt::catch()?;
             let info = store.save_snapshot(&snapshots)?;
             Ok((info, store.stats().quarantined))
         });
-        spinner.finish_and_clear();
+        bar.finish_and_clear();
         let (info, quarantined) = saved?;
         text::warn_of_spill(&self.db);
         text::warn_of_quarantined(&quarantined);
@@ -179,10 +183,7 @@ impl Restore {
     fn run(self) -> Result<ExitCode> {
         let snapshots = self.key.of(&self.folder)?;
         let path = self.path(&snapshots)?;
-        let spinner = text::spinner("restoring");
-        let restored = self.restore(&snapshots, &path);
-        spinner.finish_and_clear();
-        let (restored, refused) = restored?;
+        let (restored, refused) = text::while_spinning("restoring", || self.restore(&snapshots, &path))?;
         text::warn_of_quarantined(&refused);
         text::say(&restored.table())?;
         if self.json {

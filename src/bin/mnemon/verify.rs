@@ -48,9 +48,9 @@ pub struct FindingReport<'a> {
 
 impl Verify {
     pub fn run(self) -> Result<ExitCode> {
-        let spinner = text::spinner("verifying");
-        let verified = mnemon::verify(&self.db);
-        spinner.finish_and_clear();
+        let (bar, tell) = text::follow();
+        let verified = mnemon::verify_with(&self.db, tell);
+        bar.finish_and_clear();
         let verified = verified?;
         match self.json {
             true => text::say_json(&Report {

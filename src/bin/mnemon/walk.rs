@@ -21,7 +21,7 @@ use std::process::ExitCode;
 pub struct Walk {
     #[command(flatten)]
     source: Source,
-    /// Where to begin: an id, or 8 or more of the hex digits that it begins with.
+    /// Where to begin: an id, or 8 or more of the hex digits that it begins or ends with.
     id: Wanted,
     /// At most so many associations away.
     #[arg(long, value_name = "N", default_value_t = 12)]
@@ -32,8 +32,8 @@ pub struct Walk {
     /// At most so many traces, the nearest.
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
-    /// Whole ids and whole payloads, however long the lines.
-    #[arg(long, conflicts_with = "json")]
+    /// Whole ids and whole payloads, however long the lines; JSON has both anyway.
+    #[arg(long)]
     full: bool,
     /// One JSON object a line, the nearest first.
     #[arg(long)]
@@ -55,22 +55,22 @@ impl Walk {
     pub fn run(self) -> Result<ExitCode> {
         let seen = self.source.open()?;
         let start = seen.find(&self.id)?;
-        let mut steps = seen.store.walk(start.id(), self.hops, self.min_strength);
-        let all = steps.len();
-        steps.truncate(self.limit);
+        let mut walk = seen.store.walk(start.id(), self.hops, self.min_strength);
+        let steps: Vec<_> = walk.by_ref().take(self.limit).collect();
         match self.json {
             true => text::say_json_lines(steps.iter().map(|step| StepJson {
                 depth: step.depth,
                 count: count(step, &seen),
-                path: step.path.iter().map(TraceId::to_string).collect(),
+                path: walk.path(step.trace.id()).iter().map(TraceId::to_string).collect(),
                 trace: TraceJson::of(&step.trace, &seen),
             }))?,
-            false => text::say(&self.page(&start, &steps, all, &seen))?,
+            false => text::say(&self.page(&start, &steps, walk.next().is_none(), &seen))?,
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn page(&self, start: &Trace, steps: &[Step], all: usize, seen: &Seen) -> String {
+    fn page(&self, start: &Trace, steps: &[Step], is_all: bool, seen: &Seen) -> String {
+        let line = (!self.full).then(text::line_width);
         let mut table =
             Columns::new([Column::right("strength"), Column::right("count"), Column::left("trace")]);
         let shown = steps.iter().map(|step| &*step.trace).chain([start]);
@@ -79,31 +79,35 @@ impl Walk {
         let cell = |tree: &str, trace: &Trace| format!("{tree}{}  {}", digits.of(trace.id()), said(trace));
         let strength = |trace: &Trace| text::fraction(seen.store.strength(trace));
         table.row([strength(start), String::new(), cell("", start)]);
-        for Branch { step, tree } in branches(start.id(), steps) {
+        for Branch { step, tree } in branches(start.id(), steps, line.map_or(MOST_LEVELS, levels)) {
             table.row([
                 strength(&step.trace),
                 number(u64::from(count(step, seen))),
                 cell(&tree, &step.trace),
             ]);
         }
-        let summary = match (all, steps.len() == all) {
-            (0, _) => format!("nothing as strong as {} is associated with it", self.min_strength),
-            (_, true) => text::count(all as u64, "trace"),
-            (_, false) => {
-                format!("the nearest {} of {}", number(steps.len() as u64), text::count(all as u64, "trace"))
-            }
+        let shown = text::count(steps.len() as u64, "trace");
+        let summary = match (steps, is_all) {
+            ([], true) => format!("nothing as strong as {} is associated with it", self.min_strength),
+            (_, true) => shown,
+            (_, false) => format!("the nearest {shown}; there are more: --limit"),
         };
-        let table = table.show((!self.full).then(text::line_width));
+        let table = table.show(line);
         format!("{table}\n{}", styled(DIM, format!("  {summary}")))
     }
 }
 
 /// How often the last two of the way were active together.
 fn count(step: &Step, seen: &Seen) -> u32 {
-    match step.path[..] {
-        [.., before, last] => seen.store.link(before, last).map_or(0, |link| link.count()),
-        _ => 0,
-    }
+    seen.store.link(step.from, step.trace.id()).map_or(0, |link| link.count())
+}
+
+/// How many levels of the tree are drawn however long the line is: a walk may be thousands deep.
+const MOST_LEVELS: usize = 40;
+
+/// How many of them leave room for a trace in a line of so many columns.
+fn levels(line: usize) -> usize {
+    (line.saturating_sub(40) / 3).clamp(4, MOST_LEVELS)
 }
 
 /// A line of the tree.
@@ -113,13 +117,12 @@ struct Branch<'a> {
     tree: String,
 }
 
-/// Each below the one it was reached from, with all that was reached from it right after it.
-fn branches(start: TraceId, steps: &[Step]) -> Vec<Branch<'_>> {
+/// Each below the one it was reached from, with all that was reached from it right after it. What is more than `levels`
+/// deep has its depth in place of its place in the tree.
+fn branches(start: TraceId, steps: &[Step], levels: usize) -> Vec<Branch<'_>> {
     let mut below: HashMap<TraceId, Vec<&Step>> = HashMap::new();
     for step in steps {
-        if let [.., before, _] = step.path[..] {
-            below.entry(before).or_default().push(step);
-        }
+        below.entry(step.from).or_default().push(step);
     }
     let mut branches = Vec::with_capacity(steps.len());
     let mut next = |of: TraceId, tree: &str| {
@@ -132,8 +135,12 @@ fn branches(start: TraceId, steps: &[Step]) -> Vec<Branch<'_>> {
     let mut ahead = next(start, "");
     while let Some((step, tree, is_last)) = ahead.pop() {
         let (corner, beside) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-        branches.push(Branch { step, tree: format!("{tree}{corner}") });
-        ahead.extend(next(step.trace.id(), &format!("{tree}{beside}")));
+        let (tree, beside) = match step.depth <= levels {
+            true => (format!("{tree}{corner}"), format!("{tree}{beside}")),
+            false => (format!("{} away: ", number(step.depth as u64)), String::new()),
+        };
+        branches.push(Branch { step, tree });
+        ahead.extend(next(step.trace.id(), &beside));
     }
     branches
 }

@@ -1,9 +1,10 @@
 //! `mnemon export`: all that a store holds, as JSON lines.
 
 use super::FORMAT;
-use super::file::Target;
+use super::file::{Open, Target};
 use super::format::{self, Header};
 use crate::ingest::WITH_BAD_LINES;
+use crate::interrupt;
 use crate::text::{self, number};
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -30,7 +31,7 @@ pub struct Export {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 all is exported; 2 all but traces and links that can't be read or are no JSON, \
-     which are named; 1 failure.";
+     which are named; 1 failure; 130 after Ctrl-C, and there is no new FILE.";
 
 const MOMENT: &str = "A file belongs to its owner alone. What is exported is the store's file as of one moment: of a \
      store in use, what was flushed by then.";
@@ -51,11 +52,15 @@ impl Export {
     pub fn run(self) -> Result<ExitCode> {
         let to_output = self.file == Path::new("-");
         ensure!(!(to_output && self.json), "--json needs a FILE: standard output is taken by the export");
-        let mut target = Target::open(&self.file)?;
-        let store = TraceStore::builder().detached(&self.db)?;
+        let target = Target::of(&self.file)?;
+        let store = text::while_spinning("reading the store", || TraceStore::builder().detached(&self.db))?;
         text::warn_of_spill(&self.db);
-        let exported = export(&store, &mut target)?;
-        target.finish()?;
+        interrupt::catch()?;
+        let mut target = target.open()?;
+        let Some(exported) = export(&store, &mut target)? else { return Ok(ExitCode::SUCCESS) };
+        if !target.finish()? {
+            return Ok(ExitCode::SUCCESS);
+        }
         match to_output {
             false => text::say(&exported.table())?,
             true if stderr().is_terminal() => text::warn(exported.table()),
@@ -71,7 +76,8 @@ impl Export {
     }
 }
 
-fn export(store: &TraceStore, target: &mut Target) -> Result<Exported> {
+/// `None` if nobody reads to the end.
+fn export(store: &TraceStore, target: &mut Open) -> Result<Option<Exported>> {
     let unreadable = store.stats().quarantined;
     text::warn_of_quarantined(&unreadable);
     let mut traces: Vec<_> = store.iter().collect();
@@ -86,18 +92,18 @@ fn export(store: &TraceStore, target: &mut Target) -> Result<Exported> {
         bytes += line.len() as u64;
         target.write(&line)
     };
-    write(format::header(&Header::new(traces.len(), links.len()))?)?;
-    for trace in &traces {
-        write(format::trace(trace)?)?;
-        bar.inc(1);
-    }
-    for link in &links {
-        write(format::link(link)?)?;
+    let header = format::header(&Header::new(traces.len(), links.len()));
+    let lines = traces.iter().map(|trace| format::trace(trace)).chain(links.iter().map(format::link));
+    for line in [header].into_iter().chain(lines) {
+        interrupt::check("nothing is exported")?;
+        if !write(line?)? {
+            return Ok(None);
+        }
         bar.inc(1);
     }
     bar.finish_and_clear();
     let left_out = (unsayable.len() + unreadable.len()) as u64;
-    Ok(Exported { traces: traces.len() as u64, links: links.len() as u64, bytes, left_out })
+    Ok(Some(Exported { traces: traces.len() as u64, links: links.len() as u64, bytes, left_out }))
 }
 
 /// On standard error: traces whose payload another program has spoilt.

@@ -1,15 +1,21 @@
 //! A file that is there when it is whole: written under another name beside its own, synced, and renamed.
 
 use super::format::BEGINNING;
-use crate::text::{self, UNWRITABLE};
+use crate::text;
 use anyhow::{Context, Result, bail};
 use mnemon::TraceId;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Stdout, Write};
 use std::path::{Path, PathBuf};
 
-/// Where an export goes.
+/// Where an export is to go.
 pub enum Target {
+    Output,
+    File(PathBuf),
+}
+
+/// Where an export goes.
+pub enum Open {
     Output(BufWriter<Stdout>),
     File(Partial),
 }
@@ -23,29 +29,47 @@ pub struct Partial {
 }
 
 impl Target {
-    /// `-` is standard output. That nobody reads it to the end is a failure: the export is not whole then.
-    pub fn open(path: &Path) -> Result<Self> {
-        match path == Path::new("-") {
-            true => Ok(Target::Output(BufWriter::new(io::stdout()))),
-            false => Ok(Target::File(Partial::make(path)?)),
+    /// `-` is standard output. Nothing is made yet.
+    pub fn of(path: &Path) -> Result<Self> {
+        if path == Path::new("-") {
+            return Ok(Target::Output);
+        }
+        // The file that a link leads to is replaced, and not the link.
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        refuse_other(&path)?;
+        Ok(Target::File(path))
+    }
+
+    pub fn open(self) -> Result<Open> {
+        match self {
+            Target::Output => Ok(Open::Output(BufWriter::new(io::stdout()))),
+            Target::File(path) => Ok(Open::File(Partial::make(path)?)),
+        }
+    }
+}
+
+impl Open {
+    /// Answers whether somebody still reads, as after `| head` nobody does.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<bool> {
+        match self {
+            Open::Output(output) => text::heard(output.write_all(bytes)),
+            Open::File(partial) => {
+                partial.file.write_all(bytes).with_context(|| unwritable(&partial.path))?;
+                Ok(true)
+            }
         }
     }
 
-    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    /// Answers whether it has been read to the end, or lies there.
+    pub fn finish(self) -> Result<bool> {
         match self {
-            Target::Output(output) => output.write_all(bytes).context(UNWRITABLE),
-            Target::File(partial) => partial.file.write_all(bytes).with_context(|| unwritable(&partial.path)),
-        }
-    }
-
-    pub fn finish(self) -> Result<()> {
-        match self {
-            Target::Output(mut output) => output.flush().context(UNWRITABLE),
-            Target::File(partial) => {
+            Open::Output(mut output) => text::heard(output.flush()),
+            Open::File(partial) => {
                 let path = partial.path.clone();
                 // Somebody may have put it there meanwhile.
                 refuse_other(&path)?;
-                partial.finish().with_context(|| unwritable(&path))
+                partial.finish().with_context(|| unwritable(&path))?;
+                Ok(true)
             }
         }
     }
@@ -56,10 +80,7 @@ fn unwritable(path: &Path) -> String {
 }
 
 impl Partial {
-    fn make(path: &Path) -> Result<Self> {
-        // The file that a link leads to is replaced, and not the link.
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        refuse_other(&path)?;
+    fn make(path: PathBuf) -> Result<Self> {
         let mut partial = path.as_os_str().to_owned();
         partial.push(format!(".{}.partial", TraceId::new()));
         let partial = PathBuf::from(partial);
@@ -123,8 +144,8 @@ mod tests {
     fn what_has_come_under_the_name_meanwhile_stays() -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("a.jsonl");
-        let mut target = Target::open(&path)?;
-        target.write(b"{}")?;
+        let mut target = Target::of(&path)?.open()?;
+        assert!(target.write(b"{}")?);
         fs::write(&path, "Dear Ana")?;
         assert!(target.finish().is_err());
         assert_eq!(fs::read(&path)?, b"Dear Ana");
@@ -138,9 +159,9 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let (link, file) = (folder.path().join("link.jsonl"), folder.path().join("file.jsonl"));
         std::os::unix::fs::symlink(&file, &link)?;
-        assert!(Target::open(&link).is_err());
+        assert!(Target::of(&link).is_err());
         fs::write(&file, "")?;
-        let mut target = Target::open(&link)?;
+        let mut target = Target::of(&link)?.open()?;
         target.write(b"{}")?;
         target.finish()?;
         assert!(link.is_symlink() && fs::read(&file)? == b"{}");

@@ -1,6 +1,7 @@
 //! The lines of an export: each field by its name, a payload as the very JSON text that it is.
 
 use crate::problem::{self, with_cause};
+use crate::times;
 use anyhow::{Result, bail, ensure};
 use jiff::Timestamp;
 use mnemon::{Link, NewTrace, Payload, Trace, TraceId};
@@ -238,9 +239,9 @@ impl TraceLine<'_> {
             .emotional_intensity(within("emotional_intensity", self.emotional_intensity, 0.0)?)
             .tier(self.tier.parse()?)
             .origin(self.origin.parse()?)
-            .created_at(time("created_at", &self.created_at)?)
-            .last_reinforced(time("last_reinforced", &self.last_reinforced)?)
-            .last_decayed(time("last_decayed", &self.last_decayed)?)
+            .created_at(times::parse("created_at", &self.created_at)?)
+            .last_reinforced(times::parse("last_reinforced", &self.last_reinforced)?)
+            .last_decayed(times::parse("last_decayed", &self.last_decayed)?)
             .reinforcement_count(self.reinforcement_count)
             .children(
                 self.children.iter().map(|child| self::id("children", child)).collect::<Result<Vec<_>>>()?,
@@ -285,19 +286,14 @@ impl TraceLine<'_> {
 impl LinkLine<'_> {
     fn into_line(self) -> Result<Line> {
         let ends = (id("a", &self.a)?, id("b", &self.b)?);
-        let (first, last) = (time("first_at", &self.first_at)?, time("last_at", &self.last_at)?);
+        let (first, last) =
+            (times::parse("first_at", &self.first_at)?, times::parse("last_at", &self.last_at)?);
         Ok(Line::Link(Link::new(ends, self.count, first, last)?))
     }
 }
 
 fn id(field: &str, text: &str) -> Result<TraceId> {
     text.parse().or_else(|_| bail!("{field} is {text:?}: give a UUID"))
-}
-
-fn time(field: &str, text: &str) -> Result<Timestamp> {
-    text.parse().or_else(|error| {
-        bail!("{field} is {text:?}: give a time such as 2026-03-03T07:30:00.000000Z: {error}")
-    })
 }
 
 /// The library would bring it into its range; a line that is out of it is no trace's.

@@ -6,6 +6,8 @@
 use super::FORMAT;
 use super::format::{Header, Line, MAX_PAYLOAD_BYTES};
 use super::report::{Counts, Imported};
+use crate::foreign::{self, Wanted};
+use crate::interrupt;
 use crate::lines::{self, BadLine, Lines};
 use crate::text;
 use anyhow::{Context, Result, bail};
@@ -45,7 +47,8 @@ enum OnConflict {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 all lines are in the store, or skipped; 2 all but the bad ones, or there are \
-     not as many as the first one says; 1 failure, or rows that the store's file refuses, which are named.";
+     not as many as the first one says; 1 failure, or rows that the store's file refuses, which are named; \
+     130 after Ctrl-C: all is imported, or nothing, as is said.";
 
 const PASSES: &str = "A bad line is reported with its number and what is wrong, and the rest is stored, in one cut. \
      What is in the store with the same values stays as it is, so an import done again changes nothing.";
@@ -57,10 +60,19 @@ fn help() -> String {
 impl Import {
     pub fn run(self) -> Result<ExitCode> {
         let started = Instant::now();
-        let lines = Lines::parse(&lines::read(&self.file)?, lines::threads(None), Line::parse);
+        let bytes = lines::read(&self.file)?;
+        foreign::refuse(&bytes, &self.file, Wanted::Export)?;
+        interrupt::catch()?;
+        let lines = Lines::parse(&bytes, lines::threads(None), Line::parse);
+        interrupt::check(NOTHING)?;
         let parts = Parts::of(lines, &self.file)?;
-        let store = open(&self.db)?;
+        let store = text::while_spinning("opening the store", || open(&self.db))?;
         let imported = parts.plan(&store, self.on_conflict, &self.file).and_then(|plan| plan.store(&store));
+        if imported.is_err() && interrupt::has_come() {
+            // Closed or dropped it would write the part that is in memory.
+            std::mem::forget(store);
+            return imported.map(|_| ExitCode::FAILURE);
+        }
         let closed = store.close();
         let imported = imported?.taking(started.elapsed());
         closed.map_err(mnemon::Error::from)?;
@@ -72,6 +84,9 @@ impl Import {
         Ok(imported.exit_code())
     }
 }
+
+/// After Ctrl-C.
+const NOTHING: &str = "nothing is imported";
 
 /// A store that writes nothing until it is told to: then all in one cut. Its clock is at the end of time, so that each
 /// time of an export is taken as it is, though it may be one to come: the export of a wrong clock.
@@ -93,7 +108,7 @@ impl Parts {
     /// What does not begin as an export does is none, whatever follows.
     fn of(lines: Lines<Line>, file: &Path) -> Result<Self> {
         let Lines { records, mut bad } = lines;
-        let remedy = "give a file that `mnemon export` has written";
+        let remedy = "give a file that `mnemon export` has written; `mnemon ingest` takes records";
         let mut records = records.into_iter();
         let first_bad = bad.first().map_or(usize::MAX, |bad| bad.line);
         let header = match records.next() {
@@ -132,7 +147,8 @@ impl Parts {
         let (mut steps, mut conflicts) = (Vec::with_capacity(traces.len()), Vec::new());
         let mut taken: HashMap<TraceId, usize> = HashMap::with_capacity(traces.len());
         imported.traces.in_file = traces.len() as u64;
-        for (line, id, new) in traces {
+        let bar = text::bar(traces.len() + links.len(), "comparing");
+        for (line, id, new) in bar.wrap_iter(traces.into_iter()) {
             if let Some(earlier) = taken.get(&id) {
                 let reason = format!("id is {id}, as in line {earlier}: give each trace its own");
                 bad.push(BadLine { line, reason });
@@ -153,7 +169,7 @@ impl Parts {
         }
         let (mut ties, mut linked) = (Vec::with_capacity(links.len()), HashMap::with_capacity(links.len()));
         imported.links.in_file = links.len() as u64;
-        for (line, link) in links {
+        for (line, link) in bar.wrap_iter(links.into_iter()) {
             let (a, b) = link.ends();
             let missing = [a, b].into_iter().find(|end| !taken.contains_key(end) && !store.contains(*end));
             if let Some(end) = missing {
@@ -184,6 +200,7 @@ impl Parts {
                 ties.push((line, link));
             }
         }
+        bar.finish_and_clear();
         if on_conflict == OnConflict::Fail && !conflicts.is_empty() {
             lines::warn(&conflicts);
             let lines = text::count(conflicts.len() as u64, "conflict");
@@ -242,16 +259,18 @@ impl Plan {
         let before = store.stats().quarantined;
         let bar = text::bar(steps.len() + ties.len(), "storing");
         for step in steps {
+            interrupt::check(NOTHING)?;
             let line = step.line;
             step.take(store).with_context(|| format!("line {line} could not be stored"))?;
             bar.inc(1);
         }
         for (line, link) in ties {
+            interrupt::check(NOTHING)?;
             store.put_link(link).with_context(|| format!("line {line} could not be stored"))?;
             bar.inc(1);
         }
         bar.finish_and_clear();
-        store.flush()?;
+        text::while_spinning("writing it to the file", || store.flush())?;
         imported.quarantined = store.stats().quarantined;
         imported.quarantined.retain(|row| !before.contains(row));
         Ok(imported)

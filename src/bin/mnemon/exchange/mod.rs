@@ -13,7 +13,7 @@ mod import;
 mod report;
 
 pub use export::Export;
-pub use format::MAX_PAYLOAD_BYTES;
+pub use format::{BEGINNING, MAX_PAYLOAD_BYTES};
 pub use import::Import;
 
 /// What the help of both says of the format.

@@ -6,7 +6,7 @@ use super::status::Writes;
 use super::targets::Targets;
 use super::writer::{Told, Writer};
 use super::{Load, Sync};
-use crate::text;
+use crate::{interrupt, text};
 use anyhow::Result;
 use indicatif::ProgressBar;
 use mnemon::{ManualClock, TraceId, TraceStore};
@@ -91,17 +91,26 @@ struct Clock<'a> {
 impl<'a> Clock<'a> {
     fn start(load: Load, stop: &'a AtomicBool) -> Self {
         let length = load.seconds;
-        let bar =
-            text::bar(usize::try_from(length.as_millis()).unwrap_or(usize::MAX), "working, milliseconds:");
+        let bar = text::clock(length, "working");
         Self { started: Instant::now(), length, stop, bar }
     }
 
     /// Sleeps, but not beyond the end; `false` at the end, and when a writer has failed.
     fn sleep(&self, pause: Duration) -> bool {
-        thread::sleep(pause.min(self.length.saturating_sub(self.started.elapsed())));
-        let passed = self.started.elapsed();
-        self.bar.set_position(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX));
-        passed < self.length && !self.stop.load(Ordering::Relaxed)
+        /// As long as a person waits after Ctrl-C, and does not notice.
+        const GLANCE: Duration = Duration::from_millis(100);
+        let until = (self.started.elapsed() + pause).min(self.length);
+        loop {
+            let passed = self.started.elapsed();
+            self.bar.set_position(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX));
+            if passed >= self.length || self.stop.load(Ordering::Relaxed) || interrupt::has_come() {
+                return false;
+            }
+            if passed >= until {
+                return true;
+            }
+            thread::sleep(GLANCE.min(until - passed));
+        }
     }
 
     fn flush(&self, minutes: &mut Minutes<'_>, load: Load) -> Result<Durations> {

@@ -15,9 +15,9 @@ mod writer;
 
 pub use report::HostReport;
 
-use crate::{text, top};
+use crate::{interrupt, text, top};
 use anyhow::{Result, ensure};
-use busy::Minutes;
+use busy::{Busy, Minutes};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use ledger::Ledger;
@@ -31,7 +31,8 @@ use supply::Random;
 
 /// Keep a store busy, then compare its file with what the writers were told.
 #[derive(Args)]
-#[command(after_help = "Exit codes: 0 all is well, 1 failure, or anything is missing, stale or extra.")]
+#[command(after_help = "Exit codes: 0 all is well, 1 failure, or anything is missing, stale or extra; \
+130 after Ctrl-C, with the report of what was done by then.")]
 pub struct Host {
     /// The store; made if it is not there. Its traces are changed and removed.
     #[arg(long, value_name = "PATH")]
@@ -99,26 +100,54 @@ impl Host {
 
 /// The whole of it, on a store that is filled up to `least` traces; with a status file, if one is named.
 pub fn run(db: &Path, load: Load, least: usize, status: Option<PathBuf>) -> Result<HostReport> {
+    interrupt::catch()?;
     let clock = ManualClock::at(Timestamp::now());
-    let store = open(db, load, &clock)?;
+    let store = text::while_spinning("opening the store", || open(db, load, &clock))?;
     let writes = Writes::default();
     let reporter = status.map(|path| Reporter::start(path, &store, &writes)).transpose()?;
-    let counter = writes.counter();
-    fill(&store, least, &counter)?;
-    let mut ledger = Ledger::of(&store);
-    let ids: Vec<_> = ledger.ids().collect();
-    ensure!(!ids.is_empty(), "{} holds no traces to work on: give --traces 1 or more", db.display());
-    let numbers_only = update_numbers(&store, &ids, &mut ledger, &counter)?;
-    let busy = busy::run(&store, Minutes::new(&store, &clock), load, ids, &mut ledger, &writes)?;
+    let worked = work(&store, db, load, least, &clock, &writes);
     // Its counters can still be read when it has closed, and then they count the last flush too.
     let ended = store.clone();
-    let closed = store.close().map_err(mnemon::Error::from)?;
-    reporter.map(Reporter::end).transpose()?;
+    let closed = store.close().map_err(mnemon::Error::from);
+    // Whatever has failed, the last status says that the store is closed.
+    let reported = reporter.map(Reporter::end).transpose();
+    let Worked { ledger, numbers_only, busy } = worked?;
+    let closed = closed?;
+    reported?;
     let stats = ended.stats();
-    let reopened = TraceStore::open(db)?;
-    let verify = ledger.verify(&reopened, |trace| ended.strength(trace));
-    reopened.close().map_err(mnemon::Error::from)?;
+    let verify = text::while_spinning("comparing", || {
+        let reopened = TraceStore::open(db)?;
+        let verify = ledger.verify(&reopened, |trace| ended.strength(trace));
+        reopened.close().map_err(mnemon::Error::from)?;
+        anyhow::Ok(verify)
+    })?;
     Ok(HostReport::new(closed.traces, busy, &stats, numbers_only, verify))
+}
+
+/// What the host did, and what it was told.
+struct Worked {
+    ledger: Ledger,
+    numbers_only: NumbersOnly,
+    busy: Busy,
+}
+
+/// All phases; each of them ends early after Ctrl-C.
+fn work(
+    store: &TraceStore,
+    db: &Path,
+    load: Load,
+    least: usize,
+    clock: &ManualClock,
+    writes: &Writes,
+) -> Result<Worked> {
+    let counter = writes.counter();
+    fill(store, least, &counter)?;
+    let mut ledger = Ledger::of(store);
+    let ids: Vec<_> = ledger.ids().collect();
+    ensure!(!ids.is_empty(), "{} holds no traces to work on: give --traces 1 or more", db.display());
+    let numbers_only = update_numbers(store, &ids, &mut ledger, &counter)?;
+    let busy = busy::run(store, Minutes::new(store, clock), load, ids, &mut ledger, writes)?;
+    Ok(Worked { ledger, numbers_only, busy })
 }
 
 /// Under full durability every flush is one that [`busy`] asks for; it is told how long each took. One
@@ -138,14 +167,21 @@ impl Load {
     }
 }
 
+/// Traces that are filled in with one flush.
+const PIECE: usize = 20_000;
+
 fn fill(store: &TraceStore, least: usize, counter: &Counter) -> Result<()> {
     let wanted = least.saturating_sub(store.len());
     let bar = text::bar(wanted, "filling");
     let mut random = Random::seeded(0);
-    for _ in 0..wanted {
+    for n in (1..=wanted).take_while(|_| !interrupt::has_come()) {
         store.insert(supply::new_trace(&mut random)?)?;
         counter.add(1);
-        bar.inc(1);
+        // What is counted is in the file.
+        if n.is_multiple_of(PIECE) || n == wanted {
+            store.flush()?;
+            bar.set_position(n as u64);
+        }
     }
     bar.finish_and_clear();
     store.flush()?;
@@ -166,7 +202,7 @@ fn update_numbers(
     let mut random = Random::seeded(1);
     let mut around = ids.iter().cycle();
     let mut writes = 0;
-    for _ in 0..ROUNDS {
+    for _ in (0..ROUNDS).take_while(|_| !interrupt::has_come()) {
         for &id in around.by_ref().take(UPDATES_A_ROUND.min(ids.len())) {
             let confidence = random.fraction();
             if let Some(trace) = store.update(id, |trace| trace.confidence(confidence))? {

@@ -10,6 +10,8 @@ mod report;
 
 pub use report::Ingested;
 
+use crate::foreign::{self, Wanted};
+use crate::interrupt;
 use crate::lines::{self, BadLine, Lines, threads};
 use crate::problem;
 use crate::text;
@@ -64,16 +66,20 @@ A parent that is neither in the file nor in the store is counted, and the trace 
 A bad line is reported with its number and reason, and the rest is stored.
 
 Exit codes: 0 all lines are stored; 2 all but the bad ones; 1 failure, or a bad line under --strict:
-nothing of the file is stored then."#;
+nothing of the file is stored then; 130 after Ctrl-C: as much is stored as is said."#;
 
 impl Ingest {
     pub fn run(self) -> Result<ExitCode> {
         let started = Instant::now();
-        let lines = Lines::parse(&lines::read(&self.file)?, threads(self.threads), Record::parse);
+        let bytes = lines::read(&self.file)?;
+        foreign::refuse(&bytes, &self.file, Wanted::Records)?;
+        interrupt::catch()?;
+        let lines = Lines::parse(&bytes, threads(self.threads), Record::parse);
+        interrupt::check("nothing is stored")?;
         if self.strict {
             refuse(&lines.bad, &self.file)?;
         }
-        let store = open(&self.db)?;
+        let store = text::while_spinning("opening the store", || open(&self.db))?;
         let ingested = match self.strict {
             true => {
                 lines.plan(&store).refuse_bad(&self.file).and_then(|plan| plan.store(&store, self.threads))

@@ -3,6 +3,7 @@
 use super::record::{Parent, Record};
 use super::refuse;
 use super::report::Ingested;
+use crate::interrupt;
 use crate::lines::{BadLine, Lines, in_parallel, threads};
 use crate::text;
 use anyhow::{Context, Result};
@@ -10,6 +11,10 @@ use mnemon::{Stats, TraceId, TraceStore};
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
+
+/// Records that are stored and flushed together: enough for the flush to be worth its sync, and few enough for progress
+/// to be seen.
+const PIECE: usize = 20_000;
 
 /// What will be stored, each id once, and the lines that will not.
 pub struct Plan {
@@ -40,7 +45,8 @@ impl Lines<Record> {
         let Self { records, mut bad } = self;
         let mut taken: HashMap<TraceId, usize> = HashMap::with_capacity(records.len());
         let mut steps = Vec::with_capacity(records.len());
-        for (line, record) in records {
+        let bar = text::bar(records.len(), "comparing");
+        for (line, record) in bar.wrap_iter(records.into_iter()) {
             let id = record.id.unwrap_or_else(TraceId::new);
             let stored = store.get(id);
             let problem = match taken.get(&id) {
@@ -58,6 +64,7 @@ impl Lines<Record> {
                 }
             }
         }
+        bar.finish_and_clear();
         bad.sort_by_key(|bad| bad.line);
         // After all ids are known: a parent may come later in the file.
         for step in &mut steps {
@@ -79,32 +86,35 @@ impl Plan {
         Ok(self)
     }
 
-    /// Stores everything, and returns when it is on disk.
+    /// Stores everything, piece by piece, and returns when it is on disk; after Ctrl-C when the pieces so far are.
     pub fn store(self, store: &TraceStore, given: Option<NonZeroUsize>) -> Result<Ingested> {
         let Self { steps, bad } = self;
         let before = store.stats();
         let bar = text::bar(steps.len(), "storing");
-        let tallies = in_parallel(&steps, threads(given), |piece| {
-            let mut tally = Tally::default();
-            for step in piece {
-                step.take(store, &mut tally)
-                    .with_context(|| format!("line {} could not be stored", step.line))?;
-                bar.inc(1);
-            }
-            anyhow::Ok(tally)
-        });
-        bar.finish_and_clear();
         let mut ingested = Ingested::of(bad);
-        for tally in tallies {
-            let Tally { inserted, updated, unchanged } = tally?;
-            ingested.inserted += inserted;
-            ingested.updated += updated;
-            ingested.unchanged += unchanged;
+        for piece in steps.chunks(PIECE).take_while(|_| !interrupt::has_come()) {
+            let tallies = in_parallel(piece, threads(given), |part| {
+                let mut tally = Tally::default();
+                for step in part {
+                    step.take(store, &mut tally)
+                        .with_context(|| format!("line {} could not be stored", step.line))?;
+                }
+                anyhow::Ok(tally)
+            });
+            for tally in tallies {
+                let Tally { inserted, updated, unchanged } = tally?;
+                ingested.inserted += inserted;
+                ingested.updated += updated;
+                ingested.unchanged += unchanged;
+            }
+            store.flush()?;
+            bar.inc(piece.len() as u64);
+            ingested.stored += piece.len() as u64;
         }
+        bar.finish_and_clear();
         ingested.lines = steps.len() as u64 + ingested.bad;
         ingested.dangling_parents =
             steps.iter().filter(|step| step.parent == Parent::Dangling).count() as u64;
-        store.flush()?;
         let after = store.stats();
         ingested.rows_flushed = rows(&after) - rows(&before);
         ingested.quarantined = after.quarantined;

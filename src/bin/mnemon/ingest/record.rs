@@ -1,6 +1,7 @@
 //! A record: what one line says, checked by itself.
 
 use super::problem::{self, with_cause};
+use crate::times;
 use mnemon::{NewTrace, Payload, Trace, TraceEdit, TraceId, TraceType};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -78,7 +79,7 @@ impl Record {
             payload: Payload::from_json(text)?,
             tags: written.tags,
             partition: written.partition,
-            created_at: written.created_at.as_deref().map(time).transpose()?,
+            created_at: written.created_at.as_deref().map(|at| times::parse("created_at", at)).transpose()?,
             confidence: written.confidence,
             emotional_valence: written.emotional_valence,
             emotional_intensity: written.emotional_intensity,
@@ -154,13 +155,6 @@ impl Record {
             None => Ok(()),
         }
     }
-}
-
-fn time(text: &str) -> anyhow::Result<jiff::Timestamp> {
-    text.parse().map_err(|error| {
-        let problem = format!("created_at is {text:?}: give a time such as 2026-03-03T07:30:00Z");
-        anyhow::Error::new(error).context(problem)
-    })
 }
 
 #[cfg(test)]

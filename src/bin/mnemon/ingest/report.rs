@@ -20,6 +20,9 @@ pub struct Ingested {
     pub dangling_parents: u64,
     pub rows_flushed: u64,
     pub seconds: f64,
+    /// Those that are in the store, changed or not: fewer than are good after Ctrl-C.
+    #[serde(skip)]
+    pub stored: u64,
     /// Rows that the file did not take.
     #[serde(skip)]
     pub quarantined: Vec<Quarantined>,
@@ -38,6 +41,7 @@ impl Ingested {
             dangling_parents: 0,
             rows_flushed: 0,
             seconds: 0.0,
+            stored: 0,
             quarantined: Vec::new(),
             bad_lines,
         }
@@ -65,6 +69,15 @@ impl Ingested {
             ));
         }
         text::warn_of_quarantined(&self.quarantined);
+        let good = self.lines - self.bad;
+        if self.stored < good {
+            text::warn(format_args!(
+                "interrupted after {} of {}: ingest the file again for the rest; those that have neither ref nor id \
+                 would be stored twice",
+                number(self.stored),
+                text::count(good, "good record"),
+            ));
+        }
     }
 
     pub fn table(&self) -> String {

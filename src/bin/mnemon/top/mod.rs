@@ -1,11 +1,13 @@
 //! `mnemon top`: how a running host's store is doing, from the status file that the host writes.
 
+mod keys;
 mod picture;
 mod status;
 
 use crate::text;
 use anyhow::Result;
 use clap::Args;
+use keys::Keys;
 use picture::{line, picture};
 use status::Status;
 use std::fs::File;
@@ -18,11 +20,12 @@ use std::time::Duration;
 /// Watch how a running host's store is doing.
 ///
 /// The host must write a status file: `mnemon host --status` does, and one of your own by mnemon's `StatusFile`. It is
-/// read once a second until the store is closed. Where standard output is no terminal, each reading is a line.
+/// read once a second until the store is closed, or until you press q. Where standard output is no terminal, each reading
+/// is a line.
 #[derive(Args)]
 #[command(
     after_help = "Exit codes: 0 done, or the store was closed; 1 failure, or the status file is missing or \
-    more than 10 seconds old."
+    more than 10 seconds old; 130 after Ctrl-C."
 )]
 pub struct Top {
     /// The status file; or the store, if the file beside it has `.status` after the store's name.
@@ -37,32 +40,44 @@ pub struct Top {
 }
 
 /// How readings are shown.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Show {
     /// One below the other.
     Json,
     Lines,
-    /// One picture, or one in the place of the other.
+    /// One, whole.
     Picture,
+    /// One in the place of the other, cut to the window.
+    Window,
 }
+
+/// What was shown last: the number of its lines, and the width and height of the window then.
+type Drawn = (usize, Option<(u16, u16)>);
 
 impl Top {
     pub fn run(self) -> Result<ExitCode> {
         let path = status_file(&self.path);
-        let show = match (self.json, self.once || stdout().is_terminal()) {
-            (true, _) => Show::Json,
-            (false, true) => Show::Picture,
-            (false, false) => Show::Lines,
+        let show = match (self.json, self.once, stdout().is_terminal()) {
+            (true, ..) => Show::Json,
+            (false, true, _) => Show::Picture,
+            (false, false, true) => Show::Window,
+            (false, false, false) => Show::Lines,
         };
         let mut last = Status::read(&path)?;
+        let keys = if show == Show::Window { Some(Keys::listen()?) } else { None };
         let mut drawn = show.first(&path, &last)?;
-        while let Some(lines) = drawn
+        while let Some(before) = drawn
             && !self.once
             && !last.is_closed()
         {
-            sleep(Duration::from_secs(1));
+            const PAUSE: Duration = Duration::from_secs(1);
+            match &keys {
+                Some(keys) if keys.end_within(PAUSE)? => break,
+                Some(_) => {}
+                None => sleep(PAUSE),
+            }
             let next = Status::read(&path)?;
-            drawn = show.next(&path, &last, &next, lines)?;
+            drawn = show.next(&path, &last, &next, before)?;
             last = next;
         }
         Ok(ExitCode::SUCCESS)
@@ -70,27 +85,37 @@ impl Top {
 }
 
 impl Show {
-    /// Answers how many lines were written; `None` if nobody reads them.
-    fn first(self, path: &Path, status: &Status) -> Result<Option<usize>> {
+    /// `None` if nobody reads it.
+    fn first(self, path: &Path, status: &Status) -> Result<Option<Drawn>> {
+        let window = (self == Show::Window).then(text::window).flatten();
         let (lines, is_read) = match self {
             Show::Json => (1, text::tell_json_lines([&status.fields])?),
             Show::Lines => (1, text::tell(&line(status))?),
-            Show::Picture => {
-                let picture = picture(path, status);
-                (picture.lines().count(), text::tell(&picture)?)
+            Show::Picture | Show::Window => {
+                // The cursor has a line of its own, below.
+                let room =
+                    window.map_or(usize::MAX, |(_, height)| usize::from(height).saturating_sub(1).max(1));
+                let lines: Vec<_> =
+                    picture(path, status, text::line_width()).into_iter().take(room).collect();
+                (lines.len(), text::tell(&lines.join("\n"))?)
             }
         };
-        Ok(is_read.then_some(lines))
+        Ok(is_read.then_some((lines, window)))
     }
 
-    fn next(self, path: &Path, last: &Status, next: &Status, drawn: usize) -> Result<Option<usize>> {
+    fn next(self, path: &Path, last: &Status, next: &Status, drawn: Drawn) -> Result<Option<Drawn>> {
         match self {
             // The host has not written since.
             Show::Json | Show::Lines if next.at == last.at => Ok(Some(drawn)),
             Show::Json | Show::Lines => self.first(path, next),
-            Show::Picture => {
-                // Up to where the last one begins, and nothing from there on: no colour, so NO_COLOR is not asked.
-                write!(stdout(), "\x1b[{drawn}A\x1b[J")?;
+            Show::Picture | Show::Window => {
+                // No colour, so NO_COLOR is not asked.
+                match drawn {
+                    // Up to where the last one begins, and nothing from there on.
+                    (lines, window) if window == text::window() => write!(stdout(), "\x1b[{lines}A\x1b[J")?,
+                    // Its lines are broken elsewhere now.
+                    _ => write!(stdout(), "\x1b[2J\x1b[H")?,
+                }
                 self.first(path, next)
             }
         }

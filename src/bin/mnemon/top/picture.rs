@@ -5,24 +5,19 @@ use crate::text::{self, BAD, BOLD, DIM, DOUBTFUL, GOOD, harmless, number, styled
 use std::path::Path;
 use std::time::Duration;
 
-/// Some lines, none of them longer than the terminal's.
-pub fn picture(path: &Path, status: &Status) -> String {
-    let width = text::line_width();
-    let age = status.age().as_secs();
-    let of = format!(
-        "process {}, {}",
-        status.process,
-        if age == 0 { "now".to_owned() } else { format!("{age} s ago") }
-    );
-    let name = path.display().to_string();
-    let name = text::cut(&name, width.saturating_sub(of.len() + 4));
-    let mut picture = format!(
-        "{}  {}\n\n  {}  {}\n",
-        styled(BOLD, name),
-        styled(DIM, of),
-        label("health"),
-        health(status, width)
-    );
+/// Columns of a value, and of the space between two of them.
+const VALUE: usize = 12;
+const BETWEEN: usize = 6;
+
+/// Its lines, the most telling first; none is longer than `width`.
+pub fn picture(path: &Path, status: &Status, width: usize) -> Vec<String> {
+    let mut lines = vec![head(path, status, width), String::new()];
+    lines.push(format!("  {}  {}", label("health"), health(status, width)));
+    if status.set_aside > 0 {
+        let aside = format!("{} set aside for their content", text::count(status.set_aside, "row"));
+        lines.push(format!("  {}", styled(BAD, text::cut(&aside, width.saturating_sub(2)))));
+    }
+    lines.push(String::new());
     let left = [
         ("writes/s", rate(status.writes_per_second)),
         ("flushes/s", rate(status.flushes_per_second)),
@@ -39,16 +34,33 @@ pub fn picture(path: &Path, status: &Status) -> String {
         ("committed", number(status.committed)),
         ("durable", number(status.durable)),
     ];
-    for ((name, value), (other, another)) in left.iter().zip(&right) {
-        let line = format!("  {}  {value:>12}      {}  {another:>12}", label(name), label(other));
-        picture.push('\n');
-        picture.push_str(line.trim_end());
+    let said = |(name, value): &(&str, String)| format!("{}  {value:>VALUE$}", label(name));
+    let side_by_side = 2 * (2 + LABEL + VALUE) + BETWEEN + 2;
+    for (left, right) in left.iter().zip(&right) {
+        match width < side_by_side {
+            true => lines.extend([left, right].map(|one| format!("  {}", said(one)))),
+            false => lines.push(format!("  {}{:BETWEEN$}{}", said(left), "", said(right))),
+        }
     }
-    if status.set_aside > 0 {
-        let aside = text::count(status.set_aside, "row");
-        picture.push_str(&format!("\n\n  {}", styled(BAD, format!("{aside} set aside for their content"))));
+    lines
+}
+
+/// Whose status it is, and how old.
+fn head(path: &Path, status: &Status, width: usize) -> String {
+    /// Columns that are enough of a name.
+    const NAME: usize = 12;
+    let age = match status.age().as_secs() {
+        0 => "now".to_owned(),
+        age => format!("{age} s ago"),
+    };
+    let of = format!("process {}, {age}", status.process);
+    let name = path.display().to_string();
+    match width.saturating_sub(of.len() + 4) {
+        room if room >= NAME => {
+            format!("{}  {}", styled(BOLD, text::cut(&name, room)), styled(DIM, of))
+        }
+        _ => styled(BOLD, text::cut(&name, width)),
     }
-    picture
 }
 
 /// For where lines can't be replaced.
@@ -70,8 +82,11 @@ pub fn line(status: &Status) -> String {
     .join("  ")
 }
 
+/// Columns of a name.
+const LABEL: usize = 10;
+
 fn label(name: &str) -> String {
-    styled(DIM, format!("{name:<10}"))
+    styled(DIM, format!("{name:<LABEL$}"))
 }
 
 fn health(status: &Status, width: usize) -> String {
