@@ -5,6 +5,7 @@
 //! told so in their place.
 
 use crate::backend::{LinkChange, TraceChange};
+use crate::core::Process;
 use crate::core::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::trace::{Link, Trace, TraceId};
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -100,7 +101,7 @@ pub struct Subscription {
 #[derive(Debug)]
 struct Queue {
     /// The process that the flusher is in.
-    process: u32,
+    process: Process,
     capacity: usize,
     state: Mutex<Waiting>,
     moved: Condvar,
@@ -165,7 +166,7 @@ impl Queue {
 
     /// Asked before the lock, which in a child process may be held for good by a thread that is not there.
     fn is_forked(&self) -> bool {
-        std::process::id() != self.process
+        !self.process.is_current()
     }
 }
 
@@ -244,7 +245,7 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// Who asks makes sure afterwards that the store had not closed before.
-    pub(crate) fn subscribe(&self, process: u32, capacity: usize) -> Subscription {
+    pub(crate) fn subscribe(&self, process: Process, capacity: usize) -> Subscription {
         let state = Mutex::new(Waiting::default());
         let queue = Arc::new(Queue { process, capacity, state, moved: Condvar::new() });
         if !queue.is_forked() {

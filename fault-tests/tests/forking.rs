@@ -4,6 +4,8 @@
 
 use fault_tests::Outcome;
 use fault_tests::fork::fork;
+#[cfg(target_os = "linux")]
+use fault_tests::fork::fork_into_a_pid_namespace;
 use fault_tests::run::note;
 use fault_tests::scratch::{database, folder};
 use fault_tests::state::{State, check_rows, reader};
@@ -13,6 +15,8 @@ use std::future::Future;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+#[cfg(target_os = "linux")]
+use std::process::Command;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -145,5 +149,58 @@ fn a_child_opens_a_store_of_its_own() -> Outcome {
     assert_eq!(child.wait()?, 0);
     store.close()?;
     assert_eq!((quiet(&path)?.len(), quiet(&other)?.len()), (1, 1));
+    Ok(())
+}
+
+/// The host is process 1, as in a container, and so is a child that it forks into a PID namespace.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_child_of_the_same_process_id_is_a_child() -> Outcome {
+    const AGAIN: &str = "MNEMON_TEST_IS_PROCESS_1";
+    if std::env::var_os(AGAIN).is_none() {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork"]).arg(std::env::current_exe()?);
+        let output = command
+            .args(["--exact", "a_child_of_the_same_process_id_is_a_child", "--nocapture"])
+            .env(AGAIN, "1")
+            .output();
+        let said = match output {
+            Err(error) => return skip(&format!("unshare: {error}")),
+            Ok(output) => [output.stdout, output.stderr].concat(),
+        };
+        let said = String::from_utf8_lossy(&said);
+        return match said.contains("running 1 test") {
+            true if said.contains("test result: ok. 1 passed") => Ok(()),
+            true => Err(said.into()),
+            false => skip(said.trim()),
+        };
+    }
+    assert_eq!(std::process::id(), 1);
+    let (_folder, path, store) = with_a_trace()?;
+    let mut feed = store.subscribe(10);
+    let childs = store.clone();
+    fork_into_a_pid_namespace()?;
+    let child = fork(|| {
+        let context = &mut Context::from_waker(Waker::noop());
+        let answers = [
+            std::process::id() == 1,
+            matches!(feed.poll_recv(context), Poll::Ready(None)),
+            feed.recv().is_none(),
+            is_forked(childs.flush()),
+        ];
+        drop(childs);
+        answers.iter().position(|is_so| !is_so).map_or(0, |at| at as i32 + 1)
+    })?;
+    assert_eq!(child.wait()?, 0, "which of the answers it was");
+    store.flush()?;
+    assert!(feed.try_recv().is_some());
+    store.close()?;
+    assert_eq!(mnemon::inspect(&path)?.traces, 1);
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn skip(why: &str) -> Outcome {
+    println!("skipped: {why}");
     Ok(())
 }

@@ -51,4 +51,5 @@ pub use index::{Adjacency, HasTerms, Joins, Term, Terms};
 pub use map::{Change, Entry, Map, Refused, Transition};
 pub(crate) use progress::wake;
 pub use progress::{Closing, Goal, Progress, Wait};
+pub(crate) use raw::Process;
 pub use sync::Bell;

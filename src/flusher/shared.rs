@@ -7,7 +7,7 @@ use super::telemetry::{FlushReport, Telemetry};
 use super::tell::Name;
 use crate::backend::{Reach, Scope};
 use crate::core::sync::Brief;
-use crate::core::{Adjacency, Bell, Clock, Cutter, Map, Progress, Terms};
+use crate::core::{Adjacency, Bell, Clock, Cutter, Map, Process, Progress, Terms};
 use crate::error::{Error, ErrorKind};
 use crate::feed::{Feed, Subscription};
 use crate::trace::{Ends, Tie, Trace, TraceId};
@@ -92,7 +92,7 @@ pub(crate) struct Shared {
     pub(super) feed: Feed,
     pub(crate) options: FlushOptions,
     /// The process that the flusher is in.
-    process: u32,
+    process: Process,
 }
 
 impl Shared {
@@ -108,7 +108,7 @@ impl Shared {
         let (clock, cutter) = Clock::new(watermark + 1, options.threshold, bell.clone());
         let progress = Progress::new(watermark, FlushReport { watermark, ..FlushReport::default() });
         let (errands, telemetry, feed) = (Brief::default(), Telemetry::default(), Feed::default());
-        let process = std::process::id();
+        let process = Process::current();
         let shared =
             Self { name, clock, traces, links, errands, progress, bell, telemetry, feed, options, process };
         (shared, cutter)
@@ -117,7 +117,7 @@ impl Shared {
     /// Whether this process was forked from the one that opened the store. Costs a system call at most; asked where
     /// somebody is about to wait for the flusher, and before any lock that may have been held at the fork.
     pub(crate) fn is_forked(&self) -> bool {
-        std::process::id() != self.process
+        !self.process.is_current()
     }
 
     /// Refuses what the flusher would have to do, where there is none.
@@ -127,8 +127,8 @@ impl Shared {
             true => Err(Error::new(
                 ErrorKind::Forked,
                 format!(
-                    "the store belongs to process {}, which this one was forked from, and nothing is written here: use it there, or open another after the fork",
-                    self.process
+                    "the store belongs to process {}, which this one was forked from, and nothing is written here: use it there, or open one of another file here",
+                    self.process.id()
                 ),
             )),
         }
