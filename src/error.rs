@@ -50,7 +50,8 @@ pub enum ErrorKind {
     OutOfMemory,
     /// The time allowed has passed.
     TimedOut,
-    /// The store belongs to the process that opened it, and this one was forked from it.
+    /// The store belongs to the process that opened it, and this one was forked from it; or a file is to be opened that
+    /// was open at the fork.
     Forked,
     /// The backend panicked.
     Panicked,

@@ -68,8 +68,7 @@ fn what_would_wait_for_the_flusher_is_an_error_in_a_child_and_its_drop_writes_no
             !is_forked(childs.restore([])),
             !is_forked(childs.save_snapshot(&snapshots)),
             !is_forked(childs.spill()),
-            // Refused, as the parent's is not to be waited for; and it is the parent's still.
-            !quiet(&path).is_err_and(|error| error.kind() == ErrorKind::InUse),
+            !is_forked(quiet(&path)),
         ];
         let other = match childs.close() {
             Err(failed) if failed.error.kind() == ErrorKind::Forked => failed.store,
@@ -187,6 +186,7 @@ fn a_child_of_the_same_process_id_is_a_child() -> Outcome {
             matches!(feed.poll_recv(context), Poll::Ready(None)),
             feed.recv().is_none(),
             is_forked(childs.flush()),
+            is_forked(quiet(&path)),
         ];
         drop(childs);
         answers.iter().position(|is_so| !is_so).map_or(0, |at| at as i32 + 1)
@@ -202,5 +202,88 @@ fn a_child_of_the_same_process_id_is_a_child() -> Outcome {
 #[cfg(target_os = "linux")]
 fn skip(why: &str) -> Outcome {
     println!("skipped: {why}");
+    Ok(())
+}
+
+/// What SQLite keeps of an open file comes into the child with the fork, and is not true there.
+#[test]
+fn a_file_that_was_open_at_the_fork_is_refused_in_the_child_for_good() -> Outcome {
+    let (folder, path, store) = with_a_trace()?;
+    store.flush()?;
+    let copy = folder.path().join("copy.db");
+    let (mut wait, mut go) = std::io::pipe()?;
+    let child = fork(|| {
+        if wait.read(&mut [0]).is_err() {
+            return 1;
+        }
+        let answers = [
+            is_forked(quiet(&path)),
+            is_forked(mnemon::inspect(&path)),
+            is_forked(mnemon::verify(&path)),
+            is_forked(mnemon::backup(&path, &copy)),
+            is_forked(TraceStore::builder().detached(&path)),
+            // And again, with nothing forgotten.
+            is_forked(quiet(&path)),
+        ];
+        answers.iter().position(|is_so| !is_so).map_or(0, |at| at as i32 + 2)
+    })?;
+    store.close()?;
+    go.write_all(b"!")?;
+    assert_eq!(child.wait()?, 0, "which of the answers it was");
+    // One that was closed at the fork is the child's as well as anybody's.
+    let child = fork(|| {
+        let Ok(own) = quiet(&path) else { return 1 };
+        let (Ok(_), Ok(_)) = (own.insert(note(7, 40)), own.flush()) else { return 2 };
+        i32::from(own.close().is_err()) * 3
+    })?;
+    assert_eq!(child.wait()?, 0);
+    assert_eq!(quiet(&path)?.len(), 2);
+    Ok(())
+}
+
+/// As when a daemon is made after the store was opened: the owner ends, and its child lives on with the descriptors.
+#[test]
+fn a_child_whose_parent_is_gone_gives_the_file_up_with_its_last_handle() -> Outcome {
+    let folder = folder()?;
+    let path = database(&folder);
+    let (mut wait, go) = std::io::pipe()?;
+    let (mut hears, mut says) = std::io::pipe()?;
+    // Its end is told by there being nobody else who could write.
+    let mut go = Some(go);
+    let owner = fork(|| {
+        drop(go.take());
+        let Ok(store) = quiet(&path) else { return 1 };
+        let (Ok(_), Ok(_)) = (store.insert(note(1, 40)), store.flush()) else { return 2 };
+        let mut store = Some(store);
+        let daemon = fork(|| {
+            if wait.read(&mut [0]).is_err() {
+                return 1;
+            }
+            drop(store.take());
+            let own = is_forked(quiet(&path));
+            let said = says.write_all(if own { b"y" } else { b"n" });
+            // Lives on, until the test is through.
+            i32::from(said.is_err() || wait.read(&mut [0]).is_err())
+        });
+        let Ok(daemon) = daemon else { return 3 };
+        daemon.detach();
+        // It ends as it is, with nothing closed.
+        std::mem::forget(store);
+        0
+    })?;
+    let process = owner.id();
+    assert_eq!(owner.wait()?, 0);
+    drop(says);
+    let error = quiet(&path).err().ok_or("the child has the lock")?;
+    assert_eq!(error.kind(), ErrorKind::InUse, "{error:?}");
+    let message = error.to_string();
+    assert!(message.contains(&format!("process {process}")) && message.contains("child"), "{message}");
+    let mut go = go.ok_or("it is still here")?;
+    go.write_all(b"!")?;
+    let mut own = [0];
+    hears.read_exact(&mut own)?;
+    assert_eq!(&own, b"y", "in the child it is refused as forked, and not as in use");
+    assert_eq!(quiet(&path)?.len(), 1);
+    drop(go);
     Ok(())
 }

@@ -52,4 +52,6 @@ pub use map::{Change, Entry, Map, Refused, Transition};
 pub(crate) use progress::wake;
 pub use progress::{Closing, Goal, Progress, Wait};
 pub(crate) use raw::Process;
+#[cfg(all(feature = "sqlite", target_os = "linux", target_pointer_width = "64", not(loom)))]
+pub(crate) use raw::file_lock;
 pub use sync::Bell;

@@ -135,6 +135,8 @@ impl Drop for Handle {
             // There is nobody to wait for, and what is not flushed is the parent's to flush.
             self.upkeep.forget();
             self.flusher.forget();
+            #[cfg(all(feature = "sqlite", not(loom)))]
+            crate::backend::sqlite::leave_to_parent();
             return;
         }
         let progress = &self.engine.shared.progress;

@@ -1,11 +1,14 @@
 //! Somebody else's process, for the tests: it does one thing to a store's file.
 //!
 //! - `outsider lock FILE` begins a transaction that writes, says so, and keeps it until its input ends;
-//! - `outsider scribble FILE OFFSET BYTES` writes over a part of the file.
+//! - `outsider scribble FILE OFFSET BYTES` writes over a part of the file;
+//! - `outsider own FILE` opens it as a store, says so or why not, and closes it when its input ends;
+//! - `outsider alone FILE` says whether SQLite lets it have the file for itself.
 //!
-//! Neither can be done by the test's own process: a process's locks do not exclude itself, and closing a file
+//! None of it can be done by the test's own process: a process's locks do not exclude itself, and closing a file
 //! gives up all that it holds.
 
+use mnemon::TraceStore;
 use rusqlite::Connection;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -18,7 +21,9 @@ fn main() -> Outcome {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["lock", file] => lock(Path::new(file)),
         ["scribble", file, offset, bytes] => scribble(Path::new(file), offset.parse()?, bytes.parse()?),
-        _ => Err("usage: outsider lock FILE | scribble FILE OFFSET BYTES".into()),
+        ["own", file] => own(Path::new(file)),
+        ["alone", file] => alone(Path::new(file)),
+        _ => Err("usage: outsider lock|own|alone FILE | scribble FILE OFFSET BYTES".into()),
     }
 }
 
@@ -35,4 +40,25 @@ fn scribble(file: &Path, offset: u64, bytes: usize) -> Outcome {
     let mut file = std::fs::OpenOptions::new().write(true).open(file)?;
     file.seek(SeekFrom::Start(offset))?;
     Ok(file.write_all(&vec![0xa5; bytes])?)
+}
+
+fn own(file: &Path) -> Outcome {
+    let store = match TraceStore::open(file) {
+        Ok(store) => store,
+        Err(error) => {
+            println!("{error:?}");
+            return Ok(());
+        }
+    };
+    println!("owned");
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(store.close().map(drop)?)
+}
+
+/// Leaving the write-ahead log takes SQLite's exclusive lock, which no other connection's shared one allows.
+fn alone(file: &Path) -> Outcome {
+    let connection = Connection::open(file)?;
+    let mode = connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0));
+    println!("{}", if mode.is_ok_and(|mode| mode == "delete") { "alone" } else { "not alone" });
+    Ok(())
 }

@@ -6,6 +6,7 @@
 //! everything since the last durable watermark is written again.
 //!
 //! - [`file`]: opening, and what the file must be;
+//! - [`files`]: which files this process has open through SQLite, and which it must not open;
 //! - [`place`]: noticing that the file has been moved or replaced, and putting files aside;
 //! - [`log`]: making certain what an earlier connection has left in the log;
 //! - [`schema`]: the tables, their version, and the steps from one version to the next;
@@ -22,6 +23,7 @@ mod backup;
 mod erase;
 mod fault;
 mod file;
+mod files;
 mod inspect;
 mod links;
 mod lock;
@@ -36,6 +38,7 @@ pub(crate) use fault::while_doing;
 pub(crate) use file::resolved;
 #[cfg(feature = "legion")]
 pub(crate) use file::{look_at, make_new};
+pub(crate) use files::leave_to_parent;
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
 pub(crate) use place::spill;
@@ -81,11 +84,9 @@ impl Sqlite {
     pub(crate) fn open(path: &Path, max_payload_bytes: usize) -> Result<Self, BackendError> {
         let longest = file::longest_value(max_payload_bytes);
         let path = file::resolved(path)?;
-        if path.exists() {
-            // First of all, so that no lock file appears beside what is not a store.
-            file::look_before_touching(&path)?;
-        }
+        // First of all: what SQLite has of a file that is open in this process is by its inode, and of one name.
         let lock = Lock::acquire(&path)?;
+        file::look_before_touching(&path)?;
         let (mut attached, store) = Attached::open(&path, longest)?;
         // A spill belongs to the opening that left it: until it is applied, that one goes on.
         let spilled = place::spill(&path).exists();
@@ -120,11 +121,24 @@ impl Sqlite {
         })
     }
 
+    /// Before anything is written: whether the file, and the descriptors that SQLite has of it, are what they were.
+    fn check(&mut self) -> Result<(), BackendError> {
+        if !self.is_held() {
+            self.detach();
+            files::check(&self.path)?;
+        }
+        self.place.check(&self.path)
+    }
+
+    fn is_held(&self) -> bool {
+        self.lock.as_ref().is_some_and(Lock::is_held)
+    }
+
     /// Applies the batch; any error leaves no transaction open, or no connection.
     fn transact(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
-        let (path, place) = (self.path.clone(), self.place);
+        self.check()?;
+        let path = self.path.clone();
         let attached = self.attached()?;
-        place.check(&path)?;
         let doing = |error| while_doing("writing to", &path, error);
         attached.reach(batch.reach).map_err(doing)?;
         let outcome = attached.write(batch).map_err(doing);
@@ -139,11 +153,20 @@ impl Sqlite {
 
     /// Gives up a connection that can't be trusted, or a file that is not ours, writing nothing more to it.
     fn detach(&mut self) {
-        self.attached = None;
+        match self.is_held() {
+            true => self.attached = None,
+            // So are SQLite's descriptors.
+            false => {
+                if let Some(attached) = self.attached.take() {
+                    attached.forget();
+                }
+                self.lock = None;
+            }
+        }
     }
 
     fn attach(&mut self) -> Result<Store, BackendError> {
-        if !self.lock.as_ref().is_some_and(|lock| lock.is_beside(&self.path)) {
+        if !self.lock.as_ref().is_some_and(|lock| lock.is_of(&self.path)) {
             self.lock = Some(Lock::acquire(&self.path)?);
         }
         let (attached, store) =
@@ -181,6 +204,12 @@ fn load(connection: &Connection, into: &mut dyn FnMut(Stored)) -> rusqlite::Resu
     let last_row = rows::load(connection, into)?;
     links::load(connection, into)?;
     Ok(last_row)
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        self.detach();
+    }
 }
 
 impl Backend for Sqlite {
@@ -252,7 +281,7 @@ impl Backend for Sqlite {
 
     fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
         let (path, committed) = (self.path.clone(), self.committed);
-        self.place.check(&path)?;
+        self.check()?;
         let thorough = idle || self.to_scrub;
         let complete = self
             .attached()?
@@ -266,9 +295,9 @@ impl Backend for Sqlite {
     }
 
     fn close(&mut self, watermark: u64) -> Result<(), BackendError> {
-        let (path, place) = (self.path.clone(), self.place);
+        self.check()?;
+        let path = self.path.clone();
         let attached = self.attached()?;
-        place.check(&path)?;
         attached.sign_off(watermark).map_err(|error| while_doing("closing", &path, error))?;
         self.attached = None;
         self.lock = None;

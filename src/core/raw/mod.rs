@@ -1,6 +1,8 @@
-//! All unsafe code of the crate: a push-only list, a cell that is swapped and reclaimed by epoch, and the page by which
-//! a fork is recognized.
+//! All unsafe code of the crate: a push-only list, a cell that is swapped and reclaimed by epoch, the page by which a
+//! fork is recognized, and locks of open files.
 
+#[cfg(all(feature = "sqlite", target_os = "linux", target_pointer_width = "64", not(loom)))]
+pub(crate) mod file_lock;
 mod process;
 mod slot;
 mod stack;
