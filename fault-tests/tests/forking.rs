@@ -7,7 +7,7 @@ use fault_tests::fork::fork;
 #[cfg(target_os = "linux")]
 use fault_tests::fork::fork_into_a_pid_namespace;
 use fault_tests::run::note;
-use fault_tests::scratch::{database, folder};
+use fault_tests::scratch::{database, folder, turn};
 use fault_tests::state::{State, check_rows, reader};
 use mnemon::{ErrorKind, Snapshots, TraceStore, TraceType, Upkeep};
 use std::fs;
@@ -48,6 +48,7 @@ fn is_forked<T>(outcome: mnemon::Result<T>) -> bool {
 
 #[test]
 fn what_would_wait_for_the_flusher_is_an_error_in_a_child_and_its_drop_writes_nothing() -> Outcome {
+    let _turn = turn();
     let (folder, path, store) = with_a_trace()?;
     store.flush()?;
     store.insert(note(2, 40))?;
@@ -92,6 +93,7 @@ fn what_would_wait_for_the_flusher_is_an_error_in_a_child_and_its_drop_writes_no
 /// The last handle of all, and the file as the parent has left it, to the byte.
 #[test]
 fn the_drop_of_the_last_handle_in_a_child_does_not_wait_and_touches_no_file() -> Outcome {
+    let _turn = turn();
     let (folder, path, store) = with_a_trace()?;
     store.flush()?;
     store.insert(note(2, 40))?;
@@ -124,6 +126,7 @@ fn the_drop_of_the_last_handle_in_a_child_does_not_wait_and_touches_no_file() ->
 /// The child has a descriptor of the lock file too.
 #[test]
 fn a_child_that_lives_on_does_not_keep_a_closed_file_locked() -> Outcome {
+    let _turn = turn();
     let (_folder, path, store) = with_a_trace()?;
     let (mut wait, mut go) = std::io::pipe()?;
     let child = fork(|| i32::from(wait.read(&mut [0]).is_err()))?;
@@ -138,6 +141,7 @@ fn a_child_that_lives_on_does_not_keep_a_closed_file_locked() -> Outcome {
 
 #[test]
 fn a_child_opens_a_store_of_its_own() -> Outcome {
+    let _turn = turn();
     let (folder, path, store) = with_a_trace()?;
     let other = folder.path().join("other.db");
     let child = fork(|| {
@@ -154,13 +158,14 @@ fn a_child_opens_a_store_of_its_own() -> Outcome {
 /// The host is process 1, as in a container, and so is a child that it forks into a PID namespace.
 #[test]
 #[cfg(target_os = "linux")]
-fn a_child_of_the_same_process_id_is_a_child() -> Outcome {
+fn child_with_same_pid_is_recognized() -> Outcome {
+    let _turn = turn();
     const AGAIN: &str = "MNEMON_TEST_IS_PROCESS_1";
     if std::env::var_os(AGAIN).is_none() {
         let mut command = Command::new("unshare");
         command.args(["--pid", "--fork"]).arg(std::env::current_exe()?);
         let output = command
-            .args(["--exact", "a_child_of_the_same_process_id_is_a_child", "--nocapture"])
+            .args(["--exact", "child_with_same_pid_is_recognized", "--nocapture"])
             .env(AGAIN, "1")
             .output();
         let said = match output {
@@ -207,7 +212,8 @@ fn skip(why: &str) -> Outcome {
 
 /// What SQLite keeps of an open file comes into the child with the fork, and is not true there.
 #[test]
-fn a_file_that_was_open_at_the_fork_is_refused_in_the_child_for_good() -> Outcome {
+fn file_open_at_fork_is_refused() -> Outcome {
+    let _turn = turn();
     let (folder, path, store) = with_a_trace()?;
     store.flush()?;
     let copy = folder.path().join("copy.db");
@@ -243,7 +249,8 @@ fn a_file_that_was_open_at_the_fork_is_refused_in_the_child_for_good() -> Outcom
 
 /// As when a daemon is made after the store was opened: the owner ends, and its child lives on with the descriptors.
 #[test]
-fn a_child_whose_parent_is_gone_gives_the_file_up_with_its_last_handle() -> Outcome {
+fn orphaned_child_gives_up_the_lock() -> Outcome {
+    let _turn = turn();
     let folder = folder()?;
     let path = database(&folder);
     let (mut wait, go) = std::io::pipe()?;

@@ -4,7 +4,7 @@
 use fault_tests::Outcome;
 use fault_tests::fork::{close_all_from, fork};
 use fault_tests::run::note;
-use fault_tests::scratch::{database, folder};
+use fault_tests::scratch::{database, folder, turn};
 use fault_tests::state::{State, reader};
 use mnemon::{ErrorKind, TraceStore, inspect, verify};
 use std::fs::{self, File};
@@ -100,6 +100,7 @@ fn has_one_owner_by_both_names(path: &Path, other: &Path, store: TraceStore) -> 
 
 #[test]
 fn hard_links_have_one_owner() -> Outcome {
+    let _turn = turn();
     let folder = folder()?;
     let (path, other) = (database(&folder), folder.path().join("other.db"));
     let store = quiet(&path)?;
@@ -121,7 +122,8 @@ fn hard_links_have_one_owner() -> Outcome {
 }
 
 #[test]
-fn a_folder_that_is_mounted_twice_has_one_owner_of_its_file() -> Outcome {
+fn folder_mounted_twice_has_one_owner() -> Outcome {
+    let _turn = turn();
     let folder = folder()?;
     let (home, second) = (folder.path().join("home"), folder.path().join("second"));
     fs::create_dir(&home)?;
@@ -137,7 +139,8 @@ fn a_folder_that_is_mounted_twice_has_one_owner_of_its_file() -> Outcome {
 
 /// Its log would lie where the mount does not reach.
 #[test]
-fn a_file_that_is_mounted_by_itself_is_refused() -> Outcome {
+fn file_mounted_alone_is_refused() -> Outcome {
+    let _turn = turn();
     let folder = folder()?;
     let (path, inside) = (database(&folder), folder.path().join("inside"));
     let store = quiet(&path)?;
@@ -169,7 +172,8 @@ fn a_file_that_is_mounted_by_itself_is_refused() -> Outcome {
 /// Closing a descriptor of a file gives up all locks that the process has on it, SQLite's too. Then another process
 /// could take the file for its own, and throw away a log that is in use.
 #[test]
-fn nothing_that_is_done_to_a_file_takes_away_the_locks_of_its_connections() -> Outcome {
+fn connections_keep_their_posix_locks() -> Outcome {
+    let _turn = turn();
     let folder = folder()?;
     let (path, other) = (database(&folder), folder.path().join("other.db"));
     let store = quiet(&path)?;
@@ -207,7 +211,8 @@ fn nothing_that_is_done_to_a_file_takes_away_the_locks_of_its_connections() -> O
 
 /// What closes every descriptor from the third on has closed SQLite's, and the host's next files get their numbers.
 #[test]
-fn descriptors_that_are_closed_under_a_store_are_noticed_and_nothing_is_written_elsewhere() -> Outcome {
+fn closed_descriptors_are_noticed_before_writing() -> Outcome {
+    let _turn = turn();
     let folder = folder()?;
     let path = database(&folder);
     let spill = folder.path().join("memory.db.spill");

@@ -136,7 +136,7 @@ impl Drop for Handle {
             self.upkeep.forget();
             self.flusher.forget();
             #[cfg(all(feature = "sqlite", not(loom)))]
-            crate::backend::sqlite::leave_to_parent();
+            crate::backend::sqlite::give_up_inherited_locks();
             return;
         }
         let progress = &self.engine.shared.progress;

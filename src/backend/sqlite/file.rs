@@ -107,8 +107,8 @@ impl Attached {
         Ok(())
     }
 
-    /// Gives up a connection whose descriptors were closed by somebody else: closing it would close what has their
-    /// numbers now.
+    /// Leaks a connection whose descriptors were closed by other code: closing it would close the files that have
+    /// their numbers now.
     pub(super) fn forget(self) {
         let Self { connection, in_use, .. } = self;
         std::mem::forget(connection);
@@ -319,10 +319,10 @@ fn while_looking(path: &Path, error: rusqlite::Error) -> BackendError {
     }
 }
 
-/// A connection to look at a file.
+/// A connection that reads a file; from [`look_at`].
 pub(crate) struct Looking {
     connection: Connection,
-    /// `None` of what is not there.
+    /// `None` if there is no file.
     _in_use: Option<InUse>,
 }
 

@@ -1,11 +1,11 @@
-//! Which files this process has open through SQLite, and which it must not open.
+//! The files that this process has open through SQLite, and those that it must not open.
 //!
-//! SQLite keeps what it knows of an open file in memory, by device and inode, and there are two ways for that to become
-//! untrue: a fork, after which the child has none of the locks, and descriptors that somebody else closes. Such a file
-//! is refused in this process from then on.
+//! SQLite keeps the state of an open file in memory, by device and inode. Two events make that state untrue: a fork,
+//! after which the child has none of the locks, and the closing of SQLite's descriptors by other code. Such a file is
+//! refused in this process from then on.
 //!
-//! And closing any descriptor of a file gives up all the locks that its process has on it, SQLite's too. So ours are
-//! kept until nobody here has the file open.
+//! Closing any descriptor of a file gives up every lock that its process has on the file, SQLite's included. So a
+//! descriptor of ours stays open until no connection in this process needs those locks.
 
 use super::place::{FileId, log_of};
 use crate::backend::{BackendError, ErrorClass};
@@ -13,38 +13,43 @@ use crate::core::Process;
 use crate::core::sync::{Mutex, lock};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Read by a child after a fork, and made anew there: nothing that a thread of the parent may have held at the fork is
-/// waited for.
+/// Replaced in a child process at its first use there, so that the child waits for no thread that stayed in the parent.
 static FILES: ArcSwapOption<Files> = ArcSwapOption::const_empty();
 
 struct Files {
     process: Process,
+    /// Never locked, so that a child can read it whatever its parent's threads did at the fork.
     table: ArcSwap<Table>,
-    /// Not to be closed yet. Who begins to use a file holds this lock, so that none is closed meanwhile.
+    /// Descriptors that can't be closed yet. Registering a connection takes this lock, so that no descriptor is closed
+    /// between the check and the close.
     kept: Mutex<Vec<Descriptor>>,
 }
 
 #[derive(Clone, Default)]
 struct Table {
-    used: Vec<Used>,
-    refused: Vec<(FileId, Why)>,
+    in_use: Vec<Entry>,
+    refused: Vec<(FileId, Reason)>,
 }
 
-/// A connection, or an owner.
+/// A connection, or an owner's lock.
 #[derive(Clone, PartialEq, Eq)]
-struct Used {
+struct Entry {
     file: FileId,
     path: Arc<Path>,
-    /// The number of the owner's descriptor.
+    /// The number of the lock's descriptor.
     lock: Option<i32>,
 }
 
+/// Why a file is refused.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Why {
+enum Reason {
+    /// It was open at a fork.
     Forked,
+    /// Its descriptors were closed by other code.
     Closed,
 }
 
@@ -58,34 +63,35 @@ impl Files {
             let new = Arc::new(Self::after(found.as_deref()));
             let before = FILES.compare_and_swap(&found, Some(new.clone()));
             if before.as_ref().map(Arc::as_ptr) == found.as_ref().map(Arc::as_ptr) {
-                drop(before);
-                found.into_iter().for_each(Self::leave);
+                if let Some(parents) = found {
+                    parents.give_up_in_child();
+                }
                 return new;
             }
         }
     }
 
-    /// Of a process that was forked: what was open in its parent is refused.
+    /// The table of a new process: what its parent had open is refused.
     fn after(parent: Option<&Self>) -> Self {
         let mut refused = Vec::new();
         if let Some(parent) = parent {
             let table = parent.table.load();
             refused.clone_from(&table.refused);
-            refused.extend(table.used.iter().map(|used| (used.file, Why::Forked)));
+            refused.extend(table.in_use.iter().map(|entry| (entry.file, Reason::Forked)));
         }
-        let table = ArcSwap::from_pointee(Table { used: Vec::new(), refused });
+        let table = ArcSwap::from_pointee(Table { in_use: Vec::new(), refused });
         Self { process: Process::current(), table, kept: Mutex::default() }
     }
 
-    /// In a child: its copies of its parent's locks are given up, which the parent keeps.
-    fn leave(self: Arc<Self>) {
+    /// Closes the child's copies of its parent's locks, which the parent keeps.
+    fn give_up_in_child(self: Arc<Self>) {
         #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-        for used in &self.table.load().used {
-            if let Some(descriptor) = used.lock {
-                crate::core::file_lock::close_inherited(descriptor, |file| used.file.is_of(file));
+        for entry in &self.table.load().in_use {
+            if let Some(descriptor) = entry.lock {
+                crate::core::file_lock::close_inherited(descriptor, |file| entry.file.is_of(file));
             }
         }
-        // Another thread of the parent may have been changing what is in it.
+        // Not dropped: another thread of the parent may have been changing `kept` at the fork.
         std::mem::forget(self);
     }
 
@@ -97,40 +103,39 @@ impl Files {
         });
     }
 
-    /// Closes what may be closed.
+    /// Closes the kept descriptors that can be closed.
     fn sweep(&self) {
         let mut kept = lock(&self.kept);
         let table = self.table.load();
-        kept.retain(|descriptor| {
-            table.used.iter().any(|used| used.file == descriptor.id) || descriptor.is_locked()
-        });
+        let is_in_use = |id| table.in_use.iter().any(|entry| entry.file == id);
+        kept.retain(|descriptor| is_in_use(descriptor.id) || descriptor.is_locked());
     }
 }
 
-/// A file that this process uses through SQLite, until it is dropped: after the connection.
-pub(super) struct InUse(Used);
+/// Registers a use of a file through SQLite until it is dropped, which must be after the connection is.
+pub(super) struct InUse(Entry);
 
 impl InUse {
-    /// Before the connection is opened.
+    /// Registers a connection, before it is opened.
     pub(super) fn connection(path: &Path, file: FileId) -> Self {
-        Self::new(Used { file, path: path.into(), lock: None })
+        Self::new(Entry { file, path: path.into(), lock: None })
     }
 
-    /// Once the owner's lock is taken. `descriptor` is its number, where a child can give up its copy.
+    /// Registers an owner, once it has its lock; `descriptor` is the lock's, where a child can close its copy.
     pub(super) fn owner(path: &Path, file: FileId, descriptor: Option<i32>) -> Self {
-        Self::new(Used { file, path: path.into(), lock: descriptor })
+        Self::new(Entry { file, path: path.into(), lock: descriptor })
     }
 
-    fn new(used: Used) -> Self {
+    fn new(entry: Entry) -> Self {
         let files = Files::current();
-        let _none_is_closed = lock(&files.kept);
-        files.change(|table| table.used.push(used.clone()));
-        Self(used)
+        let _no_close = lock(&files.kept);
+        files.change(|table| table.in_use.push(entry.clone()));
+        Self(entry)
     }
 
-    /// Its descriptors are not SQLite's any more: it is refused from here on.
+    /// Refuses the file from here on, since its descriptors were closed by other code.
     pub(super) fn refuse(self) {
-        Files::current().change(|table| table.refused.push((self.0.file, Why::Closed)));
+        Files::current().change(|table| table.refused.push((self.0.file, Reason::Closed)));
     }
 }
 
@@ -138,88 +143,90 @@ impl Drop for InUse {
     fn drop(&mut self) {
         let files = Files::current();
         files.change(|table| {
-            if let Some(at) = table.used.iter().position(|used| *used == self.0) {
-                table.used.swap_remove(at);
+            if let Some(at) = table.in_use.iter().position(|entry| *entry == self.0) {
+                table.in_use.swap_remove(at);
             }
         });
         files.sweep();
     }
 }
 
-/// Refuses a file about which SQLite, in this process, believes what is not so.
+/// Refuses a file whose state in SQLite's memory is untrue in this process.
 pub(super) fn check(path: &Path) -> Result<(), BackendError> {
-    // Of what is not there nothing is believed.
+    // SQLite has no state of a file that is not there.
     let Ok(file) = FileId::of(path) else { return Ok(()) };
-    let files = Files::current();
-    let table = files.table.load();
+    let table = Files::current().table.load_full();
     let path = path.display();
     let (class, message) = match table.refused.iter().find(|(refused, _)| *refused == file) {
         None => return Ok(()),
-        Some((_, Why::Forked)) => (
+        Some((_, Reason::Forked)) => (
             ErrorClass::Forked,
             format!(
-                "{path} was open in the process that this one was forked from, and can't be opened here: open it in that process alone, after `exec`, or only after the fork"
+                "{path} was open when this process was forked from another, and can't be opened in it: open it in the other one, or here after `exec`"
             ),
         ),
-        Some((_, Why::Closed)) => (
+        Some((_, Reason::Closed)) => (
             ErrorClass::Unreachable,
             format!(
-                "the descriptors of {path} were closed by something else in this process, and nothing more is written through them: spill the store, and open it in a new process"
+                "the descriptors of {path} were closed by other code of this process, and nothing more is written through them: spill the store, and open it in a new process"
             ),
         ),
     };
     Err(BackendError::new(class, message))
 }
 
-/// Refuses a second name of a file that this process has open: for SQLite the two have one index of the log, and two
-/// logs.
+/// Refuses a second name of a file that this process has open: SQLite would give the two names one index of the log, and
+/// each a log of its own.
 pub(super) fn check_name(path: &Path) -> Result<(), BackendError> {
-    let Ok(file) = FileId::of(path) else { return Ok(()) };
-    let files = Files::current();
-    let table = files.table.load();
-    let log = |path: &Path| FileId::of(&log_of(path)).ok();
-    let is_elsewhere =
-        |used: &&Used| used.file == file && *used.path != *path && log(&used.path) != log(path);
-    match table.used.iter().find(is_elsewhere) {
+    let Ok(file) = FileId::of(path).map(|file| (file, path)) else { return Ok(()) };
+    let table = Files::current().table.load_full();
+    match table.in_use.iter().find(|entry| entry.is_other_name(file)) {
         None => Ok(()),
-        Some(used) => {
+        Some(entry) => {
             let message = format!(
                 "{} is another name of {}, which is open in this process: use that one",
                 path.display(),
-                used.path.display()
+                entry.path.display()
             );
             Err(BackendError::new(ErrorClass::Unreachable, message))
         }
     }
 }
 
-/// In a child process: lets go of what it has of its parent's locks.
-pub(crate) fn leave_to_parent() {
+impl Entry {
+    /// Whether it has this file by another name. Two mounts of one folder have the same log, and are one name.
+    fn is_other_name(&self, (file, path): (FileId, &Path)) -> bool {
+        let log = |path: &Path| FileId::of(&log_of(path)).ok();
+        // Elsewhere a file can't be told by its id.
+        cfg!(unix) && self.file == file && *self.path != *path && log(&self.path) != log(path)
+    }
+}
+
+/// In a child process: closes its copies of its parent's locks.
+pub(crate) fn give_up_inherited_locks() {
     drop(Files::current());
 }
 
-/// An open file. It is closed when this is dropped, unless somebody else has done so, and perhaps given its number to
-/// another.
+/// An open file, closed by the drop unless other code has closed it before: then its number may be another file's.
 pub(super) struct Descriptor {
-    /// Always there, until the drop.
+    /// `None` only within the drop.
     file: Option<File>,
     id: FileId,
     is_writable: bool,
 }
 
 impl Descriptor {
-    /// One of the file that the path names: one that was kept, or a new one from `open`.
+    /// Takes a kept descriptor of the file at this path, or a new one from `open`.
     pub(super) fn of(
         path: &Path,
         is_writable: bool,
-        open: impl FnOnce() -> std::io::Result<File>,
-    ) -> std::io::Result<Self> {
+        open: impl FnOnce() -> io::Result<File>,
+    ) -> io::Result<Self> {
         if let Ok(id) = FileId::of(path) {
             let files = Files::current();
             let mut kept = lock(&files.kept);
-            let is_it =
-                |kept: &Descriptor| kept.id == id && kept.is_writable == is_writable && kept.is_open();
-            if let Some(at) = kept.iter().position(is_it) {
+            let fits = |kept: &Descriptor| kept.id == id && kept.is_writable == is_writable && kept.is_open();
+            if let Some(at) = kept.iter().position(fits) {
                 return Ok(kept.swap_remove(at));
             }
         }
@@ -236,26 +243,26 @@ impl Descriptor {
         self.file.as_ref()
     }
 
-    /// Whether its number is still that of the file. Costs a system call.
+    /// Whether its number is still that of its file. Costs a system call.
     pub(super) fn is_open(&self) -> bool {
         self.file.as_ref().is_some_and(|file| self.id.is_of(file))
     }
 
-    /// Closes it, as soon as that takes no lock from anybody.
+    /// Closes it as soon as no connection of this process loses a lock by that.
     pub(super) fn retire(self) {
         let files = Files::current();
         lock(&files.kept).push(self);
         files.sweep();
     }
 
-    /// Whether SQLite, in this process or another, has locks on the file, as each of its connections does while it is
-    /// open: the bytes are those of <https://www.sqlite.org/src/file/src/os.h>.
+    /// Whether any SQLite connection, in this process or another, has a lock on the file. In the mode of the write-ahead
+    /// log each has one while it is open, in these bytes: <https://www.sqlite.org/src/file/src/os.h>.
     fn is_locked(&self) -> bool {
         #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
         {
             const FIRST: i64 = 0x4000_0000;
-            let locked = |file| crate::core::file_lock::locked(file, FIRST..FIRST + 512);
-            self.is_open() && !self.file.as_ref().is_some_and(|file| matches!(locked(file), Ok(None)))
+            let is_free = |file| matches!(crate::core::file_lock::locked(file, FIRST..FIRST + 512), Ok(None));
+            self.is_open() && !self.file.as_ref().is_some_and(is_free)
         }
         #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
         false
@@ -265,7 +272,6 @@ impl Descriptor {
 impl Drop for Descriptor {
     fn drop(&mut self) {
         if !self.is_open() {
-            // What has its number now is another's.
             std::mem::forget(self.file.take());
         }
     }

@@ -1,10 +1,7 @@
 //! The file's one writing owner.
 //!
-//! A lock of the file itself, so that every path to it meets the same one: a second name, a mount, another container. It
-//! is a range of bytes far behind all that a file can have, whose length says which process has it; the system gives it
-//! up when the process ends, however it ends. SQLite's own locks are others.
-//!
-//! Elsewhere than on 64-bit Linux it is that of a file beside it: see `beside`.
+//! On 64-bit Linux a lock of the file itself ([`itself`]), so that every path to the file meets the same one: a hard link,
+//! a second mount, another container. Elsewhere a lock of a file beside it (`beside`).
 
 #[cfg(any(test, not(all(target_os = "linux", target_pointer_width = "64"))))]
 mod beside;

@@ -6,7 +6,7 @@
 //! everything since the last durable watermark is written again.
 //!
 //! - [`file`]: opening, and what the file must be;
-//! - [`files`]: which files this process has open through SQLite, and which it must not open;
+//! - [`files`]: the files that this process has open through SQLite, and those that it must not open;
 //! - [`place`]: noticing that the file has been moved or replaced, and putting files aside;
 //! - [`log`]: making certain what an earlier connection has left in the log;
 //! - [`schema`]: the tables, their version, and the steps from one version to the next;
@@ -38,7 +38,7 @@ pub(crate) use fault::while_doing;
 pub(crate) use file::resolved;
 #[cfg(feature = "legion")]
 pub(crate) use file::{look_at, make_new};
-pub(crate) use files::leave_to_parent;
+pub(crate) use files::give_up_inherited_locks;
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
 pub(crate) use place::spill;
@@ -84,7 +84,7 @@ impl Sqlite {
     pub(crate) fn open(path: &Path, max_payload_bytes: usize) -> Result<Self, BackendError> {
         let longest = file::longest_value(max_payload_bytes);
         let path = file::resolved(path)?;
-        // First of all: what SQLite has of a file that is open in this process is by its inode, and of one name.
+        // Before SQLite sees the file: in one process it takes two names of a file for one.
         let lock = Lock::acquire(&path)?;
         file::look_before_touching(&path)?;
         let (mut attached, store) = Attached::open(&path, longest)?;
@@ -121,13 +121,19 @@ impl Sqlite {
         })
     }
 
-    /// Before anything is written: whether the file, and the descriptors that SQLite has of it, are what they were.
+    /// Checks that the path names the file that this store has signed, and that its descriptors are open.
     fn check(&mut self) -> Result<(), BackendError> {
+        self.check_descriptors()?;
+        self.place.check(&self.path)
+    }
+
+    /// Refuses to go on where the lock's descriptor is closed, or another file's: so are SQLite's.
+    fn check_descriptors(&mut self) -> Result<(), BackendError> {
         if !self.is_held() {
             self.detach();
             files::check(&self.path)?;
         }
-        self.place.check(&self.path)
+        Ok(())
     }
 
     fn is_held(&self) -> bool {
@@ -148,20 +154,22 @@ impl Sqlite {
         {
             self.detach();
         }
+        if outcome.is_ok() {
+            // Had they been closed meanwhile, the batch may be in another file.
+            self.check_descriptors()?;
+        }
         outcome
     }
 
     /// Gives up a connection that can't be trusted, or a file that is not ours, writing nothing more to it.
     fn detach(&mut self) {
-        match self.is_held() {
-            true => self.attached = None,
-            // So are SQLite's descriptors.
-            false => {
-                if let Some(attached) = self.attached.take() {
-                    attached.forget();
-                }
-                self.lock = None;
+        if self.is_held() {
+            self.attached = None;
+        } else {
+            if let Some(attached) = self.attached.take() {
+                attached.forget();
             }
+            self.lock = None;
         }
     }
 
@@ -299,6 +307,7 @@ impl Backend for Sqlite {
         let path = self.path.clone();
         let attached = self.attached()?;
         attached.sign_off(watermark).map_err(|error| while_doing("closing", &path, error))?;
+        self.check_descriptors()?;
         self.attached = None;
         self.lock = None;
         Ok(())

@@ -1,13 +1,13 @@
-//! Locks of a range of a file that belong to an open file description: they exclude each other within a process too,
-//! and are given up when the last descriptor of that description is closed, or the process ends.
+//! Locks of a range of bytes of a file, held by an open file description: they exclude each other within a process too,
+//! and end when the last descriptor of that description is closed.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, RawFd};
 
-/// Takes the range for the description of `file` alone, which must be open for writing; `false` if somebody else has a
-/// part of it. Does not wait.
+/// Locks the range for the description of `file`, which must be open for writing. Does not wait: returns `false` if
+/// another lock overlaps.
 pub(crate) fn lock(file: &File, range: Range<i64>) -> io::Result<bool> {
     match control(file, libc::F_OFD_SETLK, libc::F_WRLCK, range) {
         Ok(_) => Ok(true),
@@ -16,13 +16,12 @@ pub(crate) fn lock(file: &File, range: Range<i64>) -> io::Result<bool> {
     }
 }
 
-/// Gives up what the description of `file` has of the range, for every process that has a descriptor of it.
+/// Gives up the locks that the description of `file` has in the range, for every process that has a descriptor of it.
 pub(crate) fn unlock(file: &File, range: Range<i64>) -> io::Result<()> {
     control(file, libc::F_OFD_SETLK, libc::F_UNLCK, range).map(drop)
 }
 
-/// A range that keeps `file` from being locked in this one, if there is one: of another description, or a lock of any
-/// process, this one too, that belongs to a process.
+/// Returns the range of a lock that overlaps this one: of another description, or of any process, this one included.
 pub(crate) fn locked(file: &File, range: Range<i64>) -> io::Result<Option<Range<i64>>> {
     let found = control(file, libc::F_OFD_GETLK, libc::F_WRLCK, range)?;
     let is_free = i32::from(found.l_type) == libc::F_UNLCK;
@@ -47,11 +46,11 @@ fn control(file: &File, command: i32, kind: i32, range: Range<i64>) -> io::Resul
     }
 }
 
-/// In a child process: closes a descriptor of its parent's that has come along, if it is still of the file that `is_it`
-/// knows. Only for one whose owner is not in this process, such as a thread that was not forked.
+/// In a child process: closes the copy of a parent's descriptor, if `is_it` still recognizes its file. The `File` that
+/// owned it must be out of reach, as when it belongs to a thread that was not forked.
 pub(crate) fn close_inherited(descriptor: RawFd, is_it: impl FnOnce(&File) -> bool) {
-    // SAFETY: `file` is closed only if the descriptor is open, and the caller says that nobody else in this process
-    // does so.
+    // SAFETY: `file` is dropped only if the descriptor is open and its file is recognized, and the caller says that no
+    // other owner in this process closes it. Otherwise it is released below, unclosed.
     let file = unsafe { File::from_raw_fd(descriptor) };
     if !is_it(&file) {
         let _still_open: RawFd = file.into_raw_fd();

@@ -108,8 +108,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn lock_beside_excludes_names_its_process_and_notices_its_removal()
-    -> Result<(), Box<dyn std::error::Error>> {
+    fn lock_beside_excludes_and_names_owner() -> Result<(), Box<dyn std::error::Error>> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("memory.db");
         let held = Lock::acquire(&path)?;

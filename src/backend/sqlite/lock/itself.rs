@@ -1,4 +1,6 @@
-//! The lock of the file itself, on Linux.
+//! The lock of the file itself: a range of bytes far beyond any data, held by an open file description.
+//!
+//! The length of the range says which process has it. SQLite's own locks are in other bytes, and belong to processes.
 
 use super::in_use;
 use crate::backend::sqlite::files::{self, Descriptor, InUse};
@@ -12,7 +14,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Where the range begins. SQLite's files are far shorter, and its locks far before.
+/// Where the range begins: beyond the longest file and the locks of SQLite.
 const FIRST: i64 = 1 << 62;
 
 /// How often it is tried when its owner has just gone, or the file has just been moved.
@@ -20,19 +22,19 @@ const TRIES: u32 = 5;
 
 /// Holding it is owning the file.
 pub(in crate::backend::sqlite) struct Lock {
-    /// Always there, until the drop.
+    /// `None` only within the drop.
     descriptor: Option<Descriptor>,
     process: Process,
     _in_use: InUse,
 }
 
-/// That of an owner: all overlap.
+/// The range that an owner takes. Those of any two processes overlap.
 fn range(process: u32) -> Range<i64> {
     FIRST..FIRST + 1 + i64::from(process)
 }
 
 impl Lock {
-    /// Makes the file, if it is not there. It is touched in no other way.
+    /// Makes an empty file if there is none, and changes nothing in one that is there.
     pub(in crate::backend::sqlite) fn acquire(path: &Path) -> Result<Self, BackendError> {
         files::check(path)?;
         let unreachable = |error| unreachable_file(path, error);
@@ -42,7 +44,7 @@ impl Lock {
             }
             let descriptor = Descriptor::of(path, true, || options().open(path)).map_err(unreachable)?;
             let taken = take(&descriptor, path);
-            // It may have been moved between the two.
+            // The path may have got another file meanwhile.
             if matches!(taken, Ok(true)) && FileId::of(path).is_ok_and(|id| id == descriptor.id()) {
                 return Ok(Self::of(descriptor, path));
             }
@@ -65,7 +67,8 @@ impl Lock {
         self.is_held() && FileId::of(path).ok() == held
     }
 
-    /// Whether its descriptor is still what it was. If not, SQLite's are not either. Costs two system calls.
+    /// Whether its descriptor is still open, in the process that opened it. If not, SQLite's are not either. Costs two
+    /// system calls.
     pub(in crate::backend::sqlite) fn is_held(&self) -> bool {
         self.process.is_current() && self.descriptor.as_ref().is_some_and(Descriptor::is_open)
     }
@@ -84,7 +87,7 @@ impl Drop for Lock {
 }
 
 impl Descriptor {
-    /// Said, and not left to its being closed: a child process that was forked meanwhile has another.
+    /// Gives up the lock also for a child that was forked meanwhile, and has a copy of the descriptor.
     fn unlock(&self) {
         let unlocked = self.file().map_or(Ok(()), |file| file_lock::unlock(file, FIRST..i64::MAX));
         if let Err(error) = unlocked {
@@ -104,7 +107,7 @@ fn options() -> OpenOptions {
     options
 }
 
-/// `false` if its owner has just gone.
+/// Takes the lock; returns `false` if an owner was in the way that has just gone.
 fn take(descriptor: &Descriptor, path: &Path) -> Result<bool, BackendError> {
     let Some(file) = descriptor.file() else { return Ok(false) };
     refuse_mount_point(file, path)?;
@@ -136,8 +139,8 @@ pub(in crate::backend::sqlite) fn owner(path: &Path) -> Option<u32> {
     process_of(&taken?)
 }
 
-/// The log of a file that is mounted by itself lies outside of the mount: another container has another one, and a
-/// container that is made anew has none.
+/// Refuses a file that is mounted by itself. Its log would lie outside of the mount: each container would have another
+/// one, and lose it when it is made anew.
 fn refuse_mount_point(file: &File, path: &Path) -> Result<(), BackendError> {
     let folder = path.parent().and_then(|folder| File::open(folder).ok());
     match (mount_of(file), folder.and_then(|folder| mount_of(&folder))) {
@@ -148,7 +151,7 @@ fn refuse_mount_point(file: &File, path: &Path) -> Result<(), BackendError> {
                 path.display()
             ),
         )),
-        // Without `/proc` it can't be told.
+        // Also where there is no `/proc` to tell by.
         _ => Ok(()),
     }
 }
