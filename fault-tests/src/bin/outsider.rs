@@ -2,8 +2,7 @@
 //!
 //! - `outsider lock FILE` begins a transaction that writes, says so, and keeps it until its input ends;
 //! - `outsider scribble FILE OFFSET BYTES` writes over a part of the file;
-//! - `outsider own FILE` opens it as a store, says so or why not, and closes it when its input ends;
-//! - `outsider alone FILE` says whether SQLite lets it have the file for itself.
+//! - `outsider own FILE` opens it as a store, says so or why not, and closes it when its input ends.
 //!
 //! None of it can be done by the test's own process: a process's locks do not exclude itself, and closing a file
 //! gives up all that it holds.
@@ -22,8 +21,7 @@ fn main() -> Outcome {
         ["lock", file] => lock(Path::new(file)),
         ["scribble", file, offset, bytes] => scribble(Path::new(file), offset.parse()?, bytes.parse()?),
         ["own", file] => own(Path::new(file)),
-        ["alone", file] => alone(Path::new(file)),
-        _ => Err("usage: outsider lock|own|alone FILE | scribble FILE OFFSET BYTES".into()),
+        _ => Err("usage: outsider lock|own FILE | scribble FILE OFFSET BYTES".into()),
     }
 }
 
@@ -53,12 +51,4 @@ fn own(file: &Path) -> Outcome {
     println!("owned");
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(store.close().map(drop)?)
-}
-
-/// Leaving the write-ahead log takes SQLite's exclusive lock, which no other connection's shared one allows.
-fn alone(file: &Path) -> Outcome {
-    let connection = Connection::open(file)?;
-    let mode = connection.query_row("PRAGMA journal_mode = DELETE", [], |row| row.get::<_, String>(0));
-    println!("{}", if mode.is_ok_and(|mode| mode == "delete") { "alone" } else { "not alone" });
-    Ok(())
 }
