@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use support::{Outcome, by_id, note, quietly, scratch};
+use support::{Outcome, by_id, note, scratch};
 
 fn names(folder: &Path) -> Outcome<Vec<String>> {
     let mut names = Vec::new();
