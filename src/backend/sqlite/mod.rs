@@ -23,6 +23,10 @@ mod backup;
 mod erase;
 mod fault;
 mod file;
+#[cfg_attr(
+    not(all(target_os = "linux", target_pointer_width = "64")),
+    allow(dead_code, reason = "a lock beside the file opens no descriptor of the file itself")
+)]
 mod files;
 mod inspect;
 mod links;
