@@ -249,6 +249,7 @@ fn file_open_at_fork_is_refused() -> Outcome {
 
 /// As when a daemon is made after the store was opened: the owner ends, and its child lives on with the descriptors.
 #[test]
+#[cfg(target_os = "linux")]
 fn orphaned_child_gives_up_the_lock() -> Outcome {
     let _turn = turn();
     let folder = folder()?;
