@@ -55,7 +55,8 @@ pub enum ErrorKind {
     WouldDeadlock,
     /// A long operation was broken off by whoever was told of its [`Progress`](crate::Progress).
     Interrupted,
-    /// The store belongs to the process that opened it, and this one was forked from it.
+    /// The store belongs to the process that opened it, and this one was forked from it; or a file is to be opened that
+    /// was open at the fork.
     Forked,
     /// The backend, the flusher or the upkeep panicked.
     Panicked,

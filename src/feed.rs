@@ -6,6 +6,7 @@
 
 use crate::backend::{LinkChange, TraceChange};
 use crate::core::is_at_work;
+use crate::core::Process;
 use crate::core::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::guarded;
 use crate::trace::{Link, Trace, TraceId};
@@ -102,7 +103,7 @@ pub struct Subscription {
 #[derive(Debug)]
 struct Queue {
     /// The process that the flusher is in.
-    process: u32,
+    process: Process,
     capacity: usize,
     state: Mutex<Waiting>,
     moved: Condvar,
@@ -167,7 +168,7 @@ impl Queue {
 
     /// Asked before the lock, which in a child process may be held for good by a thread that is not there.
     fn is_forked(&self) -> bool {
-        std::process::id() != self.process
+        !self.process.is_current()
     }
 }
 
@@ -251,7 +252,7 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// Who asks makes sure afterwards that the store had not closed before.
-    pub(crate) fn subscribe(&self, process: u32, capacity: usize) -> Subscription {
+    pub(crate) fn subscribe(&self, process: Process, capacity: usize) -> Subscription {
         let state = Mutex::new(Waiting::default());
         let queue = Arc::new(Queue { process, capacity, state, moved: Condvar::new() });
         if !queue.is_forked() {

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use support::{Outcome, by_id, note, quietly, scratch};
+use support::{Outcome, by_id, note, scratch};
 
 fn names(folder: &Path) -> Outcome<Vec<String>> {
     let mut names = Vec::new();
@@ -162,10 +162,12 @@ fn the_copy_is_one_file_of_its_owner_and_says_whose_history_it_is() -> Outcome {
     store.flush()?;
     let to = file.folder().join("copy.db");
     backup(file.path(), &to)?;
-    assert_eq!(
-        names(file.folder())?,
-        ["copy.db", "memory.db", "memory.db-shm", "memory.db-wal", "memory.db.lock"]
-    );
+    let mut expected = vec!["copy.db", "memory.db", "memory.db-shm", "memory.db-wal"];
+    // Elsewhere a file can't be locked itself.
+    if !cfg!(all(target_os = "linux", target_pointer_width = "64")) {
+        expected.push("memory.db.lock");
+    }
+    assert_eq!(names(file.folder())?, expected);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -233,17 +235,6 @@ fn no_file_that_is_there_is_overwritten_or_joined() -> Outcome {
     }
     let error = backup(file.path(), file.path()).err().ok_or("onto itself")?;
     assert_eq!(error.kind(), ErrorKind::AlreadyExists, "{error}");
-
-    // A store whose file was moved away still owns the name.
-    let moved = file.folder().join("other.db");
-    let other = quietly().open(&moved)?;
-    fs::rename(&moved, file.folder().join("moved.db"))?;
-    for beside in ["other.db-wal", "other.db-shm"] {
-        fs::remove_file(file.folder().join(beside))?;
-    }
-    let error = backup(file.path(), &moved).err().ok_or("under an owned name")?;
-    assert_eq!(error.kind(), ErrorKind::InUse, "{error}");
-    drop(other);
     store.close()?;
     Ok(())
 }

@@ -30,7 +30,37 @@ pub fn fork(work: impl FnOnce() -> i32) -> Outcome<Child> {
     }
 }
 
+/// Closes every descriptor of this process from this one on, whoever uses it, as libraries do that make a daemon.
+#[cfg(target_os = "linux")]
+pub fn close_all_from(first: libc::c_uint) -> Outcome {
+    // SAFETY: it touches no memory, and what the closed descriptors belong to is what the test is about.
+    match unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error().into()),
+    }
+}
+
+/// The children that this thread forks from here on are in a PID namespace of their own, the first as process 1.
+#[cfg(target_os = "linux")]
+pub fn fork_into_a_pid_namespace() -> Outcome {
+    // SAFETY: it touches no memory.
+    match unsafe { libc::unshare(libc::CLONE_NEWPID) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error().into()),
+    }
+}
+
 impl Child {
+    /// The number of its process.
+    pub fn id(&self) -> libc::pid_t {
+        self.0
+    }
+
+    /// Leaves it to itself.
+    pub fn detach(mut self) {
+        self.0 = GONE;
+    }
+
     /// Its answer. A child that hangs is ended, and that is an error.
     pub fn wait(mut self) -> Outcome<i32> {
         let started = Instant::now();

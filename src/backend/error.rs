@@ -27,6 +27,8 @@ pub enum ErrorClass {
     Newer,
     /// Another owner has it. Nothing is touched.
     Owned,
+    /// It was open in the process that this one was forked from, and can't be opened here. Nothing is touched.
+    Forked,
     /// Anything else. The backend is reopened, and the batch tried again.
     Other,
 }
@@ -43,6 +45,7 @@ impl From<ErrorClass> for ErrorKind {
             ErrorClass::Foreign => ErrorKind::NotAStore,
             ErrorClass::Newer => ErrorKind::NewerSchema,
             ErrorClass::Owned => ErrorKind::InUse,
+            ErrorClass::Forked => ErrorKind::Forked,
             ErrorClass::Other => ErrorKind::Backend,
         }
     }

@@ -53,6 +53,9 @@ pub use index::{Adjacency, HasTerms, Joins, Term, Terms};
 pub use map::{Change, Entry, Map, Refused, Transition};
 pub(crate) use progress::wake;
 pub use progress::{Closing, Goal, Progress, Reached, Wait, WaiterId};
+pub(crate) use raw::Process;
+#[cfg(all(feature = "sqlite", target_os = "linux", target_pointer_width = "64", not(loom)))]
+pub(crate) use raw::file_lock;
 pub use sync::Bell;
 #[cfg(loom)]
 pub use sync::ShippedBell;

@@ -7,7 +7,7 @@ use super::telemetry::{FlushReport, Telemetry};
 use super::tell::Name;
 use crate::backend::{Reach, Scope};
 use crate::core::sync::Brief;
-use crate::core::{Adjacency, Bell, Clock, Cutter, Goal, Map, Progress, Reached, Terms, is_at_work};
+use crate::core::{Adjacency, Bell, Clock, Cutter, Goal, Map, Process, Progress, Reached, Terms, is_at_work};
 use crate::error::{Error, ErrorKind};
 use crate::feed::{Feed, Subscription};
 use crate::trace::{Ends, Tie, Trace, TraceId};
@@ -96,7 +96,7 @@ pub(crate) struct Shared {
     pub(super) feed: Feed,
     pub(crate) options: FlushOptions,
     /// The process that the flusher is in.
-    process: u32,
+    process: Process,
 }
 
 impl Shared {
@@ -113,7 +113,7 @@ impl Shared {
         let report = FlushReport { watermark: reached.stored, ..FlushReport::default() };
         let progress = Progress::new(reached, report);
         let (errands, telemetry, feed) = (Brief::default(), Telemetry::default(), Feed::default());
-        let process = std::process::id();
+        let process = Process::current();
         // Relaxed: only that no two are the same counts.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let shared = Self {
@@ -136,7 +136,7 @@ impl Shared {
     /// Whether this process was forked from the one that opened the store. Costs a system call at most; asked where
     /// somebody is about to wait for the flusher, and before any lock that may have been held at the fork.
     pub(crate) fn is_forked(&self) -> bool {
-        std::process::id() != self.process
+        !self.process.is_current()
     }
 
     /// Refuses what the flusher would have to do, where there is none.
@@ -146,8 +146,8 @@ impl Shared {
             true => Err(Error::new(
                 ErrorKind::Forked,
                 format!(
-                    "the store belongs to process {}, which this one was forked from, and nothing is written here: use it there, or open another after the fork",
-                    self.process
+                    "the store belongs to process {}, which this one was forked from, and nothing is written here: use it there, or open one of another file here",
+                    self.process.id()
                 ),
             )),
         }

@@ -137,6 +137,8 @@ impl Drop for Handle {
             // There is nobody to wait for, and what is not flushed is the parent's to flush.
             self.upkeep.forget();
             self.flusher.forget();
+            #[cfg(all(feature = "sqlite", not(loom)))]
+            crate::backend::sqlite::give_up_inherited_locks();
             return;
         }
         let progress = &self.engine.shared.progress;

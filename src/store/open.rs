@@ -260,11 +260,14 @@ impl StoreBuilder {
     }
 
     /// Opens the SQLite file at `path`, which is made if it is not there, and loads every trace of it
-    /// into memory. The file has one writing owner, held by a lock file beside it (`path` with `.lock`).
+    /// into memory. The file has one writing owner, whatever names it has: on 64-bit Linux by a lock of the file itself,
+    /// elsewhere by that of a file beside it (`path` with `.lock`). A file that is mounted by itself is refused: its log
+    /// lies beside it.
     ///
     /// # Errors
     ///
-    /// [`InUse`](crate::ErrorKind::InUse) names the process that has the file;
+    /// [`InUse`](crate::ErrorKind::InUse) names the process that has the file, by the number that it has for itself;
+    /// [`Forked`](crate::ErrorKind::Forked) says that the file was open in the process that this one was forked from;
     /// [`NotAStore`](crate::ErrorKind::NotAStore), [`NewerSchema`](crate::ErrorKind::NewerSchema),
     /// [`Corrupt`](crate::ErrorKind::Corrupt) and [`Unreachable`](crate::ErrorKind::Unreachable) say what
     /// is wrong with it, and it is left as it was. [`InvalidInput`](crate::ErrorKind::InvalidInput) names

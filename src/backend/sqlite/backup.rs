@@ -7,7 +7,7 @@ use super::fault::{class_of, while_doing};
 use super::inspect::of_a_store;
 use super::place::{sibling, unreachable_file};
 use super::verify::{FilePart, VerifyReport, verify_watched};
-use super::{file, lock, schema};
+use super::{file, schema};
 use crate::backend::{BackendError, ErrorClass};
 use crate::clock::new_uuid;
 use crate::error::{Error, ErrorKind, Result};
@@ -65,10 +65,10 @@ const PAGES: std::ffi::c_int = 1_024;
 /// # Errors
 ///
 /// [`AlreadyExists`](ErrorKind::AlreadyExists) if `to`, or what belongs to a database of that name, is there;
-/// [`InUse`](ErrorKind::InUse) if a store owns that name; [`Corrupt`](ErrorKind::Corrupt) if the store's file is
-/// damaged; for the store's file as [`inspect`](crate::inspect), and [`DiskFull`](ErrorKind::DiskFull),
-/// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io) for the copy. There is no copy then, unless the error
-/// says that only its folder could not be synced.
+/// [`Corrupt`](ErrorKind::Corrupt) if the store's file is damaged; for the store's file as
+/// [`inspect`](crate::inspect), and [`DiskFull`](ErrorKind::DiskFull), [`Unreachable`](ErrorKind::Unreachable) or
+/// [`Io`](ErrorKind::Io) for the copy. There is no copy then, unless the error says that only its folder could not be
+/// synced.
 pub fn backup(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<BackupReport> {
     backup_watched(from.as_ref(), to.as_ref(), &Watch::nobody())
 }
@@ -129,14 +129,10 @@ fn damaged(from: &Path, what: &dyn Display) -> Error {
 /// A log or a spill that is there would be taken for the copy's own.
 fn refuse_taken(to: &Path) -> Result<()> {
     let taken = ["", "-wal", "-journal", ".spill"].map(|suffix| sibling(to, suffix));
-    if let Some(taken) = taken.iter().find(|file| file.symlink_metadata().is_ok()) {
-        return Err(already_there(taken));
+    match taken.iter().find(|file| file.symlink_metadata().is_ok()) {
+        Some(taken) => Err(already_there(taken)),
+        None => Ok(()),
     }
-    if let Some(process) = lock::owner(to) {
-        let message = format!("process {process} has a store of the name {}: give another", to.display());
-        return Err(Error::new(ErrorKind::InUse, message));
-    }
-    Ok(())
 }
 
 fn already_there(file: &Path) -> Error {

@@ -1,14 +1,16 @@
 //! The file: what it must be to be opened, and how its connection is set up.
 
 use super::fault::{Said, class_of, while_doing};
+use super::files::{self, InUse};
 use super::log;
-use super::place::{self, Place, sibling, unreachable_file};
+use super::place::{self, FileId, Place, sibling, unreachable_file};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
 use crate::backend::{BackendError, ErrorClass, Reach};
 use crate::guarded;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi, limits::Limit};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use uuid::Uuid;
@@ -17,6 +19,7 @@ use uuid::Uuid;
 pub(super) struct Attached {
     pub(super) connection: Connection,
     reach: Option<Reach>,
+    in_use: InUse,
     /// Whose the file is: each batch makes sure that it still is.
     pub(super) boot: Uuid,
 }
@@ -120,13 +123,15 @@ impl Attached {
         let identity = look_before_touching(path)?;
         let doing = |error| while_doing("opening", path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let in_use =
+            InUse::connection(path, FileId::of(path).map_err(|error| unreachable_file(path, error))?);
         let mut connection = Connection::open_with_flags(path, flags).map_err(doing)?;
         set_up(&connection, longest).map_err(doing)?;
         log::make_certain(&connection, path)?;
         schema::migrate(&mut connection, identity.version).map_err(doing)?;
         let (watermark, boot, clean) = schema::read_store(&connection).map_err(doing)?;
         Ok((
-            Self { connection, reach: None, boot: Uuid::nil() },
+            Self { connection, reach: None, in_use, boot: Uuid::nil() },
             Store { is_new: identity.is_new(), watermark, boot, clean },
         ))
     }
@@ -151,6 +156,14 @@ impl Attached {
             });
         }
         Ok(())
+    }
+
+    /// Leaks a connection whose descriptors were closed by other code: closing it would close the files that have
+    /// their numbers now.
+    pub(super) fn forget(self) {
+        let Self { connection, in_use, .. } = self;
+        std::mem::forget(connection);
+        in_use.refuse();
     }
 
     /// How far the next commits go; SQLite can't be told inside a transaction.
@@ -242,7 +255,7 @@ fn into_log_mode(connection: &Connection) -> rusqlite::Result<String> {
     Ok(mode)
 }
 
-fn make_if_missing(path: &Path) -> Result<(), BackendError> {
+pub(super) fn make_if_missing(path: &Path) -> Result<(), BackendError> {
     match make(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(unreachable_file(path, error)),
         _ => Ok(()),
@@ -333,7 +346,9 @@ pub(super) fn confirm(path: &Path, boot: Uuid, watermark: u64) -> Result<(), Bac
 
 /// What the file says it is, and the connection that was asked: nothing yet, or a store of a version that is known,
 /// in whatever state.
-pub(super) fn identify(path: &Path) -> Result<(Connection, Identity), BackendError> {
+pub(super) fn identify(path: &Path) -> Result<(Looking, Identity), BackendError> {
+    files::check(path)?;
+    files::check_name(path)?;
     match path.metadata() {
         Ok(file) if file.is_file() => {}
         Ok(_) => {
@@ -392,16 +407,38 @@ fn while_looking(path: &Path, error: rusqlite::Error) -> BackendError {
     }
 }
 
+/// A connection that reads a file; from [`look_at`].
+pub(crate) struct Looking {
+    connection: Connection,
+    /// `None` if there is no file.
+    _in_use: Option<InUse>,
+}
+
+impl Deref for Looking {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Looking {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
 /// A connection that reads, and runs nothing that stands in the file. SQLite is not shown an empty one: it would delete
 /// a log or journal beside it, though it may only read.
-pub(crate) fn look_at(path: &Path) -> rusqlite::Result<Connection> {
+pub(crate) fn look_at(path: &Path) -> rusqlite::Result<Looking> {
+    let _in_use = FileId::of(path).ok().map(|file| InUse::connection(path, file));
     let connection = match path.metadata() {
         Ok(file) if file.len() == 0 => Connection::open_in_memory()?,
         _ => open_to_look(path)?,
     };
     connection.busy_timeout(BUSY_TIMEOUT)?;
     distrust(&connection, longest_value(0))?;
-    Ok(connection)
+    Ok(Looking { connection, _in_use })
 }
 
 /// SQLite makes a log and its index beside a file that it reads. Where it can't, as in an archive, and there is neither,

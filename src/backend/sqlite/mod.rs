@@ -6,6 +6,7 @@
 //! everything since the last durable watermark is written again.
 //!
 //! - [`file`]: opening, and what the file must be;
+//! - [`files`]: the files that this process has open through SQLite, and those that it must not open;
 //! - [`place`]: noticing that the file has been moved or replaced, and putting files aside;
 //! - [`changes`]: noticing that somebody else has written to it;
 //! - [`log`]: making certain what an earlier connection has left in the log;
@@ -24,6 +25,11 @@ mod changes;
 mod erase;
 mod fault;
 mod file;
+#[cfg_attr(
+    not(all(target_os = "linux", target_pointer_width = "64")),
+    allow(dead_code, reason = "a lock beside the file opens no descriptor of the file itself")
+)]
+mod files;
 mod inspect;
 mod links;
 mod lock;
@@ -38,6 +44,7 @@ pub(crate) use fault::while_doing;
 pub(crate) use file::{MAX_PAYLOAD, resolved};
 #[cfg(feature = "legion")]
 pub(crate) use file::{look_at, make_new};
+pub(crate) use files::give_up_inherited_locks;
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
 pub(crate) use place::spill;
@@ -92,11 +99,9 @@ impl Sqlite {
         let longest = file::longest_value(max_payload_bytes);
         let path = file::resolved(path)?;
         file::check_name(&path)?;
-        if path.exists() {
-            // First of all, so that no lock file appears beside what is not a store.
-            file::look_before_touching(&path)?;
-        }
+        // Before SQLite sees the file: in one process it takes two names of a file for one.
         let lock = Lock::acquire(&path)?;
+        file::look_before_touching(&path)?;
         let (mut attached, store) = Attached::open(&path, longest)?;
         // A spill belongs to the opening that left it: until it is applied, that one goes on.
         let spilled = place::spill(&path).exists();
@@ -133,11 +138,30 @@ impl Sqlite {
         })
     }
 
+    /// Checks that the path names the file that this store has signed, and that its descriptors are open.
+    fn check(&mut self) -> Result<(), BackendError> {
+        self.check_descriptors()?;
+        self.place.check(&self.path)
+    }
+
+    /// Refuses to go on where the lock's descriptor is closed, or another file's: so are SQLite's.
+    fn check_descriptors(&mut self) -> Result<(), BackendError> {
+        if !self.is_held() {
+            self.detach();
+            files::check(&self.path)?;
+        }
+        Ok(())
+    }
+
+    fn is_held(&self) -> bool {
+        self.lock.as_ref().is_some_and(Lock::is_held)
+    }
+
     /// Applies the batch; any error leaves no transaction open, or no connection.
     fn transact(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
-        let (path, place) = (self.path.clone(), self.place);
+        self.check()?;
+        let path = self.path.clone();
         let attached = self.attached()?;
-        place.check(&path)?;
         let doing = |error| while_doing("writing to", &path, error);
         attached.reach(batch.reach).map_err(doing)?;
         let outcome = attached.write(batch).map_err(doing);
@@ -149,16 +173,27 @@ impl Sqlite {
             self.detach();
         }
         self.last_write.note_log(&path);
+        if outcome.is_ok() {
+            // Had they been closed meanwhile, the batch may be in another file.
+            self.check_descriptors()?;
+        }
         outcome
     }
 
     /// Gives up a connection that can't be trusted, or a file that is not ours, writing nothing more to it.
     fn detach(&mut self) {
-        self.attached = None;
+        if self.is_held() {
+            self.attached = None;
+        } else {
+            if let Some(attached) = self.attached.take() {
+                attached.forget();
+            }
+            self.lock = None;
+        }
     }
 
     fn attach(&mut self) -> Result<Store, BackendError> {
-        if !self.lock.as_ref().is_some_and(|lock| lock.is_beside(&self.path)) {
+        if !self.lock.as_ref().is_some_and(|lock| lock.is_of(&self.path)) {
             self.lock = Some(Lock::acquire(&self.path)?);
         }
         let (attached, store) =
@@ -217,6 +252,12 @@ fn load(connection: &Connection, into: &mut dyn FnMut(Stored)) -> rusqlite::Resu
     let last_row = rows::load(connection, into)?;
     links::load(connection, into)?;
     Ok(last_row)
+}
+
+impl Drop for Sqlite {
+    fn drop(&mut self) {
+        self.detach();
+    }
 }
 
 impl Backend for Sqlite {
@@ -296,6 +337,7 @@ impl Backend for Sqlite {
 
     fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
         let (path, committed) = (self.path.clone(), self.committed);
+        self.check()?;
         if !self.is_untouched()? {
             // Moving the log would hide what somebody else has written.
             return Err(changed_by_another(&path));
@@ -315,13 +357,14 @@ impl Backend for Sqlite {
     }
 
     fn close(&mut self, watermark: u64) -> Result<(), BackendError> {
-        let (path, place) = (self.path.clone(), self.place);
+        self.check()?;
+        let path = self.path.clone();
         let attached = self.attached()?;
-        place.check(&path)?;
         let boot = attached.boot;
         let signed_off = attached.sign_off(watermark);
         self.last_write = LastWrite::of(&path);
         signed_off.map_err(|error| while_doing("closing", &path, error))?;
+        self.check_descriptors()?;
         file::confirm(&path, boot, watermark)?;
         self.attached = None;
         self.lock = None;

@@ -19,18 +19,33 @@ pub(super) struct Place {
 
 /// Device and inode. Elsewhere than on Unix an open file can't be moved or replaced: there all are one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct FileId(u64, u64);
+pub(super) struct FileId(u64, u64);
 
 impl FileId {
+    pub(super) fn of(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(Self::from)
+    }
+
+    pub(super) fn of_open(file: &fs::File) -> io::Result<Self> {
+        file.metadata().map(Self::from)
+    }
+
+    /// Whether it is this file's, and its descriptor is open.
+    pub(super) fn is_of(self, file: &fs::File) -> bool {
+        Self::of_open(file).is_ok_and(|id| id == self)
+    }
+}
+
+impl From<fs::Metadata> for FileId {
     #[cfg(unix)]
-    fn of(path: &Path) -> io::Result<Self> {
+    fn from(file: fs::Metadata) -> Self {
         use std::os::unix::fs::MetadataExt;
-        fs::metadata(path).map(|file| Self(file.dev(), file.ino()))
+        Self(file.dev(), file.ino())
     }
 
     #[cfg(not(unix))]
-    fn of(path: &Path) -> io::Result<Self> {
-        fs::metadata(path).map(|_| Self(0, 0))
+    fn from(_: fs::Metadata) -> Self {
+        Self(0, 0)
     }
 }
 
