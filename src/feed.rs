@@ -5,8 +5,8 @@
 //! told so in their place.
 
 use crate::backend::{LinkChange, TraceChange};
-use crate::core::is_at_work;
 use crate::core::Process;
+use crate::core::is_at_work;
 use crate::core::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::guarded;
 use crate::trace::{Link, Trace, TraceId};

@@ -26,7 +26,10 @@ fn main() -> Outcome {
         ["cut", file, length] => Ok(OpenOptions::new().write(true).open(file)?.set_len(length.parse()?)?),
         ["copy", from, to] => Ok(std::fs::copy(from, to).map(drop)?),
         ["own", file] => own(Path::new(file)),
-        _ => Err("usage: outsider lock|own FILE | scribble FILE OFFSET BYTES | cut FILE LENGTH | copy FROM TO".into()),
+        _ => {
+            Err("usage: outsider lock|own FILE | scribble FILE OFFSET BYTES | cut FILE LENGTH | copy FROM TO"
+                .into())
+        }
     }
 }
 

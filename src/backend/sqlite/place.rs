@@ -5,8 +5,8 @@
 //! another file of the same name would be replayed into that one.
 
 use crate::backend::{BackendError, ErrorClass};
-use crate::guarded;
 use crate::error::is_no_room;
+use crate::guarded;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 

@@ -186,12 +186,12 @@ fn an_error_is_dropped_without_the_lock_and_its_panic_goes_no_further() {
             }
         }
     }
-    let (progress, dropped) = (Arc::new(Progress::new(5, 5)), Arc::default());
+    let (progress, dropped) = (Arc::new(Progress::new(at(5), 5)), Arc::default());
     let error = || Looks(Arc::downgrade(&progress), Arc::clone(&dropped));
     progress.fail(6, error());
     progress.fail(6, error());
     assert_eq!(dropped.load(Ordering::Relaxed), 1);
-    progress.publish(6, true, 6);
+    progress.publish(at(6), true, 6);
     assert_eq!((dropped.load(Ordering::Relaxed), progress.watermarks()), (2, (6, 6)));
 }
 
