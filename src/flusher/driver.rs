@@ -1,5 +1,7 @@
 //! One flush, from the cut to the watermark, and closing.
 
+mod compact;
+
 use super::links::{LinkEntry, OwedLink};
 use super::owed::{Owed, TraceEntry, changes, merge};
 use super::retry::{Cause, Step, Trouble};
@@ -8,7 +10,8 @@ use super::supervised::{Failure, supervised};
 use super::telemetry::FlushReport;
 use super::tell;
 use crate::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, TraceChange,
+    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, Space,
+    TraceChange,
 };
 use crate::core::planted::{Mistake, planted};
 use crate::core::{Cutter, Opening};
@@ -18,6 +21,10 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+
+pub(crate) use compact::CompactAnswer;
+pub use compact::CompactReport;
+use compact::Compaction;
 
 /// The flusher's own state. Nothing here is dropped before it is committed: a batch that fails stays in
 /// `owed`, and what is committed but not known to be durable stays in `undurable`.
@@ -43,6 +50,9 @@ pub(crate) struct Driver {
     /// What the backend holds is damaged and must be replaced.
     damaged: bool,
     last_turn: Instant,
+    compaction: Compaction,
+    /// As of the last housekeeping.
+    space: Space,
 }
 
 impl Driver {
@@ -69,6 +79,8 @@ impl Driver {
             doubtful: false,
             damaged: false,
             last_turn: Instant::now(),
+            compaction: Compaction::default(),
+            space: Space::default(),
         }
     }
 
@@ -112,6 +124,9 @@ impl Driver {
             Ok(report) => {
                 tell::has_committed(&span, &report);
                 self.tidy(false);
+                if report.rows_erased > 0 {
+                    self.erased();
+                }
                 true
             }
             Err(failure) => {
@@ -194,6 +209,7 @@ impl Driver {
         for errand in errands {
             match errand {
                 Errand::Erase(erasure) => self.owe_erasure(erasure),
+                Errand::Compact(answer) => self.compaction.ask(answer),
                 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
                 Errand::Spill(show) => show(self.spill()),
                 #[cfg(all(feature = "snapshot", not(loom)))]
@@ -399,6 +415,7 @@ impl Driver {
         self.damaged |= cause == Cause::Class(ErrorClass::Corrupt);
         let trouble = self.shared.telemetry.failed(cause, &error, step);
         tell::failed(&self.shared.name, &trouble, &error, self.owes());
+        self.compaction.failed(&error);
         if trouble.counts() {
             self.shared.progress.fail(self.cut, error);
         }
@@ -411,9 +428,12 @@ impl Driver {
         if self.doubtful || self.damaged {
             return true;
         }
-        match supervised(|| Ok((self.backend.tidy(idle)?, self.backend.wal_bytes()))) {
-            Ok((durable, wal_bytes)) => {
-                self.shared.telemetry.lock().wal_bytes = wal_bytes;
+        match supervised(|| Ok((self.backend.tidy(idle)?, self.backend.wal_bytes(), self.backend.space()?))) {
+            Ok((durable, wal_bytes, space)) => {
+                self.space = space;
+                let mut counters = self.shared.telemetry.lock();
+                (counters.wal_bytes, counters.free_bytes) = (wal_bytes, space.free_bytes);
+                drop(counters);
                 self.recovered(Step::Tidy);
                 if durable {
                     self.forget_undurable();

@@ -5,7 +5,7 @@
 //! panic in a backend gives its batch back, is reported as health, and the thread goes on.
 //!
 //! - [`shared`]: what writers, readers and the flusher share;
-//! - [`driver`]: one flush, and closing;
+//! - [`driver`]: one flush, closing, and compacting;
 //! - [`owed`]: captured changes, merged until they are committed, and the batch made of them;
 //! - [`links`]: the same for links;
 //! - [`supervised`]: calling the backend, which may panic;
@@ -23,6 +23,7 @@ mod supervised;
 mod telemetry;
 mod tell;
 
+pub use driver::CompactReport;
 pub(crate) use driver::Driver;
 pub use health::Health;
 pub(crate) use links::LinkRow;
@@ -48,6 +49,7 @@ const IDLE_AFTER: Duration = Duration::from_secs(5);
 enum Job {
     Flush(Reach),
     Close,
+    Compact,
     Tidy,
     Sleep(Duration),
 }
@@ -63,11 +65,19 @@ pub(crate) fn serve(mut driver: Driver) {
                     // Nobody waits for a close that has failed any more, or would have been served first.
                     driver.recovered(Step::Close);
                 }
+                // Also where one flush comes after the other.
+                if driver.compacts() {
+                    driver.compact();
+                }
             }
             Job::Close => {
                 if driver.close() {
                     return;
                 }
+            }
+            Job::Compact => {
+                tidied = false;
+                driver.compact();
             }
             Job::Tidy => tidied = driver.tidy(true),
             Job::Sleep(time) => driver.shared().bell.sleep(time.max(SHORTEST_SLEEP)),
@@ -103,6 +113,9 @@ fn next_job(driver: &Driver, tidied: bool) -> Job {
         if shared.progress.awaited() {
             return background;
         }
+        if driver.compacts() {
+            return Job::Compact;
+        }
         let quiet = driver.last_turn().elapsed();
         return match !tidied && quiet >= IDLE_AFTER {
             true => Job::Tidy,
@@ -112,6 +125,7 @@ fn next_job(driver: &Driver, tidied: bool) -> Job {
     let left = shared.options.interval.saturating_sub(now.saturating_duration_since(first_write));
     match left.is_zero() || inside.dirty() >= shared.options.threshold {
         true => background,
+        false if driver.compacts() => Job::Compact,
         false => Job::Sleep(left),
     }
 }

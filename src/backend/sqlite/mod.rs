@@ -12,6 +12,7 @@
 //! - [`rows`]: a trace as a row, and back;
 //! - [`links`]: the same of a link;
 //! - [`erase`]: deleting so that nothing is left behind;
+//! - [`compact`]: giving back the pages that nothing uses;
 //! - [`fault`]: SQLite's error codes by class;
 //! - [`lock`]: the file's one writing owner;
 //! - [`inspect`]: what a reader is told of a file, without owning it;
@@ -19,6 +20,7 @@
 //! - [`backup`]: a copy of a file as of one cut.
 
 mod backup;
+mod compact;
 mod erase;
 mod fault;
 mod file;
@@ -41,7 +43,9 @@ pub use inspect::{FileReport, inspect};
 pub(crate) use place::spill;
 pub use verify::{FileFinding, FilePart, VerifyReport, verify};
 
-use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored};
+use super::{
+    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Space, Stored,
+};
 use fault::{class_of, is_about_the_row, is_no_database};
 use file::{Attached, Store};
 use lock::Lock;
@@ -128,13 +132,20 @@ impl Sqlite {
         let doing = |error| while_doing("writing to", &path, error);
         attached.reach(batch.reach).map_err(doing)?;
         let outcome = attached.write(batch).map_err(doing);
-        if outcome.is_err()
-            && !attached.connection.is_autocommit()
-            && attached.connection.execute_batch("ROLLBACK").is_err()
-        {
-            self.detach();
+        if outcome.is_err() {
+            self.roll_back();
         }
         outcome
+    }
+
+    /// After an error: leaves no transaction open, or no connection.
+    fn roll_back(&mut self) {
+        let stays_open = |Attached { connection, .. }: &Attached| {
+            !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err()
+        };
+        if self.attached.as_ref().is_some_and(stays_open) {
+            self.detach();
+        }
     }
 
     /// Gives up a connection that can't be trusted, or a file that is not ours, writing nothing more to it.
@@ -277,6 +288,14 @@ impl Backend for Sqlite {
 
     fn wal_bytes(&self) -> u64 {
         place::wal_bytes(&self.path)
+    }
+
+    fn space(&mut self) -> Result<Space, BackendError> {
+        self.measure()
+    }
+
+    fn compact(&mut self, asked: bool) -> Result<bool, BackendError> {
+        self.compact_step(asked)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The flusher step by step, on the test's own thread, over a backend that does what the test says: what it promises
 //! of its own state, its order and its next job. What a store promises of it is in `tests/`.
 
+mod compacting;
 mod ending;
 mod flushing;
 mod jobs;
@@ -8,8 +9,8 @@ mod telling;
 
 use super::{Driver, FlushOptions, Health, Job, LinkRow, Name, Quarantined, Shared, next_job};
 use crate::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, Scope, Stored,
-    TraceChange,
+    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, Scope, Space,
+    Stored, TraceChange,
 };
 use crate::core::{Adjacency, Change, Map, Opening, Terms, Wait};
 use crate::error::Error;
@@ -38,6 +39,9 @@ struct Desk {
     synced_by_tidying: bool,
     wal_bytes: u64,
     tidying_fails: VecDeque<ErrorClass>,
+    space: Space,
+    /// How many steps a compaction has left.
+    steps: usize,
     /// What each batch is said to have done.
     applied: Applied,
 }
@@ -132,6 +136,19 @@ impl Backend for Told {
     fn wal_bytes(&self) -> u64 {
         self.desk().wal_bytes
     }
+
+    fn space(&mut self) -> Result<Space, BackendError> {
+        Ok(self.desk().space)
+    }
+
+    /// Each step gives back ten bytes.
+    fn compact(&mut self, asked: bool) -> Result<bool, BackendError> {
+        self.call(if asked { "step asked" } else { "step" }.to_owned())?;
+        let mut desk = self.desk();
+        desk.space.bytes -= 10;
+        desk.steps -= 1;
+        Ok(desk.steps > 0)
+    }
 }
 
 const NEVER: FlushOptions = FlushOptions {
@@ -222,6 +239,7 @@ fn job(driver: &Driver, tidied: bool) -> (&'static str, Duration) {
         Job::Flush(Reach::Durable) => ("sync", Duration::ZERO),
         Job::Flush(Reach::Committed) => ("commit", Duration::ZERO),
         Job::Close => ("close", Duration::ZERO),
+        Job::Compact => ("compact", Duration::ZERO),
         Job::Tidy => ("tidy", Duration::ZERO),
         Job::Sleep(time) => ("sleep", time),
     }
