@@ -61,7 +61,7 @@ pub use backend::sqlite::{
 pub use clock::ManualClock;
 pub use error::{Error, ErrorKind, Result};
 pub use feed::{Commit, FeedEvent, Subscription};
-pub use flusher::{FlushReport, Health, Quarantined};
+pub use flusher::{CompactReport, FlushReport, Health, Quarantined};
 #[cfg(all(feature = "tracing-layer", not(loom)))]
 pub use layer::{ErrorCounts, ErrorMemories};
 pub use memory::{DecayCurve, Ranked};

@@ -1,5 +1,5 @@
 //! The run that everything happens to: two lives of a store, with every kind of change, flushes of both
-//! durabilities, an erasure, a close and a reopening. Ids and times are the same each time.
+//! durabilities, an erasure, a compaction, a close and a reopening. Ids and times are the same each time.
 //!
 //! Each flush and each close that fails is tried again at once, as a caller would, until it succeeds; what the
 //! store says of itself meanwhile is checked.
@@ -127,6 +127,16 @@ impl Run {
     fn second_life(&mut self) -> Outcome {
         self.change(|store| store.update(id(2), |trace| trace.tag("again")).map(drop))?;
         self.let_it_flush()?;
+        // What stays last moves to where something was.
+        for n in 10..16 {
+            self.insert(n)?;
+        }
+        self.flush()?;
+        for n in [10, 11, 12, 13] {
+            self.change(|store| store.remove(id(n)).map(drop))?;
+        }
+        self.flush()?;
+        self.compact()?;
         self.change(|store| store.remove(id(4)).map(drop))?;
         self.insert(1)?;
         self.change(|store| store.co_activate(id(1), id(0)).map(drop))?;
@@ -255,6 +265,20 @@ impl Run {
             }
         }
         Ok(())
+    }
+
+    /// Right after a flush, so that it makes no cut of its own.
+    fn compact(&mut self) -> Outcome {
+        match self.store()?.compact() {
+            Ok(report) if self.errors.is_empty() && report.bytes_after >= report.bytes_before => {
+                Err(format!("nothing was compacted: {report:?}").into())
+            }
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.note(&error)?;
+                self.flush_until_durable()
+            }
+        }
     }
 
     /// Closes the store, for good.

@@ -93,6 +93,36 @@ pub trait Backend: Send + 'static {
     fn wal_bytes(&self) -> u64 {
         0
     }
+
+    /// How much room the store takes on disk, and how much of that nothing uses. Called after each batch.
+    ///
+    /// # Errors
+    ///
+    /// As for [`apply`](Self::apply).
+    fn space(&mut self) -> Result<Space, BackendError> {
+        Ok(Space::default())
+    }
+
+    /// One step of giving back room that nothing uses: as much as takes a few milliseconds, since a flush may wait
+    /// for it. Called between batches, again and again until it returns `false`: nothing more to do. `asked` if a
+    /// caller of [`compact`](crate::TraceStore::compact) waits, `false` if it is done in the background.
+    ///
+    /// # Errors
+    ///
+    /// As for [`apply`](Self::apply); the compaction ends with it.
+    fn compact(&mut self, asked: bool) -> Result<bool, BackendError> {
+        let _ = asked;
+        Ok(false)
+    }
+}
+
+/// Room on disk; from [`Backend::space`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Space {
+    /// Bytes of all files of the store, its log included.
+    pub bytes: u64,
+    /// Bytes of them that nothing uses, and that a [compaction](Backend::compact) gives back.
+    pub free_bytes: u64,
 }
 
 /// The number of a trace's row, 1 or more.

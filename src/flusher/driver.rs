@@ -1,5 +1,7 @@
 //! One flush, from the cut to the watermark, and closing.
 
+mod compact;
+
 use super::links::{LinkEntry, OwedLink};
 use super::owed::{Owed, TraceEntry, changes, merge};
 use super::retry::{Cause, Step, Trouble};
@@ -8,7 +10,7 @@ use super::supervised::{Failure, supervised};
 use super::telemetry::FlushReport;
 use super::tell;
 use crate::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, Stored,
+    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, Space, Stored,
     StoredTrace, TraceChange,
 };
 use crate::core::planted::{Mistake, planted};
@@ -20,6 +22,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+
+pub(crate) use compact::CompactAnswer;
+pub use compact::CompactReport;
+use compact::Compaction;
 
 /// So many rows are kept to be written again, beside one for each trace and link that lives, before a commit is synced
 /// that need not be.
@@ -51,6 +57,9 @@ pub(crate) struct Driver {
     /// A turn has panicked: what is owed may not be all, so everything is owed again.
     adrift: bool,
     pub(super) last_turn: Instant,
+    compaction: Compaction,
+    /// As of the last housekeeping.
+    space: Space,
 }
 
 impl Driver {
@@ -78,6 +87,8 @@ impl Driver {
             damaged: false,
             adrift: false,
             last_turn: Instant::now(),
+            compaction: Compaction::default(),
+            space: Space::default(),
         }
     }
 
@@ -122,6 +133,9 @@ impl Driver {
             Ok(report) => {
                 tell::has_committed(&span, &report);
                 self.tidy(false);
+                if report.rows_erased > 0 {
+                    self.erased();
+                }
                 true
             }
             Err(failure) => {
@@ -218,6 +232,7 @@ impl Driver {
         for errand in erasures.into_iter().chain(others) {
             match errand {
                 Errand::Erase(erasure) => self.owe_erasure(erasure),
+                Errand::Compact(answer) => self.compaction.ask(answer),
                 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
                 Errand::Spill(show) => show(self.spill()),
                 #[cfg(all(feature = "snapshot", not(loom)))]
@@ -488,6 +503,7 @@ impl Driver {
         self.damaged |= cause == Cause::Class(ErrorClass::Corrupt);
         let trouble = self.shared.telemetry.failed(cause, &error, step);
         tell::failed(&self.shared.name, &trouble, &error, self.owes());
+        self.compaction.failed(&error);
         if trouble.counts() {
             self.shared.progress.fail(self.cut, error);
         }
@@ -516,9 +532,12 @@ impl Driver {
         if self.doubtful || self.damaged {
             return true;
         }
-        match supervised(|| Ok((self.backend.tidy(idle)?, self.backend.wal_bytes()))) {
-            Ok((durable, wal_bytes)) => {
-                self.shared.telemetry.lock().wal_bytes = wal_bytes;
+        match supervised(|| Ok((self.backend.tidy(idle)?, self.backend.wal_bytes(), self.backend.space()?))) {
+            Ok((durable, wal_bytes, space)) => {
+                self.space = space;
+                let mut counters = self.shared.telemetry.lock();
+                (counters.wal_bytes, counters.free_bytes) = (wal_bytes, space.free_bytes);
+                drop(counters);
                 self.recovered(Step::Tidy);
                 if durable {
                     self.forget_undurable();

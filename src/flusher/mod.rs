@@ -7,7 +7,7 @@
 //! begins with everything owed again.
 //!
 //! - [`shared`]: what writers, readers and the flusher share;
-//! - [`driver`]: one flush, and closing;
+//! - [`driver`]: one flush, closing, and compacting;
 //! - [`owed`]: captured changes, merged until they are committed, and the batch made of them;
 //! - [`links`]: the same for links;
 //! - [`supervised`]: calling the backend, which may panic;
@@ -25,6 +25,7 @@ mod supervised;
 mod telemetry;
 mod tell;
 
+pub use driver::CompactReport;
 pub(crate) use driver::Driver;
 pub use health::Health;
 pub(crate) use links::LinkRow;
@@ -54,6 +55,7 @@ const AFTER_PANIC: Duration = Duration::from_millis(250);
 enum Job {
     Flush(Reach),
     Close,
+    Compact,
     Tidy,
     /// Until so much time has passed, or, where nothing is due, until the bell is rung.
     Sleep(Option<Duration>),
@@ -90,8 +92,16 @@ fn do_job(job: Job, driver: &mut Driver, tidied: &mut bool) -> bool {
                 // Nobody waits for a close that has failed any more, or would have been served first.
                 driver.recovered(Step::Close);
             }
+            // Also where one flush comes after the other.
+            if driver.compacts() {
+                driver.compact();
+            }
         }
         Job::Close => return driver.close(),
+        Job::Compact => {
+            *tidied = false;
+            driver.compact();
+        }
         Job::Tidy => *tidied = driver.tidy(true),
         Job::Sleep(time) => driver.shared().bell.sleep(time.map(|time| time.max(SHORTEST_SLEEP))),
     }
@@ -126,6 +136,9 @@ fn next_job(driver: &Driver, tidied: bool) -> Job {
         if shared.progress.awaited() {
             return background;
         }
+        if driver.compacts() {
+            return Job::Compact;
+        }
         if tidied {
             // Nothing is due: the first write of a generation rings, and whoever else has work for the flusher.
             return Job::Sleep(None);
@@ -136,6 +149,7 @@ fn next_job(driver: &Driver, tidied: bool) -> Job {
     let left = shared.options.interval.saturating_sub(now.saturating_duration_since(first_write));
     match left.is_zero() || inside.dirty() >= shared.options.threshold {
         true => background,
+        false if driver.compacts() => Job::Compact,
         false => Job::Sleep(Some(left)),
     }
 }

@@ -1,5 +1,6 @@
 //! What the threads of the host and the flusher share.
 
+use super::driver::CompactAnswer;
 use super::health::Health;
 use super::links::{LinkEntry, LinkRow};
 use super::owed::{Row, TraceEntry};
@@ -58,6 +59,8 @@ impl From<Arc<LinkEntry>> for Dirty {
 pub(crate) enum Errand {
     /// To delete every row of a scope in that cut's transaction.
     Erase(Erasure),
+    /// To compact what is stored, after that cut.
+    Compact(CompactAnswer),
     /// To show what is not known to be durable, as of that cut.
     #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
     Spill(Box<dyn FnOnce(crate::snapshot::Spill) + Send>),

@@ -61,6 +61,7 @@ pub(crate) struct Counters {
     pub(crate) links_deleted: u64,
     pub(crate) payload_bytes_serialized: u64,
     pub(crate) wal_bytes: u64,
+    pub(crate) free_bytes: u64,
     pub(crate) last_error: Option<Error>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) refused: BTreeMap<TraceId, Quarantined>,

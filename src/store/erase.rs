@@ -27,7 +27,8 @@ impl TraceStore {
     /// Removes every trace of a type, with its links and its row, and with them the rows that were
     /// [quarantined](crate::Stats::quarantined), all in one cut, and returns when that is durable. What they held
     /// is overwritten in the file, and the file's log emptied as soon as no reader holds it. Snapshots, copies, and a
-    /// damaged file that was put aside are yours to delete.
+    /// damaged file that was put aside are yours to delete. If more than a quarter of the file is free then, the flusher
+    /// [compacts](Self::compact) it in the background.
     ///
     /// A trace of the type that another thread inserts meanwhile may stay. Costs in proportion to what is erased;
     /// in the file, to what it holds.

@@ -1,6 +1,10 @@
 //! [`TraceStore`], the public face: one `impl` block a capability, one capability a file.
 
+#[cfg(not(loom))]
+mod ask;
 mod close;
+#[cfg(not(loom))]
+mod compact;
 mod decay;
 mod engine;
 mod erase;

@@ -2,13 +2,10 @@
 
 use super::TraceStore;
 use super::engine::Engine;
-use crate::backend::Reach;
-use crate::core::Opening;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flusher::{Errand, View};
 use crate::snapshot::{SnapshotInfo, Snapshots, State};
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
 
 impl TraceStore {
     /// Saves the state of the store at one cut, which is made for it: every write that returned before this call is
@@ -73,36 +70,7 @@ impl TraceStore {
     fn view(&self) -> Result<View> {
         Ok(self.ask(Errand::View)?.unwrap_or_else(|| self.engine().last_view()))
     }
-
-    /// What the flusher shows of a cut that it makes for this; `None` if the store has closed: then it has no
-    /// flusher, and changes no more.
-    pub(super) fn ask<T: Send + 'static>(
-        &self,
-        errand: fn(Box<dyn FnOnce(T) + Send>) -> Errand,
-    ) -> Result<Option<T>> {
-        let shared = self.shared();
-        shared.may_wait()?;
-        let (show, shown) = mpsc::sync_channel(1);
-        shared.send(errand(Box::new(move |it| drop(show.send(it)))));
-        self.handle.flusher.help(|driver| {
-            driver.turn(Reach::Committed, Opening::Open);
-        });
-        while !shared.progress.is_closed() {
-            match shown.recv_timeout(GLANCE) {
-                Ok(it) => return Ok(Some(it)),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    let message = "the flusher panicked at what it was asked for: ask again";
-                    return Err(Error::new(ErrorKind::Panicked, message));
-                }
-            }
-        }
-        Ok(shown.try_recv().ok())
-    }
 }
-
-/// How long who waits for the flusher looks away from whether the store has closed.
-const GLANCE: std::time::Duration = std::time::Duration::from_millis(20);
 
 impl Engine {
     /// All there is, where nothing changes any more.

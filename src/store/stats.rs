@@ -46,6 +46,8 @@ pub struct Stats {
     pub oldest_unflushed: Option<Duration>,
     /// Bytes in the write-ahead log, as of the last flush.
     pub wal_bytes: u64,
+    /// Bytes of the file that nothing uses, as of the last flush: [`compact`](TraceStore::compact) gives them back.
+    pub free_bytes: u64,
     /// The last failure of a flush, even if flushes have succeeded since.
     pub last_error: Option<Error>,
     /// Rows set aside for their content.
@@ -88,6 +90,7 @@ impl TraceStore {
             last_flush: shared.progress.report(),
             oldest_unflushed,
             wal_bytes: counters.wal_bytes,
+            free_bytes: counters.free_bytes,
             last_error: counters.last_error.clone(),
             quarantined: counters.unreadable.iter().chain(counters.refused.values()).cloned().collect(),
         }

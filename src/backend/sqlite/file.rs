@@ -1,5 +1,6 @@
 //! The file: what it must be to be opened, and how its connection is set up.
 
+use super::compact;
 use super::fault::{Said, class_of, while_doing};
 use super::files::{self, InUse};
 use super::log;
@@ -128,6 +129,9 @@ impl Attached {
         let mut connection = Connection::open_with_flags(path, flags).map_err(doing)?;
         set_up(&connection, longest).map_err(doing)?;
         log::make_certain(&connection, path)?;
+        if identity.is_new() {
+            compact::make_compactable(&connection).map_err(doing)?;
+        }
         schema::migrate(&mut connection, identity.version).map_err(doing)?;
         let (watermark, boot, clean) = schema::read_store(&connection).map_err(doing)?;
         Ok((

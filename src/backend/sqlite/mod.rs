@@ -14,6 +14,7 @@
 //! - [`rows`]: a trace as a row, and back;
 //! - [`links`]: the same of a link;
 //! - [`erase`]: deleting so that nothing is left behind;
+//! - [`compact`]: giving back the pages that nothing uses;
 //! - [`fault`]: SQLite's error codes by class;
 //! - [`lock`]: the file's one writing owner;
 //! - [`inspect`]: what a reader is told of a file, without owning it;
@@ -22,6 +23,7 @@
 
 mod backup;
 mod changes;
+mod compact;
 mod erase;
 mod fault;
 mod file;
@@ -52,7 +54,9 @@ pub(crate) use place::spill;
 pub(crate) use schema::MAX_WATERMARK;
 pub use verify::{FileFinding, FilePart, VerifyReport, verify, verify_with};
 
-use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Stored};
+use super::{
+    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Space, Stored,
+};
 use crate::clock::new_uuid;
 use crate::guarded;
 use changes::LastWrite;
@@ -165,12 +169,8 @@ impl Sqlite {
         let doing = |error| while_doing("writing to", &path, error);
         attached.reach(batch.reach).map_err(doing)?;
         let outcome = attached.write(batch).map_err(doing);
-        // Whether or not it has succeeded.
-        if outcome.is_err()
-            && !attached.connection.is_autocommit()
-            && attached.connection.execute_batch("ROLLBACK").is_err()
-        {
-            self.detach();
+        if outcome.is_err() {
+            self.roll_back();
         }
         self.last_write.note_log(&path);
         if outcome.is_ok() {
@@ -178,6 +178,16 @@ impl Sqlite {
             self.check_descriptors()?;
         }
         outcome
+    }
+
+    /// After an error: leaves no transaction open, or no connection.
+    fn roll_back(&mut self) {
+        let stays_open = |Attached { connection, .. }: &Attached| {
+            !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err()
+        };
+        if self.attached.as_ref().is_some_and(stays_open) {
+            self.detach();
+        }
     }
 
     /// Gives up a connection that can't be trusted, or a file that is not ours, writing nothing more to it.
@@ -373,6 +383,14 @@ impl Backend for Sqlite {
 
     fn wal_bytes(&self) -> u64 {
         place::wal_bytes(&self.path)
+    }
+
+    fn space(&mut self) -> Result<Space, BackendError> {
+        self.measure()
+    }
+
+    fn compact(&mut self, asked: bool) -> Result<bool, BackendError> {
+        self.compact_step(asked)
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod backup;
 mod columns;
+mod compact;
 mod completions;
 mod demo;
 mod exchange;
@@ -69,6 +70,7 @@ enum Command {
     Import(exchange::Import),
     Backup(backup::Backup),
     Verify(verify::Verify),
+    Compact(compact::Compact),
     Snapshot(snapshot::Snapshot),
     ImportLegion(legion::ImportLegion),
     ExportLegion(legion::ExportLegion),
@@ -95,6 +97,7 @@ fn main() -> ExitCode {
         Command::Import(import) => import.run(),
         Command::Backup(backup) => backup.run(),
         Command::Verify(verify) => verify.run(),
+        Command::Compact(compact) => compact.run(),
         Command::Snapshot(snapshot) => snapshot.run(),
         Command::ImportLegion(import) => import.run(),
         Command::ExportLegion(export) => export.run(),

@@ -2,6 +2,7 @@
 //! of its own state, its order and its next job. What a store promises of it is in `tests/`.
 
 mod changed;
+mod compacting;
 mod durability;
 mod ending;
 mod flushing;
@@ -12,8 +13,8 @@ mod telling;
 
 use super::{Driver, FlushOptions, Health, Job, LinkRow, Name, Quarantined, Shared, next_job};
 use crate::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, Scope, Stored,
-    TraceChange,
+    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, Scope, Space,
+    Stored, TraceChange,
 };
 use crate::core::{Adjacency, Change, Map, Opening, Reached, Terms, Wait};
 use crate::error::Error;
@@ -47,6 +48,9 @@ struct Desk {
     touched: bool,
     /// What it is found to hold.
     stored: Vec<Stored>,
+    space: Space,
+    /// How many steps a compaction has left.
+    steps: usize,
     /// What each batch is said to have done.
     applied: Applied,
 }
@@ -149,6 +153,19 @@ impl Backend for Told {
     fn wal_bytes(&self) -> u64 {
         self.desk().wal_bytes
     }
+
+    fn space(&mut self) -> Result<Space, BackendError> {
+        Ok(self.desk().space)
+    }
+
+    /// Each step gives back ten bytes.
+    fn compact(&mut self, asked: bool) -> Result<bool, BackendError> {
+        self.call(if asked { "step asked" } else { "step" }.to_owned())?;
+        let mut desk = self.desk();
+        desk.space.bytes -= 10;
+        desk.steps -= 1;
+        Ok(desk.steps > 0)
+    }
 }
 
 const NEVER: FlushOptions = FlushOptions {
@@ -240,6 +257,7 @@ fn job(driver: &Driver, tidied: bool) -> (&'static str, Duration) {
         Job::Flush(Reach::Durable) => ("sync", Duration::ZERO),
         Job::Flush(Reach::Committed) => ("commit", Duration::ZERO),
         Job::Close => ("close", Duration::ZERO),
+        Job::Compact => ("compact", Duration::ZERO),
         Job::Tidy => ("tidy", Duration::ZERO),
         Job::Sleep(Some(time)) => ("sleep", time),
         Job::Sleep(None) => ("rest", Duration::ZERO),

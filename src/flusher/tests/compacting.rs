@@ -1,0 +1,126 @@
+//! Compacting between flushes.
+
+use super::*;
+use crate::error::{ErrorKind, Result};
+use crate::flusher::CompactReport;
+use std::sync::mpsc::{Receiver, channel};
+
+/// A backend with so many steps to do, asked to compact.
+fn asked(steps: usize) -> (Driver, Arc<Shared>, Told, Receiver<Result<CompactReport>>) {
+    let (driver, shared, told) = two_linked();
+    told.desk().steps = steps;
+    told.desk().space = Space { bytes: 100, free_bytes: 30 };
+    let answer = ask(&shared);
+    (driver, shared, told, answer)
+}
+
+fn ask(shared: &Shared) -> Receiver<Result<CompactReport>> {
+    let (answer, answered) = channel();
+    shared.send(Errand::Compact(Box::new(move |report| drop(answer.send(report)))));
+    answered
+}
+
+#[test]
+fn steps_run_between_flushes() {
+    let (mut driver, shared, told, answered) = asked(3);
+    assert_eq!(name(&driver), "commit", "its cut");
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    assert_eq!(name(&driver), "compact");
+    driver.compact();
+    // A write alone waits for its interval; whoever asks for a flush, and an interval that is over, do not wait.
+    shared.touch('a');
+    assert_eq!(name(&driver), "compact");
+    assert!(shared.progress.request(3).is_ok());
+    assert_eq!(name(&driver), "sync");
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(name(&driver), "compact");
+    driver.compact();
+    assert!(answered.try_recv().is_err());
+    driver.compact();
+    let report = answered.try_recv().expect("an answer").expect("a report");
+    assert_eq!((report.bytes_before, report.bytes_after), (100, 70));
+    assert_eq!((name(&driver), shared.telemetry.lock().free_bytes), ("sleep", 30));
+    assert_eq!(told.calls(), ["step asked", "sync 3 ~a", "step asked", "step asked", "tidy"]);
+}
+
+#[test]
+fn second_caller_joins() {
+    let (mut driver, shared, told, first) = asked(3);
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    driver.compact();
+    let second = ask(&shared);
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    driver.compact();
+    driver.compact();
+    let report =
+        |answer: Receiver<Result<CompactReport>>| answer.try_recv().expect("an answer").expect("a report");
+    let (first, second) = (report(first), report(second));
+    assert_eq!((first.bytes_before, first.bytes_after), (100, 70));
+    assert_eq!((second.bytes_before, second.bytes_after), (90, 70));
+    assert_eq!(told.calls(), ["step asked", "step asked", "step asked", "tidy"]);
+}
+
+#[test]
+fn failure_reaches_waiting_callers() {
+    for at in ["flush", "step", "last housekeeping"] {
+        let (mut driver, shared, told, answered) = asked(1);
+        match at {
+            "flush" => {
+                shared.touch('a');
+                told.next(Turn::Fail(ErrorClass::Full));
+                assert!(!driver.turn(Reach::Committed, Opening::Open));
+            }
+            "step" => {
+                assert!(driver.turn(Reach::Committed, Opening::Open));
+                // Mere contention is a failure here.
+                told.next(Turn::Fail(ErrorClass::Busy));
+                driver.compact();
+            }
+            _ => {
+                assert!(driver.turn(Reach::Committed, Opening::Open));
+                told.desk().tidying_fails.push_back(ErrorClass::Full);
+                driver.compact();
+            }
+        }
+        let kind = if at == "step" { ErrorKind::Busy } else { ErrorKind::DiskFull };
+        let error = answered.try_recv().expect("an answer").expect_err("the failure");
+        assert_eq!((error.kind(), driver.compacts()), (kind, false), "{at}");
+        assert!(driver.turn(Reach::Committed, Opening::Open));
+        assert_eq!(shared.health(), Health::Healthy, "{at}");
+        // What failed itself is over, what was held up goes on.
+        assert_eq!(name(&driver), if at == "step" { "sleep" } else { "compact" }, "{at}");
+    }
+}
+
+#[test]
+fn doubtful_backend_reopens_before_next_step() {
+    let (mut driver, _, told, answered) = asked(2);
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    told.next(Turn::Fail(ErrorClass::Io));
+    driver.compact();
+    assert_eq!(answered.try_recv().expect("an answer").expect_err("the failure").kind(), ErrorKind::Io);
+    assert!(driver.turn(Reach::Committed, Opening::Open));
+    assert_eq!(told.calls(), ["step asked", "reopen"]);
+}
+
+#[test]
+fn large_erasure_compacts_by_itself() {
+    for (free_bytes, rows, next) in [(25, 7, "sleep"), (26, 7, "compact"), (100, 0, "sleep")] {
+        let (mut driver, shared, told) = two_linked();
+        told.desk().steps = 1;
+        told.desk().space = Space { bytes: 100, free_bytes };
+        if rows > 0 {
+            erase(&shared, TraceType::Sensory);
+        } else {
+            shared.remove('a');
+        }
+        assert!(driver.turn(Reach::Committed, Opening::Open));
+        assert_eq!(name(&driver), next, "{free_bytes} bytes, {rows} rows");
+        told.calls();
+        if next == "compact" {
+            driver.compact();
+            assert_eq!(told.calls(), ["step", "tidy"], "and nobody waits for it");
+            assert_eq!(name(&driver), "sleep");
+        }
+    }
+}

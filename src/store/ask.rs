@@ -1,0 +1,43 @@
+//! Asking the flusher for something, and waiting for its answer.
+
+use super::TraceStore;
+use crate::backend::Reach;
+use crate::core::Opening;
+use crate::error::{Error, ErrorKind, Result};
+use crate::flusher::Errand;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+/// How long who waits for the flusher looks away from whether the store has closed.
+const GLANCE: Duration = Duration::from_millis(20);
+
+impl TraceStore {
+    /// What the flusher shows of a cut that it makes for this; `None` if the store has closed: then it has no
+    /// flusher, and changes no more.
+    pub(super) fn ask<T: Send + 'static>(
+        &self,
+        errand: fn(Box<dyn FnOnce(T) + Send>) -> Errand,
+    ) -> Result<Option<T>> {
+        let shared = self.shared();
+        shared.may_wait()?;
+        let (show, shown) = mpsc::sync_channel(1);
+        shared.send(errand(Box::new(move |it| drop(show.send(it)))));
+        self.handle.flusher.help(|driver| {
+            driver.turn(Reach::Committed, Opening::Open);
+            while driver.compacts() {
+                driver.compact();
+            }
+        });
+        while !shared.progress.is_closed() {
+            match shown.recv_timeout(GLANCE) {
+                Ok(it) => return Ok(Some(it)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    let message = "the flusher panicked at what it was asked for: ask again";
+                    return Err(Error::new(ErrorKind::Panicked, message));
+                }
+            }
+        }
+        Ok(shown.try_recv().ok())
+    }
+}
