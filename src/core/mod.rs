@@ -51,4 +51,6 @@ pub use index::{Adjacency, HasTerms, Joins, Term, Terms};
 pub use map::{Change, Entry, Map, Refused, Transition};
 pub(crate) use progress::wake;
 pub use progress::{Closing, Goal, Progress, Reached, Wait};
+#[cfg(loom)]
+pub use raw::let_loads_age;
 pub use sync::Bell;

@@ -32,6 +32,12 @@ pub enum Mistake {
     LinksLeftBehind,
     /// Who has linked two traces does not look again whether they are there.
     NoSecondLook,
+    /// Who has removed a trace looks for its links without a fence between.
+    RemovalNotFenced,
+    /// Who has linked two traces looks again without a fence between.
+    LinkNotFenced,
+    /// What follows from a write is refused in a sealed generation.
+    FollowerRefused,
 }
 
 #[cfg(not(loom))]

@@ -3,5 +3,7 @@
 mod slot;
 mod stack;
 
+#[cfg(loom)]
+pub use slot::let_loads_age;
 pub(crate) use slot::{Look, Pin, Slot, pin};
 pub(crate) use stack::Stack;
