@@ -4,7 +4,7 @@
 pub use crate::core::planted::{Mistake, plant};
 pub use crate::core::{
     Adjacency, Bell, Change, Clock, Cut, Cutter, Entry, HasTerms, Hold, Index, Inside, Joins, Map, Opening,
-    Progress, Refused, ShippedBell, Term, Terms, Transition, Wait,
+    Progress, Reached, Refused, ShippedBell, Term, Terms, Transition, Wait, let_loads_age,
 };
 
 use crate::store::TraceStore;

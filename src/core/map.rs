@@ -253,7 +253,8 @@ where
         D: From<Arc<Entry<K, V, S>>>,
     {
         let change = &mut |old: Option<&_>| Ok(old.map_or(Change::Keep, &mut change));
-        let done: Result<_, Refused<Infallible>> = self.transition(clock, entry, change, Sealed::Takes);
+        let sealed = if planted(Mistake::FollowerRefused) { Sealed::Refuses } else { Sealed::Takes };
+        let done: Result<_, Refused<Infallible>> = self.transition(clock, entry, change, sealed);
         done.is_ok_and(|done| done.is_some_and(|done| !done.is_void()))
     }
 

@@ -56,6 +56,8 @@ pub use progress::{Closing, Goal, Progress, Reached, Wait, WaiterId};
 pub(crate) use raw::Process;
 #[cfg(all(feature = "sqlite", target_os = "linux", target_pointer_width = "64", not(loom)))]
 pub(crate) use raw::file_lock;
+#[cfg(loom)]
+pub use raw::let_loads_age;
 pub use sync::Bell;
 #[cfg(loom)]
 pub use sync::ShippedBell;

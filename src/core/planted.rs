@@ -34,6 +34,12 @@ pub enum Mistake {
     NoSecondLook,
     /// The flusher gives its bell its name after it has looked at the flag.
     NamedLate,
+    /// Who has removed a trace looks for its links without a fence between.
+    RemovalNotFenced,
+    /// Who has linked two traces looks again without a fence between.
+    LinkNotFenced,
+    /// What follows from a write is refused in a sealed generation.
+    FollowerRefused,
 }
 
 #[cfg(not(loom))]

@@ -1,9 +1,9 @@
 //! Links, through the store, over a backend that keeps what is committed and looks at it.
 
-use super::support::model;
+use super::support::{model, model_of_fences};
 use loom::thread;
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, Stored, TraceChange,
+    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reopened, Stored, TraceChange,
 };
 use mnemon::{ErrorKind, NewTrace, TraceId, TraceStore, TraceType};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +16,11 @@ struct Rows {
     links: BTreeMap<(TraceId, TraceId), u32>,
 }
 
-/// Fails the model if a batch leaves a link without its traces.
-struct Table(Arc<Mutex<Rows>>);
+/// Fails the model if a batch leaves a link without its traces; fails the first so many closes.
+struct Table {
+    rows: Arc<Mutex<Rows>>,
+    failures: usize,
+}
 
 impl Backend for Table {
     fn load(&mut self, _: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
@@ -25,7 +28,7 @@ impl Backend for Table {
     }
 
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
-        let mut rows = self.0.lock().unwrap();
+        let mut rows = self.rows.lock().unwrap();
         if !batch.erased.is_empty() {
             // All traces here are of the type that is erased.
             *rows = Rows::default();
@@ -60,7 +63,13 @@ impl Backend for Table {
     }
 
     fn close(&mut self, _: u64) -> Result<(), BackendError> {
-        Ok(())
+        match self.failures.checked_sub(1) {
+            None => Ok(()),
+            Some(left) => {
+                self.failures = left;
+                Err(BackendError::new(ErrorClass::Full, "full"))
+            }
+        }
     }
 }
 
@@ -73,14 +82,23 @@ fn insert(store: &TraceStore, n: u8) {
 }
 
 fn open() -> (TraceStore, Arc<Mutex<Rows>>) {
+    open_to_fail(0)
+}
+
+/// So many closes fail, at once.
+fn open_to_fail(failures: usize) -> (TraceStore, Arc<Mutex<Rows>>) {
     let rows = Arc::<Mutex<Rows>>::default();
     let builder = TraceStore::builder().flush_interval(Duration::MAX).flush_threshold(usize::MAX);
-    (builder.open_with(Table(rows.clone())).unwrap(), rows)
+    let builder = builder.close_timeout(if failures > 0 { Duration::ZERO } else { Duration::MAX });
+    (builder.open_with(Table { rows: rows.clone(), failures }).unwrap(), rows)
 }
 
 /// Two traces with a link of count 1 between them, all committed.
 fn linked() -> (TraceStore, Arc<Mutex<Rows>>) {
-    let (store, rows) = open();
+    linked_in(open())
+}
+
+fn linked_in((store, rows): (TraceStore, Arc<Mutex<Rows>>)) -> (TraceStore, Arc<Mutex<Rows>>) {
     insert(&store, 1);
     insert(&store, 2);
     store.co_activate(id(1), id(2)).unwrap();
@@ -195,5 +213,51 @@ fn what_outlives_an_erasure_keeps_its_row() {
         store.flush().unwrap();
         let memory: BTreeSet<_> = store.iter().map(|trace| trace.id()).collect();
         assert_eq!(rows.lock().unwrap().traces, memory, "rows and memory agree");
+    });
+}
+
+/// A trace is removed while another thread links it, and neither need see at once what the other has written: one of
+/// the two takes the link out again.
+#[test]
+fn a_removal_or_a_link_sees_the_other() {
+    model_of_fences("a_removal_or_a_link_sees_the_other", Some(3), || {
+        let (store, _) = open();
+        insert(&store, 1);
+        insert(&store, 2);
+        let removing = spawn(&store, |store| assert!(store.remove(id(1)).unwrap().is_some()));
+        co_activate(&store);
+        removing.join().unwrap();
+        assert_eq!((store.link_count(), store.links(id(2)).len()), (0, 0), "a link goes with its trace");
+    });
+}
+
+/// A trace is removed while another thread links it, and a close fails: what is left can be closed again.
+#[test]
+fn a_close_that_fails_leaves_no_link() {
+    model("a_close_that_fails_leaves_no_link", Some(3), || {
+        let (store, rows) = linked_in(open_to_fail(1));
+        let removing = spawn(&store, |store| {
+            if let Err(error) = store.remove(id(1)) {
+                assert_eq!(error.kind(), ErrorKind::Closed, "{error}");
+            }
+        });
+        let linking = spawn(&store, |store| {
+            if let Err(error) = store.co_activate(id(1), id(2)) {
+                assert!(matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Closed), "{error}");
+            }
+        });
+        let store = store.close().map(drop).unwrap_err().store;
+        removing.join().unwrap();
+        linking.join().unwrap();
+        let links = usize::from(store.contains(id(1)));
+        assert_eq!(
+            (store.link_count(), store.links(id(2)).len()),
+            (links, links),
+            "a link goes with its trace"
+        );
+        store.flush().unwrap();
+        assert_eq!(rows.lock().unwrap().links.len(), links, "so does its row");
+        assert_eq!(store.stats().dirty, 0);
+        store.close().unwrap();
     });
 }

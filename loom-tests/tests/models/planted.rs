@@ -90,6 +90,21 @@ fn linked_without_a_second_look() {
 }
 
 #[test]
+fn removal_and_its_look_for_links_not_fenced() {
+    caught("RemovalNotFenced", "links::a_removal_or_a_link_sees_the_other", "goes with its trace");
+}
+
+#[test]
+fn link_and_its_second_look_not_fenced() {
+    caught("LinkNotFenced", "links::a_removal_or_a_link_sees_the_other", "goes with its trace");
+}
+
+#[test]
+fn links_refused_to_follow_their_trace() {
+    caught("FollowerRefused", "links::a_close_that_fails_leaves_no_link", "goes with its trace");
+}
+
+#[test]
 fn cut_made_while_it_is_held_off() {
     caught("CutNotHeldOff", "links::an_erasure_is_one_cut", "all or none");
 }

@@ -1,6 +1,8 @@
 //! How a model is run, and a store of the core's parts with the flusher's steps around it.
 
-use mnemon::model::{Bell, Change, Clock, Cutter, Entry, Map, Mistake, Opening, Refused, plant};
+use mnemon::model::{
+    Bell, Change, Clock, Cutter, Entry, Map, Mistake, Opening, Refused, let_loads_age, plant,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +27,7 @@ const SLOW: [(&str, usize); 5] = [
 /// The code that a process ends with when a model finds its mistake.
 pub const CAUGHT: i32 = 99;
 
-const MISTAKES: [Mistake; 14] = [
+const MISTAKES: [Mistake; 17] = [
     Mistake::NoGrace,
     Mistake::CaptureNewest,
     Mistake::BeforeNotCarried,
@@ -40,6 +42,9 @@ const MISTAKES: [Mistake; 14] = [
     Mistake::LinksLeftBehind,
     Mistake::NoSecondLook,
     Mistake::NamedLate,
+    Mistake::RemovalNotFenced,
+    Mistake::LinkNotFenced,
+    Mistake::FollowerRefused,
 ];
 
 /// Plants the mistake that the environment names, if it names one.
@@ -57,7 +62,18 @@ fn plant_if_asked() {
 /// Explores every interleaving with at most `bound` preemptions, or all of them. `LOOM_MAX_PREEMPTIONS`
 /// puts another bound in its place.
 pub fn model(name: &str, bound: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
+    explore(name, bound, false, body);
+}
+
+/// The same, where the load of an entry's state may find one that is no more the newest, as on real processors: for
+/// what fences forbid.
+pub fn model_of_fences(name: &str, bound: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
+    explore(name, bound, true, body);
+}
+
+fn explore(name: &str, bound: Option<usize>, loads_age: bool, body: impl Fn() + Send + Sync + 'static) {
     plant_if_asked();
+    let_loads_age(loads_age);
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 10_000;
     // These end a run early, and it passes all the same.

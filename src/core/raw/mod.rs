@@ -8,5 +8,7 @@ mod slot;
 mod stack;
 
 pub(crate) use process::Process;
+#[cfg(loom)]
+pub use slot::let_loads_age;
 pub(crate) use slot::{Look, Pin, Slot, pin};
 pub(crate) use stack::Stack;

@@ -15,6 +15,8 @@ mod modelled;
 mod real;
 
 #[cfg(loom)]
+pub use modelled::let_loads_age;
+#[cfg(loom)]
 pub(crate) use modelled::{Pin, Slot, pin};
 #[cfg(not(loom))]
 pub(crate) use real::{Pin, Slot, pin};
