@@ -212,27 +212,25 @@ pub(super) struct Descriptor {
     /// `None` only within the drop.
     file: Option<File>,
     id: FileId,
-    is_writable: bool,
 }
 
 impl Descriptor {
-    /// Takes a kept descriptor of the file at this path, or a new one from `open`.
-    pub(super) fn of(
-        path: &Path,
-        is_writable: bool,
-        open: impl FnOnce() -> io::Result<File>,
-    ) -> io::Result<Self> {
-        if let Ok(id) = FileId::of(path) {
-            let files = Files::current();
-            let mut kept = lock(&files.kept);
-            let fits = |kept: &Descriptor| kept.id == id && kept.is_writable == is_writable && kept.is_open();
-            if let Some(at) = kept.iter().position(fits) {
-                return Ok(kept.swap_remove(at));
-            }
+    /// A descriptor to look at the file with: a kept one, or a new one.
+    pub(super) fn to_look_at(path: &Path) -> io::Result<Self> {
+        let id = FileId::of(path)?;
+        let files = Files::current();
+        let mut kept = lock(&files.kept);
+        match kept.iter().position(|kept| kept.id == id && kept.is_open()) {
+            Some(at) => Ok(kept.swap_remove(at)),
+            None => Self::new(File::open(path)?),
         }
-        let file = open()?;
+    }
+
+    /// A descriptor of a file that was just opened. Only such a one may be locked: a child that was forked meanwhile
+    /// shares the kept ones, and would share the lock.
+    pub(super) fn new(file: File) -> io::Result<Self> {
         let id = FileId::of_open(&file)?;
-        Ok(Self { file: Some(file), id, is_writable })
+        Ok(Self { file: Some(file), id })
     }
 
     pub(super) fn id(&self) -> FileId {

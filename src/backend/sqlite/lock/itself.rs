@@ -17,7 +17,7 @@ use std::path::Path;
 /// Where the range begins: beyond the longest file and the locks of SQLite.
 const FIRST: i64 = 1 << 62;
 
-/// How often it is tried when its owner has just gone, or the file has just been moved.
+/// How often it is tried when another owner comes or goes at the same time, or the file is moved.
 const TRIES: u32 = 5;
 
 /// Holding it is owning the file.
@@ -42,15 +42,19 @@ impl Lock {
             if !may_be_opened(path) {
                 return Err(unreachable(io::Error::other("it is no file")));
             }
-            let descriptor = Descriptor::of(path, true, || options().open(path)).map_err(unreachable)?;
-            let taken = take(&descriptor, path);
+            // Asked first, so that not every try leaves a descriptor that is kept while the owner has the file.
+            if let Some(process) = owner(path) {
+                return Err(in_use(path, Some(process)));
+            }
+            let descriptor = options().open(path).and_then(Descriptor::new).map_err(unreachable)?;
+            let is_taken = take(&descriptor, path);
             // The path may have got another file meanwhile.
-            if matches!(taken, Ok(true)) && FileId::of(path).is_ok_and(|id| id == descriptor.id()) {
+            if matches!(is_taken, Ok(true)) && FileId::of(path).is_ok_and(|id| id == descriptor.id()) {
                 return Ok(Self::of(descriptor, path));
             }
             descriptor.unlock();
             descriptor.retire();
-            taken?;
+            is_taken?;
         }
         Err(in_use(path, None))
     }
@@ -107,7 +111,7 @@ fn options() -> OpenOptions {
     options
 }
 
-/// Takes the lock; returns `false` if an owner was in the way that has just gone.
+/// Takes the lock; returns `false` if another owner has it.
 fn take(descriptor: &Descriptor, path: &Path) -> Result<bool, BackendError> {
     let Some(file) = descriptor.file() else { return Ok(false) };
     refuse_mount_point(file, path)?;
@@ -115,17 +119,7 @@ fn take(descriptor: &Descriptor, path: &Path) -> Result<bool, BackendError> {
         let message = format!("{} can't be locked: its file system must have locks", path.display());
         BackendError::new(ErrorClass::Unreachable, message).because(error)
     };
-    if file_lock::lock(file, range(std::process::id())).map_err(failed)? {
-        return Ok(true);
-    }
-    match file_lock::locked(file, range(0)).map_err(failed)? {
-        Some(taken) => Err(in_use(path, process_of(&taken))),
-        None => Ok(false),
-    }
-}
-
-fn process_of(taken: &Range<i64>) -> Option<u32> {
-    u32::try_from(taken.end - taken.start - 1).ok().filter(|_| taken.start == FIRST)
+    file_lock::lock(file, range(std::process::id())).map_err(failed)
 }
 
 /// The process that owns the file, if one does.
@@ -133,10 +127,11 @@ pub(in crate::backend::sqlite) fn owner(path: &Path) -> Option<u32> {
     if !may_be_opened(path) {
         return None;
     }
-    let descriptor = Descriptor::of(path, false, || File::open(path)).ok()?;
+    let descriptor = Descriptor::to_look_at(path).ok()?;
     let taken = descriptor.file().and_then(|file| file_lock::locked(file, range(0)).ok()?);
     descriptor.retire();
-    process_of(&taken?)
+    let taken = taken.filter(|taken| taken.start == FIRST)?;
+    u32::try_from(taken.end - taken.start - 1).ok()
 }
 
 /// Refuses a file that is mounted by itself. Its log would lie outside of the mount: each container would have another
