@@ -165,7 +165,6 @@ impl Error {
 }
 
 /// The message, and the hint in parentheses.
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         with_hint(f, &self.0.message, self.hint())
