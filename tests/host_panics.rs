@@ -71,7 +71,7 @@ impl Subscriber for Hostile {
     fn enter(&self, _: &Id) {
         // Every second one: it is left, or it is not.
         static ENTERED: AtomicUsize = AtomicUsize::new(0);
-        if ENTERED.fetch_add(1, Ordering::Relaxed) % 2 == 0 {
+        if ENTERED.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
             fails()
         }
     }
@@ -93,7 +93,8 @@ fn hostile<T: Send + 'static, E: Debug + Send + 'static>(
     ONCE.call_once(|| {
         let told = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let planned = panic.payload().is::<Bomb>() || panic.payload_as_str() == Some("the payload's own");
+            let text = panic.payload().downcast_ref::<&str>();
+            let planned = panic.payload().is::<Bomb>() || text == Some(&"the payload's own");
             if !planned {
                 told(panic);
             }
