@@ -26,6 +26,8 @@ mod record;
 mod steps;
 #[path = "../../tests/support/mod.rs"]
 mod support;
+#[path = "../../src/bin/mnemon/times.rs"]
+mod times;
 
 pub use support::Outcome;
 

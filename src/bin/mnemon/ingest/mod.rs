@@ -15,6 +15,7 @@ use crate::interrupt;
 use crate::lines::{self, BadLine, Lines, threads};
 use crate::problem;
 use crate::text;
+use crate::times;
 use anyhow::{Result, bail};
 use clap::Args;
 use mnemon::TraceStore;

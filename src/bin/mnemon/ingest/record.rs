@@ -1,7 +1,7 @@
 //! A record: what one line says, checked by itself.
 
 use super::problem::{self, with_cause};
-use crate::times;
+use super::times;
 use mnemon::{NewTrace, Payload, Trace, TraceEdit, TraceId, TraceType};
 use serde::Deserialize;
 use serde_json::value::RawValue;
