@@ -74,10 +74,11 @@ fn a_snapshot_that_is_broken_off_leaves_nothing() -> Outcome {
         let told = Arc::new(AtomicUsize::new(0));
         let snapshots = Snapshots::in_folder(file.folder().join("shots")).on_progress(move |progress| {
             assert_eq!(progress.total, 3_000);
-            match told.fetch_add(1, Ordering::Relaxed) + 1 == end {
-                true => ControlFlow::Break(assert_eq!(Some(progress.done), done)),
-                false => ControlFlow::Continue(()),
+            if told.fetch_add(1, Ordering::Relaxed) + 1 < end {
+                return ControlFlow::Continue(());
             }
+            assert_eq!(Some(progress.done), done);
+            ControlFlow::Break(())
         });
         let saved = store.save_snapshot(&snapshots).map_err(|error| error.kind());
         assert_eq!(saved.map(drop), if done.is_some() { Err(ErrorKind::Interrupted) } else { Ok(()) });

@@ -13,7 +13,7 @@ use crate::clock::new_uuid;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guarded;
 use crate::progress::{Progress, Watch};
-use rusqlite::backup::{self, Backup, StepResult};
+use rusqlite::backup::{Backup, Progress as Copied, StepResult};
 use rusqlite::{Connection, OpenFlags, ffi};
 use std::fmt::Display;
 use std::fs::{self, File};
@@ -223,7 +223,7 @@ fn copy(from: &Path, to: &Path, watch: &Watch) -> Result<()> {
     loop {
         // Which of the two files an error is about, SQLite does not say.
         let step = steps.step(PAGES).map_err(|error| failed(from, to, error))?;
-        let backup::Progress { remaining, pagecount } = steps.progress();
+        let Copied { remaining, pagecount } = steps.progress();
         let [done, total] =
             [pagecount - remaining, pagecount].map(|pages| pages.max(0).unsigned_abs().into());
         watch.tell("copying pages", done, total)?;

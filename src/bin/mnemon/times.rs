@@ -1,4 +1,4 @@
-//! Times as people and programs give them.
+//! Times as people and programs give them. Depends on nothing else of the program.
 
 use anyhow::{Result, bail};
 use jiff::Timestamp;
