@@ -144,9 +144,11 @@ impl Engine {
             match (link, self.births(ends)) {
                 (Some(link), Ok(births)) => self.put_link(link, births)?,
                 _ => {
-                    let gone =
-                        self.links().alter(&self.shared.clock, &ends, |_| Ok::<_, Error>(Change::Remove));
-                    gone.map_err(reason)?;
+                    if let Some(entry) = self.links().entry(&ends) {
+                        self.links()
+                            .alter_entry::<_, Error>(&self.shared.clock, &entry, |_| Ok(Change::Remove))
+                            .map_err(reason)?;
+                    }
                 }
             }
         }
