@@ -32,7 +32,8 @@ impl TraceStore {
     /// changes do. The file has a SHA-512 digest and belongs to its owner alone.
     ///
     /// The next open of the database verifies and applies it, in one cut, and deletes it when that is durable. It is
-    /// applied at most once: one that the database has caught up with, or that comes back, is deleted. Of a closed store everything is durable, and no file is made.
+    /// applied at most once: one that the database has caught up with, or that comes back, is deleted. Of a closed store
+    /// everything is durable, and no file is made.
     ///
     /// ```no_run
     /// # fn end(store: mnemon::TraceStore) -> mnemon::Result<()> {
@@ -59,7 +60,8 @@ impl TraceStore {
         Ok(SpillReport { path, traces: spill.traces.len(), links: spill.links.len() })
     }
 
-    /// Applies what an earlier opening has spilled, in a cut after the spill's own, and deletes it when that is durable.
+    /// Applies what an earlier opening has spilled, in a cut after the spill's own, and deletes it when that is
+    /// durable.
     fn apply_spill(&self, path: &Path, spill: Spill) -> Result<()> {
         tracing::info!(path = %path.display(), traces = spill.traces.len(), "applying a spill");
         let generation = self.engine().apply(spill)?;
