@@ -207,6 +207,7 @@ where
     }
 
     /// Changes the value of a key that has one; `None` if it has none. As [`upsert`](Self::upsert).
+    #[cfg(any(test, loom))]
     pub fn alter<D, E>(
         &self,
         clock: &Clock<D>,
@@ -222,7 +223,7 @@ where
         }
     }
 
-    /// The same, of an entry at hand.
+    /// Changes the value of an entry that has one; `None` if it has none. As [`upsert`](Self::upsert).
     pub fn alter_entry<D, E>(
         &self,
         clock: &Clock<D>,

@@ -16,8 +16,8 @@ pub struct Progress<R, E> {
     backlog: Backlog,
 }
 
-/// How far the sink is: it holds everything up to `cut`, and says `stored` of itself. The cuts after `stored` had nothing
-/// for it, so they are not written down: who waits for one of them is done, and nobody is told its number.
+/// How far the sink is: it holds everything up to `cut`, and says `stored` of itself. The cuts after `stored` had
+/// nothing for it, so they are not written down: who waits for one of them is done, and nobody is told its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reached {
     /// The highest generation that is covered.

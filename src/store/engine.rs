@@ -17,7 +17,7 @@ pub(super) struct Engine {
     pub(super) shared: Arc<Shared>,
     pub(super) settings: Settings,
     /// Its file, and the name of this opening of it, if it has one.
-    #[cfg(all(feature = "sqlite", not(loom)))]
+    #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
     pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
     /// How many entries queries have looked at.
     pub(super) visited: AtomicU64,

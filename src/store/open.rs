@@ -393,7 +393,7 @@ impl Stored {
         let engine = Arc::new(Engine {
             shared,
             settings,
-            #[cfg(all(feature = "sqlite", not(loom)))]
+            #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
             home: self.home,
             visited: AtomicU64::new(0),
             pruned: AtomicU64::new(0),

@@ -33,7 +33,8 @@ impl TraceStore {
     /// changes do. The file has a SHA-512 digest and belongs to its owner alone.
     ///
     /// The next open of the database verifies and applies it, in one cut, and deletes it when that is durable. It is
-    /// applied at most once: one that the database has caught up with, or that comes back, is deleted. Of a closed store everything is durable, and no file is made.
+    /// applied at most once: one that the database has caught up with, or that comes back, is deleted. Of a closed store
+    /// everything is durable, and no file is made.
     ///
     /// ```no_run
     /// # fn end(store: mnemon::TraceStore) -> mnemon::Result<()> {
@@ -60,7 +61,8 @@ impl TraceStore {
         Ok(SpillReport { path, traces: spill.traces.len(), links: spill.links.len() })
     }
 
-    /// Applies what an earlier opening has spilled, in a cut after the spill's own, and deletes it when that is durable.
+    /// Applies what an earlier opening has spilled, in a cut after the spill's own, and deletes it when that is
+    /// durable.
     fn apply_spill(&self, path: &Path, spill: Spill) -> Result<()> {
         guarded::run(|| {
             tracing::info!(path = %path.display(), traces = spill.traces.len(), "applying a spill");
@@ -147,9 +149,11 @@ impl Engine {
             match (link, self.births(ends)) {
                 (Some(link), Ok(births)) => self.put_link(link, births)?,
                 _ => {
-                    let gone =
-                        self.links().alter(&self.shared.clock, &ends, |_| Ok::<_, Error>(Change::Remove));
-                    gone.map_err(reason)?;
+                    if let Some(entry) = self.links().entry(&ends) {
+                        self.links()
+                            .alter_entry::<_, Error>(&self.shared.clock, &entry, |_| Ok(Change::Remove))
+                            .map_err(reason)?;
+                    }
                 }
             }
         }
