@@ -83,6 +83,21 @@ fn an_ingest_says_how_much_it_has_stored_and_can_go_on() -> Outcome {
 }
 
 #[test]
+fn a_demo_leaves_nothing_behind() -> Outcome {
+    let place = Place::new()?;
+    let record = |n| json!({"type": "semantic", "payload": "tide", "ref": format!("{n}")}).to_string() + "\n";
+    fs::write(place.path("a.jsonl"), (0..30_000).map(record).collect::<String>())?;
+    fs::create_dir(place.path("temporary"))?;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
+    command.args(["demo", "a.jsonl"]).current_dir(place.path("")).env("TMPDIR", place.path("temporary"));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    until(|| files(&place.path("temporary")).is_ok_and(|files| !files.is_empty()));
+    interrupt(child)?;
+    assert_eq!(files(&place.path("temporary"))?, BTreeSet::new());
+    Ok(())
+}
+
+#[test]
 fn an_import_is_there_whole_or_not_at_all() -> Outcome {
     let place = with_many()?;
     assert_eq!(place.run("export memory.db a.jsonl")?.code, Some(0));

@@ -4,6 +4,7 @@
 use crate::foreign::{self, Wanted};
 use crate::host::{self, HostReport, Load, Sync};
 use crate::ingest::{self, Ingested};
+use crate::interrupt;
 use crate::lines;
 use crate::text::{self, number};
 use anyhow::{Context, Result};
@@ -49,6 +50,7 @@ struct DemoReport<'a> {
 impl Demo {
     pub fn run(self) -> Result<ExitCode> {
         let given = self.file.as_deref().map(read).transpose()?;
+        interrupt::catch()?;
         let source = self.file.as_deref().map_or("the sample".to_owned(), |file| file.display().to_string());
         let (_folder, db) = match &self.db {
             Some(db) => (None, db.clone()),

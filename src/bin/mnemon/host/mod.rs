@@ -86,6 +86,7 @@ pub fn seconds(text: &str) -> Result<Duration> {
 
 impl Host {
     pub fn run(self) -> Result<ExitCode> {
+        interrupt::catch()?;
         let status = self.status.map(|file| file.unwrap_or_else(|| top::beside(&self.db)));
         let report = run(&self.db, self.load, self.traces, status)?;
         text::say(&report.table())?;
@@ -100,7 +101,6 @@ impl Host {
 
 /// The whole of it, on a store that is filled up to `least` traces; with a status file, if one is named.
 pub fn run(db: &Path, load: Load, least: usize, status: Option<PathBuf>) -> Result<HostReport> {
-    interrupt::catch()?;
     let clock = ManualClock::at(Timestamp::now());
     let store = text::while_spinning("opening the store", || open(db, load, &clock))?;
     let writes = Writes::default();
