@@ -32,6 +32,8 @@ impl TraceStore {
             match shown.recv_timeout(GLANCE) {
                 Ok(it) => return Ok(Some(it)),
                 Err(RecvTimeoutError::Timeout) => {}
+                // What is not answered when the store closes is dropped with the flusher.
+                Err(RecvTimeoutError::Disconnected) if shared.progress.is_closed() => break,
                 Err(RecvTimeoutError::Disconnected) => {
                     let message = "the flusher panicked at what it was asked for: ask again";
                     return Err(Error::new(ErrorKind::Panicked, message));

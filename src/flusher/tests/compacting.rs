@@ -39,7 +39,7 @@ fn steps_run_between_flushes() {
     driver.compact();
     let report = answered.try_recv().expect("an answer").expect("a report");
     assert_eq!((report.bytes_before, report.bytes_after), (100, 70));
-    assert_eq!((name(&driver), shared.telemetry.lock().free_bytes), ("sleep", 30));
+    assert_eq!((name(&driver), shared.telemetry.lock().free_bytes), ("rest", 30));
     assert_eq!(told.calls(), ["step asked", "sync 3 ~a", "step asked", "step asked", "tidy"]);
 }
 
@@ -88,7 +88,7 @@ fn failure_reaches_waiting_callers() {
         assert!(driver.turn(Reach::Committed, Opening::Open));
         assert_eq!(shared.health(), Health::Healthy, "{at}");
         // What failed itself is over, what was held up goes on.
-        assert_eq!(name(&driver), if at == "step" { "sleep" } else { "compact" }, "{at}");
+        assert_eq!(name(&driver), if at == "step" { "rest" } else { "compact" }, "{at}");
     }
 }
 
@@ -105,7 +105,7 @@ fn doubtful_backend_reopens_before_next_step() {
 
 #[test]
 fn large_erasure_compacts_by_itself() {
-    for (free_bytes, rows, next) in [(25, 7, "sleep"), (26, 7, "compact"), (100, 0, "sleep")] {
+    for (free_bytes, rows, next) in [(25, 7, "rest"), (26, 7, "compact"), (100, 0, "rest")] {
         let (mut driver, shared, told) = two_linked();
         told.desk().steps = 1;
         told.desk().space = Space { bytes: 100, free_bytes };
@@ -120,7 +120,7 @@ fn large_erasure_compacts_by_itself() {
         if next == "compact" {
             driver.compact();
             assert_eq!(told.calls(), ["step", "tidy"], "and nobody waits for it");
-            assert_eq!(name(&driver), "sleep");
+            assert_eq!(name(&driver), "rest");
         }
     }
 }
