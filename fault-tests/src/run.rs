@@ -92,6 +92,24 @@ impl Run {
         Ok(())
     }
 
+    /// A life in which most is removed and compacted, in several steps. Returns where in the record that begins.
+    pub fn compacting_life(&mut self) -> Outcome<usize> {
+        self.open()?;
+        for n in 0..120 {
+            self.insert(n)?;
+        }
+        self.flush()?;
+        for n in (0..120).filter(|n| n % 4 != 3) {
+            self.change(|store| store.remove(id(n)).map(drop))?;
+        }
+        self.flush()?;
+        let begins = self.disk.events().len();
+        self.compact()?;
+        self.change(|store| store.reinforce(id(3)).map(drop))?;
+        self.flush()?;
+        Ok(begins)
+    }
+
     fn first_life(&mut self) -> Outcome {
         for n in 0..5 {
             self.insert(n)?;

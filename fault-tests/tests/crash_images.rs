@@ -174,6 +174,35 @@ fn after_a_failed_sync_a_power_loss_leaves_what_is_reported_durable_all_the_same
     all.report(&format!("power losses after each of {syncs} syncs failed"))
 }
 
+/// Pages are moved, the log is emptied, and the file is cut off behind what is left.
+#[test]
+fn power_loss_while_compacting_leaves_cut() -> Outcome {
+    let folder = folder()?;
+    let (disk, path) = (Disk::under(folder.path())?, database(&folder));
+    disk.start_recording();
+    let mut run = Run::new(&disk, &path, Cuts::Planned);
+    run.large = 20_000;
+    let begins = run.compacting_life()?;
+    let events = disk.events();
+    run.close()?;
+    let mut trial = Trial::of(&run.states)?;
+    let (mut crash, mut dice) = (Crash::default(), Dice(4));
+    let step = ((events.len() - begins) / (60 * more())).max(1);
+    let mut cut_off = 0;
+    for (at, event) in events.iter().enumerate() {
+        let decisive = matches!(event, Event::Synced { .. } | Event::Truncated { .. });
+        cut_off += usize::from(at >= begins && matches!(event, Event::Truncated { .. }));
+        if crash.happened(event) && at >= begins && (decisive || at % step == 0) {
+            trial.tally.cut_offs += 1;
+            for image in crash.images(1, 2, &mut dice) {
+                trial.check(&image, &crash)?;
+            }
+        }
+    }
+    assert!(cut_off >= 2 && trial.tally.images > 100, "file and log, {cut_off}: {:?}", trial.tally);
+    trial.tally.report("power losses while compacting")
+}
+
 /// A log of more than 1,000 pages is moved into the file while the store goes on.
 #[test]
 fn while_a_large_log_is_moved_into_the_file_a_power_loss_leaves_a_cut() -> Outcome {
