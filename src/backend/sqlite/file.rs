@@ -342,7 +342,9 @@ pub(super) fn confirm(path: &Path, boot: Uuid, watermark: u64) -> Result<(), Bac
             Err(damaged("can't be read any more").because(error))
         }
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "what was written could not be looked at");
+            guarded::run(
+                || tracing::warn!(path = %path.display(), %error, "what was written could not be looked at"),
+            );
             Ok(())
         }
     }

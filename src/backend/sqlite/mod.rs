@@ -234,12 +234,14 @@ impl Sqlite {
     fn put_right(&mut self, found: u64) -> Result<Reopened, BackendError> {
         let durable = self.durable;
         self.replace()?;
-        tracing::error!(
-            path = %self.path.display(),
-            found,
-            durable,
-            "an older copy was in the file's place: it was put aside, and all is written anew from memory",
-        );
+        guarded::run(|| {
+            tracing::error!(
+                path = %self.path.display(),
+                found,
+                durable,
+                "an older copy was in the file's place: it was put aside, and all is written anew from memory",
+            );
+        });
         Ok(Reopened::Empty)
     }
 

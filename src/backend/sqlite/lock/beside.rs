@@ -7,6 +7,7 @@ use crate::backend::sqlite::files::{self, InUse};
 use crate::backend::sqlite::place::{FileId, sibling, unreachable_file};
 use crate::backend::{BackendError, ErrorClass};
 use crate::core::Process;
+use crate::guarded;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::path::Path;
@@ -72,7 +73,9 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         if let Err(error) = self.file.unlock() {
-            tracing::warn!(%error, "the lock of a store's file could not be given up before its descriptor was closed");
+            guarded::run(|| {
+                tracing::warn!(%error, "the lock of a store's file could not be given up before its descriptor was closed");
+            });
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::backend::sqlite::files::{self, Descriptor, InUse};
 use crate::backend::sqlite::place::{FileId, unreachable_file};
 use crate::backend::{BackendError, ErrorClass};
 use crate::core::{Process, file_lock};
+use crate::guarded;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
@@ -95,7 +96,9 @@ impl Descriptor {
     fn unlock(&self) {
         let unlocked = self.file().map_or(Ok(()), |file| file_lock::unlock(file, FIRST..i64::MAX));
         if let Err(error) = unlocked {
-            tracing::warn!(%error, "the lock of a store's file could not be given up before its descriptor was closed");
+            guarded::run(|| {
+                tracing::warn!(%error, "the lock of a store's file could not be given up before its descriptor was closed");
+            });
         }
     }
 }
