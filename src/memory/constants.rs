@@ -1,7 +1,7 @@
 //! The constants of the memory model, the same for every store.
 
-/// How much full [emotional intensity](crate::Trace::emotional_intensity) slows decay: the exponent is divided by 1 +
-/// this × intensity.
+/// How much full [emotional intensity](crate::Trace::emotional_intensity) slows decay: the exponent is divided by
+/// 1 + this × intensity.
 pub const EMOTION_WEIGHT: f64 = 0.3;
 
 /// Strength that one reinforcement adds.

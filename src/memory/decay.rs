@@ -7,9 +7,9 @@ use std::time::Duration;
 
 /// Curve by which strength decays with time. Set for a store with [`decay_curve`](crate::StoreBuilder::decay_curve).
 ///
-/// A trace decays from its [peak](Trace::peak_strength), starting at its last reinforcement, with the exponent `e =
-/// rate / (1 + 0.3 × intensity)`, where `rate` is its [base decay rate](Trace::base_decay_rate) and `intensity` its
-/// [emotional intensity](Trace::emotional_intensity). Time is a real number of ticks of 60 seconds; before the last
+/// A trace decays from its [peak](Trace::peak_strength), starting at its last reinforcement, with the exponent
+/// `e = rate / (1 + 0.3 × intensity)`, where `rate` is its [base decay rate](Trace::base_decay_rate) and `intensity`
+/// its [emotional intensity](Trace::emotional_intensity). Time is a real number of ticks of 60 seconds; before the last
 /// reinforcement it is 0. Firmware, and traces with a rate of 0, do not decay.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 #[non_exhaustive]
@@ -33,8 +33,8 @@ pub enum DecayCurve {
 const RATE_OF_HALF_LIFE: f64 = 0.01;
 
 impl DecayCurve {
-    /// Returns the strength that is left of a peak after a number of ticks (of 60 seconds; below 0 counts as 0): 0 to
-    /// 1. Returns 0 where the formula gives NaN.
+    /// Returns the strength that is left of a peak, from 0 to 1, after a number of ticks (of 60 seconds; below 0
+    /// counts as 0). Returns 0 where the formula gives NaN.
     ///
     /// ```
     /// use mnemon::DecayCurve;

@@ -29,7 +29,7 @@ pub(crate) fn by_strength(a: &Pull, b: &Pull) -> Ordering {
     b.strength.total_cmp(&a.strength).then_with(|| a.trace.id().cmp(&b.trace.id()))
 }
 
-/// Most recently reinforced first, in microseconds; ties by smaller id.
+/// Most recently reinforced first, to the microsecond; ties by smaller id.
 pub(crate) fn by_recency(a: &Pull, b: &Pull) -> Ordering {
     b.reinforced.cmp(&a.reinforced).then_with(|| a.trace.id().cmp(&b.trace.id()))
 }
