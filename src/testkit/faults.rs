@@ -135,7 +135,7 @@ impl Faults {
     }
 
     /// Freezes the durable image from the n-th sync on, counted from now (1 is the next): as if the power failed just
-    /// before that sync. The store is not told, and goes on; look at the [durable](Self::durable) image when it is
+    /// before that sync. The store does not notice, and goes on; look at the [durable](Self::durable) image when it is
     /// done.
     pub fn freeze_at_sync(&self, n: u64) {
         let mut state = self.lock();
