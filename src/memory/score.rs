@@ -7,9 +7,9 @@
 //! ```
 //!
 //! because as an `f64` the product of a trace that was reinforced 45 days ago is 0. The first term is at most
-//! log2(1 × 2 × 1.15), so recency alone bounds a score: a trace last reinforced at or before a given time scores at most
-//! that maximum minus the second term of that time. A scan from the most recent trace on can therefore stop once no
-//! remaining trace can score higher.
+//! log2(1 × 2 × 1.15), so recency alone bounds a score: a trace last reinforced at or before a given time scores at
+//! most that maximum minus the second term of that time. A scan from the most recent trace on can therefore stop once
+//! no remaining trace can score higher.
 
 use super::constants::ASSOCIATION_BONUS;
 use crate::trace::{Micros, Trace};
