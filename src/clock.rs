@@ -1,4 +1,4 @@
-//! The store's one clock.
+//! The store's only clock.
 
 use crate::trace::Micros;
 use jiff::{SignedDuration, Timestamp};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use uuid::Uuid;
 
 /// A clock that stands still until you move it, for tests and simulations: see
-/// [`StoreBuilder::clock`](crate::StoreBuilder::clock). Clones are the same clock. To the microsecond.
+/// [`StoreBuilder::clock`](crate::StoreBuilder::clock). Clones are the same clock. Its resolution is a microsecond.
 ///
 /// ```
 /// use mnemon::{ManualClock, NewTrace, TraceStore};
@@ -31,23 +31,23 @@ impl ManualClock {
         Self(Arc::new(AtomicI64::new(Micros::from(time).get())))
     }
 
-    /// The time it shows.
+    /// Returns the time that the clock shows.
     pub fn now(&self) -> Timestamp {
         self.micros().into()
     }
 
-    /// Shows this time from now on, earlier or later.
+    /// Sets the clock to this time, earlier or later.
     pub fn set(&self, time: Timestamp) {
         self.0.store(Micros::from(time).get(), Ordering::Relaxed);
     }
 
-    /// Goes on by so much; at most to the end of what a [`Timestamp`] can say.
+    /// Moves the clock forward by a duration, at most to the end of the range of a [`Timestamp`].
     pub fn advance(&self, by: Duration) {
         let later = |micros| {
             let now = Timestamp::from(Micros::clamped(micros));
             Some(Micros::from(now.saturating_add(by).unwrap_or(Timestamp::MAX)).get())
         };
-        // It never refuses.
+        // The closure never refuses.
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 
@@ -56,12 +56,13 @@ impl ManualClock {
     }
 }
 
-/// A new UUID of version 7.
+/// Returns a new UUID of version 7.
 pub(crate) fn new_uuid() -> Uuid {
     uuid_at(SystemTime::now())
 }
 
-/// One of version 7 can't say a time before 1970, and asked for it by such a clock its crate panics: it is of 1970 then.
+/// Returns a UUID of version 7. That version can't represent a time before 1970, and the `uuid` crate panics if the
+/// clock shows one: 1970 is used then.
 fn uuid_at(now: SystemTime) -> Uuid {
     match now >= SystemTime::UNIX_EPOCH {
         true => Uuid::now_v7(),
@@ -69,7 +70,7 @@ fn uuid_at(now: SystemTime) -> Uuid {
     }
 }
 
-/// Where a store takes the time from.
+/// The source of a store's time.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum WallClock {
     #[default]
@@ -77,14 +78,14 @@ pub(crate) enum WallClock {
     Manual(ManualClock),
 }
 
-/// How long the system's clock must run evenly after a jump until a [`ClockWatch`] believes it.
+/// Time that the system's clock must run evenly after a jump before a [`ClockWatch`] trusts it.
 const EVEN_AFTER: Duration = Duration::from_secs(3_600);
 
-/// Compares the system's clock with the monotonic one, reading by reading. A clock that has jumped was wrong before or
-/// is wrong now, and nothing says which: what can't be undone waits until it has run evenly for an hour, in which a
-/// wrong one is likely to be set right.
+/// Compares the system's clock with the monotonic one at each reading. A clock that has jumped was wrong before or is
+/// wrong now, and nothing tells which: irreversible work waits until the clock has run evenly for an hour, in which a
+/// wrong clock is likely to be corrected.
 ///
-/// The monotonic clock of some systems (Linux and macOS among them) stands while the machine sleeps: waking up is a
+/// On some systems (Linux and macOS among them), the monotonic clock stops while the machine sleeps: waking up is a
 /// jump too.
 #[derive(Debug)]
 pub(crate) struct ClockWatch {
@@ -92,25 +93,25 @@ pub(crate) struct ClockWatch {
     jumped_at: Option<Instant>,
 }
 
-/// What a reading says of the clock.
+/// The result of a reading.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Pace {
-    /// It has run evenly for long enough.
+    /// The clock has run evenly for long enough.
     Even,
-    /// It has gone so much further than the monotonic one, or less far.
+    /// The clock has moved this much further than the monotonic one, or less far if negative.
     Jumped(SignedDuration),
-    /// It has jumped less than an hour ago.
+    /// The clock jumped less than an hour ago.
     Settling,
 }
 
 impl ClockWatch {
-    /// From this reading on.
+    /// Starts from this reading.
     pub(crate) fn new(wall: Micros, at: Instant) -> Self {
         Self { last: (wall, at), jumped_at: None }
     }
 
-    /// Takes a reading of both clocks. What clocks that are kept in time differ by is no jump: a minute, and a
-    /// thousandth of the time that has passed.
+    /// Takes a reading of both clocks. A difference of up to a minute plus a thousandth of the elapsed time is not a
+    /// jump: synchronized clocks differ by that much.
     pub(crate) fn read(&mut self, wall: Micros, at: Instant) -> Pace {
         let (last_wall, last_at) = std::mem::replace(&mut self.last, (wall, at));
         let passed = at.saturating_duration_since(last_at);
@@ -135,7 +136,7 @@ impl WallClock {
         }
     }
 
-    /// A watch over the system's clock; `None` for a clock that is moved by hand, of which each move is a jump.
+    /// Returns a watch over the system's clock. Returns `None` for a manual clock, whose every move is a jump.
     pub(crate) fn watch(&self) -> Option<ClockWatch> {
         match self {
             WallClock::System => Some(ClockWatch::new(self.now(), Instant::now())),

@@ -1,8 +1,8 @@
-//! The change feed: what was committed, commit by commit, to whoever subscribes.
+//! The change feed: delivers the committed changes, commit by commit, to subscribers.
 //!
-//! Only the flusher's thread gives to it, after a commit, so writers neither know nor wait. Each subscription has a
-//! queue of its own, bounded by the changes in it: a reader that is too slow loses the oldest commits as a whole, and is
-//! told so in their place.
+//! Only the flusher's thread delivers, after a commit, so writers neither know nor wait. Each subscription has its
+//! own queue, bounded by the number of changes in it: a reader that is too slow loses the oldest commits as a whole,
+//! and gets a [`FeedEvent::Gap`] in their place.
 
 use crate::backend::{LinkChange, TraceChange};
 use crate::core::Process;
@@ -17,35 +17,35 @@ use std::task::{Context, Poll, Waker};
 #[cfg(not(loom))]
 use std::time::{Duration, Instant};
 
-/// What a [`Subscription`] gives.
+/// An event of a [`Subscription`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum FeedEvent {
     /// The next commit.
     Committed(Arc<Commit>),
-    /// Commits that this reader was too slow for: what it keeps of the store must be read anew.
+    /// Commits that were dropped because this reader was too slow: it must read its copy of the store anew.
     #[non_exhaustive]
     Gap {
-        /// How many there were.
+        /// Number of dropped commits.
         commits: u64,
-        /// The watermark of the last of them.
+        /// The watermark of the last dropped commit.
         watermark: u64,
     },
 }
 
-/// What one commit has written: the state of each trace and link that had changed, as of its cut. Not every state that
-/// they went through since the commit before, and not what the backend refused.
+/// The changes of one commit: the state, as of its cut, of each trace and link that had changed. Contains neither the
+/// states in between since the previous commit, nor rows that the backend refused.
 ///
-/// After a failure of the backend it may hold what an earlier one held as well. With
-/// [`Durability::Relaxed`](crate::Durability) a power loss may take it back.
+/// After a failure of the backend, a commit may repeat changes of an earlier one. With
+/// [`Durability::Relaxed`](crate::Durability), a power loss may undo a commit.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Commit {
-    /// Its [watermark](crate::FlushReport::watermark): higher than that of any commit before.
+    /// The commit's [watermark](crate::FlushReport::watermark): higher than that of any earlier commit.
     pub watermark: u64,
-    /// Each trace that was changed, once, in the order of ids; `None` for one that is gone.
+    /// Each changed trace once, ordered by id; `None` for one that was removed.
     pub traces: Vec<(TraceId, Option<Arc<Trace>>)>,
-    /// Each pair whose link was changed, once, the smaller id first; `None` for a link that is gone.
+    /// Each changed link once, by its two ids, the smaller one first; `None` for one that was removed.
     pub links: Vec<((TraceId, TraceId), Option<Link>)>,
 }
 
@@ -59,7 +59,7 @@ impl Commit {
         let mut states = BTreeMap::new();
         for change in traces.iter().filter(|change| !refused.contains(&change.id())) {
             match change {
-                // Of an id that has another row by now, the other says what becomes of it.
+                // If the id has another row by now, that row's change gives its state.
                 TraceChange::Delete { id, .. } => drop(states.entry(*id).or_default()),
                 TraceChange::Upsert { trace, .. } | TraceChange::UpdateNumbers { trace, .. } => {
                     states.insert(trace.id(), Some(trace.clone()));
@@ -78,7 +78,8 @@ impl Commit {
     }
 }
 
-/// A place in the change feed; from [`TraceStore::subscribe`](crate::TraceStore::subscribe). Dropping it ends it.
+/// A subscription to the change feed. Returned by [`TraceStore::subscribe`](crate::TraceStore::subscribe). Dropping
+/// it ends it.
 ///
 /// ```
 /// use mnemon::{FeedEvent, NewTrace, TraceStore};
@@ -102,7 +103,7 @@ pub struct Subscription {
 
 #[derive(Debug)]
 struct Queue {
-    /// The process that the flusher is in.
+    /// The process that the flusher runs in.
     process: Process,
     capacity: usize,
     state: Mutex<Waiting>,
@@ -144,7 +145,7 @@ impl Queue {
             state.missed_up_to = oldest.watermark;
             dropped.push(oldest);
         }
-        // Freed without the lock, as that takes its time.
+        // `dropped` is freed without the lock, because freeing takes time.
         self.wake(state);
     }
 
@@ -166,15 +167,16 @@ impl Queue {
         }
     }
 
-    /// Asked before the lock, which in a child process may be held for good by a thread that is not there.
+    /// Checked before the lock is taken: in a child process, a thread that does not exist there may hold it for ever.
     fn is_forked(&self) -> bool {
         !self.process.is_current()
     }
 }
 
 impl Subscription {
-    /// The next event; waits for one. `None` when the store has closed and all is read, in a child process, which has no
-    /// flusher, and, if there is none now, on a flusher's own thread, which can't wait for itself.
+    /// Returns the next event, waiting for it if necessary. Returns `None` if the store has closed and all events are
+    /// read; in a child process, which has no flusher; and, if no event is ready, on a flusher's own thread, which
+    /// can't wait for itself.
     pub fn recv(&self) -> Option<FeedEvent> {
         let mut state = self.waiting()?;
         loop {
@@ -186,13 +188,13 @@ impl Subscription {
         }
     }
 
-    /// The next event, if there is one now.
+    /// Returns the next event, if one is ready.
     pub fn try_recv(&self) -> Option<FeedEvent> {
         self.waiting()?.take()
     }
 
-    /// As [`recv`](Self::recv), but gives up after `patience`: then `None`, and
-    /// [`is_closed`](Self::is_closed) tells that from the end.
+    /// Works like [`recv`](Self::recv), but returns `None` after `patience`: use [`is_closed`](Self::is_closed) to
+    /// distinguish that from the end.
     #[cfg(not(loom))]
     pub fn recv_timeout(&self, patience: Duration) -> Option<FeedEvent> {
         let give_up = Instant::now().checked_add(patience);
@@ -208,14 +210,14 @@ impl Subscription {
         }
     }
 
-    /// As [`recv`](Self::recv), for any executor. A future that is dropped takes no event with it.
+    /// Works like [`recv`](Self::recv), for any executor. Dropping the future loses no event.
     pub fn recv_async(&mut self) -> impl Future<Output = Option<FeedEvent>> + Send + '_ {
         poll_fn(|context| self.poll_recv(context))
     }
 
-    /// For a stream of your own.
+    /// Polls for the next event, to implement a stream of your own.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<FeedEvent>> {
-        // Cloned, and what it replaces dropped, without the lock: a waker is the caller's code.
+        // The waker is cloned, and the one it replaces dropped, without the lock: a waker is the caller's code.
         let mut waker = Some(context.waker().clone());
         let Some(mut state) = self.waiting() else { return Poll::Ready(None) };
         match state.take() {
@@ -228,30 +230,31 @@ impl Subscription {
         }
     }
 
-    /// Whether the store has closed, or belongs to another process; what is in the queue can still be read.
+    /// Returns whether the store has closed, or belongs to another process. Queued events can still be read.
     pub fn is_closed(&self) -> bool {
         self.waiting().is_none_or(|state| state.closed)
     }
 
-    /// `None` in a child process.
+    /// Locks the queue. Returns `None` in a child process.
     fn waiting(&self) -> Option<MutexGuard<'_, Waiting>> {
         (!self.queue.is_forked()).then(|| lock(&self.queue.state))
     }
 }
 
-/// Whose subscriptions may have been dropped meanwhile: then the drop of their wakers, the caller's code, is ours.
+/// Drops queues. If a subscription was dropped meanwhile, this runs the drop of its waker, which is the caller's
+/// code.
 fn let_go(queues: Vec<Arc<Queue>>) {
     queues.into_iter().for_each(|queue| guarded::run(|| drop(queue)));
 }
 
-/// All who have subscribed to a store.
+/// All subscribers of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Feed {
     queues: Mutex<Vec<Weak<Queue>>>,
 }
 
 impl Feed {
-    /// Who asks makes sure afterwards that the store had not closed before.
+    /// The caller must check afterwards that the store had not closed before.
     pub(crate) fn subscribe(&self, process: Process, capacity: usize) -> Subscription {
         let state = Mutex::new(Waiting::default());
         let queue = Arc::new(Queue { process, capacity, state, moved: Condvar::new() });
@@ -263,7 +266,7 @@ impl Feed {
         Subscription { queue }
     }
 
-    /// Gives all subscribers what was committed; makes nothing of it if there is none.
+    /// Delivers a commit to all subscribers. Does not build it if there are none.
     pub(crate) fn give(&self, commit: impl FnOnce() -> Commit) {
         let queues = self.queues();
         if queues.is_empty() {
@@ -282,7 +285,7 @@ impl Feed {
         let_go(queues);
     }
 
-    /// Those that are still read.
+    /// Returns the queues whose subscriptions still exist.
     fn queues(&self) -> Vec<Arc<Queue>> {
         let mut queues = lock(&self.queues);
         queues.retain(|queue| queue.strong_count() > 0);

@@ -1,7 +1,7 @@
-//! What a store tells the facade `metrics`: each metric with its unit and its help, described and published together.
+//! The metrics of a store for the facade `metrics`: each with its unit and help, described and published together.
 //!
-//! Knows of the store what everybody does. The documentation of [`publish_metrics`](TraceStore::publish_metrics) lists
-//! what is published; `tests/metrics.rs` compares the two.
+//! Uses only the public interface of the store. The documentation of [`publish_metrics`](TraceStore::publish_metrics)
+//! lists the published metrics; `tests/metrics.rs` compares the two.
 
 use crate::flusher::Health;
 use crate::store::{Stats, TraceStore, Watermark};
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl TraceStore {
-    /// Tells the recorder of the [`metrics`](https://docs.rs/metrics) facade how the store is doing at this moment.
-    /// Nothing is published by itself: call it before each scrape, or from a timer. Without a recorder it does
+    /// Publishes the current state of the store to the recorder of the [`metrics`](https://docs.rs/metrics) facade.
+    /// Nothing is published automatically: call it before each scrape, or from a timer. Without a recorder it does
     /// nothing.
     ///
     /// ```
@@ -24,10 +24,10 @@ impl TraceStore {
     /// # Ok::<(), mnemon::Error>(())
     /// ```
     ///
-    /// Each metric has the label `store`, which is the store's [name](crate::StoreBuilder::name): two open stores of a
+    /// Each metric has the label `store`, with the store's [name](crate::StoreBuilder::name): two stores open in one
     /// process need two names. Gauges are as of this call. Counters count from the opening of the store, and are
-    /// handed over as they are: recorders keep the higher number, so after another opening under the same name, in the
-    /// same process, they stand still until the new one has overtaken the old.
+    /// passed on as absolute values: recorders keep the higher number, so if a store is opened again under the same
+    /// name in the same process, its counters stand still until they exceed the old ones.
     ///
     /// | metric | type | unit | labels | what |
     /// |---|---|---|---|---|
@@ -54,12 +54,12 @@ impl TraceStore {
     /// | `mnemon_published_timestamp_seconds` | gauge | seconds | | when the host last published, as seconds since 1970 |
     ///
     /// `mnemon_flush_time_seconds` is a gauge because counters of the facade are whole numbers; `rate` works on it as
-    /// on a counter. A recorder goes on showing what it was told last, so a host that no longer publishes looks as it
-    /// did: alarm on the age of `mnemon_published_timestamp_seconds` too. `docs/grafana.json` of the repository is a
-    /// dashboard of all of them.
+    /// on a counter. A recorder keeps showing the last published values, so a host that has stopped publishing looks
+    /// unchanged: set an alarm on the age of `mnemon_published_timestamp_seconds` too. `docs/grafana.json` of the
+    /// repository is a dashboard of all these metrics.
     ///
-    /// Costs as much as [`stats`](Self::stats), and some look-ups in the recorder: microseconds. It describes each
-    /// metric every time, since a recorder may be installed at any time.
+    /// Costs as much as [`stats`](Self::stats), and some lookups in the recorder: microseconds. Each call describes
+    /// every metric again, since a recorder may be installed at any time.
     pub fn publish_metrics(&self) {
         let (health, watermark, stats) = (self.health(), self.watermark(), self.stats());
         metrics::with_recorder(|recorder| {
@@ -77,7 +77,7 @@ const METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, S
 /// Labels of one series of a metric, and its value.
 type Series<'a, T> = (&'a [(&'static str, &'static str)], T);
 
-/// Where one store's metrics go.
+/// The recorder, and the label of one store's metrics.
 struct Page<'a> {
     recorder: &'a dyn Recorder,
     store: Arc<str>,

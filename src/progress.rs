@@ -1,26 +1,26 @@
-//! How far a long operation has come, and whether it is to go on.
+//! The progress of a long operation, and whether it may continue.
 
 use crate::error::{Error, ErrorKind, Result};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// How far a [`backup`](crate::backup_with), a [`verify`](crate::verify_with) or the saving of a
-/// [snapshot](crate::Snapshots::on_progress) has come.
+/// Progress of a [`backup`](crate::backup_with), a [`verify`](crate::verify_with) or the saving of a
+/// [snapshot](crate::Snapshots::on_progress).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is being done, and in which unit, for a person: `copying pages`, `checking pages`, `reading rows` or
+    /// The current step and its unit, as text for people: `copying pages`, `checking pages`, `reading rows` or
     /// `saving rows`, one after the other.
     pub step: &'static str,
-    /// Number of units that are done.
+    /// Number of units done.
     pub done: u64,
-    /// Number of units of this step; 0 where it is not known.
+    /// Number of units in this step; 0 if unknown.
     pub total: u64,
 }
 
 type Tell = dyn Fn(Progress) -> ControlFlow<()> + Send + Sync;
 
-/// Whoever is told of progress, and may break off.
+/// A callback that receives progress, and may interrupt the operation.
 #[derive(Clone)]
 pub(crate) struct Watch(Arc<Tell>);
 
@@ -37,7 +37,7 @@ impl Watch {
         Error::new(ErrorKind::Interrupted, format!("interrupted while {step}: nothing is changed or made"))
     }
 
-    /// [`Interrupted`](ErrorKind::Interrupted) if it is not to go on.
+    /// Reports progress. Returns [`Interrupted`](ErrorKind::Interrupted) if the operation must stop.
     pub(crate) fn tell(&self, step: &'static str, done: u64, total: u64) -> Result<()> {
         match (self.0)(Progress { step, done, total }) {
             ControlFlow::Continue(()) => Ok(()),

@@ -1,6 +1,6 @@
-//! How a store is doing, in a file: for whoever looks at a host from outside.
+//! The state of a store in a file, for programs and people outside its host.
 //!
-//! Knows of the store what everybody does.
+//! Uses only the public interface of the store.
 
 use crate::error::{Error, ErrorKind, Result, is_no_room};
 use crate::flusher::Health;
@@ -12,9 +12,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// A small JSON file that says how a store is doing, for people and programs outside of its host: `mnemon top` shows
-/// it. The host writes it from a thread of its own, once a second as a rule; `mnemon top` takes one that is older than
-/// ten seconds for that of a host that has ended.
+/// A small JSON file with the state of a store, for people and programs outside its host: `mnemon top` shows it. The
+/// host writes it from a thread of its own, usually once a second; `mnemon top` takes a file older than ten seconds
+/// for that of a host that has ended.
 ///
 /// ```
 /// use mnemon::{NewTrace, StatusFile, TraceStore};
@@ -29,7 +29,7 @@ use std::time::Instant;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// One object, in which a number that is not known is null:
+/// The file holds one object, in which an unknown number is null:
 ///
 /// | field | what |
 /// |---|---|
@@ -51,7 +51,7 @@ pub struct StatusFile {
     last: Option<Sample>,
 }
 
-/// What rates are the differences of.
+/// The values from which rates are computed, as differences.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     at: Instant,
@@ -61,28 +61,29 @@ struct Sample {
 }
 
 impl StatusFile {
-    /// Of this path; nothing is written yet. If something is there, it must be a status file, of whatever host. Beside
-    /// it, with `.new` after its name, is written what then takes its place. It gets the rights that the process gives
-    /// its files, so that others may watch.
+    /// A status file at this path; writes nothing yet. A file that is already there must be a status file, of any
+    /// host. Each write creates a second file beside it, with `.new` appended to the name, which then replaces it.
+    /// The file gets the process's default permissions, so that others may read it.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), last: None }
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Replaces the file by one that says how the store is doing now: a reader finds the old or the new one, each
-    /// whole. `writes` is how many the host has made so far, if it counts them: the store does not.
+    /// Replaces the file with the current state of the store: a reader finds the old file or the new one, each
+    /// complete. `writes` is the number of writes that the host has made so far, if it counts them: the store does not
+    /// count them.
     ///
-    /// Costs as much as [`stats`](TraceStore::stats), and a small file, which is not synced.
+    /// Costs as much as [`stats`](TraceStore::stats), plus writing a small file, which is not synced.
     ///
     /// # Errors
     ///
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists), the first time, if something else than a status file is there;
-    /// [`Unreachable`](ErrorKind::Unreachable), [`DiskFull`](ErrorKind::DiskFull) or [`Io`](ErrorKind::Io), naming
-    /// the path. The old file stays.
+    /// [`AlreadyExists`](ErrorKind::AlreadyExists), on the first write, if the path holds anything other than a
+    /// status file; [`Unreachable`](ErrorKind::Unreachable), [`DiskFull`](ErrorKind::DiskFull) or
+    /// [`Io`](ErrorKind::Io), naming the path. The old file stays unchanged.
     pub fn write(&mut self, store: &TraceStore, writes: Option<u64>) -> Result<()> {
         if self.last.is_none() {
             self.refuse_other()?;
@@ -104,7 +105,7 @@ impl StatusFile {
         Ok(())
     }
 
-    /// A slip of the hand must not cost a store.
+    /// A mistyped path must not cost a store.
     fn refuse_other(&self) -> Result<()> {
         match is_replaceable(&self.path) {
             Ok(true) => Ok(()),
@@ -142,11 +143,11 @@ impl StatusFile {
     }
 }
 
-/// In bytes: more than a status takes, and less than a database. One of those must not be opened here: closing it would
-/// give up the locks that this process has on it.
+/// Limit on the size of a file to read, in bytes: more than a status takes, less than a database. A database must not
+/// be opened here: closing it would release the locks that this process holds on it.
 const MOST: u64 = 4_096;
 
-/// Whether nothing is there, or a status file, or what a power loss may leave of one that was not synced.
+/// Returns whether the path is free, or holds a status file or what a power loss may leave of an unsynced one.
 fn is_replaceable(path: &Path) -> io::Result<bool> {
     let there = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
@@ -161,7 +162,7 @@ fn is_replaceable(path: &Path) -> io::Result<bool> {
     Ok(status.is_ok_and(|status| status.get(FORMAT).is_some()) || found.iter().all(|byte| *byte == 0))
 }
 
-/// The name of the field that says which format it is.
+/// The name of the field with the version of the format.
 const FORMAT: &str = "mnemon_status";
 
 fn report(store: &TraceStore, stats: &Stats, now: Sample, last: Option<Sample>) -> Value {

@@ -1,11 +1,12 @@
-//! [`ErrorMemories`]: the errors that a program logs, as traces.
+//! [`ErrorMemories`]: stores the errors that a program logs, as traces.
 //!
 //! - [`recent`]: which messages were claimed in the last minute;
-//! - [`report`]: what an event says, within bounds;
-//! - [`text`]: text that takes so many bytes and no more.
+//! - [`report`]: the content of an event, within bounds;
+//! - [`text`]: text of a limited number of bytes.
 //!
-//! It runs on the thread that logs, maybe as that thread ends, maybe in the middle of anything. So it holds no
-//! lock while code of the caller runs, never owns the store, and ignores what is logged while it is at work.
+//! The layer runs on the thread that logs, possibly while that thread ends, possibly in the middle of any other code.
+//! So it holds no lock while code of the caller runs, never owns the store, and ignores events logged while it is at
+//! work.
 
 mod recent;
 mod report;
@@ -25,8 +26,8 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// A [`tracing`] layer that remembers errors: each `ERROR` event becomes an episodic trace, tagged `error` and
-/// with the event's target in lower case. Its valence is -0.6, its intensity 0.7, its confidence 0.9, and it is
+/// A [`tracing`] layer that stores errors: each `ERROR` event becomes an episodic trace, tagged `error` and with the
+/// event's target in lower case. The trace has a valence of -0.6, an intensity of 0.7 and a confidence of 0.9, and is
 /// unresolved.
 ///
 /// ```
@@ -49,29 +50,29 @@ use tracing_subscriber::layer::Context;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The payload is an object with `message`, `target`, `level`, `file`, `line`, `fields` (the event's other
-/// fields, by name) and `cut` (whether something was left out). Errors of the `log` crate that come by way of
-/// `tracing-log` have the target and place of their record.
+/// The payload is an object with `message`, `target`, `level`, `file`, `line`, `fields` (the event's other fields, by
+/// name) and `cut` (whether something was left out). Errors of the `log` crate that arrive through `tracing-log` have
+/// the target and source location of their record.
 ///
 /// # Bounds
 ///
-/// - The same message from the same target becomes a trace at most once in 60 seconds, and at most 1,024
-///   messages do. The layer's list of them takes 24 KiB at most; how many traces the store comes to hold is for
-///   the store to say.
-/// - A message has at most 4,096 bytes; the target and the file 1,024; there are at most 32 fields, of 1,024
-///   bytes each and 16,384 together, with names of 128. What is longer is cut between characters, ends in `…`,
-///   and sets `cut`. The formatting of a value ends where it is cut.
-/// - Events of this crate (target `mnemon`, or in it) are ignored, and so is what a thread logs while the layer
-///   is at work on it, as when a field logs as it is formatted.
+/// - The same message from the same target becomes a trace at most once in 60 seconds, and at most 1,024 messages
+///   become traces in that time. The layer's list of them takes at most 24 KiB; the layer does not limit the number
+///   of traces that the store holds: that is up to the store.
+/// - A message has at most 4,096 bytes; the target and the file 1,024 each. There are at most 32 fields, of 1,024
+///   bytes each and 16,384 together, with names of at most 128 bytes. Longer text is cut between characters, ends in
+///   `…`, and sets `cut`. The formatting of a value stops where it is cut.
+/// - Events of this crate (target `mnemon`, or in it) are ignored, and so are events that a thread logs while the
+///   layer handles one of its events, as when a field logs while it is formatted.
 ///
 /// # Cost
 ///
-/// An event of another level costs a comparison. An error costs the formatting of its message, a hash and one
-/// look at up to 1,024 numbers; if it is no repeat, the formatting of its fields and an
-/// [`insert`](TraceStore::insert). Like an insert it never waits for the flusher or the disk.
+/// An event of another level costs a comparison. An error costs the formatting of its message, a hash and a scan of
+/// up to 1,024 numbers; unless it is a repeat, also the formatting of its fields and an
+/// [`insert`](TraceStore::insert). Like an insert, it never waits for the flusher or the disk.
 ///
-/// The layer says nothing about the levels that other layers get. Where it is the only one, spare the program
-/// the other events: `errors.with_filter(LevelFilter::ERROR)`.
+/// The layer does not affect the levels that other layers receive. If it is the only one, filter out the other
+/// events: `errors.with_filter(LevelFilter::ERROR)`.
 ///
 /// # The store
 ///
@@ -92,21 +93,21 @@ struct Inner {
     dropped: AtomicUsize,
 }
 
-/// What became of the errors that a layer saw; from [`ErrorMemories::counts`].
+/// Numbers of errors that a layer has handled, by outcome. Returned by [`ErrorMemories::counts`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct ErrorCounts {
-    /// Stored as traces.
+    /// Number of errors stored as traces.
     pub stored: usize,
-    /// Repeats within 60 seconds.
+    /// Number of repeats within 60 seconds, which were not stored.
     pub suppressed: usize,
-    /// Lost: too many different ones in 60 seconds, or refused by the store, as when it
+    /// Number of errors lost: too many different ones in 60 seconds, or refused by the store, as when it
     /// [lags](crate::Lag::Refuse).
     pub dropped: usize,
 }
 
 impl ErrorMemories {
-    /// A layer that stores what it sees in `store`, with the store's partition.
+    /// A layer that stores errors in `store`, with the store's partition.
     pub fn new(store: &TraceStore) -> Self {
         let inner = Inner {
             store: WeakStore::new(store),
@@ -120,7 +121,7 @@ impl ErrorMemories {
         Self { inner: Arc::new(inner) }
     }
 
-    /// What became of the errors so far. Three loads.
+    /// Returns the numbers of errors so far, by outcome. Costs three atomic loads.
     pub fn counts(&self) -> ErrorCounts {
         let Inner { stored, suppressed, dropped, .. } = &*self.inner;
         ErrorCounts {
@@ -150,7 +151,7 @@ impl<S: Subscriber> Layer<S> for ErrorMemories {
 }
 
 impl Inner {
-    /// Stores an event, and answers what to count it as.
+    /// Stores an event, and returns the counter to increment, if any.
     fn remember(&self, event: &Event<'_>) -> Option<&AtomicUsize> {
         if !self.store.is_open() {
             return None;
@@ -176,7 +177,7 @@ thread_local! {
     static AT_WORK: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Being the only layer at work on this thread; ends with its drop, so also when a field's formatting panics.
+/// Marks a layer as at work on this thread, until it is dropped, also when a field's formatting panics.
 struct AtWork;
 
 impl AtWork {
@@ -188,7 +189,7 @@ impl AtWork {
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        // It fails only as the thread ends, when there is nothing left to end.
+        // Fails only while the thread ends, when there is nothing left to reset.
         let _ = AT_WORK.try_with(|at_work| at_work.set(false));
     }
 }

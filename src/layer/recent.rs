@@ -1,38 +1,38 @@
 //! Which messages were claimed in the last minute.
 //!
-//! One immutable list, replaced as a whole by a compare-and-swap. Claims are rare, at most [`MOST`] a minute,
-//! so copying the list costs little; looking is one load and a walk. Nobody waits: who loses the swap lost it
-//! to a claim that took place.
+//! One immutable list, replaced as a whole by a compare-and-swap. Claims are rare, at most [`MOST`] a minute, so
+//! copying the list costs little; a lookup is one load and a scan. Nobody waits: a swap fails only because another
+//! claim succeeded.
 //!
-//! The list is in the order of time: a claim reads the clock after it has loaded the list, and takes place
-//! only if the list is still the same. So what is stale is at its head.
+//! The list is ordered by time: a claim reads the clock after it has loaded the list, and succeeds only if the list
+//! has not changed since. So stale claims are at the head.
 
 use crate::core::sync::{Arc, Published};
 use std::time::Duration;
 
-/// A message is claimed at most once in this time.
+/// Time in which a message is claimed at most once.
 const APART: Duration = Duration::from_secs(60);
 
-/// How many messages are claimed in that time at most.
+/// Maximum number of messages claimed in that time.
 const MOST: usize = 1_024;
 
 pub(super) struct Recent {
     claims: Published<Vec<Claim>>,
 }
 
-/// A message, by its hash, and when it was claimed.
+/// The hash of a message, and the time of the claim.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Claim {
     message: u64,
     at: Duration,
 }
 
-/// Why a message can't be claimed.
+/// The reason why a message can't be claimed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Denied {
-    /// It was, less than [`APART`] ago.
+    /// The message was claimed less than [`APART`] ago.
     Repeat,
-    /// [`MOST`] others were.
+    /// [`MOST`] other messages were claimed less than [`APART`] ago.
     Full,
 }
 
@@ -41,8 +41,7 @@ impl Recent {
         Self { claims: Published::new(Arc::default()) }
     }
 
-    /// Claims a message. `clock` says how much time has passed since a moment of its own, and never goes
-    /// back.
+    /// Claims a message. `clock` returns the time since a fixed moment, and must never go back.
     pub(super) fn claim(&self, message: u64, clock: impl Fn() -> Duration) -> Result<Claim, Denied> {
         loop {
             let claims = self.claims.load();
@@ -124,7 +123,7 @@ mod tests {
         Ok(())
     }
 
-    /// Eight threads claim the same messages in each of many minutes; a time is read by whoever comes first.
+    /// Eight threads claim the same messages in each of many minutes; the first thread to come reads the time.
     #[test]
     fn of_several_threads_one_claims() {
         const THREADS: usize = 8;

@@ -1,4 +1,4 @@
-//! What an event says, within bounds: first its subject, by which repeats are known, then all of it.
+//! The content of an event, within bounds: first its subject, which identifies repeats, then the whole event.
 
 use super::text::{Text, head};
 use crate::trace::NewTrace;
@@ -7,20 +7,20 @@ use std::fmt::{self, Debug, Display};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata};
 
-/// Bytes of a message.
+/// Maximum bytes of a message.
 const MESSAGE: usize = 4_096;
-/// Bytes of a target, which is a tag, and of a file's path.
+/// Maximum bytes of a target, which is a tag, and of a file's path.
 const PLACE: usize = 1_024;
-/// How many other fields.
+/// Maximum number of other fields.
 const FIELDS: usize = 32;
-/// Bytes of a field's name.
+/// Maximum bytes of a field's name.
 const NAME: usize = 128;
-/// Bytes of a field's value.
+/// Maximum bytes of a field's value.
 const VALUE: usize = 1_024;
-/// Bytes of all fields together.
+/// Maximum bytes of all fields together.
 const TOTAL: usize = 16_384;
 
-/// Where an event came from, and its message.
+/// The source of an event, and its message.
 pub(super) struct Subject {
     target: Text,
     message: Text,
@@ -35,25 +35,25 @@ impl Subject {
         event.record(&mut read);
         Self {
             target: read.target.unwrap_or_else(|| Text::of(metadata.target(), PLACE)),
-            // Without a message the name stands for it, which is the place in the source.
+            // Without a message, the event's name is used: it names the place in the source.
             message: read.message.unwrap_or_else(|| Text::of(metadata.name(), MESSAGE)),
             file: read.file.or_else(|| metadata.file().map(|file| Text::of(file, PLACE))),
             line: read.line.or(metadata.line().map(u64::from)),
         }
     }
 
-    /// What makes two events the same.
+    /// Two events with the same key are repeats.
     pub(super) fn key(&self) -> (&str, &str) {
         (self.target.as_str(), self.message.as_str())
     }
 
-    /// Whether this crate said it.
+    /// Returns whether this crate logged the event.
     pub(super) fn is_own(&self) -> bool {
         let target = self.target.as_str();
         target.strip_prefix("mnemon").is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
     }
 
-    /// The trace that the event becomes.
+    /// Returns the trace that the event becomes.
     pub(super) fn into_trace(self, event: &Event<'_>) -> NewTrace {
         let metadata = event.metadata();
         let mut read = ReadFields { bridged: is_bridged(metadata), ..ReadFields::default() };
@@ -79,14 +79,14 @@ impl Subject {
     }
 }
 
-/// A target as a tag can be: in lower case, which may be longer, and without NUL.
+/// Returns a target in the form of a tag: in lower case, which may be longer, and without NUL.
 fn tag(target: &str) -> String {
     let lower = target.to_lowercase().replace('\0', "\u{fffd}");
     head(&lower, PLACE).to_owned()
 }
 
-/// Whether the event comes from the `log` crate by way of `tracing-log`, which puts the record's own target and
-/// place into fields.
+/// Returns whether the event comes from the `log` crate through `tracing-log`, which puts the record's own target and
+/// source location into fields.
 fn is_bridged(metadata: &Metadata<'_>) -> bool {
     metadata.target() == "log" && metadata.fields().field("log.target").is_some()
 }
@@ -128,7 +128,7 @@ impl Visit for ReadSubject {
     }
 }
 
-/// The fields that are no part of the subject.
+/// The fields that are not part of the subject.
 #[derive(Default)]
 struct ReadFields {
     bridged: bool,
@@ -138,7 +138,7 @@ struct ReadFields {
 }
 
 impl ReadFields {
-    /// Puts a field in, whose value is made for the room there is and says how many bytes it takes.
+    /// Adds a field. `value` gets the number of bytes left, and returns the value and the number of bytes it takes.
     fn put(&mut self, field: &Field, value: impl FnOnce(&mut Self, usize) -> (Value, usize)) {
         let name = field.name();
         if name == "message" || self.bridged && name.starts_with("log.") {

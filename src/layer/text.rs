@@ -1,8 +1,8 @@
-//! Text that takes so many bytes and no more, whatever is written into it.
+//! Text of a limited number of bytes, whatever is written into it.
 
 use std::fmt::{self, Write};
 
-/// What stands at the end of text that was cut.
+/// The mark at the end of text that was cut.
 const MARK: char = '…';
 
 #[derive(Debug)]
@@ -13,13 +13,13 @@ pub(super) struct Text {
 }
 
 impl Text {
-    /// Text of at most `most` bytes, and the mark where it was cut.
+    /// An empty text for at most `most` bytes; the mark of a cut comes on top of that.
     pub(super) fn new(most: usize) -> Self {
         Self { text: String::new(), most, cut: false }
     }
 
-    /// What `value` writes. A value that fails, as it is told to once there is no more room, has what it wrote
-    /// until then.
+    /// The output of `value`. If `value` fails, as it is made to once there is no more room, the text is its output
+    /// up to then.
     pub(super) fn of(value: impl fmt::Display, most: usize) -> Self {
         let mut text = Self::new(most);
         let _ = write!(text, "{value}");
@@ -34,7 +34,7 @@ impl Text {
         &self.text
     }
 
-    /// The text, with the mark if it was cut.
+    /// Returns the text, with the mark if it was cut.
     pub(super) fn marked(mut self) -> String {
         if self.cut {
             self.text.push(MARK);
@@ -51,12 +51,12 @@ impl Write for Text {
         let fits = head(more, self.most - self.text.len());
         self.text.push_str(fits);
         self.cut = fits.len() < more.len();
-        // An error ends the formatting of what would not fit.
+        // The error stops the formatting of text that would not fit.
         if self.cut { Err(fmt::Error) } else { Ok(()) }
     }
 }
 
-/// The longest beginning of `text` in whole characters that has at most `most` bytes.
+/// Returns the longest prefix of `text`, in whole characters, of at most `most` bytes.
 pub(super) fn head(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
     &text[..end.unwrap_or(0)]
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!((head("", 3), head("日", 2), head("日x", 3)), ("", "", "日"));
     }
 
-    /// As a value does that goes on writing after an error.
+    /// Like a value that goes on writing after an error.
     #[test]
     fn nothing_is_added_after_a_cut() {
         let mut text = Text::new(4);

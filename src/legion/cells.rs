@@ -1,4 +1,4 @@
-//! What a cell of the original's tables says, or why it can't be used.
+//! The values of cells of the original's tables, or the reasons why they can't be used.
 
 use crate::trace::{Payload, TraceId, checked_name};
 use jiff::Timestamp;
@@ -10,10 +10,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-/// Why a cell can't be used.
+/// The reason why a cell can't be used.
 pub(super) type Wrong = Cow<'static, str>;
 
-/// A value, and what of its cell it does not say.
+/// A value, and the parts of its cell that it does not express.
 pub(super) struct Partly<T> {
     pub(super) value: T,
     pub(super) lost: Vec<Wrong>,
@@ -42,7 +42,7 @@ fn kind(cell: ValueRef<'_>) -> &'static str {
     }
 }
 
-/// In quotes, no more of it than says which it was.
+/// Quotes text for a finding, shortened to [`SHOWN`] characters.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         None => format!("{text:?}"),
@@ -50,14 +50,14 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// The same of JSON, which has quotes enough.
+/// Shortens JSON for a finding to [`SHOWN`] characters, without adding quotes.
 fn shown_json(text: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     let more = text.chars().nth(SHOWN).map(|_| '…');
     text.chars().take(SHOWN).map(plain).chain(more).collect()
 }
 
-/// In characters.
+/// Maximum number of characters shown.
 const SHOWN: usize = 40;
 
 pub(super) fn parsed<T: FromStr>(cell: ValueRef<'_>) -> Result<T, Wrong> {
@@ -77,13 +77,13 @@ fn id_in(text: &str) -> Result<TraceId, Wrong> {
     text.parse().map_err(|_| format!("{} is no UUID", shown(text)).into())
 }
 
-/// The original keeps objects as JSON, and all else as text of its own.
+/// Parses a content: the original stores objects as JSON, and everything else as text of its own.
 pub(super) fn content(cell: ValueRef<'_>) -> Result<Payload, Wrong> {
     let text = text(cell)?;
     Ok(as_object(text).unwrap_or_else(|| Payload::text(text)))
 }
 
-/// Text that the original takes for an object.
+/// Returns the object if the original would read this text as one.
 pub(super) fn as_object(text: &str) -> Option<Payload> {
     text.trim_start().starts_with('{').then(|| Payload::from_json(text).ok()).flatten()
 }
@@ -103,12 +103,12 @@ fn within(number: f64, high: f64) -> Result<f64, Wrong> {
     }
 }
 
-/// From 0 to 1.
+/// A number from 0 to 1.
 pub(super) fn fraction(cell: ValueRef<'_>) -> Result<f64, Wrong> {
     within(number(cell)?, 1.0)
 }
 
-/// 0 or more, and finite.
+/// A finite number of 0 or more.
 pub(super) fn rate(cell: ValueRef<'_>) -> Result<f64, Wrong> {
     within(number(cell)?, f64::MAX)
 }
@@ -122,7 +122,7 @@ pub(super) fn count(cell: ValueRef<'_>) -> Result<u32, Wrong> {
     }
 }
 
-/// 0 or 1; its library once wrote `f` and `t`.
+/// A flag, 0 or 1; the original's library once wrote `f` and `t`.
 pub(super) fn flag(cell: ValueRef<'_>) -> Result<bool, Wrong> {
     match cell {
         ValueRef::Integer(0) | ValueRef::Text(b"f") => Ok(false),
@@ -131,7 +131,7 @@ pub(super) fn flag(cell: ValueRef<'_>) -> Result<bool, Wrong> {
     }
 }
 
-/// UTC, unless it names an offset.
+/// A time, in UTC unless it names an offset.
 pub(super) fn time(cell: ValueRef<'_>) -> Result<Partly<Timestamp>, Wrong> {
     let text = text(cell)?;
     let wrong = || Wrong::from(format!("{} is no timestamp", shown(text)));
@@ -151,7 +151,7 @@ pub(super) fn time(cell: ValueRef<'_>) -> Result<Partly<Timestamp>, Wrong> {
     Ok(Partly { value: micros, lost })
 }
 
-/// A number, or an object with one that counts: -1 to 1, and 0 where there is none.
+/// A valence from -1 to 1: a number, or an object with a number that stands for it. 0 if there is none.
 pub(super) fn valence(cell: ValueRef<'_>) -> Result<Partly<f64>, Wrong> {
     let number = match cell {
         ValueRef::Text(_) => {
@@ -199,7 +199,7 @@ pub(super) fn ids(cell: ValueRef<'_>) -> Result<Partly<Vec<TraceId>>, Wrong> {
     array(cell, |id| id_in(id).map_err(|wrong| format!("left out: {wrong}").into()))
 }
 
-/// So many elements of an array are named that can't be used: a cell may have millions.
+/// Maximum number of unusable elements of an array that are named: a cell may have millions.
 const NAMED: usize = 20;
 
 fn array<T>(
@@ -229,7 +229,7 @@ fn array<T>(
     Ok(all)
 }
 
-/// As the original writes a time: UTC, to the microsecond.
+/// Formats a time like the original: UTC, to the microsecond.
 pub(super) struct Time(pub(super) Timestamp);
 
 impl fmt::Display for Time {

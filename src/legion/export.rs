@@ -1,4 +1,4 @@
-//! A store becomes a database of the original.
+//! Exports a store to a database of the original.
 
 use super::cells::{Time, as_object};
 use super::{ASSOCIATIONS, Finding, PAIR_COLUMNS, TRACE_COLUMNS, TRACES};
@@ -17,7 +17,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-/// As the original's own library makes them.
+/// The tables and indexes as the original's own library creates them.
 const SCHEMA: &str = "
 CREATE TABLE `memory_traces` (`id` integer NOT NULL PRIMARY KEY AUTOINCREMENT,
     `trace_id` varchar(255) NOT NULL UNIQUE, `trace_type` varchar(255) NOT NULL, `content` text NOT NULL,
@@ -41,31 +41,34 @@ CREATE INDEX `memory_associations_trace_id_a_index` ON `memory_associations` (`t
 CREATE INDEX `memory_associations_trace_id_b_index` ON `memory_associations` (`trace_id_b`);
 CREATE INDEX `memory_associations_partition_id_index` ON `memory_associations` (`partition_id`);";
 
-/// What was written; from [`export`].
+/// The outcome of an export. Returned by [`export`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Exported {
-    /// Traces, a row each.
+    /// Number of traces written, one row each.
     pub traces: usize,
-    /// Links, two rows each.
+    /// Number of links written, two rows each.
     pub links: usize,
-    /// What the original can't express, row by row.
+    /// Contents that the original can't express, row by row.
     pub findings: Vec<Finding>,
 }
 
-/// Writes what the store holds into a new database of the original, which belongs to its owner alone. Numbers and
-/// times are written as they are stored; a neutral valence, no tags and no parent as NULL; associated traces are the
-/// at most 20 with the highest counts.
+/// Writes the content of the store into a new database of the original, which only its owner can access. Numbers and
+/// times are written as stored; a neutral valence, an empty list of tags and a missing parent as NULL; as associated
+/// traces at most the 20 with the highest counts.
 ///
-/// Embeddings, source agents, key ids, pins, and revisions above 1 don't go along, and what is neither an object nor
-/// text comes back as text: each is a [`Finding`]. Of links the times don't.
+/// Embeddings, source agents, key ids, pins, and revisions above 1 are not exported, and a payload that is neither an
+/// object nor text is read back as text: each of these is reported as a [`Finding`]. The times of links are not
+/// exported.
 ///
-/// The store is read as it goes: while others write, take a [detached](crate::StoreBuilder::detached) one.
+/// The store is read during the export: if other threads write to it, export a
+/// [detached](crate::StoreBuilder::detached) store instead.
 ///
 /// # Errors
 ///
 /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if there is a file at `path`, or one that SQLite would take for
-/// its log, which is left as it was; otherwise what kept it from being written, and there is none then.
+/// its log: that file is left unchanged. Otherwise the error says why the database could not be written, and no file
+/// is left.
 pub fn export(store: &TraceStore, path: impl AsRef<Path>) -> Result<Exported> {
     let path = path.as_ref();
     let made = &make_new(path)?;
@@ -137,7 +140,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    /// In the order of their rows.
+    /// Returns the associated traces, in the order of their rows.
     fn associated(&self, id: TraceId) -> Vec<TraceId> {
         let mut links = self.links(id);
         links.retain(Link::is_associated);
@@ -148,7 +151,7 @@ impl Writing<'_> {
         others
     }
 
-    /// Between traces that are written.
+    /// Returns the links to traces that are exported.
     fn links(&self, id: TraceId) -> Vec<Link> {
         let mut links = self.store.links(id);
         links.retain(|link| link.other(id).is_some_and(|other| self.rows.contains_key(&other)));
@@ -161,7 +164,7 @@ impl Writing<'_> {
         for trace in traces {
             for link in self.links(trace.id()) {
                 let (a, b) = (trace.id(), link.other(trace.id()));
-                // Each link once, from the trace with the smaller id, in both directions.
+                // Writes each link once, from the trace with the smaller id, in both directions.
                 let Some(b) = b.filter(|&b| a < b) else { continue };
                 let partition = |id| self.store.get(id).map(|trace| trace.partition().to_owned());
                 for (from, to) in [(a, b), (b, a)] {
@@ -185,7 +188,7 @@ fn insert(table: &str, columns: &[&str]) -> String {
     format!("INSERT INTO {table} (id, {}) VALUES (?{values})", columns.join(", "))
 }
 
-/// An object is kept as it is, text as what it says, and anything else as its JSON.
+/// Returns an object as it is, text without its quotes, and anything else as JSON.
 fn content(trace: &Trace) -> Cow<'_, str> {
     match trace.payload().deserialize::<String>() {
         Ok(text) => Cow::Owned(text),
@@ -202,7 +205,7 @@ fn ids(ids: impl IntoIterator<Item = TraceId>) -> String {
     Value::from_iter(ids.into_iter().map(|id| id.to_string())).to_string()
 }
 
-/// What the original has no column for, or would take for something else.
+/// Returns the fields that the original has no column for, or would read as something else.
 fn lost(trace: &Trace) -> impl Iterator<Item = (&'static str, Cow<'static, str>)> {
     let payload = trace.payload().as_str().trim_start();
     let read_back = match payload.as_bytes().first() {

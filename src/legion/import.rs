@@ -1,4 +1,4 @@
-//! Rows of the original become traces and links.
+//! Imports rows of the original as traces and links.
 
 use super::cells::{self, Partly, Wrong};
 use super::{ASSOCIATIONS, Finding, PAIR_COLUMNS, TRACE_COLUMNS, TRACES};
@@ -14,43 +14,46 @@ use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-/// What a database of the original holds; from [`read`].
+/// The content of a database of the original. Returned by [`read`].
 #[derive(Debug)]
 #[must_use = "nothing is stored until it is told to"]
 pub struct Original {
     traces: Vec<(i64, NewTrace)>,
-    /// Each with the row that it was read from.
+    /// Each link with the row that it was read from.
     links: Vec<(i64, Link)>,
     findings: Vec<Finding>,
 }
 
-/// What came of it; from [`Original::store_in`].
+/// The outcome of an import. Returned by [`Original::store_in`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Imported {
-    /// Traces that were stored.
+    /// Number of traces stored.
     pub traces: usize,
-    /// Traces that the store held already: it keeps its own.
+    /// Number of traces that the store already held: it keeps its own.
     pub traces_known: usize,
-    /// Links that were stored, or had a smaller count.
+    /// Number of links stored: the store did not have them, or had a smaller count.
     pub links: usize,
-    /// Links that the store had already, with as large a count.
+    /// Number of links that the store already had, with at least the same count.
     pub links_known: usize,
-    /// What could not be read or stored, row by row; the rest was.
+    /// Cells and rows that could not be read or stored, row by row. Everything else was.
     pub findings: Vec<Finding>,
 }
 
-/// Reads a database of the original, as of one moment, changing nothing. Takes the memory of all that it holds, once.
+/// Reads a database of the original, as of one moment, and changes nothing. Needs memory for one copy of the
+/// whole content.
 ///
 /// A cell that can't be used leaves its field at its default, and a row without a usable id, type or content is left
-/// out: both are told by [`Original::findings`], and the rest is read. Text that is no JSON object is text, as it is
-/// there. Strengths are taken as they are stored. A pair is there in both directions: the larger count wins, and as
-/// times of the link stand when its younger trace was made and when one of the two was last reinforced.
+/// out: [`Original::findings`] lists both, and the rest is read. Text that is not a JSON object is text, as in the
+/// original. Strengths are taken as stored. The original stores a pair in both directions: the larger count is used.
+/// The first time of a link is the creation of its younger trace, and its last time the last reinforcement of either
+/// trace.
 ///
 /// # Errors
 ///
-/// [`NotAStore`](ErrorKind::NotAStore) if it has no table of traces; [`Unreachable`](ErrorKind::Unreachable),
-/// [`Corrupt`](ErrorKind::Corrupt) and the like say what is wrong with the file.
+/// [`NotAStore`](ErrorKind::NotAStore) if the database has no table of traces;
+/// [`Unreachable`](ErrorKind::Unreachable), [`Corrupt`](ErrorKind::Corrupt) and similar kinds, which say what is
+/// wrong with the file.
 pub fn read(path: impl AsRef<Path>) -> Result<Original> {
     let path = path.as_ref();
     let doing = |error| Error::from(while_doing("reading", path, error));
@@ -74,28 +77,28 @@ pub fn read(path: impl AsRef<Path>) -> Result<Original> {
 }
 
 impl Original {
-    /// How many traces were read.
+    /// Number of traces that were read.
     pub fn traces(&self) -> usize {
         self.traces.len()
     }
 
-    /// How many links were read: pairs, whatever their direction.
+    /// Number of links that were read: pairs, whatever their direction.
     pub fn links(&self) -> usize {
         self.links.len()
     }
 
-    /// What could not be read, or not all of it.
+    /// Cells and rows that could not be read, or only in part.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// Stores the traces that the store does not hold, and the links that it does not have with as large a count: the
-    /// same again changes nothing. A row without a partition gets the store's.
+    /// Stores the traces that the store does not hold, and the links that it lacks or has with a smaller count:
+    /// storing the same database again changes nothing. A row without a partition gets the store's.
     ///
     /// # Errors
     ///
-    /// As for [`insert`](TraceStore::insert), but a trace that the store can't take, such as one that is too long, is
-    /// a finding. What was stored before stays.
+    /// The errors of [`insert`](TraceStore::insert), except that a trace that the store can't accept, such as one
+    /// that is too long, becomes a finding. Whatever was stored before an error stays stored.
     pub fn store_in(self, store: &TraceStore) -> Result<Imported> {
         let mut imported = Imported { findings: self.findings, ..Imported::default() };
         for (row, new) in self.traces {
@@ -133,7 +136,7 @@ impl Original {
     }
 }
 
-/// When a trace was made and last reinforced, and which the original has associated with it.
+/// A trace's row, its times of creation and last reinforcement, and the traces that the original associates with it.
 struct Known {
     row: i64,
     created_at: Timestamp,
@@ -145,13 +148,13 @@ struct Known {
 struct Reading {
     traces: Vec<(i64, NewTrace)>,
     known: HashMap<TraceId, Known>,
-    /// In the order of ids, so that the same file gives the same.
+    /// Ordered by id, so that the same file always gives the same result.
     pairs: BTreeMap<(TraceId, TraceId), (i64, u32)>,
     findings: Vec<Finding>,
 }
 
 impl Reading {
-    /// Whether there is such a table.
+    /// Returns whether the table of traces exists, with the columns that it must have.
     fn traces(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
         let Some(columns) = Columns::of(connection, TRACES, &TRACE_COLUMNS)? else { return Ok(false) };
         if !["trace_id", "trace_type", "content"].iter().all(|column| columns.has(column)) {
@@ -231,7 +234,8 @@ impl Reading {
         Original { traces: self.traces, links, findings: self.findings }
     }
 
-    /// The list that a trace has of its own says no more than the pairs; where it does, the pair was lost.
+    /// Adds pairs that only a trace's own list of associated traces names: the list should say no more than the
+    /// pairs, so such a pair was lost.
     fn associated(&mut self) {
         let mut known: Vec<_> = self.known.iter().collect();
         known.sort_by_key(|(_, known)| known.row);
@@ -259,7 +263,7 @@ impl Reading {
     }
 }
 
-/// Those of the columns that a table has.
+/// The columns that a table has, of those asked for.
 struct Columns {
     table: &'static str,
     names: Vec<&'static str>,
@@ -291,7 +295,7 @@ impl Columns {
     }
 }
 
-/// A row, cell by cell; what can't be used becomes a finding.
+/// A row, read cell by cell; a cell that can't be used becomes a finding.
 struct Cells<'a> {
     row: &'a Row<'a>,
     number: i64,
@@ -309,7 +313,7 @@ impl<'a> Cells<'a> {
         self.findings.push(Finding { table, row, column, reason: reason.into() });
     }
 
-    /// NULL if there is no such column.
+    /// Returns NULL if there is no such column.
     fn cell(&self, column: &str) -> ValueRef<'a> {
         let at = self.columns.names.iter().position(|&name| name == column);
         at.and_then(|at| self.row.get_ref(at + 1).ok()).unwrap_or(ValueRef::Null)
@@ -324,7 +328,7 @@ impl<'a> Cells<'a> {
         parsed.map_err(|wrong| self.find(column, format!("the row is left out: {wrong}"))).ok()
     }
 
-    /// `None` for NULL, and for what can't be used.
+    /// Returns `None` for NULL, and for a cell that can't be used.
     fn optional<T>(
         &mut self,
         column: &'static str,

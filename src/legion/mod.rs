@@ -1,5 +1,5 @@
-//! The database of the system that this crate grew out of, LegionIO's lex-agentic-memory: reading one, and writing
-//! one. Behind the feature `legion`.
+//! Imports and exports the database of the system that this crate grew out of, LegionIO's lex-agentic-memory.
+//! Requires the feature `legion`.
 //!
 //! ```no_run
 //! use mnemon::{TraceStore, legion};
@@ -17,8 +17,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What one system can say and the other can't is a [`Finding`]; the rest goes along. Sets are sets: tags and
-//! associated traces may be in another order.
+//! Whatever one system can express and the other can't is reported as a [`Finding`]; everything else is transferred.
+//! Tags and associated traces are sets, so their order may change.
 
 mod cells;
 mod export;
@@ -30,18 +30,17 @@ pub use import::{Imported, Original, read};
 use std::borrow::Cow;
 use std::fmt;
 
-/// A cell or row that does not go along as it is, and what becomes of it.
+/// A cell or row that can't be transferred unchanged, and what happens to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The table of the original's.
+    /// The table, in the original's database.
     pub table: &'static str,
-    /// Its row there, by `id`: in a database that is read the one that it has, in one that is written the one that it
-    /// gets.
+    /// The row in that table, by its `id`: when reading, the id that the row has; when writing, the id that it gets.
     pub row: i64,
-    /// The column, or for what the original has none for the field.
+    /// The column, or the field's name if the original has no column for it.
     pub column: &'static str,
-    /// What it is, and what becomes of it: for a person.
+    /// The problem and what happens to the cell or row, as text for people.
     pub reason: Cow<'static, str>,
 }
 
@@ -54,7 +53,7 @@ impl fmt::Display for Finding {
 const TRACES: &str = "memory_traces";
 const ASSOCIATIONS: &str = "memory_associations";
 
-/// All but the number of the row.
+/// All columns but the row number.
 const TRACE_COLUMNS: [&str; 22] = [
     "trace_id",
     "trace_type",

@@ -1,41 +1,40 @@
-//! Fading: strength as a function of time. Nothing is written because time passes.
+//! Decay: strength as a function of time. The passing of time alone writes nothing.
 
 use super::constants::{EMOTION_WEIGHT, TICK_SECONDS};
 use crate::trace::{Micros, Numbers, Trace, TraceType};
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// How strength fades with time: chosen for a store with
-/// [`decay_curve`](crate::StoreBuilder::decay_curve).
+/// Curve by which strength decays with time. Set for a store with [`decay_curve`](crate::StoreBuilder::decay_curve).
 ///
-/// A trace fades from its [peak](Trace::peak_strength) on, since it was last reinforced, with its own
-/// [rate](Trace::base_decay_rate): `e = rate / (1 + 0.3 × intensity)`, where `intensity` is its
-/// [emotional intensity](Trace::emotional_intensity). Time is counted in ticks of 60 seconds, as a real number;
-/// before the last reinforcement it is 0. A rate of 0, and firmware, does not fade.
+/// A trace decays from its [peak](Trace::peak_strength), starting at its last reinforcement, with the exponent
+/// `e = rate / (1 + 0.3 × intensity)`, where `rate` is its [base decay rate](Trace::base_decay_rate) and `intensity`
+/// its [emotional intensity](Trace::emotional_intensity). Time is a real number of ticks of 60 seconds; before the last
+/// reinforcement it is 0. Firmware, and traces with a rate of 0, do not decay.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 #[non_exhaustive]
 pub enum DecayCurve {
-    /// `peak × (ticks + 1)^-e`: fast at first, then ever more slowly. That forgetting follows a power of time is
-    /// found in people (Wixted and Ebbesen, "On the form of forgetting", Psychological Science 2, 1991).
+    /// `peak × (ticks + 1)^-e`: fast at first, then ever more slowly. People forget by a power of time (Wixted and
+    /// Ebbesen, "On the form of forgetting", Psychological Science 2, 1991).
     #[default]
     PowerLaw,
-    /// `peak × 2^-(time / half_life × e / 0.01)`: the same share is lost in the same time (as in Ebbinghaus, "Über
-    /// das Gedächtnis", 1885, for a single list). `half_life` is that of a trace whose rate is 0.01, which is that
-    /// of semantic ones; twice the rate halves in half the time.
+    /// `peak × 2^-(time / half_life × e / 0.01)`: equal times lose equal shares (as in Ebbinghaus, "Über das
+    /// Gedächtnis", 1885, for a single list). `half_life` applies to a rate of 0.01, that of semantic traces; twice
+    /// the rate halves the strength in half the time.
     Exponential {
-        /// How long a semantic trace without emotion takes to fade to half its peak. Zero fades at once.
+        /// Time in which a semantic trace without emotion decays to half its peak. With zero it decays at once.
         half_life: Duration,
     },
-    /// Strength does not fade.
+    /// Strength does not decay.
     None,
 }
 
-/// The rate that an exponential half-life is given for.
+/// The rate to which an exponential half-life applies.
 const RATE_OF_HALF_LIFE: f64 = 0.01;
 
 impl DecayCurve {
-    /// What a peak has faded to after so many ticks (of 60 seconds; below 0 counts as 0), within 0 to 1; 0 if any of
-    /// them is no number.
+    /// Returns the strength that is left of a peak, from 0 to 1, after a number of ticks (of 60 seconds; below 0
+    /// counts as 0). Returns 0 where the formula gives NaN.
     ///
     /// ```
     /// use mnemon::DecayCurve;
@@ -58,8 +57,8 @@ impl DecayCurve {
         if strength.is_nan() { 0.0 } else { strength.clamp(0.0, 1.0) }
     }
 
-    /// The strength of a trace at a time: the stored one, or what its peak has faded to if that is less. A stored one
-    /// that was [brought up to date](Trace::last_decayed) for a later time, as by a wrong clock, counts for nothing.
+    /// Returns the strength of a trace at a time: the stored strength, or the decayed peak if that is less. A stored
+    /// strength is ignored if it was [computed](Trace::last_decayed) for a later time, as after a wrong clock.
     pub fn strength_at(self, trace: &Trace, at: Timestamp) -> f64 {
         self.strength(trace.trace_type(), &trace.numbers, at.into())
     }
@@ -70,7 +69,7 @@ impl DecayCurve {
         }
         let ticks = at.seconds_since(n.last_reinforced) / TICK_SECONDS;
         let faded = self.decayed(n.peak_strength, n.base_decay_rate, n.emotional_intensity, ticks);
-        // What a reinforcement has stored stands: a checkpoint is later than that.
+        // The strength that a reinforcement stored stands: only a checkpoint is dated later than the reinforcement.
         match n.last_decayed > at.max(n.last_reinforced) {
             true => faded,
             false => n.strength.min(faded),

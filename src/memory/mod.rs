@@ -1,4 +1,4 @@
-//! What memories do, as functions of a trace and a time: fading, growing stronger, being found.
+//! The memory model, as functions of a trace and a time: decay, reinforcement, and the order of recall.
 //!
 //! Knows nothing of threads, files or SQL; the store applies it.
 

@@ -1,4 +1,4 @@
-//! How much a trace matters now.
+//! Retrieval scores.
 //!
 //! A score is a product, `strength × recency × emotion × association`, and is compared as its base-2 logarithm,
 //!
@@ -6,37 +6,35 @@
 //! log_score = log2(strength × emotion × association) - age / half-life
 //! ```
 //!
-//! since the product of a trace that was reinforced 45 days ago is 0 as a number. The first part is at most
-//! log2(1 × 2 × 1.15), so recency alone bounds a score: no trace that was reinforced at some time or before it scores
-//! higher than that bound less the second part. Whoever looks at traces from the most recent on knows by it when none
-//! that is still to come can be better.
+//! because as an `f64` the product of a trace that was reinforced 45 days ago is 0. The first term is at most
+//! log2(1 × 2 × 1.15), so recency alone bounds a score: a trace last reinforced at or before a given time scores at
+//! most that maximum minus the second term of that time. A scan from the most recent trace on can therefore stop once
+//! no remaining trace can score higher.
 
 use super::constants::ASSOCIATION_BONUS;
 use crate::trace::{Micros, Trace};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A trace with its retrieval score and what that is made of:
-/// `strength × recency × emotion × association`.
+/// A trace with its retrieval score and the factors of the score: `strength × recency × emotion × association`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Ranked {
     /// The trace.
     pub trace: Arc<Trace>,
-    /// The product of strength, recency, emotion and association, 0 to 2.3. It is 0 for what was last reinforced more
-    /// than some 1,075 half-lives ago: compare logarithms.
+    /// The product of strength, recency, emotion and association, 0 to 2.3. It is 0 for a trace last reinforced more
+    /// than about 1,075 half-lives ago: compare logarithms instead.
     pub score: f64,
-    /// The base-2 logarithm of the score, by which traces are ordered: negative infinity where the strength is 0, up
-    /// to log2(2.3).
+    /// The base-2 logarithm of the score, from negative infinity (strength 0) to log2(2.3). Traces are ordered by it.
     pub log_score: f64,
-    /// How strong it is at the time of the ranking, 0 to 1.
+    /// The strength at the time of the ranking, 0 to 1.
     pub strength: f64,
-    /// `2^(-t / h)`, 0 to 1, where `t` is the time since it was last reinforced and `h` the
+    /// `2^(-t / h)`, 0 to 1, where `t` is the time since the last reinforcement and `h` the
     /// [half-life](crate::StoreBuilder::recency_half_life).
     pub recency: f64,
-    /// 1 + its emotional intensity: 1 to 2.
+    /// 1 + the emotional intensity: 1 to 2.
     pub emotion: f64,
-    /// 1.15 if another trace of the list is associated with it, else 1.
+    /// 1.15 if another trace of the list is associated with this one, otherwise 1.
     pub association: f64,
 }
 
@@ -60,7 +58,7 @@ fn emotion(trace: &Trace) -> f64 {
     1.0 + trace.emotional_intensity()
 }
 
-/// The time that scores are for, and the half-life of recency.
+/// The time for which scores are computed, and the half-life of recency.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scoring {
     pub(crate) at: Micros,
@@ -68,7 +66,7 @@ pub(crate) struct Scoring {
 }
 
 impl Scoring {
-    /// The half-life is more than 0.
+    /// The half-life must be more than 0.
     pub(crate) fn new(at: Micros, half_life: Duration) -> Self {
         Self { at, half_life_seconds: half_life.as_secs_f64() }
     }
@@ -77,12 +75,12 @@ impl Scoring {
         (strength * emotion(trace) * association).log2() + self.log_recency(trace)
     }
 
-    /// When a trace was last reinforced. A time that has not come is taken for now: it is that of a wrong clock.
+    /// The time of the last reinforcement. A time in the future comes from a wrong clock, and counts as now.
     pub(crate) fn reinforced(self, trace: &Trace) -> Micros {
         trace.numbers.last_reinforced.min(self.at)
     }
 
-    /// 0 or less.
+    /// The base-2 logarithm of the recency: 0 or less.
     fn log_recency(self, trace: &Trace) -> f64 {
         -(self.at.seconds_since(self.reinforced(trace)) / self.half_life_seconds)
     }

@@ -1,4 +1,4 @@
-//! What a trace can be found by: its type, its partition, each of its tags.
+//! Index terms of a trace: its type, its partition, each of its tags.
 
 use crate::core::{HasTerms, Term};
 use crate::trace::{Trace, TraceType};
@@ -8,9 +8,9 @@ use std::sync::{Arc, LazyLock};
 /// Seeded anew in each process, so that nobody can choose tags that collide.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// Types and partitions have many traces each.
+/// Number of lists of a type or partition, which has many traces.
 const WIDE: u16 = 256;
-/// A tag mostly has few.
+/// Number of lists of a tag, which usually has few traces.
 const NARROW: u16 = 16;
 
 fn term(field: &str, value: impl Hash, lists: u16) -> Term {

@@ -1,17 +1,16 @@
 //! Snapshots: the whole store, as of one cut, in one file.
 //!
-//! A file is text, one JSON object a line: the header, the traces, the links, and last the seal over every
-//! byte before it. It is vouched for before it is believed: nothing of a file is given out unless all of it is
-//! right.
+//! A file is text, one JSON object per line: the header, the traces, the links, and last the seal over every byte
+//! before it. A file is verified before it is used: nothing in it is returned unless all of it is valid.
 //!
-//! - [`format`](mod@format): the lines, and what a file must hold;
+//! - [`format`](mod@format): the lines, and the rules for their content;
 //! - [`record`]: a trace and a link as lines, and back;
 //! - [`seal`]: the digest and the signature;
-//! - [`name`]: the files' names, which order them as they were saved;
-//! - [`save`]: writing a file, whole or not at all;
-//! - [`read`]: reading one, or refusing it;
-//! - [`refusal`]: why one is refused;
-//! - [`spill`]: what a store could not write, beside its database.
+//! - [`name`]: the file names, which sort in the order of saving;
+//! - [`save`]: writing a file, completely or not at all;
+//! - [`read`]: reading a file, or refusing it;
+//! - [`refusal`]: the reasons for refusing a file;
+//! - [`spill`]: changes that a store could not write, beside its database.
 
 mod folder;
 mod format;
@@ -41,24 +40,24 @@ use std::sync::Arc;
 #[cfg(feature = "sqlite")]
 pub(crate) use spill::Spill;
 
-/// The folder that snapshots are kept in, and the key that vouches for them.
+/// The folder of the snapshots, and the key that verifies them.
 ///
-/// A snapshot is one file: all traces and links as of one cut, with every field. Its name is the time it was
-/// taken at, to the microsecond, in UTC: `snapshot-2026-11-24T10-15-30.123456Z.mnemon`. Where the folder holds a name
-/// of that time or a later one, as after the clock was set back, it has the time of that name and the next number
-/// (`Z_2.mnemon`): the snapshot saved last is the newest by name, whatever the clock says. It belongs to its
-/// owner alone and is not encrypted.
+/// A snapshot is one file: all traces and links as of one cut, with every field. Its name is the time at which it was
+/// taken, in UTC and microseconds: `snapshot-2026-11-24T10-15-30.123456Z.mnemon`. If the folder already has a name of
+/// that time or a later one, as after the clock was set back, the name is that time with the next number
+/// (`Z_2.mnemon`): the snapshot saved last is the newest by name, whatever the clock shows. The file is accessible to
+/// its owner only and is not encrypted.
 ///
 /// # What is protected
 ///
-/// Every file ends with the SHA-512 digest of the rest: a file that was cut short or changed by accident is
-/// refused. That is no proof of who wrote it, since anybody can compute a digest. With
-/// [`signed_with`](Self::signed_with) a file also bears an Ed25519 signature (Ed25519ph of RFC 8032), and
-/// with a key, files that are unsigned or signed by another one are refused. Where no key is given, a
-/// signature that is there must still be right, but may be anybody's.
+/// Every file ends with the SHA-512 digest of the rest: a file that was truncated or changed by accident is refused.
+/// The digest does not prove who wrote the file, since anybody can compute one. With
+/// [`signed_with`](Self::signed_with) a file also has an Ed25519 signature (Ed25519ph of RFC 8032), and with a key,
+/// files that are unsigned or signed with another key are refused. Without a key, a signature that is present must
+/// still be valid, but may be anybody's.
 ///
-/// A signature does not say that a file is the newest one: who can write to the folder can take files out,
-/// or give an older one a newer name.
+/// A signature does not prove that a file is the newest one: anybody who can write to the folder can remove files, or
+/// give an older file a newer name.
 ///
 /// ```
 /// use mnemon::Snapshots;
@@ -83,12 +82,12 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// Snapshots in this folder, without a key. Touches no disk: the folder is made when something is saved.
+    /// Snapshots in this folder, without a key. Does not access the disk: the first save creates the folder.
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
         Self { folder: folder.into(), key: Key::None, watch: Watch::nobody() }
     }
 
-    /// Signs what is saved, and refuses what this key has not signed. The secret is an Ed25519 seed: 32
+    /// Signs saved snapshots, and refuses snapshots that this key did not sign. The secret is an Ed25519 seed: 32
     /// bytes from a source fit for keys.
     #[must_use]
     pub fn signed_with(mut self, secret: [u8; 32]) -> Self {
@@ -96,11 +95,13 @@ impl Snapshots {
         self
     }
 
-    /// Refuses what the owner of this Ed25519 public key has not signed. Nothing can be saved then.
+    /// Refuses snapshots that the owner of this Ed25519 public key did not sign. Nothing can be saved with a public
+    /// key only.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the bytes are no key, or one that vouches for nothing.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the bytes are not a key, or a weak one whose signatures
+    /// prove nothing.
     ///
     /// ```
     /// use mnemon::Snapshots;
@@ -118,29 +119,29 @@ impl Snapshots {
         Ok(self)
     }
 
-    /// Tells how far what is saved has come, now and then; the saving ends when it is answered
-    /// [`Break`](ControlFlow::Break), with [`Interrupted`](crate::ErrorKind::Interrupted), and nothing of it is left.
+    /// Reports the progress of saving from time to time. If `tell` returns [`Break`](ControlFlow::Break), the saving
+    /// fails with [`Interrupted`](crate::ErrorKind::Interrupted), and leaves nothing behind.
     #[must_use]
     pub fn on_progress(mut self, tell: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
         self.watch = Watch::new(tell);
         self
     }
 
-    /// The folder.
+    /// The folder of the snapshots.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The public key whose signature is demanded, where one is.
+    /// The public key whose signature is required, if any.
     pub fn public_key(&self) -> Option<[u8; 32]> {
         self.key.demanded().map(|key| key.to_bytes())
     }
 
-    /// The snapshots in the folder, newest first by name; none if there is no folder. A file that can't be
-    /// read is listed with the reason.
+    /// Lists the snapshots in the folder, newest first by name; returns an empty list if there is no folder. A file
+    /// that can't be read is listed with the reason.
     ///
-    /// Costs one read of the first line of each file: neither digest nor signature is checked, so what a
-    /// header says is hearsay.
+    /// Costs one read of the first line of each file. Neither digest nor signature is checked, so headers are
+    /// unverified.
     ///
     /// # Errors
     ///
@@ -151,31 +152,31 @@ impl Snapshots {
         Ok(found.into_iter().map(|found| read::info(found.path, found.name.time)).collect())
     }
 
-    /// Deletes the oldest snapshots beyond the `keep` newest, by name, and what saves that were interrupted
-    /// have left. Answers which files are gone: the snapshots oldest first, then the leavings.
+    /// Deletes all but the `keep` newest snapshots, by name, and the leftovers of interrupted saves. Returns the
+    /// deleted files: the snapshots oldest first, then the leftovers.
     ///
-    /// What is not named like a snapshot, or does not begin like one, is neither counted nor touched.
+    /// A file that is not named like a snapshot, or does not begin like one, is neither counted nor touched.
     ///
     /// # Errors
     ///
-    /// [`Unreachable`](crate::ErrorKind::Unreachable) or [`Io`](crate::ErrorKind::Io) if the folder can't be
-    /// read or a file can't be deleted; the older ones are gone then.
+    /// [`Unreachable`](crate::ErrorKind::Unreachable) or [`Io`](crate::ErrorKind::Io) if the folder can't be read or
+    /// a file can't be deleted; the older files have been deleted then.
     pub fn prune(&self, keep: usize) -> Result<Vec<PathBuf>> {
         folder::prune(&self.folder, keep)
     }
 
-    /// Writes a new file: whole and on disk when this returns, or not there at all.
+    /// Writes a new file: complete and on disk when this returns, or not there at all.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) with a public key only, or if the state holds what
-    /// could not be restored; [`DiskFull`](crate::ErrorKind::DiskFull),
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is only a public key, or if the state contains
+    /// something that could not be restored; [`DiskFull`](crate::ErrorKind::DiskFull),
     /// [`Unreachable`](crate::ErrorKind::Unreachable) or [`Io`](crate::ErrorKind::Io).
     pub(crate) fn write(&self, state: &State) -> Result<SnapshotInfo> {
         save::save(&self.folder, &self.key, state, &self.watch)
     }
 
-    /// Reads a file, which may be in any folder. It is read twice: once for the digest, once for what it holds.
+    /// Reads a file, which may be in any folder. Reads it twice: once for the digest, once for the content.
     ///
     /// # Errors
     ///
@@ -186,14 +187,14 @@ impl Snapshots {
         read::read(path, &self.key)
     }
 
-    /// The newest snapshot by name, whatever it holds: that an older one is restored instead is for the
-    /// host to decide.
+    /// Returns the newest snapshot by name, whatever its content: whether to restore an older one instead is up to
+    /// the host.
     pub(crate) fn newest(&self) -> Result<Option<PathBuf>> {
         Ok(folder::snapshots(&self.folder)?.into_iter().next().map(|found| found.path))
     }
 }
 
-/// The folder and the public key; never the secret.
+/// Shows the folder and the public key, never the secret.
 impl fmt::Debug for Snapshots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { folder, key, watch: _ } = self;
@@ -201,37 +202,38 @@ impl fmt::Debug for Snapshots {
     }
 }
 
-/// One snapshot in the folder; from [`Snapshots::list`].
+/// A snapshot in the folder. Returned by [`Snapshots::list`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SnapshotInfo {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// When it was taken, by the clock of the store, from the header; if that can't be read, the time in its name.
+    /// The time at which it was taken, by the store's clock, from the header; if that can't be read, the time in its
+    /// name.
     pub taken_at: Timestamp,
-    /// What its header says, or why that can't be read.
+    /// The header, or the reason why it can't be read.
     pub header: Result<SnapshotHeader>,
 }
 
-/// What a snapshot says of itself.
+/// The header of a snapshot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct SnapshotHeader {
-    /// The generation that it was cut at.
+    /// The generation of the cut.
     pub watermark: u64,
-    /// How many traces it holds.
+    /// Number of traces in the snapshot.
     pub traces: u64,
-    /// How many links it holds.
+    /// Number of links in the snapshot.
     pub links: u64,
 }
 
-/// All that a store holds at one cut.
+/// The content of a store at one cut.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) watermark: u64,
-    /// To the microsecond: what is finer is not kept.
+    /// In microseconds: anything finer is not kept.
     pub(crate) taken_at: Timestamp,
     pub(crate) traces: Vec<Arc<Trace>>,
-    /// Between traces of this state only, each pair once.
+    /// Links between traces of this state only, each pair once.
     pub(crate) links: Vec<Link>,
 }

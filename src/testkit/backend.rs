@@ -1,4 +1,4 @@
-//! The backend: each call gets its fault, and then its turn at the images.
+//! The backend: each call suffers its fault, and then accesses the images.
 
 use super::faults::Desk;
 use super::plan::{Call, Due, Failure};
@@ -7,7 +7,7 @@ use crate::backend::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A backend in memory that fails as its [`Faults`](super::Faults) are planned; from
+/// An in-memory backend that fails as planned with [`Faults`](super::Faults). Created by
 /// [`Faults::backend`](super::Faults::backend).
 #[derive(Debug)]
 pub struct FaultyBackend {
@@ -20,7 +20,7 @@ impl FaultyBackend {
         Self { desk, number }
     }
 
-    /// One call: its wait, its failure or its deed.
+    /// Runs one call: waits if planned, then fails or does the work.
     fn call<T>(
         &self,
         call: Call,
@@ -41,7 +41,7 @@ impl FaultyBackend {
         Err(fail(call, failure))
     }
 
-    /// Until it is released, or the time is over, or nobody could release it any more.
+    /// Waits until the call is released, the time is over, or no handle is left that could release it.
     fn wait(&self, call: Call, time: Option<Duration>) {
         let until = time.and_then(|time| Instant::now().checked_add(time));
         let mut state = self.desk.lock();
@@ -61,7 +61,7 @@ impl FaultyBackend {
     }
 }
 
-/// How a failure ends the call.
+/// The error of a failed call; panics if a panic was planned.
 #[allow(clippy::panic, reason = "a backend that panics is what was asked for")]
 fn fail(call: Call, failure: Failure) -> BackendError {
     let Failure { class, late, .. } = failure;
@@ -74,7 +74,7 @@ fn fail(call: Call, failure: Failure) -> BackendError {
     }
 }
 
-/// Whether a sync that is part of the call succeeds.
+/// Returns whether a sync that is part of the call succeeds.
 fn syncs(due: Due) -> bool {
     due.failure.is_none_or(|failure| failure.class != Some(ErrorClass::Io))
 }
@@ -110,7 +110,7 @@ impl Backend for FaultyBackend {
     }
 }
 
-/// The process that had it is gone.
+/// Models the end of the process that had the data open.
 impl Drop for FaultyBackend {
     fn drop(&mut self) {
         let mut state = self.desk.lock();

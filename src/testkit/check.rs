@@ -1,10 +1,10 @@
-//! What a batch must be, whatever is stored: each row once, removals first, the rest rising.
+//! The form of a batch, whatever is stored: each row once, removals first, the rest in ascending order.
 
 use crate::backend::{Batch, LinkChange, RowNumber, TraceChange};
 use crate::trace::TraceId;
 use std::collections::BTreeSet;
 
-/// `Err` says what the batch is not.
+/// Returns an error that names the rule that the batch breaks.
 pub(super) fn well_formed(batch: &Batch<'_>) -> Result<(), String> {
     let traces =
         batch.traces.iter().map(|change| (row(change), matches!(change, TraceChange::Delete { .. })));

@@ -1,4 +1,4 @@
-//! The handle: planning faults, and looking at what is stored.
+//! The handle: plans faults, and shows the stored data.
 
 use super::backend::FaultyBackend;
 use super::image::Image;
@@ -7,17 +7,17 @@ use super::state::State;
 use crate::trace::TraceId;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// How a process ends that does not end well.
+/// An unclean end of a process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Crash {
-    /// The process is killed: what was applied is there.
+    /// The process is killed: everything that was applied survives.
     Kill,
-    /// The power fails: what was synced is there.
+    /// The power fails: everything that was synced survives.
     PowerLoss,
 }
 
-/// What a test does with a [`FaultyBackend`]: plans faults, and looks at what is stored. Clones are the same handle.
-/// When the last is dropped, whatever hangs is released.
+/// A test's handle to a [`FaultyBackend`]: plans faults, and shows the stored data. Clones are the same handle. When
+/// the last clone is dropped, a call that hangs is released.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     handle: Arc<Handle>,
@@ -35,7 +35,7 @@ impl Drop for Handle {
     }
 }
 
-/// Where the handle and the backend meet. The lock is held for moments, never while a call hangs.
+/// The state that handle and backend share. The lock is held for moments, never while a call hangs.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
     state: Mutex<State>,
@@ -49,12 +49,12 @@ impl Desk {
 }
 
 impl Faults {
-    /// Nothing stored, and no fault.
+    /// A handle with nothing stored and no faults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// This image stored, live and durable, and no fault.
+    /// A handle with this image stored, both live and durable, and no faults.
     pub fn over(image: Image) -> Self {
         let desk = Desk { state: Mutex::new(State::over(image)), moved: Condvar::new() };
         Self { handle: Arc::new(Handle { desk: Arc::new(desk) }) }
@@ -64,8 +64,8 @@ impl Faults {
         self.handle.desk.lock()
     }
 
-    /// A backend to open a store with. It finds the live image, as a process does that is started again; while
-    /// another store has it open, opening fails with [`InUse`](crate::ErrorKind::InUse).
+    /// Returns a backend to open a store with. It holds the live image, as after a restart of the process; while
+    /// another store has the data open, opening fails with [`InUse`](crate::ErrorKind::InUse).
     pub fn backend(&self) -> FaultyBackend {
         let number = {
             let mut state = self.lock();
@@ -75,7 +75,7 @@ impl Faults {
         FaultyBackend::new(self.handle.desk.clone(), number)
     }
 
-    /// Plans a fault of calls of a kind: say which of them, and [with](Plan::with) what.
+    /// Plans a fault for calls of this kind: choose which of them, then pass the fault to [`with`](Plan::with).
     ///
     /// ```
     /// use mnemon::backend::ErrorClass;
@@ -92,8 +92,8 @@ impl Faults {
         self.lock().rules.push(rule);
     }
 
-    /// Ends every fault, those planned too; releases what hangs, and accepts every row. What a failure has done
-    /// stays done.
+    /// Ends every fault, including those still planned; releases a call that hangs, and accepts every row. Effects of
+    /// past failures remain.
     pub fn lift(&self) {
         let mut state = self.lock();
         state.rules.clear();
@@ -102,28 +102,28 @@ impl Faults {
         self.release();
     }
 
-    /// Refuses every write of this trace's row, until it is [accepted](Self::accept) again.
+    /// Refuses every write of this trace's row until the trace is [accepted](Self::accept) again.
     pub fn refuse(&self, id: TraceId) {
         self.lock().refused.insert(id);
     }
 
-    /// Takes that back. The row comes when the trace changes.
+    /// Stops [refusing](Self::refuse) this trace's row. The row is written when the trace changes.
     pub fn accept(&self, id: TraceId) {
         self.lock().refused.remove(&id);
     }
 
-    /// Lets the call go on that hangs, if one does.
+    /// Releases the call that hangs, if one does.
     pub fn release(&self) {
         self.lock().releases += 1;
         self.handle.desk.moved.notify_all();
     }
 
-    /// The call that hangs or is slow at this moment.
+    /// Returns the call that hangs or is slow at this moment.
     pub fn hanging(&self) -> Option<Call> {
         self.lock().hanging
     }
 
-    /// Waits until a call hangs or is slow, and answers which.
+    /// Waits until a call hangs or is slow, and returns it.
     pub fn wait_until_hanging(&self) -> Call {
         let mut state = self.lock();
         loop {
@@ -134,42 +134,43 @@ impl Faults {
         }
     }
 
-    /// Leaves the durable image as it is from the n-th sync on, counted from now, 1 being the next: as if the power
-    /// failed just before it. The store is told that all is well, and goes on; look at the
-    /// [durable](Self::durable) image when it has.
+    /// Freezes the durable image from the n-th sync on, counted from now (1 is the next): as if the power failed just
+    /// before that sync. The store does not notice, and goes on; look at the [durable](Self::durable) image when it is
+    /// done.
     pub fn freeze_at_sync(&self, n: u64) {
         let mut state = self.lock();
         state.freeze_at = Some(state.syncs + n.max(1));
     }
 
-    /// Whether all that was applied is synced after each batch, as a checkpoint does. It is not, unless so set,
-    /// until the store is idle.
+    /// Sets whether everything applied is synced after each batch, as a checkpoint does. Default: false, so that only
+    /// an idle store syncs.
     pub fn sync_when_tidying(&self, sync: bool) {
         self.lock().sync_when_tidying = sync;
     }
 
-    /// What the end of the process leaves: all that was applied.
+    /// The data that survives the end of the process: everything that was applied.
     pub fn live(&self) -> Image {
         self.lock().live.clone()
     }
 
-    /// What a power loss is sure to leave: all that was synced.
+    /// The data that is certain to survive a power loss: everything that was synced.
     pub fn durable(&self) -> Image {
         self.lock().durable.clone()
     }
 
-    /// Everything that a power loss might leave, the oldest first: what was synced, and that with the first of the
-    /// batches since, with the first two, and so on.
+    /// Every state that a power loss might leave, the oldest first: the synced data, then that with the first batch
+    /// since, with the first two, and so on.
     pub fn after_power_loss(&self) -> Vec<Image> {
         self.lock().after_power_loss()
     }
 
-    /// What was found damaged and put aside, the oldest first.
+    /// Images that were found damaged and quarantined, the oldest first.
     pub fn put_aside(&self) -> Vec<Image> {
         self.lock().aside.clone()
     }
 
-    /// A handle over what a crash would leave at this moment, with no faults. The run it is taken from goes on.
+    /// Returns a handle over the data that a crash at this moment would leave, with no faults. The original run goes
+    /// on.
     #[must_use = "the run goes on: what the crash leaves is in the handle"]
     pub fn crash(&self, crash: Crash) -> Faults {
         Self::over(match crash {
@@ -178,23 +179,23 @@ impl Faults {
         })
     }
 
-    /// How many calls of a kind there have been, those that failed included.
+    /// Number of calls of this kind so far, including those that failed.
     pub fn calls(&self, call: Call) -> u64 {
         self.lock().calls.get(&call).copied().unwrap_or(0)
     }
 
-    /// How many syncs there have been.
+    /// Number of syncs so far.
     pub fn syncs(&self) -> u64 {
         self.lock().syncs
     }
 
-    /// How many calls have got a planned fault.
+    /// Number of calls so far that suffered a planned fault.
     pub fn injected(&self) -> u64 {
         self.lock().injected
     }
 
-    /// Where the store did not keep its side towards the backend; none, if it is as it should be. Each such call
-    /// has failed.
+    /// Violations of the store's side of the backend's contract; empty if the store is correct. Each such call has
+    /// failed.
     pub fn violations(&self) -> Vec<String> {
         self.lock().violations.clone()
     }

@@ -1,11 +1,11 @@
-//! What is stored, at one moment.
+//! The stored data at one moment.
 
 use crate::backend::{Applied, LinkChange, Loaded, RowNumber, Scope, Stored, StoredTrace, TraceChange};
 use crate::trace::{Link, Trace, TraceId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// What is stored at one moment: traces, links and the watermark.
+/// The stored data at one moment: traces, links and the watermark.
 #[derive(Clone, Default, Debug)]
 pub struct Image {
     rows: BTreeMap<RowNumber, Arc<Trace>>,
@@ -16,7 +16,7 @@ pub struct Image {
     closed: bool,
 }
 
-/// The changes of one batch, without those that were refused.
+/// The changes of one batch, without the refused ones.
 #[derive(Clone, Debug)]
 pub(super) struct Commit {
     pub(super) watermark: u64,
@@ -26,17 +26,17 @@ pub(super) struct Commit {
 }
 
 impl Image {
-    /// The traces, in the order of ids.
+    /// The traces, ordered by id.
     pub fn traces(&self) -> impl Iterator<Item = &Arc<Trace>> {
         self.ids.values().filter_map(|row| self.rows.get(row))
     }
 
-    /// The trace of this id, if it has a row.
+    /// The trace with this id, if it has a row.
     pub fn trace(&self, id: TraceId) -> Option<&Arc<Trace>> {
         self.rows.get(self.ids.get(&id)?)
     }
 
-    /// The links, in the order of their ends.
+    /// The links, ordered by their ends.
     pub fn links(&self) -> impl Iterator<Item = &Link> {
         self.links.values()
     }
@@ -46,22 +46,22 @@ impl Image {
         self.links.get(&(a.min(b), a.max(b)))
     }
 
-    /// The generation up to which everything is in it.
+    /// The generation up to which the image is complete.
     pub fn watermark(&self) -> u64 {
         self.watermark
     }
 
-    /// How many traces there are.
+    /// Number of traces.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there is no trace.
+    /// Returns whether there are no traces.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// Whether a store was closed and none opened since: the mark of a clean end.
+    /// Returns whether a store closed this data and no store has opened it since: the mark of a clean end.
     pub fn is_closed(&self) -> bool {
         self.closed
     }
@@ -70,7 +70,7 @@ impl Image {
         self.closed = closed;
     }
 
-    /// Every trace, then every link.
+    /// Loads every trace, then every link.
     pub(super) fn load(&self, into: &mut dyn FnMut(Stored)) -> Loaded {
         for (row, trace) in &self.rows {
             into(Stored::Trace(StoredTrace { row: *row, trace: Ok(Trace::clone(trace)) }));
@@ -79,7 +79,7 @@ impl Image {
         Loaded::new(self.watermark, self.last_row)
     }
 
-    /// Makes the changes; `Err` names the first that can't be one of a store that keeps its side.
+    /// Applies the changes. The error names the first change that violates the store's side of the contract.
     pub(super) fn apply(&mut self, commit: &Commit) -> Result<Applied, String> {
         if commit.watermark < self.watermark {
             return Err(format!("the watermark falls from {} to {}", self.watermark, commit.watermark));

@@ -1,14 +1,15 @@
-//! A backend that fails as it is told to, for the tests of a host: how does it behave when the disk is full, when
-//! the power fails, when a flush hangs?
+//! A backend that fails on request, for the tests of a host: how does it behave when the disk is full, when the power
+//! fails, when a flush hangs?
 //!
-//! [`Faults`] is the test's handle. It gives the [backend](Faults::backend) to open a store with, lets calls
-//! [fail](Faults::fail) by number and by kind, and shows what is stored: the [live](Faults::live) image, which
-//! survives the end of the process, and the [durable](Faults::durable) one, which survives a power loss. A
-//! [crash](Faults::crash) gives another handle over what that crash would leave, and does not disturb the run.
+//! [`Faults`] is the test's handle. It creates the [backend](Faults::backend) to open a store with, makes calls
+//! [fail](Faults::fail) by kind and number, and shows the stored data: the [live](Faults::live) image, which survives
+//! the end of the process, and the [durable](Faults::durable) one, which survives a power loss. A
+//! [crash](Faults::crash) returns another handle over the data that would survive, and does not disturb the run.
 //!
-//! The backend lives in memory and is as strict as a disk is not: a batch that is not well formed, a link without
-//! its traces, a watermark that falls, a call without the reopening that an error made necessary, all are kept as
-//! [violations](Faults::violations), and the call fails. With none there the store kept its side.
+//! The backend lives in memory and is stricter than a disk. A batch that is not well formed, a link without its
+//! traces, a watermark that falls, or a call without the reopening that an earlier error requires is recorded as a
+//! [violation](Faults::violations), and the call fails. No violation means that the store kept to its side of the
+//! contract.
 //!
 //! ```
 //! use mnemon::backend::ErrorClass;
@@ -47,7 +48,7 @@
 //! # Ok::<(), mnemon::Error>(())
 //! ```
 //!
-//! A call that hangs does so until the test [releases](Faults::release) it, so no test need sleep:
+//! A call that hangs is blocked until the test [releases](Faults::release) it, so no test needs to sleep:
 //!
 //! ```
 //! use mnemon::testkit::{Call, Fault, Faults};
@@ -68,7 +69,7 @@
 //! # Ok::<(), mnemon::Error>(())
 //! ```
 //!
-//! A call that hangs blocks a thread: under `--cfg loom` leave [`Fault::Hang`] and [`Fault::Slow`] out.
+//! A call that hangs blocks a thread: under `--cfg loom`, do not use [`Fault::Hang`] and [`Fault::Slow`].
 
 mod backend;
 mod check;

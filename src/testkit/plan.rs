@@ -1,4 +1,4 @@
-//! Which call gets which fault.
+//! Plans: which calls suffer which faults.
 
 use super::Faults;
 use crate::backend::ErrorClass;
@@ -8,45 +8,45 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Call {
-    /// Opening a store: everything stored is read.
+    /// Opening a store: reads everything stored.
     Load,
-    /// One batch.
+    /// Applying one batch.
     Apply,
-    /// Connecting anew after a doubtful error.
+    /// Reconnecting after an error that requires it.
     Reopen,
-    /// Putting aside what is damaged.
+    /// Quarantining damaged data.
     Replace,
-    /// Housekeeping, after each batch and when idle.
+    /// Maintenance, after each batch and when idle.
     Tidy,
-    /// The end of a store.
+    /// Closing a store.
     Close,
 }
 
 impl Call {
-    /// Each of them.
+    /// All kinds, in order.
     pub const ALL: [Call; 6] =
         [Call::Load, Call::Apply, Call::Reopen, Call::Replace, Call::Tidy, Call::Close];
 }
 
-/// What a call gets instead of, or before, what it asked for.
+/// The fault that a call suffers, before its work or instead of it.
 ///
-/// Several plans may meet in one call: it hangs first, and the first failure planned is its answer.
+/// If several plans meet in one call, the call hangs first, and then fails with the failure that was planned first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It fails with this class. After [`Io`](ErrorClass::Io), what was applied and not synced is lost to a power
-    /// loss even if later syncs succeed, unless it is applied again: so it is with disks.
+    /// The call fails with this class. After [`Io`](ErrorClass::Io), data that was applied and not synced is lost in
+    /// a power loss even if later syncs succeed, unless it is applied again, as on a real disk.
     Error(ErrorClass),
-    /// It panics.
+    /// The call panics.
     Panic,
-    /// It blocks until it is [released](Faults::release), and then goes on.
+    /// The call blocks until it is [released](Faults::release), and then goes on.
     Hang,
-    /// It takes so much longer, or until it is [released](Faults::release), and then goes on.
+    /// The call takes this much longer, or until it is [released](Faults::release), and then goes on.
     Slow(Duration),
     /// The first row that a batch writes is refused for its content, and the rest is applied. Calls other than
-    /// [`Apply`](Call::Apply) go on as they would.
+    /// [`Apply`](Call::Apply) proceed as usual.
     RefuseRow,
-    /// All that is stored is gone, as with a file deleted under the store: the call fails with
+    /// All stored data disappears, as when the file is deleted under the store: the call fails with
     /// [`Unreachable`](ErrorClass::Unreachable), and the next reopening finds nothing.
     Vanish,
 }
@@ -57,7 +57,7 @@ impl From<ErrorClass> for Fault {
     }
 }
 
-/// A fault that is being planned; from [`Faults::fail`]. Without more said, the next call gets it, once.
+/// A fault being planned. Created by [`Faults::fail`]. Default: the next call suffers the fault, once.
 #[derive(Debug)]
 #[must_use = "nothing is planned until `with` says what happens"]
 pub struct Plan<'a> {
@@ -70,28 +70,28 @@ impl<'a> Plan<'a> {
         Self { faults, rule: Rule { call, skip: 0, times: 1, late: false, fault: Fault::Panic } }
     }
 
-    /// From the n-th of these calls on, counted from now: 1, the next, unless said. 0 is as 1.
+    /// Starts the fault at the n-th of these calls, counted from now. Default: 1, the next call. 0 counts as 1.
     pub fn at(self, n: u64) -> Self {
         Self { rule: Rule { skip: n.saturating_sub(1), ..self.rule }, ..self }
     }
 
-    /// So many of these calls in a row: 1 unless said.
+    /// Sets the number of consecutive calls that suffer the fault. Default: 1.
     pub fn times(self, times: u64) -> Self {
         Self { rule: Rule { times, ..self.rule }, ..self }
     }
 
-    /// All of these calls, until the faults are [lifted](Faults::lift).
+    /// Makes all of these calls suffer the fault, until the faults are [lifted](Faults::lift).
     pub fn for_good(self) -> Self {
         self.times(u64::MAX)
     }
 
-    /// The call does what it was asked, and fails all the same: the answer is lost. With
-    /// [`Io`](ErrorClass::Io) it is the sync that fails: a batch is live, and not durable.
+    /// Makes the call do its work and then fail: only its result is lost. With [`Io`](ErrorClass::Io) it is the sync
+    /// that fails: a batch is live but not durable.
     pub fn late(self) -> Self {
         Self { rule: Rule { late: true, ..self.rule }, ..self }
     }
 
-    /// What the call gets. An [`ErrorClass`] will do.
+    /// Plans this fault. Accepts a [`Fault`] or an [`ErrorClass`].
     pub fn with(self, fault: impl Into<Fault>) {
         self.faults.plan(Rule { fault: fault.into(), ..self.rule });
     }
@@ -101,33 +101,33 @@ impl<'a> Plan<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rule {
     call: Call,
-    /// So many calls still go by before it.
+    /// Number of calls to let pass first.
     skip: u64,
-    /// So many still get it.
+    /// Number of calls left that suffer the fault.
     times: u64,
     late: bool,
     fault: Fault,
 }
 
-/// What one call gets.
+/// The fault of one call.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct Due {
-    /// How long it waits to be released; `Some(None)` is without end.
+    /// Time to wait for a release; `Some(None)` waits without limit.
     pub(super) wait: Option<Option<Duration>>,
     pub(super) refuse: bool,
     pub(super) failure: Option<Failure>,
 }
 
-/// How it fails.
+/// How a call fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Failure {
-    /// `None` is a panic.
+    /// `None` panics.
     pub(super) class: Option<ErrorClass>,
     pub(super) late: bool,
     pub(super) vanish: bool,
 }
 
-/// Counts one call down in every rule, drops those that are through, and answers what the call gets.
+/// Counts one call in every rule, drops rules that are used up, and returns the fault of the call.
 pub(super) fn due(rules: &mut Vec<Rule>, call: Call) -> Due {
     let mut due = Due::default();
     for rule in rules.iter_mut().filter(|rule| rule.call == call && rule.times > 0) {

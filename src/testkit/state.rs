@@ -1,4 +1,4 @@
-//! What each call does to the images.
+//! The effect of each call on the images.
 
 use super::image::{Commit, Image};
 use super::plan::{Call, Failure, Rule};
@@ -9,37 +9,37 @@ use crate::backend::{
 use crate::trace::TraceId;
 use std::collections::{BTreeSet, HashMap};
 
-/// Everything that the handle and the backend share.
+/// The state that handle and backend share.
 #[derive(Default, Debug)]
 pub(super) struct State {
     pub(super) live: Image,
     pub(super) durable: Image,
-    /// What is in `live` and not in `durable`, and the next sync makes durable.
+    /// Commits in `live` that are not in `durable`: the next sync makes them durable.
     unsynced: Vec<Commit>,
     pub(super) aside: Vec<Image>,
-    /// All was lost, and no reopening has noticed yet.
+    /// All data has vanished, and no reopening has noticed it yet.
     vanished: bool,
     pub(super) syncs: u64,
-    /// From this sync on the durable image stays as it is.
+    /// The durable image does not change from this sync on.
     pub(super) freeze_at: Option<u64>,
     pub(super) sync_when_tidying: bool,
-    /// Which backend has it open, and how many there have been.
+    /// Number of the backend that has the data open; `backends` counts all that were created.
     pub(super) owner: Option<u64>,
     pub(super) backends: u64,
-    /// What the last failure demands before anything else is asked.
+    /// The calls that the last failure requires before any other.
     must_reopen: bool,
     must_replace: bool,
     pub(super) refused: BTreeSet<TraceId>,
-    /// The rows that were refused and not written since.
+    /// Rows that were refused and have not been written since.
     left_out: BTreeSet<TraceId>,
     pub(super) rules: Vec<Rule>,
     pub(super) calls: HashMap<Call, u64>,
     pub(super) injected: u64,
     pub(super) violations: Vec<String>,
-    /// The call that waits to be released, and how many releases there have been.
+    /// The call that waits for a release; `releases` counts the releases so far.
     pub(super) hanging: Option<Call>,
     pub(super) releases: u64,
-    /// No handle is left that could release anything.
+    /// No handle is left that could release a call.
     pub(super) abandoned: bool,
 }
 
@@ -48,7 +48,7 @@ impl State {
         Self { live: image.clone(), durable: image, ..Self::default() }
     }
 
-    /// Counts a call, and answers what it gets.
+    /// Counts a call, and returns its fault.
     pub(super) fn begin(&mut self, call: Call) -> plan::Due {
         *self.calls.entry(call).or_default() += 1;
         let due = plan::due(&mut self.rules, call);
@@ -56,14 +56,14 @@ impl State {
         due
     }
 
-    /// What a failure leaves behind.
+    /// Applies the effects of a failure.
     pub(super) fn failed(&mut self, call: Call, failure: Failure) {
         if failure.vanish {
             self.empty();
             self.vanished = true;
         }
         match failure.class {
-            // A failed sync leaves nothing to be synced again.
+            // Later syncs do not retry what a failed sync did not write.
             Some(ErrorClass::Io) if call != Call::Load => self.unsynced.clear(),
             Some(ErrorClass::Corrupt) if call != Call::Load => self.must_replace = true,
             _ => {}
@@ -85,7 +85,7 @@ impl State {
         self.freeze_at.is_some_and(|at| self.syncs >= at)
     }
 
-    /// Notes that the store did not keep its side.
+    /// Records a violation of the store's side of the contract.
     fn violation(&mut self, what: String) -> BackendError {
         let error = BackendError::new(ErrorClass::Other, format!("the store must not do this: {what}"));
         self.violations.push(what);
@@ -93,7 +93,7 @@ impl State {
         error
     }
 
-    /// Whether this call may come now.
+    /// Checks that this call is allowed now.
     pub(super) fn admit(&mut self, call: Call, backend: u64) -> Result<(), BackendError> {
         let free = self.owner.is_none() && matches!(call, Call::Load | Call::Reopen);
         if !free && self.owner != Some(backend) {
@@ -108,7 +108,7 @@ impl State {
         Err(self.violation(format!("{call:?} after a failure: {what}")))
     }
 
-    /// Syncs as well: a store takes for durable what it is given.
+    /// Also syncs: a store treats loaded data as durable.
     pub(super) fn load(
         &mut self,
         backend: u64,
@@ -121,7 +121,7 @@ impl State {
         Ok(self.live.load(into))
     }
 
-    /// With `sync` false the batch is live, however far it should reach.
+    /// If `sync` is false the batch is only live, whatever durability it asks for.
     pub(super) fn apply(
         &mut self,
         batch: &Batch<'_>,
@@ -138,7 +138,7 @@ impl State {
         Ok(Applied { refused, refused_links, ..applied })
     }
 
-    /// What is left of a batch without what is refused, and that, with reasons.
+    /// Splits a batch into the changes to commit and the refused traces and links, each with its reason.
     #[allow(clippy::type_complexity, reason = "as the trait has it")]
     fn accept(
         &mut self,
@@ -176,7 +176,7 @@ impl State {
         (commit, refused, refused_links)
     }
 
-    /// Whether one of two traces was left out, and has no row.
+    /// Returns whether one of the two traces was left out and has no row.
     fn has_no_row(&self, (a, b): (TraceId, TraceId), commit: &Commit) -> bool {
         let erased = |id| {
             let trace = self.live.trace(id);
@@ -249,7 +249,7 @@ impl State {
         let mut images = vec![self.durable.clone()];
         for commit in self.unsynced.iter().filter(|_| !self.is_frozen()) {
             let mut next = images[images.len() - 1].clone();
-            // What does not hold together is told by the sync.
+            // Skips a commit that is inconsistent: the sync reports it.
             if next.apply(commit).is_ok() {
                 images.push(next);
             }
