@@ -1,66 +1,65 @@
-//! The crate's one error.
+//! The error type of the crate.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-/// What an operation of this crate answers with.
+/// Result of an operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of thing went wrong; see [`Error::kind`].
+/// Kind of an error; see [`Error::kind`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A value is out of its range, or malformed. The message names the field. Nothing was stored.
+    /// A value is out of range or malformed. The message names the field. Nothing was stored.
     InvalidInput,
-    /// [`insert`](crate::TraceStore::insert) of an id that the store holds, or a backup under the name of a file that
-    /// is there.
+    /// [`insert`](crate::TraceStore::insert) with an id that the store holds, or a backup to a path where a file
+    /// exists.
     AlreadyExists,
-    /// A trace that has to be in the store is not.
+    /// A required trace is not in the store.
     NotFound,
-    /// [`update_if`](crate::TraceStore::update_if) of a trace that has another revision by now.
+    /// [`update_if`](crate::TraceStore::update_if) of a trace that now has another revision.
     RevisionConflict,
-    /// A write to a store that is closed.
+    /// A write to a closed store.
     Closed,
-    /// A write to a store whose flusher lags, where the store was opened with
-    /// [`Lag::Refuse`](crate::Lag::Refuse).
+    /// A write to a store whose flusher lags, if the store was opened with [`Lag::Refuse`](crate::Lag::Refuse).
     Lagging,
-    /// The file has a writing owner already.
+    /// The file already has a writing owner.
     InUse,
     /// The file is not a store of this crate.
     NotAStore,
     /// The file is not a snapshot of this crate.
     NotASnapshot,
-    /// The file's schema, or a snapshot's format, is newer than this version of the crate.
+    /// The schema of the file, or the format of a snapshot, is newer than this version of the crate.
     NewerSchema,
-    /// The snapshot bears no signature, or another key's than the one demanded.
+    /// The snapshot has no signature, or one by a key other than the required one.
     Untrusted,
     /// The file is damaged.
     Corrupt,
-    /// No space is left where the file is.
+    /// No space is left on the disk of the file.
     DiskFull,
-    /// Another connection holds the file's lock.
+    /// Another connection holds the lock of the file.
     Busy,
-    /// The file is not where it was, can't be opened, or can't be written.
+    /// The file is no longer at its path, can't be opened, or can't be written.
     Unreachable,
     /// Reading, writing or syncing failed.
     Io,
     /// Memory ran out.
     OutOfMemory,
-    /// The time allowed has passed.
+    /// The timeout has passed.
     TimedOut,
-    /// The call waits for a flusher, and was made on the thread of one: by a [`Waker`](std::task::Waker), a `tracing`
+    /// The call waits for a flusher, and was made on a flusher's thread: by a [`Waker`](std::task::Waker), a `tracing`
     /// subscriber or a [`Backend`](crate::backend::Backend). Nothing was done.
     WouldDeadlock,
-    /// A long operation was broken off by whoever was told of its [`Progress`](crate::Progress).
+    /// The callback that receives the [`Progress`](crate::Progress) of a long operation ended it.
     Interrupted,
-    /// The store belongs to the process that opened it, and this one was forked from it; or a file is to be opened that
-    /// was open at the fork.
+    /// The store belongs to the process that opened it, and this process was forked from that one; or the file to be
+    /// opened was open at the fork.
     Forked,
     /// The backend, the flusher or the upkeep panicked.
     Panicked,
-    /// The backend refused for a reason of its own.
+    /// The backend failed for a reason of its own.
     Backend,
 }
 
@@ -100,10 +99,10 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// What went wrong: a [kind](Self::kind) to match on, and a message that names what was being done, to
-/// what, and what to do about it. The cause, where there is one, is in
-/// [`source`](std::error::Error::source) and not repeated in the message; what to do about it is then apart, so that the
-/// cause can stand before it: `cannot open memory.db: Too many open files (os error 24)`, and the [hint](Self::hint).
+/// The error type of the crate: a [kind](Self::kind) to match on, and a message that names the operation, its object,
+/// and the remedy. The cause, if there is one, is returned by [`source`](std::error::Error::source) and not repeated
+/// in the message. The remedy is then separate, so that the cause can be printed before it:
+/// `cannot open memory.db: Too many open files (os error 24)`, and the [hint](Self::hint).
 ///
 /// ```
 /// use mnemon::{ErrorKind, NewTrace, TraceStore};
@@ -139,12 +138,12 @@ impl Error {
         self
     }
 
-    /// A field's value that can't be taken.
+    /// Returns the error for an invalid value of a field.
     pub(crate) fn invalid(field: &str, value: impl fmt::Display, remedy: impl fmt::Display) -> Self {
         Self::new(ErrorKind::InvalidInput, format!("{field} is {value}: {remedy}"))
     }
 
-    /// A field's text that can't be taken, in quotes: no more of it than says which it was.
+    /// Returns the error for an invalid text of a field, quoted and shortened to its first 64 characters.
     pub(crate) fn invalid_text(field: &str, text: &str, remedy: impl fmt::Display) -> Self {
         const SHOWN: usize = 64;
         match text.char_indices().nth(SHOWN) {
@@ -156,36 +155,36 @@ impl Error {
         }
     }
 
-    /// What kind of error it is.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// What was being done, and to what, without the [hint](Self::hint).
+    /// Returns the operation that failed and its object, without the [hint](Self::hint).
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// What to do about it, where the message does not say so.
+    /// Returns the remedy, if the message does not name it.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 }
 
-/// The message, and the hint in parentheses.
+/// Writes the message, and the hint in parentheses.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         with_hint(f, &self.0.message, self.hint())
     }
 }
 
-/// As an error displays a message and its hint.
+/// Writes a message and its hint in the way that an error displays them.
 pub(crate) fn with_hint(f: &mut fmt::Formatter<'_>, message: &str, hint: Option<&str>) -> fmt::Result {
     f.write_str(message)?;
     hint.map_or(Ok(()), |hint| write!(f, " ({hint})"))
 }
 
-/// The kind, the message, the chain of causes and the hint, in one line.
+/// Writes the kind, the message, the chain of causes and the hint, in one line.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.0.kind, self.0.message)?;
@@ -204,14 +203,15 @@ impl StdError for Error {
     }
 }
 
-/// Whether the system has no room: on the device, in the user's quota, or in a file that may have no more.
+/// Whether the error says that no space is left: on the device, in the user's quota, or within the maximum size of a
+/// file.
 #[cfg(not(loom))]
 pub(crate) fn is_no_room(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
-/// So that a value that is a [`Payload`](crate::Payload) already can be given where one is asked for.
+/// Allows a value that is already a [`Payload`](crate::Payload) to be passed where a payload is expected.
 impl From<std::convert::Infallible> for Error {
     fn from(never: std::convert::Infallible) -> Self {
         match never {}

@@ -6,19 +6,18 @@
 //!
 //! # Where to look
 //!
-//! - [`TraceStore`]: the store. [`StoreBuilder`] opens one with settings; [`NewTrace`] is what goes in,
-//!   [`Trace`] what comes out, [`TraceEdit`] a change; [`Query`] finds, [`Link`] associates.
+//! - [`TraceStore`]: the store. [`StoreBuilder`] opens one with settings; [`NewTrace`] is the input, [`Trace`] the
+//!   result, and [`TraceEdit`] a change; [`Query`] finds traces, [`Link`] associates them.
 //! - [`memory`]: how traces fade, grow stronger and are ranked; [`memory::constants`] has the numbers.
-//! - [`FlushReport`], [`Health`], [`Stats`]: what the flusher does, and how it goes; [`Subscription`]: each
-//!   commit as it is made.
-//! - [`Error`]: the one error; its [`ErrorKind`] is what to match on.
+//! - [`FlushReport`], [`Health`], [`Stats`]: work and state of the flusher; [`Subscription`]: each commit as it is
+//!   made.
+//! - [`Error`]: the error type of the crate; match on its [`ErrorKind`].
 //! - [`backend`]: the trait for an engine of your own. [`ManualClock`]: a clock for tests.
 //! - With SQLite `backup`, `verify` and `inspect`; `StatusFile` for `mnemon top`; with the features above `Snapshots`,
 //!   `ErrorMemories`, `TraceStore::publish_metrics`, `legion` and `testkit`.
-//! - [`guide`]: what is [guaranteed](guide::guarantees), what is [durable](guide::durability) when, what
-//!   [threads](guide::concurrency) may do, what [memories](guide::memory) do, how [fast](guide::performance) it
-//!   is, [loom](guide::loom) in your own tests, [operating](guide::operating) a host, and
-//!   [upgrading](guide::upgrading).
+//! - [`guide`]: the [guarantees](guide::guarantees), [durability](guide::durability), [threads](guide::concurrency)
+//!   and their rules, [memories](guide::memory) and their behaviour, [performance](guide::performance),
+//!   [loom](guide::loom) in your own tests, [operating](guide::operating) a host, and [upgrading](guide::upgrading).
 #![deny(missing_docs, unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

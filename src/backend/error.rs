@@ -1,35 +1,36 @@
-//! Why a backend failed, by what can be done about it.
+//! Failures of a backend, classified by the possible reaction.
 
 use crate::error::{Error, ErrorKind, with_hint};
 use std::error::Error as StdError;
 use std::fmt;
 
-/// What kind of failure it is: the flusher's reaction depends on nothing else.
+/// Class of a failure: the reaction of the flusher depends on nothing else.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum ErrorClass {
-    /// Somebody else holds a lock; nothing was written. Tried again soon.
+    /// Another connection holds a lock; nothing was written. Tried again soon.
     Busy,
-    /// No space is left. The batch is kept and tried again, less and less often.
+    /// No space is left. The batch is kept and tried again, at increasing intervals.
     Full,
-    /// Reading, writing or syncing failed. The backend is reopened, and everything since what is known
-    /// to be durable is applied again.
+    /// Reading, writing or syncing failed. The backend is reopened, and every change not known to be durable is
+    /// applied again.
     Io,
-    /// What is stored is damaged. It is put aside and written anew from memory.
+    /// The stored data is damaged. It is quarantined and written again from memory.
     Corrupt,
-    /// What is stored was moved, deleted, or changed by somebody else, or its rights were. The backend is reopened.
+    /// The stored data was moved, deleted or changed by another writer, or its access rights were changed. The
+    /// backend is reopened.
     Unreachable,
     /// Memory ran out. Tried again.
     Memory,
-    /// Something else is where this store's data was. Nothing is overwritten; tried again.
+    /// Other data is in the place of this store's data. Nothing is overwritten; tried again.
     Foreign,
-    /// A newer version of this crate wrote it. Nothing is touched.
+    /// A newer version of this crate wrote the data. Nothing is changed.
     Newer,
-    /// Another owner has it. Nothing is touched.
+    /// Another owner has the data. Nothing is changed.
     Owned,
-    /// It was open in the process that this one was forked from, and can't be opened here. Nothing is touched.
+    /// The data was open in the process that this one was forked from, and can't be opened here. Nothing is changed.
     Forked,
-    /// Anything else. The backend is reopened, and the batch tried again.
+    /// Any other failure. The backend is reopened, and the batch tried again.
     Other,
 }
 
@@ -51,8 +52,7 @@ impl From<ErrorClass> for ErrorKind {
     }
 }
 
-/// A backend's failure: its class, and a message that names what was being done, to what, and what to do
-/// about it.
+/// A failure of a backend: its class, and a message that names the operation, its object, and the remedy.
 #[derive(Debug)]
 pub struct BackendError {
     class: ErrorClass,
@@ -62,26 +62,26 @@ pub struct BackendError {
 }
 
 impl BackendError {
-    /// A failure of this class.
+    /// Returns a failure of the given class.
     pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
         Self { class, message: message.into(), hint: None, source: None }
     }
 
-    /// The same, with what caused it.
+    /// Returns the failure with its cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// The same, with what to do about it, where the message does not say so: see [`Error::hint`].
+    /// Returns the failure with a remedy, where the message does not name one: see [`Error::hint`].
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Its class.
+    /// Returns the class of the failure.
     pub fn class(&self) -> ErrorClass {
         self.class
     }

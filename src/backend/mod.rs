@@ -1,7 +1,7 @@
-//! Where traces are kept: the trait [`Backend`], and the engines that implement it.
+//! Storage of traces: the trait [`Backend`], and the engines that implement it.
 //!
-//! A backend does what the flusher says and judges nothing: it applies one batch in one transaction,
-//! and names the class of what went wrong. Retrying, reopening, merging and reporting are the flusher's.
+//! A backend carries out what the flusher requests and makes no decisions: it applies one batch in one transaction,
+//! and reports the class of each failure. The flusher does the retrying, reopening, merging and reporting.
 
 mod discard;
 mod error;
@@ -16,213 +16,216 @@ use std::sync::Arc;
 
 /// An engine that stores traces for one [`TraceStore`](crate::TraceStore), for example a database.
 ///
-/// The flusher's thread owns it and calls it, one call at a time; the thread that opens the store calls
-/// [`load`](Self::load) before. A call may block: writers don't notice. A panic is
-/// caught, reported as health, and followed by [`reopen`](Self::reopen).
+/// The flusher's thread owns the backend and makes one call at a time; before that, the thread that opens the store
+/// calls [`load`](Self::load). A call may block: writers do not notice. A panic is caught, reported as health, and
+/// followed by [`reopen`](Self::reopen).
 ///
-/// Rows are named by number: the store gives each trace one when it is first written, and to no other while
-/// it is open, so that a backend need not look a trace up by its id.
+/// Rows are identified by number: the store gives each trace a number when it is first written, and never gives it to
+/// another trace while the store is open. A backend therefore need not look traces up by id.
 ///
-/// `examples/backend.rs` of the repository is a small one, `tests/own_backend` one that keeps a journal in a file.
+/// In the repository, `examples/backend.rs` is a small backend, and `tests/own_backend` one that keeps a journal in a
+/// file.
 pub trait Backend: Send + 'static {
-    /// Gives everything stored to `into`, every trace before any link, and says what else is known. The store takes
-    /// it to be durable. Called when the store is opened, and again after a reopening that found
-    /// [`Changed`](Reopened::Changed).
+    /// Gives everything stored to `into`, every trace before any link, and returns the other facts it knows. The store
+    /// assumes that all of it is durable. Called when the store is opened, and again after a [`reopen`](Self::reopen)
+    /// that found [`Changed`](Reopened::Changed).
     ///
     /// # Errors
     ///
-    /// Opening the store fails with it; later the flusher waits, and reopens again.
+    /// An error makes opening the store fail; later, the flusher waits and then reopens again.
     fn load(&mut self, into: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError>;
 
-    /// Applies a batch whole, in one transaction, together with its watermark: what it erases first, then the
-    /// traces, then the links.
+    /// Applies a whole batch, in one transaction, together with its watermark: erasures first, then traces, then
+    /// links.
     ///
-    /// A row that is refused for its own content is left out and named in [`Applied::refused`]; the rest
-    /// is committed. So is a link one of whose traces has no row. With [`Reach::Durable`] this batch and all before it survive a power loss once this
-    /// returns.
+    /// A row that is rejected for its own content is left out and named in [`Applied::refused`]; the rest is
+    /// committed. A link is left out in the same way if one of its traces has no row. With [`Reach::Durable`] this
+    /// batch and all before it survive a power loss once this returns.
     ///
     /// # Errors
     ///
-    /// Nothing of the batch may be counted on, nor on its absence: its rows come again, in a later batch.
+    /// After an error the store assumes neither that the batch was applied nor that it was not: its rows come again,
+    /// in a later batch.
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError>;
 
-    /// Whether what is stored is as this backend left it, as far as that can be told for next to nothing. If it is not,
-    /// [`reopen`](Self::reopen) is called next. Asked before each batch, also an empty one, and every few seconds while
-    /// there is nothing to do.
+    /// Whether the stored data is as this backend left it, as far as a check at almost no cost can tell. If not,
+    /// [`reopen`](Self::reopen) is called next. Called before each batch, even an empty one, and every few seconds
+    /// while there is nothing to do.
     ///
     /// # Errors
     ///
-    /// As for [`apply`](Self::apply).
+    /// An error is handled like one of [`apply`](Self::apply).
     fn is_untouched(&mut self) -> Result<bool, BackendError> {
         Ok(true)
     }
 
-    /// After an error that makes the connection doubtful: connects anew, and looks at what is there.
+    /// Connects again after an error that leaves the state of the connection unknown, and checks what is stored.
     ///
     /// # Errors
     ///
     /// The flusher waits, and tries again.
     fn reopen(&mut self) -> Result<Reopened, BackendError>;
 
-    /// What is stored is damaged: puts it aside, deleting nothing, and starts an empty one in its place.
+    /// Quarantines damaged data, deleting nothing, and starts an empty storage in its place.
     ///
     /// # Errors
     ///
     /// The flusher waits, and tries again.
     fn replace(&mut self) -> Result<(), BackendError>;
 
-    /// Called between batches, and with `idle` when there has been nothing to do for a while, again and again if a
-    /// [log](Self::wal_bytes) is left: the time for checkpoints and the like. Answers whether all that was applied is durable now.
+    /// Performs maintenance such as checkpoints. Called between batches; with `idle` when there has been nothing to do
+    /// for a while, repeatedly if the [WAL](Self::wal_bytes) is not empty. Returns whether everything applied is now
+    /// durable.
     ///
     /// # Errors
     ///
-    /// As for [`apply`](Self::apply).
+    /// An error is handled like one of [`apply`](Self::apply).
     fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
         let _ = idle;
         Ok(false)
     }
 
-    /// The last call: everything up to `watermark` is applied and durable. Marks a clean end.
+    /// Marks a clean end. This is the last call: everything up to `watermark` is applied and durable.
     ///
     /// # Errors
     ///
-    /// Closing the store fails with it, and the store stays open.
+    /// An error makes closing the store fail, and the store stays open.
     fn close(&mut self, watermark: u64) -> Result<(), BackendError>;
 
-    /// How many bytes wait in a write-ahead log; 0 if there is none.
+    /// Returns the number of bytes in the WAL; 0 if there is none.
     fn wal_bytes(&self) -> u64 {
         0
     }
 
-    /// How much room the store takes on disk, and how much of that nothing uses. Called after each batch.
+    /// Returns the disk space that the store takes, and how much of it is unused. Called after each batch.
     ///
     /// # Errors
     ///
-    /// As for [`apply`](Self::apply).
+    /// An error is handled like one of [`apply`](Self::apply).
     fn space(&mut self) -> Result<Space, BackendError> {
         Ok(Space::default())
     }
 
-    /// One step of giving back room that nothing uses: as much as takes a few milliseconds, since a flush may wait
-    /// for it. Called between batches, again and again until it returns `false`: nothing more to do. `asked` if a
-    /// caller of [`compact`](crate::TraceStore::compact) waits, `false` if it is done in the background.
+    /// Does one step of giving unused space back: as much as takes a few milliseconds, since a flush may wait for it.
+    /// Called between batches, repeatedly until it returns `false`: nothing is left to do. `asked` is `true` if a
+    /// caller of [`compact`](crate::TraceStore::compact) waits, and `false` for a compaction in the background.
     ///
     /// # Errors
     ///
-    /// As for [`apply`](Self::apply); the compaction ends with it.
+    /// An error is handled like one of [`apply`](Self::apply); it ends the compaction.
     fn compact(&mut self, asked: bool) -> Result<bool, BackendError> {
         let _ = asked;
         Ok(false)
     }
 }
 
-/// Room on disk; from [`Backend::space`].
+/// Disk space; from [`Backend::space`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Space {
-    /// Bytes of all files of the store, its log included.
+    /// Number of bytes in all files of the store, including its WAL.
     pub bytes: u64,
-    /// Bytes of them that nothing uses, and that a [compaction](Backend::compact) gives back.
+    /// Number of unused bytes among them, which a [compaction](Backend::compact) gives back.
     pub free_bytes: u64,
 }
 
-/// The number of a trace's row, 1 or more.
+/// Number that identifies the row of a trace: 1 or more.
 pub type RowNumber = i64;
 
-/// What [`Backend::load`] gives.
+/// A stored row, as [`Backend::load`] gives it.
 #[derive(Debug)]
 pub enum Stored {
     /// A trace, or a row that should be one.
     Trace(StoredTrace),
-    /// A link, or why the row of one can't be used; it is treated as that of a trace is.
+    /// A link, or the reason why its row can't be used; such a row is treated like an unusable trace row.
     Link(Result<Link, Unreadable>),
 }
 
 /// A stored trace, as [`Backend::load`] gives it.
 #[derive(Debug)]
 pub struct StoredTrace {
-    /// Its row.
+    /// Number of its row.
     pub row: RowNumber,
-    /// The trace, or why the row can't be used; then the row stays as it is and is listed as
+    /// The trace, or the reason why its row can't be used; such a row stays unchanged and is listed as
     /// [quarantined](crate::Stats::quarantined).
     pub trace: Result<Trace, Unreadable>,
 }
 
-/// A stored row that is no trace.
+/// A stored row that can't be used.
 #[derive(Debug)]
 pub struct Unreadable {
-    /// The row's id, where that can be read.
+    /// The id in the row, if it can be read.
     pub id: Option<TraceId>,
-    /// What is wrong, for a person.
+    /// The reason, as text for people.
     pub reason: String,
 }
 
-/// What a backend knows when it has been loaded.
+/// State of a backend after it has been loaded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Loaded {
-    /// The generation up to which everything is stored; 0 if nothing ever was.
+    /// The generation up to which everything is stored; 0 if nothing was ever stored.
     pub watermark: u64,
-    /// The highest row number ever used; 0 if none.
+    /// The highest row number ever used; 0 if there is none.
     pub last_row: RowNumber,
 }
 
 impl Loaded {
-    /// For a backend outside this crate.
+    /// Returns the state, for a backend outside this crate.
     pub fn new(watermark: u64, last_row: RowNumber) -> Self {
         Self { watermark, last_row }
     }
 }
 
-/// The changes of one cut, or of several where earlier ones failed: each row once.
+/// The changes of one cut, or of several if earlier flushes failed: each row occurs once.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Batch<'a> {
-    /// The generation up to which everything is stored once this batch is; never falls.
+    /// The generation up to which everything is stored once this batch is stored; never decreases.
     pub watermark: u64,
-    /// Every stored row of these is deleted first, the unreadable ones too, with the links to them; and nothing
-    /// of what they held may be left behind in any file.
+    /// Scopes to erase. Every stored row in them is deleted first, unreadable ones included, together with the links
+    /// to them; none of their content may be left in any file.
     pub erased: &'a [Scope],
-    /// Removals first; then the rest by row number, rising.
+    /// Changes of traces: removals first, then the others in ascending order of row numbers.
     pub traces: &'a [TraceChange],
-    /// Removals first; then the rest, each in the order of ids.
+    /// Changes of links: removals first, then the others, both in the order of ids.
     pub links: &'a [LinkChange],
-    /// What must be true when `apply` returns.
+    /// Durability that must be reached when `apply` returns.
     pub reach: Reach,
 }
 
 impl<'a> Batch<'a> {
-    /// For the tests of a backend outside this crate: one that changes nothing.
+    /// Returns a batch without changes, for tests of a backend outside this crate.
     pub fn new(watermark: u64, reach: Reach) -> Self {
         Self { watermark, erased: &[], traces: &[], links: &[], reach }
     }
 
-    /// The same, with these changes of traces.
+    /// Returns the batch with these changes of traces.
     pub fn traces(self, traces: &'a [TraceChange]) -> Self {
         Self { traces, ..self }
     }
 
-    /// The same, with these changes of links.
+    /// Returns the batch with these changes of links.
     pub fn links(self, links: &'a [LinkChange]) -> Self {
         Self { links, ..self }
     }
 
-    /// The same, erasing these.
+    /// Returns the batch with these scopes to erase.
     pub fn erased(self, erased: &'a [Scope]) -> Self {
         Self { erased, ..self }
     }
 
-    /// Whether it says no more than the watermark.
+    /// Whether the batch contains nothing but a watermark.
     pub fn is_empty(&self) -> bool {
         self.erased.is_empty() && self.traces.is_empty() && self.links.is_empty()
     }
 }
 
-/// How far a committed batch must have got.
+/// Durability that a committed batch must reach.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reach {
-    /// It survives the end of the process.
+    /// The batch survives the end of the process.
     Committed,
-    /// It and all before it survive a power loss.
+    /// The batch and all before it survive a power loss.
     Durable,
 }
 
@@ -230,14 +233,14 @@ pub enum Reach {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Scope {
-    /// The traces of a type.
+    /// All traces of a type.
     Type(TraceType),
-    /// The traces of a partition.
+    /// All traces of a partition.
     Partition(Arc<str>),
 }
 
 impl Scope {
-    /// Whether a trace belongs to it.
+    /// Whether the scope contains a trace.
     pub fn contains(&self, trace: &Trace) -> bool {
         match self {
             Scope::Type(kind) => trace.trace_type() == *kind,
@@ -246,17 +249,17 @@ impl Scope {
     }
 }
 
-/// What becomes of one link's row.
+/// A change of one link's row.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum LinkChange {
-    /// The row of the link between these two is deleted, if it is there; the smaller id stands first.
+    /// Deletes the row of the link between these two traces, if it exists; the smaller id comes first.
     Delete(TraceId, TraceId),
-    /// The row is written, whether it is there or not.
+    /// Writes the row, whether or not it exists.
     Upsert(Link),
 }
 
 impl LinkChange {
-    /// Whose row it is; the smaller id stands first.
+    /// Returns the ids of the traces that the link joins; the smaller one comes first.
     pub(crate) fn ends(&self) -> (TraceId, TraceId) {
         match self {
             LinkChange::Delete(a, b) => (*a, *b),
@@ -265,35 +268,35 @@ impl LinkChange {
     }
 }
 
-/// What becomes of one trace's row.
+/// A change of one trace's row.
 #[derive(Clone, PartialEq, Debug)]
 pub enum TraceChange {
-    /// The row is deleted, if it is there.
+    /// Deletes the row, if it exists.
     Delete {
-        /// The row.
+        /// Number of the row.
         row: RowNumber,
-        /// Whose it was.
+        /// Id of its trace.
         id: TraceId,
     },
-    /// The row is written whole, whether it is there or not.
+    /// Writes the whole row, whether or not it exists.
     Upsert {
-        /// The row.
+        /// Number of the row.
         row: RowNumber,
-        /// What it holds from now on.
+        /// New content of the row.
         trace: Arc<Trace>,
     },
-    /// The row is there and holds this trace's payload, embedding, tags and whatever else does not
-    /// count, grow or fade: just the rest is written. A backend may write the row whole.
+    /// Updates a row that exists and already holds this trace's payload, embedding, tags and all other fields that do
+    /// not count, grow or fade: only the remaining fields are written. A backend may write the whole row.
     UpdateNumbers {
-        /// The row.
+        /// Number of the row.
         row: RowNumber,
-        /// What it holds from now on.
+        /// New content of the row.
         trace: Arc<Trace>,
     },
 }
 
 impl TraceChange {
-    /// Whose row it is.
+    /// Returns the id of the row's trace.
     pub fn id(&self) -> TraceId {
         match self {
             TraceChange::Delete { id, .. } => *id,
@@ -302,41 +305,41 @@ impl TraceChange {
     }
 }
 
-/// What a batch did.
+/// Result of [`Backend::apply`] for a batch.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Applied {
-    /// Rows written whole.
+    /// Number of trace rows written whole.
     pub upserted: u64,
-    /// Rows whose numbers were written.
+    /// Number of trace rows of which only the numbers were written.
     pub updated: u64,
-    /// Rows deleted.
+    /// Number of trace rows deleted.
     pub deleted: u64,
-    /// Bytes of payload text handed to the engine.
+    /// Number of bytes of payload text handed to the engine.
     pub payload_bytes: u64,
-    /// Changes left out for their own content: the position in [`Batch::traces`], and why.
+    /// Changes left out for their own content: the index into [`Batch::traces`], and the reason.
     pub refused: Vec<(usize, String)>,
-    /// Rows of links written.
+    /// Number of link rows written.
     pub links_upserted: u64,
-    /// Rows of links deleted, with those that what was erased took along.
+    /// Number of link rows deleted, including those removed together with erased traces.
     pub links_deleted: u64,
-    /// Links left out: the position in [`Batch::links`], and why.
+    /// Links left out: the index into [`Batch::links`], and the reason.
     pub refused_links: Vec<(usize, String)>,
-    /// Rows of traces deleted for each of [`Batch::erased`].
+    /// Number of trace rows deleted for each scope in [`Batch::erased`].
     pub erased: Vec<u64>,
-    /// The ids that those rows had, as far as they can be read.
+    /// Ids in the erased trace rows, as far as they can be read.
     pub erased_ids: Vec<TraceId>,
-    /// Of the links that went with them, the first of each one's traces.
+    /// First trace id of each link that was removed with them.
     pub erased_links: Vec<TraceId>,
 }
 
-/// What [`Backend::reopen`] found.
+/// Result of [`Backend::reopen`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reopened {
-    /// What this store has written, up to some batch that was committed.
+    /// The data that this store has written, up to some committed batch.
     Same,
-    /// As [`Same`](Self::Same), but somebody else has written there too: all of it is read and compared with memory,
+    /// The data of [`Same`](Self::Same), plus writes by another writer: all of it is read and compared with memory,
     /// and [replaced](Backend::replace) if it differs.
     Changed,
-    /// Nothing: all has to be written again.
+    /// No data: everything has to be written again.
     Empty,
 }

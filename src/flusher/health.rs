@@ -1,39 +1,38 @@
-//! How a store is doing, in a word or in a sentence.
+//! Health of a store, as a word or a sentence.
 
 use crate::error::ErrorKind;
 use std::fmt;
 use std::time::Duration;
 
-/// How the store is doing, computed when asked: it can't look better than it is.
+/// Health of the store, computed when requested, so that it never looks better than it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Health {
-    /// Flushes succeed, and no unflushed change is older than the
-    /// [bound](crate::StoreBuilder::lag_bound).
+    /// Flushes succeed, and no unflushed change is older than the [bound](crate::StoreBuilder::lag_bound).
     Healthy,
     /// No flush has failed, but the oldest unflushed change is older than the bound.
     #[non_exhaustive]
     Lagging {
-        /// How old it is.
+        /// Age of the oldest unflushed change.
         oldest: Duration,
-        /// Whether writes are refused until flushes have caught up: the store was opened with
+        /// Whether writes are rejected until flushes have caught up, because the store was opened with
         /// [`Lag::Refuse`](crate::Lag::Refuse).
         writes_refused: bool,
     },
-    /// The last flush failed. Changes are kept in memory and tried again; writes go on. Or the
-    /// [upkeep](crate::StoreBuilder::upkeep) has panicked, and is tried again when it is due.
+    /// The last flush failed: changes are kept in memory and flushed again, and writes continue. Or the
+    /// [upkeep](crate::StoreBuilder::upkeep) has panicked, and is tried again when it is next due.
     #[non_exhaustive]
     Degraded {
-        /// Why.
+        /// Kind of the error.
         kind: ErrorKind,
-        /// For how long flushes have failed.
+        /// Time for which flushes have failed.
         since: Duration,
-        /// How often one was tried since.
+        /// Number of attempts since then.
         attempts: u32,
-        /// Whether it is the upkeep that has failed so, and flushes succeed.
+        /// Whether the upkeep has failed in this way, while flushes succeed.
         is_upkeep: bool,
-        /// Whether writes are refused all the same: the store was opened with
-        /// [`Lag::Refuse`](crate::Lag::Refuse), and the oldest unflushed change is older than the bound.
+        /// Whether writes are nevertheless rejected, because the store was opened with
+        /// [`Lag::Refuse`](crate::Lag::Refuse) and the oldest unflushed change is older than the bound.
         writes_refused: bool,
     },
     /// The store is closed.
@@ -41,11 +40,11 @@ pub enum Health {
 }
 
 impl Health {
-    /// Whether the store takes writes: the answer for a readiness probe.
+    /// Whether the store accepts writes: the answer for a readiness probe.
     ///
-    /// A store that lags, or whose disk fails, takes them: memory goes on, and what is owed is kept and tried again.
-    /// It is not ready once it is closed, nor while it refuses writes because it was opened with
-    /// [`Lag::Refuse`](crate::Lag::Refuse). A probe that is to fail as soon as the disk is behind asks for
+    /// A store that lags, or whose disk fails, accepts writes: they go to memory, and pending changes are kept and
+    /// flushed again. A store is not ready once it is closed, or while it rejects writes because it was opened with
+    /// [`Lag::Refuse`](crate::Lag::Refuse). A probe that is to fail as soon as the disk is behind should check for
     /// [`Healthy`](Self::Healthy) instead.
     ///
     /// ```
@@ -71,11 +70,11 @@ impl Health {
         }
     }
 
-    /// Each [`name`](Self::name).
+    /// The [`name`](Self::name) of each state.
     #[cfg(all(feature = "metrics", not(loom)))]
     pub(crate) const NAMES: [&'static str; 4] = ["healthy", "lagging", "degraded", "closed"];
 
-    /// The state in a word.
+    /// Returns the state as one word.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Health::Healthy => "healthy",
@@ -86,7 +85,7 @@ impl Health {
     }
 }
 
-/// One line for people: the state, since when and why, and what becomes of writes.
+/// Writes one line for people: the state, its duration and cause, and whether writes are accepted.
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())?;

@@ -1,4 +1,4 @@
-//! What the flusher has done and how it goes: counters, trouble, and rows set aside.
+//! Counters of the flusher, its current outage, and quarantined rows.
 
 use super::retry::{Cause, Step, Trouble};
 use crate::backend::Applied;
@@ -9,43 +9,45 @@ use crate::trace::{Ends, TraceId};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-/// What a flush did. Several callers that wait for one cut get the same report.
+/// Result of a flush. All callers that wait for the same cut get the same report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct FlushReport {
     /// The generation up to which everything is committed.
     pub watermark: u64,
-    /// Rows of traces written whole.
+    /// Number of trace rows written whole.
     pub rows_upserted: u64,
-    /// Rows of traces of which just the numbers were written.
+    /// Number of trace rows of which only the numbers were written.
     pub rows_updated: u64,
-    /// Rows of traces deleted, one by one.
+    /// Number of trace rows deleted individually.
     pub rows_deleted: u64,
-    /// Rows that the backend refused for their content: see [`Stats::quarantined`](crate::Stats::quarantined).
+    /// Number of rows that the backend rejected for their content: see
+    /// [`Stats::quarantined`](crate::Stats::quarantined).
     pub rows_refused: u64,
-    /// Rows of traces that an erasure deleted, the unreadable ones included.
+    /// Number of trace rows that an erasure deleted, unreadable ones included.
     pub rows_erased: u64,
-    /// Rows of links written.
+    /// Number of link rows written.
     pub links_upserted: u64,
-    /// Rows of links deleted.
+    /// Number of link rows deleted.
     pub links_deleted: u64,
-    /// Bytes of payload text handed to the engine.
+    /// Number of bytes of payload text handed to the backend.
     pub payload_bytes_serialized: u64,
-    /// From the cut to the commit.
+    /// Time from the cut to the commit.
     pub elapsed: Duration,
 }
 
-/// A row that is set aside: the backend refused it for its content, or can't read it.
+/// A row set aside because the backend rejected it for its content, or can't read it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Quarantined {
-    /// Whose row it is; `None` if a stored row's id can't be read. Of a link, the first of its traces.
+    /// Id of the row's trace; `None` if the id in a stored row can't be read. For a link, the id of the first of its
+    /// traces.
     pub id: Option<TraceId>,
-    /// Whether it is the row of a link.
+    /// Whether the row is that of a link.
     pub is_link: bool,
-    /// Why, in the backend's words.
+    /// The reason, as given by the backend.
     pub reason: String,
-    /// How often it was refused.
+    /// Number of times that the row was rejected.
     pub times: u32,
 }
 
@@ -65,14 +67,14 @@ pub(crate) struct Counters {
     pub(crate) last_error: Option<Error>,
     pub(crate) trouble: Option<Trouble>,
     pub(crate) refused: BTreeMap<TraceId, Quarantined>,
-    /// How often, since each was last accepted.
+    /// Number of rejections of each link since it was last accepted.
     refused_links: BTreeMap<(TraceId, TraceId), u32>,
     pub(crate) unreadable: Vec<Quarantined>,
-    /// What of the upkeep has panicked, and not been done since.
+    /// Upkeep tasks that have panicked and not succeeded since.
     upkeep: BTreeMap<&'static str, Trouble>,
 }
 
-/// Behind a lock that the flusher takes between two steps and never while it waits for anything.
+/// Counters behind a lock, which the flusher takes between two steps and never while it waits.
 pub(crate) struct Telemetry {
     counters: Mutex<Counters>,
     /// Even while the flusher rests, odd while it cuts, captures, applies or commits.
@@ -91,19 +93,19 @@ impl Telemetry {
     }
 
     pub(crate) fn sequence(&self) -> usize {
-        // Acquire and Release: a caller that reads the same even number before and after a piece of its
-        // own work knows that no flush ran in between.
+        // Acquire and Release: a caller that reads the same even number before and after a piece of its own work knows
+        // that no flush ran in between.
         self.sequence.load(Ordering::Acquire)
     }
 
-    /// At the beginning and at the end of a flush.
+    /// Marks the beginning or the end of a flush.
     pub(super) fn step(&self) {
         self.sequence.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// After a flush that did not come to its end.
+    /// Marks the end of a flush that was not completed.
     pub(super) fn rest(&self) {
-        // The flusher alone changes it.
+        // Only the flusher changes it.
         if self.sequence() % 2 == 1 {
             self.step();
         }
@@ -113,7 +115,7 @@ impl Telemetry {
         self.lock().trouble
     }
 
-    /// The last failure, while it lasts.
+    /// Returns the error of the current outage, if there is one.
     pub(crate) fn present_error(&self) -> Option<Error> {
         let counters = self.lock();
         counters.trouble.and(counters.last_error.clone())
@@ -132,24 +134,24 @@ impl Telemetry {
         counters.payload_bytes_serialized += report.payload_bytes_serialized;
     }
 
-    /// Ends the trouble with a step that has succeeded; answers it, if there was some.
+    /// Ends the outage if it was caused by the step that has now succeeded; returns the outage that has ended.
     pub(super) fn recovered(&self, step: Step) -> Option<Trouble> {
         self.lock().trouble.take_if(|trouble| trouble.step == step)
     }
 
-    /// Notes one more failure.
+    /// Records another failure.
     pub(super) fn failed(&self, cause: Cause, error: &Error, step: Step) -> Trouble {
         let mut counters = self.lock();
         let earlier = counters.last_error.replace(error.clone());
         let trouble = Trouble::after(counters.trouble, cause, step);
         counters.trouble = Some(trouble);
         drop(counters);
-        // What caused it may be the caller's code, which may look at the store.
+        // The cause of the error may be the caller's code, whose drop may use the store.
         guarded::run(|| drop(earlier));
         trouble
     }
 
-    /// Notes a panic of this piece of upkeep.
+    /// Records a panic of an upkeep task.
     pub(crate) fn upkeep_panicked(&self, work: &'static str, error: &Error) {
         let mut counters = self.lock();
         let trouble = Trouble::after(counters.upkeep.get(work).copied(), Cause::Panic, Step::Upkeep);
@@ -159,18 +161,18 @@ impl Telemetry {
         guarded::run(|| drop(earlier));
     }
 
-    /// This piece of upkeep was done.
+    /// Records that an upkeep task has succeeded.
     pub(crate) fn upkeep_works(&self, work: &'static str) {
         self.lock().upkeep.remove(work);
     }
 
-    /// What is to be told: of flushes, or else of the upkeep.
+    /// Returns the outage to report: that of flushes, or else that of the upkeep.
     pub(super) fn worst(&self) -> Option<Trouble> {
         let counters = self.lock();
         counters.trouble.filter(Trouble::counts).or_else(|| counters.upkeep.values().next().copied())
     }
 
-    /// Answers how often this row was refused since it was last accepted.
+    /// Records a rejected row; returns the number of rejections since it was last accepted.
     pub(super) fn refuse(&self, id: TraceId, reason: &str) -> u32 {
         let mut counters = self.lock();
         let row = counters.refused.entry(id).or_insert_with(|| Quarantined {
@@ -184,7 +186,7 @@ impl Telemetry {
         row.times
     }
 
-    /// The same of the link between these.
+    /// Records a rejected link row; returns the number of rejections since it was last accepted.
     pub(super) fn refuse_link(&self, ends: (TraceId, TraceId)) -> u32 {
         let mut counters = self.lock();
         let times = counters.refused_links.entry(ends).or_default();
@@ -192,7 +194,7 @@ impl Telemetry {
         *times
     }
 
-    /// Unreadable rows that are there no more.
+    /// Removes unreadable rows that were erased from the list.
     pub(super) fn erased(&self, applied: &Applied) {
         let [traces, links] = [&applied.erased_ids, &applied.erased_links].map(HashSet::<_>::from_iter);
         if !traces.is_empty() || !links.is_empty() {
@@ -203,7 +205,8 @@ impl Telemetry {
         }
     }
 
-    /// The ids of the traces and the ends of the links whose rows are refused, and how many stored rows are unreadable.
+    /// Returns the ids of the traces and the ends of the links whose rows are rejected, and the number of unreadable
+    /// stored rows.
     pub(super) fn set_aside(&self) -> (HashSet<TraceId>, HashSet<Ends>, usize) {
         let counters = self.lock();
         let links = counters.refused_links.keys().filter_map(|(a, b)| Ends::of(*a, *b));

@@ -1,4 +1,4 @@
-//! Asking the flusher for something, and waiting for its answer.
+//! Sending a task to the flusher and waiting for its answer.
 
 use super::TraceStore;
 use crate::backend::Reach;
@@ -8,12 +8,12 @@ use crate::flusher::Errand;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-/// How long who waits for the flusher looks away from whether the store has closed.
+/// Interval at which a waiter checks whether the store has closed.
 const GLANCE: Duration = Duration::from_millis(20);
 
 impl TraceStore {
-    /// What the flusher shows of a cut that it makes for this; `None` if the store has closed: then it has no
-    /// flusher, and changes no more.
+    /// Has the flusher make a cut for the task, and returns its answer. Returns `None` if the store has closed: it
+    /// then has no flusher and no longer changes.
     pub(super) fn ask<T: Send + 'static>(
         &self,
         errand: fn(Box<dyn FnOnce(T) + Send>) -> Errand,
@@ -32,7 +32,7 @@ impl TraceStore {
             match shown.recv_timeout(GLANCE) {
                 Ok(it) => return Ok(Some(it)),
                 Err(RecvTimeoutError::Timeout) => {}
-                // What is not answered when the store closes is dropped with the flusher.
+                // Tasks not answered when the store closes are dropped with the flusher.
                 Err(RecvTimeoutError::Disconnected) if shared.progress.is_closed() => break,
                 Err(RecvTimeoutError::Disconnected) => {
                     let message = "the flusher panicked at what it was asked for: ask again";

@@ -1,4 +1,4 @@
-//! Closing, and the drop that stands in for it.
+//! Closing, and the drop that replaces a missing close.
 
 use super::engine::Engine;
 use super::{Handle, TraceStore, tell};
@@ -7,23 +7,23 @@ use crate::error::{Error, ErrorKind};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// What a close did.
+/// Result of a [close](TraceStore::close).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct CloseReport {
-    /// The generation up to which everything is durable: all there ever was.
+    /// The generation up to which everything is durable: it covers every write ever made.
     pub watermark: u64,
-    /// How many traces the store held, quarantined ones included.
+    /// Number of traces in the store, quarantined ones included.
     pub traces: usize,
-    /// How long it took.
+    /// Duration of the close.
     pub elapsed: Duration,
 }
 
-/// A close that failed, with the store, which goes on as before: close it again, or go on.
+/// A failed close. It contains the store, which works as before: close it again, or continue to use it.
 pub struct CloseError {
-    /// The store.
+    /// The store, still open.
     pub store: TraceStore,
-    /// Why it did not close.
+    /// The reason why the store did not close.
     pub error: Error,
 }
 
@@ -45,7 +45,7 @@ impl std::error::Error for CloseError {
     }
 }
 
-/// Drops the store, whose drop tries once more.
+/// Drops the store, which tries once more to close it.
 impl From<CloseError> for Error {
     fn from(failed: CloseError) -> Self {
         failed.error
@@ -53,10 +53,10 @@ impl From<CloseError> for Error {
 }
 
 impl TraceStore {
-    /// Drains the store, marks a clean end in the file, and gives up its ownership. Every write that
-    /// returned success is durable then; later ones, through any clone, get
-    /// [`Closed`](ErrorKind::Closed). Excepted are rows that the backend refuses: see
-    /// [`Stats::quarantined`](crate::Stats::quarantined). Reads go on from memory. Closing twice is no error.
+    /// Writes all changes to the file, marks a clean end in it, and gives up its ownership. Every write that returned
+    /// success is then durable, except rows that the backend rejects: see
+    /// [`Stats::quarantined`](crate::Stats::quarantined). Later writes, through any clone, return
+    /// [`Closed`](ErrorKind::Closed). Reads continue from memory. Closing a closed store is not an error.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -74,9 +74,9 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// [`CloseError`], with the store and why: the flusher could not drain within the
-    /// [timeout](crate::StoreBuilder::close_timeout). The store goes on taking writes, though one that came
-    /// while the last drain was being tried may have been refused. [`Forked`](ErrorKind::Forked) in a child process,
+    /// [`CloseError`], with the store and the reason: the flusher could not write all changes within the
+    /// [timeout](crate::StoreBuilder::close_timeout). The store continues to accept writes, although a write made
+    /// during the last attempt to close may have been rejected. [`Forked`](ErrorKind::Forked) in a child process,
     /// [`WouldDeadlock`](ErrorKind::WouldDeadlock) on a flusher's own thread.
     pub fn close(self) -> Result<CloseReport, CloseError> {
         if let Err(error) = self.shared().may_wait() {
@@ -85,7 +85,7 @@ impl TraceStore {
         match self.handle.close() {
             Ok(report) => Ok(report),
             Err(error) if self.shared().progress.give_up_closing() => Err(CloseError { store: self, error }),
-            // It has closed at the last moment: asked again, it says so.
+            // The store closed at the last moment: a second close returns the report.
             Err(_) => self.close(),
         }
     }
@@ -116,7 +116,7 @@ impl Handle {
     }
 
     fn not_drained(&self, cause: Option<Error>) -> Error {
-        // What has been tolerated as contention so far is the cause all the same.
+        // An error that was tolerated as contention so far is still the cause.
         let Engine { shared, settings, .. } = &*self.engine;
         let cause = cause.or_else(|| shared.telemetry.present_error());
         let (patience, dirty) = (settings.close_timeout, shared.dirty());
@@ -128,13 +128,13 @@ impl Handle {
     }
 }
 
-/// The backstop: the last clone drains as a close would, and logs what it could not write in time; the flusher
-/// goes on trying, and closes when it can. Under loom the crate has no thread to drain with, and drops what is
-/// unflushed. In a child process it does nothing.
+/// Fallback for a missing close: dropping the last clone writes all changes as a close would, and logs those that it
+/// could not write in time; the flusher keeps trying, and closes once it can. Under loom the crate has no thread to
+/// write changes with, and drops the unflushed ones. In a child process the drop does nothing.
 impl Drop for Handle {
     fn drop(&mut self) {
         if self.engine.shared.is_forked() {
-            // There is nobody to wait for, and what is not flushed is the parent's to flush.
+            // There is no thread to wait for, and unflushed changes are flushed by the parent process.
             self.upkeep.forget();
             self.flusher.forget();
             #[cfg(all(feature = "sqlite", not(loom)))]
@@ -147,7 +147,7 @@ impl Drop for Handle {
             return;
         }
         if is_at_work() {
-            // Dropped by a waker: a flusher can't wait for a flusher, and this one closes when it comes to it.
+            // Dropped by a waker: a flusher can't wait for a flusher. This one closes the store when it gets to it.
             progress.start_closing();
             self.engine.shared.bell.ring();
             return;

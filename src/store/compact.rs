@@ -1,22 +1,23 @@
-//! Compacting: the file gets as short as what it holds.
+//! Compacting: shrinking the file to the size of its content.
 
 use super::TraceStore;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flusher::{CompactReport, Errand};
 
 impl TraceStore {
-    /// Gives back to the file system what the store's file holds and nothing uses, and returns when that is done.
-    /// Rows that are deleted leave free pages, which later rows fill; without this the file never shrinks. An
-    /// [erasure](Self::erase_type) that leaves more than a quarter of the file free does it by itself, in the background.
+    /// Gives the unused space of the store's file back to the file system; returns once that is done. Deleted rows
+    /// leave free pages, which later rows fill; without compaction the file never shrinks. An
+    /// [erasure](Self::erase_type) that leaves more than a quarter of the file free starts a compaction in the
+    /// background.
     ///
-    /// The flusher does it in steps of a few milliseconds between flushes: a flush waits for one step at most, reads
-    /// and writes for none. It changes nothing that the store holds, and a power loss meanwhile takes back steps of
-    /// it and no more. What is moved passes through the log, and the file shrinks when that is emptied: a reader that
-    /// holds the log, such as a [backup](crate::backup), delays that until it ends. Costs in proportion to what is free, and
-    /// a little more for each page the more are free.
+    /// The flusher compacts in steps of a few milliseconds between flushes: a flush waits for at most one step, reads
+    /// and writes for none. The content of the store does not change, and a power loss during compaction undoes some
+    /// of its steps and nothing else. Moved pages pass through the WAL, and the file shrinks when the WAL is emptied:
+    /// a reader that holds the WAL, such as a [backup](crate::backup), delays that until it ends. The cost is
+    /// proportional to the free space, and the cost for each page grows slightly with the number of free pages.
     ///
-    /// A file that was made by a version before 0.1.0 is written anew once, in one step: flushes wait for that, and it
-    /// takes memory and room in the log for all that the file holds. Such a file never shrinks by itself.
+    /// A file made by a version before 0.1.0 is rewritten once, in one step: flushes wait for that, and it takes
+    /// memory and WAL space for everything in the file. Such a file never shrinks by itself.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -37,9 +38,9 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// Why a step or a flush meanwhile failed: then the file may stay longer than it need be, and nothing else has
-    /// happened. [`Closed`](ErrorKind::Closed) if the store is closed before it is done, and
-    /// [`Forked`](ErrorKind::Forked) in a child process. A store without a file has nothing to do.
+    /// The error of a step or of a flush during the compaction: the file may then stay longer than necessary; nothing
+    /// else has happened. [`Closed`](ErrorKind::Closed) if the store is closed before the compaction is done, and
+    /// [`Forked`](ErrorKind::Forked) in a child process. For a store without a file this does nothing.
     pub fn compact(&self) -> Result<CompactReport> {
         let closed = "not compacted: the store is closed; open it again to go on";
         self.ask(Errand::Compact)?.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, closed)))

@@ -1,5 +1,4 @@
-//! The decay cycle: the stored strengths are brought up to date, for readers of the file, and what has faded away
-//! is removed.
+//! The decay cycle: updates the stored strengths, for readers of the file, and removes traces that have faded away.
 
 use super::engine::Engine;
 use super::{TraceStore, tell};
@@ -9,26 +8,26 @@ use crate::memory::constants::PRUNE;
 use crate::trace::{Micros, Numbers, Trace, TraceType};
 use std::sync::atomic::Ordering;
 
-/// What a decay cycle did.
+/// Result of a [decay cycle](TraceStore::decay).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct DecayReport {
-    /// Traces that were weaker than their stored strength.
+    /// Number of traces weaker than their stored strength.
     pub decayed: usize,
-    /// Those of which the strength was stored anew: so many rows change.
+    /// Number of those traces whose strength was stored again: as many rows change.
     pub checkpointed: usize,
-    /// Those that were removed: so many rows go.
+    /// Number of those traces that were removed: as many rows are deleted.
     pub pruned: usize,
 }
 
 impl TraceStore {
-    /// Stores the strength of each trace whose stored one is off by more than the
+    /// Runs a decay cycle: stores the current strength of each trace whose stored strength is off by more than the
     /// [step](crate::StoreBuilder::checkpoint_step), and removes the traces that have faded to 0.01 or less, unless
-    /// [told not to](crate::StoreBuilder::prune). Firmware is left alone; pinned traces fade and stay.
+    /// [pruning is off](crate::StoreBuilder::prune). Firmware is not changed; pinned traces fade but are not removed.
     ///
-    /// The store itself does not need it: every strength that it reads or compares is computed for the moment. The
-    /// revision of a trace stays. Looks at every trace, and writes only those. What is removed is counted in
-    /// [`Stats::pruned`](crate::Stats::pruned), and told at `INFO`.
+    /// The store itself does not need decay cycles: it computes every strength that it reads or compares for the
+    /// current time. The revision of a trace does not change. Visits every trace, and writes only those it changes.
+    /// Removed traces are counted in [`Stats::pruned`](crate::Stats::pruned) and logged at `INFO`.
     ///
     /// ```
     /// use mnemon::{ManualClock, NewTrace, TraceStore};
@@ -46,16 +45,16 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), as for
+    /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), under the conditions of
     /// [`insert`](Self::insert).
     pub fn decay(&self) -> Result<DecayReport> {
         self.engine().decay()
     }
 }
 
-/// What a cycle makes of a trace.
+/// The action of a cycle on one trace.
 enum Fate {
-    /// Nothing, and whether it has faded since its strength was stored.
+    /// No action; says whether the trace has faded since its strength was stored.
     Left {
         faded: bool,
     },
@@ -63,7 +62,7 @@ enum Fate {
     Pruned,
 }
 
-/// What of a trace decides.
+/// The fields of a trace that decide the action.
 struct Judged(TraceType, Numbers);
 
 impl Judged {
@@ -79,7 +78,7 @@ impl Engine {
         let done = self.survey(Judged::of, |entry, judged| {
             let mut fate = self.fate(judged, now);
             if !matches!(fate, Fate::Left { .. }) {
-                // Decided anew for the trace as it is then: it may have been reinforced, or removed.
+                // Decided again for the current state of the trace: it may have been reinforced or removed.
                 let done = self.alter_entry(entry, |trace| {
                     fate = self.fate(Judged::of(trace), now);
                     Ok(match fate {
@@ -99,7 +98,7 @@ impl Engine {
             report.pruned += usize::from(matches!(fate, Fate::Pruned));
             Ok(())
         });
-        // Those before an error too.
+        // Includes traces removed before an error.
         if report.pruned > 0 {
             self.pruned.fetch_add(report.pruned as u64, Ordering::Relaxed);
             tell::pruned(&self.shared.name, report.pruned);

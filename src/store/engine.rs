@@ -1,4 +1,4 @@
-//! What every capability is made of: one transition of one trace, with what must come along.
+//! The common base of all capabilities: one transition of one trace, with its side effects.
 
 use super::TraceStore;
 use super::open::Settings;
@@ -16,10 +16,10 @@ use std::sync::atomic::AtomicU64;
 pub(super) struct Engine {
     pub(super) shared: Arc<Shared>,
     pub(super) settings: Settings,
-    /// Its file, and the name of this opening of it, if it has one.
+    /// The path of the file and the id of this session of it, if the store has a file.
     #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
     pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
-    /// How many entries queries have looked at.
+    /// Number of entries that queries have visited.
     pub(super) visited: AtomicU64,
     /// Number of traces that decay cycles have removed.
     pub(super) pruned: AtomicU64,
@@ -36,7 +36,7 @@ impl Engine {
         &self.shared.links
     }
 
-    /// See [`Map::survey`](crate::core::Map::survey).
+    /// Scans all traces: see [`Map::survey`](crate::core::Map::survey).
     pub(super) fn survey<G>(
         &self,
         glance: impl Fn(&Trace) -> G,
@@ -61,7 +61,7 @@ impl Engine {
         self.settings.imprint_until.is_some_and(|until| now < until)
     }
 
-    /// Refuses what a write is refused for, whatever it would write.
+    /// Checks the conditions that reject a write whatever its content.
     pub(super) fn admit(&self) -> Result<()> {
         self.shared.admit()?;
         match self.shared.clock.enter().is_sealed() {
@@ -77,13 +77,13 @@ impl Engine {
         Ok(trace.id())
     }
 
-    /// A trace that may be stored.
+    /// Returns the new trace, checked and ready to be stored.
     pub(super) fn checked(&self, new: NewTrace) -> Result<Trace> {
         let now = self.now();
         let defaults =
             Defaults { partition: &self.settings.partition, now, imprinting: self.is_imprinting(now) };
         let mut trace = new.with_defaults(&defaults)?;
-        // What is of a time to come, as of a clock that was wrong elsewhere, would not fade until then.
+        // A time in the future, from a clock that was wrong elsewhere, would stop decay until then.
         let numbers = &mut trace.numbers;
         numbers.last_reinforced = numbers.last_reinforced.min(now);
         numbers.last_decayed = numbers.last_decayed.min(now);
@@ -103,7 +103,7 @@ impl Engine {
         }
     }
 
-    /// Stores a trace that must not be there.
+    /// Stores a trace whose id must not be in the store.
     pub(super) fn put(&self, trace: &Arc<Trace>) -> Result<()> {
         let done = self.traces().upsert(&self.shared.clock, &trace.id(), |old| match old {
             None => Ok(Change::Put(trace.clone())),
@@ -112,7 +112,7 @@ impl Engine {
         done.map(drop).map_err(reason)
     }
 
-    /// Stores a trace in the place of any other of its id.
+    /// Stores a trace, replacing any other one with its id.
     pub(super) fn replace(&self, trace: &Arc<Trace>) -> Result<()> {
         let done = self
             .traces()
@@ -124,7 +124,7 @@ impl Engine {
         Ok(())
     }
 
-    /// One transition of a trace that is there; if it removes it, its links go too.
+    /// Applies one transition to an existing trace; if it removes the trace, its links are removed too.
     pub(super) fn alter(
         &self,
         id: TraceId,
@@ -148,11 +148,11 @@ impl Engine {
         Ok(done)
     }
 
-    /// Removes the links of a trace that is no more, and of no later one of its id; answers how many there were.
+    /// Removes the links of a removed trace, but not those of a later trace with its id; returns the number of links.
     ///
-    /// In a cut before these removals the links may still be there: the flusher knows that they are not.
+    /// A cut made before these removals may still contain the links: the flusher knows that they are gone.
     pub(super) fn drop_links(&self, gone: &Trace) -> usize {
-        // With the fence in `look_again`: either its link is seen here, or it sees the trace gone.
+        // Pairs with the fence in `look_again`: either its link is seen here, or it sees that the trace is gone.
         if !planted(Mistake::RemovalNotFenced) {
             fence(Ordering::SeqCst);
         }
@@ -169,7 +169,7 @@ impl Engine {
         dropped
     }
 
-    /// The same trace with other numbers, as the change of the store's own: the revision stays.
+    /// Returns the trace with other numbers, as a change by the store itself: the revision does not change.
     pub(super) fn renumbered(old: &Trace, change: impl FnOnce(&mut Numbers)) -> Change<Trace> {
         let mut new = old.clone();
         change(&mut new.numbers);

@@ -1,4 +1,4 @@
-//! Erasing: removal that leaves nothing behind.
+//! Erasing: removal that leaves no bytes behind.
 
 use super::TraceStore;
 use super::engine::Engine;
@@ -11,27 +11,27 @@ use crate::trace::TraceType;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What an erasure did.
+/// Result of an erasure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct ErasureReport {
-    /// Traces removed from memory.
+    /// Number of traces removed from memory.
     pub traces: usize,
-    /// Links that went with them.
+    /// Number of links removed with those traces.
     pub links: usize,
-    /// Rows of traces that were stored, and are no more: those of traces in memory, and unreadable ones.
+    /// Number of stored trace rows deleted: rows of traces in memory, and unreadable rows.
     pub rows: u64,
 }
 
 impl TraceStore {
-    /// Removes every trace of a type, with its links and its row, and with them the rows that were
-    /// [quarantined](crate::Stats::quarantined), all in one cut, and returns when that is durable. What they held
-    /// is overwritten in the file, and the file's log emptied as soon as no reader holds it. Snapshots, copies, and a
-    /// damaged file that was put aside are yours to delete. If more than a quarter of the file is free then, the flusher
+    /// Removes every trace of a type, with its links and its row, together with the rows that were
+    /// [quarantined](crate::Stats::quarantined), all in one cut, and returns once that is durable. The erased data is
+    /// overwritten in the file, and the WAL is emptied as soon as no reader holds it. Deleting snapshots, copies and a
+    /// damaged file that was quarantined is left to you. If more than a quarter of the file is then free, the flusher
     /// [compacts](Self::compact) it in the background.
     ///
-    /// A trace of the type that another thread inserts meanwhile may stay. Costs in proportion to what is erased;
-    /// in the file, to what it holds.
+    /// A trace of the type that another thread inserts during the call may stay. The cost is proportional to the
+    /// number of erased traces; in the file, to the size of its content.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -47,18 +47,20 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), as for [`insert`](Self::insert), and
-    /// [`WouldDeadlock`](crate::ErrorKind::WouldDeadlock), as for [`flush`](Self::flush): nothing is erased. Otherwise why the flush failed: then the traces are gone from memory, and the file is erased by
-    /// the next flush that succeeds.
+    /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), under the conditions of
+    /// [`insert`](Self::insert), and [`WouldDeadlock`](crate::ErrorKind::WouldDeadlock), under those of
+    /// [`flush`](Self::flush): nothing is erased. Otherwise the error of the flush: the traces are then gone from
+    /// memory, and the next flush that succeeds erases them from the file.
     pub fn erase_type(&self, kind: TraceType) -> Result<ErasureReport> {
         self.erase(Scope::Type(kind))
     }
 
-    /// The same for every trace of a partition.
+    /// Removes every trace of a partition, in the way that [`erase_type`](Self::erase_type) removes every trace of a
+    /// type.
     ///
     /// # Errors
     ///
-    /// As for [`erase_type`](Self::erase_type).
+    /// Returns the errors of [`erase_type`](Self::erase_type).
     pub fn erase_partition(&self, partition: &str) -> Result<ErasureReport> {
         self.erase(Scope::Partition(partition.into()))
     }
@@ -74,10 +76,11 @@ impl TraceStore {
 }
 
 impl Engine {
-    /// What it did in memory, in which generation, and where the number of rows will stand when that is committed.
+    /// Erases in memory. Returns the report so far, the generation, and the place where the number of rows is stored
+    /// once that generation is committed.
     fn erase(&self, scope: Scope) -> Result<(ErasureReport, u64, Arc<AtomicU64>)> {
         self.shared.may_wait()?;
-        // One cut for all of it: there is none before this function returns.
+        // All changes go into one cut: no cut is made before this function returns.
         let hold = self.shared.clock.hold();
         self.admit()?;
         self.erase_while_held(scope, &hold)

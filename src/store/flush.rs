@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::task::Poll;
 
 impl TraceStore {
-    /// Returns when every write that returned before this call is durable, and with it every write that it
-    /// can have depended on. With nothing unflushed it returns at once and touches no disk. Callers that
-    /// wait at the same time share one cut and one sync. A row that the backend refuses for its content is left
-    /// out, counted in the report, and listed in [`Stats::quarantined`](crate::Stats::quarantined).
+    /// Waits until every write that returned before this call is durable, together with every write that it may depend
+    /// on. If nothing is unflushed, returns at once and does not touch the disk. Callers that wait at the same time
+    /// share one cut and one sync. A row that the backend rejects for its content is left out, counted in the report,
+    /// and listed in [`Stats::quarantined`](crate::Stats::quarantined).
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -28,15 +28,15 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// Why the flush that this call waited for failed. Nothing is lost: the changes are kept and tried
-    /// again. [`Forked`](crate::ErrorKind::Forked) in a child process, which has no flusher;
-    /// [`WouldDeadlock`](crate::ErrorKind::WouldDeadlock) on a flusher's own thread, as in a waker.
+    /// The error of the flush that this call waited for. No data is lost: the changes are kept and flushed again.
+    /// [`Forked`](crate::ErrorKind::Forked) in a child process, which has no flusher;
+    /// [`WouldDeadlock`](crate::ErrorKind::WouldDeadlock) on a flusher's own thread, for example in a waker.
     pub fn flush(&self) -> Result<FlushReport> {
         self.shared().may_wait()?;
         self.flush_up_to(self.newest_change())
     }
 
-    /// Returns when this generation is durable, whatever is in it.
+    /// Waits until a generation is durable, even if it contains no change.
     pub(super) fn flush_up_to(&self, generation: u64) -> Result<FlushReport> {
         match self.request_flush(generation) {
             Ok(goal) => outcome(self.shared().progress.wait(goal)),
@@ -44,21 +44,21 @@ impl TraceStore {
         }
     }
 
-    /// [`flush`](Self::flush) as a future, for any executor or none. The flush is asked for by the call
-    /// itself; dropping the future does not take that back.
+    /// [`flush`](Self::flush) as a future, for any executor or none. The call itself requests the flush; dropping the
+    /// future does not cancel it.
     ///
     /// # Errors
     ///
-    /// As for [`flush`](Self::flush); it may be asked for on any thread.
+    /// Returns the errors of [`flush`](Self::flush), except that it may be called on any thread.
     pub fn flush_async(&self) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
         self.reached(self.shared().has_flusher().map(|()| self.request_flush(self.newest_change())))
     }
 
-    /// Names every write that returned before this call, and all that they can have depended on: for
-    /// [`wait`](Self::wait). Costs a few loads, and a lock that is held for moments only.
+    /// Returns a mark for every write that returned before this call, and every write that these may depend on, for
+    /// use with [`wait`](Self::wait). Costs a few loads, and a lock that is held only briefly.
     pub fn mark(&self) -> Mark {
         let (shared, generation) = (self.shared(), self.newest_change());
-        // In a child process the lock may be held for good.
+        // In a child process the lock may stay locked forever.
         let generation = match shared.is_forked() {
             false => shared.progress.watermark_of(generation),
             true => generation,
@@ -66,11 +66,12 @@ impl TraceStore {
         Mark { store: shared.number, generation }
     }
 
-    /// Resolves when all that a mark names is durable, by whatever flush makes it so: for a host that answers many
-    /// requests and lets the [interval](crate::StoreBuilder::flush_interval) decide how many share a sync, where
-    /// [`flush_async`](Self::flush_async) asks for one. A future, for any executor or none.
+    /// Resolves once all writes covered by a mark are durable, whichever flush makes them so. For a host that answers
+    /// many requests and lets the [interval](crate::StoreBuilder::flush_interval) decide how many of them share a
+    /// sync, whereas [`flush_async`](Self::flush_async) requests a flush. The future runs on any executor or none.
     ///
-    /// With [`Durability::Relaxed`](crate::Durability) that is when somebody flushes, or the log is emptied.
+    /// With [`Durability::Relaxed`](crate::Durability) it resolves when a flush is requested, or when the WAL is
+    /// emptied.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -86,9 +87,10 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// Why a flush failed that covered it, since the call; as for [`flush`](Self::flush). Nothing is lost, and the mark
-    /// can be waited for again. [`InvalidInput`](crate::ErrorKind::InvalidInput) for a mark of another store, or of
-    /// another opening of this one.
+    /// The error of a flush that covered the mark and failed after the call; otherwise the errors of
+    /// [`flush`](Self::flush). No data is lost, and the mark can be waited for again.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a mark of another store, or of another opening of this
+    /// store.
     pub fn wait(&self, mark: Mark) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
         let may_wait = self.shared().has_flusher().and_then(|()| self.is_mine(mark));
         self.reached(may_wait.map(|()| self.await_flush(mark.generation)))
@@ -101,18 +103,19 @@ impl TraceStore {
         }
     }
 
-    /// See [`Shared::await_generation`]; `Err` if it is durable.
+    /// See [`Shared::await_generation`]; `Err` if the generation is already durable.
     fn await_flush(&self, generation: u64) -> std::result::Result<Goal, FlushReport> {
         let goal = self.shared().await_generation(generation).map_err(nothing_to_do)?;
         self.help();
         Ok(goal)
     }
 
-    /// Flushes what is asked and waited for, if there is no thread that does.
+    /// Makes the flushes that were requested or are waited for, if the flusher has no thread.
     fn help(&self) {
         let progress = &self.shared().progress;
         self.handle.flusher.help(|driver| {
-            // Again, should the waker of one who waited have asked for more. What fails is its callers' to ask for again.
+            // Repeats if the waker of a waiter has requested another flush. After a failed flush its callers request
+            // the next one.
             while (progress.wanted() || progress.awaited()) && driver.turn(Reach::Durable, Opening::Open) {}
         });
     }
@@ -124,7 +127,7 @@ impl TraceStore {
         let mut place = Place { shared: self.handle.engine.shared.clone(), waiter: None };
         poll_fn(move |context| {
             let Place { shared, waiter } = &mut place;
-            // Asked again: the future may have come into a child process by a fork.
+            // Checked again on each poll: a fork may have moved the future into a child process.
             match goal.clone().and_then(|goal| shared.has_flusher().map(|()| goal)) {
                 Ok(Ok(goal)) => shared.progress.poll(goal, waiter, context).map(outcome),
                 Ok(Err(nothing_to_do)) => Poll::Ready(Ok(nothing_to_do)),
@@ -133,14 +136,14 @@ impl TraceStore {
         })
     }
 
-    /// The last generation that has a change of this thread, or one that happened before.
+    /// Returns the last generation that contains a change by this thread, or one that happened before.
     fn newest_change(&self) -> u64 {
         let inside = self.shared().clock.enter();
-        // Each of them is counted in its generation: if that is the open one, the count is not 0.
+        // Each of these changes is counted in its generation: if that is the open generation, the count is not 0.
         inside.number() - u64::from(inside.dirty() == 0)
     }
 
-    /// Asks the flusher for a generation; `Err` if it is durable, and the disk is not touched.
+    /// Requests a flush of a generation from the flusher; `Err` if it is already durable, and the disk is not touched.
     fn request_flush(&self, generation: u64) -> std::result::Result<Goal, FlushReport> {
         let shared = self.shared();
         let goal = shared.progress.request(generation);
@@ -151,7 +154,7 @@ impl TraceStore {
     }
 }
 
-/// What was written up to some moment; from [`TraceStore::mark`]. Belongs to one opening of one store.
+/// The writes made up to some moment; from [`TraceStore::mark`]. Belongs to one opening of one store.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Mark {
     store: u64,
@@ -159,14 +162,15 @@ pub struct Mark {
 }
 
 impl Mark {
-    /// A [watermark](crate::Watermark) at which all of it is stored. It may be stored at a lower one already: a cut
-    /// that finds nothing to write leaves the watermark as it is. [`wait`](TraceStore::wait) knows.
+    /// Returns a [watermark](crate::Watermark) at which all marked writes are stored. They may already be stored at a
+    /// lower one: a cut that finds nothing to write leaves the watermark unchanged. [`wait`](TraceStore::wait) takes
+    /// that into account.
     pub fn generation(self) -> u64 {
         self.generation
     }
 }
 
-/// Where a future is to be woken, while it lives.
+/// The waiter that wakes a future; removed when dropped.
 struct Place {
     shared: Arc<Shared>,
     waiter: Option<WaiterId>,
@@ -174,14 +178,14 @@ struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        // A child process has nobody to wake it, and the lock may be held for good there.
+        // A child process has no thread to wake the waiter, and the lock may stay locked forever there.
         if let Some(waiter) = self.waiter.filter(|_| !self.shared.is_forked()) {
             self.shared.progress.give_up(waiter);
         }
     }
 }
 
-/// The report of a flush that had nothing to do.
+/// Returns the report of a flush that had nothing to do.
 fn nothing_to_do(watermark: u64) -> FlushReport {
     FlushReport { watermark, ..FlushReport::default() }
 }

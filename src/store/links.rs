@@ -1,4 +1,4 @@
-//! Links: what was active together is associated (Hebb).
+//! Links: traces that were active together are associated (Hebb).
 
 use super::TraceStore;
 use super::engine::{Engine, not_found, reason};
@@ -16,46 +16,46 @@ use std::iter::FusedIterator;
 use std::sync::Arc;
 use std::{fmt, vec};
 
-/// What a co-activation did.
+/// Result of a [co-activation](TraceStore::co_activate).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct CoActivation {
-    /// How often the two have been active together by now.
+    /// Number of times that the two traces have been active together so far.
     pub count: u32,
-    /// Whether this was the time that made them associated: the third.
+    /// Whether this co-activation made them associated: the third one does.
     pub formed: bool,
 }
 
-/// A trace that a [walk](TraceStore::walk) came to.
+/// A trace reached by a [walk](TraceStore::walk).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Step {
-    /// The trace.
+    /// The trace reached.
     pub trace: Arc<Trace>,
     /// Number of links between the start and the trace: 1 or more.
     pub depth: usize,
-    /// The trace that it was reached from: the start, or that of an earlier step.
+    /// The trace that it was reached from: the start, or the trace of an earlier step.
     pub from: TraceId,
 }
 
-/// A breadth-first search over associations, from [`TraceStore::walk`]: an iterator that searches only as far as it is
-/// asked for, so `take(50)` ends the search after 50 traces.
+/// A breadth-first search over associations, from [`TraceStore::walk`]. This iterator searches only as far as it is
+/// consumed: `take(50)` ends the search after 50 traces.
 pub struct Walk<'a> {
     engine: &'a Engine,
     max_hops: usize,
     min_strength: f64,
-    /// Each trace reached, with the one it was reached from; the start is its own.
+    /// Each reached trace, with the trace it was reached from; the start maps to itself.
     reached: HashMap<TraceId, TraceId>,
-    /// Reached, with depths; their neighbours are not yet looked at.
+    /// Reached traces with their depths, whose neighbours are not yet visited.
     queue: VecDeque<(TraceId, usize)>,
-    /// The trace whose neighbours are being looked at, its depth, and those neighbours that are left.
+    /// The trace whose neighbours are being visited, its depth, and the remaining neighbours.
     at: (TraceId, usize),
     near: vec::IntoIter<Pull>,
 }
 
 impl Walk<'_> {
-    /// The ids on the way from the start to a trace that the walk has reached, both included; empty for one that it
-    /// has not. Costs in proportion to its length.
+    /// Returns the ids on the path from the start to a trace that the walk has reached, both included; empty if the
+    /// walk has not reached it. The cost is proportional to the length of the path.
     pub fn path(&self, to: TraceId) -> Vec<TraceId> {
         let mut path = Vec::new();
         let mut next = self.reached.get_key_value(&to);
@@ -82,7 +82,7 @@ impl Iterator for Walk<'_> {
                     return Some(Step { trace, depth: depth + 1, from });
                 }
             }
-            // Those in the queue are in the order of their depths.
+            // The queue is ordered by depth.
             self.at = self.queue.pop_front().filter(|(_, depth)| *depth < self.max_hops)?;
             self.near = self.engine.associated(self.at.0, self.min_strength).into_iter();
         }
@@ -98,11 +98,11 @@ impl fmt::Debug for Walk<'_> {
 }
 
 impl TraceStore {
-    /// Notes that two traces were active together. Three times make them associated. One record of its own changes,
-    /// and one row: neither trace becomes dirty.
+    /// Records that two traces were active together. Three co-activations make them associated. Changes one link
+    /// record and one row: neither trace becomes dirty.
     ///
-    /// Should one of the two be removed meanwhile and another of its id be inserted, the call may have counted for the
-    /// trace that was before it counts for the one that is.
+    /// If one of the two traces is removed during the call, and another one with its id inserted, the call may count
+    /// for the earlier trace before it counts for the later one.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -120,19 +120,19 @@ impl TraceStore {
     /// # Errors
     ///
     /// [`NotFound`](crate::ErrorKind::NotFound) names the trace that is not in the store;
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if the two are one; otherwise as for
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if both ids are the same; otherwise the errors of
     /// [`insert`](Self::insert). Nothing is changed.
     pub fn co_activate(&self, a: TraceId, b: TraceId) -> Result<CoActivation> {
         self.shared().admit()?;
         self.engine().co_activate(a, b)
     }
 
-    /// Puts a link, with its count and times, in the place of any that there is between its two traces: for what
-    /// another store knows. What two traces do here is [noted](Self::co_activate).
+    /// Stores a link with its count and times, replacing any link between its two traces. For links known from another
+    /// store; co-activations in this store are recorded with [`co_activate`](Self::co_activate).
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::ErrorKind::NotFound) names the trace that is not in the store; otherwise as for
+    /// [`NotFound`](crate::ErrorKind::NotFound) names the trace that is not in the store; otherwise the errors of
     /// [`insert`](Self::insert). Nothing is changed.
     pub fn put_link(&self, link: Link) -> Result<()> {
         self.shared().admit()?;
@@ -140,22 +140,23 @@ impl TraceStore {
         engine.put_link(link, engine.births(link.ends)?)
     }
 
-    /// The traces associated with one, the strongest first: at most `limit` of its at most 20 neighbours with the
-    /// highest counts, none weaker than `min_strength` now. None if the store does not hold the trace.
+    /// Returns the traces associated with a trace, strongest first: at most `limit` of its at most 20 neighbours with
+    /// the highest counts, without those weaker than `min_strength` now. Empty if the store does not hold the trace.
     ///
-    /// Costs in proportion to its links.
+    /// The cost is proportional to the number of its links.
     pub fn associated(&self, id: TraceId, min_strength: f64, limit: usize) -> Vec<Arc<Trace>> {
         let mut near = self.engine().associated(id, min_strength);
         near.truncate(limit);
         near.into_iter().map(|near| near.trace).collect()
     }
 
-    /// The traces that one leads to over associations, breadth first: each once, without the start, at most
-    /// `max_hops` links away (12 is usual). What is weaker than `min_strength` now (0.1 is usual) is neither given
-    /// nor passed; the start itself may be.
+    /// Returns the traces reachable from a trace over associations, breadth first: each once, without the start, at
+    /// most `max_hops` links away (usually 12). Traces weaker than `min_strength` now (usually 0.1) are neither
+    /// returned nor passed through; the start itself may be weaker.
     ///
-    /// The [`Walk`] is an iterator, and the search goes on as it is asked for more: what other threads write meanwhile
-    /// it may see. Costs in proportion to the links of the traces reached, and some 100 bytes for each of them.
+    /// The [`Walk`] is an iterator that continues the search as it is consumed: it may see writes that other threads
+    /// make in the meantime. The cost is proportional to the number of links of the reached traces, plus about 100
+    /// bytes for each of these traces.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -185,23 +186,24 @@ impl TraceStore {
         }
     }
 
-    /// The links of a trace, in the order of the ids at their other ends; those too that do not associate yet.
+    /// Returns the links of a trace, ordered by the ids at their other ends, including links that do not associate
+    /// yet.
     ///
-    /// Costs in proportion to their number.
+    /// The cost is proportional to the number of links.
     pub fn links(&self, id: TraceId) -> Vec<Link> {
         let neighbours = self.engine().neighbours(id);
         neighbours.into_iter().map(|(link, _)| link).collect()
     }
 
-    /// The link between two traces, if they were ever active together.
+    /// Returns the link between two traces, if they were ever active together.
     pub fn link(&self, a: TraceId, b: TraceId) -> Option<Link> {
         let engine = self.engine();
         let tie = engine.links().get(&Ends::of(a, b)?)?;
         (engine.births(tie.link.ends).is_ok_and(|births| tie.joins(births))).then_some(tie.link)
     }
 
-    /// How many links the store holds: one load. A removal that is going on in another thread may have taken its
-    /// trace and not yet all its links.
+    /// Returns the number of links in the store: one load. While another thread removes a trace, the count may still
+    /// include some of its links although the trace is gone.
     pub fn link_count(&self) -> usize {
         self.engine().links().len()
     }
@@ -215,7 +217,8 @@ impl Engine {
         loop {
             let (births, now) = (self.births(ends)?, self.now());
             let done = self.links().upsert(&self.shared.clock, &ends, |old| {
-                // A link of other traces is one of the past, or it is we who are late: then it stays, and counts.
+                // A link of other incarnations is out of date, or this call is: in the second case the link stays, and
+                // counts.
                 if old.is_some_and(|tie| !tie.joins(births)) && !self.are_still(ends, births) {
                     return Ok(Change::Keep);
                 }
@@ -239,9 +242,11 @@ impl Engine {
         }
     }
 
-    /// After a link of these traces was put in: whether they are still there; if not, it is taken out again.
+    /// Called after a link between these traces was stored. Returns whether they are still present; if not, removes
+    /// the link.
     pub(super) fn look_again(&self, ends: Ends, births: [Birth; 2]) -> bool {
-        // With the fence in `drop_links`: whoever removes one of the traces sees the link, or we see that.
+        // Pairs with the fence in `drop_links`: either a thread that removes one of the traces sees the link, or this
+        // one sees that the trace is gone.
         if !planted(Mistake::LinkNotFenced) {
             fence(Ordering::SeqCst);
         }
@@ -261,14 +266,14 @@ impl Engine {
         self.births(ends).is_ok_and(|now| now.iter().zip(births).all(|(now, was)| now.is(was)))
     }
 
-    /// Which traces these are now, or which of them is not there.
+    /// Returns the current incarnations of the two traces, or an error that names the missing one.
     pub(super) fn births(&self, ends: Ends) -> Result<[Birth; 2]> {
         let [a, b] = ends.both();
         let birth = |id| self.traces().get(&id).map(|trace| trace.birth()).ok_or_else(|| not_found(id));
         Ok([birth(a)?, birth(b)?])
     }
 
-    /// The links of a trace, each with the trace at the other end.
+    /// Returns the links of a trace, each with the trace at the other end.
     fn neighbours(&self, id: TraceId) -> Vec<(Link, Arc<Trace>)> {
         let Some(trace) = self.traces().get(&id) else { return Vec::new() };
         let entries = self.links().index().of(&id);
@@ -281,12 +286,12 @@ impl Engine {
         .collect()
     }
 
-    /// The associated traces, with their strengths, the strongest first.
+    /// Returns the associated traces with their strengths, strongest first.
     pub(super) fn associated(&self, id: TraceId, min_strength: f64) -> Vec<Pull> {
         let now = self.now();
         let mut near = self.neighbours(id);
         near.retain(|(link, _)| link.is_associated());
-        // A time that has not come is that of a wrong clock: it must not stand before the others until then.
+        // A time in the future comes from a wrong clock: it must not rank before the others until then.
         near.sort_by_key(|(link, trace)| (Reverse((link.count, link.last_at.min(now))), trace.id()));
         near.truncate(MAX_ASSOCIATED);
         let scoring = self.scoring(now);

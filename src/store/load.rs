@@ -1,4 +1,4 @@
-//! Loading: what a backend has stored becomes the maps of a store.
+//! Loading: filling the maps of a store with the rows that a backend has stored.
 
 use crate::backend::{self, BackendError, Loaded, StoredTrace};
 use crate::core::{Adjacency, Map, Terms};
@@ -7,16 +7,16 @@ use crate::flusher::{LinkRow, Links, Quarantined, Row, Traces};
 use crate::trace::{Link, Tie, TraceId};
 use std::sync::Arc;
 
-/// Where stored rows go as they are read.
+/// Receiver of stored rows, called as they are read.
 type Into<'a> = &'a mut dyn FnMut(backend::Stored);
 
-/// What a backend has stored, in memory.
+/// The content of a backend, in memory.
 pub(super) struct Stored {
     pub(super) traces: Traces,
     pub(super) links: Links,
     pub(super) unreadable: Vec<Quarantined>,
     pub(super) loaded: Loaded,
-    /// Generations up to this one are taken, by what an earlier opening has spilled.
+    /// Highest generation already used by the spill of an earlier opening.
     pub(super) taken: u64,
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
@@ -36,7 +36,7 @@ impl Stored {
         }
     }
 
-    /// Of the file, if there is one.
+    /// Returns the path of the file, if there is one.
     pub(super) fn path(&self) -> Option<Box<str>> {
         #[cfg(all(feature = "sqlite", not(loom)))]
         {
@@ -48,21 +48,21 @@ impl Stored {
         }
     }
 
-    /// `read` gives every trace before any link.
+    /// Loads all rows; `read` gives every trace before any link.
     pub(super) fn load(read: impl FnOnce(Into<'_>) -> Result<Loaded, BackendError>) -> Result<Self> {
         let stored = Self::nothing();
         let (loaded, unreadable) = stored.fill(read)?;
         Ok(Self { loaded, unreadable, ..stored })
     }
 
-    /// Reading is done on this thread, and another puts what was read into the maps, so that neither waits for the
-    /// memory or the disk of the other.
+    /// This thread reads, and another one puts the rows into the maps, so that neither waits for the memory or the
+    /// disk of the other.
     #[cfg(not(loom))]
     fn fill(
         &self,
         read: impl FnOnce(Into<'_>) -> Result<Loaded, BackendError>,
     ) -> Result<(Loaded, Vec<Quarantined>)> {
-        /// Rows that are handed over at once, and how many such hands may wait.
+        /// Number of rows handed over at once, and number of such batches that may be queued.
         const ROWS: usize = 64;
         const HANDS: usize = 4;
         std::thread::scope(|scope| {
@@ -75,7 +75,7 @@ impl Stored {
             let loaded = read(&mut |row| {
                 hand.push(row);
                 if hand.len() == ROWS {
-                    // Nobody takes it if the other thread has panicked: that is passed on below.
+                    // The send fails if the other thread has panicked: the panic is passed on below.
                     give.send(std::mem::replace(&mut hand, Vec::with_capacity(ROWS))).ok();
                 }
             });
@@ -103,14 +103,14 @@ impl Stored {
         Ok((loaded, unreadable))
     }
 
-    /// What is wrong with the row, if it can't be used.
+    /// Stores the row; if it can't be used, returns the reason.
     fn take(&self, row: backend::Stored) -> Option<Quarantined> {
         let is_link = matches!(row, backend::Stored::Link(_));
         let (id, reason) = self.put(row).err()?;
         Some(Quarantined { id, is_link, reason, times: 1 })
     }
 
-    /// Or why not, and whose row it is.
+    /// Stores the row, or returns the id of its trace and the reason why it can't be used.
     fn put(&self, row: backend::Stored) -> Result<(), (Option<TraceId>, String)> {
         match row {
             backend::Stored::Trace(StoredTrace { row, trace }) => {

@@ -1,4 +1,4 @@
-//! [`TraceStore`], the public face: one `impl` block a capability, one capability a file.
+//! [`TraceStore`], the public interface: one `impl` block for each capability, one capability in each file.
 
 #[cfg(not(loom))]
 mod ask;
@@ -57,13 +57,12 @@ use engine::Engine;
 use std::fmt;
 use std::sync::Arc;
 
-/// A store of memory traces: in memory for every thread, and written behind to a file by one thread of
+/// A store of memory traces: held in memory for every thread, and written to a file in the background by a thread of
 /// its own.
 ///
-/// Cloning is cheap, and all clones are the same store; share it freely between threads and tasks. Reads
-/// and writes touch memory alone and never wait for the flusher or the disk. When the last clone is
-/// dropped without [`close`](Self::close), the drop drains the store as a close would, and logs what it
-/// could not write.
+/// Cloning is cheap, and all clones are the same store; share it freely between threads and tasks. Reads and writes
+/// only touch memory and never wait for the flusher or the disk. If the last clone is dropped without
+/// [`close`](Self::close), the drop writes all changes as a close would, and logs those that it could not write.
 ///
 /// ```
 /// use mnemon::{NewTrace, TraceStore};
@@ -88,7 +87,7 @@ pub struct TraceStore {
     handle: Arc<Handle>,
 }
 
-/// What the clones share. Its drop is the last clone's.
+/// The part that all clones share. It is dropped with the last clone.
 struct Handle {
     engine: Arc<Engine>,
     upkeep: upkeep::Thread,
@@ -110,7 +109,7 @@ impl TraceStore {
         self.handle.flusher.take()
     }
 
-    /// The error of a write to a closed store.
+    /// Returns the error of a write to a closed store.
     fn closed() -> Error {
         Error::new(ErrorKind::Closed, "write refused: the store is closed; open it again to go on")
     }

@@ -1,4 +1,4 @@
-//! Opening: settings, and loading what a backend has.
+//! Opening: settings, and loading the content of a backend.
 
 use super::engine::Engine;
 use super::load::Stored;
@@ -24,30 +24,29 @@ use std::time::Duration;
 #[cfg(all(feature = "sqlite", not(loom)))]
 use std::path::Path;
 
-/// How far flushes go that nobody asked for. [`flush`](TraceStore::flush) and
-/// [`close`](TraceStore::close) always end durable.
+/// Durability of background flushes. [`flush`](TraceStore::flush) and [`close`](TraceStore::close) always make writes
+/// durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Durability {
-    /// Each flush is synced: it survives a power loss. One sync a flush, not one a write.
+    /// Each flush is synced, and survives a power loss. One sync for each flush, not for each write.
     #[default]
     Full,
-    /// Background flushes are not synced, except one after thousands of changed rows: they survive the end of the
-    /// process, and a power loss may take back the newest of them, each as a whole.
+    /// Background flushes are not synced, except one after thousands of changed rows. They survive the end of the
+    /// process; a power loss may undo the newest of them, each as a whole.
     Relaxed,
 }
 
-/// What writes get while the oldest unflushed change is older than the
-/// [bound](StoreBuilder::lag_bound).
+/// Policy for writes while the oldest unflushed change is older than the [bound](StoreBuilder::lag_bound).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Lag {
-    /// They are accepted: memory goes on, and health says how far behind the disk is.
+    /// Accepts writes: memory continues to work, and the health shows how far behind the disk is.
     #[default]
     Accept,
-    /// They are refused with [`Lagging`](crate::ErrorKind::Lagging). They are never blocked.
+    /// Rejects writes with [`Lagging`](crate::ErrorKind::Lagging). Writes never block.
     Refuse,
 }
 
-/// How to open a store; from [`TraceStore::builder`].
+/// Settings for opening a store; from [`TraceStore::builder`].
 ///
 /// ```
 /// use mnemon::{Durability, TraceStore};
@@ -67,10 +66,10 @@ pub struct StoreBuilder {
     flush: FlushOptions,
 }
 
-/// What is fixed once a store is open.
+/// Settings that are fixed once a store is open.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    /// Unless given, that of the file.
+    /// Default: derived from the name of the file.
     pub(super) name: Option<Arc<str>>,
     pub(super) partition: Arc<str>,
     pub(super) max_payload_bytes: usize,
@@ -119,35 +118,34 @@ impl Default for StoreBuilder {
 }
 
 impl StoreBuilder {
-    /// What the store is called where several are told apart, as in metrics: 1 to 1,024 bytes. Unless set it is the
-    /// stem of its file's name (`agent` for `agent.db`), and `memory` for a store without a file. Nothing stored
-    /// depends on it.
+    /// Name of the store where several are told apart, as in metrics: 1 to 1,024 bytes. Default: the stem of its
+    /// file's name (`agent` for `agent.db`), or `memory` for a store without a file. No stored data depends on it.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.settings.name = Some(name.into());
         self
     }
 
-    /// The partition of traces that name none: 1 to 1,024 bytes, `default` unless set.
+    /// Partition of traces that name none: 1 to 1,024 bytes. Default: `default`.
     pub fn partition(mut self, partition: impl Into<Arc<str>>) -> Self {
         self.settings.partition = partition.into();
         self
     }
 
-    /// How long a change waits at most until a background flush begins: 1 second unless set. Zero flushes
-    /// without rest.
+    /// Longest time that a change waits until a background flush begins. Default: 1 second. With zero, flushes follow
+    /// each other without pause.
     pub fn flush_interval(mut self, interval: Duration) -> Self {
         self.flush.interval = interval;
         self
     }
 
-    /// How many changed traces begin a background flush before the interval has passed: 10,000 unless
-    /// set; at least 1.
+    /// Number of changed traces that starts a background flush before the interval has passed: at least 1. Default:
+    /// 10,000.
     pub fn flush_threshold(mut self, traces: usize) -> Self {
         self.flush.threshold = traces;
         self
     }
 
-    /// How far background flushes go: [`Durability::Full`] unless set.
+    /// Durability of background flushes. Default: [`Durability::Full`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.flush.background = match durability {
             Durability::Full => Reach::Durable,
@@ -156,48 +154,48 @@ impl StoreBuilder {
         self
     }
 
-    /// The age of the oldest unflushed change above which the store [lags](crate::Health::Lagging): 10
-    /// seconds unless set.
+    /// Age of the oldest unflushed change above which the store [lags](crate::Health::Lagging). Default: 10 seconds.
     pub fn lag_bound(mut self, bound: Duration) -> Self {
         self.flush.lag_bound = bound;
         self
     }
 
-    /// What writes get while the store lags: [`Lag::Accept`] unless set.
+    /// Policy for writes while the store lags. Default: [`Lag::Accept`].
     pub fn when_lagging(mut self, lag: Lag) -> Self {
         self.flush.refuse_when_lagging = lag == Lag::Refuse;
         self
     }
 
-    /// The longest payload accepted, in bytes of text: 1 MiB unless set. A store with a file takes at most 983,222,784:
-    /// a row of SQLite's has a thousand million bytes at most, of which 16 MiB are kept for all but the payload.
+    /// Longest payload accepted, in bytes of text. Default: 1 MiB. A store with a file accepts at most 983,222,784: a
+    /// row in SQLite has at most a thousand million bytes, of which 16 MiB are reserved for everything but the
+    /// payload.
     pub fn max_payload_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_payload_bytes = bytes;
         self
     }
 
-    /// How long [`close`](TraceStore::close), and the drop of the last clone, wait for the flusher to
-    /// drain: 30 seconds unless set. Time for which the process is stopped does not count.
+    /// Longest time that [`close`](TraceStore::close), and the drop of the last clone, wait for the flusher to write
+    /// all changes. Default: 30 seconds. Time during which the process is stopped does not count.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.settings.close_timeout = timeout;
         self
     }
 
-    /// Takes the time from a clock that you move: the system's unless set. Created and reinforced at, fading,
-    /// recency and tiers go by it; how often the store flushes does not.
+    /// Clock of the store, set and moved by you. Default: the system's clock. Creation and reinforcement times, decay,
+    /// recency and tiers use it; the flush interval does not.
     pub fn clock(mut self, clock: &ManualClock) -> Self {
         self.settings.clock = WallClock::Manual(clock.clone());
         self
     }
 
-    /// How strength fades with time: [`DecayCurve::PowerLaw`] unless set.
+    /// Curve of the decay of strength over time. Default: [`DecayCurve::PowerLaw`].
     pub fn decay_curve(mut self, curve: DecayCurve) -> Self {
         self.settings.curve = curve;
         self
     }
 
-    /// Time after which the recency in a [score](crate::Ranked) is one half: 1 hour unless set; more than 0. The longer
-    /// it is, the more strength and emotion count beside it.
+    /// Time after which the recency in a [score](crate::Ranked) is one half: more than 0. Default: 1 hour. The longer
+    /// it is, the more strength and emotion count relative to recency.
     ///
     /// ```
     /// use mnemon::{ManualClock, NewTrace, TraceStore};
@@ -216,36 +214,36 @@ impl StoreBuilder {
         self
     }
 
-    /// By how much a stored strength may be off, 0 to 1, before a [decay cycle](TraceStore::decay) writes it anew:
-    /// 0.01 unless set. With 0 every strength that has changed is written. It is for readers of the file alone.
+    /// Difference between stored and current strength, 0 to 1, above which a [decay cycle](TraceStore::decay) stores
+    /// the strength again. Default: 0.01. With 0 every strength that has changed is written. Only readers of the file
+    /// need it.
     pub fn checkpoint_step(mut self, step: f64) -> Self {
         self.settings.checkpoint_step = step;
         self
     }
 
-    /// Whether a [decay cycle](TraceStore::decay) removes what has faded to 0.01 or less: it does unless told not
-    /// to.
+    /// Whether a [decay cycle](TraceStore::decay) removes traces that have faded to 0.01 or less. Default: `true`.
     pub fn prune(mut self, prune: bool) -> Self {
         self.settings.prune = prune;
         self
     }
 
-    /// Until then is the imprint window, in which a reinforcement counts three times, and a new trace as reinforced
-    /// once: there is none unless set.
+    /// End of the imprint window, in which a reinforcement counts three times and a new trace counts as reinforced
+    /// once. Default: no window.
     pub fn imprint_until(mut self, end: Timestamp) -> Self {
         self.settings.imprint_until = Some(end.into());
         self
     }
 
-    /// How much [`enforce_quota`](TraceStore::enforce_quota), and with it [`upkeep`](Self::upkeep), leaves: everything
-    /// unless set.
+    /// Largest content that [`enforce_quota`](TraceStore::enforce_quota), and therefore [`upkeep`](Self::upkeep),
+    /// leaves in the store. Default: no limit.
     pub fn quota(mut self, quota: Quota) -> Self {
         self.settings.quota = quota;
         self
     }
 
-    /// Runs decay cycles, tiers and the quota from time to time, on a thread of its own called `mnemon-upkeep`,
-    /// which stops with the store: it does not unless asked to.
+    /// Runs decay cycles, tier updates and the quota periodically, on a separate thread named `mnemon-upkeep`, which
+    /// stops with the store. Default: no upkeep.
     ///
     /// ```
     /// use mnemon::{TraceStore, Upkeep};
@@ -259,19 +257,19 @@ impl StoreBuilder {
         self
     }
 
-    /// Opens the SQLite file at `path`, which is made if it is not there, and loads every trace of it
-    /// into memory. The file has one writing owner, whatever names it has: on 64-bit Linux by a lock of the file itself,
-    /// elsewhere by that of a file beside it (`path` with `.lock`). A file that is mounted by itself is refused: its log
-    /// lies beside it.
+    /// Opens the SQLite file at `path`, creating it if it does not exist, and loads all of its traces into memory. The
+    /// file has one writing owner, under whatever path it is opened. Ownership is a lock: on 64-bit Linux of the file
+    /// itself, elsewhere of a file beside it (`path` with `.lock`). A file that is itself a mount point is rejected,
+    /// because its WAL lies beside it.
     ///
     /// # Errors
     ///
-    /// [`InUse`](crate::ErrorKind::InUse) names the process that has the file, by the number that it has for itself;
-    /// [`Forked`](crate::ErrorKind::Forked) says that the file was open in the process that this one was forked from;
-    /// [`NotAStore`](crate::ErrorKind::NotAStore), [`NewerSchema`](crate::ErrorKind::NewerSchema),
-    /// [`Corrupt`](crate::ErrorKind::Corrupt) and [`Unreachable`](crate::ErrorKind::Unreachable) say what
-    /// is wrong with it, and it is left as it was. [`InvalidInput`](crate::ErrorKind::InvalidInput) names
-    /// a setting.
+    /// [`InUse`](crate::ErrorKind::InUse) names the process that has the file open, by the process id that it has for
+    /// itself; [`Forked`](crate::ErrorKind::Forked) says that the file was open in the process that this one was
+    /// forked from; [`NotAStore`](crate::ErrorKind::NotAStore), [`NewerSchema`](crate::ErrorKind::NewerSchema),
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) and [`Unreachable`](crate::ErrorKind::Unreachable) say what is wrong
+    /// with the file, which is left unchanged. [`InvalidInput`](crate::ErrorKind::InvalidInput) names an invalid
+    /// setting.
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub fn open(self, path: impl AsRef<Path>) -> Result<TraceStore> {
         let mut settings = self.check()?;
@@ -291,14 +289,14 @@ impl StoreBuilder {
         })
     }
 
-    /// A store without a file: the same API, and nothing is kept.
+    /// Opens a store without a file: the API is the same, and no data is kept after the store is gone.
     ///
     /// If no thread can be started, [`flush`](TraceStore::flush) and [`wait`](TraceStore::wait) do the flusher's work,
     /// which frees the memory of removed traces.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) names a setting that can't be taken.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) names an invalid setting.
     pub fn in_memory(self) -> Result<TraceStore> {
         let settings = self.check()?;
         let (store, _) = Stored::nothing().start(settings, self.flush, Discard);
@@ -306,9 +304,9 @@ impl StoreBuilder {
         Ok(store)
     }
 
-    /// A store without a file that begins with what the file of another one holds, as of one moment: a copy to look
-    /// at, or to try something with. The file is only read, also while a host has it open, and nothing is written
-    /// back. What a store could not write and has [spilled](TraceStore::spill) is not in it.
+    /// Opens a store without a file, filled with the content of another store's file as of one moment: a copy to
+    /// inspect, or to experiment with. The file is only read, even while a host has it open, and nothing is written
+    /// back. Changes that a store could not write and has [spilled](TraceStore::spill) are not included.
     ///
     /// ```
     /// use mnemon::{NewTrace, TraceStore};
@@ -326,7 +324,7 @@ impl StoreBuilder {
     ///
     /// # Errors
     ///
-    /// As for [`open`](Self::open), but nobody is asked whether the file is in use; and
+    /// Returns the errors of [`open`](Self::open), but does not check whether the file is in use; and
     /// [`Unreachable`](crate::ErrorKind::Unreachable) if there is no file.
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub fn detached(self, path: impl AsRef<Path>) -> Result<TraceStore> {
@@ -339,13 +337,12 @@ impl StoreBuilder {
         })
     }
 
-    /// A store over an engine of your own.
+    /// Opens a store over a backend of your own.
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) names a setting that can't be taken,
-    /// [`Io`](crate::ErrorKind::Io) says that no thread could be started, and [`Backend::load`] may say
-    /// anything.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) names an invalid setting, [`Io`](crate::ErrorKind::Io) says
+    /// that no thread could be started, and [`Backend::load`] may return any error.
     pub fn open_with(self, mut backend: impl Backend) -> Result<TraceStore> {
         let settings = self.check()?;
         tell::opening(None, settings.partition.clone(), || {
@@ -374,7 +371,7 @@ impl StoreBuilder {
 }
 
 impl Stored {
-    /// The store without its upkeep, and why its flusher has no thread, if it has none.
+    /// Returns the store without its upkeep, and the error if its flusher has no thread.
     pub(super) fn start(
         self,
         settings: Settings,
@@ -403,7 +400,7 @@ impl Stored {
         (TraceStore { handle: Arc::new(Handle { engine, upkeep, flusher }) }, no_flusher)
     }
 
-    /// The store, if no spill is there, which this build can't read.
+    /// Returns the store, unless there is a spill, which this build can't read.
     #[cfg(all(feature = "sqlite", not(feature = "snapshot"), not(loom)))]
     fn start_with_spill(
         self,
@@ -425,18 +422,18 @@ impl Stored {
 }
 
 impl TraceStore {
-    /// Opens the SQLite file at `path` with all defaults, making it if it is not there: see
+    /// Opens the SQLite file at `path` with default settings, creating it if it does not exist: see
     /// [`StoreBuilder::open`].
     ///
     /// # Errors
     ///
-    /// As for [`StoreBuilder::open`].
+    /// Returns the errors of [`StoreBuilder::open`].
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::builder().open(path)
     }
 
-    /// A store without a file, with all defaults: see [`StoreBuilder::in_memory`].
+    /// Opens a store without a file, with default settings: see [`StoreBuilder::in_memory`].
     ///
     pub fn in_memory() -> Self {
         let StoreBuilder { flush, .. } = StoreBuilder::default();
@@ -447,7 +444,7 @@ impl TraceStore {
         self.handle.upkeep.start(&self.handle.engine)
     }
 
-    /// Settings to open a store with.
+    /// Returns the default settings for opening a store.
     pub fn builder() -> StoreBuilder {
         StoreBuilder::default()
     }

@@ -1,4 +1,4 @@
-//! Finding traces by what they are.
+//! Finding traces by their properties.
 
 use super::TraceStore;
 use crate::core::{Entry, Term};
@@ -9,21 +9,21 @@ use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// What comes first.
+/// Sort order of the results.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Order {
-    /// The strongest now.
+    /// Strongest first, by current strength.
     #[default]
     Strength,
-    /// The most recently reinforced. A time that has not come, as of a wrong clock, counts as now.
+    /// Most recently reinforced first. A time in the future, from a wrong clock, counts as now.
     Recency,
-    /// The highest retrieval score now: see [`Ranked`](crate::Ranked). Of equals the stronger, then the more recently
-    /// reinforced.
+    /// Highest current retrieval score first: see [`Ranked`](crate::Ranked). Ties are ordered by strength, then by how
+    /// recently the trace was reinforced.
     Score,
 }
 
-/// A question to the store, from [`TraceStore::query`]: every condition given must be met.
+/// A query of the store, from [`TraceStore::query`]: a result meets every condition given.
 ///
 /// ```
 /// use mnemon::{NewTrace, TraceStore, TraceType};
@@ -52,7 +52,7 @@ pub struct Query<'a> {
 }
 
 impl TraceStore {
-    /// A question to the store: every trace, the strongest first, at most 100 of them, unless it is narrowed.
+    /// Returns a query without conditions: unless narrowed, it finds at most 100 traces of all, strongest first.
     pub fn query(&self) -> Query<'_> {
         Query {
             store: self,
@@ -71,71 +71,72 @@ impl TraceStore {
 }
 
 impl Query<'_> {
-    /// Of this type; given more than once, of any of them.
+    /// Traces of this type; if called more than once, of any of the types.
     pub fn of_type(mut self, kind: TraceType) -> Self {
         self.types.push(kind);
         self
     }
 
-    /// With this very tag; given more than once, with all of them.
+    /// Traces with exactly this tag; if called more than once, with all of the tags.
     pub fn tagged(mut self, tag: impl Into<Box<str>>) -> Self {
         self.tags.push(tag.into());
         self
     }
 
-    /// Of this partition; of any unless given.
+    /// Traces of this partition. Default: of any partition.
     pub fn partition(mut self, partition: impl Into<Box<str>>) -> Self {
         self.partition = Some(partition.into());
         self
     }
 
-    /// In this [tier](Trace::tier), as it was last set; given more than once, in any of them.
+    /// Traces in this [tier](Trace::tier), as last set; if called more than once, in any of the tiers.
     pub fn tier(mut self, tier: Tier) -> Self {
         self.tiers.push(tier);
         self
     }
 
-    /// Of which something is still open, or nothing; either unless given.
+    /// Traces that are unresolved, or with `false` those that are not. Default: both.
     pub fn unresolved(mut self, unresolved: bool) -> Self {
         self.unresolved = Some(unresolved);
         self
     }
 
-    /// Made then or later.
+    /// Traces created at this time or later.
     pub fn since(mut self, at: Timestamp) -> Self {
         self.since = Some(at.into());
         self
     }
 
-    /// Made then or earlier.
+    /// Traces created at this time or earlier.
     pub fn until(mut self, at: Timestamp) -> Self {
         self.until = Some(at.into());
         self
     }
 
-    /// At least so strong now; 0 unless given. What is no number is met by none.
+    /// Traces with at least this strength now. Default: 0. NaN matches nothing.
     pub fn min_strength(mut self, strength: f64) -> Self {
         self.min_strength = strength;
         self
     }
 
-    /// What comes first; the strongest unless given. Of those that are equal in that order, the smaller id.
+    /// Sort order of the results. Default: strongest first. Ties are ordered by id, smaller first.
     pub fn order(mut self, order: Order) -> Self {
         self.order = order;
         self
     }
 
-    /// At most so many; 100 unless given.
+    /// Maximum number of results. Default: 100.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
     }
 
-    /// The answer. A trace that is there and meets the conditions from before the call to its end is among it; one
-    /// that another thread is changing meanwhile is judged by its state at some moment in between.
+    /// Runs the query and returns the matching traces. A trace that exists and meets the conditions from before the
+    /// call until its end is included; a trace that another thread changes during the call is matched by its state at
+    /// some moment of the call.
     ///
-    /// Looks at the traces of that one of its types, tags and partition which has the fewest, and at every trace if
-    /// it names none: [`Stats::entries_visited`](crate::Stats::entries_visited) counts them.
+    /// Visits the traces of whichever given type, tag or partition has the fewest, or every trace if the query names
+    /// none: [`Stats::entries_visited`](crate::Stats::entries_visited) counts them.
     pub fn run(self) -> Vec<Arc<Trace>> {
         let entries = self.candidates();
         let engine = self.store.engine();
@@ -164,13 +165,13 @@ impl Query<'_> {
         found.into_iter().map(|found| found.trace).collect()
     }
 
-    /// Whatever can meet the conditions, each once.
+    /// Returns every entry that can meet the conditions, each once.
     fn candidates(&self) -> Vec<Arc<TraceEntry>> {
         let traces = self.store.engine().traces();
         let kinds = self.types.iter().map(|kind| memory::of_type(*kind)).collect();
         let others = self.tags.iter().map(|tag| memory::of_tag(tag));
         let others = others.chain(self.partition.iter().map(|name| memory::of_partition(name)));
-        // Each of these is enough by itself: all of its terms together hold every match.
+        // Each of these is sufficient alone: all of its terms together include every match.
         let ways = others.map(|term| vec![term]).chain([kinds]).filter(|terms: &Vec<Term>| !terms.is_empty());
         let size = |terms: &Vec<Term>| terms.iter().map(|term| traces.index().count(*term)).sum::<usize>();
         match ways.min_by_key(size) {

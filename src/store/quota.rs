@@ -1,4 +1,4 @@
-//! The quota: how much a store may hold, and what goes first.
+//! The quota: the largest content of a store, and the order of eviction.
 
 use super::engine::Engine;
 use super::{TraceStore, tell};
@@ -9,14 +9,14 @@ use crate::trace::{Trace, TraceType};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// How much a store may hold: see [`StoreBuilder::quota`](crate::StoreBuilder::quota). The default is no limit.
+/// Largest content of a store: see [`StoreBuilder::quota`](crate::StoreBuilder::quota). Default: no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quota {
-    /// Number of traces: `usize::MAX` unless set.
+    /// Maximum number of traces. Default: `usize::MAX`.
     pub max_traces: usize,
-    /// Bytes of payload text: `u64::MAX` unless set.
+    /// Maximum number of bytes of payload text. Default: `u64::MAX`.
     pub max_bytes: u64,
-    /// What goes first: [`Eviction::LeastRecentlyReinforced`] unless set.
+    /// Order of eviction. Default: [`Eviction::LeastRecentlyReinforced`].
     pub eviction: Eviction,
 }
 
@@ -26,35 +26,35 @@ impl Default for Quota {
     }
 }
 
-/// What goes first.
+/// Order in which traces are evicted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Eviction {
-    /// What has not been reinforced for longest. A time that has not come, as of a wrong clock, counts as now.
+    /// Least recently reinforced first. A time in the future, from a wrong clock, counts as now.
     #[default]
     LeastRecentlyReinforced,
-    /// What the agent is least sure of.
+    /// Lowest confidence of the agent first.
     LowestConfidence,
 }
 
-/// What an enforcement of the quota did.
+/// Result of an [enforcement of the quota](TraceStore::enforce_quota).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct EvictionReport {
-    /// Traces removed.
+    /// Number of traces removed.
     pub evicted: usize,
-    /// Bytes of their payloads.
+    /// Number of bytes of their payloads.
     pub bytes: u64,
-    /// Whether the store is still over its quota: all that is left is firmware or pinned.
+    /// Whether the store is still over its quota because all remaining traces are firmware or pinned.
     pub over: bool,
 }
 
 impl TraceStore {
-    /// Removes traces, in the order of the [quota's](crate::StoreBuilder::quota) eviction, until the store holds no
-    /// more than it may, and not one more than that takes. Without a quota it removes none. Firmware and pinned traces
-    /// count, and never go. Of traces that are equal in that order the smaller id goes first.
+    /// Removes traces, in the eviction order of the [quota](crate::StoreBuilder::quota), until the store is within its
+    /// quota, and no more traces than necessary. Without a quota it removes none. Firmware and pinned traces count
+    /// towards the quota and are never removed. Ties are removed in the order of their ids, smaller first.
     ///
-    /// Looks at every trace. What is removed is counted in [`Stats::evicted`](crate::Stats::evicted), and told at
+    /// Visits every trace. Removed traces are counted in [`Stats::evicted`](crate::Stats::evicted) and logged at
     /// `INFO`.
     ///
     /// ```
@@ -69,7 +69,7 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// As for [`decay`](Self::decay).
+    /// Returns the errors of [`decay`](Self::decay).
     pub fn enforce_quota(&self) -> Result<EvictionReport> {
         self.engine().enforce_quota()
     }
@@ -100,7 +100,7 @@ impl Engine {
         Ok(report)
     }
 
-    /// Removes traces until the store is not over its quota. The report counts those before an error too.
+    /// Removes traces until the store is within its quota. The report includes those removed before an error.
     fn evict(
         &self,
         over: impl Fn(usize, u64) -> bool,
@@ -108,7 +108,7 @@ impl Engine {
         report: &mut EvictionReport,
     ) -> Result<()> {
         let now = self.now();
-        // Counted anew, with what is there by now.
+        // Counted again from the current content.
         let held: Vec<_> = self.traces().entries().iter().filter_map(|entry| entry.value()).collect();
         let (mut traces, mut bytes) = (held.len(), held.iter().map(|trace| size(trace)).sum());
         let mut candidates: Vec<_> = held.into_iter().filter(|trace| may_go(trace)).collect();
@@ -120,7 +120,8 @@ impl Engine {
             if !over(traces, bytes) {
                 return Ok(());
             }
-            // Only as it was when it was chosen: who has just used, pinned or removed it is right.
+            // Removed only if unchanged since it was chosen: a thread that has just used, pinned or removed it takes
+            // precedence.
             let done = self.alter(trace.id(), |now| match Arc::ptr_eq(now, &trace) {
                 true => Ok(Change::Remove),
                 false => Ok(Change::Keep),

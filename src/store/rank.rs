@@ -1,4 +1,4 @@
-//! Ranking: which of some traces matter most.
+//! Ranking: ordering given traces by how much they matter.
 
 use super::TraceStore;
 use super::engine::Engine;
@@ -8,11 +8,12 @@ use jiff::Timestamp;
 use std::collections::HashSet;
 
 impl TraceStore {
-    /// Those of these traces that the store holds, each once, with their retrieval scores for now, the best first; of
-    /// equals the stronger, then the more recently reinforced, then the smaller id. A trace is associated if another
-    /// one of the list has it among its [associated](Self::associated).
+    /// Returns those of the given traces that the store holds, each once, with their retrieval scores for now, best
+    /// first. Ties are ordered by strength (stronger first), then by how recently they were reinforced, then by id
+    /// (smaller first). A trace counts as associated if another trace of the list has it among its
+    /// [associated](Self::associated) traces.
     ///
-    /// Costs in proportion to the links of the traces given.
+    /// The cost is proportional to the number of links of the given traces.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -29,7 +30,7 @@ impl TraceStore {
         self.engine().rank(ids.into_iter().collect(), self.engine().now())
     }
 
-    /// [`rank`](Self::rank), with the scores for a given time.
+    /// Ranks traces like [`rank`](Self::rank), with the scores for a given time.
     pub fn rank_at(&self, ids: impl IntoIterator<Item = TraceId>, at: Timestamp) -> Vec<Ranked> {
         self.engine().rank(ids.into_iter().collect(), at.into())
     }

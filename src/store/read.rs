@@ -1,4 +1,4 @@
-//! Reading: memory alone, never the disk.
+//! Reading: from memory only, never from the disk.
 
 use super::TraceStore;
 use crate::flusher::TraceEntry;
@@ -6,9 +6,9 @@ use crate::trace::{Trace, TraceId};
 use std::sync::Arc;
 
 impl TraceStore {
-    /// The newest state of a trace; `None` if the store does not hold it. What you get stays as it is.
+    /// Returns the newest state of a trace; `None` if the store does not hold it. The returned trace never changes.
     ///
-    /// Costs a look-up in a sharded map and two reference counts; never waits for a flush.
+    /// Costs a lookup in a sharded map and two reference counts; never waits for a flush.
     pub fn get(&self, id: TraceId) -> Option<Arc<Trace>> {
         self.shared().traces.get(&id)
     }
@@ -18,21 +18,21 @@ impl TraceStore {
         self.get(id).is_some()
     }
 
-    /// How many traces the store holds: one load.
+    /// Returns the number of traces in the store: one load.
     pub fn len(&self) -> usize {
         self.shared().traces.len()
     }
 
-    /// Whether it holds none.
+    /// Whether the store holds no traces.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Every trace, in no order. No lock is held while your code runs, so writes go on: a trace that is
-    /// there from before the call to its end is given once, in its state at the moment it is reached; one
-    /// inserted or removed meanwhile may be given or not.
+    /// Iterates over every trace, in no particular order. No lock is held while your code runs, so other threads can
+    /// write. A trace that exists from before the call until the end of the iteration is returned once, in its state
+    /// at the moment it is reached; a trace inserted or removed in the meantime may be returned or not.
     ///
-    /// Calling it copies a pointer for each trace, shard by shard.
+    /// The call copies one pointer for each trace, shard by shard.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};

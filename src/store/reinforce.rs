@@ -1,4 +1,4 @@
-//! Reinforcement: what is used again grows stronger.
+//! Reinforcement: traces grow stronger when they are used again.
 
 use super::TraceStore;
 use super::engine::Engine;
@@ -10,15 +10,15 @@ use crate::trace::{MAX_REVISION, Micros, Trace, TraceId, TraceType};
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// What became of a reinforcement.
+/// Result of a reinforcement.
 #[derive(Clone, Debug)]
 #[must_use = "it says whether the trace was reinforced"]
 pub enum Reinforcement {
-    /// The trace as it is now.
+    /// The trace was reinforced; its new state.
     Reinforced(Arc<Trace>),
-    /// Not reinforced: firmware is as strong as it is.
+    /// Not reinforced: the strength of firmware never changes.
     Firmware(Arc<Trace>),
-    /// Not reinforced: the store does not hold it.
+    /// Not reinforced: the store does not hold the trace.
     NotFound,
 }
 
@@ -28,7 +28,7 @@ impl Reinforcement {
         matches!(self, Reinforcement::Reinforced(_))
     }
 
-    /// The trace, reinforced or not, if the store holds it.
+    /// Returns the trace, reinforced or not, if the store holds it.
     pub fn trace(self) -> Option<Arc<Trace>> {
         match self {
             Reinforcement::Reinforced(trace) | Reinforcement::Firmware(trace) => Some(trace),
@@ -38,8 +38,9 @@ impl Reinforcement {
 }
 
 impl TraceStore {
-    /// Makes a trace stronger, atomically: `min(1, strength now + 0.10)`, three times as much in the
-    /// [imprint window](crate::StoreBuilder::imprint_until). Its peak rises with it, and it fades anew from now on.
+    /// Makes a trace stronger, atomically: to `min(1, strength now + 0.10)`, with three times the increment in the
+    /// [imprint window](crate::StoreBuilder::imprint_until). Its peak strength rises accordingly, and its decay
+    /// restarts now.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -54,7 +55,7 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), as for
+    /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), under the conditions of
     /// [`insert`](Self::insert).
     pub fn reinforce(&self, id: TraceId) -> Result<Reinforcement> {
         let engine = self.engine();
@@ -66,14 +67,14 @@ impl TraceStore {
         })
     }
 
-    /// Reinforces the `limit` strongest traces that have a strength of 0.1 or more now, and answers them as they
-    /// are then, in the order they were found. Firmware is among them and stays as it is.
+    /// Reinforces the `limit` strongest traces that have a strength of 0.1 or more now, and returns their new states,
+    /// in the order they were found. Firmware is included and stays unchanged.
     ///
-    /// Looks at every trace.
+    /// Visits every trace.
     ///
     /// # Errors
     ///
-    /// As for [`reinforce`](Self::reinforce); those before the first that failed are reinforced.
+    /// Returns the errors of [`reinforce`](Self::reinforce); traces before the first that failed are reinforced.
     pub fn retrieve_and_reinforce(&self, limit: usize) -> Result<Vec<Arc<Trace>>> {
         let found = self.query().min_strength(RETRIEVABLE).order(Order::Strength).limit(limit).run();
         let mut reinforced = Vec::with_capacity(found.len());
@@ -83,17 +84,17 @@ impl TraceStore {
         Ok(reinforced)
     }
 
-    /// How strong a trace is now, 0 to 1: what is stored, less what it has faded since.
+    /// Returns the strength of a trace now, 0 to 1: the stored strength, less its decay since then.
     pub fn strength(&self, trace: &Trace) -> f64 {
         self.engine().strength(trace, self.engine().now())
     }
 
-    /// How strong a trace, as it is, is at a time.
+    /// Returns the strength of a trace, in its given state, at a given time.
     pub fn strength_at(&self, trace: &Trace, at: Timestamp) -> f64 {
         self.engine().strength(trace, at.into())
     }
 
-    /// Whether a trace acts of itself now: a procedural one with a strength of 0.85 or more.
+    /// Whether a trace acts by itself now: a procedural trace with a strength of 0.85 or more.
     pub fn fires(&self, trace: &Trace) -> bool {
         trace.trace_type() == TraceType::Procedural && self.strength(trace) >= AUTO_FIRE
     }

@@ -1,4 +1,4 @@
-//! Putting one content in the place of another.
+//! Replacing the content of a store.
 
 use super::TraceStore;
 use super::engine::{Engine, already_exists, not_found, reason};
@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 impl TraceStore {
-    /// Puts these traces in the place of everything that the store holds, links included, in one cut: a reader of
-    /// the file sees the store as it was or as it is then. Answers how many there are.
+    /// Replaces everything in the store, links included, with the given traces, in one cut: a reader of the file sees
+    /// either the old content or the new. Returns the number of traces given.
     ///
-    /// They are checked before anything is changed. Readers of memory see traces come and go one by one; what other
-    /// threads write meanwhile may stay.
+    /// All traces are checked before anything is changed. Readers of memory see traces come and go one by one; writes
+    /// that other threads make during the call may stay.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -27,8 +27,8 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// As for [`insert`](Self::insert), for the first that can't be stored or has the id of another one of them.
-    /// Nothing is changed.
+    /// Returns the errors of [`insert`](Self::insert), for the first trace that can't be stored or has the id of
+    /// another given trace. Nothing is changed.
     pub fn restore(&self, traces: impl IntoIterator<Item = NewTrace>) -> Result<usize> {
         let traces = traces.into_iter().map(|new| self.engine().checked(new).map(Arc::new));
         self.engine().restore(traces.collect::<Result<_>>()?, &[])
@@ -36,7 +36,7 @@ impl TraceStore {
 }
 
 impl Engine {
-    /// The ends of every link are among the traces.
+    /// Replaces everything in the store. The ends of every link must be among the traces.
     pub(super) fn restore(&self, traces: Vec<Arc<Trace>>, links: &[Link]) -> Result<usize> {
         self.shared.has_flusher()?;
         let mut births = HashMap::with_capacity(traces.len());
@@ -45,7 +45,7 @@ impl Engine {
                 return Err(already_exists(trace.id()));
             }
         }
-        // One cut for all of it: there is none before this function returns.
+        // All changes go into one cut: no cut is made before this function returns.
         let _hold = self.shared.clock.hold();
         self.admit()?;
         for entry in self.traces().entries() {
@@ -63,8 +63,8 @@ impl Engine {
         Ok(traces.len())
     }
 
-    /// In the place of any other between the two; not if another thread has removed one of them meanwhile, or put
-    /// another in its place.
+    /// Stores a link, replacing any other one between its two traces, unless another thread has removed or replaced
+    /// one of the traces.
     pub(super) fn put_link(&self, link: Link, births: [Birth; 2]) -> Result<()> {
         let tie = Arc::new(Tie { link, births });
         let put = self.links().upsert(&self.shared.clock, &link.ends, |_| {

@@ -8,9 +8,9 @@ use crate::snapshot::{SnapshotInfo, Snapshots, State};
 use std::path::Path;
 
 impl TraceStore {
-    /// Saves the state of the store at one cut, which is made for it: every write that returned before this call is
-    /// in it, and with a write every one that it can have depended on. Writers go on meanwhile; flushes wait while
-    /// the state is gathered, and not while it is written. Returns when the file is on disk.
+    /// Saves the state of the store at a cut made by this call. It contains every write that returned before the call,
+    /// and with each write every other one that it may depend on. Writers continue in the meantime; flushes wait while
+    /// the state is collected, but not while it is written. Returns once the file is on disk.
     ///
     /// ```
     /// use mnemon::{NewTrace, Snapshots, TraceStore};
@@ -29,21 +29,20 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// Why the file could not be written: there is none then. [`InvalidInput`](ErrorKind::InvalidInput) names a
-    /// trace that could not be restored, and is said too if the snapshots have a public key only.
+    /// The error of writing the file, which does not exist then. [`InvalidInput`](ErrorKind::InvalidInput) names a
+    /// trace that could not be restored, and is also returned if the snapshots have only a public key.
     pub fn save_snapshot(&self, snapshots: &Snapshots) -> Result<SnapshotInfo> {
         let View { cut, traces, links } = self.view()?;
         let taken_at = self.engine().now().into();
         snapshots.write(&State { watermark: cut, taken_at, traces, links })
     }
 
-    /// Puts the newest snapshot, by name, in the place of everything that the store holds, in one cut, as
-    /// [`restore`](Self::restore) does, and answers which it was and how many traces it has. It is verified whole
-    /// before anything is changed.
+    /// Replaces everything in the store with the newest snapshot, by name, in one cut like [`restore`](Self::restore),
+    /// and returns the number of its traces. The whole snapshot is verified before anything is changed.
     ///
     /// # Errors
     ///
-    /// [`NotFound`](ErrorKind::NotFound) if there is no snapshot; otherwise as for
+    /// [`NotFound`](ErrorKind::NotFound) if there is no snapshot; otherwise the errors of
     /// [`restore_snapshot`](Self::restore_snapshot).
     pub fn restore_newest(&self, snapshots: &Snapshots) -> Result<usize> {
         let Some(path) = snapshots.newest()? else {
@@ -53,15 +52,17 @@ impl TraceStore {
         self.restore_snapshot(snapshots, path)
     }
 
-    /// The same for a given file, which may be in any folder; the key of `snapshots` is demanded of it.
+    /// Replaces everything in the store with a given snapshot, in the way that
+    /// [`restore_newest`](Self::restore_newest) does with the newest, and returns the number of its traces. The file
+    /// may be in any folder; it must match the key of `snapshots`.
     ///
     /// # Errors
     ///
     /// [`NotASnapshot`](ErrorKind::NotASnapshot), [`NewerSchema`](ErrorKind::NewerSchema),
-    /// [`Corrupt`](ErrorKind::Corrupt), [`Untrusted`](ErrorKind::Untrusted),
-    /// [`Unreachable`](ErrorKind::Unreachable) and [`Io`](ErrorKind::Io) say what is wrong with the file;
-    /// [`Closed`](ErrorKind::Closed) and [`Lagging`](ErrorKind::Lagging) are those of an
-    /// [`insert`](Self::insert). Nothing is changed.
+    /// [`Corrupt`](ErrorKind::Corrupt), [`Untrusted`](ErrorKind::Untrusted), [`Unreachable`](ErrorKind::Unreachable)
+    /// and [`Io`](ErrorKind::Io) say what is wrong with the file; [`Closed`](ErrorKind::Closed) and
+    /// [`Lagging`](ErrorKind::Lagging) are returned under the conditions of [`insert`](Self::insert). Nothing is
+    /// changed.
     pub fn restore_snapshot(&self, snapshots: &Snapshots, path: impl AsRef<Path>) -> Result<usize> {
         let State { traces, links, .. } = snapshots.read(path.as_ref())?;
         self.engine().restore(traces, &links)
@@ -73,7 +74,7 @@ impl TraceStore {
 }
 
 impl Engine {
-    /// All there is, where nothing changes any more.
+    /// Returns the whole content of a closed store, which no longer changes.
     fn last_view(&self) -> View {
         let traces: Vec<_> = self.traces().entries().iter().filter_map(|entry| entry.value()).collect();
         let links = self.links().entries().into_iter().filter_map(|entry| entry.value());

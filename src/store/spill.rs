@@ -1,4 +1,4 @@
-//! Spilling: what can't be written into the file is put beside it, and applied when it is opened again.
+//! Spilling: writing pending changes to a file beside the database, to be applied when it is next opened.
 
 use super::TraceStore;
 use super::engine::{Engine, reason};
@@ -15,26 +15,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// What a spill holds; from [`TraceStore::spill`].
+/// Content of a spill; from [`TraceStore::spill`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct SpillReport {
-    /// The file.
+    /// Path of the spill.
     pub path: PathBuf,
-    /// Traces that have changed or are gone since the database was last durable.
+    /// Number of traces that have changed or been removed since the database was last durable.
     pub traces: usize,
-    /// Links that have.
+    /// Number of links that have changed or been removed since then.
     pub links: usize,
 }
 
 impl TraceStore {
-    /// Writes what is not known to be durable into a file beside the database (its path with `.spill`), for a host
-    /// that has to end though its store can't be closed, as when the disk is full: it takes as much room as the
-    /// changes do. The file has a SHA-512 digest and belongs to its owner alone.
+    /// Writes the changes that are not known to be durable to a file beside the database (its path with `.spill`), for
+    /// a host that has to exit although its store can't be closed, for example when the disk is full. The file takes
+    /// as much space as the changes do. It has a SHA-512 digest, and only its owner has access to it.
     ///
-    /// The next open of the database verifies and applies it, in one cut, and deletes it when that is durable. It is
-    /// applied at most once: one that the database has caught up with, or that comes back, is deleted. Of a closed store
-    /// everything is durable, and no file is made.
+    /// The next opening of the database verifies the spill, applies it in one cut, and deletes it once that is
+    /// durable. A spill is applied at most once: if the database already contains it, or it reappears, it is deleted.
+    /// In a closed store everything is durable, and no file is written.
     ///
     /// ```no_run
     /// # fn end(store: mnemon::TraceStore) -> mnemon::Result<()> {
@@ -47,7 +47,8 @@ impl TraceStore {
     /// # Errors
     ///
     /// [`InvalidInput`](ErrorKind::InvalidInput) for a store without a file; [`DiskFull`](ErrorKind::DiskFull),
-    /// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io) if it can't be written: an earlier one stays.
+    /// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io) if the spill can't be written: an earlier one
+    /// stays.
     pub fn spill(&self) -> Result<SpillReport> {
         let Some((path, boot)) = &self.engine().home else {
             return Err(Error::invalid("store", "in memory", "spill one that has a file"));
@@ -61,8 +62,7 @@ impl TraceStore {
         Ok(SpillReport { path, traces: spill.traces.len(), links: spill.links.len() })
     }
 
-    /// Applies what an earlier opening has spilled, in a cut after the spill's own, and deletes it when that is
-    /// durable.
+    /// Applies the spill of an earlier opening, in a cut after that of the spill, and deletes it once that is durable.
     fn apply_spill(&self, path: &Path, spill: Spill) -> Result<()> {
         guarded::run(|| {
             tracing::info!(path = %path.display(), traces = spill.traces.len(), "applying a spill");
@@ -73,10 +73,12 @@ impl TraceStore {
     }
 }
 
-/// What an earlier opening of this file has spilled and the file, which is at `watermark`, lacks.
+/// Returns the spill of an earlier opening of this file, unless the file, which is at `watermark`, already contains
+/// it.
 ///
-/// The first commit after the opening applies it, and is of a later cut than the spill's: so a file that is at the
-/// spill's cut, or beyond, has it already, whenever the power failed. Whatever is newer in the file stays.
+/// The first commit after the opening applies the spill, and its cut is later than that of the spill: a file at the
+/// cut of the spill, or beyond, therefore already contains it, whenever the power failed. Newer data in the file
+/// stays.
 fn left(path: &Path, boot: Uuid, watermark: u64) -> Result<Option<Spill>> {
     if !path.exists() {
         return Ok(None);
@@ -110,7 +112,7 @@ fn delete(path: &Path) -> Result<()> {
 }
 
 impl Stored {
-    /// The store, with what an earlier opening could not write, and has spilled. Nothing else is written before that.
+    /// Starts the store and applies the spill of an earlier opening, if there is one, before anything else is written.
     pub(super) fn start_with_spill(
         mut self,
         settings: Settings,
@@ -133,7 +135,7 @@ impl Stored {
 }
 
 impl Engine {
-    /// All in one cut; answers which.
+    /// Applies the whole spill in one cut; returns its generation.
     fn apply(&self, spill: Spill) -> Result<u64> {
         let hold = self.shared.clock.hold();
         for scope in spill.erased {
@@ -160,8 +162,8 @@ impl Engine {
         Ok(self.shared.clock.enter().number())
     }
 
-    /// A later state of the trace of this id, or a new one. Its links stay: of those that have changed, or are gone,
-    /// the spill says so.
+    /// Stores a trace as a later state of the one with its id, or as a new one. The links of the trace stay: the spill
+    /// lists those that have changed or been removed.
     fn go_on_as(&self, trace: &Arc<Trace>) -> Result<()> {
         let put = self.traces().upsert(&self.shared.clock, &trace.id(), |old| {
             Ok::<_, Error>(Change::Put(match old {

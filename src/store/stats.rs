@@ -1,4 +1,4 @@
-//! How the store is doing.
+//! Counters, health and watermarks of the store.
 
 use super::TraceStore;
 use crate::error::Error;
@@ -6,56 +6,57 @@ use crate::flusher::{FlushReport, Health, Quarantined};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// What the store holds, what its flusher has done since it was opened, and how far behind it is.
+/// Content of the store, work of its flusher since it was opened, and its lag.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Traces in memory.
+    /// Number of traces in memory.
     pub traces: usize,
-    /// Links in memory.
+    /// Number of links in memory.
     pub links: usize,
-    /// Traces and links with changes that are not committed.
+    /// Number of traces and links with uncommitted changes.
     pub dirty: usize,
-    /// Cuts made.
+    /// Number of cuts made.
     pub cuts: u64,
-    /// Flushes that wrote something and committed.
+    /// Number of flushes that wrote something and committed.
     pub flushes: u64,
-    /// How long those took, each from its cut to its commit.
+    /// Total duration of those flushes, each from its cut to its commit.
     pub flush_time: Duration,
-    /// Rows of traces written whole.
+    /// Number of trace rows written whole.
     pub rows_upserted: u64,
-    /// Rows of traces of which just the numbers were written.
+    /// Number of trace rows of which only the numbers were written.
     pub rows_updated: u64,
-    /// Rows of traces deleted.
+    /// Number of trace rows deleted.
     pub rows_deleted: u64,
-    /// Rows of links written.
+    /// Number of link rows written.
     pub links_upserted: u64,
-    /// Rows of links deleted.
+    /// Number of link rows deleted.
     pub links_deleted: u64,
-    /// Bytes of payload text handed to the engine.
+    /// Number of bytes of payload text handed to the backend.
     pub payload_bytes_serialized: u64,
-    /// Traces that [queries](TraceStore::query) have looked at.
+    /// Number of traces that [queries](TraceStore::query) have visited.
     pub entries_visited: u64,
     /// Number of traces that [decay cycles](TraceStore::decay) have removed.
     pub pruned: u64,
     /// Number of traces that the [quota](TraceStore::enforce_quota) has removed.
     pub evicted: u64,
-    /// What the last flush that committed did, in the background or asked for.
+    /// Report of the last flush that committed, whether in the background or requested.
     pub last_flush: FlushReport,
-    /// The age of the oldest change that is not committed.
+    /// Age of the oldest uncommitted change.
     pub oldest_unflushed: Option<Duration>,
-    /// Bytes in the write-ahead log, as of the last flush.
+    /// Number of bytes in the WAL, as of the last flush.
     pub wal_bytes: u64,
-    /// Bytes of the file that nothing uses, as of the last flush: [`compact`](TraceStore::compact) gives them back.
+    /// Number of unused bytes in the file, as of the last flush: [`compact`](TraceStore::compact) gives them back to
+    /// the file system.
     pub free_bytes: u64,
-    /// The last failure of a flush, even if flushes have succeeded since.
+    /// The last error of a flush, even if flushes have succeeded since.
     pub last_error: Option<Error>,
-    /// Rows set aside for their content.
+    /// Rows set aside because of their content.
     pub quarantined: Vec<Quarantined>,
 }
 
-/// How far the flusher is: generations, which count cuts and are stored in the file. Never ahead of what the file
-/// says of itself: a cut that finds nothing to write leaves both as they are.
+/// Progress of the flusher, in generations, which count cuts and are stored in the file. It is never ahead of the
+/// watermark in the file: a cut that finds nothing to write changes neither.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[non_exhaustive]
 pub struct Watermark {
@@ -66,7 +67,7 @@ pub struct Watermark {
 }
 
 impl TraceStore {
-    /// Counters and lag. Takes locks that the flusher holds for moments only, never while the disk works.
+    /// Returns counters and lag. Takes locks that the flusher holds only briefly, and never during disk I/O.
     pub fn stats(&self) -> Stats {
         let shared = self.shared();
         let (traces, dirty, oldest_unflushed) = (self.len(), shared.dirty(), shared.oldest_age());
@@ -96,26 +97,26 @@ impl TraceStore {
         }
     }
 
-    /// How the store is doing; for a readiness probe, ask it whether it [is ready](Health::is_ready). Computed from
-    /// when changes were made, so that it is true even while the flusher hangs.
+    /// Returns the health of the store; for a readiness probe, call [`is_ready`](Health::is_ready) on it. Computed
+    /// from the times of the changes, and therefore correct even while the flusher hangs.
     pub fn health(&self) -> Health {
         self.shared().health()
     }
 
-    /// What it is called: see [`StoreBuilder::name`](crate::StoreBuilder::name).
+    /// Returns the name of the store: see [`StoreBuilder::name`](crate::StoreBuilder::name).
     pub fn name(&self) -> &str {
         self.engine().settings.name.as_deref().unwrap_or("memory")
     }
 
-    /// How far the flusher is.
+    /// Returns the progress of the flusher.
     pub fn watermark(&self) -> Watermark {
         let (committed, durable) = self.shared().progress.watermarks();
         Watermark { committed, durable }
     }
 
-    /// Even while the flusher rests, odd while it cuts, captures, applies or commits: if it is the same
-    /// even number before and after a piece of your work, no flush ran in between. One load; for
-    /// measuring.
+    /// Returns a counter that is even while the flusher rests, and odd while it cuts, captures, applies or commits: if
+    /// it is the same even number before and after a piece of your work, no flush ran in between. One load; intended
+    /// for measurements.
     pub fn flush_sequence(&self) -> usize {
         self.shared().telemetry.sequence()
     }

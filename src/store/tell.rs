@@ -1,5 +1,5 @@
-//! What a store says of itself to `tracing` as it is opened and closed. What it says in between is the flusher's, and
-//! follows the same rules.
+//! `tracing` events of a store that is being opened or closed. Events in between are emitted by the flusher, by the
+//! same rules.
 
 use super::{CloseReport, EvictionReport, TraceStore};
 use crate::error::{Error, Result};
@@ -46,7 +46,7 @@ pub(super) fn opening(
     Ok(store)
 }
 
-/// Of many rows one error, however damaged the file.
+/// Emits one error for all unreadable rows, however damaged the file is.
 pub(super) fn unreadable(name: &Name, rows: &[Quarantined]) {
     let Some(first) = rows.first() else { return };
     guarded::run(|| {
@@ -113,7 +113,7 @@ pub(super) fn upkeep_failed(name: &Name, chore: &'static str, error: &Error) {
     });
 }
 
-/// Of a decay cycle, once.
+/// Emits one event for each decay cycle.
 pub(super) fn pruned(name: &Name, traces: usize) {
     guarded::run(|| {
         info!(
@@ -126,7 +126,7 @@ pub(super) fn pruned(name: &Name, traces: usize) {
     });
 }
 
-/// Of an enforcement of the quota, once.
+/// Emits one event for each enforcement of the quota.
 pub(super) fn evicted(name: &Name, report: &EvictionReport) {
     guarded::run(|| {
         info!(
@@ -140,7 +140,7 @@ pub(super) fn evicted(name: &Name, report: &EvictionReport) {
     });
 }
 
-/// A jump of the clock, once.
+/// Emits one event for each jump of the clock.
 pub(super) fn clock_jumped(name: &Name, by: SignedDuration) {
     guarded::run(|| {
         warn!(
@@ -153,7 +153,7 @@ pub(super) fn clock_jumped(name: &Name, by: SignedDuration) {
     });
 }
 
-/// A drop that gave up waiting.
+/// Emits an event for a drop that gave up waiting.
 pub(super) fn dropped(name: &Name, error: &Error, owed: usize) {
     guarded::run(|| {
         error!(

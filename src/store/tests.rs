@@ -1,4 +1,4 @@
-//! What no thread can be made to do at the right moment from outside.
+//! Tests of interleavings that can't be timed from outside.
 
 use super::TraceStore;
 use crate::backend::ErrorClass;
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-/// A removal has taken its trace, a co-activation has put its link, and the store closes before either has done its
-/// second half.
+/// A removal has removed its trace, a co-activation has stored its link, and the store closes before either has done
+/// its second half.
 #[test]
 fn close_that_fails_leaves_no_link_without_its_traces() -> Outcome {
     for fails in [true, false] {
@@ -44,7 +44,7 @@ fn close_that_fails_leaves_no_link_without_its_traces() -> Outcome {
         assert_eq!(engine.drop_links(&gone), 2);
         assert_eq!((store.link_count(), store.stats().dirty), (0, 0));
         faults.release();
-        // One that fails is tried again, until somebody gives up.
+        // A close that fails is tried again until a caller gives up.
         close.join().map_err(|_| "the close panicked")??;
         assert_eq!((store.link_count(), store.stats().dirty, store.stats().oldest_unflushed), (0, 0, None));
         assert_eq!((faults.calls(Call::Close), faults.violations()), (1 + u64::from(fails), vec![]));

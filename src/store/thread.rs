@@ -1,4 +1,4 @@
-//! The flusher's thread, or what does its work where there is none.
+//! The flusher's thread, or its replacement where no thread runs.
 
 use crate::core::sync::{Mutex, lock};
 use crate::core::{at_work, is_at_work};
@@ -7,14 +7,14 @@ use crate::flusher::Driver;
 #[cfg(not(loom))]
 use std::sync::Arc;
 
-/// The flusher, from the host's side.
+/// The flusher, as seen by the host.
 #[allow(clippy::large_enum_variant, reason = "there is one for each store")]
 pub(super) enum Flusher {
-    /// It works on a thread of its own.
+    /// The flusher runs on a thread of its own.
     #[cfg(not(loom))]
     Thread(Mutex<Option<std::thread::JoinHandle<()>>>),
-    /// Whoever flushes or closes does its work: under loom, where the crate starts no thread, and for an
-    /// in-memory store that could not start one.
+    /// The thread that flushes or closes runs the flusher inline: under loom, where the crate starts no thread, and
+    /// for an in-memory store that could not start one.
     Seat(Mutex<Option<Driver>>),
 }
 
@@ -26,7 +26,7 @@ impl Flusher {
 
     #[cfg(not(loom))]
     pub(super) fn start(driver: Driver) -> (Self, Option<Error>) {
-        // Handed over by way of a place that both know, so that it is not lost if no thread can be started.
+        // Passed through a place shared by both threads, so that the driver is not lost if no thread can be started.
         let driver = Arc::new(Mutex::new(Some(driver)));
         let taken = driver.clone();
         let thread = std::thread::Builder::new().name("mnemon-flusher".to_owned()).spawn(move || {
@@ -43,8 +43,8 @@ impl Flusher {
         }
     }
 
-    /// Does a piece of the flusher's work on this thread, if there is no other to do it. Where this thread is at such a
-    /// piece already, in the code of a waker, it is left to whoever comes next.
+    /// Runs a piece of the flusher's work on this thread, if no other thread does it. If this thread is already
+    /// running such a piece, in the code of a waker, the work is left to the next caller.
     pub(super) fn help(&self, work: impl FnOnce(&mut Driver)) {
         match self {
             Self::Seat(_) if is_at_work() => {}
@@ -58,26 +58,26 @@ impl Flusher {
         }
     }
 
-    /// After the store has closed: its thread is gone when this returns.
+    /// Call after the store has closed: the flusher's thread has ended when this returns.
     pub(super) fn join(&self) {
         match self {
             Self::Seat(_) => {}
             #[cfg(not(loom))]
             Self::Thread(thread) => {
                 let thread = lock(thread).take();
-                // The thread catches panics: there is none to pass on.
+                // The thread catches panics, so there is none to pass on.
                 drop(thread.map(std::thread::JoinHandle::join));
             }
         }
     }
 
-    /// In a child process, where the thread is not: its handle would speak of memory that is no thread's any more.
+    /// For a child process, which does not have the thread: its handle would refer to memory of a thread that is gone.
     pub(super) fn forget(&mut self) {
         match self {
             Self::Seat(_) => {}
             #[cfg(not(loom))]
             Self::Thread(thread) => {
-                // Unlocked: whoever held the lock at the fork is not here to give it up.
+                // Without locking: a thread that held the lock at the fork does not exist here to release it.
                 let thread = thread.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
                 std::mem::forget(thread.take());
             }

@@ -1,4 +1,4 @@
-//! Tiers: how near at hand a trace is kept, by its age and strength.
+//! Tiers: how readily available a trace is kept, by its age and strength.
 
 use super::TraceStore;
 use super::engine::Engine;
@@ -8,15 +8,15 @@ use crate::memory::constants::{HOT_SECONDS, PRUNE, WARM_SECONDS};
 use crate::trace::{Micros, Numbers, Tier, TraceType};
 
 impl TraceStore {
-    /// Gives each trace its tier for now, and answers how many have another one than before; only those change, and
-    /// their revision stays. `Erased` is what has faded to 0.01 or less; of the rest, what was reinforced within
-    /// 86,400 s is `Hot`, within 7,776,000 s `Warm`, else `Cold`.
+    /// Sets the tier of each trace for the current time, and returns the number of traces whose tier has changed; only
+    /// those are written, and their revision does not change. A trace that has faded to 0.01 or less is `Erased`; of
+    /// the others, a trace reinforced within 86,400 s is `Hot`, within 7,776,000 s `Warm`, and otherwise `Cold`.
     ///
-    /// Looks at every trace.
+    /// Visits every trace.
     ///
     /// # Errors
     ///
-    /// As for [`decay`](Self::decay).
+    /// Returns the errors of [`decay`](Self::decay).
     pub fn retier(&self) -> Result<usize> {
         self.engine().retier()
     }

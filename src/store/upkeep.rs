@@ -1,4 +1,4 @@
-//! Upkeep from time to time, on one thread, which no panic ends.
+//! Periodic upkeep, on one thread that survives panics.
 
 use super::engine::Engine;
 use super::tell;
@@ -11,18 +11,18 @@ use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How often what is done, for [`StoreBuilder::upkeep`](crate::StoreBuilder::upkeep). A period of `None` leaves
-/// that out. Periods are of real time, whatever [clock](crate::StoreBuilder::clock) the store goes by.
+/// Periods of the upkeep tasks, for [`StoreBuilder::upkeep`](crate::StoreBuilder::upkeep). `None` turns a task off.
+/// Periods are measured in real time, whatever [clock](crate::StoreBuilder::clock) the store uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Upkeep {
-    /// [Decay cycles](crate::TraceStore::decay): every 60 seconds unless set. There is none from a jump of the system's
-    /// clock on until it has run evenly for an hour, beside the monotonic one: under a wrong clock a cycle would remove
-    /// what has not faded.
+    /// Period of [decay cycles](crate::TraceStore::decay). Default: 60 seconds. After a jump of the system's clock no
+    /// cycle runs until that clock has kept pace with the monotonic one for an hour: under a wrong clock a cycle would
+    /// remove traces that have not faded.
     pub decay: Option<Duration>,
-    /// [Tiers](crate::TraceStore::retier): every 300 seconds unless set.
+    /// Period of [tier updates](crate::TraceStore::retier). Default: 300 seconds.
     pub tiers: Option<Duration>,
-    /// The [quota](crate::TraceStore::enforce_quota): every 300 seconds unless set. It removes what is over
-    /// [`StoreBuilder::quota`](crate::StoreBuilder::quota), and nothing unless that is given.
+    /// Period of [enforcing the quota](crate::TraceStore::enforce_quota). Default: 300 seconds. Removes traces over
+    /// [`StoreBuilder::quota`](crate::StoreBuilder::quota), and none unless a quota is set.
     pub quota: Option<Duration>,
 }
 
@@ -33,14 +33,14 @@ impl Default for Upkeep {
     }
 }
 
-/// The thread, once it is started, and if there is to be one.
+/// The upkeep thread, if the store has one and it has started.
 #[derive(Default)]
 pub(super) struct Thread {
     stop: Arc<Stop>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// The locks here are std's own: under loom there is no such thread.
+/// Request to stop the thread. Its locks are those of std: under loom the thread does not exist.
 #[derive(Default)]
 struct Stop {
     asked: Mutex<bool>,
@@ -48,9 +48,11 @@ struct Stop {
 }
 
 impl Thread {
+    /// Starts the thread, if the store has upkeep.
+    ///
     /// # Errors
     ///
-    /// [`Io`](ErrorKind::Io) if there should be one, and it can't be started.
+    /// [`Io`](ErrorKind::Io) if the thread can't be started.
     pub(super) fn start(&self, engine: &Arc<Engine>) -> Result<()> {
         let Some(upkeep) = engine.settings.upkeep.filter(|_| !cfg!(loom)) else { return Ok(()) };
         let thread = spawn(engine.clone(), self.stop.clone(), upkeep).map_err(|cause| {
@@ -61,20 +63,21 @@ impl Thread {
         Ok(())
     }
 
-    /// In a child process, where the thread is not: its handle would speak of memory that is no thread's any more.
+    /// For a child process, which does not have the thread: its handle would refer to memory of a thread that is gone.
     pub(super) fn forget(&mut self) {
         std::mem::forget(self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// Returns when it has stopped, which takes as long as the piece of work that it is at; at once on that thread itself
-    /// and on a flusher's, which it outlives by so long.
+    /// Stops the thread and waits until it has ended, which takes as long as its current piece of work. Called on that
+    /// thread itself or on a flusher's, it returns at once, and the upkeep thread runs on until that piece of work is
+    /// done.
     pub(super) fn stop(&self) {
         let Some(thread) = lock(&self.thread).take() else { return };
         *lock(&self.stop.asked) = true;
         self.stop.bell.notify_one();
-        // A flusher's thread does not wait either: it could be what the piece of work waits for.
+        // A flusher's thread does not wait either: the piece of work may be waiting for the flusher.
         if thread.thread().id() != std::thread::current().id() && !is_at_work() {
-            // It catches panics: there is none to pass on.
+            // The thread catches panics, so there is none to pass on.
             drop(thread.join());
         }
     }
@@ -98,7 +101,7 @@ fn spawn(engine: Arc<Engine>, stop: Arc<Stop>, upkeep: Upkeep) -> std::io::Resul
     std::thread::Builder::new().name("mnemon-upkeep".to_owned()).spawn(work)
 }
 
-/// A decay cycle, if the clock can be believed.
+/// Runs a decay cycle, if the clock can be trusted.
 fn decay(engine: &Engine, watch: Option<&mut ClockWatch>, at: Instant) -> Result<()> {
     match watch.map_or(Pace::Even, |watch| watch.read(engine.now(), at)) {
         Pace::Even => engine.decay().map(drop),
@@ -113,7 +116,7 @@ fn decay(engine: &Engine, watch: Option<&mut ClockWatch>, at: Instant) -> Result
 struct Chore {
     name: &'static str,
     every: Option<Duration>,
-    /// Never, if it is so far away that it can't be said.
+    /// Time of the next run; `None` if it is too far away to represent, or the task is off.
     due: Option<Instant>,
     work: Work,
 }
@@ -146,7 +149,7 @@ impl Chore {
         }
     }
 
-    /// Does the work. A panic is an error, which health tells until the same work has been done without.
+    /// Does the work. A panic is an error, which health reports until the same work has been done without one.
     fn supervised(&mut self, engine: &Engine) -> Result<()> {
         let telemetry = &engine.shared.telemetry;
         match guarded::caught(|| (self.work)(engine)) {
@@ -164,11 +167,11 @@ impl Chore {
     }
 }
 
-/// A period of zero must not make the thread spin.
+/// Shortest period: with a period of zero the thread would spin.
 const SHORTEST_PERIOD: Duration = Duration::from_millis(1);
 
 impl Stop {
-    /// Waits until then, or for ever; `true` if it is to stop.
+    /// Waits until the given time, or forever; returns `true` if the thread is to stop.
     fn waited_for_until(&self, due: Option<Instant>) -> bool {
         let mut asked = lock(&self.asked);
         while !*asked {
@@ -206,7 +209,7 @@ mod tests {
         "the clock has jumped: upkeep runs no decay cycle until it has run evenly for an hour";
 
     thread_local! {
-        /// Messages at WARN, and their time in milliseconds.
+        /// Messages at WARN, with their `by_ms` values in milliseconds.
         static WARNED: RefCell<Vec<(String, f64)>> = const { RefCell::new(Vec::new()) };
     }
 
@@ -238,13 +241,14 @@ mod tests {
         }
     }
 
-    /// A store whose clock the test moves as a system's might, beside a monotonic clock that it moves too.
+    /// A store whose clock the test moves as the system's clock might move, and a monotonic clock that the test moves
+    /// too.
     struct Scene {
         store: TraceStore,
         clock: ManualClock,
         watch: ClockWatch,
         at: Instant,
-        /// Of every scene: `tracing` may remember of a thread without a listener that nobody listens.
+        /// Set by every scene: `tracing` may remember that a thread without a subscriber is not listening.
         _listening: tracing::subscriber::DefaultGuard,
     }
 
@@ -258,7 +262,7 @@ mod tests {
             Ok(Self { store, clock, watch: ClockWatch::new(wall, at), at, _listening })
         }
 
-        /// So many minutes pass, with a cycle after each.
+        /// Advances time by a number of minutes, with a cycle after each.
         fn minutes(&mut self, minutes: u32) -> Result<()> {
             for _ in 0..minutes {
                 self.at += MINUTE;
@@ -295,7 +299,7 @@ mod tests {
         Ok(())
     }
 
-    /// The clock was wrong before: what is to be removed is, an hour later.
+    /// If the clock was wrong before the jump, traces due for removal are removed an hour later.
     #[test]
     fn clock_jump_that_stays_is_believed() -> Outcome {
         let mut scene = Scene::new()?;

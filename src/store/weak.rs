@@ -1,4 +1,4 @@
-//! A way to write to a store without keeping it open.
+//! Writing to a store without keeping it open.
 
 use super::engine::Engine;
 use super::{Handle, TraceStore};
@@ -7,9 +7,10 @@ use crate::trace::{NewTrace, TraceId};
 use std::sync::{Arc, Weak};
 
 pub(crate) struct WeakStore {
-    /// Says whether a clone of the store lives. Never upgraded: whoever drops the last handle drains the store.
+    /// Shows whether a clone of the store is alive. Never upgraded: the thread that drops the last handle writes all
+    /// changes.
     handle: Weak<Handle>,
-    /// Owned during an insert at most. The last owner of it frees memory, and waits for nobody.
+    /// Owned only during an insert. Dropping the last owner frees memory and does not wait for another thread.
     engine: Weak<Engine>,
 }
 
@@ -22,12 +23,12 @@ impl WeakStore {
         (self.handle.strong_count() > 0).then(|| self.engine.upgrade())?
     }
 
-    /// Whether the store is there and takes writes.
+    /// Whether the store exists and accepts writes.
     pub(crate) fn is_open(&self) -> bool {
         self.upgrade().is_some_and(|engine| !engine.shared.clock.enter().is_sealed())
     }
 
-    /// As [`TraceStore::insert`]; a store that is gone is closed.
+    /// Inserts like [`TraceStore::insert`]; a store that no longer exists counts as closed.
     pub(crate) fn insert(&self, new: NewTrace) -> Result<TraceId> {
         self.upgrade().ok_or_else(TraceStore::closed)?.insert(new)
     }

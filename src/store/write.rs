@@ -1,4 +1,4 @@
-//! Writing: one transition of one entry each, in memory; the flusher does the rest.
+//! Writing: each write is one transition of one entry in memory; the flusher does the rest.
 
 use super::TraceStore;
 use super::engine::already_exists;
@@ -10,8 +10,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 impl TraceStore {
-    /// Stores a new trace and answers its id. It is seen by every thread when this returns, and written by
-    /// the next flush.
+    /// Stores a new trace and returns its id. Every thread can see the trace when this returns; the next flush writes
+    /// it.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -27,19 +27,18 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) names the field that can't be taken;
-    /// [`AlreadyExists`](ErrorKind::AlreadyExists) if the store holds the id;
-    /// [`Closed`](ErrorKind::Closed); [`Lagging`](ErrorKind::Lagging) if the store was opened to refuse
-    /// writes then. Nothing is stored.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) names the invalid field; [`AlreadyExists`](ErrorKind::AlreadyExists)
+    /// if the store holds the id; [`Closed`](ErrorKind::Closed) if the store is closed;
+    /// [`Lagging`](ErrorKind::Lagging) if it lags and was opened to reject writes while it does. Nothing is stored.
     pub fn insert(&self, new: NewTrace) -> Result<TraceId> {
         self.engine().insert(new)
     }
 
-    /// Stores several new traces, all or none, and answers their ids in order.
+    /// Stores several new traces, all or none, and returns their ids in order.
     ///
-    /// They are checked before the first is stored; should one fail after that, as when the store is closed
-    /// meanwhile, those stored before it are removed again where that is still possible. They are not isolated: another thread may see, and a
-    /// flush may write, the first of them before the last is stored.
+    /// All traces are checked before the first is stored. If storing one then fails, for example because the store is
+    /// closed during the call, those stored before it are removed again where that is still possible. The traces are
+    /// not isolated: another thread may see, and a flush may write, the first of them before the last is stored.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -53,7 +52,7 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// As for [`insert`](Self::insert), for the first that can't be stored.
+    /// Returns the errors of [`insert`](Self::insert), for the first trace that can't be stored.
     pub fn insert_many(&self, new: impl IntoIterator<Item = NewTrace>) -> Result<Vec<TraceId>> {
         let traces: Vec<_> =
             new.into_iter().map(|new| self.engine().checked(new).map(Arc::new)).collect::<Result<_>>()?;
@@ -72,12 +71,12 @@ impl TraceStore {
         Ok(traces.iter().map(|trace| trace.id()).collect())
     }
 
-    /// Changes a trace atomically, and answers it as changed, or `None` if the store does not hold it. A
-    /// change that leaves every field as it was makes nothing dirty.
+    /// Changes a trace atomically, and returns its new state, or `None` if the store does not hold it. A change that
+    /// leaves every field unchanged makes nothing dirty.
     ///
-    /// The closure gets the trace as it is and says what becomes of it. It runs outside any lock, and again
-    /// if another thread changed the trace meanwhile, so let it do nothing else. If it panics, the panic is
-    /// yours and nothing has changed.
+    /// The closure receives the current state of the trace and returns the change. It runs outside any lock, and runs
+    /// again if another thread changed the trace in the meantime, so it must not have side effects. If it panics, the
+    /// panic is passed on to the caller and nothing has changed.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -93,7 +92,7 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// As for [`insert`](Self::insert); nothing is changed.
+    /// Returns the errors of [`insert`](Self::insert); nothing is changed.
     pub fn update(
         &self,
         id: TraceId,
@@ -102,7 +101,7 @@ impl TraceStore {
         self.alter(id, |old| self.edited(old, &mut change)).map(|done| done?.new)
     }
 
-    /// As [`update`](Self::update), but only if the trace has this revision: compare-and-set.
+    /// Changes a trace like [`update`](Self::update), but only if it has the given revision: compare-and-set.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -118,8 +117,8 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// [`RevisionConflict`](ErrorKind::RevisionConflict) if the trace has another revision by now, which the
-    /// message names; otherwise as for [`update`](Self::update). Nothing is changed.
+    /// [`RevisionConflict`](ErrorKind::RevisionConflict) if the trace now has another revision, which the message
+    /// names; otherwise the errors of [`update`](Self::update). Nothing is changed.
     pub fn update_if(
         &self,
         id: TraceId,
@@ -136,8 +135,8 @@ impl TraceStore {
         changed.map(|done| done?.new)
     }
 
-    /// Removes a trace, and with it its links, and answers what it was, or `None` if the store does not hold it.
-    /// Costs in proportion to the links that it has.
+    /// Removes a trace with its links, and returns its last state, or `None` if the store does not hold it. The cost
+    /// is proportional to the number of its links.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -152,7 +151,8 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// [`Closed`](ErrorKind::Closed) and [`Lagging`](ErrorKind::Lagging), as for [`insert`](Self::insert).
+    /// [`Closed`](ErrorKind::Closed) and [`Lagging`](ErrorKind::Lagging), under the conditions of
+    /// [`insert`](Self::insert).
     pub fn remove(&self, id: TraceId) -> Result<Option<Arc<Trace>>> {
         self.alter(id, |_| Ok(Change::Remove)).map(|done| done?.old)
     }
@@ -164,7 +164,7 @@ impl TraceStore {
     ) -> Result<Change<Trace>> {
         let Some(mut new) = change(TraceEdit::of(old)).finish()? else { return Ok(Change::Keep) };
         if new.numbers.strength != old.numbers.strength {
-            // As a checkpoint of a time to come it would count for nothing.
+            // A checkpoint in the future would have no effect.
             new.numbers.last_decayed = new.numbers.last_decayed.min(self.engine().now());
         }
         if !Arc::ptr_eq(&new.content, &old.content) {
@@ -173,7 +173,7 @@ impl TraceStore {
         Ok(Change::Put(Arc::new(new)))
     }
 
-    /// Removes what `put` stored, unless it has been changed since.
+    /// Removes a trace that `put` stored, unless it has changed since.
     fn take_back(&self, trace: &Arc<Trace>) {
         let undone = self.engine().alter(trace.id(), |now| match Arc::ptr_eq(now, trace) {
             true => Ok(Change::Remove),
@@ -186,7 +186,7 @@ impl TraceStore {
         }
     }
 
-    /// One transition of a trace that is there.
+    /// Applies one transition to an existing trace.
     pub(super) fn alter(
         &self,
         id: TraceId,
@@ -195,7 +195,7 @@ impl TraceStore {
         let shared = self.shared();
         shared.admit()?;
         let done = self.engine().alter(id, change)?;
-        // With nothing to change, nothing was refused either; a closed store says so all the same.
+        // Without a change no write was rejected either; a closed store still returns its error.
         match done.as_ref().is_none_or(Transition::is_void) && shared.clock.enter().is_sealed() {
             true => Err(Self::closed()),
             false => Ok(done),

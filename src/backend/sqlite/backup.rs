@@ -1,7 +1,7 @@
-//! A copy of a store's file, as of one cut, while a host goes on writing.
+//! Copying a store's file, as of one cut, while a host continues to write.
 //!
-//! SQLite's online backup copies page by page within one read transaction. The copy is then made a file of its own,
-//! checked, and only then given its name, which is never taken from another file.
+//! SQLite's online backup copies the file page by page within one read transaction. The copy is then detached from the
+//! original and verified. Only then does it get its name, and it never replaces another file.
 
 use super::fault::{class_of, while_doing};
 use super::inspect::of_a_store;
@@ -25,27 +25,30 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct BackupReport {
-    /// Where it is.
+    /// Path of the copy.
     pub path: PathBuf,
-    /// How long it is.
+    /// Size of the copy in bytes.
     pub bytes: u64,
-    /// What [`verify`](crate::verify) says of it. Rows that are unsound in the store are so in the copy.
+    /// Report of [`verify`](crate::verify) for the copy. Rows that are unsound in the store are unsound in the copy
+    /// too.
     pub copy: VerifyReport,
 }
 
-/// Pages that are copied at once.
+/// Number of pages copied in one step.
 const PAGES: std::ffi::c_int = 1_024;
 
-/// Copies a store's file, as of one cut: all that was flushed when it begins. Works while a host has the store open,
-/// which goes on writing: nothing of the store is locked or changed, and only the emptying of its log waits.
+/// Copies a store's file, as of one cut: everything that was flushed when the copying begins. Works while a host has
+/// the store open and continues to write: the store is neither locked nor changed, and only the emptying of its WAL
+/// waits.
 ///
-/// The copy is one file without a log, owner-only, and synced when this returns. It can be opened as a store, kept on a
-/// read-only medium, or put in the store's place while that is closed. It says what the store's file says (its
-/// watermark, and which opening of the store wrote it, so that what that one has [spilled](crate::TraceStore::spill)
-/// can be applied to it too), but that it ended cleanly, since it is whole and nobody has it open.
+/// The copy is one file without a WAL, accessible only to its owner, and synced when this returns. It can be opened as
+/// a store, kept on a read-only medium, or put in the store's place while that is closed. It contains the same
+/// watermark and session id as the store's file, so that a spill by that session (see
+/// [`spill`](crate::TraceStore::spill)) can be applied to the copy too. Unlike the store's file it is marked as
+/// cleanly closed, since it is complete and no process has it open.
 ///
-/// It is [verified](crate::verify) first, and there is none if its pages or tables are damaged. Costs a pass over the
-/// store's file, and several over the copy.
+/// The copy is [verified](crate::verify) first; no copy is made if its pages or tables are damaged. The cost is one
+/// pass over the store's file, and several over the copy.
 ///
 /// ```
 /// use mnemon::{NewTrace, TraceStore};
@@ -64,17 +67,17 @@ const PAGES: std::ffi::c_int = 1_024;
 ///
 /// # Errors
 ///
-/// [`AlreadyExists`](ErrorKind::AlreadyExists) if `to`, or what belongs to a database of that name, is there;
-/// [`Corrupt`](ErrorKind::Corrupt) if the store's file is damaged; for the store's file as
-/// [`inspect`](crate::inspect), and [`DiskFull`](ErrorKind::DiskFull), [`Unreachable`](ErrorKind::Unreachable) or
-/// [`Io`](ErrorKind::Io) for the copy. There is no copy then, unless the error says that only its folder could not be
-/// synced.
+/// [`AlreadyExists`](ErrorKind::AlreadyExists) if `to`, or a file that belongs to a database of that name, exists;
+/// [`Corrupt`](ErrorKind::Corrupt) if the store's file is damaged; for the store's file also the errors of
+/// [`inspect`](crate::inspect), and for the copy [`DiskFull`](ErrorKind::DiskFull),
+/// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io). After an error there is no copy, unless the error
+/// says that only its folder could not be synced.
 pub fn backup(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<BackupReport> {
     backup_watched(from.as_ref(), to.as_ref(), &Watch::nobody())
 }
 
-/// A [`backup`] that tells how far it has come, now and then from its first page on, and ends when it is answered
-/// [`Break`](ControlFlow::Break): nothing of it is left then.
+/// Makes a [`backup`] and reports its progress, at intervals from the first page on. It ends when the callback returns
+/// [`Break`](ControlFlow::Break): no part of the copy is left then.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -91,7 +94,7 @@ pub fn backup(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<BackupRepo
 ///
 /// # Errors
 ///
-/// [`Interrupted`](ErrorKind::Interrupted) if it was broken off; otherwise as for [`backup`].
+/// [`Interrupted`](ErrorKind::Interrupted) if the callback ended it; otherwise the errors of [`backup`].
 pub fn backup_with(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -126,7 +129,7 @@ fn damaged(from: &Path, what: &dyn Display) -> Error {
     Error::new(ErrorKind::Corrupt, message)
 }
 
-/// A log or a spill that is there would be taken for the copy's own.
+/// An existing WAL or spill would be taken for that of the copy.
 fn refuse_taken(to: &Path) -> Result<()> {
     let taken = ["", "-wal", "-journal", ".spill"].map(|suffix| sibling(to, suffix));
     match taken.iter().find(|file| file.symlink_metadata().is_ok()) {
@@ -140,7 +143,7 @@ fn already_there(file: &Path) -> Error {
     Error::new(ErrorKind::AlreadyExists, message)
 }
 
-/// A file not yet whole, beside the one that it is to be; removed when dropped.
+/// An incomplete file beside its destination; removed when dropped.
 struct Partial(PathBuf);
 
 impl Partial {
@@ -150,7 +153,7 @@ impl Partial {
         Ok(Self(path))
     }
 
-    /// Under the name `to`, if no file has got it meanwhile; on disk when this returns. Answers how long it is.
+    /// Gives the file the name `to`, unless another file has it by now, and syncs it. Returns its size in bytes.
     fn put(self, to: &Path) -> Result<u64> {
         let put = || {
             let file = File::open(&self.0)?;
@@ -187,10 +190,10 @@ impl Drop for Partial {
     }
 }
 
-/// A second name takes no other file's, which a renaming would. The first one goes with the partial file.
+/// A hard link never replaces another file, which a rename would. The first name is removed with the partial file.
 fn give_name(partial: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(partial, to) {
-        // A file system without second names.
+        // A file system without hard links.
         Err(error)
             if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) =>
         {
@@ -203,7 +206,7 @@ fn give_name(partial: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Elsewhere a folder can't be opened, and the system sees to its entries.
+/// On systems other than Unix a folder can't be opened, and the system syncs its entries.
 fn sync_folder(file: &Path) -> io::Result<()> {
     match file.parent() {
         Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
@@ -211,17 +214,17 @@ fn sync_folder(file: &Path) -> io::Result<()> {
     }
 }
 
-/// All pages, as of one moment.
+/// Copies all pages, as of one moment.
 fn copy(from: &Path, to: &Path, watch: &Watch) -> Result<()> {
     let reading = |error| while_doing("copying", from, error);
     let mut source = file::look_at(from).map_err(reading)?;
     let moment = source.transaction().map_err(reading)?;
-    // The first read begins it: every step below reads the same.
+    // The first read begins the read transaction: every step below sees the same state.
     schema::read_store(&moment).map_err(reading)?;
     let mut target = open(to).map_err(|error| while_doing("writing", to, error))?;
     let steps = Backup::new(&moment, &mut target).map_err(reading)?;
     loop {
-        // Which of the two files an error is about, SQLite does not say.
+        // SQLite does not say which of the two files an error is about.
         let step = steps.step(PAGES).map_err(|error| failed(from, to, error))?;
         let Copied { remaining, pagecount } = steps.progress();
         let [done, total] =
@@ -248,17 +251,17 @@ fn failed(from: &Path, to: &Path, error: rusqlite::Error) -> BackendError {
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    // What is interrupted is thrown away; what is not is synced at the end.
+    // An interrupted copy is deleted; a complete one is synced at the end.
     connection.execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF;")?;
     Ok(connection)
 }
 
-/// Makes the copy one file, with no log to belong to it, that nobody has open.
+/// Makes the copy a single file, which has no WAL and which no process has open.
 fn detach(path: &Path) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     file::distrust(&connection, file::longest_value(0))?;
-    // The header names the log of the original: only now SQLite sees it, and can take it back.
+    // The header refers to the WAL of the original: SQLite sees this only now, and can undo it.
     schema::read_store(&connection)?;
     connection.pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get::<_, String>(0))?;
     connection.execute("UPDATE store SET clean = 1", [])?;

@@ -1,4 +1,4 @@
-//! What a reader is told of a file, without owning it.
+//! Reading a file without owning it.
 
 use super::fault::while_doing;
 use super::{file, lock, place, schema};
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What a store's file holds; from [`inspect`].
+/// Content of a store's file; from [`inspect`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct FileReport {
@@ -17,40 +17,41 @@ pub struct FileReport {
     pub schema_version: i64,
     /// The generation up to which everything is in the file.
     pub watermark: u64,
-    /// Whether the store that wrote last has closed; `false` while it is open.
+    /// Whether the last store that wrote to the file has closed; `false` while it is open.
     pub clean: bool,
-    /// The process that has the file open as a store.
+    /// Id of the process that has the file open as a store.
     pub in_use_by: Option<u32>,
-    /// Stored traces.
+    /// Number of stored traces.
     pub traces: u64,
-    /// Stored traces of each type.
+    /// Number of stored traces of each type.
     pub by_type: BTreeMap<String, u64>,
-    /// Stored traces of each partition.
+    /// Number of stored traces of each partition.
     pub by_partition: BTreeMap<String, u64>,
-    /// Stored traces of each tier.
+    /// Number of stored traces of each tier.
     pub by_tier: BTreeMap<String, u64>,
-    /// Stored links.
+    /// Number of stored links.
     pub links: u64,
-    /// Bytes of the database file.
+    /// Number of bytes in the database file.
     pub file_bytes: u64,
-    /// Bytes of its write-ahead log.
+    /// Number of bytes in its WAL.
     pub wal_bytes: u64,
 }
 
-/// Reads what a store's file holds, as of one moment. Works while a host has the store open, and changes
-/// nothing. Costs a pass over the table.
+/// Reads the content of a store's file, as of one moment. Works while a host has the store open, and changes nothing.
+/// The cost is one pass over the table.
 ///
 /// # Errors
 ///
 /// [`Unreachable`](crate::ErrorKind::Unreachable), [`NotAStore`](crate::ErrorKind::NotAStore),
-/// [`NewerSchema`](crate::ErrorKind::NewerSchema) or [`Corrupt`](crate::ErrorKind::Corrupt), naming the path.
+/// [`NewerSchema`](crate::ErrorKind::NewerSchema) or [`Corrupt`](crate::ErrorKind::Corrupt), with the path in the
+/// message.
 pub fn inspect(path: impl AsRef<Path>) -> Result<FileReport> {
     let (path, version) = &of_a_store(path.as_ref())?;
     let file_bytes = fs::metadata(path).map_or(0, |file| file.len());
     report(path, *version, file_bytes).map_err(|error| while_doing("reading", path, error).into())
 }
 
-/// Gives everything in a store's file to `into`, every trace before any link, as of one moment. As [`inspect`] does, it
+/// Gives everything in a store's file to `into`, every trace before any link, as of one moment. Like [`inspect`], it
 /// changes nothing.
 pub(crate) fn read(path: &Path, into: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
     let (path, _) = &of_a_store(path)?;
@@ -63,7 +64,7 @@ pub(crate) fn read(path: &Path, into: &mut dyn FnMut(Stored)) -> Result<Loaded, 
     read().map_err(|error| while_doing("reading", path, error))
 }
 
-/// The true path, and the version of the schema.
+/// Returns the resolved path and the version of the schema.
 pub(super) fn of_a_store(path: &Path) -> Result<(PathBuf, i64), BackendError> {
     let path = file::resolved(path)?;
     let identity = file::look_before_touching(&path)?;
@@ -87,7 +88,7 @@ fn report(path: &Path, schema_version: i64, file_bytes: u64) -> rusqlite::Result
         let mut rows = statement.query([])?;
         let mut counts = BTreeMap::<String, u64>::new();
         while let Some(row) = rows.next()? {
-            // A row that a store would set aside is counted all the same: a name need not be UTF-8, or text.
+            // A row that a store would quarantine is counted too: its name need not be UTF-8, nor text.
             let name = match row.get_ref(0)? {
                 ValueRef::Text(name) | ValueRef::Blob(name) => String::from_utf8_lossy(name).into_owned(),
                 other => format!("{}", other.data_type()),

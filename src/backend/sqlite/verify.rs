@@ -1,8 +1,8 @@
-//! Whether a store's file is sound: its pages, its tables, every row, and what lies beside it.
+//! Verifying a store's file: its pages, its tables, every row, and the files beside it.
 //!
-//! All of it is read in one transaction, so what a host writes meanwhile is no damage. Nothing of the file is run:
-//! not its triggers and views, nor the checks that its tables name, which are made here instead. Memory is bounded by
-//! the longest row and by the number of findings that are listed.
+//! The whole file is read in one transaction, so that writes by a host in the meantime do not appear as damage.
+//! Nothing in the file is executed: neither its triggers and views, nor the checks declared by its tables, which are
+//! made here instead. Memory is bounded by the longest row and by the number of findings listed.
 
 use super::fault::{class_of, while_doing};
 use super::{file, links, lock, place, rows, schema};
@@ -20,31 +20,31 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// So many findings are listed; the others are counted.
+/// Number of findings that are listed; the others are only counted.
 const LISTED: usize = 1_000;
 
-/// Whether a store's file is sound; from [`verify`].
+/// Result of verifying a store's file; from [`verify`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// The version of the schema; 0 where that can't be read.
+    /// The version of the schema; 0 if it can't be read.
     pub schema_version: i64,
-    /// The generation up to which everything is in the file; 0 where that can't be read.
+    /// The generation up to which everything is in the file; 0 if it can't be read.
     pub watermark: u64,
-    /// The process that has the file open as a store.
+    /// Id of the process that has the file open as a store.
     pub in_use_by: Option<u32>,
-    /// Rows that are sound traces.
+    /// Number of rows that are sound traces.
     pub traces: u64,
-    /// Rows that are sound links.
+    /// Number of rows that are sound links.
     pub links: u64,
-    /// What is wrong, at most 1,000 of it.
+    /// Findings, at most 1,000.
     pub findings: Vec<FileFinding>,
-    /// How much more is wrong than is listed.
+    /// Number of findings that are not listed.
     pub unlisted: u64,
 }
 
 impl VerifyReport {
-    /// Whether nothing was found.
+    /// Whether there are no findings.
     pub fn is_sound(&self) -> bool {
         self.findings.is_empty() && self.unlisted == 0
     }
@@ -61,21 +61,21 @@ impl VerifyReport {
     }
 }
 
-/// One thing that is wrong with a store's file.
+/// One defect of a store's file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct FileFinding {
-    /// Where.
+    /// Location of the defect.
     pub part: FilePart,
-    /// The number of the row, of a trace.
+    /// Number of the row, for a trace.
     pub row: Option<i64>,
-    /// The trace, or one that the link joins, where that can be read.
+    /// Id of the trace, or of one that the link joins, if it can be read.
     pub id: Option<TraceId>,
-    /// What is wrong, for a person.
+    /// The reason, as text for people.
     pub reason: String,
 }
 
-/// Where, and what: in one line.
+/// Writes location and reason in one line.
 impl fmt::Display for FileFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { part, row, id, reason } = self;
@@ -90,26 +90,26 @@ impl fmt::Display for FileFinding {
     }
 }
 
-/// A part of what a store keeps on disk.
+/// A part of the data that a store keeps on disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum FilePart {
-    /// The database's pages, indexes and records, as SQLite's own check sees them.
+    /// Pages, indexes and records of the database, as checked by SQLite itself.
     File,
-    /// The tables, as they are declared.
+    /// Declarations of the tables.
     Schema,
-    /// The row that says which cut the file is at.
+    /// The row that contains the cut of the file.
     Store,
     /// A row that should be a trace.
     Traces,
     /// A row that should be a link.
     Links,
-    /// Another file, which a store has left.
+    /// Another file, left by a store.
     Beside,
 }
 
 impl FilePart {
-    /// The name used by people and programs.
+    /// Returns the name, for people and programs.
     pub fn as_str(self) -> &'static str {
         match self {
             FilePart::File => "file",
@@ -128,14 +128,14 @@ impl fmt::Display for FilePart {
     }
 }
 
-/// Looks for damage in a store's file, as of one moment, and reports all that it finds: in the pages and indexes
-/// (SQLite's integrity check), in the tables' declarations
-/// (one that is another is named, and not read), in each row (that it is a trace or a link as
-/// [`open`](crate::TraceStore::open) would take it, that its payload is JSON, that both traces of a link are there),
-/// and files beside it that hold what a store could not write or has put aside.
+/// Checks a store's file for damage, as of one moment, and reports everything that it finds: in the pages and indexes
+/// (SQLite's integrity check); in the declarations of the tables (a table with a different declaration is named, and
+/// not read); in each row (that it is a trace or a link as [`open`](crate::TraceStore::open) accepts it, that its
+/// payload is JSON, that both traces of a link exist); and files beside it that contain changes a store could not
+/// write, or that a store has quarantined.
 ///
-/// Works while a host has the store open, and changes nothing. Costs several passes over the file, memory for the
-/// longest row, and holds back the emptying of a host's log while it lasts.
+/// Works while a host has the store open, and changes nothing. The cost is several passes over the file, and memory
+/// for the longest row; the emptying of a host's WAL waits until it ends.
 ///
 /// ```
 /// use mnemon::{NewTrace, TraceStore};
@@ -156,20 +156,20 @@ impl fmt::Display for FilePart {
 ///
 /// # Errors
 ///
-/// What keeps the file from being looked at is an error, and damage is none:
-/// [`Unreachable`](ErrorKind::Unreachable), [`NotAStore`](ErrorKind::NotAStore),
-/// [`NewerSchema`](ErrorKind::NewerSchema), [`Busy`](ErrorKind::Busy) or [`Io`](ErrorKind::Io), naming the path.
+/// An error means that the file can't be checked; damage is not an error. [`Unreachable`](ErrorKind::Unreachable),
+/// [`NotAStore`](ErrorKind::NotAStore), [`NewerSchema`](ErrorKind::NewerSchema), [`Busy`](ErrorKind::Busy) or
+/// [`Io`](ErrorKind::Io), with the path in the message.
 pub fn verify(path: impl AsRef<Path>) -> Result<VerifyReport> {
     verify_watched(path.as_ref(), &Watch::nobody())
 }
 
-/// [`verify`], which tells how far it has come and ends when it is answered [`Break`](ControlFlow::Break), as
-/// [`backup_with`](crate::backup_with) does. How many pages there are to check is not told: their
-/// [`total`](Progress::total) is 0.
+/// Verifies a file like [`verify`] and reports its progress. It ends when the callback returns
+/// [`Break`](ControlFlow::Break), like [`backup_with`](crate::backup_with). The number of pages to check is not
+/// reported: their [`total`](Progress::total) is 0.
 ///
 /// # Errors
 ///
-/// [`Interrupted`](ErrorKind::Interrupted) if it was broken off; otherwise as for [`verify`].
+/// [`Interrupted`](ErrorKind::Interrupted) if the callback ended it; otherwise the errors of [`verify`].
 pub fn verify_with(
     path: impl AsRef<Path>,
     on_progress: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static,
@@ -215,7 +215,7 @@ fn look_through(
     connection.pragma_update(None, "ignore_check_constraints", "ON")?;
     let moment = connection.transaction()?;
     let strange = match schema::strange_tables(&moment) {
-        // An older one has its tables as they were then.
+        // A file of an older schema version has the tables of that version.
         _ if report.schema_version != schema::VERSION => Vec::new(),
         Err(error) if is_damage(&error) => {
             report.find(FilePart::Schema, format!("it can't be read: {error}"));
@@ -228,7 +228,7 @@ fn look_through(
     }
     let ours: Vec<_> =
         TABLES.into_iter().filter(|table| !strange.iter().any(|other| other == table)).collect();
-    // What another declaration makes of reading a table is not known: such a one is not read.
+    // Reading a table that is declared differently has unknown effects: such a table is not read.
     let looks: [(FilePart, &[&str], Look); 5] = [
         (FilePart::File, &[], integrity),
         (FilePart::Store, &["store"], store),
@@ -250,20 +250,22 @@ fn look_through(
 
 const TABLES: [&str; 3] = ["traces", "links", "store"];
 
-/// With the tables that are as they should be.
+/// A check; the second argument lists the tables that are declared as they should be.
 type Look = fn(&Connection, &[&str], &Passes, &mut VerifyReport) -> rusqlite::Result<()>;
 
-/// How far the passes have come: noted by them, and told from SQLite's own progress handler, which can end any statement.
+/// Progress of the passes: recorded by them, and reported from SQLite's own progress handler, which can end any
+/// statement.
 #[derive(Default)]
 struct Passes {
-    /// Rows of traces and links; 0 while pages are checked.
+    /// Number of rows of traces and links; 0 while pages are checked.
     total: AtomicU64,
     read: AtomicU64,
     broken_off: OnceLock<Error>,
 }
 
 impl Passes {
-    /// Steps of SQLite's machine between two looks at who is told: a few milliseconds.
+    /// Number of steps of SQLite's virtual machine between two calls of the progress handler: takes a few
+    /// milliseconds.
     const OFTEN: std::ffi::c_int = 50_000;
 
     fn watch(self: &Arc<Self>, connection: &mut Connection, watch: Watch) -> rusqlite::Result<()> {
@@ -271,7 +273,7 @@ impl Passes {
         connection.progress_handler(
             Self::OFTEN,
             Some(move || {
-                // Relaxed: of the thread that adds to it.
+                // Relaxed: read by the same thread that adds to it.
                 let [read, total] = [&passes.read, &passes.total].map(|rows| rows.load(Ordering::Relaxed));
                 let step = if total == 0 { "checking pages" } else { "reading rows" };
                 let told = watch.tell(step, read, total);
@@ -284,7 +286,7 @@ impl Passes {
         self.broken_off.get().cloned()
     }
 
-    /// Counts the rows that are there to be read. What is damaged is told by the pass that reads it.
+    /// Counts the rows to be read. Damage is reported by the pass that reads it.
     fn count(&self, moment: &Connection, ours: &[&str]) -> rusqlite::Result<()> {
         for table in ours.iter().filter(|table| **table != "store") {
             match moment.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)) {
@@ -300,7 +302,7 @@ impl Passes {
     }
 }
 
-/// The statements are fixed and sound: what does not fit them is the file.
+/// The statements are fixed and correct: an error in one of them means that the file does not fit them.
 fn is_damage(error: &rusqlite::Error) -> bool {
     class_of(error) == ErrorClass::Corrupt
         || error
@@ -308,8 +310,8 @@ fn is_damage(error: &rusqlite::Error) -> bool {
             .is_some_and(|failure| matches!(failure.extended_code, ffi::SQLITE_ERROR | ffi::SQLITE_TOOBIG))
 }
 
-/// What a person has put into the file beside our tables is theirs: where there is some, only ours are checked, so that
-/// no other table's expressions and modules run.
+/// Runs SQLite's integrity check. Tables that people have added to the file belong to them: if there are any, only our
+/// tables are checked, so that the expressions and modules of other tables do not run.
 fn integrity(
     moment: &Connection,
     ours: &[&str],
@@ -458,7 +460,7 @@ fn links(
     failed.map_or(Ok(()), Err)
 }
 
-/// What the table's own check would hold.
+/// Checks the order of a link's ends, in place of the check that the table declares.
 fn order_of_ends(
     moment: &Connection,
     _: &[&str],
@@ -477,7 +479,7 @@ fn order_of_ends(
     Ok(())
 }
 
-/// Files that a store has left, each with its log as one.
+/// Finds files that a store has left; a file and its WAL count as one.
 fn beside(path: &Path, report: &mut VerifyReport) {
     let spill = place::spill(path);
     if spill.exists() {
