@@ -71,7 +71,7 @@ impl Demo {
             text::say_json(&DemoReport { ingest: &ingested, host: &host })?;
         }
         Ok(match host.verify.is_good() {
-            true => ingested.exit_code(),
+            true => interrupt::or(ingested.exit_code()),
             false => host.exit_code(),
         })
     }

@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::ops::ControlFlow;
+use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -27,10 +28,12 @@ pub fn has_come() -> bool {
     SIGNAL.load(Ordering::Relaxed) != 0
 }
 
-/// What the process ends with then: 130 after Ctrl-C.
-pub fn exit_code() -> Option<u8> {
+/// The exit code of a command that has stopped early: 130 after Ctrl-C, and `otherwise` if no signal has come. A command
+/// that was done all the same has its own exit code.
+pub fn or(otherwise: ExitCode) -> ExitCode {
     let signal = SIGNAL.load(Ordering::Relaxed);
-    u8::try_from(128 + signal).ok().filter(|_| signal != 0)
+    let code = u8::try_from(128 + signal).ok().filter(|_| signal != 0);
+    code.map_or(otherwise, ExitCode::from)
 }
 
 /// Where a command can stop, with what that means.

@@ -1,7 +1,6 @@
 //! `mnemon import-legion` and `export-legion`: the database of the original system, in and out.
 
 use crate::exchange::MAX_PAYLOAD_BYTES;
-use crate::interrupt;
 use crate::text::{self, count, number};
 use anyhow::Result;
 use clap::Args;
@@ -118,7 +117,6 @@ impl ExportLegion {
         let store = TraceStore::builder().detached(&self.db)?;
         text::warn_of_quarantined(&store.stats().quarantined);
         text::warn_of_spill(&self.db);
-        interrupt::catch()?;
         let exported = text::while_spinning("writing", || legion::export(&store, &self.file))?;
         let report = Report {
             traces: exported.traces,

@@ -102,11 +102,10 @@ fn main() -> ExitCode {
         Command::ImportLegion(import) => import.run(),
         Command::ExportLegion(export) => export.run(),
     };
-    let code = done.unwrap_or_else(|error| {
+    done.unwrap_or_else(|error| {
         text::fail(&error);
-        ExitCode::FAILURE
-    });
-    interrupt::exit_code().map_or(code, ExitCode::from)
+        interrupt::or(ExitCode::FAILURE)
+    })
 }
 
 /// Prints help, the version, or what is wrong with the command line. Clap's own exit code for the latter

@@ -95,7 +95,10 @@ impl Host {
         if self.json {
             text::say_json(&report)?;
         }
-        Ok(report.exit_code())
+        Ok(match report.verify.is_good() {
+            true => interrupt::or(report.exit_code()),
+            false => report.exit_code(),
+        })
     }
 }
 

@@ -95,7 +95,7 @@ impl Ingest {
         if self.json {
             text::say_json(&ingested)?;
         }
-        Ok(ingested.exit_code())
+        Ok(interrupt::or(ingested.exit_code()))
     }
 }
 

@@ -4,6 +4,7 @@ mod keys;
 mod picture;
 mod status;
 
+use crate::interrupt;
 use crate::text;
 use anyhow::Result;
 use clap::Args;
@@ -80,7 +81,7 @@ impl Top {
             drawn = show.next(&path, &last, &next, before)?;
             last = next;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(interrupt::or(ExitCode::SUCCESS))
     }
 }
 
