@@ -51,7 +51,7 @@ fn compact_refuses_what_is_no_free_store() -> Outcome {
     fs::write(place.path("notes.txt"), "not a database, and longer than a header: ".repeat(100))?;
     let store = TraceStore::open(place.path("memory.db"))?;
     for (name, why) in [
-        ("nothing.db", "nothing.db can't be used"),
+        ("nothing.db", "nothing.db: No such file or directory"),
         ("empty.db", "empty.db is empty"),
         ("notes.txt", "notes.txt is no SQLite database"),
         ("memory.db", "memory.db is in use by process"),

@@ -288,7 +288,8 @@ impl<R: Clone, E: Clone> Progress<R, E> {
             state.durable = reached;
         }
         state.report = report;
-        let failed = state.failed.take();
+        // Who waits for a sync, and has not looked since it failed, is still answered by that failure.
+        let failed = state.failed.take_if(|_| durable);
         self.backlog.set(0, None);
         let durable = state.durable.cut;
         self.wake(state, durable);
@@ -300,8 +301,10 @@ impl<R: Clone, E: Clone> Progress<R, E> {
     pub fn durable(&self) {
         let mut state = self.lock();
         state.durable = state.committed;
+        let failed = state.failed.take();
         let durable = state.durable.cut;
         self.wake(state, durable);
+        guarded::run(|| drop(failed));
     }
 
     /// What was committed and not durable can't be counted on any more; with `everything`, the sink holds nothing.

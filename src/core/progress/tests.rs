@@ -59,6 +59,21 @@ fn what_is_durable_is_not_wanted_again() {
     assert_eq!(progress.watermarks(), (7, 7));
 }
 
+/// A retry that is not synced comes before the waiter has looked: it is answered all the same, or it would wait for a
+/// sync that nobody asks for any more.
+#[test]
+fn failure_answers_until_its_cut_is_durable() {
+    let progress = progress();
+    let slow = goal(&progress, 6);
+    assert!(progress.request(6).is_ok());
+    progress.fail(6, "full");
+    progress.publish(at(6), false, 6);
+    assert!(matches!(progress.wait(slow), Wait::Failed("full")));
+    let later = goal(&progress, 6);
+    progress.durable();
+    assert!(matches!(progress.wait(later), Wait::Done(6)));
+}
+
 /// Who waits for it is done, and is told what the sink says of itself.
 #[test]
 fn cut_with_nothing_in_it_is_covered_and_not_told() {
