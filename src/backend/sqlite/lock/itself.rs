@@ -41,7 +41,7 @@ impl Lock {
         let unreachable = |error| unreachable_file(path, error);
         for _ in 0..TRIES {
             if !may_be_opened(path) {
-                return Err(unreachable(io::Error::other("it is no file")));
+                return Err(unreachable(io::Error::new(io::ErrorKind::IsADirectory, "it is no file")));
             }
             // Asked first, so that not every try leaves a descriptor that is kept while the owner has the file.
             if let Some(process) = owner(path) {
