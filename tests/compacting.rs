@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::task::{Context, Waker};
 use std::thread;
+use std::time::Duration;
 use support::{Outcome, Scratch, by_id, note, quietly, scratch, until};
 
 /// Stands in each payload that goes, in many sizes: within a page, and over several.
@@ -312,6 +313,27 @@ fn close_ends_compaction() -> Outcome {
         assert_eq!(store.compact().err().map(|error| error.kind()), Some(ErrorKind::Closed));
         Ok(())
     })
+}
+
+#[test]
+fn compact_stops_at_another_owner() -> Outcome {
+    for has_map in [true, false] {
+        let scratch = scratch()?;
+        scratch.quiet()?.close()?;
+        if !has_map {
+            without_map(&scratch)?;
+        }
+        // What is not its own it can't close either.
+        let store = quietly().close_timeout(Duration::ZERO).open(scratch.path())?;
+        fill(&store, 50)?;
+        remove_secrets(&store)?;
+        let free = pragma(&scratch, "freelist_count")?;
+        scratch.reader()?.execute("UPDATE store SET boot = zeroblob(16)", [])?;
+        let error = store.compact().err().ok_or("it compacts another's file")?;
+        assert_eq!(error.kind(), ErrorKind::NotAStore, "{error:?}");
+        assert_eq!(pragma(&scratch, "freelist_count")?, free);
+    }
+    Ok(())
 }
 
 #[test]

@@ -151,3 +151,31 @@ fn a_flush_after_one_that_failed_tries_again() -> Outcome {
     assert_eq!(store.stats().last_error.map(|error| error.kind()), Some(ErrorKind::DiskFull));
     Ok(())
 }
+
+#[test]
+fn flush_of_nothing_makes_no_cut() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    store.insert(note(1))?;
+    store.flush()?;
+    let cuts = store.stats().cuts;
+    let report = store.flush()?;
+    assert_eq!((report.rows_upserted, store.stats().cuts), (0, cuts));
+    Ok(())
+}
+
+#[test]
+fn dropped_future_lets_its_waker_go() -> Outcome {
+    let file = scratch()?;
+    let store = file.quiet()?;
+    store.insert(note(1))?;
+    let unpark = Arc::new(Unpark(thread::current()));
+    let waker = Waker::from(unpark.clone());
+    // Nobody flushes.
+    let mut waiting = Box::pin(store.wait(store.mark()));
+    assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert_eq!(Arc::strong_count(&unpark), 3, "it is kept to be woken");
+    drop(waiting);
+    assert_eq!(Arc::strong_count(&unpark), 2);
+    Ok(())
+}

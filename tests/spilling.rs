@@ -121,6 +121,47 @@ fn an_erasure_is_spilled_too() -> Outcome {
     Ok(())
 }
 
+/// What it could not read is in no trace of the spill: the erasure itself must be there.
+#[test]
+fn spilled_erasure_takes_unreadable_rows() -> Outcome {
+    let (scratch, copy) = (scratch()?, support::scratch()?);
+    let store = scratch.quiet()?;
+    store.insert(NewTrace::sensory(json!("unreadable")))?;
+    store.close()?;
+    scratch.reader()?.execute("UPDATE traces SET tier = 'lukewarm'", [])?;
+    let (store, lock, ids) = stuck(&scratch)?;
+    let erasing = store.clone();
+    let eraser = std::thread::spawn(move || erasing.erase_type(TraceType::Sensory).is_ok());
+    support::until(|| store.len() == ids.len());
+    store.spill()?;
+    copy_store(&scratch, &copy)?;
+    fs::copy(spill_of(&scratch), spill_of(&copy))?;
+    lock.execute_batch("ROLLBACK")?;
+    assert!(eraser.join().is_ok_and(|erased| erased));
+    let reopened = copy.quiet()?;
+    assert_eq!((reopened.len(), rows(&copy.reader()?)?), (ids.len(), ids.len() as i64));
+    assert!(reopened.stats().quarantined.is_empty(), "{:?}", reopened.stats().quarantined);
+    Ok(())
+}
+
+#[test]
+fn applied_spill_is_durable_before_it_goes() -> Outcome {
+    let (scratch, copy) = (scratch()?, support::scratch()?);
+    let (store, lock, ids) = stuck_for(&scratch, Duration::from_millis(50))?;
+    change(&store, &ids)?;
+    store.spill()?;
+    copy_store(&scratch, &copy)?;
+    fs::copy(spill_of(&scratch), spill_of(&copy))?;
+    lock.execute_batch("ROLLBACK")?;
+    // Nothing but the open itself flushes.
+    let reopened = copy.quiet()?;
+    assert!(!spill_of(&copy).exists());
+    assert_eq!((reopened.stats().dirty, by_id(&reopened)), (0, by_id(&store)));
+    assert!(support::row(&copy.reader()?, ids[1])?.is_none(), "the removal is in the file");
+    assert_eq!(reopened.watermark().durable, reopened.watermark().committed);
+    Ok(())
+}
+
 #[test]
 fn a_spill_that_is_not_right_is_refused_and_stays_and_the_store_does_too() -> Outcome {
     let scratch = scratch()?;

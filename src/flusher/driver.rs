@@ -134,7 +134,7 @@ impl Driver {
                 tell::has_committed(&span, &report);
                 self.tidy(false);
                 if report.rows_erased > 0 {
-                    self.erased();
+                    self.compact_if_worthwhile();
                 }
                 true
             }

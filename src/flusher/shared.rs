@@ -60,6 +60,7 @@ pub(crate) enum Errand {
     /// To delete every row of a scope in that cut's transaction.
     Erase(Erasure),
     /// To compact what is stored, after that cut.
+    #[cfg_attr(loom, allow(dead_code, reason = "asked for through a channel that no model knows"))]
     Compact(CompactAnswer),
     /// To show what is not known to be durable, as of that cut.
     #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]

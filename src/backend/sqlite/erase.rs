@@ -39,3 +39,33 @@ fn delete(
     }
     Ok(deleted)
 }
+
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "what can't be made fails its test")]
+mod tests {
+    use super::erase;
+    use crate::backend::sqlite::schema;
+    use crate::backend::{Applied, Scope};
+    use crate::trace::TraceType;
+    use rusqlite::Connection;
+
+    /// Several erasures may wait for one batch.
+    #[test]
+    fn erasures_of_one_batch_add_up() {
+        let mut connection = Connection::open_in_memory().expect("a database");
+        schema::migrate(&mut connection, 0).expect("the tables");
+        // 1 and 2 are of one partition, 3 of another and of another type; each is linked to 4, which stays.
+        let fill = "
+            INSERT INTO traces SELECT value, unhex(printf('%032x', value)), 1, 1, 1, 0, 0, 1, 0, 0, 1, 0, 'hot', 0, 0, 0,
+                iif(value = 3, 'sensory', 'semantic'), 'inferred', 0, iif(value < 3, 'a', 'b'),
+                NULL, NULL, NULL, NULL, NULL, NULL, '1' FROM json_each('[1,2,3,4]');
+            INSERT INTO links SELECT a.id, b.id, 1, 0, 0 FROM traces a, traces b WHERE a.row < 4 AND b.row = 4;";
+        connection.execute_batch(fill).expect("rows");
+        let mut applied = Applied::default();
+        for scope in [Scope::Partition("a".into()), Scope::Type(TraceType::Sensory)] {
+            erase(&connection, &scope, &mut applied).expect("an erasure");
+        }
+        assert_eq!((applied.erased, applied.links_deleted), (vec![2, 1], 3));
+        assert_eq!((applied.erased_ids.len(), applied.erased_links.len()), (3, 3));
+    }
+}

@@ -65,7 +65,7 @@ impl Driver {
     }
 
     /// An erasure gives back what it has freed if that is more than a quarter of what the store takes on disk.
-    pub(super) fn erased(&mut self) {
+    pub(super) fn compact_if_worthwhile(&mut self) {
         self.compaction.under_way |= self.space.free_bytes > self.space.bytes / 4;
     }
 
