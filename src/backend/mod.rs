@@ -84,6 +84,9 @@ pub trait Backend: Send + 'static {
 
     /// The last call: everything up to `watermark` is applied and durable. Marks a clean end.
     ///
+    /// Should all who waited for it have given up, the store goes on, and [reopens](Self::reopen). So what keeps others
+    /// away is given up by the drop, which comes before the close of the store returns.
+    ///
     /// # Errors
     ///
     /// Closing the store fails with it, and the store stays open.

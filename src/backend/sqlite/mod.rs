@@ -86,8 +86,10 @@ pub(crate) struct Sqlite {
     last_write: LastWrite,
     /// Somebody else has written to it, and the flusher has not yet compared it with memory.
     changed: bool,
-    /// Held while the store owns the file; `None` once closed.
+    /// Held while the store owns the file, until this is dropped: one that was closed may go on yet.
     lock: Option<Lock>,
+    /// It has been held ever since the file was signed. If not, another owner may have written to it.
+    held_since: bool,
     /// `None` after an error that makes a connection worthless, and once closed.
     attached: Option<Attached>,
     /// The highest watermark known to be durable: a file with less is not what this store wrote.
@@ -120,6 +122,7 @@ impl Sqlite {
             longest,
             place,
             lock: Some(lock),
+            held_since: true,
             attached: Some(attached),
             durable: watermark,
             committed: watermark,
@@ -205,6 +208,7 @@ impl Sqlite {
     fn attach(&mut self) -> Result<Store, BackendError> {
         if !self.lock.as_ref().is_some_and(|lock| lock.is_of(&self.path)) {
             self.lock = Some(Lock::acquire(&self.path)?);
+            self.held_since = false;
         }
         let (attached, store) =
             Attached::open(&self.path, self.longest).map_err(|error| self.damaged(error))?;
@@ -226,6 +230,7 @@ impl Sqlite {
     fn sign(&mut self) -> Result<(), BackendError> {
         let (path, boot) = (self.path.clone(), self.boot);
         self.place = self.attached()?.sign(&path, boot)?;
+        self.held_since = true;
         self.last_write = LastWrite::of(&path);
         Ok(())
     }
@@ -317,9 +322,9 @@ impl Backend for Sqlite {
             return Ok(Reopened::Empty);
         }
         if store.boot != Some(self.boot) {
-            // Written over ours. Another owner would have signed ours as it is, and be at it.
+            // Written over ours; or it is another owner's by now, who came while it was not locked, or is at it.
             let is_at_it = !store.clean && store.watermark >= self.durable;
-            if self.place.is_file_at(&self.path) && !is_at_it {
+            if self.place.is_file_at(&self.path) && self.held_since && !is_at_it {
                 return self.put_right(store.watermark);
             }
             self.detach();
@@ -379,7 +384,6 @@ impl Backend for Sqlite {
         self.check_descriptors()?;
         file::confirm(&path, boot, watermark)?;
         self.attached = None;
-        self.lock = None;
         Ok(())
     }
 
@@ -446,3 +450,6 @@ fn commit(connection: &Connection) -> rusqlite::Result<()> {
     }
     connection.execute_batch("COMMIT")
 }
+
+#[cfg(test)]
+mod tests;

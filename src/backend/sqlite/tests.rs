@@ -1,0 +1,57 @@
+//! The backend call by call, where a store would have to be stopped at one moment.
+
+use super::Sqlite;
+use crate::backend::{Backend, Batch, ErrorClass, Reach};
+use std::fs;
+use std::path::PathBuf;
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// A new file at cut 5, and its folder.
+fn at_cut_5() -> Outcome<(tempfile::TempDir, PathBuf, Sqlite)> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("memory.db");
+    let mut sqlite = open(&path)?;
+    sqlite.apply(&Batch::new(5, Reach::Durable))?;
+    Ok((folder, path, sqlite))
+}
+
+fn open(path: &std::path::Path) -> Result<Sqlite, crate::backend::BackendError> {
+    Sqlite::open(path, 1 << 20)
+}
+
+/// Its close may have come too late: then the store goes on with it.
+#[test]
+fn a_closed_file_is_owned_until_its_backend_is_dropped() -> Outcome {
+    let (_folder, path, mut sqlite) = at_cut_5()?;
+    sqlite.close(5)?;
+    assert_eq!(open(&path).err().map(|error| error.class()), Some(ErrorClass::Owned));
+    sqlite.reopen()?;
+    sqlite.apply(&Batch::new(6, Reach::Durable))?;
+    sqlite.close(6)?;
+    drop(sqlite);
+    let again = open(&path)?;
+    assert_eq!(again.committed, 6);
+    Ok(())
+}
+
+#[test]
+fn what_another_owner_wrote_while_the_file_was_not_locked_is_not_put_aside() -> Outcome {
+    let (folder, path, mut sqlite) = at_cut_5()?;
+    sqlite.detach();
+    sqlite.lock = None;
+    let mut other = open(&path)?;
+    other.apply(&Batch::new(9, Reach::Durable))?;
+    other.close(9)?;
+    drop(other);
+    // Also once it has the lock again.
+    for _ in 0..3 {
+        let found = sqlite.reopen().map_err(|error| error.class());
+        assert_eq!(found, Err(ErrorClass::Foreign));
+    }
+    drop(sqlite);
+    assert_eq!(open(&path)?.committed, 9);
+    let mut names = fs::read_dir(folder.path())?.flatten().map(|file| file.file_name());
+    assert!(!names.any(|name| name.to_string_lossy().contains("damaged")), "nothing was put aside");
+    Ok(())
+}
