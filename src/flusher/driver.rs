@@ -333,10 +333,10 @@ impl Driver {
             match self.reopen() {
                 // Found before anything was tried, it is mended at once.
                 Err(error) if error.class() == ErrorClass::Corrupt => {
+                    self.damaged = true;
                     let error = error.into();
                     tell::damaged(&self.shared.name, &error);
                     self.shared.telemetry.lock().last_error = Some(error);
-                    self.damaged = true;
                 }
                 reopened => reopened?,
             }

@@ -95,6 +95,8 @@ pub(crate) struct Sqlite {
     /// The highest watermark known to be durable: a file with less is not what this store wrote.
     durable: u64,
     committed: u64,
+    /// The file was made anew, and nothing has been written to it since: whoever reopens it is told so each time.
+    unfilled: bool,
     /// Something was erased that the log still holds.
     to_scrub: bool,
 }
@@ -126,6 +128,7 @@ impl Sqlite {
             attached: Some(attached),
             durable: watermark,
             committed: watermark,
+            unfilled: false,
             to_scrub: false,
         })
     }
@@ -253,7 +256,7 @@ impl Sqlite {
     /// Signs a file that was just made, of which nothing is durable.
     fn start_over(&mut self) -> Result<(), BackendError> {
         self.sign()?;
-        (self.durable, self.committed) = (0, 0);
+        (self.durable, self.committed, self.unfilled) = (0, 0, true);
         Ok(())
     }
 }
@@ -289,7 +292,7 @@ impl Backend for Sqlite {
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
         let applied = self.transact(batch)?;
         // It was compared with memory before, if it had to be.
-        self.changed = false;
+        (self.changed, self.unfilled) = (false, false);
         self.committed = batch.watermark;
         if batch.reach == Reach::Durable {
             self.durable = batch.watermark;
@@ -341,7 +344,12 @@ impl Backend for Sqlite {
             return self.put_right(store.watermark);
         }
         self.sign()?;
-        Ok(if self.changed { Reopened::Changed } else { Reopened::Same })
+        Ok(match self.changed {
+            // Whoever was told so may not have come to act on it.
+            _ if self.unfilled && store.watermark == 0 => Reopened::Empty,
+            true => Reopened::Changed,
+            false => Reopened::Same,
+        })
     }
 
     fn replace(&mut self) -> Result<(), BackendError> {

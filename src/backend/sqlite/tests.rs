@@ -1,7 +1,7 @@
 //! The backend call by call, where a store would have to be stopped at one moment.
 
 use super::Sqlite;
-use crate::backend::{Backend, Batch, ErrorClass, Reach};
+use crate::backend::{Backend, Batch, ErrorClass, Reach, Reopened};
 use std::fs;
 use std::path::PathBuf;
 
@@ -53,5 +53,24 @@ fn what_another_owner_wrote_while_the_file_was_not_locked_is_not_put_aside() -> 
     assert_eq!(open(&path)?.committed, 9);
     let mut names = fs::read_dir(folder.path())?.flatten().map(|file| file.file_name());
     assert!(!names.any(|name| name.to_string_lossy().contains("damaged")), "nothing was put aside");
+    Ok(())
+}
+
+/// Whoever was told so may have panicked before it acted on that.
+#[test]
+fn that_a_new_file_is_empty_is_said_until_it_is_not() -> Outcome {
+    let (_folder, path, mut sqlite) = at_cut_5()?;
+    assert_eq!(sqlite.reopen()?, Reopened::Same);
+    sqlite.replace()?;
+    for _ in 0..2 {
+        assert_eq!(sqlite.reopen()?, Reopened::Empty);
+    }
+    sqlite.apply(&Batch::new(6, Reach::Durable))?;
+    assert_eq!(sqlite.reopen()?, Reopened::Same);
+    // Gone altogether.
+    fs::remove_file(&path)?;
+    for _ in 0..2 {
+        assert_eq!(sqlite.reopen()?, Reopened::Empty);
+    }
     Ok(())
 }
