@@ -54,6 +54,12 @@ pub(crate) struct Driver {
     doubtful: bool,
     /// What the backend holds is damaged and must be replaced.
     damaged: bool,
+    /// Somebody else has changed it, and it could not be compared with memory yet.
+    #[cfg_attr(
+        not(all(feature = "snapshot", feature = "sqlite", not(loom))),
+        allow(dead_code, reason = "a spill asks for it")
+    )]
+    uncompared: bool,
     /// A turn has panicked: what is owed may not be all, so everything is owed again.
     adrift: bool,
     pub(super) last_turn: Instant,
@@ -85,6 +91,7 @@ impl Driver {
             last_row,
             doubtful: false,
             damaged: false,
+            uncompared: false,
             adrift: false,
             last_turn: Instant::now(),
             compaction: Compaction::default(),
@@ -261,17 +268,24 @@ impl Driver {
         super::View { cut, traces, links }
     }
 
-    /// What is not known to be durable, as of the last cut.
+    /// What is not known to be durable, as of the last cut; and everything, where what is stored can't be counted on.
     #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
-    fn spill(&self) -> crate::snapshot::Spill {
+    fn spill(&mut self) -> crate::snapshot::Spill {
+        let is_suspect = self.damaged || self.uncompared || self.adrift;
+        let whole = is_suspect || !supervised(|| self.backend.is_untouched()).unwrap_or(false);
         let (cut, traces) = (self.cut, &self.shared.traces);
+        let (all, all_links) = match whole {
+            true => (traces.entries(), self.shared.links.entries()),
+            false => (Vec::new(), Vec::new()),
+        };
         // Of two entries of one id, or of the same ends, the later one speaks: what is owed comes last.
         let owed = self.undurable.values().chain(self.owed.iter().map(|owed| &owed.entry));
-        let owed: BTreeMap<_, _> = owed.map(|entry| (*entry.key(), entry)).collect();
+        let owed: BTreeMap<_, _> = all.iter().chain(owed).map(|entry| (*entry.key(), entry)).collect();
         let links = self.undurable_links.values().chain(self.owed_links.iter().map(|owed| &owed.entry));
-        let links: BTreeMap<_, _> = links.map(|entry| (*entry.key(), entry)).collect();
+        let links: BTreeMap<_, _> =
+            all_links.iter().chain(links).map(|entry| (*entry.key(), entry)).collect();
         crate::snapshot::Spill {
-            durable: self.shared.progress.watermarks().1,
+            durable: if whole { 0 } else { self.shared.progress.watermarks().1 },
             cut,
             erased: self.owed_erasures.iter().map(|erasure| erasure.scope.clone()).collect(),
             traces: owed.into_iter().map(|(id, entry)| (id, entry.capture(cut))).collect(),
@@ -344,7 +358,7 @@ impl Driver {
         }
         if self.damaged {
             self.backend.replace()?;
-            (self.damaged, self.doubtful, self.adrift) = (false, false, false);
+            (self.damaged, self.doubtful, self.uncompared, self.adrift) = (false, false, false, false);
             self.owe_everything();
             tell::replaced(&self.shared.name, (self.owed.len(), self.owed_links.len()));
         }
@@ -359,8 +373,10 @@ impl Driver {
             false => self.owe_the_undurable(),
         }
         if found == Reopened::Changed {
+            self.uncompared = true;
             self.compare()?;
         }
+        self.uncompared = false;
         Ok(())
     }
 

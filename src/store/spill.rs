@@ -11,6 +11,7 @@ use crate::flusher::{Errand, FlushOptions};
 use crate::guarded;
 use crate::snapshot::Spill;
 use crate::trace::Trace;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -21,19 +22,21 @@ use uuid::Uuid;
 pub struct SpillReport {
     /// The file.
     pub path: PathBuf,
-    /// Traces that have changed or are gone since the database was last durable.
+    /// Traces that have changed or are gone since the database was last durable; all, if it can't be counted on.
     pub traces: usize,
-    /// Links that have.
+    /// Links of which the same is true.
     pub links: usize,
 }
 
 impl TraceStore {
     /// Writes what is not known to be durable into a file beside the database (its path with `.spill`), for a host
     /// that has to end though its store can't be closed, as when the disk is full: it takes as much room as the
-    /// changes do. The file has a SHA-512 digest and belongs to its owner alone.
+    /// changes do. Where the database is gone, damaged or changed by somebody else, and could not be written anew yet, it
+    /// is everything that the store holds. The file has a SHA-512 digest and belongs to its owner alone.
     ///
     /// The next open of the database verifies and applies it, in one cut, and deletes it when that is durable. It is
-    /// applied at most once: one that the database has caught up with, or that comes back, is deleted. Of a closed store
+    /// applied at most once: one that the database has caught up with, or that comes back, is deleted. One that holds
+    /// everything is applied to a new file as well. Of a closed store
     /// everything is durable, and no file is made.
     ///
     /// ```no_run
@@ -136,6 +139,9 @@ impl Engine {
     /// All in one cut; answers which.
     fn apply(&self, spill: Spill) -> Result<u64> {
         let hold = self.shared.clock.hold();
+        if spill.is_whole() {
+            self.remove_all_but(&spill)?;
+        }
         for scope in spill.erased {
             self.erase_while_held(scope, &hold)?;
         }
@@ -158,6 +164,20 @@ impl Engine {
             }
         }
         Ok(self.shared.clock.enter().number())
+    }
+
+    /// What the spill does not name is gone.
+    fn remove_all_but(&self, spill: &Spill) -> Result<()> {
+        let traces: HashSet<_> = spill.traces.iter().map(|(id, _)| *id).collect();
+        let links: HashSet<_> = spill.links.iter().map(|(ends, _)| *ends).collect();
+        let clock = &self.shared.clock;
+        for entry in self.links().entries().iter().filter(|entry| !links.contains(entry.key())) {
+            self.links().alter_entry::<_, Error>(clock, entry, |_| Ok(Change::Remove)).map_err(reason)?;
+        }
+        for entry in self.traces().entries().iter().filter(|entry| !traces.contains(entry.key())) {
+            self.alter_entry(entry, |_| Ok(Change::Remove))?;
+        }
+        Ok(())
     }
 
     /// A later state of the trace of this id, or a new one. Its links stay: of those that have changed, or are gone,

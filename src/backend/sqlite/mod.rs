@@ -103,7 +103,13 @@ pub(crate) struct Sqlite {
 
 impl Sqlite {
     /// Opens or makes the file, and owns it from then on. What is not a store is left as it was.
-    pub(crate) fn open(path: &Path, max_payload_bytes: usize) -> Result<Self, BackendError> {
+    ///
+    /// `whole` is the opening that left a spill here which holds everything.
+    pub(crate) fn open(
+        path: &Path,
+        max_payload_bytes: usize,
+        whole: Option<Uuid>,
+    ) -> Result<Self, BackendError> {
         let longest = file::longest_value(max_payload_bytes);
         let path = file::resolved(path)?;
         file::check_name(&path)?;
@@ -111,9 +117,14 @@ impl Sqlite {
         let lock = Lock::acquire(&path)?;
         file::look_before_touching(&path)?;
         let (mut attached, store) = Attached::open(&path, longest)?;
-        // A spill belongs to the opening that left it: until it is applied, that one goes on.
-        let spilled = place::spill(&path).exists();
-        let boot = store.boot.filter(|_| spilled).unwrap_or_else(new_uuid);
+        // A spill belongs to the opening that left it: until it is applied, that one goes on, also in a new file if all is
+        // in the spill.
+        let boot = match place::spill(&path).exists() {
+            true if store.watermark == 0 => whole.or(store.boot),
+            true => store.boot,
+            false => None,
+        };
+        let boot = boot.unwrap_or_else(new_uuid);
         let place = attached.sign(&path, boot)?;
         let watermark = store.watermark;
         Ok(Self {

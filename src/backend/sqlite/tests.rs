@@ -17,7 +17,7 @@ fn at_cut_5() -> Outcome<(tempfile::TempDir, PathBuf, Sqlite)> {
 }
 
 fn open(path: &std::path::Path) -> Result<Sqlite, crate::backend::BackendError> {
-    Sqlite::open(path, 1 << 20)
+    Sqlite::open(path, 1 << 20, None)
 }
 
 /// Its close may have come too late: then the store goes on with it.
