@@ -92,6 +92,8 @@ pub(crate) struct Sqlite {
     held_since: bool,
     /// `None` after an error that makes a connection worthless, and once closed.
     attached: Option<Attached>,
+    /// Closed: what SQLite did last to the file and its log was not noted.
+    released: bool,
     /// The highest watermark known to be durable: a file with less is not what this store wrote.
     durable: u64,
     committed: u64,
@@ -137,6 +139,7 @@ impl Sqlite {
             lock: Some(lock),
             held_since: true,
             attached: Some(attached),
+            released: false,
             durable: watermark,
             committed: watermark,
             unfilled: false,
@@ -244,7 +247,7 @@ impl Sqlite {
     fn sign(&mut self) -> Result<(), BackendError> {
         let (path, boot) = (self.path.clone(), self.boot);
         self.place = self.attached()?.sign(&path, boot)?;
-        self.held_since = true;
+        (self.held_since, self.released) = (true, false);
         self.last_write = LastWrite::of(&path);
         Ok(())
     }
@@ -322,11 +325,11 @@ impl Backend for Sqlite {
 
     fn is_untouched(&mut self) -> Result<bool, BackendError> {
         self.place.check(&self.path)?;
-        Ok(self.attached.is_none() || self.last_write.is_last(&self.path))
+        Ok(self.released || self.last_write.is_last(&self.path))
     }
 
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
-        self.changed |= !self.is_untouched().unwrap_or(false) && self.attached.is_some();
+        self.changed |= !self.released && !self.is_untouched().unwrap_or(false);
         self.detach();
         self.place.put_orphan_aside(&self.path)?;
         let store = self.attach()?;
@@ -403,6 +406,7 @@ impl Backend for Sqlite {
         self.check_descriptors()?;
         file::confirm(&path, boot, watermark)?;
         self.attached = None;
+        self.released = true;
         Ok(())
     }
 

@@ -74,3 +74,17 @@ fn that_a_new_file_is_empty_is_said_until_it_is_not() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn what_is_changed_while_there_is_no_connection_is_noticed() -> Outcome {
+    let (_folder, path, mut sqlite) = at_cut_5()?;
+    sqlite.detach();
+    assert!(sqlite.is_untouched()?);
+    assert_eq!(sqlite.reopen()?, Reopened::Same);
+    sqlite.detach();
+    let other = rusqlite::Connection::open(&path)?;
+    other.execute("UPDATE store SET clean = 1", [])?;
+    assert!(!sqlite.is_untouched()?);
+    assert_eq!(sqlite.reopen()?, Reopened::Changed);
+    Ok(())
+}
