@@ -314,10 +314,13 @@ impl Backend for Sqlite {
         if !batch.erased.is_empty() {
             self.to_scrub = true;
             // At once if it can be: what fails is tried again, and reported, by the housekeeping.
-            if let Err(error) = self.tidy(false) {
-                guarded::run(|| {
+            match self.tidy(false) {
+                Ok(_) => {}
+                // Nothing later would look again.
+                Err(error) if error.class() == ErrorClass::Corrupt => return Err(error),
+                Err(error) => guarded::run(|| {
                     tracing::debug!(path = %self.path.display(), %error, "the log still holds what was erased");
-                });
+                }),
             }
         }
         Ok(applied)

@@ -1,7 +1,9 @@
 //! The backend call by call, where a store would have to be stopped at one moment.
 
 use super::Sqlite;
-use crate::backend::{Backend, Batch, ErrorClass, Reach, Reopened};
+use crate::backend::{Backend, Batch, ErrorClass, Reach, Reopened, Scope};
+use crate::clock::new_uuid;
+use crate::trace::TraceType;
 use std::fs;
 use std::path::PathBuf;
 
@@ -86,5 +88,17 @@ fn what_is_changed_while_there_is_no_connection_is_noticed() -> Outcome {
     other.execute("UPDATE store SET clean = 1", [])?;
     assert!(!sqlite.is_untouched()?);
     assert_eq!(sqlite.reopen()?, Reopened::Changed);
+    Ok(())
+}
+
+#[test]
+fn damage_that_is_found_after_an_erasure_fails_it() -> Outcome {
+    let (_folder, _path, mut sqlite) = at_cut_5()?;
+    let erased = [Scope::Type(TraceType::Sensory)];
+    sqlite.apply(&Batch::new(6, Reach::Durable).erased(&erased))?;
+    // What is there is not what it expects.
+    sqlite.boot = new_uuid();
+    let applied = sqlite.apply(&Batch::new(7, Reach::Durable).erased(&erased));
+    assert_eq!(applied.err().map(|error| error.class()), Some(ErrorClass::Corrupt));
     Ok(())
 }
