@@ -401,13 +401,12 @@ impl Backend for Sqlite {
     fn close(&mut self, watermark: u64) -> Result<(), BackendError> {
         self.check()?;
         let path = self.path.clone();
-        let attached = self.attached()?;
-        let boot = attached.boot;
-        let signed_off = attached.sign_off(watermark);
+        let signed_off = self.attached()?.sign_off(watermark);
         self.last_write = LastWrite::of(&path);
         signed_off.map_err(|error| while_doing("closing", &path, error))?;
         self.check_descriptors()?;
-        file::confirm(&path, boot, watermark)?;
+        file::confirm(&path, self.boot, watermark)?;
+        self.attached()?.let_finish().map_err(|error| while_doing("closing", &path, error))?;
         self.attached = None;
         self.released = true;
         Ok(())

@@ -4,6 +4,7 @@ use super::Sqlite;
 use crate::backend::{Backend, Batch, ErrorClass, Reach, Reopened, Scope};
 use crate::clock::new_uuid;
 use crate::trace::TraceType;
+use rusqlite::config::DbConfig;
 use std::fs;
 use std::path::PathBuf;
 
@@ -101,4 +102,16 @@ fn damage_that_is_found_after_an_erasure_fails_it() -> Outcome {
     let applied = sqlite.apply(&Batch::new(7, Reach::Durable).erased(&erased));
     assert_eq!(applied.err().map(|error| error.class()), Some(ErrorClass::Corrupt));
     Ok(())
+}
+
+/// Nor removed: what is only in the log is not lost with the damaged file.
+#[test]
+fn a_log_is_not_moved_into_a_file_that_a_close_finds_damaged() -> Outcome {
+    let (_folder, _path, mut sqlite) = at_cut_5()?;
+    let boot = std::mem::replace(&mut sqlite.boot, new_uuid());
+    assert_eq!(sqlite.close(5).err().map(|error| error.class()), Some(ErrorClass::Corrupt));
+    let flag = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    assert!(sqlite.attached()?.connection.db_config(flag)?);
+    sqlite.boot = boot;
+    Ok(sqlite.close(5)?)
 }
