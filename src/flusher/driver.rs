@@ -60,6 +60,8 @@ pub(crate) struct Driver {
         allow(dead_code, reason = "a spill asks for it")
     )]
     uncompared: bool,
+    /// Everything is owed again, perhaps nothing: the backend is told how far the store is all the same.
+    must_write: bool,
     /// A turn has panicked: what is owed may not be all, so everything is owed again.
     adrift: bool,
     pub(super) last_turn: Instant,
@@ -92,6 +94,7 @@ impl Driver {
             doubtful: false,
             damaged: false,
             uncompared: false,
+            must_write: false,
             adrift: false,
             last_turn: Instant::now(),
             compaction: Compaction::default(),
@@ -156,7 +159,7 @@ impl Driver {
     /// Whether a turn would find something to do for the backend, as far as can be told before its cut.
     fn finds_work(&self, reach: Reach) -> bool {
         let syncs = reach == Reach::Durable && !self.is_all_durable();
-        let owes = self.owes() > 0 || self.doubtful || self.damaged || syncs;
+        let owes = self.owes() > 0 || self.must_write || self.doubtful || self.damaged || syncs;
         owes || self.shared.clock.enter().dirty() > 0 || self.shared.has_erasures()
     }
 
@@ -299,6 +302,8 @@ impl Driver {
 
     fn commit(&mut self, reach: Reach, started: Instant) -> Result<FlushReport, BackendError> {
         self.recover()?;
+        // Of an empty batch nothing is kept that says that it must be synced yet.
+        let reach = if self.must_write && self.owes() == 0 { Reach::Durable } else { reach };
         let traces = changes(&self.owed, Owed::begin, |change| matches!(change, TraceChange::Delete { .. }));
         let links =
             changes(&self.owed_links, OwedLink::begin, |change| matches!(change, LinkChange::Delete(..)));
@@ -307,7 +312,8 @@ impl Driver {
         if planted(Mistake::EarlyWatermark) {
             self.shared.progress.publish(Reached::recorded(self.cut), true, FlushReport::default());
         }
-        let untouched = batch.is_empty() && (reach == Reach::Committed || self.is_all_durable());
+        let untouched =
+            batch.is_empty() && !self.must_write && (reach == Reach::Committed || self.is_all_durable());
         let applied = match untouched {
             true => Applied::default(),
             false => tell::apply().in_scope(|| self.backend.apply(&batch))?,
@@ -433,6 +439,7 @@ impl Driver {
     /// The backend holds nothing any more, and memory holds everything.
     fn owe_everything(&mut self) {
         self.committed = self.shared.progress.lost(true);
+        self.must_write = true;
         self.forget_undurable();
         self.owe_again(self.shared.traces.entries(), self.shared.links.entries());
     }
@@ -491,6 +498,7 @@ impl Driver {
         self.committed = Reached { cut: self.cut, stored: report.watermark };
         self.owed_since = None;
         if !untouched {
+            self.must_write = false;
             self.shared.telemetry.committed(&report);
         }
         self.recovered(Step::Commit);

@@ -73,6 +73,22 @@ fn one_that_panics_each_time_goes_on() {
     assert_eq!(told.calls(), ["reopen", "sync 4 +a", "close 4"]);
 }
 
+/// Its watermark would fall to 0.
+#[test]
+fn an_empty_store_that_panicked_writes_how_far_it_is() {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    shared.remove('a');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 1 +a", "sync 2 -a"]);
+    panic_at_the_cut(&shared);
+    assert!(!turn(&mut driver));
+    shared.progress.start_closing();
+    assert!(turn(&mut driver));
+    assert_eq!(told.calls(), ["reopen", "sync 4", "close 4"]);
+}
+
 /// What a spill has that is taken with the next turn: what the file is said to hold, and how many traces and links.
 #[cfg(feature = "sqlite")]
 fn spilled(driver: &mut Driver, shared: &Shared) -> Option<(u64, usize, usize)> {
