@@ -47,8 +47,8 @@ pub trait Backend: Send + 'static {
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError>;
 
     /// Whether what is stored is as this backend left it, as far as that can be told for next to nothing. If it is not,
-    /// [`reopen`](Self::reopen) is called next. Asked before each batch, also an empty one, and every few seconds while
-    /// there is nothing to do.
+    /// [`reopen`](Self::reopen) is called next. Asked before each batch, also an empty one, and before a spill; SQLite's
+    /// own also asks itself before it moves its log, or compacts.
     ///
     /// # Errors
     ///
