@@ -199,3 +199,36 @@ fn spill_is_applied_before_anything_else_is_written() -> Outcome {
     assert!(store.watermark().durable > file + 1, "after the cut that the spill is of");
     Ok(())
 }
+
+/// Its file is gone, or an older copy is in its place, and could not be written anew: all is in the spill.
+#[test]
+fn spill_of_a_store_whose_file_is_lost_holds_everything() -> Outcome {
+    let scratch = scratch()?;
+    let store = impatient(&scratch)?;
+    let ids = store.insert_many((0..20).map(note))?;
+    store.co_activate(ids[0], ids[1])?;
+    store.co_activate(ids[2], ids[3])?;
+    store.flush()?;
+    let older = copied(&scratch, &FILE_AND_LOG)?;
+    store.remove(ids[0])?;
+    store.insert(note("new"))?;
+    store.flush()?;
+    store.update(ids[5], |trace| trace.confidence(0.1))?;
+    let expected = content(&store);
+    let left = spill_and_end(&scratch, store)?;
+    let spill = fs::read(spill_of(&left))?;
+    let lost = copied(&left, &[".spill"])?;
+    fs::copy(spill_of(&left), spill_of(&older))?;
+    for (place, what) in [(left, "as it was"), (lost, "gone"), (older, "older")] {
+        let store = place.quiet().map_err(|error| format!("{what}: {error}"))?;
+        assert_eq!(content(&store), expected, "{what}");
+        assert!(!spill_of(&place).exists(), "{what}");
+        // The process ends between the commit and the deletion.
+        let committed = copied(&place, &FILE_AND_LOG)?;
+        fs::write(spill_of(&committed), &spill)?;
+        let again = committed.quiet().map_err(|error| format!("{what}: {error}"))?;
+        assert_eq!((content(&again), again.stats().flushes), (content(&store), 0), "{what}");
+        assert!(!spill_of(&committed).exists(), "{what}");
+    }
+    Ok(())
+}

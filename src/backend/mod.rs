@@ -49,8 +49,8 @@ pub trait Backend: Send + 'static {
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError>;
 
     /// Whether the stored data is as this backend left it, as far as a check at almost no cost can tell. If not,
-    /// [`reopen`](Self::reopen) is called next. Called before each batch, even an empty one, and every few seconds
-    /// while there is nothing to do.
+    /// [`reopen`](Self::reopen) is called next. Called before each batch, even an empty one, and before a spill; not
+    /// while there is nothing to do. The SQLite backend also checks before it moves its log, or compacts.
     ///
     /// # Errors
     ///
@@ -86,6 +86,9 @@ pub trait Backend: Send + 'static {
     }
 
     /// Marks a clean end. This is the last call: everything up to `watermark` is applied and durable.
+    ///
+    /// Should all who waited for it have given up, the store goes on, and [reopens](Self::reopen). So what keeps others
+    /// away is given up by the drop, which comes before the close of the store returns.
     ///
     /// # Errors
     ///

@@ -17,6 +17,7 @@ use crate::core::planted::{Mistake, planted};
 use crate::core::{Cutter, Opening, Reached};
 use crate::error::{Error, ErrorKind};
 use crate::feed::Commit;
+use crate::guarded;
 use crate::trace::{Ends, TraceId};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -54,6 +55,14 @@ pub(crate) struct Driver {
     doubtful: bool,
     /// What the backend holds is damaged and must be replaced.
     damaged: bool,
+    /// Somebody else has changed it, and it could not be compared with memory yet.
+    #[cfg_attr(
+        not(all(feature = "snapshot", feature = "sqlite", not(loom))),
+        allow(dead_code, reason = "a spill asks for it")
+    )]
+    uncompared: bool,
+    /// Everything is owed again, perhaps nothing: the backend is told how far the store is all the same.
+    must_write: bool,
     /// A turn has panicked: what is owed may not be all, so everything is owed again.
     adrift: bool,
     pub(super) last_turn: Instant,
@@ -85,6 +94,8 @@ impl Driver {
             last_row,
             doubtful: false,
             damaged: false,
+            uncompared: false,
+            must_write: false,
             adrift: false,
             last_turn: Instant::now(),
             compaction: Compaction::default(),
@@ -149,7 +160,7 @@ impl Driver {
     /// Whether a turn would find something to do for the backend, as far as can be told before its cut.
     fn finds_work(&self, reach: Reach) -> bool {
         let syncs = reach == Reach::Durable && !self.is_all_durable();
-        let owes = self.owes() > 0 || self.doubtful || self.damaged || syncs;
+        let owes = self.owes() > 0 || self.must_write || self.doubtful || self.damaged || syncs;
         owes || self.shared.clock.enter().dirty() > 0 || self.shared.has_erasures()
     }
 
@@ -261,17 +272,24 @@ impl Driver {
         super::View { cut, traces, links }
     }
 
-    /// What is not known to be durable, as of the last cut.
+    /// What is not known to be durable, as of the last cut; and everything, where what is stored can't be counted on.
     #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
-    fn spill(&self) -> crate::snapshot::Spill {
+    fn spill(&mut self) -> crate::snapshot::Spill {
+        let is_suspect = self.damaged || self.uncompared || self.adrift;
+        let whole = is_suspect || !supervised(|| self.backend.is_untouched()).unwrap_or(false);
         let (cut, traces) = (self.cut, &self.shared.traces);
+        let (all, all_links) = match whole {
+            true => (traces.entries(), self.shared.links.entries()),
+            false => (Vec::new(), Vec::new()),
+        };
         // Of two entries of one id, or of the same ends, the later one speaks: what is owed comes last.
         let owed = self.undurable.values().chain(self.owed.iter().map(|owed| &owed.entry));
-        let owed: BTreeMap<_, _> = owed.map(|entry| (*entry.key(), entry)).collect();
+        let owed: BTreeMap<_, _> = all.iter().chain(owed).map(|entry| (*entry.key(), entry)).collect();
         let links = self.undurable_links.values().chain(self.owed_links.iter().map(|owed| &owed.entry));
-        let links: BTreeMap<_, _> = links.map(|entry| (*entry.key(), entry)).collect();
+        let links: BTreeMap<_, _> =
+            all_links.iter().chain(links).map(|entry| (*entry.key(), entry)).collect();
         crate::snapshot::Spill {
-            durable: self.shared.progress.watermarks().1,
+            durable: if whole { 0 } else { self.shared.progress.watermarks().1 },
             cut,
             erased: self.owed_erasures.iter().map(|erasure| erasure.scope.clone()).collect(),
             traces: owed.into_iter().map(|(id, entry)| (id, entry.capture(cut))).collect(),
@@ -285,6 +303,8 @@ impl Driver {
 
     fn commit(&mut self, reach: Reach, started: Instant) -> Result<FlushReport, BackendError> {
         self.recover()?;
+        // Of an empty batch nothing is kept that says that it must be synced yet.
+        let reach = if self.must_write && self.owes() == 0 { Reach::Durable } else { reach };
         let traces = changes(&self.owed, Owed::begin, |change| matches!(change, TraceChange::Delete { .. }));
         let links =
             changes(&self.owed_links, OwedLink::begin, |change| matches!(change, LinkChange::Delete(..)));
@@ -293,7 +313,8 @@ impl Driver {
         if planted(Mistake::EarlyWatermark) {
             self.shared.progress.publish(Reached::recorded(self.cut), true, FlushReport::default());
         }
-        let untouched = batch.is_empty() && (reach == Reach::Committed || self.is_all_durable());
+        let untouched =
+            batch.is_empty() && !self.must_write && (reach == Reach::Committed || self.is_all_durable());
         let applied = match untouched {
             true => Applied::default(),
             false => tell::apply().in_scope(|| self.backend.apply(&batch))?,
@@ -333,10 +354,12 @@ impl Driver {
             match self.reopen() {
                 // Found before anything was tried, it is mended at once.
                 Err(error) if error.class() == ErrorClass::Corrupt => {
-                    let error = error.into();
-                    tell::damaged(&self.shared.name, &error);
-                    self.shared.telemetry.lock().last_error = Some(error);
                     self.damaged = true;
+                    let error = Error::from(error);
+                    tell::damaged(&self.shared.name, &error);
+                    let earlier = self.shared.telemetry.lock().last_error.replace(error);
+                    // The error of a backend is the host's code: it is not dropped under the lock.
+                    guarded::run(|| drop(earlier));
                 }
                 reopened => reopened?,
             }
@@ -344,7 +367,7 @@ impl Driver {
         }
         if self.damaged {
             self.backend.replace()?;
-            (self.damaged, self.doubtful, self.adrift) = (false, false, false);
+            (self.damaged, self.doubtful, self.uncompared, self.adrift) = (false, false, false, false);
             self.owe_everything();
             tell::replaced(&self.shared.name, (self.owed.len(), self.owed_links.len()));
         }
@@ -354,13 +377,20 @@ impl Driver {
     fn reopen(&mut self) -> Result<(), BackendError> {
         let found = self.backend.reopen()?;
         tell::reopened(&self.shared.name, found);
-        match self.adrift || found == Reopened::Empty {
-            true => self.owe_everything(),
-            false => self.owe_the_undurable(),
+        if found == Reopened::Empty {
+            self.owe_everything();
+        } else {
+            self.owe_the_undurable();
+            if self.adrift {
+                // What is stored is there still; what the turn that panicked had taken may be lost.
+                self.owe_again(self.shared.traces.entries(), self.shared.links.entries());
+            }
         }
         if found == Reopened::Changed {
+            self.uncompared = true;
             self.compare()?;
         }
+        self.uncompared = false;
         Ok(())
     }
 
@@ -417,6 +447,7 @@ impl Driver {
     /// The backend holds nothing any more, and memory holds everything.
     fn owe_everything(&mut self) {
         self.committed = self.shared.progress.lost(true);
+        self.must_write = true;
         self.forget_undurable();
         self.owe_again(self.shared.traces.entries(), self.shared.links.entries());
     }
@@ -475,6 +506,7 @@ impl Driver {
         self.committed = Reached { cut: self.cut, stored: report.watermark };
         self.owed_since = None;
         if !untouched {
+            self.must_write = false;
             self.shared.telemetry.committed(&report);
         }
         self.recovered(Step::Commit);

@@ -66,9 +66,10 @@ pub(crate) fn serve(mut driver: Driver) {
     at_work(|| {
         let mut tidied = false;
         while !supervised_turn(&mut driver, &mut tidied) {}
+        // With the backend, which is the host's, and owns what it has open until here. Whoever closes the store waits for
+        // this thread, and so must not be called on it.
+        guarded::run(|| drop(driver));
     });
-    // With the backend, which is the host's.
-    guarded::run(|| drop(driver));
 }
 
 /// Does the next job, whatever comes of it. `true` if the store has closed.

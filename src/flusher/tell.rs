@@ -185,14 +185,16 @@ pub(super) fn recovered(name: &Name, trouble: &Trouble, watermark: u64) {
 
 /// Damage that was found before a try, and not by its failure.
 pub(super) fn damaged(name: &Name, error: &Error) {
-    debug!(
-        target: TARGET,
-        path = name.path(),
-        partition = name.partition(),
-        error = %error,
-        cause = cause(error),
-        "what was stored is not what was written",
-    );
+    guarded::run(|| {
+        debug!(
+            target: TARGET,
+            path = name.path(),
+            partition = name.partition(),
+            error = %error,
+            cause = cause(error),
+            "what was stored is not what was written",
+        )
+    });
 }
 
 pub(super) fn reopened(name: &Name, found: Reopened) {

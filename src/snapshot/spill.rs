@@ -13,7 +13,8 @@
 //! ```
 //!
 //! Each line is the whole state of what it names, as of one cut. So they can be applied to the file in any state
-//! from the durable one up to that cut; a file at a later one has more than the spill.
+//! from the durable one up to that cut; a file at a later one has more than the spill. One whose durable cut is 0 is
+//! whole: it is all that the store held.
 
 use super::format::not_a_line;
 use super::record::{Id, LinkLine, TraceLine};
@@ -28,19 +29,22 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
 use std::borrow::Cow;
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
 const VERSION: u64 = 1;
 
+/// More bytes than any header has.
+const LONGEST_HEADER: u64 = 4_096;
+
 /// What the file of a store lacks.
 #[derive(Debug, Default)]
 pub(crate) struct Spill {
     /// Which opening of the store it belongs to.
     pub(crate) boot: Uuid,
-    /// What the file holds at least.
+    /// What the file holds at least; 0 if it can't be counted on, and all is here.
     pub(crate) durable: u64,
     /// What it holds with this.
     pub(crate) cut: u64,
@@ -134,6 +138,19 @@ impl Spill {
     pub(crate) fn delete(path: &Path) -> std::io::Result<()> {
         fs::remove_file(path)?;
         path.parent().map_or(Ok(()), save::sync)
+    }
+
+    /// Whether it is all that the store held.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.durable == 0
+    }
+
+    /// The opening that left it, if it says that it is whole. Nothing is verified.
+    pub(crate) fn boot_of_whole(path: &Path) -> Option<Uuid> {
+        let mut first = String::new();
+        BufReader::new(fs::File::open(path).ok()?).take(LONGEST_HEADER).read_line(&mut first).ok()?;
+        let header: Header = serde_json::from_str(&first).ok()?;
+        (header.mnemon_spill == VERSION && header.durable == 0).then(|| header.boot.0.into())
     }
 
     /// Reads one, or says why not: all of it is verified before any of it is given out.

@@ -84,6 +84,20 @@ pub(super) struct Settings {
     pub(super) upkeep: Option<Upkeep>,
 }
 
+/// The opening that left a spill beside the file which holds everything.
+#[cfg(all(feature = "sqlite", not(loom)))]
+fn whole_spill(path: &Path) -> Option<uuid::Uuid> {
+    #[cfg(feature = "snapshot")]
+    {
+        crate::snapshot::Spill::boot_of_whole(&sqlite::spill(path))
+    }
+    #[cfg(not(feature = "snapshot"))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -280,7 +294,7 @@ impl StoreBuilder {
         settings.name = settings.name.or_else(|| Some(path.as_ref().file_stem()?.to_string_lossy().into()));
         let path = sqlite::resolved(path.as_ref())?;
         tell::opening(Some(&path), settings.partition.clone(), || {
-            let mut backend = Sqlite::open(&path, settings.max_payload_bytes)?;
+            let mut backend = Sqlite::open(&path, settings.max_payload_bytes, whole_spill(&path))?;
             let home = backend.home();
             let stored = Stored { home: Some(home), ..Stored::load(|into| backend.load(into))? };
             let store = stored.start_with_spill(settings, self.flush, backend)?;

@@ -11,6 +11,7 @@ use crate::flusher::{Errand, FlushOptions};
 use crate::guarded;
 use crate::snapshot::Spill;
 use crate::trace::Trace;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -21,20 +22,24 @@ use uuid::Uuid;
 pub struct SpillReport {
     /// Path of the spill.
     pub path: PathBuf,
-    /// Number of traces that have changed or been removed since the database was last durable.
+    /// Number of traces that have changed or been removed since the database was last durable; of all traces, if the
+    /// database is lost.
     pub traces: usize,
-    /// Number of links that have changed or been removed since then.
+    /// Number of links that have changed or been removed since then; of all links, if the database is lost.
     pub links: usize,
 }
 
 impl TraceStore {
     /// Writes the changes that are not known to be durable to a file beside the database (its path with `.spill`), for
     /// a host that has to exit although its store can't be closed, for example when the disk is full. The file takes
-    /// as much space as the changes do. It has a SHA-512 digest, and only its owner has access to it.
+    /// as much space as the changes do. If the database is gone, damaged or changed by another program, and could not be
+    /// written anew yet, the spill holds everything in the store. It has a SHA-512 digest, and only its owner has access
+    /// to it.
     ///
     /// The next opening of the database verifies the spill, applies it in one cut, and deletes it once that is
     /// durable. A spill is applied at most once: if the database already contains it, or it reappears, it is deleted.
-    /// In a closed store everything is durable, and no file is written.
+    /// A spill that holds everything is applied to a new file as well. In a closed store everything is durable, and no
+    /// file is written.
     ///
     /// ```no_run
     /// # fn end(store: mnemon::TraceStore) -> mnemon::Result<()> {
@@ -138,6 +143,9 @@ impl Engine {
     /// Applies the whole spill in one cut; returns its generation.
     fn apply(&self, spill: Spill) -> Result<u64> {
         let hold = self.shared.clock.hold();
+        if spill.is_whole() {
+            self.remove_all_but(&spill)?;
+        }
         for scope in spill.erased {
             self.erase_while_held(scope, &hold)?;
         }
@@ -160,6 +168,20 @@ impl Engine {
             }
         }
         Ok(self.shared.clock.enter().number())
+    }
+
+    /// What the spill does not name is gone.
+    fn remove_all_but(&self, spill: &Spill) -> Result<()> {
+        let traces: HashSet<_> = spill.traces.iter().map(|(id, _)| *id).collect();
+        let links: HashSet<_> = spill.links.iter().map(|(ends, _)| *ends).collect();
+        let clock = &self.shared.clock;
+        for entry in self.links().entries().iter().filter(|entry| !links.contains(entry.key())) {
+            self.links().alter_entry::<_, Error>(clock, entry, |_| Ok(Change::Remove)).map_err(reason)?;
+        }
+        for entry in self.traces().entries().iter().filter(|entry| !traces.contains(entry.key())) {
+            self.alter_entry(entry, |_| Ok(Change::Remove))?;
+        }
+        Ok(())
     }
 
     /// Stores a trace as a later state of the one with its id, or as a new one. The links of the trace stay: the spill

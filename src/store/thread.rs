@@ -4,6 +4,7 @@ use crate::core::sync::{Mutex, lock};
 use crate::core::{at_work, is_at_work};
 use crate::error::Error;
 use crate::flusher::Driver;
+use crate::guarded;
 #[cfg(not(loom))]
 use std::sync::Arc;
 
@@ -58,15 +59,21 @@ impl Flusher {
         }
     }
 
-    /// Call after the store has closed: the flusher's thread has ended when this returns.
+    /// Call after the store has closed: the flusher's thread has ended when this returns, and the backend is dropped with
+    /// what it owned, whichever thread waits for that too.
     pub(super) fn join(&self) {
         match self {
-            Self::Seat(_) => {}
+            Self::Seat(seat) => {
+                let mut seat = lock(seat);
+                if let Some(driver) = seat.take() {
+                    at_work(|| guarded::run(|| drop(driver)));
+                }
+            }
             #[cfg(not(loom))]
             Self::Thread(thread) => {
-                let thread = lock(thread).take();
+                let mut thread = lock(thread);
                 // The thread catches panics, so there is none to pass on.
-                drop(thread.map(std::thread::JoinHandle::join));
+                drop(thread.take().map(std::thread::JoinHandle::join));
             }
         }
     }

@@ -151,8 +151,6 @@ impl Attached {
     pub(super) fn sign_off(&self, watermark: u64) -> rusqlite::Result<()> {
         self.connection.pragma_update(None, "synchronous", "FULL")?;
         self.impatiently(|connection| schema::set_clean(connection, watermark, &self.boot))?;
-        // Sound to the last: SQLite may finish what is left to do, and remove the log.
-        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         if let Err(error) = self.checkpoint(true) {
             let path = self.connection.path();
             guarded::run(|| {
@@ -160,6 +158,11 @@ impl Attached {
             });
         }
         Ok(())
+    }
+
+    /// Sound to the last: SQLite may finish what is left to do when the connection is dropped, and remove the log.
+    pub(super) fn let_finish(&self) -> rusqlite::Result<()> {
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false).map(drop)
     }
 
     /// Leaks a connection whose descriptors were closed by other code: closing it would close the files that have

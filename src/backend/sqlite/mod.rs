@@ -86,20 +86,32 @@ pub(crate) struct Sqlite {
     last_write: LastWrite,
     /// Somebody else has written to it, and the flusher has not yet compared it with memory.
     changed: bool,
-    /// Held while the store owns the file; `None` once closed.
+    /// Held while the store owns the file, until this is dropped: one that was closed may go on yet.
     lock: Option<Lock>,
+    /// It has been held ever since the file was signed. If not, another owner may have written to it.
+    held_since: bool,
     /// `None` after an error that makes a connection worthless, and once closed.
     attached: Option<Attached>,
+    /// Closed: what SQLite did last to the file and its log was not noted.
+    released: bool,
     /// The highest watermark known to be durable: a file with less is not what this store wrote.
     durable: u64,
     committed: u64,
+    /// The file was made anew, and nothing has been written to it since: whoever reopens it is told so each time.
+    unfilled: bool,
     /// Something was erased that the log still holds.
     to_scrub: bool,
 }
 
 impl Sqlite {
     /// Opens or makes the file, and owns it from then on. What is not a store is left as it was.
-    pub(crate) fn open(path: &Path, max_payload_bytes: usize) -> Result<Self, BackendError> {
+    ///
+    /// `whole` is the opening that left a spill here which holds everything.
+    pub(crate) fn open(
+        path: &Path,
+        max_payload_bytes: usize,
+        whole: Option<Uuid>,
+    ) -> Result<Self, BackendError> {
         let longest = file::longest_value(max_payload_bytes);
         let path = file::resolved(path)?;
         file::check_name(&path)?;
@@ -107,9 +119,14 @@ impl Sqlite {
         let lock = Lock::acquire(&path)?;
         file::look_before_touching(&path)?;
         let (mut attached, store) = Attached::open(&path, longest)?;
-        // A spill belongs to the opening that left it: until it is applied, that one goes on.
-        let spilled = place::spill(&path).exists();
-        let boot = store.boot.filter(|_| spilled).unwrap_or_else(new_uuid);
+        // A spill belongs to the opening that left it: until it is applied, that one goes on, also in a new file if all is
+        // in the spill.
+        let boot = match place::spill(&path).exists() {
+            true if store.watermark == 0 => whole.or(store.boot),
+            true => store.boot,
+            false => None,
+        };
+        let boot = boot.unwrap_or_else(new_uuid);
         let place = attached.sign(&path, boot)?;
         let watermark = store.watermark;
         Ok(Self {
@@ -120,9 +137,12 @@ impl Sqlite {
             longest,
             place,
             lock: Some(lock),
+            held_since: true,
             attached: Some(attached),
+            released: false,
             durable: watermark,
             committed: watermark,
+            unfilled: false,
             to_scrub: false,
         })
     }
@@ -205,6 +225,7 @@ impl Sqlite {
     fn attach(&mut self) -> Result<Store, BackendError> {
         if !self.lock.as_ref().is_some_and(|lock| lock.is_of(&self.path)) {
             self.lock = Some(Lock::acquire(&self.path)?);
+            self.held_since = false;
         }
         let (attached, store) =
             Attached::open(&self.path, self.longest).map_err(|error| self.damaged(error))?;
@@ -226,6 +247,7 @@ impl Sqlite {
     fn sign(&mut self) -> Result<(), BackendError> {
         let (path, boot) = (self.path.clone(), self.boot);
         self.place = self.attached()?.sign(&path, boot)?;
+        (self.held_since, self.released) = (true, false);
         self.last_write = LastWrite::of(&path);
         Ok(())
     }
@@ -248,7 +270,7 @@ impl Sqlite {
     /// Signs a file that was just made, of which nothing is durable.
     fn start_over(&mut self) -> Result<(), BackendError> {
         self.sign()?;
-        (self.durable, self.committed) = (0, 0);
+        (self.durable, self.committed, self.unfilled) = (0, 0, true);
         Ok(())
     }
 }
@@ -284,7 +306,7 @@ impl Backend for Sqlite {
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
         let applied = self.transact(batch)?;
         // It was compared with memory before, if it had to be.
-        self.changed = false;
+        (self.changed, self.unfilled) = (false, false);
         self.committed = batch.watermark;
         if batch.reach == Reach::Durable {
             self.durable = batch.watermark;
@@ -292,10 +314,13 @@ impl Backend for Sqlite {
         if !batch.erased.is_empty() {
             self.to_scrub = true;
             // At once if it can be: what fails is tried again, and reported, by the housekeeping.
-            if let Err(error) = self.tidy(false) {
-                guarded::run(|| {
+            match self.tidy(false) {
+                Ok(_) => {}
+                // Nothing later would look again.
+                Err(error) if error.class() == ErrorClass::Corrupt => return Err(error),
+                Err(error) => guarded::run(|| {
                     tracing::debug!(path = %self.path.display(), %error, "the log still holds what was erased");
-                });
+                }),
             }
         }
         Ok(applied)
@@ -303,11 +328,11 @@ impl Backend for Sqlite {
 
     fn is_untouched(&mut self) -> Result<bool, BackendError> {
         self.place.check(&self.path)?;
-        Ok(self.attached.is_none() || self.last_write.is_last(&self.path))
+        Ok(self.released || self.last_write.is_last(&self.path))
     }
 
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
-        self.changed |= !self.is_untouched().unwrap_or(false) && self.attached.is_some();
+        self.changed |= !self.released && !self.is_untouched().unwrap_or(false);
         self.detach();
         self.place.put_orphan_aside(&self.path)?;
         let store = self.attach()?;
@@ -317,9 +342,9 @@ impl Backend for Sqlite {
             return Ok(Reopened::Empty);
         }
         if store.boot != Some(self.boot) {
-            // Written over ours. Another owner would have signed ours as it is, and be at it.
+            // Written over ours; or it is another owner's by now, who came while it was not locked, or is at it.
             let is_at_it = !store.clean && store.watermark >= self.durable;
-            if self.place.is_file_at(&self.path) && !is_at_it {
+            if self.place.is_file_at(&self.path) && self.held_since && !is_at_it {
                 return self.put_right(store.watermark);
             }
             self.detach();
@@ -336,7 +361,12 @@ impl Backend for Sqlite {
             return self.put_right(store.watermark);
         }
         self.sign()?;
-        Ok(if self.changed { Reopened::Changed } else { Reopened::Same })
+        Ok(match self.changed {
+            // Whoever was told so may not have come to act on it.
+            _ if self.unfilled && store.watermark == 0 => Reopened::Empty,
+            true => Reopened::Changed,
+            false => Reopened::Same,
+        })
     }
 
     fn replace(&mut self) -> Result<(), BackendError> {
@@ -371,15 +401,14 @@ impl Backend for Sqlite {
     fn close(&mut self, watermark: u64) -> Result<(), BackendError> {
         self.check()?;
         let path = self.path.clone();
-        let attached = self.attached()?;
-        let boot = attached.boot;
-        let signed_off = attached.sign_off(watermark);
+        let signed_off = self.attached()?.sign_off(watermark);
         self.last_write = LastWrite::of(&path);
         signed_off.map_err(|error| while_doing("closing", &path, error))?;
         self.check_descriptors()?;
-        file::confirm(&path, boot, watermark)?;
+        file::confirm(&path, self.boot, watermark)?;
+        self.attached()?.let_finish().map_err(|error| while_doing("closing", &path, error))?;
         self.attached = None;
-        self.lock = None;
+        self.released = true;
         Ok(())
     }
 
@@ -446,3 +475,6 @@ fn commit(connection: &Connection) -> rusqlite::Result<()> {
     }
     connection.execute_batch("COMMIT")
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,3 +83,34 @@ fn what_was_set_aside_before_is_no_damage() {
     });
     assert_eq!(calls, ["reopen"]);
 }
+
+/// Panics whatever it is told.
+struct Hostile;
+
+impl tracing::Subscriber for Hostile {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_event()
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::Id {
+        tracing::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::Id, _: &tracing::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        std::panic::resume_unwind(Box::new("as the test says"))
+    }
+
+    fn enter(&self, _: &tracing::Id) {}
+
+    fn exit(&self, _: &tracing::Id) {}
+}
+
+#[test]
+fn a_subscriber_that_panics_at_damage_hinders_nothing() {
+    let calls = tracing::subscriber::with_default(Hostile, || calls_when_found(|_| Vec::new()));
+    assert_eq!(calls, ["reopen", "replace", "sync 2 +a +b +ab"]);
+}

@@ -72,3 +72,60 @@ fn one_that_panics_each_time_goes_on() {
     assert!(turn(&mut driver));
     assert_eq!(told.calls(), ["reopen", "sync 4 +a", "close 4"]);
 }
+
+/// Its watermark would fall to 0.
+#[test]
+fn an_empty_store_that_panicked_writes_how_far_it_is() {
+    let (mut driver, shared, told) = driver(NEVER);
+    shared.put('a');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    shared.remove('a');
+    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 1 +a", "sync 2 -a"]);
+    panic_at_the_cut(&shared);
+    assert!(!turn(&mut driver));
+    shared.progress.start_closing();
+    assert!(turn(&mut driver));
+    assert_eq!(told.calls(), ["reopen", "sync 4", "close 4"]);
+}
+
+/// What a spill has that is taken with the next turn: what the file is said to hold, and how many traces and links.
+#[cfg(feature = "sqlite")]
+fn spilled(driver: &mut Driver, shared: &Shared) -> Option<(u64, usize, usize)> {
+    let (show, shown) = std::sync::mpsc::channel();
+    shared.send(Errand::Spill(Box::new(move |spill| drop(show.send(spill)))));
+    driver.turn(Reach::Committed, Opening::Open);
+    shown.try_recv().ok().map(|spill| (spill.durable, spill.traces.len(), spill.links.len()))
+}
+
+/// The process may end before it is mended.
+#[cfg(feature = "sqlite")]
+#[test]
+fn a_spill_holds_everything_while_what_is_stored_can_not_be_counted_on() {
+    let full = || Turn::Fail(ErrorClass::Full);
+    // As long as it can be: what is owed.
+    let (mut driver, shared, told) = two_linked();
+    shared.touch('a');
+    told.next(full());
+    assert_eq!(spilled(&mut driver, &shared), Some((1, 1, 0)));
+    // It is damaged, and can't be replaced.
+    let (mut driver, shared, told) = two_linked();
+    told.desk().touched = true;
+    told.next(Turn::Changed);
+    told.next(full());
+    assert!(!driver.turn(Reach::Durable, Opening::Open));
+    told.next(full());
+    assert_eq!(spilled(&mut driver, &shared), Some((0, 2, 1)));
+    assert_eq!(told.calls(), ["reopen", "replace", "replace"]);
+    // It was touched, and nobody has looked yet.
+    let (mut driver, shared, told) = two_linked();
+    told.desk().touched = true;
+    told.next(full());
+    assert_eq!(spilled(&mut driver, &shared), Some((0, 2, 1)));
+    // A turn has panicked.
+    let (mut driver, shared, told) = two_linked();
+    panic_at_the_cut(&shared);
+    assert!(!turn(&mut driver));
+    told.next(full());
+    assert_eq!(spilled(&mut driver, &shared), Some((0, 2, 1)));
+}

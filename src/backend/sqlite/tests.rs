@@ -1,0 +1,117 @@
+//! The backend call by call, where a store would have to be stopped at one moment.
+
+use super::Sqlite;
+use crate::backend::{Backend, Batch, ErrorClass, Reach, Reopened, Scope};
+use crate::clock::new_uuid;
+use crate::trace::TraceType;
+use rusqlite::config::DbConfig;
+use std::fs;
+use std::path::PathBuf;
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// A new file at cut 5, and its folder.
+fn at_cut_5() -> Outcome<(tempfile::TempDir, PathBuf, Sqlite)> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("memory.db");
+    let mut sqlite = open(&path)?;
+    sqlite.apply(&Batch::new(5, Reach::Durable))?;
+    Ok((folder, path, sqlite))
+}
+
+fn open(path: &std::path::Path) -> Result<Sqlite, crate::backend::BackendError> {
+    Sqlite::open(path, 1 << 20, None)
+}
+
+/// Its close may have come too late: then the store goes on with it.
+#[test]
+fn a_closed_file_is_owned_until_its_backend_is_dropped() -> Outcome {
+    let (_folder, path, mut sqlite) = at_cut_5()?;
+    sqlite.close(5)?;
+    assert_eq!(open(&path).err().map(|error| error.class()), Some(ErrorClass::Owned));
+    sqlite.reopen()?;
+    sqlite.apply(&Batch::new(6, Reach::Durable))?;
+    sqlite.close(6)?;
+    drop(sqlite);
+    let again = open(&path)?;
+    assert_eq!(again.committed, 6);
+    Ok(())
+}
+
+#[test]
+fn what_another_owner_wrote_while_the_file_was_not_locked_is_not_put_aside() -> Outcome {
+    let (folder, path, mut sqlite) = at_cut_5()?;
+    sqlite.detach();
+    sqlite.lock = None;
+    let mut other = open(&path)?;
+    other.apply(&Batch::new(9, Reach::Durable))?;
+    other.close(9)?;
+    drop(other);
+    // Also once it has the lock again.
+    for _ in 0..3 {
+        let found = sqlite.reopen().map_err(|error| error.class());
+        assert_eq!(found, Err(ErrorClass::Foreign));
+    }
+    drop(sqlite);
+    assert_eq!(open(&path)?.committed, 9);
+    let mut names = fs::read_dir(folder.path())?.flatten().map(|file| file.file_name());
+    assert!(!names.any(|name| name.to_string_lossy().contains("damaged")), "nothing was put aside");
+    Ok(())
+}
+
+/// Whoever was told so may have panicked before it acted on that.
+#[test]
+fn that_a_new_file_is_empty_is_said_until_it_is_not() -> Outcome {
+    let (_folder, path, mut sqlite) = at_cut_5()?;
+    assert_eq!(sqlite.reopen()?, Reopened::Same);
+    sqlite.replace()?;
+    for _ in 0..2 {
+        assert_eq!(sqlite.reopen()?, Reopened::Empty);
+    }
+    sqlite.apply(&Batch::new(6, Reach::Durable))?;
+    assert_eq!(sqlite.reopen()?, Reopened::Same);
+    // Gone altogether.
+    fs::remove_file(&path)?;
+    for _ in 0..2 {
+        assert_eq!(sqlite.reopen()?, Reopened::Empty);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_changed_while_there_is_no_connection_is_noticed() -> Outcome {
+    let (_folder, path, mut sqlite) = at_cut_5()?;
+    sqlite.detach();
+    assert!(sqlite.is_untouched()?);
+    assert_eq!(sqlite.reopen()?, Reopened::Same);
+    sqlite.detach();
+    let other = rusqlite::Connection::open(&path)?;
+    other.execute("UPDATE store SET clean = 1", [])?;
+    assert!(!sqlite.is_untouched()?);
+    assert_eq!(sqlite.reopen()?, Reopened::Changed);
+    Ok(())
+}
+
+#[test]
+fn damage_that_is_found_after_an_erasure_fails_it() -> Outcome {
+    let (_folder, _path, mut sqlite) = at_cut_5()?;
+    let erased = [Scope::Type(TraceType::Sensory)];
+    sqlite.apply(&Batch::new(6, Reach::Durable).erased(&erased))?;
+    // What is there is not what it expects.
+    sqlite.boot = new_uuid();
+    let applied = sqlite.apply(&Batch::new(7, Reach::Durable).erased(&erased));
+    assert_eq!(applied.err().map(|error| error.class()), Some(ErrorClass::Corrupt));
+    Ok(())
+}
+
+/// Nor removed: what is only in the log is not lost with the damaged file.
+#[test]
+fn a_log_is_not_moved_into_a_file_that_a_close_finds_damaged() -> Outcome {
+    let (_folder, _path, mut sqlite) = at_cut_5()?;
+    let boot = std::mem::replace(&mut sqlite.boot, new_uuid());
+    assert_eq!(sqlite.close(5).err().map(|error| error.class()), Some(ErrorClass::Corrupt));
+    let flag = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    assert!(sqlite.attached()?.connection.db_config(flag)?);
+    sqlite.boot = boot;
+    Ok(sqlite.close(5)?)
+}
