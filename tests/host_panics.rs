@@ -209,13 +209,16 @@ fn held_up(
 #[test]
 fn a_waker_that_panics_after_a_flush_that_failed_ends_no_flusher() -> Outcome {
     hostile(|| -> Result<(), Failed> {
-        let (store, go, flush) = held_up(|| Answer::Fail(ErrorClass::Full), |_| on_wake(|| fails()))?;
+        let (says, woken) = mpsc::channel();
+        let waker = on_wake(move || {
+            says.send(()).expect("the test waits");
+            fails();
+        });
+        let (store, go, flush) = held_up(|| Answer::Fail(ErrorClass::Full), |_| waker)?;
         go.send(())?;
         drop(go);
-        // Asked for after the one that fails.
-        while store.stats().last_error.is_none() {
-            thread::yield_now();
-        }
+        // The flush has failed, so the next one is not answered by its error.
+        woken.recv_timeout(Duration::from_secs(60))?;
         store.flush()?;
         drop(flush);
         store.close().map_err(text)?;
