@@ -3,8 +3,8 @@
 
 pub use crate::core::planted::{Mistake, plant};
 pub use crate::core::{
-    Adjacency, Bell, Change, Clock, Cut, Cutter, Entry, HasTerms, Hold, Index, Inside, Joins, Map, Opening,
-    Progress, Refused, Term, Terms, Transition, Wait,
+    Adjacency, Bell, Change, Cut, CutBlock, Cutter, GenerationGuard, Generations, HasTerms, Head, Index, Joins,
+    List, Map, Opening, Progress, Record, Rejected, Term, Terms, Transition, Wait, explore,
 };
 
 use crate::store::TraceStore;

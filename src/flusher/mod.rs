@@ -26,7 +26,7 @@ mod tell;
 pub(crate) use driver::Driver;
 pub use health::Health;
 pub(crate) use links::LinkRow;
-pub(crate) use owed::{Row, TraceEntry};
+pub(crate) use owed::Row;
 #[cfg(all(feature = "snapshot", not(loom)))]
 pub(crate) use shared::View;
 pub(crate) use shared::{Erasure, Errand, FlushOptions, Links, Shared, Traces};
@@ -70,7 +70,10 @@ pub(crate) fn serve(mut driver: Driver) {
                 }
             }
             Job::Tidy => tidied = driver.tidy(true),
-            Job::Sleep(time) => driver.shared().bell.sleep(time.max(SHORTEST_SLEEP)),
+            Job::Sleep(time) => {
+                driver.collect();
+                driver.shared().bell.sleep(time.max(SHORTEST_SLEEP));
+            }
         }
     }
 }

@@ -74,11 +74,11 @@ impl Engine {
     pub(super) fn decay(&self) -> Result<DecayReport> {
         self.admit()?;
         let (now, mut report) = (self.now(), DecayReport::default());
-        self.survey(Judged::of, |entry, judged| {
+        self.scan(Judged::of, |id, judged| {
             let mut fate = self.fate(judged, now);
             if !matches!(fate, Fate::Left { .. }) {
                 // Decided anew for the trace as it is then: it may have been reinforced, or removed.
-                let done = self.alter_entry(entry, |trace| {
+                let done = self.alter(id, |trace| {
                     fate = self.fate(Judged::of(trace), now);
                     Ok(match fate {
                         Fate::Left { .. } => Change::Keep,

@@ -77,7 +77,7 @@ impl Engine {
         self.admit()?;
         let Quota { max_traces, max_bytes, eviction } = self.settings.quota;
         let (mut traces, mut bytes) = (0, 0);
-        self.survey(size, |_, size| {
+        self.scan(size, |_, size| {
             (traces, bytes) = (traces + 1, bytes + size);
             Ok(())
         })?;
@@ -87,7 +87,7 @@ impl Engine {
             return Ok(report);
         }
         // Counted anew, with what is there by now.
-        let held: Vec<_> = self.traces().entries().iter().filter_map(|entry| entry.value()).collect();
+        let held: Vec<_> = self.traces().keys().iter().filter_map(|id| self.traces().get(id)).collect();
         (traces, bytes) = (held.len(), held.iter().map(|trace| size(trace)).sum());
         let mut candidates: Vec<_> = held.into_iter().filter(|trace| may_go(trace)).collect();
         candidates.sort_unstable_by(|a, b| match eviction {

@@ -1,7 +1,7 @@
 //! Reading: memory alone, never the disk.
 
 use super::TraceStore;
-use crate::flusher::TraceEntry;
+use super::engine::Engine;
 use crate::trace::{Trace, TraceId};
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl TraceStore {
     /// there from before the call to its end is given once, in its state at the moment it is reached; one
     /// inserted or removed meanwhile may be given or not.
     ///
-    /// Calling it copies a pointer for each trace, shard by shard.
+    /// Calling it copies the id of each trace, shard by shard.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -44,28 +44,31 @@ impl TraceStore {
     /// # Ok::<(), mnemon::Error>(())
     /// ```
     pub fn iter(&self) -> Iter {
-        Iter(self.shared().traces.entries().into_iter())
+        Iter { ids: self.shared().traces.keys().into_iter(), engine: self.handle.engine.clone() }
     }
 }
 
 /// Iterates over every trace of a store; from [`TraceStore::iter`].
-pub struct Iter(std::vec::IntoIter<Arc<TraceEntry>>);
+pub struct Iter {
+    ids: std::vec::IntoIter<TraceId>,
+    engine: Arc<Engine>,
+}
 
 impl Iterator for Iter {
     type Item = Arc<Trace>;
 
     fn next(&mut self) -> Option<Arc<Trace>> {
-        self.0.find_map(|entry| entry.value())
+        self.ids.find_map(|id| self.engine.traces().get(&id))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.0.len()))
+        (0, Some(self.ids.len()))
     }
 }
 
 impl std::fmt::Debug for Iter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Iter").field("left_at_most", &self.0.len()).finish()
+        f.debug_struct("Iter").field("left_at_most", &self.ids.len()).finish()
     }
 }
 

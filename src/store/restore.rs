@@ -2,7 +2,7 @@
 
 use super::TraceStore;
 use super::engine::{Engine, already_exists, not_found, reason};
-use crate::core::{Change, Refused};
+use crate::core::{Change, Rejected};
 use crate::error::Result;
 use crate::trace::{Birth, Link, NewTrace, Tie, Trace, TraceId};
 use std::collections::HashMap;
@@ -46,11 +46,11 @@ impl Engine {
             }
         }
         // One cut for all of it: there is none before this function returns.
-        let _hold = self.shared.clock.hold();
+        let _block = self.shared.clock.block_cuts();
         self.admit()?;
-        for entry in self.traces().entries() {
-            if !births.contains_key(entry.key()) {
-                self.alter_entry(&entry, |_| Ok(Change::Remove))?;
+        for id in self.traces().keys() {
+            if !births.contains_key(&id) {
+                self.alter(id, |_| Ok(Change::Remove))?;
             }
         }
         traces.iter().try_for_each(|trace| self.replace(trace))?;
@@ -66,7 +66,7 @@ impl Engine {
     /// In the place of any other between the two; not if another thread has removed one of them meanwhile, or put
     /// another in its place.
     pub(super) fn put_link(&self, link: Link, births: [Birth; 2]) -> Result<()> {
-        let tie = Arc::new(Tie { link, births });
+        let tie = Tie::new(link, births);
         let put = self.links().upsert(&self.shared.clock, &link.ends, |_| {
             match tie.joins(self.births(link.ends)?) {
                 true => Ok(Change::Put(tie.clone())),
@@ -75,7 +75,7 @@ impl Engine {
         });
         match put {
             Ok(_) => self.look_again(link.ends, births).map(drop),
-            Err(Refused::By(_)) => Ok(()),
+            Err(Rejected::By(_)) => Ok(()),
             Err(sealed) => Err(reason(sealed)),
         }
     }

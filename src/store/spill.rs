@@ -87,9 +87,9 @@ impl TraceStore {
 
 impl Engine {
     fn apply(&self, spill: Spill) -> Result<()> {
-        let hold = self.shared.clock.hold();
+        let block = self.shared.clock.block_cuts();
         for scope in spill.erased {
-            self.erase_while_held(scope, &hold)?;
+            self.erase_while_blocked(scope, &block)?;
         }
         for (id, trace) in spill.traces {
             match trace {

@@ -55,17 +55,21 @@ impl TraceStore {
     /// As for [`insert`](Self::insert), for the first that can't be stored.
     pub fn insert_many(&self, new: impl IntoIterator<Item = NewTrace>) -> Result<Vec<TraceId>> {
         let traces: Vec<_> =
-            new.into_iter().map(|new| self.engine().checked(new).map(Arc::new)).collect::<Result<_>>()?;
+            new.into_iter().map(|new| self.engine().checked(new)).collect::<Result<_>>()?;
         self.shared().admit()?;
         let mut ids = HashSet::with_capacity(traces.len());
         if let Some(known) = traces.iter().find(|trace| !ids.insert(trace.id()) || self.contains(trace.id()))
         {
             return Err(already_exists(known.id()));
         }
-        for (at, trace) in traces.iter().enumerate() {
-            if let Err(error) = self.engine().put(trace) {
-                traces[..at].iter().for_each(|stored| self.take_back(stored));
-                return Err(error);
+        let mut stored = Vec::with_capacity(traces.len());
+        for trace in &traces {
+            match self.engine().put(trace) {
+                Ok(put) => stored.extend(put),
+                Err(error) => {
+                    stored.iter().for_each(|stored| self.take_back(stored));
+                    return Err(error);
+                }
             }
         }
         Ok(traces.iter().map(|trace| trace.id()).collect())
@@ -165,7 +169,7 @@ impl TraceStore {
         if !Arc::ptr_eq(&new.content, &old.content) {
             self.engine().check_size(&new)?;
         }
-        Ok(Change::Put(Arc::new(new)))
+        Ok(Change::Put(new))
     }
 
     /// Removes what `put` stored, unless it has been changed since.
@@ -189,7 +193,7 @@ impl TraceStore {
         shared.admit()?;
         let done = self.engine().alter(id, change)?;
         // With nothing to change, nothing was refused either; a closed store says so all the same.
-        match done.as_ref().is_none_or(Transition::is_void) && shared.clock.enter().is_sealed() {
+        match done.as_ref().is_none_or(Transition::is_noop) && shared.clock.enter().is_sealed() {
             true => Err(Self::closed()),
             false => Ok(done),
         }

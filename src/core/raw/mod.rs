@@ -1,7 +1,29 @@
-//! All unsafe code of the crate: a push-only list and a cell that is swapped and reclaimed by epoch.
+//! All unsafe code of the crate: a list that grows while it is read, and the cells of a map, whose records are
+//! swapped by compare-and-swap and reclaimed by epoch.
+//!
+//! - [`list`]: the keys of a generation;
+//! - [`record`]: what a record carries for the protocol, and pointers to records;
+//! - [`cell`]: the newest record of one key;
+//! - [`cells`]: the map of cells, and every step that touches one;
+//! - [`epoch`]: when a record that has left its cell can't be seen any more;
+//! - [`garbage`]: the records that wait for that.
 
-mod slot;
-mod stack;
+mod cell;
+mod cells;
+mod epoch;
+mod garbage;
+mod list;
+#[cfg(all(test, crossbeam_loom))]
+mod model;
+mod record;
 
-pub(crate) use slot::{Look, Pin, Slot, pin};
-pub(crate) use stack::Stack;
+pub(crate) use cells::{Captured, Cells, Settled};
+#[cfg(loom)]
+pub use epoch::explore;
+pub(crate) use epoch::pin;
+#[cfg(loom)]
+pub use list::List;
+#[cfg(not(loom))]
+pub(crate) use list::List;
+pub(crate) use record::CellState;
+pub use record::{Head, Record};
