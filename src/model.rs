@@ -3,11 +3,16 @@
 
 pub use crate::core::planted::{Mistake, plant};
 pub use crate::core::{
-    Adjacency, Bell, Change, Cut, CutBlock, Cutter, GenerationGuard, Generations, HasTerms, Head, Index, Joins,
+    Adjacency, Bell, Captured, Change, Cut, CutBlock, Cutter, GenerationGuard, Generations, HasTerms, Head, Index, Joins,
     List, Map, Opening, Progress, Record, Rejected, Term, Terms, Transition, Wait, explore,
 };
 
 use crate::store::TraceStore;
+
+/// Puts a trace back as it was, with the number of its content, which no call of the API does by now.
+pub fn put_back(store: &TraceStore, trace: &crate::Trace) -> crate::Result<()> {
+    store.put_back(trace)
+}
 
 /// The flusher's loop, to be run on a thread of the model's own; it returns when the store has closed. From
 /// this call on, no caller of flush or close does the flusher's work.

@@ -121,7 +121,7 @@ where
 
     /// The state of a key as of `cut`, the last one made; `None` if it has no cell. For the flusher, before it cuts
     /// again.
-    pub(crate) fn capture(&self, key: &K, cut: u64) -> Option<Captured<V>> {
+    pub fn capture(&self, key: &K, cut: u64) -> Option<Captured<V>> {
         self.cells.capture(key, cut)
     }
 
@@ -160,6 +160,10 @@ where
                     return Ok(Transition { old: kept.clone(), new: kept });
                 }
             };
+            #[cfg(loom)]
+            if planted(Mistake::IdentityNotHeld) {
+                state.give_up_early();
+            }
             let inside = misplaced.unwrap_or_else(|| generations.enter());
             if let Ok(new) = self.publish(generations, inside, key, &state, new, &mut listed)? {
                 return Ok(Transition { old: state.into_value(), new });

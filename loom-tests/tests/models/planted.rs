@@ -33,7 +33,7 @@ fn newest_value_captured() {
 
 #[test]
 fn image_before_not_carried() {
-    caught("BeforeNotCarried", "protocol::a_capture_is_the_image_at_the_cut", "not the image at a cut");
+    caught("PreviousNotCarried", "protocol::a_capture_is_the_image_at_the_cut", "not the image at a cut");
 }
 
 #[test]
@@ -46,13 +46,82 @@ fn generation_loaded_before_the_version() {
 }
 
 #[test]
-fn pushed_before_the_compare_and_swap() {
-    caught("PushFirst", "protocol::concurrent_updates_all_count", "an id is captured once per cut");
+fn cell_taken_out_without_an_identity_check() {
+    caught("NoIdentityCheck", "protocol::insertion_racing_settling_is_kept", "agree");
+}
+
+const FREED: &str = "a record is used after it was freed";
+const LEAKED: &str = "leaked";
+const RACE: &str = "Causality violation";
+
+#[test]
+fn identity_not_held() {
+    caught("IdentityNotHeld", "records::records_of_concurrent_updates", FREED);
 }
 
 #[test]
-fn unlinked_without_the_retired_step() {
-    caught("NoRetiredStep", "protocol::insertion_racing_unlinking_is_kept", "agree");
+fn emptied_at_once() {
+    caught("EmptiedAtOnce", "records::records_while_a_cut_is_captured", "not the image at a cut");
+}
+
+#[test]
+fn released_at_once() {
+    caught("ReleasedAtOnce", "records::records_of_concurrent_updates", FREED);
+}
+
+#[test]
+fn deferral_touches_unowned() {
+    caught("DeferralTouchesUnowned", "records::settling_beside_updates", FREED);
+}
+
+#[test]
+fn image_left_to_the_holder() {
+    caught("ImageLeftToTheHolder", "records::holder_keeps_nothing_else", LEAKED);
+}
+
+#[test]
+fn image_left_to_a_tombstone() {
+    caught("ImageLeftToATombstone", "records::records_of_two_flushes", LEAKED);
+}
+
+#[test]
+fn image_left_at_the_close() {
+    caught("ImageLeftAtTheClose", "records::unsettled_store_leaves_nothing", LEAKED);
+}
+
+#[test]
+fn push_relaxed() {
+    caught("PushRelaxed", "records::list_is_read_while_it_grows", RACE);
+}
+
+#[test]
+fn walk_relaxed() {
+    caught("WalkRelaxed", "records::list_is_read_while_it_grows", RACE);
+}
+
+#[test]
+fn load_relaxed() {
+    caught("LoadRelaxed", "records::orderings_of_cells_keep_causality", RACE);
+}
+
+#[test]
+fn swap_relaxed() {
+    caught("SwapRelaxed", "records::orderings_of_cells_keep_causality", RACE);
+}
+
+#[test]
+fn content_number_reused() {
+    caught("ContentNumberReused", "flusher::contents_arrive_after_removal_and_insertion", "agree");
+}
+
+#[test]
+fn remembered_before_the_commit() {
+    caught("RememberedBeforeTheCommit", "flusher::contents_arrive_after_a_failed_commit", "agree");
+}
+
+#[test]
+fn doubt_ignored() {
+    caught("DoubtIgnored", "flusher::contents_put_back_arrive_in_spite_of_doubt", "agree");
 }
 
 #[test]
@@ -90,6 +159,6 @@ fn linked_without_a_second_look() {
 }
 
 #[test]
-fn cut_made_while_it_is_held_off() {
-    caught("CutNotHeldOff", "links::an_erasure_is_one_cut", "all or none");
+fn cut_made_while_cuts_are_blocked() {
+    caught("CutNotBlocked", "links::an_erasure_is_one_cut", "all or none");
 }

@@ -26,11 +26,11 @@ pub(crate) struct Cells<K, V: Record, S> {
 }
 
 /// The state of a key as of a cut.
-pub(crate) struct Captured<V> {
+pub struct Captured<V> {
     /// The generation that it was written in: 0 if it is absent, or was loaded.
-    pub(crate) generation: u64,
+    pub generation: u64,
     /// `None` is absence.
-    pub(crate) value: Option<Arc<V>>,
+    pub value: Option<Arc<V>>,
 }
 
 /// What settling a key has done.

@@ -17,7 +17,8 @@ mod list;
 mod model;
 mod record;
 
-pub(crate) use cells::{Captured, Cells, Settled};
+pub use cells::Captured;
+pub(crate) use cells::{Cells, Settled};
 #[cfg(loom)]
 pub use epoch::explore;
 pub(crate) use epoch::pin;

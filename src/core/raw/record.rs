@@ -244,6 +244,13 @@ impl<V: Record> CellState<V> {
         unsafe { self.pointer().generation() }
     }
 
+    /// A planted mistake: the record may be gone from now on. (A hostile collector keeps the memory.)
+    #[cfg(loom)]
+    pub(crate) fn give_up_early(&self) {
+        // SAFETY: none, that is the mistake.
+        unsafe { self.pointer().release() };
+    }
+
     pub(super) fn pointer(&self) -> Pointer<V> {
         match self {
             CellState::Absent => Pointer(ptr::null_mut()),
