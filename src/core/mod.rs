@@ -55,6 +55,6 @@ pub use map::{Change, Map, Rejected, Transition};
 pub(crate) use progress::wake;
 pub use progress::{Closing, Goal, Progress, Wait};
 #[cfg(loom)]
-pub use raw::{Captured, List, explore};
+pub use raw::{Captured, List, Tracked, explore};
 pub use raw::{Head, Record};
 pub use sync::Bell;

@@ -1,8 +1,7 @@
 //! Records: who owns them and their images, whatever the collector does, and the orderings of cells and lists.
 
 use super::support::{ALL_BAGS, NO_BAGS, SOME_BAGS, hostile_model, model};
-use loom::cell::UnsafeCell;
-use mnemon::model::List;
+use mnemon::model::{List, Tracked};
 use std::sync::Arc;
 
 /// Thread 1 writes A, thread 2 reads A and then writes B: B captured implies A captured.
@@ -189,35 +188,16 @@ fn unsettled_store_leaves_nothing() {
     });
 }
 
-/// A key of a list that races, to loom, with its making, unless whoever reads it has found it properly.
-struct Key(UnsafeCell<u64>);
-
-// SAFETY: it is written when it is made; that no read races with that is what the model checks.
-unsafe impl Sync for Key {}
-
-impl Key {
-    fn new(key: u64) -> Self {
-        Self(UnsafeCell::new(key))
-    }
-}
-
-impl Clone for Key {
-    fn clone(&self) -> Self {
-        // SAFETY: as for `Sync`.
-        Self::new(self.0.with(|key| unsafe { *key }))
-    }
-}
-
 /// Two threads push, and a third reads meanwhile: what is found is whole, and what was pushed before is found.
 #[test]
 fn list_is_read_while_it_grows() {
     model("list_is_read_while_it_grows", None, || {
         let list = Arc::new(List::new());
-        list.push(Key::new(1));
+        list.push(Tracked::new(1));
         let pushers = [2, 3].map(|key| {
             let list = list.clone();
             loom::thread::spawn(move || {
-                list.push(Key::new(key));
+                list.push(Tracked::new(key));
                 assert!(found(&list).contains(&key), "who has pushed finds it");
             })
         });
@@ -231,7 +211,6 @@ fn list_is_read_while_it_grows() {
     });
 }
 
-fn found(list: &List<Key>) -> Vec<u64> {
-    // SAFETY: the copy is this thread's alone.
-    list.to_vec().iter().map(|key| key.0.with(|key| unsafe { *key })).collect()
+fn found(list: &List<Tracked>) -> Vec<u64> {
+    list.to_vec().iter().map(Tracked::get).collect()
 }

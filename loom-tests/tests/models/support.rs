@@ -1,9 +1,8 @@
 //! How a model is run, and a store of the core's parts with the flusher's steps around it.
 
-use loom::cell::UnsafeCell;
 use mnemon::model::explore::{self, Mode};
 use mnemon::model::{
-    Bell, Change, Cutter, Generations, Head, Map, Mistake, Opening, Record, Rejected, plant,
+    Bell, Change, Cutter, Generations, Head, Map, Mistake, Opening, Record, Rejected, Tracked, plant,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -114,23 +113,18 @@ const fn bags(main_is_idle: bool, others_are_idle: bool, newest_first: bool) -> 
 pub type Id = u64;
 pub type Rows = BTreeMap<Id, u64>;
 
-/// A number that races, to loom, with its making, unless whoever reads it has found it properly.
 pub struct Value {
     head: Head<Value>,
-    number: UnsafeCell<u64>,
+    number: Tracked,
 }
-
-// SAFETY: it is written when it is made; that no read races with that is what the models check.
-unsafe impl Sync for Value {}
 
 impl Value {
     pub fn new(number: u64) -> Self {
-        Self { head: Head::default(), number: UnsafeCell::new(number) }
+        Self { head: Head::default(), number: Tracked::new(number) }
     }
 
     pub fn get(&self) -> u64 {
-        // SAFETY: as for `Sync`.
-        self.number.with(|number| unsafe { *number })
+        self.number.get()
     }
 }
 

@@ -118,52 +118,8 @@ where
     }
 
     /// What follows when `new` was [published](Self::publish) in the place of `old`, with a pin from before.
-    ///
-    /// Of a later generation, the new record has got the cell's count of the old one, which is its image before. The
-    /// image before that is of no use any more: a capture looks for one only in a record of the open generation.
-    ///
-    /// Of the same generation, the new record has got the old one's image. What the old one points to is an alias now,
-    /// and stays: the flusher may have found the old one and be about to read it.
     pub(crate) fn give_up(&self, old: &CellState<V>, new: &Successor<V>, pin: &Pin) {
-        let replaced = old.pointer();
-        if replaced.is_null() {
-            return;
-        }
-        if !new.is_later {
-            let bytes = old.value().map_or(0, |value| value.freed_bytes(new.value()));
-            #[cfg(loom)]
-            if planted(Mistake::ReleasedAtOnce) {
-                // SAFETY: none, that is the mistake; a hostile collector keeps the memory.
-                return unsafe { replaced.release() };
-            }
-            #[cfg(loom)]
-            if planted(Mistake::EmptiedAtOnce) {
-                // SAFETY: `old` holds it.
-                unsafe { replaced.take_image() };
-            }
-            // SAFETY: the count is the cell's, which the swap has given to us, and this is the old one's only way out.
-            return unsafe { self.garbage.add(replaced, bytes, pin) };
-        }
-        if planted(Mistake::ImageLeftToTheHolder) {
-            return;
-        }
-        #[cfg(loom)]
-        if planted(Mistake::DeferralTouchesUnowned) {
-            // SAFETY: none, that is the mistake; a hostile collector keeps the memory.
-            return pin.defer(move || unsafe { replaced.take_image().release() });
-        }
-        // SAFETY: `old` holds it, and one of a later generation has taken its place.
-        self.add_image(unsafe { replaced.take_image() }, pin);
-    }
-
-    fn add_image(&self, image: Pointer<V>, pin: &Pin) {
-        if image.is_null() {
-            return;
-        }
-        // SAFETY: the count is ours now.
-        let bytes = unsafe { image.value() }.map_or(0, |value: &V| value.freed_bytes(None));
-        // SAFETY: the count is ours, the image has left its cell before, and its record's `previous` now.
-        unsafe { self.garbage.add(image, bytes, pin) };
+        self.garbage.add_replaced(old, new, pin);
     }
 
     /// The state of a key as of `cut`, the last one made; for the flusher, before it cuts again. `None` if there is no
@@ -193,7 +149,7 @@ where
         if !(pointer.is_tombstone() && planted(Mistake::ImageLeftToATombstone)) {
             // SAFETY: the pin keeps it. It is the newest, or one of a later generation has taken its place meanwhile:
             // nobody writes in its generation any more.
-            self.add_image(unsafe { pointer.take_image() }, &pin);
+            self.garbage.add_image(unsafe { pointer.take_image() }, &pin);
         }
         if !pointer.is_tombstone() || !self.take_out(key, pointer) {
             return Settled::Stays;
@@ -215,6 +171,6 @@ where
 
     /// Frees what nobody can see any more: for the flusher.
     pub(crate) fn collect(&self) {
-        self.garbage.collect();
+        self.garbage.collect(pin);
     }
 }

@@ -16,6 +16,8 @@ mod list;
 #[cfg(all(test, crossbeam_loom))]
 mod model;
 mod record;
+#[cfg(loom)]
+mod tracked;
 
 pub use cells::Captured;
 pub(crate) use cells::{Cells, Settled};
@@ -28,3 +30,5 @@ pub use list::List;
 pub(crate) use list::List;
 pub(crate) use record::CellState;
 pub use record::{Head, Record};
+#[cfg(loom)]
+pub use tracked::Tracked;

@@ -2,13 +2,18 @@
 
 use std::hash::Hash;
 use std::sync::OnceLock;
-use std::sync::atomic::AtomicBool;
 use std::thread::Thread;
 use std::time::Duration;
 
 pub(crate) use super::locks::{Condvar, Mutex, MutexGuard};
 pub(crate) use std::sync::Arc;
-pub(crate) use std::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering, fence};
+
+// What the model of the cell on crossbeam-epoch itself is to see.
+#[cfg(all(test, crossbeam_loom))]
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr};
+#[cfg(not(all(test, crossbeam_loom)))]
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr};
 
 /// See the module's list.
 pub(crate) struct Published<T>(arc_swap::ArcSwap<T>);
@@ -113,7 +118,7 @@ pub(crate) fn pause(round: u32) {
 /// the flusher's thread, in a backend for example.
 #[derive(Default)]
 pub struct Bell {
-    rung: AtomicBool,
+    rung: std::sync::atomic::AtomicBool,
     flusher: OnceLock<Thread>,
 }
 

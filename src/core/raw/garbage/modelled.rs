@@ -19,5 +19,5 @@ impl<V: Record> Garbage<V> {
         pin.defer(move || unsafe { record.release() });
     }
 
-    pub(in crate::core::raw) fn collect(&self) {}
+    pub(in crate::core::raw) fn collect(&self, _: impl Fn() -> Pin) {}
 }

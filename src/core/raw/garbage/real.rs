@@ -1,15 +1,14 @@
 //! The garbage of a map, as it ships.
 
-use crate::core::raw::epoch::{Pin, pin};
+use crate::core::raw::epoch::Pin;
 use crate::core::raw::record::{Pointer, Record};
 use crate::core::sync::locks::Mutex;
-use crate::core::sync::{AtomicPtr, AtomicUsize, Ordering, lock};
+use crate::core::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, lock};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 /// Lists of garbage, so that threads seldom meet at one.
-const STRIPES: usize = 16;
+const STRIPES: usize = if cfg!(crossbeam_loom) { 1 } else { 16 };
 
 /// Bytes of garbage that may be in a list before whoever adds to it has them given up.
 const LIMIT: usize = 64 << 10;
@@ -98,7 +97,7 @@ impl<V: Record> Garbage<V> {
     }
 
     /// Gives up all there is, and ends what can be ended: for the flusher.
-    pub(in crate::core::raw) fn collect(&self) {
+    pub(in crate::core::raw) fn collect(&self, pin: impl Fn() -> Pin) {
         self.give_up(&self.stripes, &pin());
         for _ in 0..ROUNDS {
             if lock(&self.waiting).is_empty() {
@@ -114,7 +113,7 @@ impl<V: Record> Stripe<V> {
         self.bytes.store(0, Ordering::Relaxed);
         // Acquire pairs with the Release in `add`.
         let newest = Pointer(self.newest.swap(ptr::null_mut(), Ordering::Acquire));
-        (!newest.is_null()).then(|| Batch { newest, is_ripe: Arc::default() })
+        (!newest.is_null()).then(|| Batch { newest, is_ripe: Arc::new(AtomicBool::new(false)) })
     }
 }
 
