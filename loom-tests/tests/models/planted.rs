@@ -47,7 +47,7 @@ fn generation_loaded_before_the_version() {
 
 #[test]
 fn cell_taken_out_without_an_identity_check() {
-    caught("NoIdentityCheck", "protocol::insertion_racing_settling_is_kept", "agree");
+    caught("NoIdentityCheck", "protocol::insertion_racing_settling_is_kept", "live count is right");
 }
 
 const FREED: &str = "a record is used after it was freed";

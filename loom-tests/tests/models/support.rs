@@ -5,7 +5,7 @@ use mnemon::model::{
     Bell, Change, Cutter, Generations, Head, Map, Mistake, Opening, Record, Rejected, Tracked, plant,
 };
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use std::{env, panic, process};
@@ -47,6 +47,12 @@ const MISTAKES: [Mistake; 26] = [
 
 /// Plants the mistake that the environment names, if it names one.
 fn plant_if_asked() {
+    static PLANTING: Once = Once::new();
+    PLANTING.call_once(plant_and_exit_when_caught);
+}
+
+/// Once, as loom adds to the hook for panics what it must not be told.
+fn plant_and_exit_when_caught() {
     let Ok(wanted) = env::var(PLANTED) else { return };
     let known = MISTAKES.into_iter().find(|mistake| format!("{mistake:?}") == wanted);
     plant(known.unwrap_or_else(|| panic!("no mistake is called {wanted}")));
