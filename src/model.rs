@@ -3,8 +3,9 @@
 
 pub use crate::core::planted::{Mistake, plant};
 pub use crate::core::{
-    Adjacency, Bell, Captured, Change, Cut, CutBlock, Cutter, GenerationGuard, Generations, HasTerms, Head, Index, Joins,
-    List, Map, Opening, Progress, Record, Rejected, Term, Terms, Tracked, Transition, Wait, explore,
+    Adjacency, Bell, Captured, Change, Cut, CutBlock, Cutter, GenerationGuard, Generations, HasTerms, Head,
+    Index, Joins, List, Map, Opening, Progress, Record, Rejected, Term, Terms, Tracked, Transition, Wait,
+    explore,
 };
 
 use crate::store::TraceStore;

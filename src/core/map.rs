@@ -109,7 +109,8 @@ where
                 loaded.iter().map(|loaded| loaded.value().map(&project)).collect()
             };
             let keys = group.iter().zip(projections);
-            keys.filter_map(|(key, projection)| Some((key, projection?))).try_for_each(|(k, p)| visit(k, p))?;
+            keys.filter_map(|(key, projection)| Some((key, projection?)))
+                .try_for_each(|(k, p)| visit(k, p))?;
         }
         Ok(())
     }
@@ -119,10 +120,10 @@ where
         self.cells.sink(key, work)
     }
 
-    /// The state of a key as of `cut`, the last one made; `None` if it has no cell. For the flusher, before it cuts
-    /// again.
-    pub fn capture(&self, key: &K, cut: u64) -> Option<Captured<V>> {
-        self.cells.capture(key, cut)
+    /// The state of a key as of `cut`, the last one made, and what `work` makes of what the sink remembers; `None` if
+    /// it has no cell. For the flusher, before it cuts again.
+    pub fn capture<R>(&self, key: &K, cut: u64, work: impl FnOnce(&S) -> R) -> Option<(Captured<V>, R)> {
+        self.cells.capture(key, cut, work)
     }
 
     /// Puts a value in without making it dirty, as when it was read from the sink; `false` if the key has a cell. For a
@@ -253,9 +254,10 @@ where
     }
 
     /// After the commit of `cut`: drops the image that only its capture needed, or takes out the cell of a key whose
-    /// removal is in the sink by now. A key written since is left to the next flush.
-    pub fn settle(&self, key: &K, cut: u64) {
-        if self.cells.settle(key, cut) == Settled::Left {
+    /// removal is in the sink by now. A key written since is left to the next flush. `work` is shown what the sink
+    /// remembers.
+    pub fn settle(&self, key: &K, cut: u64, work: impl FnOnce(&S)) {
+        if self.cells.settle(key, cut, work) == Settled::Left {
             self.index.detach(key, || self.cells.contains(key));
         }
     }

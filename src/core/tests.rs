@@ -80,7 +80,7 @@ where
     /// A flush whose commit succeeds: number of keys that were listed.
     fn flush(&mut self) -> usize {
         let (cut, ()) = self.cutter.cut_and(Opening::Open, || ());
-        cut.keys.iter().for_each(|key| self.map.settle(key, cut.number));
+        cut.keys.iter().for_each(|key| self.map.settle(key, cut.number, |_| ()));
         self.map.collect();
         cut.keys.len()
     }
@@ -159,20 +159,20 @@ fn what_was_written_since_the_cut_is_left_to_the_next_settling() {
     store.put(1_u64, "a");
     let (cut, ()) = store.cutter.cut_and(Opening::Open, || ());
     store.remove(&1);
-    cut.keys.iter().for_each(|key| store.map.settle(key, cut.number));
-    let captured = store.map.capture(&1, cut.number).expect("its removal is in no cut yet");
+    cut.keys.iter().for_each(|key| store.map.settle(key, cut.number, |_| ()));
+    let (captured, ()) = store.map.capture(&1, cut.number, |_| ()).expect("its removal is in no cut yet");
     assert_eq!(captured.generation, 1);
     assert!(captured.value.is_some_and(|value| **value == "a"), "the image at the cut is there");
     store.flush();
-    assert!(store.map.capture(&1, 2).is_none());
+    assert!(store.map.capture(&1, 2, |_| ()).is_none());
 }
 
 #[test]
 fn capture_is_the_image_at_the_cut() {
     let mut store = Fixture::new((), NEVER);
     let captured = |store: &Fixture<u64, _>, cut| {
-        let captured = store.map.capture(&1, cut);
-        captured.map(|captured| (captured.generation, captured.value.map(|value| **value)))
+        let captured = store.map.capture(&1, cut, |_| ());
+        captured.map(|(captured, ())| (captured.generation, captured.value.map(|value| **value)))
     };
     assert_eq!(captured(&store, 0), None);
     store.put(1, "a");
@@ -248,9 +248,8 @@ fn garbage_of_an_idle_thread_is_freed_by_the_next_collection() {
 fn large_garbage_is_freed_without_a_flusher() {
     let store: Fixture<u64, u64> = Fixture::new((), NEVER);
     let mut replaced = Vec::new();
-    let live = |replaced: &[Weak<Plain<u64>>]| {
-        replaced.iter().filter(|record| record.strong_count() > 0).count()
-    };
+    let live =
+        |replaced: &[Weak<Plain<u64>>]| replaced.iter().filter(|record| record.strong_count() > 0).count();
     while replaced.len() < 60 || live(&replaced) > 10 {
         let new = store.upsert(1, Plain { bytes: 1 << 20, ..plain(0) }).new.expect("what was put");
         replaced.push(Arc::downgrade(&new));
@@ -300,8 +299,7 @@ fn address_that_comes_back_deceives_nobody() {
 #[test]
 fn what_a_rejected_write_made_does_not_stay() {
     let mut store = Fixture::new((), NEVER);
-    let rejected =
-        store.map.upsert(&store.generations, &1_u64, |_| Err::<Change<Plain<&str>>, _>("no"));
+    let rejected = store.map.upsert(&store.generations, &1_u64, |_| Err::<Change<Plain<&str>>, _>("no"));
     assert!(matches!(rejected, Err(Rejected::By("no"))));
     assert!(store.map.keys().is_empty());
     store.cutter.cut_and(Opening::Sealed, || ());

@@ -238,7 +238,7 @@ impl Driver {
     fn view(&self) -> super::View {
         let (shared, cut) = (&self.shared, self.cut);
         let traces = shared.traces.keys().into_iter();
-        let traces = traces.filter_map(|id| shared.traces.capture(&id, cut)?.value).collect();
+        let traces = traces.filter_map(|id| shared.traces.capture(&id, cut, |_| ())?.0.value).collect();
         let links = shared.links.keys().into_iter();
         let capture = |ends| OwedLink::capture(ends, cut, &shared.links, &shared.traces).link();
         let links = links.filter_map(capture).collect();
@@ -253,7 +253,7 @@ impl Driver {
             self.undurable.values().copied().chain(self.owed.iter().map(|owed| owed.id)).collect();
         let links: BTreeSet<_> =
             self.undurable_links.iter().copied().chain(self.owed_links.iter().map(OwedLink::ends)).collect();
-        let trace = |id| (id, shared.traces.capture(&id, cut).and_then(|captured| captured.value));
+        let trace = |id| (id, shared.traces.capture(&id, cut, |_| ()).and_then(|captured| captured.0.value));
         let link = |ends| (ends, OwedLink::capture(ends, cut, &shared.links, &shared.traces).link());
         crate::snapshot::Spill {
             durable: self.shared.progress.watermarks().1,
@@ -275,7 +275,9 @@ impl Driver {
         let erased: Vec<_> = self.owed_erasures.iter().map(|erasure| erasure.scope.clone()).collect();
         let batch = Batch::new(self.cut, reach).traces(&traces).links(&links).erased(&erased);
         if planted(Mistake::RememberedBeforeTheCommit) {
-            self.owed.iter().for_each(|owed| owed.remember(&shared.traces, false));
+            for owed in &self.owed {
+                shared.traces.sink(&owed.id, |row| owed.remember(row, false));
+            }
         }
         if planted(Mistake::EarlyWatermark) {
             self.shared.progress.publish(self.cut, true, FlushReport::default());
@@ -334,9 +336,9 @@ impl Driver {
     /// Of what was committed but not synced, nothing can be counted on any more.
     fn owe_the_undurable(&mut self) {
         let (shared, cut) = (self.shared.clone(), self.cut);
-        let traces = std::mem::take(&mut self.undurable).into_iter().filter_map(|(row, id)| {
-            Owed::recapture_row(&shared.traces, id, row, cut, &mut self.last_row)
-        });
+        let traces = std::mem::take(&mut self.undurable)
+            .into_iter()
+            .filter_map(|(row, id)| Owed::recapture_row(&shared.traces, id, row, cut, &mut self.last_row));
         let traces = traces.collect();
         let links = std::mem::take(&mut self.undurable_links).into_iter().collect();
         self.owe_again(traces, links);
@@ -391,8 +393,6 @@ impl Driver {
     fn committed(&mut self, reach: Reach, untouched: bool, refused: &HashSet<TraceId>, report: FlushReport) {
         let (done, links) = (std::mem::take(&mut self.owed), std::mem::take(&mut self.owed_links));
         let shared = self.shared.clone();
-        done.iter().for_each(|owed| owed.remember(&shared.traces, refused.contains(&owed.id)));
-        links.iter().for_each(|owed| owed.remember(&shared.links));
         let synced = reach == Reach::Durable && !untouched;
         if synced {
             self.forget_undurable();
@@ -407,8 +407,13 @@ impl Driver {
         }
         self.recovered(Step::Commit);
         self.shared.progress.publish(self.cut, self.is_all_durable(), report);
-        done.iter().for_each(|owed| shared.traces.settle(&owed.id, self.cut));
-        links.iter().for_each(|owed| shared.links.settle(&owed.ends, self.cut));
+        for owed in &done {
+            let is_refused = refused.contains(&owed.id);
+            shared.traces.settle(&owed.id, self.cut, |row| owed.remember(row, is_refused));
+        }
+        for owed in &links {
+            shared.links.settle(&owed.ends, self.cut, |row| owed.remember(row));
+        }
     }
 
     pub(super) fn recovered(&self, step: Step) {

@@ -36,10 +36,10 @@ pub(crate) struct OwedLink {
 
 impl OwedLink {
     pub(super) fn capture(ends: Ends, cut: u64, links: &Links, traces: &Traces) -> Self {
-        let tie = links.capture(&ends, cut).and_then(|captured| captured.value).filter(|tie| {
+        let tie = links.capture(&ends, cut, |_| ()).and_then(|(captured, ())| captured.value).filter(|tie| {
             let ends = tie.link.ends.both().into_iter().zip(tie.births);
             let mut alive = ends.map(|(id, birth)| {
-                let trace = traces.capture(&id, cut).and_then(|captured| captured.value);
+                let trace = traces.capture(&id, cut, |_| ()).and_then(|(captured, ())| captured.value);
                 trace.is_some_and(|trace| trace.birth().is(birth))
             });
             alive.all(|alive| alive) || planted(Mistake::DeadEndIgnored)
@@ -86,7 +86,7 @@ impl OwedLink {
     }
 
     /// After the backend has committed it: never before.
-    pub(super) fn remember(&self, links: &Links) {
-        links.sink(&self.ends, |row| row.stored.store(self.link.is_some(), Relaxed));
+    pub(super) fn remember(&self, row: &LinkRow) {
+        row.stored.store(self.link.is_some(), Relaxed);
     }
 }

@@ -3,7 +3,7 @@
 use super::Traces;
 use crate::backend::{RowNumber, TraceChange};
 use crate::core::planted::{Mistake, planted};
-use crate::trace::{Birth, Trace, TraceId};
+use crate::trace::{Trace, TraceId};
 use std::cmp::Ordering;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -62,17 +62,16 @@ impl Row {
         }
     }
 
-    /// The number of its row, the one after `last_row` if it has none, and whether the links of the trace must be
-    /// captured with it.
-    fn capture(&self, birth: Option<Birth>, last_row: &mut RowNumber) -> (RowNumber, bool) {
-        if self.number() == 0 {
-            *last_row += 1;
-            self.number.store(*last_row, Relaxed);
-        }
-        let is = birth.map_or(0, Birth::get);
-        let was = self.birth.swap(is, Relaxed);
-        (self.number(), (was != 0 && was != is) || self.content() == StoredContent::Refused)
+    fn known(&self) -> Known {
+        Known { number: self.number(), birth: self.birth.load(Relaxed), content: self.content() }
     }
+}
+
+/// What is remembered of a row, when it is captured.
+struct Known {
+    number: RowNumber,
+    birth: u64,
+    content: StoredContent,
 }
 
 /// One captured trace.
@@ -98,10 +97,8 @@ impl Owed {
         cut: u64,
         last_row: &mut RowNumber,
     ) -> Option<Self> {
-        let captured = traces.capture(&id, cut).filter(|captured| captured.generation > since)?;
-        let birth = captured.value.as_ref().map(|trace| trace.birth());
-        let (row, relinks) = traces.sink(&id, |row| row.capture(birth, last_row))?;
-        Some(Self { id, row, value: captured.value, relinks, in_doubt: false })
+        let (captured, known) = traces.capture(&id, cut, Row::known)?;
+        (captured.generation > since).then(|| Self::of(traces, id, captured.value, known, last_row))
     }
 
     /// Captures a trace whose row may not be what is remembered; `None` if it has no row, and no value.
@@ -111,13 +108,34 @@ impl Owed {
         cut: u64,
         last_row: &mut RowNumber,
     ) -> Option<Self> {
-        let value = traces.capture(&id, cut)?.value;
-        if value.is_none() && traces.sink(&id, Row::number) == Some(0) {
-            return None;
+        let (captured, known) = traces.capture(&id, cut, Row::known)?;
+        let is_nowhere = captured.value.is_none() && known.number == 0;
+        (!is_nowhere)
+            .then(|| Self { in_doubt: true, ..Self::of(traces, id, captured.value, known, last_row) })
+    }
+
+    fn of(
+        traces: &Traces,
+        id: TraceId,
+        value: Option<Arc<Trace>>,
+        known: Known,
+        last_row: &mut RowNumber,
+    ) -> Self {
+        let birth = value.as_ref().map_or(0, |trace| trace.birth().get());
+        let (mut row, was) = (known.number, known.birth);
+        if row == 0 {
+            *last_row += 1;
+            row = *last_row;
         }
-        let birth = value.as_ref().map(|trace| trace.birth());
-        let (row, relinks) = traces.sink(&id, |row| row.capture(birth, last_row))?;
-        Some(Self { id, row, value, relinks, in_doubt: true })
+        if known.number == 0 || birth != was {
+            // It has a cell: nobody but the flusher, which we are, takes one out.
+            traces.sink(&id, |known| {
+                known.number.store(row, Relaxed);
+                known.birth.store(birth, Relaxed);
+            });
+        }
+        let relinks = (was != 0 && was != birth) || known.content == StoredContent::Refused;
+        Self { id, row, value, relinks, in_doubt: false }
     }
 
     /// Captures what was committed and not synced: the trace of that row, or that there is none any more.
@@ -168,17 +186,15 @@ impl Owed {
     }
 
     /// After the backend has committed it, or left it out: never before.
-    pub(super) fn remember(&self, traces: &Traces, refused: bool) {
+    pub(super) fn remember(&self, row: &Row, refused: bool) {
         let stored = match &self.value {
             _ if refused => StoredContent::Refused,
             Some(trace) => StoredContent::Content(trace.content.number.get()),
             None => StoredContent::Nothing,
         };
-        traces.sink(&self.id, |row| {
-            if row.number() == self.row {
-                row.stored.store(stored.into(), Relaxed);
-            }
-        });
+        if row.number() == self.row {
+            row.stored.store(stored.into(), Relaxed);
+        }
     }
 }
 

@@ -54,8 +54,7 @@ impl TraceStore {
     ///
     /// As for [`insert`](Self::insert), for the first that can't be stored.
     pub fn insert_many(&self, new: impl IntoIterator<Item = NewTrace>) -> Result<Vec<TraceId>> {
-        let traces: Vec<_> =
-            new.into_iter().map(|new| self.engine().checked(new)).collect::<Result<_>>()?;
+        let traces: Vec<_> = new.into_iter().map(|new| self.engine().checked(new)).collect::<Result<_>>()?;
         self.shared().admit()?;
         let mut ids = HashSet::with_capacity(traces.len());
         if let Some(known) = traces.iter().find(|trace| !ids.insert(trace.id()) || self.contains(trace.id()))

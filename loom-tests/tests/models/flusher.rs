@@ -341,9 +341,9 @@ fn say(store: &TraceStore, what: &str) {
 
 fn assert_contents(store: &TraceStore, rows: &Contents) {
     store.flush().unwrap();
-    let memory = store.iter().map(|trace| {
-        (trace.id(), (trace.payload().as_str().to_owned(), hundredths(trace.confidence())))
-    });
+    let memory = store
+        .iter()
+        .map(|trace| (trace.id(), (trace.payload().as_str().to_owned(), hundredths(trace.confidence()))));
     assert_eq!(*rows.lock().unwrap(), memory.collect(), "rows and memory agree");
 }
 

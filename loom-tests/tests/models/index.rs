@@ -138,8 +138,7 @@ struct Joints {
 
 impl Joints {
     fn change(&self, change: impl Fn() -> Change<Tagged>) {
-        let done: Result<_, Rejected<()>> =
-            self.map.upsert(&self.generations, &Joint, |_| Ok(change()));
+        let done: Result<_, Rejected<()>> = self.map.upsert(&self.generations, &Joint, |_| Ok(change()));
         assert!(done.is_ok(), "no generation is sealed here");
     }
 
@@ -169,7 +168,7 @@ fn a_joint_made_anew_is_found_from_both_ends() {
             let joints = joints.clone();
             loom::thread::spawn(move || joints.put_and_find())
         });
-        cut.keys.iter().for_each(|key| joints.map.settle(key, cut.number));
+        cut.keys.iter().for_each(|key| joints.map.settle(key, cut.number, |_| ()));
         for maker in makers {
             maker.join().unwrap();
         }

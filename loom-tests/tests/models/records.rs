@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// Thread 1 writes A, thread 2 reads A and then writes B: B captured implies A captured.
 #[test]
 fn orderings_of_cells_keep_causality() {
-    hostile_model("orderings_of_cells_keep_causality", 3, &NO_BAGS, |w| {
+    hostile_model("orderings_of_cells_keep_causality", 5, &NO_BAGS, |w| {
         w.run(|s| s.put(0, 1));
         w.run(|s| {
             if s.get(0).is_some() {
@@ -21,7 +21,7 @@ fn orderings_of_cells_keep_causality() {
 
 #[test]
 fn records_of_concurrent_updates() {
-    hostile_model("records_of_concurrent_updates", 2, &ALL_BAGS, |w| {
+    hostile_model("records_of_concurrent_updates", 4, &ALL_BAGS, |w| {
         w.store.put(0, 0);
         w.run(|s| s.update(0, |n| n + 1));
         w.run(|s| {
@@ -36,7 +36,7 @@ fn records_of_concurrent_updates() {
 
 #[test]
 fn records_while_a_cut_is_captured() {
-    hostile_model("records_while_a_cut_is_captured", 3, &ALL_BAGS, |w| {
+    hostile_model("records_while_a_cut_is_captured", 6, &ALL_BAGS, |w| {
         w.store.put(0, 1);
         w.store.put(1, 1);
         w.run(|s| {
@@ -52,7 +52,7 @@ fn records_while_a_cut_is_captured() {
 
 #[test]
 fn records_of_a_removal_and_an_insertion() {
-    hostile_model("records_of_a_removal_and_an_insertion", 3, &SOME_BAGS, |w| {
+    hostile_model("records_of_a_removal_and_an_insertion", 4, &SOME_BAGS, |w| {
         w.store.put(0, 1);
         w.run(|s| s.remove(0));
         w.run(|s| s.put(0, 2));
@@ -62,7 +62,7 @@ fn records_of_a_removal_and_an_insertion() {
 
 #[test]
 fn records_while_a_cell_is_taken_out() {
-    hostile_model("records_while_a_cell_is_taken_out", 3, &ALL_BAGS, |w| {
+    hostile_model("records_while_a_cell_is_taken_out", 6, &ALL_BAGS, |w| {
         w.store.put(0, 1);
         w.flush();
         w.store.remove(0);
@@ -75,7 +75,7 @@ fn records_while_a_cell_is_taken_out() {
 
 #[test]
 fn records_of_two_flushes() {
-    hostile_model("records_of_two_flushes", 3, &SOME_BAGS, |w| {
+    hostile_model("records_of_two_flushes", 6, &SOME_BAGS, |w| {
         w.store.put(0, 1);
         w.run(|s| {
             s.remove(0);
@@ -89,7 +89,7 @@ fn records_of_two_flushes() {
 
 #[test]
 fn records_of_a_failed_commit() {
-    hostile_model("records_of_a_failed_commit", 3, &ALL_BAGS, |w| {
+    hostile_model("records_of_a_failed_commit", 6, &ALL_BAGS, |w| {
         w.store.put(0, 1);
         w.store.put(1, 1);
         w.run(|s| {
@@ -108,7 +108,7 @@ fn records_of_a_failed_commit() {
 /// Settling and a writer of the next generation both want the image before.
 #[test]
 fn settling_beside_updates() {
-    hostile_model("settling_beside_updates", 3, &ALL_BAGS, |w| {
+    hostile_model("settling_beside_updates", 6, &ALL_BAGS, |w| {
         w.store.put(0, 1);
         w.flush();
         w.store.update(0, |n| n + 1);
@@ -123,7 +123,7 @@ fn settling_beside_updates() {
 
 #[test]
 fn images_of_failed_commits() {
-    hostile_model("images_of_failed_commits", 3, &ALL_BAGS, |w| {
+    hostile_model("images_of_failed_commits", 6, &ALL_BAGS, |w| {
         w.store.put(0, 1);
         w.fail_to_flush();
         w.store.update(0, |n| n + 1);
@@ -136,7 +136,7 @@ fn images_of_failed_commits() {
 /// Whoever holds a record for ever holds that record alone.
 #[test]
 fn holder_keeps_nothing_else() {
-    hostile_model("holder_keeps_nothing_else", 3, &ALL_BAGS, |w| {
+    hostile_model("holder_keeps_nothing_else", 6, &ALL_BAGS, |w| {
         w.store.put(0, 1);
         w.flush();
         w.store.update(0, |n| n + 1);
@@ -153,7 +153,7 @@ fn holder_keeps_nothing_else() {
 
 #[test]
 fn reader_while_all_goes() {
-    hostile_model("reader_while_all_goes", 2, &SOME_BAGS, |w| {
+    hostile_model("reader_while_all_goes", 4, &SOME_BAGS, |w| {
         w.store.put(0, 1);
         w.flush();
         w.run(|s| {
@@ -174,7 +174,7 @@ fn reader_while_all_goes() {
 /// A store that is dropped with something unsettled leaves nothing but what is held.
 #[test]
 fn unsettled_store_leaves_nothing() {
-    hostile_model("unsettled_store_leaves_nothing", 3, &SOME_BAGS, |w| {
+    hostile_model("unsettled_store_leaves_nothing", 6, &SOME_BAGS, |w| {
         w.store.put(0, 1);
         w.fail_to_flush();
         w.spawn(|s| {

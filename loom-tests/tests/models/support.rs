@@ -5,8 +5,8 @@ use mnemon::model::{
     Bell, Change, Cutter, Generations, Head, Map, Mistake, Opening, Record, Rejected, Tracked, plant,
 };
 use std::collections::BTreeMap;
-use std::sync::{Arc, Once};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Instant;
 use std::{env, panic, process};
 
@@ -175,15 +175,13 @@ impl Store {
     }
 
     pub fn update(&self, id: Id, change: impl Fn(u64) -> u64) {
-        let done: Result<_, Rejected<()>> = self
-            .map
-            .alter(&self.generations, &id, |old| Ok(Change::Put(Value::new(change(old.get())))));
+        let done: Result<_, Rejected<()>> =
+            self.map.alter(&self.generations, &id, |old| Ok(Change::Put(Value::new(change(old.get())))));
         assert!(done.is_ok(), "no generation is sealed here");
     }
 
     pub fn remove(&self, id: Id) {
-        let done: Result<_, Rejected<()>> =
-            self.map.alter(&self.generations, &id, |_| Ok(Change::Remove));
+        let done: Result<_, Rejected<()>> = self.map.alter(&self.generations, &id, |_| Ok(Change::Remove));
         assert!(done.is_ok(), "no generation is sealed here");
     }
 
@@ -206,7 +204,7 @@ impl Flusher {
     pub fn flush_that(&mut self, store: &Store, works: bool) -> usize {
         let cut = self.cutter.cut(Opening::Open);
         for id in &cut.keys {
-            let value = store.map.capture(id, cut.number).and_then(|captured| captured.value);
+            let value = store.map.capture(id, cut.number, |_| ()).and_then(|captured| captured.0.value);
             self.owed.insert(*id, value.map(|value| value.get()));
         }
         if works {
@@ -216,7 +214,7 @@ impl Flusher {
                     None => self.rows.remove(id),
                 };
             }
-            std::mem::take(&mut self.owed).keys().for_each(|id| store.map.settle(id, cut.number));
+            std::mem::take(&mut self.owed).keys().for_each(|id| store.map.settle(id, cut.number, |_| ()));
         }
         cut.keys.len()
     }

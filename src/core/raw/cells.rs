@@ -61,12 +61,22 @@ where
         Self { table, garbage: Garbage::new() }
     }
 
+    /// What a key holds, and what `work` makes of what the sink remembers.
+    fn load_with<'a, R>(
+        &'a self,
+        key: &K,
+        pin: &'a Pin,
+        work: impl FnOnce(&S) -> R,
+    ) -> Option<(Loaded<'a, V>, R)> {
+        // SAFETY: the cell is dropped with this map, which is borrowed for as long, or is taken out of it.
+        self.table.with(key, |slot| (unsafe { slot.cell.load(pin) }, work(&slot.sink)))
+    }
+
     /// What a key holds. Null is a key without a cell.
     pub(crate) fn load<'a>(&'a self, key: &K, pin: &'a Pin) -> Loaded<'a, V> {
-        // SAFETY: the cell is dropped with this map, which is borrowed for as long, or is taken out of it.
-        let found = self.table.with(key, |slot| unsafe { slot.cell.load(pin) });
+        let found = self.load_with(key, pin, |_| ());
         // SAFETY: null is never freed.
-        found.unwrap_or_else(|| unsafe { Loaded::new(Pointer(std::ptr::null_mut())) })
+        found.map_or_else(|| unsafe { Loaded::new(Pointer(std::ptr::null_mut())) }, |(loaded, ())| loaded)
     }
 
     /// The state of a key, held by count.
@@ -122,24 +132,26 @@ where
         self.garbage.add_replaced(old, new, pin);
     }
 
-    /// The state of a key as of `cut`, the last one made; for the flusher, before it cuts again. `None` if there is no
-    /// cell.
-    pub(crate) fn capture(&self, key: &K, cut: u64) -> Option<Captured<V>> {
+    /// The state of a key as of `cut`, the last one made, and what `work` makes of what the sink remembers; for the
+    /// flusher, before it cuts again. `None` if there is no cell.
+    pub(crate) fn capture<R>(
+        &self,
+        key: &K,
+        cut: u64,
+        work: impl FnOnce(&S) -> R,
+    ) -> Option<(Captured<V>, R)> {
         let pin = pin();
-        let newest = self.load(key, &pin);
-        if newest.pointer.is_null() {
-            return None;
-        }
+        let (newest, remembered) = self.load_with(key, &pin, work)?;
         let image = newest.as_of(cut);
-        Some(Captured { generation: image.generation(), value: image.hold().into_value() })
+        Some((Captured { generation: image.generation(), value: image.hold().into_value() }, remembered))
     }
 
     /// After the commit of `cut`: gives up the image that only its capture needed, and takes out the cell of a key
     /// whose removal is in the sink by now. A key that was written since is left to the next settling, as it is listed
-    /// again.
-    pub(crate) fn settle(&self, key: &K, cut: u64) -> Settled {
+    /// again. `work` is shown what the sink remembers.
+    pub(crate) fn settle(&self, key: &K, cut: u64, work: impl FnOnce(&S)) -> Settled {
         let pin = pin();
-        let newest = self.load(key, &pin);
+        let Some((newest, ())) = self.load_with(key, &pin, work) else { return Settled::Stays };
         let pointer = newest.pointer;
         if pointer.is_null() || newest.generation() > cut {
             return Settled::Stays;

@@ -111,7 +111,10 @@ fn what_is_seen_is_whole_and_not_freed() {
         let seen = unsafe { slot.cell.load(&pin) };
         let value = seen.value().map(Tracked::read);
         let image = seen.as_of(1).value().map(Tracked::read);
-        assert!(matches!((value, image), (Some(1), Some(1)) | (Some(2), Some(1) | None)), "{value:?} {image:?}");
+        assert!(
+            matches!((value, image), (Some(1), Some(1)) | (Some(2), Some(1) | None)),
+            "{value:?} {image:?}"
+        );
         drop(pin);
         assert!(writer.join().is_ok());
         drop(slot);

@@ -158,7 +158,12 @@ impl<V: Record> Pointer<V> {
     /// the newest of its cell, or one of a later generation has taken its place.
     pub(super) unsafe fn take_image(self) -> Self {
         // SAFETY: as the caller says.
-        Self(unsafe { self.head() }.previous.swap(ptr::null_mut(), Ordering::Relaxed))
+        let previous = &unsafe { self.head() }.previous;
+        // Mostly there is none, and once it is null it stays so.
+        if previous.load(Ordering::Relaxed).is_null() {
+            return Self(ptr::null_mut());
+        }
+        Self(previous.swap(ptr::null_mut(), Ordering::Relaxed))
     }
 
     /// The record, with a count of its own.

@@ -6,9 +6,9 @@ use std::ops::Deref;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use loom::sync::RwLock;
 pub(crate) use loom::sync::atomic::{AtomicIsize, AtomicPtr, AtomicUsize, Ordering, fence};
 pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
-use loom::sync::RwLock;
 
 pub(crate) struct Published<T>(Mutex<Arc<T>>);
 

@@ -138,7 +138,8 @@ pub(in crate::core::raw) fn read<V>(cell: &AtomicPtr<V>, order: Ordering, pin: &
     pin.begin();
     // Pinning and deferring have full fences in crossbeam-epoch: who pins after a deferral was made sees what was
     // stored before. A load that gave something older is made again, by a read-modify-write, which sees the newest.
-    let is_too_old = |tracked: &mut Tracked| tracked.left != 0 && Some(tracked.left) <= pin.last_deferral.get();
+    let is_too_old =
+        |tracked: &mut Tracked| tracked.left != 0 && Some(tracked.left) <= pin.last_deferral.get();
     match with(|collector| collector.tracked(Pointer(found)).is_some_and(is_too_old)) {
         false => found,
         true => match cell.compare_exchange(ptr::null_mut(), ptr::null_mut(), order, order) {
@@ -200,7 +201,8 @@ pub mod explore {
     pub fn begin(mode: Mode) {
         let main = thread::current().id();
         let hostile = Some(Hostile { mode, main, records: HashMap::new() });
-        let old = with(|collector| std::mem::replace(collector, Collector { hostile, ..Collector::default() }));
+        let old =
+            with(|collector| std::mem::replace(collector, Collector { hostile, ..Collector::default() }));
         // Of an execution that failed: its objects belong to it.
         std::mem::forget(old);
     }

@@ -43,8 +43,7 @@ unsafe impl<V: Record> Send for Batch<V> {}
 
 impl<V: Record> Garbage<V> {
     pub(in crate::core::raw) fn new() -> Self {
-        let stripe =
-            || Stripe { newest: AtomicPtr::new(ptr::null_mut()), bytes: AtomicUsize::new(0) };
+        let stripe = || Stripe { newest: AtomicPtr::new(ptr::null_mut()), bytes: AtomicUsize::new(0) };
         Self { stripes: std::array::from_fn(|_| stripe()), waiting: Mutex::new(Vec::new()) }
     }
 
@@ -67,7 +66,8 @@ impl<V: Record> Garbage<V> {
             // Release pairs with the Acquire in `take`: who takes the list sees the `next` of each of its records, and
             // comes after their having left. Those further down come along, as each later push continues the release
             // sequence of this one. No ABA problem: a record is added once.
-            match stripe.newest.compare_exchange_weak(newest, record.0, Ordering::Release, Ordering::Relaxed) {
+            match stripe.newest.compare_exchange_weak(newest, record.0, Ordering::Release, Ordering::Relaxed)
+            {
                 Ok(_) => break,
                 Err(now) => newest = now,
             }
