@@ -43,6 +43,7 @@ mod progress;
 mod raw;
 pub(crate) mod sync;
 #[cfg(all(test, not(any(loom, crossbeam_loom))))]
+#[allow(clippy::expect_used, reason = "what can't be made fails its test")]
 mod tests;
 
 #[cfg(loom)]

@@ -66,7 +66,7 @@ where
 
     fn upsert(&self, key: K, value: Plain<T>) -> Transition<Plain<T>> {
         let put = |_: Option<&Arc<_>>| Ok::<_, ()>(Change::Put(value.clone()));
-        self.map.upsert(&self.generations, &key, put).ok().expect("no generation is sealed here")
+        self.map.upsert(&self.generations, &key, put).expect("no generation is sealed here")
     }
 
     fn put(&self, key: K, value: T) -> Arc<Plain<T>> {

@@ -353,9 +353,9 @@ impl<'a, V: Record> Loaded<'a, V> {
 
     /// The state as of `cut`, while no generation above `cut + 1` has been opened. For the flusher: nobody else keeps
     /// the image before from being given up.
-    pub(super) fn as_of(self, cut: u64) -> Self {
+    pub(super) fn as_of(&self, cut: u64) -> Self {
         if self.generation() <= cut || planted(Mistake::CaptureNewest) {
-            return self;
+            return Self { ..*self };
         }
         // Relaxed: it was put there while the record was its maker's alone, which the load of the cell ordered, and
         // nobody changes it while a pin of now lasts, but by taking it out where the flusher itself settles.
