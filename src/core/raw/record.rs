@@ -157,13 +157,10 @@ impl<V: Record> Pointer<V> {
     /// It is not null, the record is not freed before this returns, and its `previous` is no alias: the record is
     /// the newest of its cell, or one of a later generation has taken its place.
     pub(super) unsafe fn take_image(self) -> Self {
+        // No look before the swap, though mostly there is none: of the accesses to an atomic loom tracks the last one
+        // alone, and would miss what comes between another thread's load and this.
         // SAFETY: as the caller says.
-        let previous = &unsafe { self.head() }.previous;
-        // Mostly there is none, and once it is null it stays so.
-        if previous.load(Ordering::Relaxed).is_null() {
-            return Self(ptr::null_mut());
-        }
-        Self(previous.swap(ptr::null_mut(), Ordering::Relaxed))
+        Self(unsafe { self.head() }.previous.swap(ptr::null_mut(), Ordering::Relaxed))
     }
 
     /// The record, with a count of its own.
