@@ -8,7 +8,7 @@ use std::sync::Arc;
 impl TraceStore {
     /// The newest state of a trace; `None` if the store does not hold it. What you get stays as it is.
     ///
-    /// Costs a look-up in a sharded map and two reference counts; never waits for a flush.
+    /// Costs a look-up in a sharded map and a reference count; never waits for a flush.
     pub fn get(&self, id: TraceId) -> Option<Arc<Trace>> {
         self.shared().traces.get(&id)
     }
