@@ -115,6 +115,19 @@ impl<K: Ord + Clone, T> Table<K, T> {
     }
 }
 
+/// Under the lock, so that loom knows what came before: who drops a store last has that from `std`'s `Arc`, of which loom
+/// knows nothing.
+impl<K, T> Drop for Table<K, T> {
+    fn drop(&mut self) {
+        if let Self::Locked(lock) = self
+            && !std::thread::panicking()
+        {
+            let map = std::mem::take(&mut *lock.write().unwrap_or_else(PoisonError::into_inner));
+            drop(map);
+        }
+    }
+}
+
 pub(crate) fn pause(_: u32) {
     loom::thread::yield_now();
 }
