@@ -3,11 +3,17 @@
 
 pub use crate::core::planted::{Mistake, plant};
 pub use crate::core::{
-    Adjacency, Bell, Change, Clock, Cut, Cutter, Entry, HasTerms, Hold, Index, Inside, Joins, Map, Opening,
-    Progress, Reached, Refused, ShippedBell, Term, Terms, Transition, Wait, let_loads_age,
+    Adjacency, Bell, Captured, Change, Cut, CutBlock, Cutter, GenerationGuard, Generations, HasTerms, Head,
+    Index, Joins, List, Map, Opening, Progress, Reached, Record, Rejected, ShippedBell, Term, Terms, Tracked,
+    Transition, Wait, explore,
 };
 
 use crate::store::TraceStore;
+
+/// Puts a trace back as it was, with the number of its content, which no call of the API does by now.
+pub fn put_back(store: &TraceStore, trace: &crate::Trace) -> crate::Result<()> {
+    store.put_back(trace)
+}
 
 /// The flusher's loop, to be run on a thread of the model's own; it returns when the store has closed. From
 /// this call on, no caller of flush or close does the flusher's work.

@@ -1,59 +1,20 @@
-//! Entries and transitions: every write is one transition, and every read one load.
+//! Keys and transitions: every write is one transition, and every read one load.
 
-use super::clock::{Clock, Inside};
+use super::generations::{GenerationGuard, Generations};
 use super::index::Index;
 use super::planted::{Mistake, planted};
-use super::raw::{Look, Pin, Slot, pin};
-use super::sync::{AtomicIsize, Brief, Ordering, Table};
-use super::version::same;
+use super::raw::{Captured, CellState, Cells, Record, Settled, pin};
+use super::sync::{AtomicIsize, Ordering};
 use std::convert::Infallible;
 use std::hash::Hash;
 use std::sync::Arc;
 
-/// One key of the map. `S` is what the sink remembers of it; only the flusher touches that.
-pub struct Entry<K, V, S> {
-    key: K,
-    state: Slot<V>,
-    sink: Brief<S>,
-}
-
-impl<K, V: Send + Sync + 'static, S> Entry<K, V, S> {
-    fn new(key: K, settled: Option<Arc<V>>, sink: S) -> Arc<Self> {
-        Arc::new(Self { key, state: Slot::new(settled), sink: Brief::new(sink) })
-    }
-
-    /// The key.
-    pub fn key(&self) -> &K {
-        &self.key
-    }
-
-    /// The newest value.
-    pub fn value(&self) -> Option<Arc<V>> {
-        self.state.load(&pin()).look().value().cloned()
-    }
-
-    /// The value as of `cut`, the last one made; for the flusher, before it cuts again.
-    pub fn capture(&self, cut: u64) -> Option<Arc<V>> {
-        self.state.load(&pin()).look().as_of(cut).cloned()
-    }
-
-    /// Whether the map holds it no more, or is about to let it go.
-    pub(super) fn is_retired(&self, pin: &Pin) -> bool {
-        self.state.load(pin).look().is_retired()
-    }
-
-    /// What the sink remembers; for the flusher.
-    pub fn sink<R>(&self, work: impl FnOnce(&mut S) -> R) -> R {
-        self.sink.with(work)
-    }
-}
-
 /// What a transition makes of the value it saw.
 pub enum Change<V> {
-    /// Nothing: the entry does not become dirty.
+    /// Nothing: the key does not become dirty.
     Keep,
     /// This value in its place.
-    Put(Arc<V>),
+    Put(V),
     /// Removal.
     Remove,
 }
@@ -69,14 +30,14 @@ pub struct Transition<V> {
 
 impl<V> Transition<V> {
     /// Whether nothing changed.
-    pub fn is_void(&self) -> bool {
-        same(self.old.as_ref(), self.new.as_ref())
+    pub fn is_noop(&self) -> bool {
+        self.old.as_ref().map(Arc::as_ptr) == self.new.as_ref().map(Arc::as_ptr)
     }
 }
 
 /// Why a transition did not take place.
 #[derive(Debug)]
-pub enum Refused<E> {
+pub enum Rejected<E> {
     /// The open generation is sealed.
     Sealed,
     /// The caller's own reason.
@@ -90,9 +51,9 @@ enum Sealed {
     Takes,
 }
 
-/// The entries of one kind, by key, and by what `I` finds them by.
-pub struct Map<K, V, S, I = ()> {
-    table: Table<K, Arc<Entry<K, V, S>>>,
+/// Values by key, and by what `I` finds them by. `S` is what the sink remembers of a key; only the flusher uses that.
+pub struct Map<K, V: Record, S, I = ()> {
+    cells: Cells<K, V, S>,
     live: AtomicIsize,
     index: I,
 }
@@ -100,21 +61,27 @@ pub struct Map<K, V, S, I = ()> {
 impl<K, V, S, I> Map<K, V, S, I>
 where
     K: Eq + Ord + Hash + Clone,
-    V: Send + Sync + 'static,
+    V: Record,
     S: Default,
-    I: Index<K, V, S>,
+    I: Index<K, V>,
 {
     /// An empty map.
     pub fn new(index: I) -> Self {
-        Self { table: Table::new(), live: AtomicIsize::new(0), index }
+        Self { cells: Cells::new(), live: AtomicIsize::new(0), index }
     }
 
-    /// What its entries are found by, besides their key.
+    /// For the models: see `Cells::without_locks`.
+    #[cfg(loom)]
+    pub fn without_locks(keys: impl IntoIterator<Item = K>, index: I) -> Self {
+        Self { cells: Cells::without_locks(keys), live: AtomicIsize::new(0), index }
+    }
+
+    /// What its keys are found by, besides themselves.
     pub fn index(&self) -> &I {
         &self.index
     }
 
-    /// How many keys have a value: one load.
+    /// Number of keys that have a value: one load.
     pub fn len(&self) -> usize {
         // Relaxed, and clamped: a removal may be counted before the insertion that it followed.
         usize::try_from(self.live.load(Ordering::Relaxed)).unwrap_or(0)
@@ -122,263 +89,223 @@ where
 
     /// The newest value of a key.
     pub fn get(&self, key: &K) -> Option<Arc<V>> {
-        // Pinned before the shard is locked: pinning may free garbage, which takes its time.
-        let pin = pin();
-        self.table.look(key, |entry| entry.state.load(&pin).look().value().cloned())?
+        self.cells.hold(key).into_value()
     }
 
-    /// The entry of a key.
-    pub fn entry(&self, key: &K) -> Option<Arc<Entry<K, V, S>>> {
-        self.table.look(key, Arc::clone)
+    /// The keys of all cells, also of keys whose removal is not settled, copied shard by shard: no lock is held when
+    /// this returns.
+    pub fn keys(&self) -> Vec<K> {
+        self.cells.keys()
     }
 
-    /// All entries, copied shard by shard: no lock is held when this returns.
-    pub fn entries(&self) -> Vec<Arc<Entry<K, V, S>>> {
-        self.table.values()
-    }
-
-    /// Shows every entry that has a value to `judge`, with what `glance` copied out of the value; no lock is held
-    /// and nothing pinned while `judge` runs.
+    /// Shows `visit` every key that has a value, with what `project` copies out of the value; no lock is held and
+    /// nothing pinned while `visit` runs.
     ///
-    /// Entries are taken in groups, and a group's states are all loaded before its first value is looked at, and all
-    /// values before the first is judged: so the processor fetches them side by side, where one after the other each
+    /// Keys are taken in groups, and a group's cells are all loaded before its first value is looked at, and all
+    /// values before the first is visited: so the processor fetches them side by side, where one after the other each
     /// would be waited for.
-    pub fn survey<G, E>(
+    pub fn scan<P, E>(
         &self,
-        glance: impl Fn(&V) -> G,
-        mut judge: impl FnMut(&Arc<Entry<K, V, S>>, G) -> Result<(), E>,
+        project: impl Fn(&V) -> P,
+        mut visit: impl FnMut(&K, P) -> Result<(), E>,
     ) -> Result<(), E> {
         const GROUP: usize = 32;
-        for group in self.entries().chunks(GROUP) {
-            let glances: Vec<_> = {
+        for group in self.keys().chunks(GROUP) {
+            let projections: Vec<_> = {
                 let pin = pin();
-                let seen: Vec<_> = group.iter().map(|entry| entry.state.load(&pin)).collect();
-                seen.iter().map(|seen| seen.look().value().map(|value| glance(value))).collect()
+                let loaded: Vec<_> = group.iter().map(|key| self.cells.load(key, &pin)).collect();
+                loaded.iter().map(|loaded| loaded.value().map(&project)).collect()
             };
-            let entries = group.iter().zip(glances);
-            entries
-                .filter_map(|(entry, glance)| Some((entry, glance?)))
-                .try_for_each(|(e, g)| judge(e, g))?;
+            let keys = group.iter().zip(projections);
+            keys.filter_map(|(key, projection)| Some((key, projection?)))
+                .try_for_each(|(k, p)| visit(k, p))?;
         }
         Ok(())
     }
 
-    /// Puts a value in without making it dirty, as when it was read from the sink; `false` if the key
-    /// has one. For a map that nobody else uses yet.
-    pub fn load(&self, key: K, value: Arc<V>, sink: S) -> bool {
-        let mut loaded = false;
-        let entry = self.table.find_or_insert_with(&key.clone(), || {
-            loaded = true;
-            Entry::new(key, Some(value.clone()), sink)
-        });
+    /// Shows `work` what the sink remembers of a key; `None` if it has no cell. For the flusher.
+    pub fn sink<R>(&self, key: &K, work: impl FnOnce(&S) -> R) -> Option<R> {
+        self.cells.sink(key, work)
+    }
+
+    /// The state of a key as of `cut`, the last one made, and what `work` makes of what the sink remembers; `None` if
+    /// it has no cell. For the flusher, before it cuts again.
+    pub fn capture<R>(&self, key: &K, cut: u64, work: impl FnOnce(&S) -> R) -> Option<(Captured<V>, R)> {
+        self.cells.capture(key, cut, work)
+    }
+
+    /// Puts a value in without making it dirty, as when it was read from the sink; `false` if the key has a cell. For a
+    /// map that nobody else uses yet.
+    pub fn load(&self, key: K, value: V, sink: S) -> bool {
+        let loaded = self.cells.insert(key.clone(), value, sink);
         if loaded {
             self.live.fetch_add(1, Ordering::Relaxed);
-            self.index.attach(&entry);
-            self.index.enter(&entry, None, Some(&value));
+            self.index.attach(&key);
+            self.index.enter(&key, None, self.get(&key).as_deref());
         }
         loaded
     }
 
-    /// Changes the value of a key that may have none; `change` may run more than once and must not
-    /// write to this map.
+    /// Changes the value of a key that may have none; `change` may run more than once and must not write to this map.
     pub fn upsert<D, E>(
         &self,
-        clock: &Clock<D>,
+        generations: &Generations<D>,
+        key: &K,
+        change: impl FnMut(Option<&Arc<V>>) -> Result<Change<V>, E>,
+    ) -> Result<Transition<V>, Rejected<E>>
+    where
+        D: From<K> + Clone + Ord,
+    {
+        self.transition(generations, key, change, Sealed::Refuses)
+    }
+
+    /// The steps of every write.
+    fn transition<D, E>(
+        &self,
+        generations: &Generations<D>,
         key: &K,
         mut change: impl FnMut(Option<&Arc<V>>) -> Result<Change<V>, E>,
-    ) -> Result<Transition<V>, Refused<E>>
+        sealed: Sealed,
+    ) -> Result<Transition<V>, Rejected<E>>
     where
-        D: From<Arc<Entry<K, V, S>>>,
+        D: From<K> + Clone + Ord,
     {
+        let mut listed = 0;
         loop {
-            let entry = self.table.find_or_insert_with(key, || Entry::new(key.clone(), None, S::default()));
-            self.index.attach(&entry);
-            match self.transition(clock, &entry, &mut change, Sealed::Refuses) {
-                Ok(Some(done)) => return Ok(done),
-                // Retired: whoever retired it unlinks it, and we help, so as not to wait.
-                Ok(None) => self.unlink(&entry),
-                Err(refused) => {
-                    // Made for this call and never written: it must not stay.
-                    self.settle(&entry, 0);
-                    return Err(refused);
+            let misplaced = planted(Mistake::GenerationFirst).then(|| generations.enter());
+            // Held by count, and with nothing pinned, while the caller's code runs, which may take its time.
+            let state = self.cells.hold(key);
+            let new = match change(state.value()).map_err(Rejected::By)? {
+                Change::Put(value) => Some(value),
+                Change::Remove if state.value().is_some() => None,
+                Change::Keep | Change::Remove => {
+                    let kept = state.into_value();
+                    return Ok(Transition { old: kept.clone(), new: kept });
                 }
+            };
+            #[cfg(loom)]
+            if planted(Mistake::IdentityNotHeld) {
+                state.give_up_early();
+            }
+            let inside = misplaced.unwrap_or_else(|| generations.enter());
+            if inside.is_sealed() && sealed == Sealed::Refuses {
+                return Err(Rejected::Sealed);
+            }
+            if let Ok(new) = self.publish(generations, inside, key, &state, new, &mut listed) {
+                return Ok(Transition { old: state.into_value(), new });
             }
         }
     }
 
     /// Changes the value of a key that has one; `None` if it has none. As [`upsert`](Self::upsert).
-    #[cfg(any(test, loom))]
     pub fn alter<D, E>(
         &self,
-        clock: &Clock<D>,
+        generations: &Generations<D>,
         key: &K,
-        change: impl FnMut(&Arc<V>) -> Result<Change<V>, E>,
-    ) -> Result<Option<Transition<V>>, Refused<E>>
-    where
-        D: From<Arc<Entry<K, V, S>>>,
-    {
-        match self.entry(key) {
-            Some(entry) => self.alter_entry(clock, &entry, change),
-            None => Ok(None),
-        }
-    }
-
-    /// Changes the value of an entry that has one; `None` if it has none. As [`upsert`](Self::upsert).
-    pub fn alter_entry<D, E>(
-        &self,
-        clock: &Clock<D>,
-        entry: &Arc<Entry<K, V, S>>,
         mut change: impl FnMut(&Arc<V>) -> Result<Change<V>, E>,
-    ) -> Result<Option<Transition<V>>, Refused<E>>
+    ) -> Result<Option<Transition<V>>, Rejected<E>>
     where
-        D: From<Arc<Entry<K, V, S>>>,
+        D: From<K> + Clone + Ord,
     {
-        let change = &mut |old: Option<&_>| old.map_or(Ok(Change::Keep), &mut change);
-        let done = self.transition(clock, entry, change, Sealed::Refuses)?;
-        // A retired entry had no value when this call met it: that is an answer, not a reason to retry.
-        Ok(done.filter(|done| done.old.is_some()))
+        let done = self.upsert(generations, key, |old| old.map_or(Ok(Change::Keep), &mut change))?;
+        Ok(done.old.is_some().then_some(done))
     }
 
-    /// The same, in a sealed generation too: for what must follow from a write that was taken. Answers whether it
-    /// changed something.
+    /// As [`alter`](Self::alter), in a sealed generation too: for what must follow from a write that was taken.
+    /// Returns whether it changed something.
     ///
     /// It is not refused, so that a close that fails leaves no half of it behind. Should the close succeed, no cut
     /// comes after: the capture of that write must have made the same of it for the sink.
     pub fn follow<D>(
         &self,
-        clock: &Clock<D>,
-        entry: &Arc<Entry<K, V, S>>,
+        generations: &Generations<D>,
+        key: &K,
         mut change: impl FnMut(&Arc<V>) -> Change<V>,
     ) -> bool
     where
-        D: From<Arc<Entry<K, V, S>>>,
+        D: From<K> + Clone + Ord,
     {
-        let change = &mut |old: Option<&_>| Ok(old.map_or(Change::Keep, &mut change));
+        let change = |old: Option<&_>| Ok(old.map_or(Change::Keep, &mut change));
         let sealed = if planted(Mistake::FollowerRefused) { Sealed::Refuses } else { Sealed::Takes };
-        let done: Result<_, Refused<Infallible>> = self.transition(clock, entry, change, sealed);
-        done.is_ok_and(|done| done.is_some_and(|done| !done.is_void()))
+        let done: Result<_, Rejected<Infallible>> = self.transition(generations, key, change, sealed);
+        done.is_ok_and(|done| !done.is_noop())
     }
 
-    /// The steps of every write; `None` if the entry is retired.
-    fn transition<D, E>(
+    /// What follows the caller's code: stamps, lists and publishes the new record. `Err` if another writer came
+    /// between.
+    ///
+    /// The record that was loaded is held by count until the compare-and-swap, so no other can have come to its
+    /// address meanwhile. The generation is entered after that load, whose Acquire orders the two: the record's writer
+    /// had entered its generation before it published, so we enter that one or a later one.
+    ///
+    /// The key is listed before anybody can see the record, so that whoever has seen a write finds its key in a list
+    /// that is not captured, or its effect in what was. So a key may be listed twice, or in vain.
+    fn publish<D>(
         &self,
-        clock: &Clock<D>,
-        entry: &Arc<Entry<K, V, S>>,
-        change: &mut impl FnMut(Option<&Arc<V>>) -> Result<Change<V>, E>,
-        sealed: Sealed,
-    ) -> Result<Option<Transition<V>>, Refused<E>>
+        generations: &Generations<D>,
+        inside: GenerationGuard<D>,
+        key: &K,
+        old: &CellState<V>,
+        new: Option<V>,
+        listed: &mut u64,
+    ) -> Result<Option<Arc<V>>, ()>
     where
-        D: From<Arc<Entry<K, V, S>>>,
+        D: From<K> + Clone + Ord,
     {
-        loop {
-            let misplaced: Option<Inside<D>> = planted(Mistake::GenerationFirst).then(|| clock.enter());
-            // Unpinned again before the caller's code runs, which may take its time.
-            let old = {
-                let pin = pin();
-                let seen = entry.state.load(&pin);
-                match seen.look() {
-                    Look::Retired => return Ok(None),
-                    look => look.value().cloned(),
-                }
-            };
-            let new = match change(old.as_ref()).map_err(Refused::By)? {
-                Change::Put(value) => Some(value),
-                Change::Remove if old.is_some() => None,
-                Change::Keep | Change::Remove => return Ok(Some(Transition { new: old.clone(), old })),
-            };
-            let done = Transition { old, new };
-            if self.swap(clock, entry, &done, misplaced, sealed)? {
-                return Ok(Some(done));
+        let is_first = old.generation() < inside.number();
+        let successor = old.successor(inside.number(), new);
+        if is_first {
+            inside.reserve();
+            if *listed < inside.number() {
+                *listed = inside.number();
+                generations.list(&inside, key.clone().into());
             }
         }
-    }
-
-    /// Steps 2 to 6 of a transition; `false` if another writer came between.
-    fn swap<D, E>(
-        &self,
-        clock: &Clock<D>,
-        entry: &Arc<Entry<K, V, S>>,
-        step: &Transition<V>,
-        misplaced: Option<Inside<D>>,
-        sealed: Sealed,
-    ) -> Result<bool, Refused<E>>
-    where
-        D: From<Arc<Entry<K, V, S>>>,
-    {
-        let pin = pin();
-        // The Acquire of this load comes before the load inside `enter`: the state's writer had entered its
-        // generation before it stored the state, so we enter that one or a later one.
-        let seen = entry.state.load(&pin);
-        let look = seen.look();
-        if look.is_retired() || !same(look.value(), step.old.as_ref()) {
-            return Ok(false);
+        let (before, after) = (old.value().map(|old| &**old), successor.value());
+        self.index.enter(key, before, after);
+        if matches!(old, CellState::Absent) {
+            self.index.attach(key);
         }
-        let inside = misplaced.unwrap_or_else(|| clock.enter());
-        if inside.is_sealed() && sealed == Sealed::Refuses {
-            return Err(Refused::Sealed);
-        }
-        let first = look.generation() < inside.number();
-        if first {
-            inside.expect();
-        }
-        let (old, new) = (step.old.as_deref(), step.new.as_deref());
-        self.index.enter(entry, old, new);
         if planted(Mistake::TermLeftFirst) {
-            self.index.leave(entry, old, new);
+            self.index.leave(key, before, after);
         }
-        if first && planted(Mistake::PushFirst) {
-            clock.list(&inside, entry.clone().into());
-        }
-        if !entry.state.write(&seen, inside.number(), step.new.clone(), &pin) {
-            if first {
-                inside.expect_no_more();
+        // From before the compare-and-swap until what it replaced has been given up.
+        let pin = pin();
+        if !self.cells.publish(key, old, &successor) {
+            if is_first {
+                inside.unreserve();
             }
-            self.index.leave(entry, new, old);
-            return Ok(false);
+            self.index.leave(key, after, before);
+            self.index.detach(key, || self.cells.contains(key));
+            return Err(());
         }
-        if first && !planted(Mistake::PushFirst) {
-            clock.list(&inside, entry.clone().into());
+        if after.is_some() {
+            self.index.attach(key);
         }
         if !planted(Mistake::TermLeftFirst) {
-            self.index.leave(entry, old, new);
+            self.index.leave(key, before, after);
         }
-        match (old, new) {
+        match (before, after) {
             (None, Some(_)) => self.live.fetch_add(1, Ordering::Relaxed),
             (Some(_), None) => self.live.fetch_sub(1, Ordering::Relaxed),
             _ => 0,
         };
-        Ok(true)
+        drop(inside);
+        self.cells.give_up(old, &successor, &pin);
+        Ok(successor.into_value())
     }
 
-    /// After the commit of `cut`: drops the image that only its capture needed, or unlinks an entry whose
-    /// removal is now in the sink. An entry written since is left to the next flush.
-    pub fn settle(&self, entry: &Arc<Entry<K, V, S>>, cut: u64) {
-        let pin = pin();
-        let seen = entry.state.load(&pin);
-        let look = seen.look();
-        if look.generation() > cut {
-            return;
-        }
-        let unlink = match look {
-            Look::Settled(_) => false,
-            Look::Retired => true,
-            Look::Vacant | Look::Written(_) => match look.value() {
-                Some(_) => {
-                    // If it fails the entry has been written again: the next flush does it.
-                    entry.state.settle(&seen, &pin);
-                    false
-                }
-                None => planted(Mistake::NoRetiredStep) || entry.state.retire(&seen, &pin),
-            },
-        };
-        if unlink {
-            self.unlink(entry);
+    /// After the commit of `cut`: drops the image that only its capture needed, or takes out the cell of a key whose
+    /// removal is in the sink by now. A key written since is left to the next flush. `work` is shown what the sink
+    /// remembers.
+    pub fn settle(&self, key: &K, cut: u64, work: impl FnOnce(&S)) {
+        if self.cells.settle(key, cut, work) == Settled::Left {
+            self.index.detach(key, || self.cells.contains(key));
         }
     }
 
-    /// Takes this very entry out of the map; another entry of the same key stays.
-    fn unlink(&self, entry: &Arc<Entry<K, V, S>>) {
-        self.table.remove_if(&entry.key, |held| Arc::ptr_eq(held, entry));
-        self.index.detach(entry);
+    /// Frees what has been replaced or removed and nobody can see any more: for the flusher, at each cut.
+    pub fn collect(&self) {
+        self.cells.collect();
     }
 }

@@ -6,25 +6,51 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[cfg_attr(not(loom), allow(dead_code))]
 pub enum Mistake {
-    /// The flusher drains the closed generation while writers are still inside.
+    /// The flusher reads the closed generation's list while writers are still inside.
     NoGrace,
     /// A capture takes the newest value instead of the image at the cut.
     CaptureNewest,
     /// The second write of a generation forgets the image before it.
-    BeforeNotCarried,
-    /// A transition enters the generation before it loads the version.
+    PreviousNotCarried,
+    /// A transition enters the generation before it loads the record.
     GenerationFirst,
-    /// An entry is listed before the compare-and-swap that makes it dirty.
-    PushFirst,
-    /// A removed entry is unlinked without becoming *retired* first.
-    NoRetiredStep,
+    /// The cell of a removed key is taken out whatever it holds by now.
+    NoIdentityCheck,
+    /// A writer does not hold the record that it computes from.
+    IdentityNotHeld,
+    /// A record that was replaced twice in a generation is emptied at once.
+    EmptiedAtOnce,
+    /// A record that was replaced is given up at once.
+    ReleasedAtOnce,
+    /// The image of a replaced record is taken out by a deferral that does not own the record.
+    DeferralTouchesUnowned,
+    /// The image of a replaced record is left to whoever holds the record.
+    ImageLeftToTheHolder,
+    /// Settling leaves a tombstone its image.
+    ImageLeftToATombstone,
+    /// Closing leaves records their images.
+    ImageLeftAtTheClose,
+    /// A content gets a number that another content of the key has had.
+    ContentNumberReused,
+    /// What the sink holds is remembered before it has committed that.
+    RememberedBeforeTheCommit,
+    /// After a commit whose outcome is not known the sink's memory counts.
+    DoubtIgnored,
+    /// A push to a list does not release.
+    PushRelaxed,
+    /// A reader of a list does not acquire.
+    WalkRelaxed,
+    /// A load of a cell does not acquire.
+    LoadRelaxed,
+    /// A swap of a cell does not release.
+    SwapRelaxed,
     /// The watermark is published before the backend has committed.
     EarlyWatermark,
     /// What a failed flush owed is forgotten.
     FailedBatchDropped,
-    /// A cut is made although somebody holds it off.
-    CutNotHeldOff,
-    /// A transition takes an entry out of an index before its compare-and-swap.
+    /// A cut is made although somebody blocks cuts.
+    CutNotBlocked,
+    /// A transition takes a key out of an index before its compare-and-swap.
     TermLeftFirst,
     /// A link is captured without a look at its traces.
     DeadEndIgnored,

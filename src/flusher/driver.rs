@@ -2,8 +2,8 @@
 
 mod compact;
 
-use super::links::{LinkEntry, OwedLink};
-use super::owed::{Owed, TraceEntry, changes, merge};
+use super::links::OwedLink;
+use super::owed::{Owed, changes, merge};
 use super::retry::{Cause, Step, Trouble};
 use super::shared::{Dirty, Erasure, Errand, Shared};
 use super::supervised::{Failure, supervised};
@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind};
 use crate::feed::Commit;
 use crate::guarded;
 use crate::trace::{Ends, TraceId};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -45,8 +45,8 @@ pub(crate) struct Driver {
     owed_erasures: Vec<Erasure>,
     /// When the oldest of these changes was made.
     owed_since: Option<Instant>,
-    undurable: BTreeMap<RowNumber, Arc<TraceEntry>>,
-    undurable_links: BTreeMap<Ends, Arc<LinkEntry>>,
+    undurable: BTreeMap<RowNumber, TraceId>,
+    undurable_links: BTreeSet<Ends>,
     /// The newest cut, and how far the backend has committed.
     cut: u64,
     committed: Reached,
@@ -88,7 +88,7 @@ impl Driver {
             owed_erasures: Vec::new(),
             owed_since: None,
             undurable: BTreeMap::new(),
-            undurable_links: BTreeMap::new(),
+            undurable_links: BTreeSet::new(),
             cut: reached.cut,
             committed: reached,
             last_row,
@@ -144,6 +144,7 @@ impl Driver {
             Ok(report) => {
                 tell::has_committed(&span, &report);
                 self.tidy(false);
+                self.collect();
                 if report.rows_erased > 0 {
                     self.compact_if_worthwhile();
                 }
@@ -151,10 +152,24 @@ impl Driver {
             }
             Err(failure) => {
                 tell::has_not_committed(&span, started);
+                self.doubt();
                 self.failed(failure, Step::Commit);
+                self.collect();
                 false
             }
         }
+    }
+
+    /// Frees what writers have replaced, and what settling has taken out.
+    pub(super) fn collect(&self) {
+        self.shared.traces.collect();
+        self.shared.links.collect();
+    }
+
+    /// The backend may hold what it was asked to commit, though it said that it failed.
+    fn doubt(&mut self) {
+        self.owed.iter_mut().for_each(|owed| owed.doubt(&self.shared.traces));
+        self.owed_links.iter_mut().for_each(|owed| owed.doubt(&self.shared.links));
     }
 
     /// Whether a turn would find something to do for the backend, as far as can be told before its cut.
@@ -197,16 +212,22 @@ impl Driver {
         self.shared.progress.owes(self.owes() + closing.dirty(), self.owed_since);
         drop(closing);
         let (cut, errands) = self.cutter.cut_and(opening, || self.shared.errands());
-        if !cut.entries.is_empty() {
-            self.owed_since.get_or_insert_with(Instant::now);
-        }
-        self.cut = cut.number;
-        let (mut traces, mut links) = (Vec::with_capacity(cut.entries.len()), Vec::new());
-        for dirty in cut.entries {
+        let since = std::mem::replace(&mut self.cut, cut.number);
+        let (mut traces, mut links) = (Vec::with_capacity(cut.keys.len()), Vec::new());
+        for dirty in cut.keys {
             match dirty {
-                Dirty::Trace(entry) => traces.push(Owed::capture(entry, cut.number, &mut self.last_row)),
-                Dirty::Link(entry) => links.push(entry),
+                Dirty::Trace(id) => traces.extend(Owed::capture(
+                    &self.shared.traces,
+                    id,
+                    since,
+                    cut.number,
+                    &mut self.last_row,
+                )),
+                Dirty::Link(ends) => links.push(ends),
             }
+        }
+        if !traces.is_empty() || !links.is_empty() {
+            self.owed_since.get_or_insert_with(Instant::now);
         }
         self.owe(traces, links);
         self.run_errands(errands);
@@ -216,21 +237,21 @@ impl Driver {
 
     /// Takes in what was captured: the links of traces that have ended are captured with them, as their own
     /// removal may come after the cut.
-    fn owe(&mut self, traces: Vec<Owed>, mut links: Vec<Arc<LinkEntry>>) {
+    fn owe(&mut self, traces: Vec<Owed>, mut links: Vec<Ends>) {
         let shared = self.shared.clone();
         for owed in traces.iter().filter(|owed| owed.relinks && !planted(Mistake::LinksLeftBehind)) {
-            links.extend(shared.links.index().of(owed.entry.key()));
+            links.extend(shared.links.index().of(&owed.id));
         }
-        links.sort_unstable_by_key(|entry| *entry.key());
-        links.dedup_by_key(|entry| *entry.key());
-        let links =
-            links.into_iter().map(|entry| OwedLink::capture(entry, self.cut, &shared.traces)).collect();
+        links.sort_unstable();
+        links.dedup();
+        let capture = |ends| OwedLink::capture(ends, self.cut, &shared.links, &shared.traces);
+        let links = links.into_iter().map(capture).collect();
         self.merge(traces, links);
     }
 
     /// What is newer than all that is owed.
     fn merge(&mut self, traces: Vec<Owed>, links: Vec<OwedLink>) {
-        self.owed = merge(std::mem::take(&mut self.owed), traces, Owed::row, |_, _| {});
+        self.owed = merge(std::mem::take(&mut self.owed), traces, Owed::row, Owed::succeed);
         self.owed_links =
             merge(std::mem::take(&mut self.owed_links), links, OwedLink::ends, OwedLink::succeed);
     }
@@ -266,9 +287,11 @@ impl Driver {
     #[cfg(all(feature = "snapshot", not(loom)))]
     fn view(&self) -> super::View {
         let (shared, cut) = (&self.shared, self.cut);
-        let traces = shared.traces.entries().into_iter().filter_map(|entry| entry.capture(cut)).collect();
-        let links = shared.links.entries().into_iter();
-        let links = links.filter_map(|entry| OwedLink::capture(entry, cut, &shared.traces).link()).collect();
+        let traces = shared.traces.keys().into_iter();
+        let traces = traces.filter_map(|id| shared.traces.capture(&id, cut, |_| ())?.0.value).collect();
+        let links = shared.links.keys().into_iter();
+        let capture = |ends| OwedLink::capture(ends, cut, &shared.links, &shared.traces).link();
+        let links = links.filter_map(capture).collect();
         super::View { cut, traces, links }
     }
 
@@ -277,26 +300,23 @@ impl Driver {
     fn spill(&mut self) -> crate::snapshot::Spill {
         let is_suspect = self.damaged || self.uncompared || self.adrift;
         let whole = is_suspect || !supervised(|| self.backend.is_untouched()).unwrap_or(false);
-        let (cut, traces) = (self.cut, &self.shared.traces);
+        let (cut, shared) = (self.cut, &self.shared);
         let (all, all_links) = match whole {
-            true => (traces.entries(), self.shared.links.entries()),
+            true => (shared.traces.keys(), shared.links.keys()),
             false => (Vec::new(), Vec::new()),
         };
-        // Of two entries of one id, or of the same ends, the later one speaks: what is owed comes last.
-        let owed = self.undurable.values().chain(self.owed.iter().map(|owed| &owed.entry));
-        let owed: BTreeMap<_, _> = all.iter().chain(owed).map(|entry| (*entry.key(), entry)).collect();
-        let links = self.undurable_links.values().chain(self.owed_links.iter().map(|owed| &owed.entry));
-        let links: BTreeMap<_, _> =
-            all_links.iter().chain(links).map(|entry| (*entry.key(), entry)).collect();
+        let owed = self.undurable.values().copied().chain(self.owed.iter().map(|owed| owed.id));
+        let traces: BTreeSet<_> = all.into_iter().chain(owed).collect();
+        let owed = self.undurable_links.iter().copied().chain(self.owed_links.iter().map(OwedLink::ends));
+        let links: BTreeSet<_> = all_links.into_iter().chain(owed).collect();
+        let trace = |id| (id, shared.traces.capture(&id, cut, |_| ()).and_then(|captured| captured.0.value));
+        let link = |ends| (ends, OwedLink::capture(ends, cut, &shared.links, &shared.traces).link());
         crate::snapshot::Spill {
             durable: if whole { 0 } else { self.shared.progress.watermarks().1 },
             cut,
             erased: self.owed_erasures.iter().map(|erasure| erasure.scope.clone()).collect(),
-            traces: owed.into_iter().map(|(id, entry)| (id, entry.capture(cut))).collect(),
-            links: links
-                .into_iter()
-                .map(|(ends, entry)| (ends, OwedLink::capture(entry.clone(), cut, traces).link()))
-                .collect(),
+            traces: traces.into_iter().map(trace).collect(),
+            links: links.into_iter().map(link).collect(),
             ..Default::default()
         }
     }
@@ -305,11 +325,18 @@ impl Driver {
         self.recover()?;
         // Of an empty batch nothing is kept that says that it must be synced yet.
         let reach = if self.must_write && self.owes() == 0 { Reach::Durable } else { reach };
-        let traces = changes(&self.owed, Owed::begin, |change| matches!(change, TraceChange::Delete { .. }));
-        let links =
-            changes(&self.owed_links, OwedLink::begin, |change| matches!(change, LinkChange::Delete(..)));
+        let shared = self.shared.clone();
+        let change = |owed: &Owed| owed.change(&shared.traces);
+        let traces = changes(&self.owed, change, |change| matches!(change, TraceChange::Delete { .. }));
+        let change = |owed: &OwedLink| owed.change(&shared.links);
+        let links = changes(&self.owed_links, change, |change| matches!(change, LinkChange::Delete(..)));
         let erased: Vec<_> = self.owed_erasures.iter().map(|erasure| erasure.scope.clone()).collect();
         let batch = Batch::new(self.cut, reach).traces(&traces).links(&links).erased(&erased);
+        if planted(Mistake::RememberedBeforeTheCommit) {
+            for owed in &self.owed {
+                shared.traces.sink(&owed.id, |row| owed.remember(row, false));
+            }
+        }
         if planted(Mistake::EarlyWatermark) {
             self.shared.progress.publish(Reached::recorded(self.cut), true, FlushReport::default());
         }
@@ -383,7 +410,7 @@ impl Driver {
             self.owe_the_undurable();
             if self.adrift {
                 // What is stored is there still; what the turn that panicked had taken may be lost.
-                self.owe_again(self.shared.traces.entries(), self.shared.links.entries());
+                self.owe_all_again();
             }
         }
         if found == Reopened::Changed {
@@ -402,13 +429,14 @@ impl Driver {
     fn compare(&mut self) -> Result<(), BackendError> {
         let (shared, cut) = (self.shared.clone(), self.cut);
         let (mut exempt, mut exempt_links, unreadable) = shared.telemetry.set_aside();
-        exempt.extend(self.owed.iter().map(|owed| *owed.entry.key()));
+        exempt.extend(self.owed.iter().map(|owed| owed.id));
         exempt_links.extend(self.owed_links.iter().map(OwedLink::ends));
-        let traces = shared.traces.entries().into_iter().filter(|entry| !exempt.contains(entry.key()));
-        let traces = traces.filter_map(|entry| entry.capture(cut));
+        let traces = shared.traces.keys().into_iter().filter(|id| !exempt.contains(id));
+        let traces = traces.filter_map(|id| shared.traces.capture(&id, cut, |_| ())?.0.value);
         let mut traces: HashMap<_, _> = traces.map(|trace| (trace.id(), trace)).collect();
-        let links = shared.links.entries().into_iter().filter(|entry| !exempt_links.contains(entry.key()));
-        let links = links.filter_map(|entry| OwedLink::capture(entry, cut, &shared.traces).link());
+        let links = shared.links.keys().into_iter().filter(|ends| !exempt_links.contains(ends));
+        let capture = |ends| OwedLink::capture(ends, cut, &shared.links, &shared.traces).link();
+        let links = links.filter_map(capture);
         let mut links: HashMap<_, _> = links.map(|link| (link.ends, link)).collect();
         let mut strange = 0;
         self.backend.load(&mut |stored| {
@@ -439,8 +467,12 @@ impl Driver {
     /// Of what was committed but not synced, nothing can be counted on any more.
     fn owe_the_undurable(&mut self) {
         self.committed = self.shared.progress.lost(false);
-        let traces = std::mem::take(&mut self.undurable).into_values().collect();
-        let links = std::mem::take(&mut self.undurable_links).into_values().collect();
+        let (shared, cut) = (self.shared.clone(), self.cut);
+        let traces = std::mem::take(&mut self.undurable)
+            .into_iter()
+            .filter_map(|(row, id)| Owed::recapture_row(&shared.traces, id, row, cut, &mut self.last_row));
+        let traces = traces.collect();
+        let links = std::mem::take(&mut self.undurable_links).into_iter().collect();
         self.owe_again(traces, links);
     }
 
@@ -449,7 +481,17 @@ impl Driver {
         self.committed = self.shared.progress.lost(true);
         self.must_write = true;
         self.forget_undurable();
-        self.owe_again(self.shared.traces.entries(), self.shared.links.entries());
+        self.owe_all_again();
+    }
+
+    /// All that is in memory, and all that was removed and not settled.
+    fn owe_all_again(&mut self) {
+        let shared = self.shared.clone();
+        let traces = shared.traces.keys().into_iter();
+        let traces =
+            traces.filter_map(|id| Owed::recapture(&shared.traces, id, self.cut, &mut self.last_row));
+        let traces = traces.collect();
+        self.owe_again(traces, shared.links.keys());
     }
 
     fn forget_undurable(&mut self) {
@@ -457,12 +499,10 @@ impl Driver {
         self.undurable_links.clear();
     }
 
-    fn owe_again(&mut self, traces: Vec<Arc<TraceEntry>>, links: Vec<Arc<LinkEntry>>) {
-        let (shared, cut, last_row) = (self.shared.clone(), self.cut, &mut self.last_row);
-        let traces = traces.into_iter().map(|entry| Owed::recapture(entry, cut, last_row)).collect();
-        // The row is that of the ends: of those that have another entry by now, that one says what becomes of it.
-        let links = links.into_iter().map(|entry| shared.links.entry(entry.key()).unwrap_or(entry));
-        let links = links.map(|entry| OwedLink::recapture(entry, cut, &shared.traces)).collect();
+    fn owe_again(&mut self, traces: Vec<Owed>, links: Vec<Ends>) {
+        let (shared, cut) = (self.shared.clone(), self.cut);
+        let recapture = |ends| OwedLink::recapture(ends, cut, &shared.links, &shared.traces);
+        let links = links.into_iter().map(recapture).collect();
         // What is owed already is of a cut at least as new.
         let owed = (std::mem::take(&mut self.owed), std::mem::take(&mut self.owed_links));
         self.owe(traces, Vec::new());
@@ -491,16 +531,13 @@ impl Driver {
     /// Publishes the watermark, then settles what the capture needed.
     fn committed(&mut self, reach: Reach, untouched: bool, refused: &HashSet<TraceId>, report: FlushReport) {
         let (done, links) = (std::mem::take(&mut self.owed), std::mem::take(&mut self.owed_links));
-        for owed in &done {
-            owed.end(refused.contains(owed.entry.key()));
-        }
-        links.iter().for_each(OwedLink::end);
+        let shared = self.shared.clone();
         let synced = reach == Reach::Durable && !untouched;
         if synced {
             self.forget_undurable();
         } else if !untouched {
-            self.undurable.extend(done.iter().map(|owed| (owed.row(), owed.entry.clone())));
-            self.undurable_links.extend(links.iter().map(|owed| (owed.ends(), owed.entry.clone())));
+            self.undurable.extend(done.iter().map(|owed| (owed.row(), owed.id)));
+            self.undurable_links.extend(links.iter().map(OwedLink::ends));
         }
         // An empty cut is not written down, and so its number is not told.
         self.committed = Reached { cut: self.cut, stored: report.watermark };
@@ -512,10 +549,11 @@ impl Driver {
         self.recovered(Step::Commit);
         self.shared.progress.publish(self.committed, self.is_all_durable(), report);
         for owed in &done {
-            self.shared.traces.settle(&owed.entry, self.cut);
+            let is_refused = refused.contains(&owed.id);
+            shared.traces.settle(&owed.id, self.cut, |row| owed.remember(row, is_refused));
         }
         for owed in &links {
-            self.shared.links.settle(&owed.entry, self.cut);
+            shared.links.settle(&owed.ends, self.cut, |row| owed.remember(row));
         }
     }
 

@@ -4,53 +4,52 @@
 //! made for. So a batch never leaves a row of a link to a trace that has none, wherever a cut falls between the
 //! removal of a trace and that of its links.
 
-use super::Traces;
+use super::{Links, Traces};
 use crate::backend::LinkChange;
-use crate::core::Entry;
 use crate::core::planted::{Mistake, planted};
-use crate::trace::{Ends, Link, Tie};
-use std::sync::Arc;
+use crate::trace::{Ends, Link};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-pub(crate) type LinkEntry = Entry<Ends, Tie, LinkRow>;
-
-/// What the flusher remembers of a link's row.
+/// What the flusher remembers of a link's row. It stands beside the link in the map, where only whoever does the
+/// flusher's work uses it; so Relaxed is enough.
 #[derive(Default, Debug)]
 pub(crate) struct LinkRow {
-    /// Whether the backend holds one, or may hold one.
-    stored: bool,
+    /// Whether the backend holds one.
+    stored: AtomicBool,
 }
 
 impl LinkRow {
     /// A row that was loaded.
-    pub(crate) const STORED: Self = Self { stored: true };
+    pub(crate) fn stored() -> Self {
+        Self { stored: true.into() }
+    }
 }
 
 /// One captured link.
 pub(crate) struct OwedLink {
-    pub(super) entry: Arc<LinkEntry>,
+    pub(super) ends: Ends,
     /// Its state as of the newest cut that captured it.
     link: Option<Link>,
-    /// There may be a row whatever the entry remembers: it was written or deleted, and not synced, perhaps through
-    /// an earlier entry of the same ends.
+    /// There may be a row whatever is remembered: it was written or deleted, and that failed, or was not synced.
     doubtful: bool,
 }
 
 impl OwedLink {
-    pub(super) fn capture(entry: Arc<LinkEntry>, cut: u64, traces: &Traces) -> Self {
-        let link = entry.capture(cut).filter(|tie| {
+    pub(super) fn capture(ends: Ends, cut: u64, links: &Links, traces: &Traces) -> Self {
+        let tie = links.capture(&ends, cut, |_| ()).and_then(|(captured, ())| captured.value).filter(|tie| {
             let ends = tie.link.ends.both().into_iter().zip(tie.births);
             let mut alive = ends.map(|(id, birth)| {
-                let trace = traces.entry(&id).and_then(|entry| entry.capture(cut));
+                let trace = traces.capture(&id, cut, |_| ()).and_then(|(captured, ())| captured.value);
                 trace.is_some_and(|trace| trace.birth().is(birth))
             });
             alive.all(|alive| alive) || planted(Mistake::DeadEndIgnored)
         });
-        Self { entry, link: link.map(|tie| tie.link), doubtful: false }
+        Self { ends, link: tie.map(|tie| tie.link), doubtful: false }
     }
 
-    /// The same, for a link whose row may not be what was remembered.
-    pub(super) fn recapture(entry: Arc<LinkEntry>, cut: u64, traces: &Traces) -> Self {
-        Self { doubtful: true, ..Self::capture(entry, cut, traces) }
+    /// Captures a link whose row may not be what is remembered.
+    pub(super) fn recapture(ends: Ends, cut: u64, links: &Links, traces: &Traces) -> Self {
+        Self { doubtful: true, ..Self::capture(ends, cut, links, traces) }
     }
 
     /// Takes the place of an earlier capture of the same ends.
@@ -59,29 +58,34 @@ impl OwedLink {
     }
 
     pub(super) fn ends(&self) -> Ends {
-        *self.entry.key()
+        self.ends
     }
 
     pub(super) fn link(&self) -> Option<Link> {
         self.link
     }
 
-    /// Before the backend is asked: from now on, until it answers, there may be a row.
-    pub(super) fn begin(&self) -> Option<LinkChange> {
-        self.entry.sink(|row| match self.link {
-            Some(link) => {
-                row.stored = true;
-                Some(LinkChange::Upsert(link))
+    /// What is to be sent, decided by what is remembered when it is asked: right before the commit.
+    pub(super) fn change(&self, links: &Links) -> Option<LinkChange> {
+        match self.link {
+            Some(link) => Some(LinkChange::Upsert(link)),
+            None => {
+                let stored = links.sink(&self.ends, |row| row.stored.load(Relaxed)).unwrap_or(false);
+                (stored || self.doubtful).then(|| {
+                    let [a, b] = self.ends.both();
+                    LinkChange::Delete(a, b)
+                })
             }
-            None => (row.stored || self.doubtful).then(|| {
-                let [a, b] = self.ends().both();
-                LinkChange::Delete(a, b)
-            }),
-        })
+        }
     }
 
-    /// The backend has committed it.
-    pub(super) fn end(&self) {
-        self.entry.sink(|row| row.stored = self.link.is_some());
+    /// After a commit whose outcome is not known.
+    pub(super) fn doubt(&mut self, links: &Links) {
+        self.doubtful |= self.change(links).is_some() && !planted(Mistake::DoubtIgnored);
+    }
+
+    /// After the backend has committed it: never before.
+    pub(super) fn remember(&self, row: &LinkRow) {
+        row.stored.store(self.link.is_some(), Relaxed);
     }
 }

@@ -29,7 +29,7 @@ pub use driver::CompactReport;
 pub(crate) use driver::Driver;
 pub use health::Health;
 pub(crate) use links::LinkRow;
-pub(crate) use owed::{Row, TraceEntry};
+pub(crate) use owed::Row;
 #[cfg(all(feature = "snapshot", not(loom)))]
 pub(crate) use shared::View;
 pub(crate) use shared::{Erasure, Errand, FlushOptions, Links, Shared, Traces};
@@ -104,7 +104,10 @@ fn do_job(job: Job, driver: &mut Driver, tidied: &mut bool) -> bool {
             driver.compact();
         }
         Job::Tidy => *tidied = driver.tidy(true),
-        Job::Sleep(time) => driver.shared().bell.sleep(time.map(|time| time.max(SHORTEST_SLEEP))),
+        Job::Sleep(time) => {
+            driver.collect();
+            driver.shared().bell.sleep(time.map(|time| time.max(SHORTEST_SLEEP)));
+        }
     }
     false
 }

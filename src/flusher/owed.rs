@@ -1,115 +1,200 @@
 //! What has been captured and is not committed, and the batch made of it.
 
+use super::Traces;
 use crate::backend::{RowNumber, TraceChange};
-use crate::core::Entry;
-use crate::trace::{Birth, Content, Trace, TraceId};
+use crate::core::planted::{Mistake, planted};
+use crate::trace::{Trace, TraceId};
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-pub(crate) type TraceEntry = Entry<TraceId, Trace, Row>;
-
-/// What the flusher remembers of an entry's row.
+/// What the flusher remembers of a trace's row. It stands beside the trace in the map, where only whoever does the
+/// flusher's work uses it; so Relaxed is enough.
 #[derive(Default, Debug)]
 pub(crate) struct Row {
-    /// 0 until the entry is first captured.
-    number: RowNumber,
-    held: Held,
-    /// Which trace was last captured, if there was one.
-    birth: Option<Birth>,
-    /// The backend left it out when it was last written.
-    refused: bool,
+    /// 0 until the trace is first captured.
+    number: AtomicI64,
+    /// Which trace was last captured, 0 if there was none.
+    birth: AtomicU64,
+    stored: AtomicU64,
 }
 
 /// What the backend holds under the number.
-#[derive(Default, Debug)]
-enum Held {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum StoredContent {
     /// No row.
-    #[default]
     Nothing,
-    /// Perhaps a row: a write of it was begun, and how that ended is not known.
-    Unsure,
-    /// A row with this very content.
-    Content(Arc<Content>),
+    /// It left the row out when that was last written; it may hold an older one.
+    Refused,
+    /// A row with the content of this number.
+    Content(u64),
+}
+
+impl From<StoredContent> for u64 {
+    fn from(stored: StoredContent) -> Self {
+        match stored {
+            StoredContent::Nothing => 0,
+            StoredContent::Refused => u64::MAX,
+            StoredContent::Content(number) => number,
+        }
+    }
 }
 
 impl Row {
     /// A row that was loaded.
     pub(crate) fn stored(number: RowNumber, trace: &Trace) -> Self {
-        let held = Held::Content(trace.content.clone());
-        Self { number, held, birth: Some(trace.birth()), refused: false }
+        Self {
+            number: number.into(),
+            birth: trace.birth().get().into(),
+            stored: trace.content.number.get().into(),
+        }
     }
 
-    fn change(&self, id: TraceId, value: Option<&Arc<Trace>>) -> Option<TraceChange> {
-        let row = self.number;
-        match (&self.held, value) {
-            (Held::Nothing, None) => None,
-            (_, None) => Some(TraceChange::Delete { row, id }),
-            (Held::Content(content), Some(trace)) if Arc::ptr_eq(content, &trace.content) => {
-                Some(TraceChange::UpdateNumbers { row, trace: trace.clone() })
-            }
-            (_, Some(trace)) => Some(TraceChange::Upsert { row, trace: trace.clone() }),
+    fn number(&self) -> RowNumber {
+        self.number.load(Relaxed)
+    }
+
+    fn content(&self) -> StoredContent {
+        match self.stored.load(Relaxed) {
+            0 => StoredContent::Nothing,
+            u64::MAX => StoredContent::Refused,
+            number => StoredContent::Content(number),
         }
+    }
+
+    fn known(&self) -> Known {
+        Known { number: self.number(), birth: self.birth.load(Relaxed), content: self.content() }
     }
 }
 
-/// One captured entry.
+/// What is remembered of a row, when it is captured.
+struct Known {
+    number: RowNumber,
+    birth: u64,
+    content: StoredContent,
+}
+
+/// One captured trace.
 pub(crate) struct Owed {
-    pub(super) entry: Arc<TraceEntry>,
+    pub(super) id: TraceId,
     row: RowNumber,
     /// Its state as of the newest cut that listed it.
     value: Option<Arc<Trace>>,
     /// Whether its links must be captured with it: the trace that they join is no more, or had no row so far.
     pub(super) relinks: bool,
+    /// What is remembered of the row may be wrong, as after a commit whose outcome is not known: it is written whole,
+    /// or deleted whether there is one or not, until a commit works.
+    in_doubt: bool,
 }
 
 impl Owed {
-    /// Captures an entry; one that has no row yet gets the number after `last_row`.
-    pub(super) fn capture(entry: Arc<TraceEntry>, cut: u64, last_row: &mut RowNumber) -> Self {
-        let value = entry.capture(cut);
-        let birth = value.as_ref().map(|trace| trace.birth());
-        let (row, relinks) = entry.sink(|row| {
-            if row.number == 0 {
-                *last_row += 1;
-                row.number = *last_row;
-            }
-            let ended = row.birth.is_some_and(|was| birth.is_none_or(|is| !is.is(was)));
-            row.birth = birth;
-            (row.number, ended || row.refused)
-        });
-        Self { entry, row, value, relinks }
+    /// Captures a trace that was listed in the generations since the last cut; one that has no row yet gets the number
+    /// after `last_row`. `None` if it was listed in vain: then its state was captured by an earlier cut.
+    pub(super) fn capture(
+        traces: &Traces,
+        id: TraceId,
+        since: u64,
+        cut: u64,
+        last_row: &mut RowNumber,
+    ) -> Option<Self> {
+        let (captured, known) = traces.capture(&id, cut, Row::known)?;
+        (captured.generation > since).then(|| Self::of(traces, id, captured.value, known, last_row))
     }
 
-    /// The same, for an entry whose row may not be what was remembered.
-    pub(super) fn recapture(entry: Arc<TraceEntry>, cut: u64, last_row: &mut RowNumber) -> Self {
-        entry.sink(|row| row.held = Held::Unsure);
-        Self::capture(entry, cut, last_row)
+    /// Captures a trace whose row may not be what is remembered; `None` if it has no row, and no value.
+    pub(super) fn recapture(
+        traces: &Traces,
+        id: TraceId,
+        cut: u64,
+        last_row: &mut RowNumber,
+    ) -> Option<Self> {
+        let (captured, known) = traces.capture(&id, cut, Row::known)?;
+        let is_nowhere = captured.value.is_none() && known.number == 0;
+        (!is_nowhere)
+            .then(|| Self { in_doubt: true, ..Self::of(traces, id, captured.value, known, last_row) })
+    }
+
+    fn of(
+        traces: &Traces,
+        id: TraceId,
+        value: Option<Arc<Trace>>,
+        known: Known,
+        last_row: &mut RowNumber,
+    ) -> Self {
+        let birth = value.as_ref().map_or(0, |trace| trace.birth().get());
+        let (mut row, was) = (known.number, known.birth);
+        if row == 0 {
+            *last_row += 1;
+            row = *last_row;
+        }
+        if known.number == 0 || birth != was {
+            // It has a cell: nobody but the flusher, which we are, takes one out.
+            traces.sink(&id, |known| {
+                known.number.store(row, Relaxed);
+                known.birth.store(birth, Relaxed);
+            });
+        }
+        let relinks = (was != 0 && was != birth) || known.content == StoredContent::Refused;
+        Self { id, row, value, relinks, in_doubt: false }
+    }
+
+    /// Captures what was committed and not synced: the trace of that row, or that there is none any more.
+    pub(super) fn recapture_row(
+        traces: &Traces,
+        id: TraceId,
+        row: RowNumber,
+        cut: u64,
+        last_row: &mut RowNumber,
+    ) -> Option<Self> {
+        match traces.sink(&id, Row::number) == Some(row) {
+            true => Self::recapture(traces, id, cut, last_row),
+            // A later trace of the id has a row of its own.
+            false => Some(Self { id, row, value: None, relinks: false, in_doubt: true }),
+        }
     }
 
     pub(super) fn row(&self) -> RowNumber {
         self.row
     }
 
-    /// Before the backend is asked: from now on, until it answers, the row may be either.
-    pub(super) fn begin(&self) -> Option<TraceChange> {
-        self.entry.sink(|row| {
-            let change = row.change(*self.entry.key(), self.value.as_ref());
-            if let Some(TraceChange::Upsert { .. }) = change {
-                row.held = Held::Unsure;
-            }
-            change
-        })
+    /// Takes the place of an earlier capture of the same row.
+    pub(super) fn succeed(&mut self, earlier: Self) {
+        self.in_doubt |= earlier.in_doubt;
     }
 
-    /// The backend has committed it, or left it out.
-    pub(super) fn end(&self, refused: bool) {
-        self.entry.sink(|row| {
-            row.refused = refused;
-            row.held = match &self.value {
-                _ if refused => Held::Unsure,
-                Some(trace) => Held::Content(trace.content.clone()),
-                None => Held::Nothing,
-            };
-        });
+    /// What is to be sent, decided by what is remembered when it is asked: right before the commit.
+    pub(super) fn change(&self, traces: &Traces) -> Option<TraceChange> {
+        let (row, id) = (self.row, self.id);
+        let stored = traces.sink(&id, |known| (known.number() == row).then(|| known.content())).flatten();
+        match (stored.unwrap_or(StoredContent::Nothing), &self.value) {
+            (StoredContent::Nothing, None) if !self.in_doubt => None,
+            (_, None) => Some(TraceChange::Delete { row, id }),
+            (StoredContent::Content(number), Some(trace))
+                if number == trace.content.number.get() && !self.in_doubt =>
+            {
+                Some(TraceChange::UpdateNumbers { row, trace: trace.clone() })
+            }
+            (_, Some(trace)) => Some(TraceChange::Upsert { row, trace: trace.clone() }),
+        }
+    }
+
+    /// After a commit whose outcome is not known. (One that wrote numbers alone has left the content as it was.)
+    pub(super) fn doubt(&mut self, traces: &Traces) {
+        let sent = self.change(traces);
+        let wrote = matches!(sent, Some(TraceChange::Upsert { .. } | TraceChange::Delete { .. }));
+        self.in_doubt |= wrote && !planted(Mistake::DoubtIgnored);
+    }
+
+    /// After the backend has committed it, or left it out: never before.
+    pub(super) fn remember(&self, row: &Row, refused: bool) {
+        let stored = match &self.value {
+            _ if refused => StoredContent::Refused,
+            Some(trace) => StoredContent::Content(trace.content.number.get()),
+            None => StoredContent::Nothing,
+        };
+        if row.number() == self.row {
+            row.stored.store(stored.into(), Relaxed);
+        }
     }
 }
 
@@ -148,10 +233,10 @@ pub(super) fn merge<T, K: Ord>(
 /// The changes to send: removals, then the rest, each in order. What has no row and no value sends nothing.
 pub(super) fn changes<T, C>(
     owed: &[T],
-    begin: impl Fn(&T) -> Option<C>,
+    change: impl Fn(&T) -> Option<C>,
     is_removal: impl Fn(&C) -> bool,
 ) -> Vec<C> {
-    let (mut changes, rest): (Vec<_>, Vec<_>) = owed.iter().filter_map(begin).partition(is_removal);
+    let (mut changes, rest): (Vec<_>, Vec<_>) = owed.iter().filter_map(change).partition(is_removal);
     changes.extend(rest);
     changes
 }

@@ -2,13 +2,15 @@
 
 use super::driver::CompactAnswer;
 use super::health::Health;
-use super::links::{LinkEntry, LinkRow};
-use super::owed::{Row, TraceEntry};
+use super::links::LinkRow;
+use super::owed::Row;
 use super::telemetry::{FlushReport, Telemetry};
 use super::tell::Name;
 use crate::backend::{Reach, Scope};
 use crate::core::sync::Brief;
-use crate::core::{Adjacency, Bell, Clock, Cutter, Goal, Map, Process, Progress, Reached, Terms, is_at_work};
+use crate::core::{
+    Adjacency, Bell, Cutter, Generations, Goal, Map, Process, Progress, Reached, Terms, is_at_work,
+};
 use crate::error::{Error, ErrorKind};
 use crate::feed::{Feed, Subscription};
 use crate::trace::{Ends, Tie, Trace, TraceId};
@@ -32,26 +34,27 @@ pub(crate) struct FlushOptions {
 }
 
 /// The traces, found also by the terms of their values.
-pub(crate) type Traces = Map<TraceId, Trace, Row, Terms<TraceEntry>>;
+pub(crate) type Traces = Map<TraceId, Trace, Row, Terms<TraceId>>;
 
 /// The links, found also by either trace.
-pub(crate) type Links = Map<Ends, Tie, LinkRow, Adjacency<Ends, Tie, LinkRow>>;
+pub(crate) type Links = Map<Ends, Tie, LinkRow, Adjacency<Ends>>;
 
 /// What a generation lists.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Dirty {
-    Trace(Arc<TraceEntry>),
-    Link(Arc<LinkEntry>),
+    Trace(TraceId),
+    Link(Ends),
 }
 
-impl From<Arc<TraceEntry>> for Dirty {
-    fn from(entry: Arc<TraceEntry>) -> Self {
-        Dirty::Trace(entry)
+impl From<TraceId> for Dirty {
+    fn from(id: TraceId) -> Self {
+        Dirty::Trace(id)
     }
 }
 
-impl From<Arc<LinkEntry>> for Dirty {
-    fn from(entry: Arc<LinkEntry>) -> Self {
-        Dirty::Link(entry)
+impl From<Ends> for Dirty {
+    fn from(ends: Ends) -> Self {
+        Dirty::Link(ends)
     }
 }
 
@@ -90,7 +93,7 @@ pub(crate) struct Shared {
     /// Tells this store from every other of the process.
     pub(crate) number: u64,
     pub(crate) name: Name,
-    pub(crate) clock: Arc<Clock<Dirty>>,
+    pub(crate) clock: Arc<Generations<Dirty>>,
     pub(crate) traces: Traces,
     pub(crate) links: Links,
     errands: Brief<Vec<Errand>>,
@@ -113,7 +116,7 @@ impl Shared {
         options: FlushOptions,
     ) -> (Self, Cutter<Dirty>) {
         let bell = Arc::new(Bell::default());
-        let (clock, cutter) = Clock::new(reached.cut + 1, options.threshold, bell.clone());
+        let (clock, cutter) = Generations::new(reached.cut + 1, options.threshold, bell.clone());
         let report = FlushReport { watermark: reached.stored, ..FlushReport::default() };
         let progress = Progress::new(reached, report);
         let (errands, telemetry, feed) = (Brief::default(), Telemetry::default(), Feed::default());

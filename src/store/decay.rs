@@ -75,11 +75,11 @@ impl Engine {
     pub(super) fn decay(&self) -> Result<DecayReport> {
         self.admit()?;
         let (now, mut report) = (self.now(), DecayReport::default());
-        let done = self.survey(Judged::of, |entry, judged| {
+        let done = self.scan(Judged::of, |id, judged| {
             let mut fate = self.fate(judged, now);
             if !matches!(fate, Fate::Left { .. }) {
                 // Decided again for the current state of the trace: it may have been reinforced or removed.
-                let done = self.alter_entry(entry, |trace| {
+                let done = self.alter(id, |trace| {
                     fate = self.fate(Judged::of(trace), now);
                     Ok(match fate {
                         Fate::Left { .. } => Change::Keep,

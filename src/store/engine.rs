@@ -4,9 +4,9 @@ use super::TraceStore;
 use super::open::Settings;
 use crate::core::planted::{Mistake, planted};
 use crate::core::sync::{Ordering, fence};
-use crate::core::{Change, Refused, Transition};
+use crate::core::{Change, Rejected, Transition};
 use crate::error::{Error, ErrorKind, Result};
-use crate::flusher::{Links, Shared, TraceEntry, Traces};
+use crate::flusher::{Links, Shared, Traces};
 use crate::memory::Scoring;
 use crate::trace::{Defaults, Micros, NewTrace, Numbers, Trace, TraceId};
 use std::sync::Arc;
@@ -36,13 +36,13 @@ impl Engine {
         &self.shared.links
     }
 
-    /// Scans all traces: see [`Map::survey`](crate::core::Map::survey).
-    pub(super) fn survey<G>(
+    /// Scans all traces: see [`Map::scan`](crate::core::Map::scan).
+    pub(super) fn scan<P>(
         &self,
-        glance: impl Fn(&Trace) -> G,
-        judge: impl FnMut(&Arc<TraceEntry>, G) -> Result<()>,
+        project: impl Fn(&Trace) -> P,
+        mut visit: impl FnMut(TraceId, P) -> Result<()>,
     ) -> Result<()> {
-        self.traces().survey(glance, judge)
+        self.traces().scan(project, |id, projection| visit(*id, projection))
     }
 
     pub(super) fn now(&self) -> Micros {
@@ -71,7 +71,7 @@ impl Engine {
     }
 
     pub(super) fn insert(&self, new: NewTrace) -> Result<TraceId> {
-        let trace = Arc::new(self.checked(new)?);
+        let trace = self.checked(new)?;
         self.shared.admit()?;
         self.put(&trace)?;
         Ok(trace.id())
@@ -103,17 +103,17 @@ impl Engine {
         }
     }
 
-    /// Stores a trace whose id must not be in the store.
-    pub(super) fn put(&self, trace: &Arc<Trace>) -> Result<()> {
+    /// Stores a trace whose id must not be in the store, and returns it as it is stored.
+    pub(super) fn put(&self, trace: &Trace) -> Result<Option<Arc<Trace>>> {
         let done = self.traces().upsert(&self.shared.clock, &trace.id(), |old| match old {
             None => Ok(Change::Put(trace.clone())),
             Some(_) => Err(already_exists(trace.id())),
         });
-        done.map(drop).map_err(reason)
+        done.map(|done| done.new).map_err(reason)
     }
 
     /// Stores a trace, replacing any other one with its id.
-    pub(super) fn replace(&self, trace: &Arc<Trace>) -> Result<()> {
+    pub(super) fn replace(&self, trace: &Trace) -> Result<()> {
         let done = self
             .traces()
             .upsert(&self.shared.clock, &trace.id(), |_| Ok(Change::Put(trace.clone())))
@@ -130,18 +130,7 @@ impl Engine {
         id: TraceId,
         change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
     ) -> Result<Option<Transition<Trace>>> {
-        match self.traces().entry(&id) {
-            Some(entry) => self.alter_entry(&entry, change),
-            None => Ok(None),
-        }
-    }
-
-    pub(super) fn alter_entry(
-        &self,
-        entry: &Arc<TraceEntry>,
-        change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
-    ) -> Result<Option<Transition<Trace>>> {
-        let done = self.traces().alter_entry(&self.shared.clock, entry, change).map_err(reason)?;
+        let done = self.traces().alter(&self.shared.clock, &id, change).map_err(reason)?;
         if let Some(Transition { old: Some(old), new: None }) = &done {
             self.drop_links(old);
         }
@@ -157,8 +146,8 @@ impl Engine {
             fence(Ordering::SeqCst);
         }
         let mut dropped = 0;
-        for entry in self.links().index().of(&gone.id()) {
-            let is_dropped = self.links().follow(&self.shared.clock, &entry, |tie| {
+        for ends in self.links().index().of(&gone.id()) {
+            let is_dropped = self.links().follow(&self.shared.clock, &ends, |tie| {
                 match tie.touches(gone.id(), gone.birth()) {
                     true => Change::Remove,
                     false => Change::Keep,
@@ -175,15 +164,15 @@ impl Engine {
         change(&mut new.numbers);
         match new.numbers == old.numbers {
             true => Change::Keep,
-            false => Change::Put(Arc::new(new)),
+            false => Change::Put(new),
         }
     }
 }
 
-pub(super) fn reason(refused: Refused<Error>) -> Error {
-    match refused {
-        Refused::Sealed => TraceStore::closed(),
-        Refused::By(error) => error,
+pub(super) fn reason(rejected: Rejected<Error>) -> Error {
+    match rejected {
+        Rejected::Sealed => TraceStore::closed(),
+        Rejected::By(error) => error,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::TraceStore;
 use super::engine::Engine;
 use crate::backend::Scope;
-use crate::core::{Change, Hold};
+use crate::core::{Change, CutBlock};
 use crate::error::{Error, Result};
 use crate::flusher::{Erasure, Errand};
 use crate::memory;
@@ -81,23 +81,23 @@ impl Engine {
     fn erase(&self, scope: Scope) -> Result<(ErasureReport, u64, Arc<AtomicU64>)> {
         self.shared.may_wait()?;
         // All changes go into one cut: no cut is made before this function returns.
-        let hold = self.shared.clock.hold();
+        let block = self.shared.clock.block_cuts();
         self.admit()?;
-        self.erase_while_held(scope, &hold)
+        self.erase_while_blocked(scope, &block)
     }
 
-    pub(super) fn erase_while_held(
+    pub(super) fn erase_while_blocked(
         &self,
         scope: Scope,
-        _: &Hold<'_>,
+        _: &CutBlock<'_>,
     ) -> Result<(ErasureReport, u64, Arc<AtomicU64>)> {
         let term = match &scope {
             Scope::Type(kind) => memory::of_type(*kind),
             Scope::Partition(partition) => memory::of_partition(partition),
         };
         let mut report = ErasureReport::default();
-        for entry in self.traces().index().find(&[term]) {
-            let gone = self.traces().alter_entry(&self.shared.clock, &entry, |trace| {
+        for id in self.traces().index().find(&[term]) {
+            let gone = self.traces().alter(&self.shared.clock, &id, |trace| {
                 Ok::<_, Error>(if scope.contains(trace) { Change::Remove } else { Change::Keep })
             });
             let gone = gone.map_err(super::engine::reason)?;

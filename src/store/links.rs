@@ -229,7 +229,7 @@ impl Engine {
                     first_at: old.map_or(now, |link| link.first_at),
                     last_at: now,
                 };
-                Ok(Change::Put(Arc::new(Tie { link, births })))
+                Ok(Change::Put(Tie::new(link, births)))
             });
             let Transition { new, .. } = done.map_err(reason)?;
             if self.look_again(ends, births) {
@@ -253,12 +253,10 @@ impl Engine {
         if self.are_still(ends, births) || planted(Mistake::NoSecondLook) {
             return true;
         }
-        if let Some(entry) = self.links().entry(&ends) {
-            self.links().follow(&self.shared.clock, &entry, |tie| match tie.joins(births) {
-                true => Change::Remove,
-                false => Change::Keep,
-            });
-        }
+        self.links().follow(&self.shared.clock, &ends, |tie| match tie.joins(births) {
+            true => Change::Remove,
+            false => Change::Keep,
+        });
         false
     }
 
@@ -276,9 +274,9 @@ impl Engine {
     /// Returns the links of a trace, each with the trace at the other end.
     fn neighbours(&self, id: TraceId) -> Vec<(Link, Arc<Trace>)> {
         let Some(trace) = self.traces().get(&id) else { return Vec::new() };
-        let entries = self.links().index().of(&id);
-        let ties =
-            entries.iter().filter_map(|entry| entry.value()).filter(|tie| tie.touches(id, trace.birth()));
+        let keys = self.links().index().of(&id);
+        let ties = keys.iter().filter_map(|ends| self.links().get(ends));
+        let ties = ties.filter(|tie| tie.touches(id, trace.birth()));
         ties.filter_map(|tie| {
             let other = self.traces().get(&tie.link.other(id)?)?;
             tie.touches(other.id(), other.birth()).then_some((tie.link, other))

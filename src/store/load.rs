@@ -5,7 +5,6 @@ use crate::core::{Adjacency, Map, Terms};
 use crate::error::Result;
 use crate::flusher::{LinkRow, Links, Quarantined, Row, Traces};
 use crate::trace::{Link, Tie, TraceId};
-use std::sync::Arc;
 
 /// Receiver of stored rows, called as they are read.
 type Into<'a> = &'a mut dyn FnMut(backend::Stored);
@@ -116,7 +115,7 @@ impl Stored {
             backend::Stored::Trace(StoredTrace { row, trace }) => {
                 let trace = trace.map_err(|wrong| (wrong.id, format!("row {row}: {}", wrong.reason)))?;
                 let (id, held) = (trace.id(), Row::stored(row, &trace));
-                match self.traces.load(id, Arc::new(trace), held) {
+                match self.traces.load(id, trace, held) {
                     true => Ok(()),
                     false => Err((Some(id), format!("row {row} has the id of another row"))),
                 }
@@ -134,8 +133,8 @@ impl Stored {
             Some(trace) => Ok(trace.birth()),
             None => Err(format!("the link of {a} and {b}: there is no trace {id}")),
         };
-        let tie = Tie { link, births: [birth(a)?, birth(b)?] };
-        match self.links.load(link.ends, Arc::new(tie), LinkRow::STORED) {
+        let tie = Tie::new(link, [birth(a)?, birth(b)?]);
+        match self.links.load(link.ends, tie, LinkRow::stored()) {
             true => Ok(()),
             false => Err(format!("the link of {a} and {b} is there twice")),
         }

@@ -103,6 +103,12 @@ impl TraceStore {
         &self.handle.engine.shared
     }
 
+    /// For a model of what the flusher remembers.
+    #[cfg(loom)]
+    pub(crate) fn put_back(&self, trace: &crate::Trace) -> crate::Result<()> {
+        self.engine().replace(trace)
+    }
+
     /// For a model that runs the flusher on a thread of its own.
     #[cfg(loom)]
     pub(crate) fn take_driver(&self) -> Option<crate::flusher::Driver> {

@@ -1,10 +1,9 @@
 //! Finding traces by their properties.
 
 use super::TraceStore;
-use crate::core::{Entry, Term};
-use crate::flusher::TraceEntry;
+use crate::core::Term;
 use crate::memory::{self, Pull, Scoring, by_recency, by_score, by_strength};
-use crate::trace::{Micros, Tier, Trace, TraceType};
+use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -138,12 +137,12 @@ impl Query<'_> {
     /// Visits the traces of whichever given type, tag or partition has the fewest, or every trace if the query names
     /// none: [`Stats::entries_visited`](crate::Stats::entries_visited) counts them.
     pub fn run(self) -> Vec<Arc<Trace>> {
-        let entries = self.candidates();
+        let candidates = self.candidates();
         let engine = self.store.engine();
-        engine.visited.fetch_add(entries.len() as u64, Ordering::Relaxed);
+        engine.visited.fetch_add(candidates.len() as u64, Ordering::Relaxed);
         let scoring = engine.scoring(engine.now());
-        let matching =
-            entries.iter().filter_map(|entry| Entry::value(entry)).filter(|trace| self.fits(trace));
+        let matching = candidates.iter().filter_map(|id| engine.traces().get(id));
+        let matching = matching.filter(|trace| self.fits(trace));
         let mut found: Vec<_> = matching
             .filter_map(|trace| {
                 let strength = engine.strength(&trace, scoring.at);
@@ -165,8 +164,8 @@ impl Query<'_> {
         found.into_iter().map(|found| found.trace).collect()
     }
 
-    /// Returns every entry that can meet the conditions, each once.
-    fn candidates(&self) -> Vec<Arc<TraceEntry>> {
+    /// Returns the id of every trace that can meet the conditions, each once.
+    fn candidates(&self) -> Vec<TraceId> {
         let traces = self.store.engine().traces();
         let kinds = self.types.iter().map(|kind| memory::of_type(*kind)).collect();
         let others = self.tags.iter().map(|tag| memory::of_tag(tag));
@@ -176,7 +175,7 @@ impl Query<'_> {
         let size = |terms: &Vec<Term>| terms.iter().map(|term| traces.index().count(*term)).sum::<usize>();
         match ways.min_by_key(size) {
             Some(terms) => traces.index().find(&terms),
-            None => traces.entries(),
+            None => traces.keys(),
         }
     }
 

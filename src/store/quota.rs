@@ -83,7 +83,7 @@ impl Engine {
             return Ok(EvictionReport::default());
         }
         let (mut traces, mut bytes) = (0, 0);
-        self.survey(size, |_, size| {
+        self.scan(size, |_, size| {
             (traces, bytes) = (traces + 1, bytes + size);
             Ok(())
         })?;
@@ -109,7 +109,7 @@ impl Engine {
     ) -> Result<()> {
         let now = self.now();
         // Counted again from the current content.
-        let held: Vec<_> = self.traces().entries().iter().filter_map(|entry| entry.value()).collect();
+        let held: Vec<_> = self.traces().keys().iter().filter_map(|id| self.traces().get(id)).collect();
         let (mut traces, mut bytes) = (held.len(), held.iter().map(|trace| size(trace)).sum());
         let mut candidates: Vec<_> = held.into_iter().filter(|trace| may_go(trace)).collect();
         candidates.sort_unstable_by(|a, b| match eviction {

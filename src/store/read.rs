@@ -1,14 +1,14 @@
 //! Reading: from memory only, never from the disk.
 
 use super::TraceStore;
-use crate::flusher::TraceEntry;
+use super::engine::Engine;
 use crate::trace::{Trace, TraceId};
 use std::sync::Arc;
 
 impl TraceStore {
     /// Returns the newest state of a trace; `None` if the store does not hold it. The returned trace never changes.
     ///
-    /// Costs a lookup in a sharded map and two reference counts; never waits for a flush.
+    /// Costs a lookup in a sharded map and a reference count; never waits for a flush.
     pub fn get(&self, id: TraceId) -> Option<Arc<Trace>> {
         self.shared().traces.get(&id)
     }
@@ -32,7 +32,7 @@ impl TraceStore {
     /// write. A trace that exists from before the call until the end of the iteration is returned once, in its state
     /// at the moment it is reached; a trace inserted or removed in the meantime may be returned or not.
     ///
-    /// The call copies one pointer for each trace, shard by shard.
+    /// The call copies the id of each trace, shard by shard.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -44,28 +44,31 @@ impl TraceStore {
     /// # Ok::<(), mnemon::Error>(())
     /// ```
     pub fn iter(&self) -> Iter {
-        Iter(self.shared().traces.entries().into_iter())
+        Iter { ids: self.shared().traces.keys().into_iter(), engine: self.handle.engine.clone() }
     }
 }
 
 /// Iterates over every trace of a store; from [`TraceStore::iter`].
-pub struct Iter(std::vec::IntoIter<Arc<TraceEntry>>);
+pub struct Iter {
+    ids: std::vec::IntoIter<TraceId>,
+    engine: Arc<Engine>,
+}
 
 impl Iterator for Iter {
     type Item = Arc<Trace>;
 
     fn next(&mut self) -> Option<Arc<Trace>> {
-        self.0.find_map(|entry| entry.value())
+        self.ids.find_map(|id| self.engine.traces().get(&id))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.0.len()))
+        (0, Some(self.ids.len()))
     }
 }
 
 impl std::fmt::Debug for Iter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Iter").field("left_at_most", &self.0.len()).finish()
+        f.debug_struct("Iter").field("left_at_most", &self.ids.len()).finish()
     }
 }
 

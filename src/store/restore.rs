@@ -2,7 +2,7 @@
 
 use super::TraceStore;
 use super::engine::{Engine, already_exists, not_found, reason};
-use crate::core::{Change, Refused};
+use crate::core::{Change, Rejected};
 use crate::error::Result;
 use crate::trace::{Birth, Link, NewTrace, Tie, Trace, TraceId};
 use std::collections::HashMap;
@@ -46,11 +46,11 @@ impl Engine {
             }
         }
         // All changes go into one cut: no cut is made before this function returns.
-        let _hold = self.shared.clock.hold();
+        let _block = self.shared.clock.block_cuts();
         self.admit()?;
-        for entry in self.traces().entries() {
-            if !births.contains_key(entry.key()) {
-                self.alter_entry(&entry, |_| Ok(Change::Remove))?;
+        for id in self.traces().keys() {
+            if !births.contains_key(&id) {
+                self.alter(id, |_| Ok(Change::Remove))?;
             }
         }
         traces.iter().try_for_each(|trace| self.replace(trace))?;
@@ -66,7 +66,7 @@ impl Engine {
     /// Stores a link, replacing any other one between its two traces, unless another thread has removed or replaced
     /// one of the traces.
     pub(super) fn put_link(&self, link: Link, births: [Birth; 2]) -> Result<()> {
-        let tie = Arc::new(Tie { link, births });
+        let tie = Tie::new(link, births);
         let put = self.links().upsert(&self.shared.clock, &link.ends, |_| {
             match tie.joins(self.births(link.ends)?) {
                 true => Ok(Change::Put(tie.clone())),
@@ -78,7 +78,7 @@ impl Engine {
                 self.look_again(link.ends, births);
                 Ok(())
             }
-            Err(Refused::By(_)) => Ok(()),
+            Err(Rejected::By(_)) => Ok(()),
             Err(sealed) => Err(reason(sealed)),
         }
     }

@@ -76,8 +76,8 @@ impl TraceStore {
 impl Engine {
     /// Returns the whole content of a closed store, which no longer changes.
     fn last_view(&self) -> View {
-        let traces: Vec<_> = self.traces().entries().iter().filter_map(|entry| entry.value()).collect();
-        let links = self.links().entries().into_iter().filter_map(|entry| entry.value());
+        let traces: Vec<_> = self.traces().keys().iter().filter_map(|id| self.traces().get(id)).collect();
+        let links = self.links().keys().into_iter().filter_map(|ends| self.links().get(&ends));
         let links = links.filter(|tie| self.births(tie.link.ends).is_ok_and(|births| tie.joins(births)));
         View { cut: self.shared.progress.watermarks().0, traces, links: links.map(|tie| tie.link).collect() }
     }

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::flusher::{Errand, FlushOptions};
 use crate::guarded;
 use crate::snapshot::Spill;
-use crate::trace::Trace;
+use crate::trace::{Ends, Trace};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -142,12 +142,12 @@ impl Stored {
 impl Engine {
     /// Applies the whole spill in one cut; returns its generation.
     fn apply(&self, spill: Spill) -> Result<u64> {
-        let hold = self.shared.clock.hold();
+        let block = self.shared.clock.block_cuts();
         if spill.is_whole() {
             self.remove_all_but(&spill)?;
         }
         for scope in spill.erased {
-            self.erase_while_held(scope, &hold)?;
+            self.erase_while_blocked(scope, &block)?;
         }
         for (id, trace) in spill.traces {
             match trace {
@@ -158,13 +158,7 @@ impl Engine {
         for (ends, link) in spill.links {
             match (link, self.births(ends)) {
                 (Some(link), Ok(births)) => self.put_link(link, births)?,
-                _ => {
-                    if let Some(entry) = self.links().entry(&ends) {
-                        self.links()
-                            .alter_entry::<_, Error>(&self.shared.clock, &entry, |_| Ok(Change::Remove))
-                            .map_err(reason)?;
-                    }
-                }
+                _ => self.remove_link(&ends)?,
             }
         }
         Ok(self.shared.clock.enter().number())
@@ -174,14 +168,18 @@ impl Engine {
     fn remove_all_but(&self, spill: &Spill) -> Result<()> {
         let traces: HashSet<_> = spill.traces.iter().map(|(id, _)| *id).collect();
         let links: HashSet<_> = spill.links.iter().map(|(ends, _)| *ends).collect();
-        let clock = &self.shared.clock;
-        for entry in self.links().entries().iter().filter(|entry| !links.contains(entry.key())) {
-            self.links().alter_entry::<_, Error>(clock, entry, |_| Ok(Change::Remove)).map_err(reason)?;
+        for ends in self.links().keys().iter().filter(|ends| !links.contains(ends)) {
+            self.remove_link(ends)?;
         }
-        for entry in self.traces().entries().iter().filter(|entry| !traces.contains(entry.key())) {
-            self.alter_entry(entry, |_| Ok(Change::Remove))?;
+        for id in self.traces().keys().into_iter().filter(|id| !traces.contains(id)) {
+            self.alter(id, |_| Ok(Change::Remove))?;
         }
         Ok(())
+    }
+
+    fn remove_link(&self, ends: &Ends) -> Result<()> {
+        let gone = self.links().alter(&self.shared.clock, ends, |_| Ok::<_, Error>(Change::Remove));
+        gone.map(drop).map_err(reason)
     }
 
     /// Stores a trace as a later state of the one with its id, or as a new one. The links of the trace stay: the spill
@@ -189,8 +187,8 @@ impl Engine {
     fn go_on_as(&self, trace: &Arc<Trace>) -> Result<()> {
         let put = self.traces().upsert(&self.shared.clock, &trace.id(), |old| {
             Ok::<_, Error>(Change::Put(match old {
-                Some(old) => Arc::new(trace.continuing(old)),
-                None => trace.clone(),
+                Some(old) => trace.continuing(old),
+                None => Trace::clone(trace),
             }))
         });
         put.map(drop).map_err(reason)

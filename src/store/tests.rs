@@ -6,7 +6,6 @@ use crate::core::Change;
 use crate::error::Error;
 use crate::testkit::{Call, Fault, Faults};
 use crate::trace::{Ends, Link, NewTrace, Tie};
-use std::sync::Arc;
 use std::time::Duration;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -29,7 +28,7 @@ fn close_that_fails_leaves_no_link_without_its_traces() -> Outcome {
         let removed = engine.traces().alter::<_, Error>(clock, &ids[0], |_| Ok(Change::Remove));
         let gone = removed.ok().flatten().and_then(|done| done.old).ok_or("it was there")?;
         let now = jiff::Timestamp::UNIX_EPOCH;
-        let tie = Arc::new(Tie { link: Link::new((ids[0], ids[3]), 1, now, now)?, births });
+        let tie = Tie::new(Link::new((ids[0], ids[3]), 1, now, now)?, births);
         let put = engine.links().upsert::<_, Error>(clock, &late, |_| Ok(Change::Put(tie.clone())));
         assert!(put.is_ok());
         faults.fail(Call::Close).with(Fault::Hang);

@@ -26,17 +26,17 @@ impl Engine {
     pub(super) fn retier(&self) -> Result<usize> {
         self.admit()?;
         let (now, mut moved) = (self.now(), 0);
-        self.survey(
+        self.scan(
             |trace| (trace.trace_type(), trace.numbers),
-            |entry, (kind, numbers)| {
+            |id, (kind, numbers)| {
                 if self.tier(kind, &numbers, now) == numbers.tier {
                     return Ok(());
                 }
-                let done = self.alter_entry(entry, |trace| {
+                let done = self.alter(id, |trace| {
                     let tier = self.tier(trace.trace_type(), &trace.numbers, now);
                     Ok(Self::renumbered(trace, |numbers| numbers.tier = tier))
                 })?;
-                moved += usize::from(done.is_some_and(|done: Transition<_>| !done.is_void()));
+                moved += usize::from(done.is_some_and(|done: Transition<_>| !done.is_noop()));
                 Ok(())
             },
         )?;

@@ -54,18 +54,21 @@ impl TraceStore {
     ///
     /// Returns the errors of [`insert`](Self::insert), for the first trace that can't be stored.
     pub fn insert_many(&self, new: impl IntoIterator<Item = NewTrace>) -> Result<Vec<TraceId>> {
-        let traces: Vec<_> =
-            new.into_iter().map(|new| self.engine().checked(new).map(Arc::new)).collect::<Result<_>>()?;
+        let traces: Vec<_> = new.into_iter().map(|new| self.engine().checked(new)).collect::<Result<_>>()?;
         self.shared().admit()?;
         let mut ids = HashSet::with_capacity(traces.len());
         if let Some(known) = traces.iter().find(|trace| !ids.insert(trace.id()) || self.contains(trace.id()))
         {
             return Err(already_exists(known.id()));
         }
-        for (at, trace) in traces.iter().enumerate() {
-            if let Err(error) = self.engine().put(trace) {
-                traces[..at].iter().for_each(|stored| self.take_back(stored));
-                return Err(error);
+        let mut stored = Vec::with_capacity(traces.len());
+        for trace in &traces {
+            match self.engine().put(trace) {
+                Ok(put) => stored.extend(put),
+                Err(error) => {
+                    stored.iter().for_each(|stored| self.take_back(stored));
+                    return Err(error);
+                }
             }
         }
         Ok(traces.iter().map(|trace| trace.id()).collect())
@@ -170,7 +173,7 @@ impl TraceStore {
         if !Arc::ptr_eq(&new.content, &old.content) {
             self.engine().check_size(&new)?;
         }
-        Ok(Change::Put(Arc::new(new)))
+        Ok(Change::Put(new))
     }
 
     /// Removes a trace that `put` stored, unless it has changed since.
@@ -196,7 +199,7 @@ impl TraceStore {
         shared.admit()?;
         let done = self.engine().alter(id, change)?;
         // Without a change no write was rejected either; a closed store still returns its error.
-        match done.as_ref().is_none_or(Transition::is_void) && shared.clock.enter().is_sealed() {
+        match done.as_ref().is_none_or(Transition::is_noop) && shared.clock.enter().is_sealed() {
             true => Err(Self::closed()),
             false => Ok(done),
         }

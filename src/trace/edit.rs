@@ -1,7 +1,9 @@
 //! A change to a trace.
 
+use super::parts::ContentNumber;
 use super::setters::shared_setters;
 use super::{Content, Numbers, Payload, Trace, TraceId, parts};
+use crate::core::Head;
 use crate::error::{Error, Result};
 use std::sync::Arc;
 
@@ -68,13 +70,19 @@ impl<'a> TraceEdit<'a> {
         if let Some(problem) = problem {
             return Err(problem);
         }
-        // Equal content keeps the very same `Arc`: by that the flusher knows what it need not write.
+        // Equal content keeps its number, and is shared: by that the flusher knows what it need not write.
         let content = content.filter(|content| **content != *old.content);
         if content.is_none() && numbers == old.numbers {
             return Ok(None);
         }
         numbers.revision = numbers.revision.saturating_add(1).min(parts::MAX_REVISION);
-        let content = content.map_or_else(|| old.content.clone(), |content| Arc::new(*content));
-        Ok(Some(Trace { id: old.id, content, numbers }))
+        let content = content.map_or_else(
+            || old.content.clone(),
+            |mut content| {
+                content.number = ContentNumber::after(old.content.number);
+                Arc::new(*content)
+            },
+        );
+        Ok(Some(Trace { head: Head::default(), id: old.id, content, numbers }))
     }
 }

@@ -1,7 +1,7 @@
 //! An association between two traces.
 
 use super::{Birth, Micros, TraceId};
-use crate::core::Joins;
+use crate::core::{Head, Joins, Record};
 use crate::memory::constants::ASSOCIATED_AT;
 use jiff::Timestamp;
 
@@ -75,13 +75,28 @@ impl Link {
 }
 
 /// A link, and which traces it joins: one of the same id that came later has no part in it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tie {
+    head: Head<Self>,
     pub(crate) link: Link,
     pub(crate) births: [Birth; 2],
 }
 
+impl Record for Tie {
+    fn head(&self) -> &Head<Self> {
+        &self.head
+    }
+
+    fn head_mut(&mut self) -> &mut Head<Self> {
+        &mut self.head
+    }
+}
+
 impl Tie {
+    pub(crate) fn new(link: Link, births: [Birth; 2]) -> Self {
+        Self { head: Head::default(), link, births }
+    }
+
     /// Whether it joins these very traces, in the order of its ends.
     pub(crate) fn joins(&self, births: [Birth; 2]) -> bool {
         self.births[0].is(births[0]) && self.births[1].is(births[1])
@@ -102,6 +117,10 @@ impl Joins for Ends {
 
     fn nodes(&self) -> [TraceId; 2] {
         self.both()
+    }
+
+    fn joining(a: &TraceId, b: &TraceId) -> Self {
+        Self(*a.min(b), *a.max(b))
     }
 }
 

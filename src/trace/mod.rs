@@ -26,6 +26,7 @@ pub(crate) use parts::MAX_TAGS_JSON;
 pub(crate) use parts::timestamp;
 pub(crate) use parts::{Birth, Content, MAX_REVISION, Micros, Numbers, name as checked_name};
 
+use crate::core::{Head, Record};
 use jiff::Timestamp;
 use std::fmt;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use std::sync::Arc;
 /// microseconds.
 #[derive(Clone)]
 pub struct Trace {
+    head: Head<Self>,
     id: TraceId,
     pub(crate) content: Arc<Content>,
     pub(crate) numbers: Numbers,
@@ -44,7 +46,7 @@ pub struct Trace {
 
 impl Trace {
     fn new(id: TraceId, content: Content, numbers: Numbers) -> Self {
-        Self { id, content: Arc::new(content), numbers }
+        Self { head: Head::default(), id, content: Arc::new(content), numbers }
     }
 
     /// The trace's id. Never changes.
@@ -195,6 +197,21 @@ impl Trace {
     }
 }
 
+impl Record for Trace {
+    fn head(&self) -> &Head<Self> {
+        &self.head
+    }
+
+    fn head_mut(&mut self) -> &mut Head<Self> {
+        &mut self.head
+    }
+
+    fn freed_bytes(&self, successor: Option<&Self>) -> usize {
+        let is_shared = successor.is_some_and(|new| Arc::ptr_eq(&new.content, &self.content));
+        size_of::<Self>() + if is_shared { 0 } else { self.content.bytes() }
+    }
+}
+
 /// Every field is equal.
 impl PartialEq for Trace {
     fn eq(&self, other: &Self) -> bool {
@@ -206,7 +223,7 @@ impl PartialEq for Trace {
 
 impl fmt::Debug for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, content, numbers } = self;
+        let Self { head: _, id, content, numbers } = self;
         f.debug_struct("Trace").field("id", id).field("content", content).field("numbers", numbers).finish()
     }
 }

@@ -1,6 +1,6 @@
 //! The builder of a trace that is not stored yet.
 
-use super::parts::Birth;
+use super::parts::{Birth, ContentNumber};
 use super::setters::shared_setters;
 use super::{Content, Micros, Numbers, Origin, Payload, Tier, Trace, TraceId, TraceType, parts};
 use crate::error::{Error, Result};
@@ -67,6 +67,7 @@ impl NewTrace {
         };
         let content = Content {
             birth: Birth::UNBORN,
+            number: ContentNumber::NONE,
             kind,
             origin: Origin::DirectExperience,
             created_at: epoch,
@@ -268,6 +269,7 @@ impl NewTrace {
             return Err(problem);
         }
         content.birth = Birth::new();
+        content.number = ContentNumber::after(ContentNumber::NONE);
         if !given.partition {
             content.partition = defaults.partition.clone();
         }

@@ -5,6 +5,7 @@
 //! wrote last time writes the numbers alone.
 
 use super::{Origin, Payload, Tier, TraceId, TraceType};
+use crate::core::planted::{Mistake, planted};
 use crate::error::{Error, Result};
 use jiff::Timestamp;
 use std::fmt;
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Content {
     pub(crate) birth: Birth,
+    pub(crate) number: ContentNumber,
     pub(crate) kind: TraceType,
     pub(crate) origin: Origin,
     pub(crate) created_at: Micros,
@@ -63,6 +65,20 @@ impl Birth {
     pub(crate) fn is(self, other: Self) -> bool {
         self.0 == other.0
     }
+
+    /// 1 or more.
+    pub(crate) fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl Content {
+    /// Number of bytes that dropping it frees, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let tags: usize = self.tags.iter().map(|tag| tag.len()).sum();
+        let lists = size_of_val(&*self.children) + self.embedding.as_deref().map_or(0, size_of_val);
+        size_of::<Self>() + self.payload.as_str().len() + tags + lists
+    }
 }
 
 impl PartialEq for Birth {
@@ -73,6 +89,43 @@ impl PartialEq for Birth {
 
 /// The same for all, so that what is equal prints the same.
 impl fmt::Debug for Birth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("_")
+    }
+}
+
+/// Names a content for as long as the process lives: no two have the same, of whichever trace. By that the flusher
+/// knows what it need not write. Not kept in files, and no part of what a content is: any two are equal.
+#[derive(Clone, Copy)]
+pub(crate) struct ContentNumber(u64);
+
+impl ContentNumber {
+    pub(super) const NONE: Self = Self(0);
+
+    /// For a content that takes the place of another one of its trace, or of none.
+    pub(super) fn after(old: Self) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        if planted(Mistake::ContentNumberReused) {
+            return Self(old.0 + 1);
+        }
+        // Relaxed: only that no two are the same counts.
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// 1 or more.
+    pub(crate) fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl PartialEq for ContentNumber {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// The same for all, so that what is equal prints the same.
+impl fmt::Debug for ContentNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("_")
     }

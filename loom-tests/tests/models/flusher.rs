@@ -292,3 +292,134 @@ fn close_and_its_flusher_keep_what_was_accepted() {
         }
     });
 }
+
+/// A row's payload and confidence, as a backend has them that writes a payload only when it is sent one.
+type Contents = Arc<Mutex<BTreeMap<TraceId, (String, u32)>>>;
+
+/// Fails the second batch, after writing nothing or all of it.
+struct ContentTable {
+    rows: Contents,
+    batches: usize,
+    writes_what_it_fails: bool,
+}
+
+impl Backend for ContentTable {
+    fn load(&mut self, _: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
+        Ok(Loaded::default())
+    }
+
+    fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
+        self.batches += 1;
+        let fails = self.batches == 2;
+        let mut rows = self.rows.lock().unwrap();
+        for change in batch.traces.iter().filter(|_| !fails || self.writes_what_it_fails) {
+            match change {
+                TraceChange::Delete { id, .. } => drop(rows.remove(id)),
+                TraceChange::Upsert { trace, .. } => {
+                    let content = trace.payload().as_str().to_owned();
+                    rows.insert(trace.id(), (content, hundredths(trace.confidence())));
+                }
+                TraceChange::UpdateNumbers { trace, .. } => {
+                    let row = rows.get_mut(&trace.id()).expect("a row whose numbers change is there");
+                    row.1 = hundredths(trace.confidence());
+                }
+            };
+        }
+        match fails {
+            true => Err(BackendError::new(ErrorClass::Full, "full")),
+            false => Ok(Applied::default()),
+        }
+    }
+
+    fn reopen(&mut self) -> Result<Reopened, BackendError> {
+        Ok(Reopened::Same)
+    }
+
+    fn replace(&mut self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn close(&mut self, _: u64) -> Result<(), BackendError> {
+        Ok(())
+    }
+}
+
+/// A committed trace, in a store whose next commit fails.
+fn open_contents(writes_what_it_fails: bool) -> (TraceStore, Contents) {
+    let rows = Contents::default();
+    let builder = TraceStore::builder().flush_interval(Duration::MAX).flush_threshold(usize::MAX);
+    let table = ContentTable { rows: rows.clone(), batches: 0, writes_what_it_fails };
+    let store = builder.open_with(table).unwrap();
+    insert(&store, 1).unwrap();
+    store.flush().unwrap();
+    (store, rows)
+}
+
+fn say(store: &TraceStore, what: &str) {
+    assert!(store.update(id(1), |trace| trace.payload(serde_json::json!(what))).unwrap().is_some());
+}
+
+fn assert_contents(store: &TraceStore, rows: &Contents) {
+    store.flush().unwrap();
+    let memory = store
+        .iter()
+        .map(|trace| (trace.id(), (trace.payload().as_str().to_owned(), hundredths(trace.confidence()))));
+    assert_eq!(*rows.lock().unwrap(), memory.collect(), "rows and memory agree");
+}
+
+/// The content is written although a commit of it failed, and it has changed since.
+#[test]
+fn contents_arrive_after_a_failed_commit() {
+    model("contents_arrive_after_a_failed_commit", Some(3), || {
+        let (store, rows) = open_contents(false);
+        say(&store, "a");
+        let other = store.clone();
+        let writer = thread::spawn(move || {
+            say(&other, "b");
+            set(&other, 1, 0.25);
+        });
+        assert_eq!(store.flush().unwrap_err().kind(), ErrorKind::DiskFull);
+        store.flush().unwrap();
+        writer.join().unwrap();
+        set(&store, 1, 0.5);
+        assert_contents(&store, &rows);
+    });
+}
+
+/// A later trace of an id, with another content, is not taken for the earlier one.
+#[test]
+fn contents_arrive_after_removal_and_insertion() {
+    model("contents_arrive_after_removal_and_insertion", Some(3), || {
+        let (store, rows) = open_contents(false);
+        let other = store.clone();
+        let writer = thread::spawn(move || {
+            other.remove(id(1)).unwrap();
+            other.insert(NewTrace::semantic(serde_json::json!("another")).id(id(1))).unwrap();
+        });
+        // It may be the one that fails.
+        drop(store.flush());
+        writer.join().unwrap();
+        drop(store.flush());
+        set(&store, 1, 0.5);
+        assert_contents(&store, &rows);
+    });
+}
+
+/// An earlier content is put back, whose number is remembered, after a commit of another that was said to have failed.
+#[test]
+fn contents_put_back_arrive_in_spite_of_doubt() {
+    model("contents_put_back_arrive_in_spite_of_doubt", Some(3), || {
+        let (store, rows) = open_contents(true);
+        let other = store.clone();
+        let writer = thread::spawn(move || {
+            let old = other.get(id(1)).unwrap();
+            say(&other, "b");
+            mnemon::model::put_back(&other, &old).unwrap();
+        });
+        drop(store.flush());
+        drop(store.flush());
+        writer.join().unwrap();
+        drop(store.flush());
+        assert_contents(&store, &rows);
+    });
+}

@@ -2,12 +2,23 @@
 
 use super::support::model;
 use mnemon::model::{
-    Adjacency, Bell, Change, Clock, Entry, HasTerms, Joins, Map, Opening, Refused, Term, Terms,
+    Adjacency, Bell, Change, Generations, HasTerms, Head, Joins, Map, Opening, Record, Rejected, Term, Terms,
 };
 use std::sync::Arc;
 
 /// A value that can be found by its term, if it has one.
-struct Tagged(Option<u64>);
+#[derive(Clone)]
+struct Tagged(Option<u64>, Head<Tagged>);
+
+impl Record for Tagged {
+    fn head(&self) -> &Head<Self> {
+        &self.1
+    }
+
+    fn head_mut(&mut self) -> &mut Head<Self> {
+        &mut self.1
+    }
+}
 
 impl HasTerms for Tagged {
     fn terms_beyond(&self, other: Option<&Self>, mut each: impl FnMut(Term)) {
@@ -23,22 +34,20 @@ fn tag(term: u64) -> Term {
     Term { hash: term, lists: 1 }
 }
 
-type Tagging = Entry<u64, Tagged, ()>;
-
 struct Store {
-    clock: Arc<Clock<Arc<Tagging>>>,
-    map: Map<u64, Tagged, (), Terms<Tagging>>,
+    generations: Arc<Generations<u64>>,
+    map: Map<u64, Tagged, (), Terms<u64>>,
 }
 
 impl Store {
     fn new() -> Arc<Self> {
-        let (clock, _) = Clock::new(1, usize::MAX, Arc::new(Bell::default()));
-        Arc::new(Self { clock, map: Map::new(Terms::new()) })
+        let (generations, _) = Generations::new(1, usize::MAX, Arc::new(Bell::default()));
+        Arc::new(Self { generations, map: Map::new(Terms::new()) })
     }
 
     fn retag(&self, term: Option<u64>) {
-        let put = |_: Option<&Arc<Tagged>>| Ok::<_, ()>(Change::Put(Arc::new(Tagged(term))));
-        let done: Result<_, Refused<()>> = self.map.upsert(&self.clock, &1, put);
+        let put = |_: Option<&Arc<Tagged>>| Ok::<_, ()>(Change::Put(Tagged(term, Head::default())));
+        let done: Result<_, Rejected<()>> = self.map.upsert(&self.generations, &1, put);
         assert!(done.is_ok(), "no generation is sealed here");
     }
 
@@ -48,7 +57,7 @@ impl Store {
 
     fn finds(&self, term: u64) -> bool {
         let found = self.map.index().find(&[tag(term)]);
-        found.iter().any(|entry| entry.value().is_some_and(|value| value.0 == Some(term)))
+        found.iter().any(|key| self.map.get(key).is_some_and(|value| value.0 == Some(term)))
     }
 }
 
@@ -116,47 +125,53 @@ impl Joins for Joint {
     fn nodes(&self) -> [u8; 2] {
         [1, 2]
     }
+
+    fn joining(_: &u8, _: &u8) -> Self {
+        Joint
+    }
 }
 
-type Jointed = Entry<Joint, u64, ()>;
-
 struct Joints {
-    clock: Arc<Clock<Arc<Jointed>>>,
-    map: Map<Joint, u64, (), Adjacency<Joint, u64, ()>>,
+    generations: Arc<Generations<Joint>>,
+    map: Map<Joint, Tagged, (), Adjacency<Joint>>,
 }
 
 impl Joints {
-    fn change(&self, change: impl Fn() -> Change<u64>) {
-        let done: Result<_, Refused<()>> = self.map.upsert(&self.clock, &Joint, |_| Ok(change()));
+    fn change(&self, change: impl Fn() -> Change<Tagged>) {
+        let done: Result<_, Rejected<()>> = self.map.upsert(&self.generations, &Joint, |_| Ok(change()));
         assert!(done.is_ok(), "no generation is sealed here");
     }
 
     fn put_and_find(&self) {
-        self.change(|| Change::Put(Arc::new(1)));
+        self.change(put);
         for node in Joint.nodes() {
             let found = self.map.index().of(&node);
-            assert!(found.iter().any(|entry| entry.value().is_some()), "who has made it finds it");
+            assert!(found.iter().any(|key| self.map.get(key).is_some()), "who has made it finds it");
         }
     }
+}
+
+fn put() -> Change<Tagged> {
+    Change::Put(Tagged(None, Head::default()))
 }
 
 /// Two threads make a joint anew, while the flusher lets its removed entry go.
 #[test]
 fn a_joint_made_anew_is_found_from_both_ends() {
     model("a_joint_made_anew_is_found_from_both_ends", Some(4), || {
-        let (clock, mut cutter) = Clock::new(1, usize::MAX, Arc::new(Bell::default()));
-        let joints = Arc::new(Joints { clock, map: Map::new(Adjacency::new()) });
-        joints.change(|| Change::Put(Arc::new(0)));
+        let (generations, mut cutter) = Generations::new(1, usize::MAX, Arc::new(Bell::default()));
+        let joints = Arc::new(Joints { generations, map: Map::new(Adjacency::new()) });
+        joints.change(put);
         joints.change(|| Change::Remove);
         let cut = cutter.cut(Opening::Open);
         let makers = [0, 1].map(|_| {
             let joints = joints.clone();
             loom::thread::spawn(move || joints.put_and_find())
         });
-        cut.entries.iter().for_each(|entry| joints.map.settle(entry, cut.number));
+        cut.keys.iter().for_each(|key| joints.map.settle(key, cut.number, |_| ()));
         for maker in makers {
             maker.join().unwrap();
         }
-        assert_eq!(joints.map.entries().len(), 1);
+        assert_eq!(joints.map.keys().len(), 1);
     });
 }

@@ -1,6 +1,6 @@
 //! Links, through the store, over a backend that keeps what is committed and looks at it.
 
-use super::support::{model, model_of_fences};
+use super::support::model;
 use loom::thread;
 use mnemon::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reopened, Stored, TraceChange,
@@ -220,7 +220,7 @@ fn what_outlives_an_erasure_keeps_its_row() {
 /// the two takes the link out again.
 #[test]
 fn a_removal_or_a_link_sees_the_other() {
-    model_of_fences("a_removal_or_a_link_sees_the_other", Some(3), || {
+    model("a_removal_or_a_link_sees_the_other", Some(3), || {
         let (store, _) = open();
         insert(&store, 1);
         insert(&store, 2);

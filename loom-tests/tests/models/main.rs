@@ -1,5 +1,4 @@
-//! The eight models of the write-behind protocol, on the code that ships, and the eight mistakes that they
-//! must catch. `loom-tests/run` runs them; without `--cfg loom` there is nothing here.
+//! The models of the write-behind protocol, on the code that ships, and the mistakes that they must catch. `loom-tests/run` runs them; without `--cfg loom` there is nothing here.
 #![cfg(loom)]
 
 mod bell;
@@ -8,4 +7,5 @@ mod index;
 mod links;
 mod planted;
 mod protocol;
+mod records;
 mod support;

@@ -5,13 +5,18 @@ use std::env;
 use std::process::Command;
 
 /// Runs one model of this very program with the mistake planted, in a process of its own, and sees it fail with
-/// this assertion before anything else. Without the mistake the model passes: it is a test as well.
+/// this assertion before anything else. Without the mistake the model passes: it is a test as well. Three preemptions
+/// are enough for most of them, and fast.
 fn caught(mistake: &str, model: &str, by: &str) {
+    caught_within(3, mistake, model, by);
+}
+
+/// As [`caught`], with so many preemptions.
+fn caught_within(bound: usize, mistake: &str, model: &str, by: &str) {
     let program = env::current_exe().expect("the path of this test program");
     let mut command = Command::new(program);
     command.args(["--exact", model, "--nocapture", "--test-threads=1"]).env(PLANTED, mistake);
-    // Enough for each of them, and fast.
-    command.env("LOOM_MAX_PREEMPTIONS", "3");
+    command.env("LOOM_MAX_PREEMPTIONS", bound.to_string());
     let output = command.output().expect("this test program runs again");
     let printed = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(printed.contains("running 1 test"), "no model is called {model}:\n{printed}");
@@ -33,7 +38,7 @@ fn newest_value_captured() {
 
 #[test]
 fn image_before_not_carried() {
-    caught("BeforeNotCarried", "protocol::a_capture_is_the_image_at_the_cut", "not the image at a cut");
+    caught("PreviousNotCarried", "protocol::a_capture_is_the_image_at_the_cut", "not the image at a cut");
 }
 
 #[test]
@@ -46,13 +51,83 @@ fn generation_loaded_before_the_version() {
 }
 
 #[test]
-fn pushed_before_the_compare_and_swap() {
-    caught("PushFirst", "protocol::concurrent_updates_all_count", "an id is captured once per cut");
+fn cell_taken_out_without_an_identity_check() {
+    caught("NoIdentityCheck", "protocol::insertion_racing_settling_is_kept", "live count is right");
+}
+
+const FREED: &str = "a record is used after it was freed";
+const LEAKED: &str = "leaked";
+const RACE: &str = "Causality violation";
+
+#[test]
+fn identity_not_held() {
+    caught("IdentityNotHeld", "records::records_of_concurrent_updates", FREED);
 }
 
 #[test]
-fn unlinked_without_the_retired_step() {
-    caught("NoRetiredStep", "protocol::insertion_racing_unlinking_is_kept", "agree");
+fn emptied_at_once() {
+    let model = "records::records_while_a_cut_is_captured";
+    caught_within(5, "EmptiedAtOnce", model, "not the image at a cut");
+}
+
+#[test]
+fn released_at_once() {
+    caught("ReleasedAtOnce", "records::records_of_concurrent_updates", FREED);
+}
+
+#[test]
+fn deferral_touches_unowned() {
+    caught("DeferralTouchesUnowned", "records::settling_beside_updates", FREED);
+}
+
+#[test]
+fn image_left_to_the_holder() {
+    caught("ImageLeftToTheHolder", "records::holder_keeps_nothing_else", LEAKED);
+}
+
+#[test]
+fn image_left_to_a_tombstone() {
+    caught("ImageLeftToATombstone", "records::records_of_two_flushes", LEAKED);
+}
+
+#[test]
+fn image_left_at_the_close() {
+    caught("ImageLeftAtTheClose", "records::unsettled_store_leaves_nothing", LEAKED);
+}
+
+#[test]
+fn push_relaxed() {
+    caught("PushRelaxed", "records::list_is_read_while_it_grows", RACE);
+}
+
+#[test]
+fn walk_relaxed() {
+    caught("WalkRelaxed", "records::list_is_read_while_it_grows", RACE);
+}
+
+#[test]
+fn load_relaxed() {
+    caught("LoadRelaxed", "records::orderings_of_cells_keep_causality", RACE);
+}
+
+#[test]
+fn swap_relaxed() {
+    caught("SwapRelaxed", "records::orderings_of_cells_keep_causality", RACE);
+}
+
+#[test]
+fn content_number_reused() {
+    caught("ContentNumberReused", "flusher::contents_arrive_after_removal_and_insertion", "agree");
+}
+
+#[test]
+fn remembered_before_the_commit() {
+    caught("RememberedBeforeTheCommit", "flusher::contents_arrive_after_a_failed_commit", "agree");
+}
+
+#[test]
+fn doubt_ignored() {
+    caught("DoubtIgnored", "flusher::contents_put_back_arrive_in_spite_of_doubt", "agree");
 }
 
 #[test]
@@ -105,8 +180,8 @@ fn links_refused_to_follow_their_trace() {
 }
 
 #[test]
-fn cut_made_while_it_is_held_off() {
-    caught("CutNotHeldOff", "links::an_erasure_is_one_cut", "all or none");
+fn cut_made_while_cuts_are_blocked() {
+    caught("CutNotBlocked", "links::an_erasure_is_one_cut", "all or none");
 }
 
 #[test]

@@ -97,8 +97,8 @@ fn a_capture_is_the_image_at_the_cut() {
     });
 }
 
-/// Remove racing insert of the same id, a flush anywhere, and the unlinking of removed entries: memory and rows
-/// agree, the live count is right.
+/// Remove racing insert of the same id, a flush anywhere, and the taking out of the cell: memory and rows agree, the
+/// live count is right.
 #[test]
 fn removal_racing_insertion_settles() {
     model("removal_racing_insertion_settles", Some(5), || {
@@ -113,10 +113,10 @@ fn removal_racing_insertion_settles() {
     });
 }
 
-/// The same where the entry is being unlinked: its removal is committed while another thread inserts.
+/// A cell is taken out, since the removal of its key is committed, while another thread inserts.
 #[test]
-fn insertion_racing_unlinking_is_kept() {
-    model("insertion_racing_unlinking_is_kept", None, || {
+fn insertion_racing_settling_is_kept() {
+    model("insertion_racing_settling_is_kept", None, || {
         let (store, mut flusher) = store();
         store.put(0, 1);
         flusher.flush(&store);

@@ -1,11 +1,12 @@
 //! How a model is run, and a store of the core's parts with the flusher's steps around it.
 
+use mnemon::model::explore::{self, Mode};
 use mnemon::model::{
-    Bell, Change, Clock, Cutter, Entry, Map, Mistake, Opening, Refused, let_loads_age, plant,
+    Bell, Change, Cutter, Generations, Head, Map, Mistake, Opening, Record, Rejected, Tracked, plant,
 };
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Instant;
 use std::{env, panic, process};
 
@@ -27,16 +28,29 @@ const SLOW: [(&str, usize); 5] = [
 /// The code that a process ends with when a model finds its mistake.
 pub const CAUGHT: i32 = 99;
 
-const MISTAKES: [Mistake; 17] = [
+const MISTAKES: [Mistake; 30] = [
     Mistake::NoGrace,
     Mistake::CaptureNewest,
-    Mistake::BeforeNotCarried,
+    Mistake::PreviousNotCarried,
     Mistake::GenerationFirst,
-    Mistake::PushFirst,
-    Mistake::NoRetiredStep,
+    Mistake::NoIdentityCheck,
+    Mistake::IdentityNotHeld,
+    Mistake::EmptiedAtOnce,
+    Mistake::ReleasedAtOnce,
+    Mistake::DeferralTouchesUnowned,
+    Mistake::ImageLeftToTheHolder,
+    Mistake::ImageLeftToATombstone,
+    Mistake::ImageLeftAtTheClose,
+    Mistake::ContentNumberReused,
+    Mistake::RememberedBeforeTheCommit,
+    Mistake::DoubtIgnored,
+    Mistake::PushRelaxed,
+    Mistake::WalkRelaxed,
+    Mistake::LoadRelaxed,
+    Mistake::SwapRelaxed,
     Mistake::EarlyWatermark,
     Mistake::FailedBatchDropped,
-    Mistake::CutNotHeldOff,
+    Mistake::CutNotBlocked,
     Mistake::TermLeftFirst,
     Mistake::DeadEndIgnored,
     Mistake::LinksLeftBehind,
@@ -49,6 +63,12 @@ const MISTAKES: [Mistake; 17] = [
 
 /// Plants the mistake that the environment names, if it names one.
 fn plant_if_asked() {
+    static PLANTING: Once = Once::new();
+    PLANTING.call_once(plant_and_exit_when_caught);
+}
+
+/// Once, as loom adds to the hook for panics what it must not be told.
+fn plant_and_exit_when_caught() {
     let Ok(wanted) = env::var(PLANTED) else { return };
     let known = MISTAKES.into_iter().find(|mistake| format!("{mistake:?}") == wanted);
     plant(known.unwrap_or_else(|| panic!("no mistake is called {wanted}")));
@@ -62,18 +82,7 @@ fn plant_if_asked() {
 /// Explores every interleaving with at most `bound` preemptions, or all of them. `LOOM_MAX_PREEMPTIONS`
 /// puts another bound in its place.
 pub fn model(name: &str, bound: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
-    explore(name, bound, false, body);
-}
-
-/// The same, where the load of an entry's state may find one that is no more the newest, as on real processors: for
-/// what fences forbid.
-pub fn model_of_fences(name: &str, bound: Option<usize>, body: impl Fn() + Send + Sync + 'static) {
-    explore(name, bound, true, body);
-}
-
-fn explore(name: &str, bound: Option<usize>, loads_age: bool, body: impl Fn() + Send + Sync + 'static) {
     plant_if_asked();
-    let_loads_age(loads_age);
     let mut builder = loom::model::Builder::new();
     builder.max_branches = 10_000;
     // These end a run early, and it passes all the same.
@@ -93,70 +102,144 @@ fn explore(name: &str, bound: Option<usize>, loads_age: bool, body: impl Fn() + 
     println!("model {name}: {executions} executions, bound {bound}, {seconds:.1} s");
 }
 
+/// Explores with a collector that is as hostile as it may be, in each of these modes, and without the locks of shards,
+/// which would hide a missing ordering.
+pub fn hostile_model(name: &str, bound: usize, modes: &[Mode], body: fn(&mut World)) {
+    for (at, mode) in modes.iter().copied().enumerate() {
+        model(&format!("{name} {at}"), Some(bound), move || {
+            explore::begin(mode);
+            let mut world = World::new();
+            body(&mut world);
+            world.finish();
+        });
+    }
+}
+
+/// Whose deferrals are idle, and in which order the bags are emptied at the end.
+pub const ALL_BAGS: [Mode; 5] = [
+    bags(false, false, false),
+    bags(true, false, true),
+    bags(false, true, false),
+    bags(true, true, false),
+    bags(true, true, true),
+];
+
+pub const SOME_BAGS: [Mode; 3] =
+    [bags(false, false, false), bags(true, false, true), bags(false, true, false)];
+
+pub const NO_BAGS: [Mode; 1] = [bags(false, false, false)];
+
+const fn bags(main_is_idle: bool, others_are_idle: bool, newest_first: bool) -> Mode {
+    Mode { main_is_idle, others_are_idle, newest_first }
+}
+
 pub type Id = u64;
 pub type Rows = BTreeMap<Id, u64>;
 
+pub struct Value {
+    head: Head<Value>,
+    number: Tracked,
+}
+
+impl Value {
+    pub fn new(number: u64) -> Self {
+        Self { head: Head::default(), number: Tracked::new(number) }
+    }
+
+    pub fn get(&self) -> u64 {
+        self.number.get()
+    }
+}
+
+impl Record for Value {
+    fn head(&self) -> &Head<Self> {
+        &self.head
+    }
+
+    fn head_mut(&mut self) -> &mut Head<Self> {
+        &mut self.head
+    }
+}
+
 /// The core's parts as the store puts them together.
 pub struct Store {
-    clock: Arc<Clock<Arc<Entry<Id, u64, ()>>>>,
-    map: Map<Id, u64, ()>,
+    generations: Arc<Generations<Id>>,
+    map: Map<Id, Value, ()>,
 }
 
 /// The flusher's side.
 pub struct Flusher {
-    cutter: Cutter<Arc<Entry<Id, u64, ()>>>,
+    cutter: Cutter<Id>,
     pub rows: Rows,
+    owed: BTreeMap<Id, Option<u64>>,
 }
 
 pub fn store() -> (Arc<Store>, Flusher) {
-    let (clock, cutter) = Clock::new(1, usize::MAX, Arc::new(Bell::default()));
-    (Arc::new(Store { clock, map: Map::new(()) }), Flusher { cutter, rows: Rows::new() })
+    store_of(Map::new(()))
+}
+
+fn store_of(map: Map<Id, Value, ()>) -> (Arc<Store>, Flusher) {
+    let (generations, cutter) = Generations::new(1, usize::MAX, Arc::new(Bell::default()));
+    let flusher = Flusher { cutter, rows: Rows::new(), owed: BTreeMap::new() };
+    (Arc::new(Store { generations, map }), flusher)
 }
 
 impl Store {
     pub fn put(&self, id: Id, value: u64) {
-        let done = self.map.upsert::<_, ()>(&self.clock, &id, |_| Ok(Change::Put(Arc::new(value))));
+        let put = |_: Option<&Arc<Value>>| Ok(Change::Put(Value::new(value)));
+        let done = self.map.upsert::<_, ()>(&self.generations, &id, put);
         assert!(done.is_ok(), "no generation is sealed here");
     }
 
     pub fn update(&self, id: Id, change: impl Fn(u64) -> u64) {
-        let done: Result<_, Refused<()>> =
-            self.map.alter(&self.clock, &id, |old| Ok(Change::Put(Arc::new(change(**old)))));
+        let done: Result<_, Rejected<()>> =
+            self.map.alter(&self.generations, &id, |old| Ok(Change::Put(Value::new(change(old.get())))));
         assert!(done.is_ok(), "no generation is sealed here");
     }
 
     pub fn remove(&self, id: Id) {
-        let done: Result<_, Refused<()>> = self.map.alter(&self.clock, &id, |_| Ok(Change::Remove));
+        let done: Result<_, Rejected<()>> = self.map.alter(&self.generations, &id, |_| Ok(Change::Remove));
         assert!(done.is_ok(), "no generation is sealed here");
     }
 
+    pub fn hold(&self, id: Id) -> Option<Arc<Value>> {
+        self.map.get(&id)
+    }
+
     pub fn get(&self, id: Id) -> Option<u64> {
-        self.map.get(&id).map(|value| *value)
+        self.hold(id).map(|value| value.get())
     }
 }
 
 impl Flusher {
-    /// Cut, grace, capture, apply, settle; how many entries were listed.
+    /// A flush whose commit works: cut, grace, capture, apply, settle; how many keys were listed.
     pub fn flush(&mut self, store: &Store) -> usize {
+        self.flush_that(store, true)
+    }
+
+    /// A flush whose commit works, or fails and leaves nothing.
+    pub fn flush_that(&mut self, store: &Store, works: bool) -> usize {
         let cut = self.cutter.cut(Opening::Open);
-        let mut once = BTreeSet::new();
-        for entry in &cut.entries {
-            assert!(once.insert(*entry.key()), "an id is captured once per cut");
-            match entry.capture(cut.number) {
-                Some(value) => self.rows.insert(*entry.key(), *value),
-                None => self.rows.remove(entry.key()),
-            };
+        for id in &cut.keys {
+            let value = store.map.capture(id, cut.number, |_| ()).and_then(|captured| captured.0.value);
+            self.owed.insert(*id, value.map(|value| value.get()));
         }
-        for entry in &cut.entries {
-            store.map.settle(entry, cut.number);
+        if works {
+            for (id, value) in &self.owed {
+                match value {
+                    Some(value) => self.rows.insert(*id, *value),
+                    None => self.rows.remove(id),
+                };
+            }
+            std::mem::take(&mut self.owed).keys().for_each(|id| store.map.settle(id, cut.number, |_| ()));
         }
-        cut.entries.len()
+        cut.keys.len()
     }
 
     /// With all writers gone, one more flush makes rows and memory agree.
     pub fn assert_settles(&mut self, store: &Store, ids: &[Id]) {
-        let counted = store.clock.enter().dirty();
-        assert_eq!(self.flush(store), counted, "as many entries are listed as are counted");
+        let counted = store.generations.enter().dirty();
+        assert_eq!(self.flush(store), counted, "as many keys are listed as are counted");
         for id in ids {
             assert_eq!(self.rows.get(id).copied(), store.get(*id), "row and memory of {id} agree");
         }
@@ -167,4 +250,78 @@ impl Flusher {
 pub fn spawn(store: &Arc<Store>, work: impl FnOnce(&Store) + 'static) -> loom::thread::JoinHandle<()> {
     let store = store.clone();
     loom::thread::spawn(move || work(&store))
+}
+
+/// A store under a hostile collector, and what is held of it to the very end.
+pub struct World {
+    pub store: Arc<Store>,
+    pub flusher: Flusher,
+    held: Vec<Arc<Value>>,
+    /// The last flush never comes: the store is closed as it is.
+    pub abandoned: bool,
+    threads: Vec<loom::thread::JoinHandle<Vec<Arc<Value>>>>,
+}
+
+const IDS: [Id; 2] = [0, 1];
+
+impl World {
+    fn new() -> Self {
+        let (store, flusher) = store_of(Map::without_locks(IDS, ()));
+        Self { store, flusher, held: Vec::new(), abandoned: false, threads: Vec::new() }
+    }
+
+    /// Starts another thread; what it gives back is held to the very end.
+    pub fn spawn<H: IntoIterator<Item = Arc<Value>>>(&mut self, work: impl FnOnce(&Store) -> H + 'static) {
+        let store = self.store.clone();
+        self.threads.push(loom::thread::spawn(move || work(&store).into_iter().collect()));
+    }
+
+    pub fn run(&mut self, work: impl FnOnce(&Store) + 'static) {
+        self.spawn(|store| {
+            work(store);
+            None
+        });
+    }
+
+    pub fn hold(&mut self, id: Id) {
+        self.held.extend(self.store.hold(id));
+    }
+
+    pub fn flush(&mut self) {
+        self.flusher.flush(&self.store);
+    }
+
+    pub fn fail_to_flush(&mut self) {
+        self.flusher.flush_that(&self.store, false);
+    }
+
+    pub fn row(&self, id: Id) -> Option<u64> {
+        self.flusher.rows.get(&id).copied()
+    }
+
+    pub fn join(&mut self) {
+        for thread in std::mem::take(&mut self.threads) {
+            self.held.extend(thread.join().unwrap());
+        }
+    }
+
+    /// With all threads gone: rows and memory agree after one more flush, and in the end nothing is left but what a
+    /// user holds, and then nothing.
+    fn finish(mut self) {
+        self.join();
+        if !self.abandoned {
+            self.flusher.assert_settles(&self.store, &IDS);
+        }
+        let Self { store, held, .. } = self;
+        assert_eq!(Arc::strong_count(&store), 1);
+        drop(store);
+        explore::empty_bags();
+        let mut addresses: Vec<_> = held.iter().map(Arc::as_ptr).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        assert_eq!(explore::live(), addresses.len(), "leaked, or freed while it is held");
+        drop(held);
+        assert_eq!(explore::live(), 0, "leaked");
+        explore::end();
+    }
 }

@@ -1,14 +1,40 @@
-//! All unsafe code of the crate: a push-only list, a cell that is swapped and reclaimed by epoch, the page by which a
-//! fork is recognized, and locks of open files.
+//! All unsafe code of the crate: a list that grows while it is read, the cells of a map, whose records are swapped by
+//! compare-and-swap and reclaimed by epoch, the page by which a fork is recognized, and locks of open files.
+//!
+//! - [`list`]: the keys of a generation;
+//! - [`record`]: what a record carries for the protocol, and pointers to records;
+//! - [`cell`]: the newest record of one key;
+//! - [`cells`]: the map of cells, and every step that touches one;
+//! - [`epoch`]: when a record that has left its cell can't be seen any more;
+//! - [`garbage`]: the records that wait for that;
+//! - [`process`]: which process this is;
+//! - `file_lock`: locks of a range of a file.
 
+mod cell;
+mod cells;
+mod epoch;
 #[cfg(all(feature = "sqlite", target_os = "linux", target_pointer_width = "64", not(loom)))]
 pub(crate) mod file_lock;
+mod garbage;
+mod list;
+#[cfg(all(test, crossbeam_loom))]
+mod model;
 mod process;
-mod slot;
-mod stack;
-
-pub(crate) use process::Process;
+mod record;
 #[cfg(loom)]
-pub use slot::let_loads_age;
-pub(crate) use slot::{Look, Pin, Slot, pin};
-pub(crate) use stack::Stack;
+mod tracked;
+
+pub use cells::Captured;
+pub(crate) use cells::{Cells, Settled};
+#[cfg(loom)]
+pub use epoch::explore;
+pub(crate) use epoch::pin;
+#[cfg(loom)]
+pub use list::List;
+#[cfg(not(loom))]
+pub(crate) use list::List;
+pub(crate) use process::Process;
+pub(crate) use record::CellState;
+pub use record::{Head, Record};
+#[cfg(loom)]
+pub use tracked::Tracked;

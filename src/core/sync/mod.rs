@@ -5,13 +5,13 @@
 //! - `AtomicBool`, `AtomicIsize`, `AtomicPtr`, `AtomicU64`, `AtomicUsize`, `Ordering`, `fence`, `Arc`, `Mutex`, `Condvar`,
 //!   `OnceLock`, `Thread`: as in std;
 //! - [`Published`]: a shared pointer that is read at every write and replaced at every cut;
-//! - [`Table`]: the concurrent map from key to entry;
+//! - [`Table`]: the concurrent map;
 //! - [`locks`]: std's, also where loom's are not wanted;
 //! - `pause`: what the flusher does between two looks at a closed generation;
 //! - `current_thread`, `park`: of `std::thread`;
 //! - [`Bell`]: how the flusher sleeps, and is woken without a lock; under loom a stand-in.
 //!
-//! [`Slot`](super::raw::Slot), the cell that holds a version, has its two halves beside the unsafe code.
+//! The epochs by which records are reclaimed have their two halves beside the unsafe code, in `raw/epoch`.
 
 mod bell;
 pub(crate) mod locks;
@@ -43,10 +43,6 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Brief<T>(locks::Mutex<T>);
 
 impl<T> Brief<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self(locks::Mutex::new(value))
-    }
-
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
         work(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }

@@ -1,9 +1,12 @@
 //! The same names over loom's types: every access is a point where loom may switch threads.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Deref;
+use std::sync::PoisonError;
 use std::time::Duration;
 
+use loom::sync::RwLock;
 pub(crate) use loom::sync::atomic::{
     AtomicBool, AtomicIsize, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
 };
@@ -36,58 +39,95 @@ impl<T> Published<T> {
     }
 }
 
-pub(crate) struct Table<K, T>(loom::sync::RwLock<BTreeMap<K, T>>);
+pub(crate) enum Table<K, T> {
+    Locked(RwLock<BTreeMap<K, T>>),
+    /// What is in it stays in it.
+    WithoutLocks(BTreeMap<K, T>),
+}
 
-impl<K: Ord + Clone, T: Clone> Table<K, T> {
+impl<K: Ord + Clone, T> Table<K, T> {
     pub(crate) fn new() -> Self {
-        Self(loom::sync::RwLock::new(BTreeMap::new()))
+        Self::Locked(RwLock::new(BTreeMap::new()))
     }
 
-    fn read(&self) -> loom::sync::RwLockReadGuard<'_, BTreeMap<K, T>> {
-        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(crate) fn without_locks(all: impl Iterator<Item = (K, T)>) -> Self {
+        Self::WithoutLocks(all.collect())
     }
 
-    fn write(&self) -> loom::sync::RwLockWriteGuard<'_, BTreeMap<K, T>> {
-        self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(crate) fn is_without_locks(&self) -> bool {
+        matches!(self, Self::WithoutLocks(_))
     }
 
-    /// As a guard of the real map must not be held across an access that loom may switch at, the
-    /// value is cloned and `look` runs after the lock: the real order allows no more than that.
-    pub(crate) fn look<R>(&self, key: &K, look: impl FnOnce(&T) -> R) -> Option<R> {
-        let found = self.read().get(key).cloned();
-        found.as_ref().map(look)
-    }
-
-    pub(crate) fn find_or_insert_with(&self, key: &K, make: impl FnOnce() -> T) -> T {
-        if let Some(found) = self.read().get(key) {
-            return found.clone();
+    pub(crate) fn with<R>(&self, key: &K, work: impl FnOnce(&T) -> R) -> Option<R> {
+        match self {
+            Self::Locked(lock) => {
+                let map = lock.read().unwrap_or_else(PoisonError::into_inner);
+                map.get(key).map(work)
+            }
+            Self::WithoutLocks(map) => map.get(key).map(work),
         }
-        self.write().entry(key.clone()).or_insert_with(make).clone()
     }
 
-    pub(crate) fn remove_if(&self, key: &K, is_it: impl FnOnce(&T) -> bool) {
-        let mut map = self.write();
-        if map.get(key).is_some_and(is_it) {
-            map.remove(key);
-        }
+    /// Locks the map, if it has a lock: nobody adds to the others, nor takes anything out.
+    fn write<R>(&self, work: impl FnOnce(&mut BTreeMap<K, T>) -> R) -> Option<R> {
+        let Self::Locked(lock) = self else { return None };
+        Some(work(&mut lock.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    pub(crate) fn insert_new(&self, key: K, make: impl FnOnce() -> T) -> bool {
+        let inserted = self.write(|map| match map.entry(key) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(vacant) => {
+                vacant.insert(make());
+                true
+            }
+        });
+        inserted == Some(true)
+    }
+
+    pub(crate) fn remove_if(&self, key: &K, is_it: impl FnOnce(&T) -> bool) -> Option<T> {
+        self.write(|map| if map.get(key).is_some_and(is_it) { map.remove(key) } else { None })?
     }
 
     pub(crate) fn edit(&self, key: &K, edit: impl FnOnce(&mut T))
     where
         T: Default,
     {
-        edit(self.write().entry(key.clone()).or_default());
+        self.write(|map| edit(map.entry(key.clone()).or_default()));
     }
 
     pub(crate) fn edit_or_remove(&self, key: &K, edit: impl FnOnce(&mut T) -> bool) {
-        let mut map = self.write();
-        if map.get_mut(key).is_some_and(edit) {
-            map.remove(key);
+        self.write(|map| {
+            if map.get_mut(key).is_some_and(edit) {
+                map.remove(key);
+            }
+        });
+    }
+
+    pub(crate) fn keys(&self) -> Vec<K> {
+        match self {
+            Self::Locked(lock) => {
+                lock.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+            }
+            Self::WithoutLocks(map) => map.keys().cloned().collect(),
         }
     }
 
-    pub(crate) fn values(&self) -> Vec<T> {
-        self.read().values().cloned().collect()
+    pub(crate) fn hash(&self, _: &impl std::hash::Hash) -> u64 {
+        0
+    }
+}
+
+/// Under the lock, so that loom knows what came before: who drops a store last has that from `std`'s `Arc`, of which loom
+/// knows nothing.
+impl<K, T> Drop for Table<K, T> {
+    fn drop(&mut self) {
+        if let Self::Locked(lock) = self
+            && !std::thread::panicking()
+        {
+            let map = std::mem::take(&mut *lock.write().unwrap_or_else(PoisonError::into_inner));
+            drop(map);
+        }
     }
 }
 

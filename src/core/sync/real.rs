@@ -4,11 +4,15 @@ use std::hash::Hash;
 use std::time::Duration;
 
 pub(crate) use super::locks::{Condvar, Mutex, MutexGuard};
-pub(crate) use std::sync::atomic::{
-    AtomicBool, AtomicIsize, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
-};
+pub(crate) use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering, fence};
 pub(crate) use std::sync::{Arc, OnceLock};
 pub(crate) use std::thread::{Thread, current as current_thread};
+
+// What the model of the cell on crossbeam-epoch itself is to see.
+#[cfg(all(test, crossbeam_loom))]
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr};
+#[cfg(not(all(test, crossbeam_loom)))]
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr};
 
 /// See the module's list.
 pub(crate) struct Published<T>(arc_swap::ArcSwap<T>);
@@ -44,28 +48,33 @@ const SHARDS: usize = 64;
 /// See the module's list. A guard of the map lives only inside these functions.
 pub(crate) struct Table<K, T>(dashmap::DashMap<K, T, foldhash::fast::RandomState>);
 
-impl<K: Eq + Hash + Clone, T: Clone> Table<K, T> {
+impl<K: Eq + Hash + Clone, T> Table<K, T> {
     pub(crate) fn new() -> Self {
         Self(dashmap::DashMap::with_hasher_and_shard_amount(foldhash::fast::RandomState::default(), SHARDS))
     }
 
-    /// Runs `look` under a shared lock of one shard; it must be short and not the caller's code.
-    pub(crate) fn look<R>(&self, key: &K, look: impl FnOnce(&T) -> R) -> Option<R> {
-        self.0.get(key).map(|found| look(&found))
+    /// Runs `work` under the shared lock of one shard; it must be short and not the caller's code.
+    pub(crate) fn with<R>(&self, key: &K, work: impl FnOnce(&T) -> R) -> Option<R> {
+        self.0.get(key).map(|found| work(&found))
     }
 
-    pub(crate) fn find_or_insert_with(&self, key: &K, make: impl FnOnce() -> T) -> T {
-        if let Some(found) = self.0.get(key) {
-            return found.clone();
+    /// Puts in what `make` makes, under the exclusive lock of one shard; `false` if there is something.
+    pub(crate) fn insert_new(&self, key: K, make: impl FnOnce() -> T) -> bool {
+        match self.0.entry(key) {
+            dashmap::Entry::Occupied(_) => false,
+            dashmap::Entry::Vacant(vacant) => {
+                vacant.insert(make());
+                true
+            }
         }
-        self.0.entry(key.clone()).or_insert_with(make).clone()
     }
 
-    pub(crate) fn remove_if(&self, key: &K, is_it: impl FnOnce(&T) -> bool) {
-        self.0.remove_if(key, |_, found| is_it(found));
+    /// Takes out what is there if `is_it`, which is asked under the exclusive lock of one shard.
+    pub(crate) fn remove_if(&self, key: &K, is_it: impl FnOnce(&T) -> bool) -> Option<T> {
+        self.0.remove_if(key, |_, found| is_it(found)).map(|(_, taken)| taken)
     }
 
-    /// Runs `edit` under the lock of one shard, as `look`, on the value or on an empty one.
+    /// Runs `edit` under the exclusive lock of one shard, on the value or on an empty one.
     pub(crate) fn edit(&self, key: &K, edit: impl FnOnce(&mut T))
     where
         T: Default,
@@ -73,16 +82,22 @@ impl<K: Eq + Hash + Clone, T: Clone> Table<K, T> {
         edit(&mut self.0.entry(key.clone()).or_default());
     }
 
-    /// The same, on a value that is there; `true` takes it out.
+    /// Runs `edit` under the exclusive lock of one shard, on a value that is there; `true` takes it out.
     pub(crate) fn edit_or_remove(&self, key: &K, edit: impl FnOnce(&mut T) -> bool) {
         self.0.remove_if_mut(key, |_, found| edit(found));
     }
 
-    /// Copies the values, one shard locked at a time.
-    pub(crate) fn values(&self) -> Vec<T> {
-        let mut values = Vec::with_capacity(self.0.len());
-        values.extend(self.0.iter().map(|found| found.value().clone()));
-        values
+    /// Copies the keys, one shard locked at a time.
+    pub(crate) fn keys(&self) -> Vec<K> {
+        let mut keys = Vec::with_capacity(self.0.len());
+        keys.extend(self.0.iter().map(|found| found.key().clone()));
+        keys
+    }
+
+    /// A hash of anything, the same for as long as this table lives.
+    pub(crate) fn hash(&self, of: &impl Hash) -> u64 {
+        use std::hash::BuildHasher;
+        self.0.hasher().hash_one(of)
     }
 }
 

@@ -7,7 +7,8 @@ use crate::backend::{StoredTrace, Unreadable};
 fn rows(shared: &Shared, letters: &str, linked: bool) -> Vec<Stored> {
     let trace = |letter| shared.traces.get(&id(letter)).expect("it is there");
     let row = |letter| Stored::Trace(StoredTrace { row: 1, trace: Ok(Trace::clone(&trace(letter))) });
-    let link = shared.links.entries().first().and_then(|entry| entry.capture(1)).filter(|_| linked);
+    let capture = |ends| shared.links.capture(&ends, 1, |_| ())?.0.value;
+    let link = shared.links.keys().into_iter().next().and_then(capture).filter(|_| linked);
     letters.chars().map(row).chain(link.map(|tie| Stored::Link(Ok(tie.link)))).collect()
 }
 

@@ -67,12 +67,12 @@ fn spill_asked_for_during_an_erasure_names_it() {
     let (mut driver, shared, told) = driver(NEVER);
     shared.put('a');
     assert!(driver.turn(Reach::Durable, Opening::Open));
-    let hold = shared.clock.hold();
+    let block = shared.clock.block_cuts();
     shared.remove('a');
     let (show, shown) = std::sync::mpsc::channel();
     shared.send(Errand::Spill(Box::new(move |spill| drop(show.send(spill)))));
     erase(&shared, TraceType::Semantic);
-    drop(hold);
+    drop(block);
     told.next(Turn::Fail(ErrorClass::Full));
     assert!(!driver.turn(Reach::Durable, Opening::Open));
     let spill = shown.try_recv().expect("it is shown at the cut");

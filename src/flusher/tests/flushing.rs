@@ -8,15 +8,15 @@ fn what_was_captured_is_settled_when_it_is_committed_and_not_before() {
     shared.unlink('a', 'b');
     shared.remove('b');
     let seen = shared.clone();
-    told.next(Turn::Meanwhile(Box::new(move || assert_eq!(seen.entries(), (2, 1), "while it is committed"))));
+    told.next(Turn::Meanwhile(Box::new(move || assert_eq!(seen.cells(), (2, 1), "while it is committed"))));
     told.next(Turn::Fail(ErrorClass::Full));
     assert!(driver.turn(Reach::Durable, Opening::Open), "{:?}", shared.telemetry.present_error());
-    assert_eq!(shared.entries(), (1, 0));
+    assert_eq!(shared.cells(), (1, 0));
     shared.remove('a');
     assert!(!driver.turn(Reach::Durable, Opening::Open));
-    assert_eq!(shared.entries(), (1, 0), "that failed");
+    assert_eq!(shared.cells(), (1, 0), "that failed");
     assert!(driver.turn(Reach::Durable, Opening::Open));
-    assert_eq!(shared.entries(), (0, 0));
+    assert_eq!(shared.cells(), (0, 0));
     assert_eq!(told.calls(), ["sync 2 -b -ab", "sync 3 -a", "sync 4 -a"]);
 }
 
@@ -31,10 +31,10 @@ fn what_was_written_since_its_capture_is_not_settled() {
         writer.remove('b');
     })));
     assert!(driver.turn(Reach::Durable, Opening::Open));
-    assert_eq!(shared.entries(), (2, 1), "their removal is in no cut yet");
+    assert_eq!(shared.cells(), (2, 1), "their removal is in no cut yet");
     assert!(driver.turn(Reach::Durable, Opening::Open));
     assert_eq!(told.calls(), ["sync 2 ~b +ab", "sync 3 -b -ab"]);
-    assert_eq!(shared.entries(), (1, 0));
+    assert_eq!(shared.cells(), (1, 0));
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn links_come_with_a_trace_whose_row_is_taken_at_last() {
 fn an_errand_sent_while_cuts_are_held_off_goes_with_the_next() {
     let (mut driver, shared, told) = driver(NEVER);
     shared.put('a');
-    let hold = shared.clock.hold();
+    let block = shared.clock.block_cuts();
     std::thread::scope(|scope| {
         let flusher = scope.spawn(|| driver.turn(Reach::Durable, Opening::Open));
         // It has begun, and waits.
@@ -216,7 +216,7 @@ fn an_errand_sent_while_cuts_are_held_off_goes_with_the_next() {
         }
         (0..1_000).for_each(|_| std::thread::yield_now());
         erase(&shared, TraceType::Sensory);
-        drop(hold);
+        drop(block);
         assert!(flusher.join().is_ok_and(|done| done));
     });
     assert_eq!(told.calls(), ["sync 1 erase +a"]);

@@ -193,7 +193,7 @@ impl Shared {
     /// A new trace in the place of any other.
     fn put(&self, letter: char) {
         let built = NewTrace::semantic(serde_json::json!(1)).id(id(letter)).into_trace();
-        let trace = Arc::new(built.expect("a good trace"));
+        let trace = built.expect("a good trace");
         let done = self.traces.upsert::<_, ()>(&self.clock, &id(letter), |_| Ok(Change::Put(trace.clone())));
         assert!(done.is_ok(), "not sealed");
     }
@@ -203,7 +203,7 @@ impl Shared {
         let done = self.traces.alter::<_, ()>(&self.clock, &id(letter), |old| {
             let mut new = Trace::clone(old);
             new.numbers.confidence /= 2.0;
-            Ok(Change::Put(Arc::new(new)))
+            Ok(Change::Put(new))
         });
         assert!(done.is_ok_and(|done| done.is_some()), "it is there");
     }
@@ -218,7 +218,7 @@ impl Shared {
         let births = ends.both().map(|id| self.traces.get(&id).expect("it is there").birth());
         let now = jiff::Timestamp::UNIX_EPOCH;
         let link = Link::new((id(a), id(b)), 1, now, now).expect("a good link");
-        let tie = Arc::new(Tie { link, births });
+        let tie = Tie::new(link, births);
         let done = self.links.upsert::<_, ()>(&self.clock, &ends, |_| Ok(Change::Put(tie.clone())));
         assert!(done.is_ok(), "not sealed");
     }
@@ -229,8 +229,8 @@ impl Shared {
         assert!(done.is_ok_and(|done| done.is_some()), "it is there");
     }
 
-    fn entries(&self) -> (usize, usize) {
-        (self.traces.entries().len(), self.links.entries().len())
+    fn cells(&self) -> (usize, usize) {
+        (self.traces.keys().len(), self.links.keys().len())
     }
 }
 

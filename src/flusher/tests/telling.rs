@@ -99,7 +99,7 @@ fn what_was_loaded_is_deleted_when_it_is_removed() -> Outcome {
         let trace = NewTrace::semantic(serde_json::json!(1)).id(id(letter)).into_trace();
         trace.map(|trace| {
             let known = crate::flusher::Row::stored(row, &trace);
-            shared.traces.load(id(letter), Arc::new(trace), known)
+            shared.traces.load(id(letter), trace, known)
         })
     });
     assert!(built.into_iter().all(|loaded| loaded.is_ok_and(|loaded| loaded)));
@@ -107,15 +107,15 @@ fn what_was_loaded_is_deleted_when_it_is_removed() -> Outcome {
     let births = ends.both().map(|id| shared.traces.get(&id).map(|trace| trace.birth()));
     let [Some(first), Some(second)] = births else { return Err("they are there".into()) };
     let now = jiff::Timestamp::UNIX_EPOCH;
-    let tie = Tie { link: Link::new((id('a'), id('b')), 1, now, now)?, births: [first, second] };
-    assert!(shared.links.load(ends, Arc::new(tie), LinkRow::STORED));
-    assert_eq!((shared.dirty(), shared.entries()), (0, (2, 1)));
+    let tie = Tie::new(Link::new((id('a'), id('b')), 1, now, now)?, [first, second]);
+    assert!(shared.links.load(ends, tie, LinkRow::stored()));
+    assert_eq!((shared.dirty(), shared.cells()), (0, (2, 1)));
     shared.touch('a');
     shared.remove('b');
     // Its links are captured with it, though their own removal is not in this cut.
     assert!(driver.turn(Reach::Durable, Opening::Open));
     assert_eq!(told.calls(), ["sync 1 -b ~a -ab"]);
-    let rows: BTreeSet<_> = shared.links.entries().iter().map(|entry| *entry.key()).collect();
+    let rows: BTreeSet<_> = shared.links.keys().into_iter().collect();
     assert_eq!(rows, BTreeSet::from([ends]), "it has not been removed from memory");
     Ok(())
 }

@@ -1,0 +1,188 @@
+//! The map of cells, and every step of the protocol that touches one.
+//!
+//! A cell is in the bucket of its key. It is touched under the shared lock of its shard, for one load or one
+//! compare-and-swap, and never while code of the caller, an allocator or an index runs. Who makes a cell or takes one
+//! out has the exclusive lock, so nobody holds a cell that the map has let go.
+
+use super::cell::Cell;
+use super::epoch::{Pin, pin};
+use super::garbage::Garbage;
+use super::record::{CellState, Loaded, Pointer, Record, Successor};
+use crate::core::planted::{Mistake, planted};
+use crate::core::sync::Table;
+use std::hash::Hash;
+use std::sync::Arc;
+
+/// A key's newest record, and what the sink remembers of it.
+struct Slot<V: Record, S> {
+    cell: Cell<V>,
+    sink: S,
+}
+
+/// The cells of a map, by key. Dropped in this order: what the cells own, and then the garbage.
+pub(crate) struct Cells<K, V: Record, S> {
+    table: Table<K, Slot<V, S>>,
+    garbage: Garbage<V>,
+}
+
+/// The state of a key as of a cut.
+pub struct Captured<V> {
+    /// The generation that it was written in: 0 if it is absent, or was loaded.
+    pub generation: u64,
+    /// `None` is absence.
+    pub value: Option<Arc<V>>,
+}
+
+/// What settling a key has done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Settled {
+    /// The key has a value, or has been written since.
+    Stays,
+    /// The cell of the removed key was taken out.
+    Left,
+}
+
+impl<K, V, S> Cells<K, V, S>
+where
+    K: Eq + Ord + Hash + Clone,
+    V: Record,
+    S: Default,
+{
+    pub(crate) fn new() -> Self {
+        Self { table: Table::new(), garbage: Garbage::new() }
+    }
+
+    /// With a cell for each of these keys from the beginning to the end, and no lock, which would hide a missing
+    /// ordering.
+    #[cfg(loom)]
+    pub(crate) fn without_locks(keys: impl IntoIterator<Item = K>) -> Self {
+        let slot = || Slot { cell: Cell::new(CellState::Absent), sink: S::default() };
+        let table = Table::without_locks(keys.into_iter().map(|key| (key, slot())));
+        Self { table, garbage: Garbage::new() }
+    }
+
+    /// What a key holds, and what `work` makes of what the sink remembers.
+    fn load_with<'a, R>(
+        &'a self,
+        key: &K,
+        pin: &'a Pin,
+        work: impl FnOnce(&S) -> R,
+    ) -> Option<(Loaded<'a, V>, R)> {
+        // SAFETY: the cell is dropped with this map, which is borrowed for as long, or is taken out of it.
+        self.table.with(key, |slot| (unsafe { slot.cell.load(pin) }, work(&slot.sink)))
+    }
+
+    /// What a key holds. Null is a key without a cell.
+    pub(crate) fn load<'a>(&'a self, key: &K, pin: &'a Pin) -> Loaded<'a, V> {
+        let found = self.load_with(key, pin, |_| ());
+        // SAFETY: null is never freed.
+        found.map_or_else(|| unsafe { Loaded::new(Pointer(std::ptr::null_mut())) }, |(loaded, ())| loaded)
+    }
+
+    /// The state of a key, held by count.
+    pub(crate) fn hold(&self, key: &K) -> CellState<V> {
+        // Pinned before the shard is locked: pinning may run deferrals, which takes its time.
+        let pin = pin();
+        self.load(key, &pin).hold()
+    }
+
+    /// Whether there is a cell for a key, with a value or not.
+    pub(crate) fn contains(&self, key: &K) -> bool {
+        self.table.with(key, |_| ()).is_some()
+    }
+
+    /// The keys of all cells, copied shard by shard.
+    pub(crate) fn keys(&self) -> Vec<K> {
+        self.table.keys()
+    }
+
+    /// Shows what the sink remembers of a key, if there is a cell.
+    pub(crate) fn sink<R>(&self, key: &K, work: impl FnOnce(&S) -> R) -> Option<R> {
+        self.table.with(key, |slot| work(&slot.sink))
+    }
+
+    /// Makes a cell for a loaded value; `false` if there is one.
+    pub(crate) fn insert(&self, key: K, value: V, sink: S) -> bool {
+        let value = CellState::Value(Arc::new(value));
+        self.table.insert_new(key, || Slot { cell: Cell::new(value), sink })
+    }
+
+    /// Puts a record in the place of the very one that it is the successor of; `false` if another is there by now.
+    /// On success the caller, pinned since before the call, [gives up](Self::give_up) what was replaced.
+    pub(crate) fn publish(&self, key: &K, old: &CellState<V>, new: &Successor<V>) -> bool {
+        #[cfg(loom)]
+        let insert = !self.table.is_without_locks();
+        #[cfg(not(loom))]
+        let insert = true;
+        match old {
+            CellState::Absent if insert => {
+                let make = || {
+                    // SAFETY: `new` holds it.
+                    let counted = unsafe { new.state.pointer().hold() };
+                    Slot { cell: Cell::new(counted), sink: S::default() }
+                };
+                self.table.insert_new(key.clone(), make)
+            }
+            _ => self.table.with(key, |slot| slot.cell.publish(old, new)).unwrap_or(false),
+        }
+    }
+
+    /// What follows when `new` was [published](Self::publish) in the place of `old`, with a pin from before.
+    pub(crate) fn give_up(&self, old: &CellState<V>, new: &Successor<V>, pin: &Pin) {
+        self.garbage.add_replaced(old, new, pin);
+    }
+
+    /// The state of a key as of `cut`, the last one made, and what `work` makes of what the sink remembers; for the
+    /// flusher, before it cuts again. `None` if there is no cell.
+    pub(crate) fn capture<R>(
+        &self,
+        key: &K,
+        cut: u64,
+        work: impl FnOnce(&S) -> R,
+    ) -> Option<(Captured<V>, R)> {
+        let pin = pin();
+        let (newest, remembered) = self.load_with(key, &pin, work)?;
+        let image = newest.as_of(cut);
+        Some((Captured { generation: image.generation(), value: image.hold().into_value() }, remembered))
+    }
+
+    /// After the commit of `cut`: gives up the image that only its capture needed, and takes out the cell of a key
+    /// whose removal is in the sink by now. A key that was written since is left to the next settling, as it is listed
+    /// again. `work` is shown what the sink remembers.
+    pub(crate) fn settle(&self, key: &K, cut: u64, work: impl FnOnce(&S)) -> Settled {
+        let pin = pin();
+        let Some((newest, ())) = self.load_with(key, &pin, work) else { return Settled::Stays };
+        let pointer = newest.pointer;
+        if pointer.is_null() || newest.generation() > cut {
+            return Settled::Stays;
+        }
+        // Of a tombstone as well: a writer may hold it for as long as its caller's code runs. A writer that has just
+        // replaced the record may be at the same; one of the two gets the image.
+        if !(pointer.is_tombstone() && planted(Mistake::ImageLeftToATombstone)) {
+            // SAFETY: the pin keeps it. It is the newest, or one of a later generation has taken its place meanwhile:
+            // nobody writes in its generation any more.
+            self.garbage.add_image(unsafe { pointer.take_image() }, &pin);
+        }
+        if !pointer.is_tombstone() || !self.take_out(key, pointer) {
+            return Settled::Stays;
+        }
+        // SAFETY: the count was the cell's, which we have taken out.
+        unsafe { self.garbage.add(pointer, 0, &pin) };
+        Settled::Left
+    }
+
+    /// Takes the cell out, if it still holds this very tombstone.
+    fn take_out(&self, key: &K, pointer: Pointer<V>) -> bool {
+        #[cfg(loom)]
+        if self.table.is_without_locks() {
+            return self.table.with(key, |slot| slot.cell.vacate(pointer)) == Some(true);
+        }
+        let is_it = |slot: &Slot<V, S>| slot.cell.holds(pointer) || planted(Mistake::NoIdentityCheck);
+        self.table.remove_if(key, is_it).map(|slot| slot.cell.into_pointer()) == Some(pointer)
+    }
+
+    /// Frees what nobody can see any more: for the flusher.
+    pub(crate) fn collect(&self) {
+        self.garbage.collect(pin);
+    }
+}

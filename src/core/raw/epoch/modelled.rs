@@ -1,0 +1,237 @@
+//! The epochs of the models.
+//!
+//! By default a deferral runs when nobody is pinned. A model may ask for a collector that is as hostile as it may be
+//! ([`explore`]): then deferrals run as soon as they are allowed to, or at the very end, and every record that was in a
+//! cell is kept, so that its use after its last count was given up is found, and so is a count that nobody gives up.
+
+use crate::core::raw::record::{CellState, Pointer, Record, Tombstone};
+use crate::core::sync::{AtomicPtr, Ordering};
+use loom::thread::{self, ThreadId};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ptr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+// Loom runs the threads of a model on one thread of the system. No borrow of this reaches across an operation of loom.
+thread_local!(static COLLECTOR: RefCell<Collector> = RefCell::default());
+
+#[derive(Default)]
+struct Collector {
+    hostile: Option<Hostile>,
+    /// The pins that live; a hostile collector counts those alone that have loaded something.
+    pinned: Vec<Rc<Cell<bool>>>,
+    deferred: Vec<Deferral>,
+    /// Counts what leaves a cell and what is deferred.
+    time: usize,
+    last_deferral: usize,
+}
+
+struct Hostile {
+    mode: explore::Mode,
+    main: ThreadId,
+    records: HashMap<usize, Tracked>,
+}
+
+struct Deferral {
+    by_main: bool,
+    waits_for: Vec<Rc<Cell<bool>>>,
+    work: Box<dyn FnOnce()>,
+}
+
+/// A record that was in a cell, kept by one more count than it has.
+struct Tracked {
+    keeper: Box<dyn Counted>,
+    /// When it left its cell; 0 if it has not.
+    left: usize,
+}
+
+trait Counted {
+    fn count(&self) -> usize;
+}
+
+impl<T> Counted for Arc<T> {
+    fn count(&self) -> usize {
+        Arc::strong_count(self) - 1
+    }
+}
+
+fn with<R>(work: impl FnOnce(&mut Collector) -> R) -> R {
+    COLLECTOR.with_borrow_mut(work)
+}
+
+impl Collector {
+    fn tracked<V>(&mut self, pointer: Pointer<V>) -> Option<&mut Tracked> {
+        self.hostile.as_mut()?.records.get_mut(&pointer.0.addr())
+    }
+
+    /// Takes out a deferral that may run.
+    fn next_deferral(&mut self) -> Option<Deferral> {
+        let idle = self.hostile.as_ref().map(|hostile| hostile.mode);
+        let nobody_is_pinned = self.pinned.is_empty();
+        let may_run = |deferral: &Deferral| match idle {
+            None => nobody_is_pinned,
+            Some(idle) => {
+                let waits = if deferral.by_main { idle.main_is_idle } else { idle.others_are_idle };
+                !waits && deferral.waits_for.iter().all(|pin| pin.get())
+            }
+        };
+        let at = self.deferred.iter().position(may_run)?;
+        Some(self.deferred.remove(at))
+    }
+}
+
+/// While it lives, nothing is freed that left its cell since it was made.
+pub(crate) struct Pin {
+    is_gone: Rc<Cell<bool>>,
+    last_deferral: Cell<Option<usize>>,
+}
+
+/// Pins the current thread.
+pub(crate) fn pin() -> Pin {
+    let pin = Pin { is_gone: Rc::default(), last_deferral: Cell::new(None) };
+    if with(|collector| collector.hostile.is_none()) {
+        pin.begin();
+    }
+    pin
+}
+
+impl Pin {
+    fn begin(&self) {
+        if self.last_deferral.get().is_none() {
+            self.last_deferral.set(Some(with(|collector| {
+                collector.pinned.push(self.is_gone.clone());
+                collector.last_deferral
+            })));
+        }
+    }
+
+    /// Runs `work` some time after all pins of this moment are gone.
+    pub(in crate::core::raw) fn defer(&self, work: impl FnOnce() + 'static) {
+        with(|collector| {
+            collector.time += 1;
+            collector.last_deferral = collector.time;
+            let by_main = collector.hostile.as_ref().is_some_and(|h| h.main == thread::current().id());
+            let waits_for = collector.pinned.clone();
+            collector.deferred.push(Deferral { by_main, waits_for, work: Box::new(work) });
+        });
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.is_gone.set(true);
+        with(|collector| collector.pinned.retain(|pin| !pin.get()));
+        if std::thread::panicking() {
+            return;
+        }
+        while let Some(deferral) = with(Collector::next_deferral) {
+            (deferral.work)();
+        }
+    }
+}
+
+/// Loads the pointer of a cell. A hostile collector lets the pin begin right after its first load, as loom puts
+/// nothing between the two: that is the latest moment before the load.
+pub(in crate::core::raw) fn read<V>(cell: &AtomicPtr<V>, order: Ordering, pin: &Pin) -> *mut V {
+    let found = cell.load(order);
+    pin.begin();
+    // Pinning and deferring have full fences in crossbeam-epoch: who pins after a deferral was made sees what was
+    // stored before. A load that gave something older is made again, by a read-modify-write, which sees the newest.
+    let is_too_old =
+        |tracked: &mut Tracked| tracked.left != 0 && Some(tracked.left) <= pin.last_deferral.get();
+    match with(|collector| collector.tracked(Pointer(found)).is_some_and(is_too_old)) {
+        false => found,
+        true => match cell.compare_exchange(ptr::null_mut(), ptr::null_mut(), order, order) {
+            Ok(newest) | Err(newest) => newest,
+        },
+    }
+}
+
+/// A record is about to come into a cell.
+pub(in crate::core::raw) fn track<V: Record>(state: &CellState<V>) {
+    with(|collector| {
+        let Some(hostile) = &mut collector.hostile else { return };
+        let keeper: Box<dyn Counted> = match state {
+            CellState::Absent => return,
+            CellState::Value(value) => Box::new(value.clone()),
+            CellState::Removed(tombstone) => Box::<Arc<Tombstone<V>>>::new(tombstone.clone()),
+        };
+        let address = state.pointer().0.addr();
+        hostile.records.entry(address).or_insert(Tracked { keeper, left: 0 });
+    });
+}
+
+/// A record has left its cell.
+pub(in crate::core::raw) fn has_left<V>(pointer: Pointer<V>) {
+    with(|collector| {
+        collector.time += 1;
+        let time = collector.time;
+        if let Some(tracked) = collector.tracked(pointer) {
+            tracked.left = time;
+        }
+    });
+}
+
+/// Fails the model if the last count of the record was given up.
+#[track_caller]
+pub(in crate::core::raw) fn assert_alive<V>(pointer: Pointer<V>) {
+    let is_freed =
+        with(|collector| collector.tracked(pointer).is_some_and(|tracked| tracked.keeper.count() == 0));
+    assert!(!is_freed, "a record is used after it was freed");
+}
+
+/// A collector that is as hostile as it may be, for the models.
+pub mod explore {
+    use super::{Collector, Hostile, thread, with};
+    use std::collections::HashMap;
+
+    /// Whose deferrals stay in their bags to the very end.
+    #[derive(Clone, Copy, Default, Debug)]
+    pub struct Mode {
+        /// Those of the main thread.
+        pub main_is_idle: bool,
+        /// Those of all others.
+        pub others_are_idle: bool,
+        /// The bags are emptied from the newest deferral to the oldest.
+        pub newest_first: bool,
+    }
+
+    /// At the beginning of an execution.
+    pub fn begin(mode: Mode) {
+        let main = thread::current().id();
+        let hostile = Some(Hostile { mode, main, records: HashMap::new() });
+        let old =
+            with(|collector| std::mem::replace(collector, Collector { hostile, ..Collector::default() }));
+        // Of an execution that failed: its objects belong to it.
+        std::mem::forget(old);
+    }
+
+    /// Runs all deferrals, with nobody pinned.
+    pub fn empty_bags() {
+        assert!(with(|collector| collector.pinned.is_empty()), "nobody is pinned");
+        while let Some(deferral) = with(|collector| {
+            let newest_first = collector.hostile.as_ref().is_some_and(|hostile| hostile.mode.newest_first);
+            match newest_first {
+                true => collector.deferred.pop(),
+                false if collector.deferred.is_empty() => None,
+                false => Some(collector.deferred.remove(0)),
+            }
+        }) {
+            (deferral.work)();
+        }
+    }
+
+    /// Number of records that were in a cell and have a count.
+    pub fn live() -> usize {
+        with(|collector| {
+            let records = collector.hostile.iter().flat_map(|hostile| hostile.records.values());
+            records.filter(|tracked| tracked.keeper.count() > 0).count()
+        })
+    }
+
+    /// At the end of an execution: the collector is the usual one again.
+    pub fn end() {
+        drop(with(std::mem::take));
+    }
+}
