@@ -5,7 +5,7 @@ pub use crate::core::planted::{Mistake, plant};
 pub use crate::core::{
     Adjacency, Bell, Captured, Change, Cut, CutBlock, Cutter, GenerationGuard, Generations, HasTerms, Head,
     Index, Joins, List, Map, Opening, Progress, Reached, Record, Rejected, ShippedBell, Term, Terms, Tracked,
-    Transition, Wait, explore,
+    Transition, Wait, explore, hide_locks,
 };
 
 use crate::store::TraceStore;

@@ -65,4 +65,4 @@ pub use raw::{Captured, List, Tracked, explore};
 pub use raw::{Head, Record};
 pub use sync::Bell;
 #[cfg(loom)]
-pub use sync::ShippedBell;
+pub use sync::{ShippedBell, hide_locks};

@@ -1,6 +1,6 @@
 //! Links, through the store, over a backend that keeps what is committed and looks at it.
 
-use super::support::model;
+use super::support::{model, model_of_fences};
 use loom::thread;
 use mnemon::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reopened, Stored, TraceChange,
@@ -16,10 +16,23 @@ struct Rows {
     links: BTreeMap<(TraceId, TraceId), u32>,
 }
 
-/// Fails the model if a batch leaves a link without its traces; fails the first so many closes.
+/// Fails the model if a batch leaves a link without its traces; fails the first so many batches and closes.
+#[derive(Default)]
 struct Table {
     rows: Arc<Mutex<Rows>>,
-    failures: usize,
+    failing_batches: usize,
+    failing_closes: usize,
+}
+
+/// Counts down to 0.
+fn fail(failures: &mut usize) -> Result<(), BackendError> {
+    match failures.checked_sub(1) {
+        None => Ok(()),
+        Some(left) => {
+            *failures = left;
+            Err(BackendError::new(ErrorClass::Full, "full"))
+        }
+    }
 }
 
 impl Backend for Table {
@@ -28,6 +41,7 @@ impl Backend for Table {
     }
 
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
+        fail(&mut self.failing_batches)?;
         let mut rows = self.rows.lock().unwrap();
         if !batch.erased.is_empty() {
             // All traces here are of the type that is erased.
@@ -63,13 +77,7 @@ impl Backend for Table {
     }
 
     fn close(&mut self, _: u64) -> Result<(), BackendError> {
-        match self.failures.checked_sub(1) {
-            None => Ok(()),
-            Some(left) => {
-                self.failures = left;
-                Err(BackendError::new(ErrorClass::Full, "full"))
-            }
-        }
+        fail(&mut self.failing_closes)
     }
 }
 
@@ -82,15 +90,16 @@ fn insert(store: &TraceStore, n: u8) {
 }
 
 fn open() -> (TraceStore, Arc<Mutex<Rows>>) {
-    open_to_fail(0)
+    open_over(Table::default())
 }
 
-/// So many closes fail, at once.
-fn open_to_fail(failures: usize) -> (TraceStore, Arc<Mutex<Rows>>) {
-    let rows = Arc::<Mutex<Rows>>::default();
+/// Closes that fail do so at once.
+fn open_over(table: Table) -> (TraceStore, Arc<Mutex<Rows>>) {
+    let rows = table.rows.clone();
     let builder = TraceStore::builder().flush_interval(Duration::MAX).flush_threshold(usize::MAX);
-    let builder = builder.close_timeout(if failures > 0 { Duration::ZERO } else { Duration::MAX });
-    (builder.open_with(Table { rows: rows.clone(), failures }).unwrap(), rows)
+    let fails = table.failing_closes > 0;
+    let builder = builder.close_timeout(if fails { Duration::ZERO } else { Duration::MAX });
+    (builder.open_with(table).unwrap(), rows)
 }
 
 /// Two traces with a link of count 1 between them, all committed.
@@ -220,10 +229,16 @@ fn what_outlives_an_erasure_keeps_its_row() {
 /// the two takes the link out again.
 #[test]
 fn a_removal_or_a_link_sees_the_other() {
-    model("a_removal_or_a_link_sees_the_other", Some(3), || {
-        let (store, _) = open();
+    model_of_fences("a_removal_or_a_link_sees_the_other", Some(3), || {
+        let (store, _) = open_over(Table { failing_batches: 1, ..Table::default() });
         insert(&store, 1);
         insert(&store, 2);
+        // Each cell is there, and stays; and no write below replaces one of its own generation, or has an image to give
+        // up, which would be deferred, and order what comes after.
+        store.co_activate(id(1), id(2)).unwrap();
+        assert!(store.remove(id(1)).unwrap().is_some());
+        insert(&store, 1);
+        assert_eq!(store.flush().unwrap_err().kind(), ErrorKind::DiskFull);
         let removing = spawn(&store, |store| assert!(store.remove(id(1)).unwrap().is_some()));
         co_activate(&store);
         removing.join().unwrap();
@@ -235,7 +250,7 @@ fn a_removal_or_a_link_sees_the_other() {
 #[test]
 fn a_close_that_fails_leaves_no_link() {
     model("a_close_that_fails_leaves_no_link", Some(3), || {
-        let (store, rows) = linked_in(open_to_fail(1));
+        let (store, rows) = linked_in(open_over(Table { failing_closes: 1, ..Table::default() }));
         let removing = spawn(&store, |store| {
             if let Err(error) = store.remove(id(1)) {
                 assert_eq!(error.kind(), ErrorKind::Closed, "{error}");

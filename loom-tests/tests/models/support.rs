@@ -2,7 +2,8 @@
 
 use mnemon::model::explore::{self, Mode};
 use mnemon::model::{
-    Bell, Change, Cutter, Generations, Head, Map, Mistake, Opening, Record, Rejected, Tracked, plant,
+    Bell, Change, Cutter, Generations, Head, Map, Mistake, Opening, Record, Rejected, Tracked, hide_locks,
+    plant,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,8 +18,10 @@ pub const PLANTED: &str = "MNEMON_PLANTED";
 const GATE: &str = "MNEMON_LOOM_GATE";
 
 /// Models that take a minute or more at their own bound, and the bound that they have at the gate.
-const SLOW: [(&str, usize); 5] = [
+const SLOW: [(&str, usize); 7] = [
+    ("concurrent_updates_all_count", 4),
     ("a_cut_keeps_causality_between_threads", 4),
+    ("removal_racing_insertion_settles", 4),
     ("callers_of_flush_beside_a_writer", 1),
     ("close_keeps_what_it_accepted", 2),
     ("a_joint_made_anew_is_found_from_both_ends", 3),
@@ -100,6 +103,19 @@ pub fn model(name: &str, bound: Option<usize>, body: impl Fn() + Send + Sync + '
     });
     let (executions, seconds) = (executions.load(Ordering::Relaxed), started.elapsed().as_secs_f64());
     println!("model {name}: {executions} executions, bound {bound}, {seconds:.1} s");
+}
+
+/// Explores with locks that loom does not know, so that the load of a cell may find a record that is no more the
+/// newest, as on real processors without those locks: for what fences forbid. Nothing is freed before the end.
+pub fn model_of_fences(name: &str, bound: Option<usize>, body: fn()) {
+    model(name, bound, move || {
+        explore::begin(Mode { main_is_idle: true, others_are_idle: true, newest_first: false });
+        hide_locks(true);
+        body();
+        hide_locks(false);
+        explore::empty_bags();
+        explore::end();
+    });
 }
 
 /// Explores with a collector that is as hostile as it may be, in each of these modes, and without the locks of shards,

@@ -25,9 +25,9 @@ pub use bell::Bell;
 #[cfg(loom)]
 pub use bell::Bell as ShippedBell;
 #[cfg(loom)]
-pub use modelled::Bell;
-#[cfg(loom)]
 pub(crate) use modelled::*;
+#[cfg(loom)]
+pub use modelled::{Bell, hide_locks};
 #[cfg(not(loom))]
 pub(crate) use real::*;
 

@@ -1,5 +1,6 @@
 //! The same names over loom's types: every access is a point where loom may switch threads.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Deref;
@@ -39,15 +40,40 @@ impl<T> Published<T> {
     }
 }
 
+thread_local! {
+    /// All threads of a model are this one, to std.
+    static HIDES_LOCKS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether loom knows nothing of the locks of tables that are made from now on: a load of a cell may then find a record
+/// that is no more the newest, unless a fence forbids that. For models whose cells are all there before its threads.
+pub fn hide_locks(hide: bool) {
+    HIDES_LOCKS.set(hide);
+}
+
 pub(crate) enum Table<K, T> {
     Locked(RwLock<BTreeMap<K, T>>),
+    /// Not locked while loom may switch threads, which are one to this lock.
+    Hidden(std::sync::Mutex<BTreeMap<K, std::sync::Arc<T>>>),
     /// What is in it stays in it.
     WithoutLocks(BTreeMap<K, T>),
 }
 
+fn unlocked<T>(hidden: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    hidden.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Edits a value that nobody looks at: with hidden locks that is so wherever looking takes no step that loom knows.
+fn edit_hidden<T, R>(value: &mut std::sync::Arc<T>, edit: impl FnOnce(&mut T) -> R) -> R {
+    edit(std::sync::Arc::get_mut(value).unwrap_or_else(|| panic!("edited while it is looked at")))
+}
+
 impl<K: Ord + Clone, T> Table<K, T> {
     pub(crate) fn new() -> Self {
-        Self::Locked(RwLock::new(BTreeMap::new()))
+        match HIDES_LOCKS.get() {
+            false => Self::Locked(RwLock::new(BTreeMap::new())),
+            true => Self::Hidden(std::sync::Mutex::new(BTreeMap::new())),
+        }
     }
 
     pub(crate) fn without_locks(all: impl Iterator<Item = (K, T)>) -> Self {
@@ -64,17 +90,29 @@ impl<K: Ord + Clone, T> Table<K, T> {
                 let map = lock.read().unwrap_or_else(PoisonError::into_inner);
                 map.get(key).map(work)
             }
+            Self::Hidden(map) => {
+                let found = unlocked(map).get(key).cloned();
+                found.map(|found| work(&found))
+            }
             Self::WithoutLocks(map) => map.get(key).map(work),
         }
     }
 
-    /// Locks the map, if it has a lock: nobody adds to the others, nor takes anything out.
+    /// Locks the map, if loom knows its lock.
     fn write<R>(&self, work: impl FnOnce(&mut BTreeMap<K, T>) -> R) -> Option<R> {
         let Self::Locked(lock) = self else { return None };
         Some(work(&mut lock.write().unwrap_or_else(PoisonError::into_inner)))
     }
 
     pub(crate) fn insert_new(&self, key: K, make: impl FnOnce() -> T) -> bool {
+        if let Self::Hidden(map) = self {
+            let mut map = unlocked(map);
+            let is_new = !map.contains_key(&key);
+            if is_new {
+                map.insert(key, std::sync::Arc::new(make()));
+            }
+            return is_new;
+        }
         let inserted = self.write(|map| match map.entry(key) {
             Entry::Occupied(_) => false,
             Entry::Vacant(vacant) => {
@@ -86,6 +124,14 @@ impl<K: Ord + Clone, T> Table<K, T> {
     }
 
     pub(crate) fn remove_if(&self, key: &K, is_it: impl FnOnce(&T) -> bool) -> Option<T> {
+        if let Self::Hidden(map) = self {
+            let found = unlocked(map).get(key).cloned()?;
+            if !is_it(&found) {
+                return None;
+            }
+            drop(found);
+            return unlocked(map).remove(key).and_then(std::sync::Arc::into_inner);
+        }
         self.write(|map| if map.get(key).is_some_and(is_it) { map.remove(key) } else { None })?
     }
 
@@ -93,10 +139,20 @@ impl<K: Ord + Clone, T> Table<K, T> {
     where
         T: Default,
     {
+        if let Self::Hidden(map) = self {
+            return edit_hidden(unlocked(map).entry(key.clone()).or_default(), edit);
+        }
         self.write(|map| edit(map.entry(key.clone()).or_default()));
     }
 
     pub(crate) fn edit_or_remove(&self, key: &K, edit: impl FnOnce(&mut T) -> bool) {
+        if let Self::Hidden(map) = self {
+            let mut map = unlocked(map);
+            if map.get_mut(key).is_some_and(|value| edit_hidden(value, edit)) {
+                map.remove(key);
+            }
+            return;
+        }
         self.write(|map| {
             if map.get_mut(key).is_some_and(edit) {
                 map.remove(key);
@@ -109,6 +165,7 @@ impl<K: Ord + Clone, T> Table<K, T> {
             Self::Locked(lock) => {
                 lock.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
             }
+            Self::Hidden(map) => unlocked(map).keys().cloned().collect(),
             Self::WithoutLocks(map) => map.keys().cloned().collect(),
         }
     }
