@@ -316,6 +316,29 @@ fn what_a_rejected_write_made_does_not_stay() {
     assert!(store.map.keys().is_empty() && store.map.len() == 0);
 }
 
+/// And is none of its dirty keys: the capture of what it follows from has made the same of it. It is captured and settled
+/// all the same, should the store take writes again.
+#[test]
+fn what_follows_from_a_write_is_not_refused_by_a_sealed_generation() {
+    let mut store = Fixture::new((), NEVER);
+    store.put(1_u64, "a");
+    store.put(2, "a");
+    store.cutter.cut_and(Opening::Sealed, || ());
+    let follow = |key, change: fn() -> Change<Plain<&'static str>>| {
+        store.map.follow(&store.generations, &key, |_| change())
+    };
+    assert!(follow(1, || Change::Remove) && follow(2, || Change::Put(plain("b"))), "they have changed");
+    assert!(!follow(1, || Change::Remove) && !follow(2, || Change::Keep) && !follow(3, || Change::Remove));
+    assert_eq!((store.map.len(), store.map.keys().len()), (1, 2));
+    let inside = store.generations.enter();
+    assert_eq!((inside.dirty(), inside.first_write()), (0, None));
+    drop(inside);
+    let captured = |key| store.map.capture(&key, 1, |_| ()).and_then(|captured| captured.0.value);
+    assert!([1, 2].map(captured).into_iter().all(|image| image.is_some_and(|image| **image == "a")));
+    assert_eq!(store.flush(), 2);
+    assert_eq!(store.map.keys(), [2]);
+}
+
 #[test]
 fn a_transition_tells_what_was_there_and_whether_it_changed() {
     let store = Fixture::new((), NEVER);
