@@ -1,4 +1,5 @@
-//! The models of the write-behind protocol, on the code that ships, and the mistakes that they must catch. `loom-tests/run` runs them; without `--cfg loom` there is nothing here.
+//! The models of the write-behind protocol, on the code that ships, and the mistakes that they must catch.
+//! `loom-tests/run` runs them; without `--cfg loom` there is nothing here.
 #![cfg(loom)]
 
 mod bell;
