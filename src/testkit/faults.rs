@@ -112,6 +112,11 @@ impl Faults {
         self.lock().refused.remove(&id);
     }
 
+    /// Returns the traces whose rows were refused so far, those written since included, ordered by id.
+    pub fn refused(&self) -> Vec<TraceId> {
+        self.lock().ever_refused.iter().copied().collect()
+    }
+
     /// Releases the call that hangs, if one does.
     pub fn release(&self) {
         self.lock().releases += 1;

@@ -30,6 +30,8 @@ pub(super) struct State {
     must_reopen: bool,
     must_replace: bool,
     pub(super) refused: BTreeSet<TraceId>,
+    /// Traces whose rows were refused at any time.
+    pub(super) ever_refused: BTreeSet<TraceId>,
     /// Rows that were refused and have not been written since.
     left_out: BTreeSet<TraceId>,
     pub(super) rules: Vec<Rule>,
@@ -160,6 +162,7 @@ impl State {
             if writes(change) && (one == Some(id) || self.refused.contains(&id)) {
                 refused.push((at, "refused, as the test has it".to_owned()));
                 self.left_out.insert(id);
+                self.ever_refused.insert(id);
                 continue;
             }
             self.left_out.remove(&id);

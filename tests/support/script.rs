@@ -281,8 +281,6 @@ struct Run<'a> {
     /// So many steps have begun, and so many are acknowledged as durable.
     begun: Arc<AtomicUsize>,
     acknowledged: Arc<AtomicUsize>,
-    /// Rows that were refused: of them and their links the images may say anything.
-    refused: BTreeSet<TraceId>,
     /// How many calls there were before the faults ended.
     calls: BTreeMap<&'static str, u64>,
 }
@@ -299,14 +297,12 @@ pub fn run(script: &Script, case: &Case, tally: &Tally) -> Outcome<BTreeMap<&'st
         clock: clock(),
         begun: Arc::default(),
         acknowledged: Arc::default(),
-        refused: BTreeSet::new(),
         calls: BTreeMap::new(),
     };
     let over = AtomicBool::new(false);
     let outcome = match case.fault {
         Fault::Hang => std::thread::scope(|scope| {
             let watch = Run {
-                refused: BTreeSet::new(),
                 calls: BTreeMap::new(),
                 clock: run.clock.clone(),
                 faults: faults.clone(),
@@ -349,18 +345,18 @@ impl Run<'_> {
             self.clock.advance(Duration::from_secs(1));
             self.begun.store(at + 1, SeqCst);
             match op.change(&store) {
-                Ok(()) if op.flushes() => self.acknowledge(&store, at + 1)?,
+                Ok(()) if op.flushes() => self.acknowledge(at + 1)?,
                 Ok(()) => {}
                 Err(error) => self.failed(&store, &error)?,
             }
             match op {
                 Op::Flush => match store.flush() {
-                    Ok(_) => self.acknowledge(&store, at + 1)?,
+                    Ok(_) => self.acknowledge(at + 1)?,
                     Err(error) => self.failed(&store, &error)?,
                 },
                 Op::Settle if self.case.durability == Durability::Relaxed => {
                     wait(|| store.stats().dirty == 0 || store.health() != Health::Healthy)?;
-                    self.look(&store)?;
+                    self.look_at_images()?;
                 }
                 Op::Reopen if self.case.fault != Fault::RefuseRow => store = self.reopen(store, at + 1)?,
                 _ => {}
@@ -416,9 +412,9 @@ impl Run<'_> {
         }
     }
 
-    fn acknowledge(&mut self, store: &TraceStore, done: usize) -> Outcome {
+    fn acknowledge(&self, done: usize) -> Outcome {
         self.acknowledged.store(done, SeqCst);
-        self.look(store)
+        self.look_at_images()
     }
 
     /// The truth of it: health says what failed, unless all that failed has been committed since.
@@ -440,23 +436,18 @@ impl Run<'_> {
         if store.stats().last_error.is_none() {
             return Err("the last error is not told".into());
         }
-        self.look(store)?;
+        self.look_at_images()?;
         self.crash()
-    }
-
-    fn look(&mut self, store: &TraceStore) -> Outcome {
-        if self.case.fault == Fault::RefuseRow {
-            self.refused.extend(store.stats().quarantined.iter().filter_map(|row| row.id));
-        }
-        self.look_at_images()
     }
 
     /// Every image that any crash would leave is a state of the run, and not one before the last acknowledged.
     fn look_at_images(&self) -> Outcome {
         let from = self.acknowledged.load(SeqCst);
-        self.is_a_state("live", &self.faults.live(), from)?;
-        for image in self.faults.after_power_loss() {
-            self.is_a_state("after a power loss", &image, from)?;
+        let (live, left) = (self.faults.live(), self.faults.after_power_loss());
+        let refused = self.refused();
+        self.is_a_state("live", &live, from, &refused)?;
+        for image in left {
+            self.is_a_state("after a power loss", &image, from, &refused)?;
         }
         match &self.faults.violations()[..] {
             [] => Ok(()),
@@ -464,17 +455,23 @@ impl Run<'_> {
         }
     }
 
-    fn is_a_state(&self, what: &str, image: &Image, from: usize) -> Outcome {
+    /// Traces whose rows were refused: of them and their links an image taken before this call may say anything. A
+    /// refused row may be written before the next step, so what is set aside at some moment is not all of them.
+    fn refused(&self) -> BTreeSet<TraceId> {
+        self.faults.refused().into_iter().collect()
+    }
+
+    fn is_a_state(&self, what: &str, image: &Image, from: usize, refused: &BTreeSet<TraceId>) -> Outcome {
         Tally::add(&self.tally.images, 1);
-        let found = State::of_image(image).without(&self.refused);
+        let found = State::of_image(image).without(refused);
         if self.case.wipes() && image.watermark() == 0 && found == State::default() {
             return Ok(());
         }
         let to = self.begun.load(SeqCst);
         let mut states = self.script.states[from..=to].iter().rev();
-        match states.any(|state| match self.refused.is_empty() {
+        match states.any(|state| match refused.is_empty() {
             true => *state == found,
-            false => state.without(&self.refused) == found,
+            false => state.without(refused) == found,
         }) {
             true => Ok(()),
             false => {
@@ -512,7 +509,8 @@ impl Run<'_> {
     fn end(&mut self, store: TraceStore) -> Outcome {
         self.calls = Call::ALL.into_iter().map(|call| (name(call), self.faults.calls(call))).collect();
         self.faults.lift();
-        for id in &self.refused {
+        let refused = self.refused();
+        for id in &refused {
             store.update(*id, |trace| trace.emotional_valence(0.5))?;
         }
         // A retry of the background may have had its fault before, and answer a little later.
@@ -520,7 +518,7 @@ impl Run<'_> {
         wait(|| store.health() == Health::Healthy)?;
         let held = State::of_store(&store);
         let last = &self.script.states[self.script.states.len() - 1];
-        if held.without(&self.refused) != last.without(&self.refused) {
+        if held.without(&refused) != last.without(&refused) {
             return Err("memory is not what it should be".into());
         }
         for (what, image) in [("live", self.faults.live()), ("durable", self.faults.durable())] {
