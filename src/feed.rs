@@ -5,10 +5,10 @@
 //! and gets a [`FeedEvent::Gap`] in their place.
 
 use crate::backend::{LinkChange, TraceChange};
-use crate::core::Process;
-use crate::core::is_at_work;
-use crate::core::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::guarded;
+use crate::protocol::Process;
+use crate::protocol::is_at_work;
+use crate::protocol::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::trace::{Link, Trace, TraceId};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::future::{Future, poll_fn};
@@ -163,7 +163,7 @@ impl Queue {
         drop(state);
         self.moved.notify_all();
         if let Some(waker) = waker {
-            crate::core::wake(waker);
+            crate::protocol::wake(waker);
         }
     }
 

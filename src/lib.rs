@@ -24,7 +24,6 @@
 
 pub mod backend;
 mod clock;
-mod core;
 mod error;
 mod feed;
 mod flusher;
@@ -39,6 +38,7 @@ pub mod memory;
 mod meters;
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 mod progress;
+mod protocol;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;
 #[cfg(not(loom))]

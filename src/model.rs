@@ -1,8 +1,8 @@
 //! For the crate's own loom models: the protocol's parts, and the mistakes they must catch. Not part of
 //! the API, and not there outside `--cfg loom`.
 
-pub use crate::core::planted::{Mistake, plant};
-pub use crate::core::{
+pub use crate::protocol::planted::{Mistake, plant};
+pub use crate::protocol::{
     Adjacency, Bell, Captured, Change, Cut, CutBlock, Cutter, GenerationGuard, Generations, HasTerms, Head,
     Index, Joins, List, Map, Opening, Progress, Reached, Record, Rejected, ShippedBell, Term, Terms, Tracked,
     Transition, Wait, explore, hide_locks,

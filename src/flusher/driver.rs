@@ -13,11 +13,11 @@ use crate::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, Space, Stored,
     StoredTrace, TraceChange,
 };
-use crate::core::planted::{Mistake, planted};
-use crate::core::{Cutter, Opening, Reached};
 use crate::error::{Error, ErrorKind};
 use crate::feed::Commit;
 use crate::guarded;
+use crate::protocol::planted::{Mistake, planted};
+use crate::protocol::{Cutter, Opening, Reached};
 use crate::trace::{Ends, TraceId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

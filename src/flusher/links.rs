@@ -6,7 +6,7 @@
 
 use super::{Links, Traces};
 use crate::backend::LinkChange;
-use crate::core::planted::{Mistake, planted};
+use crate::protocol::planted::{Mistake, planted};
 use crate::trace::{Ends, Link};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 

@@ -37,8 +37,8 @@ pub use telemetry::{FlushReport, Quarantined};
 pub(crate) use tell::{Name, cause, milliseconds};
 
 use crate::backend::Reach;
-use crate::core::{Closing, Opening, at_work};
 use crate::guarded;
+use crate::protocol::{Closing, Opening, at_work};
 use retry::Step;
 use std::time::{Duration, Instant};
 

@@ -2,7 +2,7 @@
 
 use super::Traces;
 use crate::backend::{RowNumber, TraceChange};
-use crate::core::planted::{Mistake, planted};
+use crate::protocol::planted::{Mistake, planted};
 use crate::trace::{Trace, TraceId};
 use std::cmp::Ordering;
 use std::sync::Arc;

@@ -7,12 +7,12 @@ use super::owed::Row;
 use super::telemetry::{FlushReport, Telemetry};
 use super::tell::Name;
 use crate::backend::{Reach, Scope};
-use crate::core::sync::Brief;
-use crate::core::{
-    Adjacency, Bell, Cutter, Generations, Goal, Map, Process, Progress, Reached, Terms, is_at_work,
-};
 use crate::error::{Error, ErrorKind};
 use crate::feed::{Feed, Subscription};
+use crate::protocol::sync::Brief;
+use crate::protocol::{
+    Adjacency, Bell, Cutter, Generations, Goal, Map, Process, Progress, Reached, Terms, is_at_work,
+};
 use crate::trace::{Ends, Tie, Trace, TraceId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,9 +2,9 @@
 
 use super::retry::{Cause, Step, Trouble};
 use crate::backend::Applied;
-use crate::core::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, lock};
 use crate::error::Error;
 use crate::guarded;
+use crate::protocol::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, lock};
 use crate::trace::{Ends, TraceId};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;

@@ -12,8 +12,8 @@ mod recent;
 mod report;
 mod text;
 
-use crate::core::sync::{AtomicUsize, Ordering};
 use crate::error::ErrorKind;
+use crate::protocol::sync::{AtomicUsize, Ordering};
 use crate::store::{TraceStore, WeakStore};
 use recent::{Denied, Recent};
 use report::Subject;

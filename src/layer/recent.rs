@@ -7,7 +7,7 @@
 //! The list is ordered by time: a claim reads the clock after it has loaded the list, and succeeds only if the list
 //! has not changed since. So stale claims are at the head.
 
-use crate::core::sync::{Arc, Published};
+use crate::protocol::sync::{Arc, Published};
 use std::time::Duration;
 
 /// Time in which a message is claimed at most once.

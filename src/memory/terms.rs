@@ -1,6 +1,6 @@
 //! Index terms of a trace: its type, its partition, each of its tags.
 
-use crate::core::{HasTerms, Term};
+use crate::protocol::{HasTerms, Term};
 use crate::trace::{Trace, TraceType};
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, LazyLock};

@@ -2,9 +2,9 @@
 
 use super::TraceStore;
 use crate::backend::Reach;
-use crate::core::Opening;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flusher::Errand;
+use crate::protocol::Opening;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 

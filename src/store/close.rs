@@ -2,8 +2,8 @@
 
 use super::engine::Engine;
 use super::{Handle, TraceStore, tell};
-use crate::core::is_at_work;
 use crate::error::{Error, ErrorKind};
+use crate::protocol::is_at_work;
 use std::fmt;
 use std::time::{Duration, Instant};
 

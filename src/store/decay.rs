@@ -2,9 +2,9 @@
 
 use super::engine::Engine;
 use super::{TraceStore, tell};
-use crate::core::Change;
 use crate::error::Result;
 use crate::memory::constants::PRUNE;
+use crate::protocol::Change;
 use crate::trace::{Micros, Numbers, Trace, TraceType};
 use std::sync::atomic::Ordering;
 

@@ -2,12 +2,12 @@
 
 use super::TraceStore;
 use super::open::Settings;
-use crate::core::planted::{Mistake, planted};
-use crate::core::sync::{Ordering, fence};
-use crate::core::{Change, Rejected, Transition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flusher::{Links, Shared, Traces};
 use crate::memory::Scoring;
+use crate::protocol::planted::{Mistake, planted};
+use crate::protocol::sync::{Ordering, fence};
+use crate::protocol::{Change, Rejected, Transition};
 use crate::trace::{Defaults, Micros, NewTrace, Numbers, Trace, TraceId};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -36,7 +36,7 @@ impl Engine {
         &self.shared.links
     }
 
-    /// Scans all traces: see [`Map::scan`](crate::core::Map::scan).
+    /// Scans all traces: see [`Map::scan`](crate::protocol::Map::scan).
     pub(super) fn scan<P>(
         &self,
         project: impl Fn(&Trace) -> P,

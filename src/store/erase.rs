@@ -3,10 +3,10 @@
 use super::TraceStore;
 use super::engine::Engine;
 use crate::backend::Scope;
-use crate::core::{Change, CutBlock};
 use crate::error::{Error, Result};
 use crate::flusher::{Erasure, Errand};
 use crate::memory;
+use crate::protocol::{Change, CutBlock};
 use crate::trace::TraceType;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

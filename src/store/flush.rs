@@ -2,9 +2,9 @@
 
 use super::TraceStore;
 use crate::backend::Reach;
-use crate::core::{Goal, Opening, Wait, WaiterId};
 use crate::error::{Error, Result};
 use crate::flusher::{FlushReport, Shared};
+use crate::protocol::{Goal, Opening, Wait, WaiterId};
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;

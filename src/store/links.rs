@@ -2,12 +2,12 @@
 
 use super::TraceStore;
 use super::engine::{Engine, not_found, reason};
-use crate::core::planted::{Mistake, planted};
-use crate::core::sync::{Ordering, fence};
-use crate::core::{Change, Transition};
 use crate::error::{Error, Result};
 use crate::memory::constants::MAX_ASSOCIATED;
 use crate::memory::{Pull, by_strength};
+use crate::protocol::planted::{Mistake, planted};
+use crate::protocol::sync::{Ordering, fence};
+use crate::protocol::{Change, Transition};
 use crate::trace::{Birth, Ends, Link, Tie, Trace, TraceId};
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;

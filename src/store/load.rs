@@ -1,9 +1,9 @@
 //! Loading: filling the maps of a store with the rows that a backend has stored.
 
 use crate::backend::{self, BackendError, Loaded, StoredTrace};
-use crate::core::{Adjacency, Map, Terms};
 use crate::error::Result;
 use crate::flusher::{LinkRow, Links, Quarantined, Row, Traces};
+use crate::protocol::{Adjacency, Map, Terms};
 use crate::trace::{Link, Tie, TraceId};
 
 /// Receiver of stored rows, called as they are read.

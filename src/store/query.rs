@@ -1,8 +1,8 @@
 //! Finding traces by their properties.
 
 use super::TraceStore;
-use crate::core::Term;
 use crate::memory::{self, Pull, Scoring, by_recency, by_score, by_strength};
+use crate::protocol::Term;
 use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
 use jiff::Timestamp;
 use std::sync::Arc;

@@ -2,9 +2,9 @@
 
 use super::engine::Engine;
 use super::{TraceStore, tell};
-use crate::core::Change;
 use crate::error::Result;
 use crate::memory::{by_age, by_doubt};
+use crate::protocol::Change;
 use crate::trace::{Trace, TraceType};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

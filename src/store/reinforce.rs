@@ -3,9 +3,9 @@
 use super::TraceStore;
 use super::engine::Engine;
 use super::query::Order;
-use crate::core::Change;
 use crate::error::Result;
 use crate::memory::constants::{AUTO_FIRE, IMPRINT_FACTOR, REINFORCEMENT, RETRIEVABLE};
+use crate::protocol::Change;
 use crate::trace::{MAX_REVISION, Micros, Trace, TraceId, TraceType};
 use jiff::Timestamp;
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 
 use super::TraceStore;
 use super::engine::{Engine, already_exists, not_found, reason};
-use crate::core::{Change, Rejected};
 use crate::error::Result;
+use crate::protocol::{Change, Rejected};
 use crate::trace::{Birth, Link, NewTrace, Tie, Trace, TraceId};
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 
 use super::TraceStore;
 use crate::backend::ErrorClass;
-use crate::core::Change;
 use crate::error::Error;
+use crate::protocol::Change;
 use crate::testkit::{Call, Fault, Faults};
 use crate::trace::{Ends, Link, NewTrace, Tie};
 use std::time::Duration;

@@ -1,10 +1,10 @@
 //! The flusher's thread, or its replacement where no thread runs.
 
-use crate::core::sync::{Mutex, lock};
-use crate::core::{at_work, is_at_work};
 use crate::error::Error;
 use crate::flusher::Driver;
 use crate::guarded;
+use crate::protocol::sync::{Mutex, lock};
+use crate::protocol::{at_work, is_at_work};
 #[cfg(not(loom))]
 use std::sync::Arc;
 

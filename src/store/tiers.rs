@@ -2,9 +2,9 @@
 
 use super::TraceStore;
 use super::engine::Engine;
-use crate::core::Transition;
 use crate::error::Result;
 use crate::memory::constants::{HOT_SECONDS, PRUNE, WARM_SECONDS};
+use crate::protocol::Transition;
 use crate::trace::{Micros, Numbers, Tier, TraceType};
 
 impl TraceStore {

@@ -3,10 +3,10 @@
 use super::engine::Engine;
 use super::tell;
 use crate::clock::{ClockWatch, Pace};
-use crate::core::is_at_work;
-use crate::core::sync::locks::{Condvar, Mutex, MutexGuard};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guarded;
+use crate::protocol::is_at_work;
+use crate::protocol::sync::locks::{Condvar, Mutex, MutexGuard};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};

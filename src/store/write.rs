@@ -2,9 +2,9 @@
 
 use super::TraceStore;
 use super::engine::already_exists;
-use crate::core::{Change, Transition};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guarded;
+use crate::protocol::{Change, Transition};
 use crate::trace::{NewTrace, Trace, TraceEdit, TraceId};
 use std::collections::HashSet;
 use std::sync::Arc;

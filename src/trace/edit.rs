@@ -3,8 +3,8 @@
 use super::parts::ContentNumber;
 use super::setters::shared_setters;
 use super::{Content, Numbers, Payload, Trace, TraceId, parts};
-use crate::core::Head;
 use crate::error::{Error, Result};
+use crate::protocol::Head;
 use std::sync::Arc;
 
 /// A change to one trace, passed to the closure of [`update`](crate::TraceStore::update): fields that you set

@@ -1,8 +1,8 @@
 //! An association between two traces.
 
 use super::{Birth, Micros, TraceId};
-use crate::core::{Head, Joins, Record};
 use crate::memory::constants::ASSOCIATED_AT;
+use crate::protocol::{Head, Joins, Record};
 use jiff::Timestamp;
 
 /// An undirected Hebbian association: counts how often two traces were active together. Immutable, like a

@@ -26,7 +26,7 @@ pub(crate) use parts::MAX_TAGS_JSON;
 pub(crate) use parts::timestamp;
 pub(crate) use parts::{Birth, Content, MAX_REVISION, Micros, Numbers, name as checked_name};
 
-use crate::core::{Head, Record};
+use crate::protocol::{Head, Record};
 use jiff::Timestamp;
 use std::fmt;
 use std::sync::Arc;

@@ -5,8 +5,8 @@
 //! wrote last time writes the numbers alone.
 
 use super::{Origin, Payload, Tier, TraceId, TraceType};
-use crate::core::planted::{Mistake, planted};
 use crate::error::{Error, Result};
+use crate::protocol::planted::{Mistake, planted};
 use jiff::Timestamp;
 use std::fmt;
 use std::sync::Arc;

@@ -9,8 +9,8 @@
 
 use super::place::{FileId, log_of};
 use crate::backend::{BackendError, ErrorClass};
-use crate::core::Process;
-use crate::core::sync::{Mutex, lock};
+use crate::protocol::Process;
+use crate::protocol::sync::{Mutex, lock};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::fs::File;
 use std::io;
@@ -88,7 +88,7 @@ impl Files {
         #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
         for entry in &self.table.load().in_use {
             if let Some(descriptor) = entry.lock {
-                crate::core::file_lock::close_inherited(descriptor, |file| entry.file.is_of(file));
+                crate::protocol::file_lock::close_inherited(descriptor, |file| entry.file.is_of(file));
             }
         }
         // Not dropped: another thread of the parent may have been changing `kept` at the fork.
@@ -259,7 +259,8 @@ impl Descriptor {
         #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
         {
             const FIRST: i64 = 0x4000_0000;
-            let is_free = |file| matches!(crate::core::file_lock::locked(file, FIRST..FIRST + 512), Ok(None));
+            let is_free =
+                |file| matches!(crate::protocol::file_lock::locked(file, FIRST..FIRST + 512), Ok(None));
             self.is_open() && !self.file.as_ref().is_some_and(is_free)
         }
         #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]

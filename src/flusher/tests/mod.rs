@@ -16,9 +16,9 @@ use crate::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, Scope, Space,
     Stored, TraceChange,
 };
-use crate::core::{Adjacency, Change, Map, Opening, Reached, Terms, Wait};
 use crate::error::Error;
 use crate::flusher::{Erasure, Errand};
+use crate::protocol::{Adjacency, Change, Map, Opening, Reached, Terms, Wait};
 use crate::trace::{Ends, Link, NewTrace, Tie, Trace, TraceId, TraceType};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,9 +1,9 @@
 //! The garbage of a map, as it ships.
 
-use crate::core::raw::epoch::Pin;
-use crate::core::raw::record::{Pointer, Record};
-use crate::core::sync::locks::Mutex;
-use crate::core::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, lock};
+use crate::protocol::raw::epoch::Pin;
+use crate::protocol::raw::record::{Pointer, Record};
+use crate::protocol::sync::locks::Mutex;
+use crate::protocol::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, lock};
 use std::ptr;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ const LIMIT: usize = 64 << 10;
 /// unless somebody stays pinned.
 const ROUNDS: usize = 3;
 
-pub(in crate::core::raw) struct Garbage<V: Record> {
+pub(in crate::protocol::raw) struct Garbage<V: Record> {
     stripes: [Stripe<V>; STRIPES],
     /// What has been given up, and may be seen by a thread that is pinned.
     waiting: Mutex<Vec<Batch<V>>>,
@@ -42,7 +42,7 @@ struct Batch<V: Record> {
 unsafe impl<V: Record> Send for Batch<V> {}
 
 impl<V: Record> Garbage<V> {
-    pub(in crate::core::raw) fn new() -> Self {
+    pub(in crate::protocol::raw) fn new() -> Self {
         let stripe = || Stripe { newest: AtomicPtr::new(ptr::null_mut()), bytes: AtomicUsize::new(0) };
         Self { stripes: std::array::from_fn(|_| stripe()), waiting: Mutex::new(Vec::new()) }
     }
@@ -55,7 +55,7 @@ impl<V: Record> Garbage<V> {
     /// The caller owns the count, and has put the record out of the reach of who pins from now on. While there is
     /// garbage of a map, the map is there. Nobody adds a record twice: it leaves its cell once, and `previous` once
     /// after that, and never both with a count.
-    pub(in crate::core::raw) unsafe fn add(&self, record: Pointer<V>, bytes: usize, pin: &Pin) {
+    pub(in crate::protocol::raw) unsafe fn add(&self, record: Pointer<V>, bytes: usize, pin: &Pin) {
         let stripe = &self.stripes[stripe()];
         // SAFETY: the count that we were given keeps it.
         let next = &unsafe { record.head() }.next;
@@ -97,7 +97,7 @@ impl<V: Record> Garbage<V> {
     }
 
     /// Gives up all there is, and ends what can be ended: for the flusher.
-    pub(in crate::core::raw) fn collect(&self, pin: impl Fn() -> Pin) {
+    pub(in crate::protocol::raw) fn collect(&self, pin: impl Fn() -> Pin) {
         self.give_up(&self.stripes, &pin());
         for _ in 0..ROUNDS {
             if lock(&self.waiting).is_empty() {

@@ -1,8 +1,8 @@
 //! What a record carries for the protocol, and pointers to records.
 
 use super::epoch;
-use crate::core::planted::{Mistake, planted};
-use crate::core::sync::{AtomicPtr, Ordering};
+use crate::protocol::planted::{Mistake, planted};
+use crate::protocol::sync::{AtomicPtr, Ordering};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::forget;

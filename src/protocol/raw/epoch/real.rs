@@ -1,7 +1,7 @@
 //! The epochs that ship: crossbeam's.
 
-use crate::core::raw::record::{CellState, Pointer};
-use crate::core::sync::{AtomicPtr, Ordering};
+use crate::protocol::raw::record::{CellState, Pointer};
+use crate::protocol::sync::{AtomicPtr, Ordering};
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
 use std::sync::OnceLock;
 
@@ -21,17 +21,17 @@ pub(crate) struct Pin(Guard);
 impl Pin {
     /// For the model, which has a collector in each execution.
     #[cfg(all(test, crossbeam_loom))]
-    pub(in crate::core::raw) fn of(handle: &LocalHandle) -> Self {
+    pub(in crate::protocol::raw) fn of(handle: &LocalHandle) -> Self {
         Self(handle.pin())
     }
 
     /// Runs `work`, on any thread, some time after all pins of this moment are gone, and after what they did.
-    pub(in crate::core::raw) fn defer(&self, work: impl FnOnce() + Send + 'static) {
+    pub(in crate::protocol::raw) fn defer(&self, work: impl FnOnce() + Send + 'static) {
         self.0.defer(work);
     }
 
     /// Leaves no deferral in a bag of this thread's own, which may never come back, and runs some that are due.
-    pub(in crate::core::raw) fn flush(&self) {
+    pub(in crate::protocol::raw) fn flush(&self) {
         self.0.flush();
     }
 }
@@ -44,11 +44,11 @@ pub(crate) fn pin() -> Pin {
 }
 
 /// Loads the pointer of a cell, for as long as this thread is pinned.
-pub(in crate::core::raw) fn read<V>(cell: &AtomicPtr<V>, order: Ordering, _: &Pin) -> *mut V {
+pub(in crate::protocol::raw) fn read<V>(cell: &AtomicPtr<V>, order: Ordering, _: &Pin) -> *mut V {
     cell.load(order)
 }
 
 /// What the models check besides, see `modelled.rs`.
-pub(in crate::core::raw) fn track<V>(_: &CellState<V>) {}
-pub(in crate::core::raw) fn has_left<V>(_: Pointer<V>) {}
-pub(in crate::core::raw) fn assert_alive<V>(_: Pointer<V>) {}
+pub(in crate::protocol::raw) fn track<V>(_: &CellState<V>) {}
+pub(in crate::protocol::raw) fn has_left<V>(_: Pointer<V>) {}
+pub(in crate::protocol::raw) fn assert_alive<V>(_: Pointer<V>) {}

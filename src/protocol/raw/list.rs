@@ -1,7 +1,7 @@
 //! A lock-free list that many threads push to and any may read meanwhile.
 
-use crate::core::planted::{Mistake, planted};
-use crate::core::sync::{AtomicPtr, Ordering};
+use crate::protocol::planted::{Mistake, planted};
+use crate::protocol::sync::{AtomicPtr, Ordering};
 use std::ptr;
 
 struct Node<T> {

@@ -2,8 +2,8 @@
 
 use super::epoch::{self, Pin};
 use super::record::{CellState, Loaded, Pointer, Record, Successor};
-use crate::core::planted::{Mistake, planted};
-use crate::core::sync::{AtomicPtr, Ordering};
+use crate::protocol::planted::{Mistake, planted};
+use crate::protocol::sync::{AtomicPtr, Ordering};
 use std::mem::forget;
 #[cfg(loom)]
 use std::ptr;

@@ -4,8 +4,8 @@
 //! ([`explore`]): then deferrals run as soon as they are allowed to, or at the very end, and every record that was in a
 //! cell is kept, so that its use after its last count was given up is found, and so is a count that nobody gives up.
 
-use crate::core::raw::record::{CellState, Pointer, Record, Tombstone};
-use crate::core::sync::{AtomicPtr, Ordering};
+use crate::protocol::raw::record::{CellState, Pointer, Record, Tombstone};
+use crate::protocol::sync::{AtomicPtr, Ordering};
 use loom::thread::{self, ThreadId};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -107,7 +107,7 @@ impl Pin {
     }
 
     /// Runs `work` some time after all pins of this moment are gone.
-    pub(in crate::core::raw) fn defer(&self, work: impl FnOnce() + 'static) {
+    pub(in crate::protocol::raw) fn defer(&self, work: impl FnOnce() + 'static) {
         with(|collector| {
             collector.time += 1;
             collector.last_deferral = collector.time;
@@ -133,7 +133,7 @@ impl Drop for Pin {
 
 /// Loads the pointer of a cell. A hostile collector lets the pin begin right after its first load, as loom puts
 /// nothing between the two: that is the latest moment before the load.
-pub(in crate::core::raw) fn read<V>(cell: &AtomicPtr<V>, order: Ordering, pin: &Pin) -> *mut V {
+pub(in crate::protocol::raw) fn read<V>(cell: &AtomicPtr<V>, order: Ordering, pin: &Pin) -> *mut V {
     let found = cell.load(order);
     pin.begin();
     // Pinning and deferring have full fences in crossbeam-epoch: who pins after a deferral was made sees what was
@@ -149,7 +149,7 @@ pub(in crate::core::raw) fn read<V>(cell: &AtomicPtr<V>, order: Ordering, pin: &
 }
 
 /// A record is about to come into a cell.
-pub(in crate::core::raw) fn track<V: Record>(state: &CellState<V>) {
+pub(in crate::protocol::raw) fn track<V: Record>(state: &CellState<V>) {
     with(|collector| {
         let Some(hostile) = &mut collector.hostile else { return };
         let keeper: Box<dyn Counted> = match state {
@@ -163,7 +163,7 @@ pub(in crate::core::raw) fn track<V: Record>(state: &CellState<V>) {
 }
 
 /// A record has left its cell.
-pub(in crate::core::raw) fn has_left<V>(pointer: Pointer<V>) {
+pub(in crate::protocol::raw) fn has_left<V>(pointer: Pointer<V>) {
     with(|collector| {
         collector.time += 1;
         let time = collector.time;
@@ -175,7 +175,7 @@ pub(in crate::core::raw) fn has_left<V>(pointer: Pointer<V>) {
 
 /// Fails the model if the last count of the record was given up.
 #[track_caller]
-pub(in crate::core::raw) fn assert_alive<V>(pointer: Pointer<V>) {
+pub(in crate::protocol::raw) fn assert_alive<V>(pointer: Pointer<V>) {
     let is_freed =
         with(|collector| collector.tracked(pointer).is_some_and(|tracked| tracked.keeper.count() == 0));
     assert!(!is_freed, "a record is used after it was freed");

@@ -8,8 +8,8 @@ use super::cell::Cell;
 use super::epoch::{Pin, pin};
 use super::garbage::Garbage;
 use super::record::{CellState, Loaded, Pointer, Record, Successor};
-use crate::core::planted::{Mistake, planted};
-use crate::core::sync::Table;
+use crate::protocol::planted::{Mistake, planted};
+use crate::protocol::sync::Table;
 use std::hash::Hash;
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ pub(super) use real::Garbage;
 
 use super::epoch::Pin;
 use super::record::{CellState, Pointer, Record, Successor};
-use crate::core::planted::{Mistake, planted};
+use crate::protocol::planted::{Mistake, planted};
 
 impl<V: Record> Garbage<V> {
     /// What becomes of a record when another one was published in its place, with a pin from before that.

@@ -1,7 +1,7 @@
 //! The bell that ships, over the types of either half: its loom model runs these lines.
 
 use super::{AtomicBool, OnceLock, Ordering, Thread, current_thread, fence, park};
-use crate::core::planted::{Mistake, planted};
+use crate::protocol::planted::{Mistake, planted};
 use std::time::Duration;
 
 /// Wakes the flusher. Ringing takes no lock, so a writer may.
