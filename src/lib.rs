@@ -25,24 +25,19 @@
 pub mod backend;
 mod clock;
 mod error;
-mod feed;
 mod flusher;
 mod guarded;
 pub mod guide;
-#[cfg(all(feature = "tracing-layer", not(loom)))]
-mod layer;
 #[cfg(all(feature = "legion", not(loom)))]
 pub mod legion;
 pub mod memory;
-#[cfg(all(feature = "metrics", not(loom)))]
-mod meters;
+mod observe;
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 mod progress;
 mod protocol;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;
-#[cfg(not(loom))]
-mod status;
+mod state;
 mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
@@ -59,17 +54,16 @@ pub use backend::sqlite::{
 };
 pub use clock::ManualClock;
 pub use error::{Error, ErrorKind, Result};
-pub use feed::{Commit, FeedEvent, Subscription};
-pub use flusher::{CompactReport, FlushReport, Health, Quarantined};
-#[cfg(all(feature = "tracing-layer", not(loom)))]
-pub use layer::{ErrorCounts, ErrorMemories};
 pub use memory::{DecayCurve, Ranked};
+#[cfg(not(loom))]
+pub use observe::StatusFile;
+#[cfg(all(feature = "tracing-layer", not(loom)))]
+pub use observe::{ErrorCounts, ErrorMemories};
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 pub use progress::Progress;
 #[cfg(all(feature = "snapshot", not(loom)))]
 pub use snapshot::{SnapshotHeader, SnapshotInfo, Snapshots};
-#[cfg(not(loom))]
-pub use status::StatusFile;
+pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantined, Subscription};
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
 pub use store::SpillReport;
 pub use store::{

@@ -22,7 +22,7 @@ struct Row {
 
 /// The table, by the metrics' names.
 fn documented() -> Outcome<BTreeMap<String, Row>> {
-    let source = include_str!("../src/meters.rs");
+    let source = include_str!("../src/observe/metrics.rs");
     let rows = source.lines().filter_map(|line| line.trim().strip_prefix("/// | `mnemon_"));
     rows.map(|row| {
         let cells: Vec<_> = row.trim_end_matches('|').split('|').map(str::trim).collect();

@@ -2,30 +2,28 @@
 
 mod compact;
 
+use super::events;
+use super::guarded_backend::{Failure, supervised};
 use super::links::OwedLink;
-use super::owed::{Owed, changes, merge};
-use super::retry::{Cause, Step, Trouble};
-use super::shared::{Dirty, Erasure, Errand, Shared};
-use super::supervised::{Failure, supervised};
-use super::telemetry::FlushReport;
-use super::tell;
+use super::pending::{Owed, changes, merge};
 use crate::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Reach, Reopened, RowNumber, Space, Stored,
     StoredTrace, TraceChange,
 };
 use crate::error::{Error, ErrorKind};
-use crate::feed::Commit;
 use crate::guarded;
 use crate::protocol::planted::{Mistake, planted};
 use crate::protocol::{Cutter, Opening, Reached};
+use crate::state::Commit;
+use crate::state::FlushReport;
+use crate::state::{Cause, Step, Trouble};
+use crate::state::{Dirty, Erasure, Errand, Shared};
 use crate::trace::{Ends, TraceId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-pub(crate) use compact::CompactAnswer;
-pub use compact::CompactReport;
 use compact::Compaction;
 
 /// So many rows are kept to be written again, beside one for each trace and link that lives, before a commit is synced
@@ -129,20 +127,20 @@ impl Driver {
     /// One flush; its outcome is published. `true` if it was committed.
     pub(crate) fn turn(&mut self, reach: Reach, opening: Opening) -> bool {
         let started = Instant::now();
-        let span = tell::flush(&self.shared.name, || self.finds_work(reach));
+        let span = events::flush(&self.shared.name, || self.finds_work(reach));
         let _inside = span.enter();
         self.shared.telemetry.step();
-        tell::cut(&span).in_scope(|| self.cut(opening));
+        events::cut(&span).in_scope(|| self.cut(opening));
         // What is erased is not kept to be written again: it must not come back with a power loss.
         let must_sync = !self.owed_erasures.is_empty() || self.owes_a_sync();
         let reach = if must_sync { Reach::Durable } else { reach };
-        tell::has_cut(&span, self.cut, reach, (self.owed.len(), self.owed_links.len()));
+        events::has_cut(&span, self.cut, reach, (self.owed.len(), self.owed_links.len()));
         let outcome = supervised(|| self.commit(reach, started));
         self.shared.telemetry.step();
         self.last_turn = Instant::now();
         match outcome {
             Ok(report) => {
-                tell::has_committed(&span, &report);
+                events::has_committed(&span, &report);
                 self.tidy(false);
                 self.collect();
                 if report.rows_erased > 0 {
@@ -151,7 +149,7 @@ impl Driver {
                 true
             }
             Err(failure) => {
-                tell::has_not_committed(&span, started);
+                events::has_not_committed(&span, started);
                 self.doubt();
                 self.failed(failure, Step::Commit);
                 self.collect();
@@ -285,14 +283,14 @@ impl Driver {
 
     /// The state as of the last cut, while no other is made.
     #[cfg(all(feature = "snapshot", not(loom)))]
-    fn view(&self) -> super::View {
+    fn view(&self) -> crate::state::View {
         let (shared, cut) = (&self.shared, self.cut);
         let traces = shared.traces.keys().into_iter();
         let traces = traces.filter_map(|id| shared.traces.capture(&id, cut, |_| ())?.0.value).collect();
         let links = shared.links.keys().into_iter();
         let capture = |ends| OwedLink::capture(ends, cut, &shared.links, &shared.traces).link();
         let links = links.filter_map(capture).collect();
-        super::View { cut, traces, links }
+        crate::state::View { cut, traces, links }
     }
 
     /// What is not known to be durable, as of the last cut; and everything, where what is stored can't be counted on.
@@ -344,7 +342,7 @@ impl Driver {
             batch.is_empty() && !self.must_write && (reach == Reach::Committed || self.is_all_durable());
         let applied = match untouched {
             true => Applied::default(),
-            false => tell::apply().in_scope(|| self.backend.apply(&batch))?,
+            false => events::apply().in_scope(|| self.backend.apply(&batch))?,
         };
         let report = FlushReport {
             watermark: if untouched { self.committed.stored } else { self.cut },
@@ -383,7 +381,7 @@ impl Driver {
                 Err(error) if error.class() == ErrorClass::Corrupt => {
                     self.damaged = true;
                     let error = Error::from(error);
-                    tell::damaged(&self.shared.name, &error);
+                    events::damaged(&self.shared.name, &error);
                     let earlier = self.shared.telemetry.lock().last_error.replace(error);
                     // The error of a backend is the host's code: it is not dropped under the lock.
                     guarded::run(|| drop(earlier));
@@ -396,14 +394,14 @@ impl Driver {
             self.backend.replace()?;
             (self.damaged, self.doubtful, self.uncompared, self.adrift) = (false, false, false, false);
             self.owe_everything();
-            tell::replaced(&self.shared.name, (self.owed.len(), self.owed_links.len()));
+            events::replaced(&self.shared.name, (self.owed.len(), self.owed_links.len()));
         }
         Ok(())
     }
 
     fn reopen(&mut self) -> Result<(), BackendError> {
         let found = self.backend.reopen()?;
-        tell::reopened(&self.shared.name, found);
+        events::reopened(&self.shared.name, found);
         if found == Reopened::Empty {
             self.owe_everything();
         } else {
@@ -520,10 +518,10 @@ impl Driver {
         telemetry.accept(traces.iter().map(TraceChange::id).filter(|id| !ids.contains(id)));
         telemetry.accept_links(left_in(links, &applied.refused_links).map(LinkChange::ends));
         for (id, why) in refused() {
-            tell::refused(name, id, why, telemetry.refuse(id, why));
+            events::refused(name, id, why, telemetry.refuse(id, why));
         }
         for (link, why) in applied.refused_links.iter().filter_map(|(at, why)| Some((links.get(*at)?, why))) {
-            tell::refused_link(name, link, why, telemetry.refuse_link(link.ends()));
+            events::refused_link(name, link, why, telemetry.refuse_link(link.ends()));
         }
         ids
     }
@@ -559,7 +557,7 @@ impl Driver {
 
     pub(super) fn recovered(&self, step: Step) {
         if let Some(trouble) = self.shared.telemetry.recovered(step).filter(Trouble::counts) {
-            tell::recovered(&self.shared.name, &trouble, self.committed.stored);
+            events::recovered(&self.shared.name, &trouble, self.committed.stored);
         }
     }
 
@@ -572,7 +570,7 @@ impl Driver {
         self.doubtful |= cause.makes_doubtful();
         self.damaged |= cause == Cause::Class(ErrorClass::Corrupt);
         let trouble = self.shared.telemetry.failed(cause, &error, step);
-        tell::failed(&self.shared.name, &trouble, &error, self.owes());
+        events::failed(&self.shared.name, &trouble, &error, self.owes());
         self.compaction.failed(&error);
         if trouble.counts() {
             self.shared.progress.fail(self.cut, error);
@@ -589,7 +587,7 @@ impl Driver {
         let error = Error::new(ErrorKind::Panicked, message);
         let trouble = telemetry.failed(Cause::Panic, &error, Step::Commit);
         progress.fail(u64::MAX, error.clone());
-        tell::panicked(name, &trouble, &error);
+        events::panicked(name, &trouble, &error);
         if clock.enter().is_sealed() && !progress.is_closed() {
             self.cut(Opening::Open);
         }

@@ -4,26 +4,10 @@
 //! made for. So a batch never leaves a row of a link to a trace that has none, wherever a cut falls between the
 //! removal of a trace and that of its links.
 
-use super::{Links, Traces};
 use crate::backend::LinkChange;
 use crate::protocol::planted::{Mistake, planted};
+use crate::state::{LinkRow, Links, Traces};
 use crate::trace::{Ends, Link};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-/// What the flusher remembers of a link's row. It stands beside the link in the map, where only whoever does the
-/// flusher's work uses it; so Relaxed is enough.
-#[derive(Default, Debug)]
-pub(crate) struct LinkRow {
-    /// Whether the backend holds one.
-    stored: AtomicBool,
-}
-
-impl LinkRow {
-    /// A row that was loaded.
-    pub(crate) fn stored() -> Self {
-        Self { stored: true.into() }
-    }
-}
 
 /// One captured link.
 pub(crate) struct OwedLink {
@@ -70,7 +54,7 @@ impl OwedLink {
         match self.link {
             Some(link) => Some(LinkChange::Upsert(link)),
             None => {
-                let stored = links.sink(&self.ends, |row| row.stored.load(Relaxed)).unwrap_or(false);
+                let stored = links.sink(&self.ends, LinkRow::is_stored).unwrap_or(false);
                 (stored || self.doubtful).then(|| {
                     let [a, b] = self.ends.both();
                     LinkChange::Delete(a, b)
@@ -86,6 +70,6 @@ impl OwedLink {
 
     /// After the backend has committed it: never before.
     pub(super) fn remember(&self, row: &LinkRow) {
-        row.stored.store(self.link.is_some(), Relaxed);
+        row.set_stored(self.link.is_some());
     }
 }

@@ -6,40 +6,26 @@
 //! its batch back. Should a turn panic all the same, whoever waits is told at once, health says so, and the next turn
 //! begins with everything owed again.
 //!
-//! - [`shared`]: what writers, readers and the flusher share;
 //! - [`driver`]: one flush, closing, and compacting;
-//! - [`owed`]: captured changes, merged until they are committed, and the batch made of them;
-//! - [`links`]: the same for links;
-//! - [`supervised`]: calling the backend, which may panic;
-//! - [`retry`]: what each class of failure gets;
-//! - [`telemetry`]: what has been done and what fails, and [`health`]: how it goes, for people;
-//! - [`tell`]: the same as it happens, for logs.
+//! - [`pending`]: captured changes, merged until they are committed, and the batch made of them;
+//! - [`links`]: captured changes of links;
+//! - [`guarded_backend`]: calls of the backend, which may panic;
+//! - [`events`]: `tracing` spans and events.
+//!
+//! What it shares with the threads of the host is in [`state`](crate::state).
 
 mod driver;
-mod health;
+mod events;
+mod guarded_backend;
 mod links;
-mod owed;
-mod retry;
-mod shared;
-mod supervised;
-mod telemetry;
-mod tell;
+mod pending;
 
-pub use driver::CompactReport;
 pub(crate) use driver::Driver;
-pub use health::Health;
-pub(crate) use links::LinkRow;
-pub(crate) use owed::Row;
-#[cfg(all(feature = "snapshot", not(loom)))]
-pub(crate) use shared::View;
-pub(crate) use shared::{Erasure, Errand, FlushOptions, Links, Shared, Traces};
-pub use telemetry::{FlushReport, Quarantined};
-pub(crate) use tell::{Name, cause, milliseconds};
 
 use crate::backend::Reach;
 use crate::guarded;
 use crate::protocol::{Closing, Opening, at_work};
-use retry::Step;
+use crate::state::Step;
 use std::time::{Duration, Instant};
 
 /// How long the flusher sleeps at least: an interval of zero must not make it spin.

@@ -3,8 +3,8 @@
 use super::TraceStore;
 use crate::backend::Reach;
 use crate::error::{Error, ErrorKind, Result};
-use crate::flusher::Errand;
 use crate::protocol::Opening;
+use crate::state::Errand;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Closing, and the drop that replaces a missing close.
 
-use super::engine::Engine;
-use super::{Handle, TraceStore, tell};
+use super::inner::Engine;
+use super::{Handle, TraceStore, events};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::is_at_work;
 use std::fmt;
@@ -96,7 +96,7 @@ impl Handle {
         let started = Instant::now();
         let Engine { shared, settings, .. } = &*self.engine;
         let (progress, patience) = (&shared.progress, settings.close_timeout);
-        let span = tell::closing(&shared.name);
+        let span = events::closing(&shared.name);
         let _inside = span.enter();
         progress.start_closing();
         shared.bell.ring();
@@ -111,7 +111,7 @@ impl Handle {
             traces: shared.traces.len(),
             elapsed: started.elapsed(),
         };
-        tell::closed(&span, &report);
+        events::closed(&span, &report);
         Ok(report)
     }
 
@@ -154,7 +154,7 @@ impl Drop for Handle {
         }
         if let Err(error) = self.close() {
             let shared = &self.engine.shared;
-            tell::dropped(&shared.name, &error, shared.dirty());
+            events::dropped(&shared.name, &error, shared.dirty());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::TraceStore;
 use crate::error::{Error, ErrorKind, Result};
-use crate::flusher::{CompactReport, Errand};
+use crate::state::{CompactReport, Errand};
 
 impl TraceStore {
     /// Gives the unused space of the store's file back to the file system; returns once that is done. Deleted rows

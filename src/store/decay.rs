@@ -1,7 +1,7 @@
 //! The decay cycle: updates the stored strengths, for readers of the file, and removes traces that have faded away.
 
-use super::engine::Engine;
-use super::{TraceStore, tell};
+use super::inner::Engine;
+use super::{TraceStore, events};
 use crate::error::Result;
 use crate::memory::constants::PRUNE;
 use crate::protocol::Change;
@@ -101,7 +101,7 @@ impl Engine {
         // Includes traces removed before an error.
         if report.pruned > 0 {
             self.pruned.fetch_add(report.pruned as u64, Ordering::Relaxed);
-            tell::pruned(&self.shared.name, report.pruned);
+            events::pruned(&self.shared.name, report.pruned);
         }
         done.map(|()| report)
     }

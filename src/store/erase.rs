@@ -1,12 +1,12 @@
 //! Erasing: removal that leaves no bytes behind.
 
 use super::TraceStore;
-use super::engine::Engine;
+use super::inner::Engine;
 use crate::backend::Scope;
 use crate::error::{Error, Result};
-use crate::flusher::{Erasure, Errand};
 use crate::memory;
 use crate::protocol::{Change, CutBlock};
+use crate::state::{Erasure, Errand};
 use crate::trace::TraceType;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,7 +100,7 @@ impl Engine {
             let gone = self.traces().alter(&self.shared.clock, &id, |trace| {
                 Ok::<_, Error>(if scope.contains(trace) { Change::Remove } else { Change::Keep })
             });
-            let gone = gone.map_err(super::engine::reason)?;
+            let gone = gone.map_err(super::inner::reason)?;
             if let Some(old) = gone.filter(|done| done.new.is_none()).and_then(|done| done.old) {
                 report.traces += 1;
                 report.links += self.drop_links(&old);

@@ -3,8 +3,8 @@
 use super::TraceStore;
 use crate::backend::Reach;
 use crate::error::{Error, Result};
-use crate::flusher::{FlushReport, Shared};
 use crate::protocol::{Goal, Opening, Wait, WaiterId};
+use crate::state::{FlushReport, Shared};
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;

@@ -1,7 +1,7 @@
 //! Links: traces that were active together are associated (Hebb).
 
 use super::TraceStore;
-use super::engine::{Engine, not_found, reason};
+use super::inner::{Engine, not_found, reason};
 use crate::error::{Error, Result};
 use crate::memory::constants::MAX_ASSOCIATED;
 use crate::memory::{Pull, by_strength};

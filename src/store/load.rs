@@ -2,8 +2,8 @@
 
 use crate::backend::{self, BackendError, Loaded, StoredTrace};
 use crate::error::Result;
-use crate::flusher::{LinkRow, Links, Quarantined, Row, Traces};
 use crate::protocol::{Adjacency, Map, Terms};
+use crate::state::{LinkRow, Links, Quarantined, Row, Traces};
 use crate::trace::{Link, Tie, TraceId};
 
 /// Receiver of stored rows, called as they are read.

@@ -6,9 +6,10 @@ mod close;
 #[cfg(not(loom))]
 mod compact;
 mod decay;
-mod engine;
 mod erase;
+mod events;
 mod flush;
+mod inner;
 mod links;
 mod load;
 mod open;
@@ -24,7 +25,6 @@ mod snapshot;
 mod spill;
 mod stats;
 mod subscribe;
-mod tell;
 #[cfg(all(test, feature = "testkit", not(loom)))]
 mod tests;
 mod thread;
@@ -52,8 +52,8 @@ pub use upkeep::Upkeep;
 pub(crate) use weak::WeakStore;
 
 use crate::error::{Error, ErrorKind};
-use crate::flusher::Shared;
-use engine::Engine;
+use crate::state::Shared;
+use inner::Engine;
 use std::fmt;
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Opening: settings, and loading the content of a backend.
 
-use super::engine::Engine;
+use super::events;
+use super::inner::Engine;
 use super::load::Stored;
-use super::tell;
 use super::thread::Flusher;
 use super::upkeep::{self, Upkeep};
 use super::{Handle, Quota, TraceStore};
@@ -11,10 +11,11 @@ use crate::backend::sqlite::{self, Sqlite};
 use crate::backend::{Backend, Discard, Reach};
 use crate::clock::{ManualClock, WallClock};
 use crate::error::{Error, Result};
-use crate::flusher::{Driver, FlushOptions, Name, Shared};
+use crate::flusher::Driver;
 use crate::memory::DecayCurve;
 use crate::memory::constants::RECENCY_HALF_LIFE_SECONDS;
 use crate::protocol::Reached;
+use crate::state::{FlushOptions, Name, Shared};
 use crate::trace::{Micros, checked_name};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -293,7 +294,7 @@ impl StoreBuilder {
         }
         settings.name = settings.name.or_else(|| Some(path.as_ref().file_stem()?.to_string_lossy().into()));
         let path = sqlite::resolved(path.as_ref())?;
-        tell::opening(Some(&path), settings.partition.clone(), || {
+        events::opening(Some(&path), settings.partition.clone(), || {
             let mut backend = Sqlite::open(&path, settings.max_payload_bytes, whole_spill(&path))?;
             let home = backend.home();
             let stored = Stored { home: Some(home), ..Stored::load(|into| backend.load(into))? };
@@ -343,7 +344,7 @@ impl StoreBuilder {
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub fn detached(self, path: impl AsRef<Path>) -> Result<TraceStore> {
         let (settings, path) = (self.check()?, path.as_ref());
-        tell::opening(Some(path), settings.partition.clone(), || {
+        events::opening(Some(path), settings.partition.clone(), || {
             let stored = Stored::load(|into| sqlite::read(path, into))?;
             let (store, _) = stored.start(settings, self.flush, Discard);
             store.start_upkeep().ok();
@@ -359,7 +360,7 @@ impl StoreBuilder {
     /// that no thread could be started, and [`Backend::load`] may return any error.
     pub fn open_with(self, mut backend: impl Backend) -> Result<TraceStore> {
         let settings = self.check()?;
-        tell::opening(None, settings.partition.clone(), || {
+        events::opening(None, settings.partition.clone(), || {
             let stored = Stored::load(|into| backend.load(into))?;
             let (store, no_flusher) = stored.start(settings, self.flush, backend);
             no_flusher.map_or_else(|| store.start_upkeep(), Err)?;
@@ -394,7 +395,7 @@ impl Stored {
     ) -> (TraceStore, Option<Error>) {
         let name = Name::new(self.path(), settings.partition.clone());
         let Self { traces, links, unreadable, loaded, taken, .. } = self;
-        tell::unreadable(&name, &unreadable);
+        events::unreadable(&name, &unreadable);
         let reached = Reached { cut: loaded.watermark.max(taken), stored: loaded.watermark };
         let (shared, cutter) = Shared::new(name, traces, links, reached, options);
         shared.telemetry.lock().unreadable = unreadable;

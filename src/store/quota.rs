@@ -1,7 +1,7 @@
 //! The quota: the largest content of a store, and the order of eviction.
 
-use super::engine::Engine;
-use super::{TraceStore, tell};
+use super::inner::Engine;
+use super::{TraceStore, events};
 use crate::error::Result;
 use crate::memory::{by_age, by_doubt};
 use crate::protocol::Change;
@@ -93,7 +93,7 @@ impl Engine {
             let done = self.evict(over, eviction, &mut report);
             if report.evicted > 0 {
                 self.evicted.fetch_add(report.evicted as u64, Ordering::Relaxed);
-                tell::evicted(&self.shared.name, &report);
+                events::evicted(&self.shared.name, &report);
             }
             done?;
         }

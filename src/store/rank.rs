@@ -1,7 +1,7 @@
 //! Ranking: ordering given traces by how much they matter.
 
 use super::TraceStore;
-use super::engine::Engine;
+use super::inner::Engine;
 use crate::memory::{Ranked, by_rank};
 use crate::trace::{Micros, TraceId};
 use jiff::Timestamp;

@@ -1,7 +1,7 @@
 //! Reading: from memory only, never from the disk.
 
 use super::TraceStore;
-use super::engine::Engine;
+use super::inner::Engine;
 use crate::trace::{Trace, TraceId};
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Reinforcement: traces grow stronger when they are used again.
 
 use super::TraceStore;
-use super::engine::Engine;
+use super::inner::Engine;
 use super::query::Order;
 use crate::error::Result;
 use crate::memory::constants::{AUTO_FIRE, IMPRINT_FACTOR, REINFORCEMENT, RETRIEVABLE};

@@ -1,7 +1,7 @@
 //! Replacing the content of a store.
 
 use super::TraceStore;
-use super::engine::{Engine, already_exists, not_found, reason};
+use super::inner::{Engine, already_exists, not_found, reason};
 use crate::error::Result;
 use crate::protocol::{Change, Rejected};
 use crate::trace::{Birth, Link, NewTrace, Tie, Trace, TraceId};

@@ -1,10 +1,10 @@
 //! Saving a snapshot of the store, and restoring one.
 
 use super::TraceStore;
-use super::engine::Engine;
+use super::inner::Engine;
 use crate::error::{Error, ErrorKind, Result};
-use crate::flusher::{Errand, View};
 use crate::snapshot::{SnapshotInfo, Snapshots, State};
+use crate::state::{Errand, View};
 use std::path::Path;
 
 impl TraceStore {

@@ -1,15 +1,15 @@
 //! Spilling: writing pending changes to a file beside the database, to be applied when it is next opened.
 
 use super::TraceStore;
-use super::engine::{Engine, reason};
+use super::inner::{Engine, reason};
 use super::load::Stored;
 use super::open::Settings;
 use crate::backend::{Backend, sqlite};
 use crate::error::{Error, ErrorKind, Result};
-use crate::flusher::{Errand, FlushOptions};
 use crate::guarded;
 use crate::protocol::Change;
 use crate::snapshot::Spill;
+use crate::state::{Errand, FlushOptions};
 use crate::trace::{Ends, Trace};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 
 use super::TraceStore;
 use crate::error::Error;
-use crate::flusher::{FlushReport, Health, Quarantined};
+use crate::state::{FlushReport, Health, Quarantined};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Following the commits of a store.
 
 use super::TraceStore;
-use crate::feed::Subscription;
+use crate::state::Subscription;
 
 impl TraceStore {
     /// Subscribes to all later commits, in the order of their cuts; each comes with the traces and links that it

@@ -1,7 +1,7 @@
 //! Tiers: how readily available a trace is kept, by its age and strength.
 
 use super::TraceStore;
-use super::engine::Engine;
+use super::inner::Engine;
 use crate::error::Result;
 use crate::memory::constants::{HOT_SECONDS, PRUNE, WARM_SECONDS};
 use crate::protocol::Transition;

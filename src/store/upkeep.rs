@@ -1,7 +1,7 @@
 //! Periodic upkeep, on one thread that survives panics.
 
-use super::engine::Engine;
-use super::tell;
+use super::events;
+use super::inner::Engine;
 use crate::clock::{ClockWatch, Pace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guarded;
@@ -106,7 +106,7 @@ fn decay(engine: &Engine, watch: Option<&mut ClockWatch>, at: Instant) -> Result
     match watch.map_or(Pace::Even, |watch| watch.read(engine.now(), at)) {
         Pace::Even => engine.decay().map(drop),
         Pace::Jumped(by) => {
-            tell::clock_jumped(&engine.shared.name, by);
+            events::clock_jumped(&engine.shared.name, by);
             Ok(())
         }
         Pace::Settling => Ok(()),
@@ -143,7 +143,7 @@ impl Chore {
             if let Err(error) = self.supervised(engine)
                 && error.kind() != ErrorKind::Closed
             {
-                tell::upkeep_failed(&engine.shared.name, self.name, &error);
+                events::upkeep_failed(&engine.shared.name, self.name, &error);
             }
             self.put_off();
         }

@@ -1,6 +1,6 @@
 //! Writing to a store without keeping it open.
 
-use super::engine::Engine;
+use super::inner::Engine;
 use super::{Handle, TraceStore};
 use crate::error::Result;
 use crate::trace::{NewTrace, TraceId};

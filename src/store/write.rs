@@ -1,7 +1,7 @@
 //! Writing: each write is one transition of one entry in memory; the flusher does the rest.
 
 use super::TraceStore;
-use super::engine::already_exists;
+use super::inner::already_exists;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guarded;
 use crate::protocol::{Change, Transition};

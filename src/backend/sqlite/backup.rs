@@ -3,9 +3,9 @@
 //! SQLite's online backup copies the file page by page within one read transaction. The copy is then detached from the
 //! original and verified. Only then does it get its name, and it never replaces another file.
 
-use super::fault::{class_of, while_doing};
+use super::error::{class_of, while_doing};
+use super::file_identity::{sibling, unreachable_file};
 use super::inspect::of_a_store;
-use super::place::{sibling, unreachable_file};
 use super::verify::{FilePart, VerifyReport, verify_watched};
 use super::{file, schema};
 use crate::backend::{BackendError, ErrorClass};

@@ -4,7 +4,7 @@
 //! at the same time, as after the one before. Both are asked for by path: opening and closing a descriptor of the file
 //! would give up the locks that every connection of this process holds on it.
 
-use super::place::log_of;
+use super::file_identity::log_of;
 use std::fs;
 use std::path::Path;
 

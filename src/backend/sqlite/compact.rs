@@ -8,9 +8,9 @@
 //! The map can't be added to a file that was made without it: that takes one VACUUM, which writes the whole file anew,
 //! also as one transaction in the log.
 
-use super::fault::while_doing;
+use super::error::while_doing;
 use super::file::Attached;
-use super::{Sqlite, changed_by_another, commit, place, schema};
+use super::{Sqlite, changed_by_another, commit, file_identity, schema};
 use crate::backend::{Backend, BackendError, Reach, Space};
 use rusqlite::Connection;
 use std::time::{Duration, Instant};
@@ -32,8 +32,8 @@ impl Sqlite {
         let connection = &self.attached()?.connection;
         let measured = free_pages(connection).and_then(|pages| Ok(pages * pragma(connection, "page_size")?));
         let free_bytes = measured.map_err(|error| while_doing("reading", &path, error))?;
-        let file = path.metadata().map_err(|error| place::unreachable_file(&path, error))?;
-        Ok(Space { bytes: file.len() + place::wal_bytes(&path), free_bytes })
+        let file = path.metadata().map_err(|error| file_identity::unreachable_file(&path, error))?;
+        Ok(Space { bytes: file.len() + file_identity::wal_bytes(&path), free_bytes })
     }
 
     /// As [`Backend::compact`](crate::backend::Backend::compact); any error leaves no transaction open, or no

@@ -1,11 +1,11 @@
 //! The file: what it must be to be opened, and how its connection is set up.
 
 use super::compact;
-use super::fault::{Said, class_of, while_doing};
+use super::error::{Said, class_of, while_doing};
+use super::file_identity::{self, FileId, Place, sibling, unreachable_file};
 use super::files::{self, InUse};
-use super::log;
-use super::place::{self, FileId, Place, sibling, unreachable_file};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
+use super::wal;
 use crate::backend::{BackendError, ErrorClass, Reach};
 use crate::guarded;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi, limits::Limit};
@@ -119,8 +119,8 @@ impl Attached {
     /// No value longer than `longest` bytes is read into memory.
     pub(super) fn open(path: &Path, longest: usize) -> Result<(Self, Store), BackendError> {
         make_if_missing(path)?;
-        place::put_stray_log_aside(path)?;
-        place::give_rights_of(path).map_err(|error| unreachable_file(path, error))?;
+        file_identity::put_stray_log_aside(path)?;
+        file_identity::give_rights_of(path).map_err(|error| unreachable_file(path, error))?;
         let identity = look_before_touching(path)?;
         let doing = |error| while_doing("opening", path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -128,7 +128,7 @@ impl Attached {
             InUse::connection(path, FileId::of(path).map_err(|error| unreachable_file(path, error))?);
         let mut connection = Connection::open_with_flags(path, flags).map_err(doing)?;
         set_up(&connection, longest).map_err(doing)?;
-        log::make_certain(&connection, path)?;
+        wal::make_certain(&connection, path)?;
         if identity.is_new() {
             compact::make_compactable(&connection).map_err(doing)?;
         }
@@ -408,7 +408,7 @@ fn while_looking(path: &Path, error: rusqlite::Error) -> BackendError {
         }
         _ => {
             let failure = while_doing("opening", path, error);
-            match failure.class() == ErrorClass::Unreachable && place::wal_bytes(path) > 0 {
+            match failure.class() == ErrorClass::Unreachable && file_identity::wal_bytes(path) > 0 {
                 true => failure.with_hint("copy it and its log (-wal) to a folder that may be written"),
                 false => failure,
             }

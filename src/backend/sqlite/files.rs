@@ -7,7 +7,7 @@
 //! Closing any descriptor of a file gives up every lock that its process has on the file, SQLite's included. So a
 //! descriptor of ours stays open until no connection in this process needs those locks.
 
-use super::place::{FileId, log_of};
+use super::file_identity::{FileId, log_of};
 use crate::backend::{BackendError, ErrorClass};
 use crate::protocol::Process;
 use crate::protocol::sync::{Mutex, lock};

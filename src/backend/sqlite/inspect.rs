@@ -1,7 +1,7 @@
 //! Reading a file without owning it.
 
-use super::fault::while_doing;
-use super::{file, lock, place, schema};
+use super::error::while_doing;
+use super::{file, file_identity, lock, schema};
 use crate::backend::{BackendError, ErrorClass, Loaded, Stored};
 use crate::error::Result;
 use rusqlite::types::ValueRef;
@@ -108,6 +108,6 @@ fn report(path: &Path, schema_version: i64, file_bytes: u64) -> rusqlite::Result
         by_tier: counts("tier")?,
         links: count("SELECT count(*) FROM links")?,
         file_bytes,
-        wal_bytes: place::wal_bytes(path),
+        wal_bytes: file_identity::wal_bytes(path),
     })
 }

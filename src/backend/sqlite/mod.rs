@@ -25,8 +25,9 @@ mod backup;
 mod changes;
 mod compact;
 mod erase;
-mod fault;
+mod error;
 mod file;
+mod file_identity;
 #[cfg_attr(
     not(all(target_os = "linux", target_pointer_width = "64")),
     allow(dead_code, reason = "a lock beside the file opens no descriptor of the file itself")
@@ -35,21 +36,20 @@ mod files;
 mod inspect;
 mod links;
 mod lock;
-mod log;
-mod place;
 mod rows;
 mod schema;
 mod verify;
+mod wal;
 
 pub use backup::{BackupReport, backup, backup_with};
-pub(crate) use fault::while_doing;
+pub(crate) use error::while_doing;
 pub(crate) use file::{MAX_PAYLOAD, resolved};
 #[cfg(feature = "legion")]
 pub(crate) use file::{look_at, make_new};
+pub(crate) use file_identity::spill;
 pub(crate) use files::give_up_inherited_locks;
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
-pub(crate) use place::spill;
 #[cfg(feature = "snapshot")]
 pub(crate) use schema::MAX_WATERMARK;
 pub use verify::{FileFinding, FilePart, VerifyReport, verify, verify_with};
@@ -60,10 +60,10 @@ use super::{
 use crate::clock::new_uuid;
 use crate::guarded;
 use changes::LastWrite;
-use fault::{class_of, is_about_the_row};
+use error::{class_of, is_about_the_row};
 use file::{Attached, Store};
+use file_identity::Place;
 use lock::Lock;
-use place::Place;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
 use uuid::Uuid;
@@ -121,7 +121,7 @@ impl Sqlite {
         let (mut attached, store) = Attached::open(&path, longest)?;
         // A spill belongs to the opening that left it: until it is applied, that one goes on, also in a new file if all is
         // in the spill.
-        let boot = match place::spill(&path).exists() {
+        let boot = match file_identity::spill(&path).exists() {
             true if store.watermark == 0 => whole.or(store.boot),
             true => store.boot,
             false => None,
@@ -388,7 +388,7 @@ impl Backend for Sqlite {
 
     fn replace(&mut self) -> Result<(), BackendError> {
         self.detach();
-        place::put_aside(&self.path, place::DAMAGED, &["", "-wal", "-shm"])?;
+        file_identity::put_aside(&self.path, file_identity::DAMAGED, &["", "-wal", "-shm"])?;
         self.attach()?;
         self.changed = false;
         self.start_over()
@@ -430,7 +430,7 @@ impl Backend for Sqlite {
     }
 
     fn wal_bytes(&self) -> u64 {
-        place::wal_bytes(&self.path)
+        file_identity::wal_bytes(&self.path)
     }
 
     fn space(&mut self) -> Result<Space, BackendError> {

@@ -4,8 +4,8 @@
 //! Nothing in the file is executed: neither its triggers and views, nor the checks declared by its tables, which are
 //! made here instead. Memory is bounded by the longest row and by the number of findings listed.
 
-use super::fault::{class_of, while_doing};
-use super::{file, links, lock, place, rows, schema};
+use super::error::{class_of, while_doing};
+use super::{file, file_identity, links, lock, rows, schema};
 use crate::backend::{ErrorClass, Stored, StoredTrace, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, Watch};
@@ -481,12 +481,12 @@ fn order_of_ends(
 
 /// Finds files that a store has left; a file and its WAL count as one.
 fn beside(path: &Path, report: &mut VerifyReport) {
-    let spill = place::spill(path);
+    let spill = file_identity::spill(path);
     if spill.exists() {
         let reason = "holds what a store could not write: open the store, and it is applied";
         report.find(FilePart::Beside, format!("{} {reason}", spill.display()));
     }
-    let put_aside = place::put_aside_before(path).into_iter().map(|file| {
+    let put_aside = file_identity::put_aside_before(path).into_iter().map(|file| {
         let name = file.to_string_lossy();
         name.strip_suffix("-wal").or(name.strip_suffix("-shm")).unwrap_or(&name).to_owned()
     });

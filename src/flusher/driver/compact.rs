@@ -1,24 +1,9 @@
 //! Compacting, a step at a time between flushes.
 
 use super::{Driver, supervised};
-use crate::error::{Error, Result};
-use crate::flusher::retry::Step;
-use std::time::{Duration, Instant};
-
-/// What a compaction did; from [`TraceStore::compact`](crate::TraceStore::compact).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct CompactReport {
-    /// Bytes of the file and its log when it began.
-    pub bytes_before: u64,
-    /// Bytes of the file and its log when it ended. A reader that holds the log keeps both long until it ends.
-    pub bytes_after: u64,
-    /// From the request to its end, flushes in between included.
-    pub elapsed: Duration,
-}
-
-/// Receives the outcome of a compaction that was asked for.
-pub(crate) type CompactAnswer = Box<dyn FnOnce(Result<CompactReport>) + Send>;
+use crate::error::Error;
+use crate::state::{CompactAnswer, CompactReport, Step};
+use std::time::Instant;
 
 /// Whether a compaction is under way, and who waits for it.
 #[derive(Default)]

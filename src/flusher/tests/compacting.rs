@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::{ErrorKind, Result};
-use crate::flusher::CompactReport;
+use crate::state::CompactReport;
 use std::sync::mpsc::{Receiver, channel};
 
 /// A backend with so many steps to do, asked to compact.

@@ -11,14 +11,15 @@ mod jobs;
 mod supervision;
 mod telling;
 
-use super::{Driver, FlushOptions, Health, Job, LinkRow, Name, Quarantined, Shared, next_job};
+use super::{Driver, Job, next_job};
 use crate::backend::{
     Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, Scope, Space,
     Stored, TraceChange,
 };
 use crate::error::Error;
-use crate::flusher::{Erasure, Errand};
 use crate::protocol::{Adjacency, Change, Map, Opening, Reached, Terms, Wait};
+use crate::state::{Erasure, Errand};
+use crate::state::{FlushOptions, Health, LinkRow, Name, Quarantined, Shared};
 use crate::trace::{Ends, Link, NewTrace, Tie, Trace, TraceId, TraceType};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};

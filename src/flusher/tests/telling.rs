@@ -98,7 +98,7 @@ fn what_was_loaded_is_deleted_when_it_is_removed() -> Outcome {
     let built = [('a', 1), ('b', 2)].map(|(letter, row)| {
         let trace = NewTrace::semantic(serde_json::json!(1)).id(id(letter)).into_trace();
         trace.map(|trace| {
-            let known = crate::flusher::Row::stored(row, &trace);
+            let known = crate::state::Row::stored(row, &trace);
             shared.traces.load(id(letter), trace, known)
         })
     });

@@ -3,8 +3,8 @@
 
 use super::in_use;
 use crate::backend::sqlite::file::look_before_touching;
+use crate::backend::sqlite::file_identity::{FileId, sibling, unreachable_file};
 use crate::backend::sqlite::files::{self, InUse};
-use crate::backend::sqlite::place::{FileId, sibling, unreachable_file};
 use crate::backend::{BackendError, ErrorClass};
 use crate::guarded;
 use crate::protocol::Process;

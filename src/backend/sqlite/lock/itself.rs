@@ -3,8 +3,8 @@
 //! The length of the range says which process has it. SQLite's own locks are in other bytes, and belong to processes.
 
 use super::in_use;
+use crate::backend::sqlite::file_identity::{FileId, unreachable_file};
 use crate::backend::sqlite::files::{self, Descriptor, InUse};
-use crate::backend::sqlite::place::{FileId, unreachable_file};
 use crate::backend::{BackendError, ErrorClass};
 use crate::guarded;
 use crate::protocol::{Process, file_lock};

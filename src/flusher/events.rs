@@ -6,59 +6,17 @@
 //! every other try that fails is `DEBUG`. Nothing is said under a lock, as a subscriber may ask the store something.
 //! What each message and field means stands in `src/guide/operating.md`: `tests/tracing_events` compares the two.
 
-use super::retry::Trouble;
-use super::telemetry::FlushReport;
 use crate::backend::{LinkChange, Reach, Reopened};
 use crate::error::Error;
 use crate::guarded::{self, Guarded};
+use crate::state::{FlushReport, Name, Trouble, cause, milliseconds};
 use crate::trace::TraceId;
-use std::error::Error as StdError;
-use std::fmt;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tracing::field::{DisplayValue, Empty, display};
+use std::time::Instant;
+use tracing::field::Empty;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, debug, debug_span, error, event, info};
 
 const TARGET: &str = "mnemon::flusher";
-
-/// What a store is called in spans and events.
-#[derive(Clone, Debug)]
-pub(crate) struct Name {
-    path: Option<Box<str>>,
-    partition: Arc<str>,
-}
-
-impl Name {
-    /// `path` is its file, if it has one.
-    pub(crate) fn new(path: Option<Box<str>>, partition: Arc<str>) -> Self {
-        Self { path, partition }
-    }
-
-    pub(crate) fn path(&self) -> Option<&str> {
-        self.path.as_deref()
-    }
-
-    pub(crate) fn partition(&self) -> &str {
-        &self.partition
-    }
-}
-
-pub(crate) fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
-}
-
-/// What caused an error, and what that, in one line; nothing if that is not known.
-pub(crate) fn cause(error: &Error) -> Option<DisplayValue<impl fmt::Display>> {
-    struct Causes<'a>(&'a dyn StdError);
-    impl fmt::Display for Causes<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            fmt::Display::fmt(self.0, f)?;
-            self.0.source().map_or(Ok(()), |next| write!(f, ": {}", Causes(next)))
-        }
-    }
-    error.source().map(|cause| display(Causes(cause)))
-}
 
 /// The span of a turn; none if it would find nothing to write.
 pub(super) fn flush(name: &Name, finds_work: impl FnOnce() -> bool) -> Guarded {

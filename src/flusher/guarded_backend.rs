@@ -1,9 +1,9 @@
 //! Calling the backend so that its panic is a failure like any other.
 
-use super::retry::Cause;
 use crate::backend::BackendError;
 use crate::error::{Error, ErrorKind};
 use crate::guarded;
+use crate::state::Cause;
 
 /// Why a call of the backend did not succeed.
 pub(super) enum Failure {

@@ -1,19 +1,39 @@
-//! What the threads of the host and the flusher share.
+//! What the threads of the host and the flusher share: the maps and generations, tasks, counters and the feed.
+//!
+//! - [`rows`]: what the flusher remembers of each row;
+//! - [`tasks`]: what the flusher is asked to do with its next cut;
+//! - [`counters`]: what has been done; [`outage`]: what fails, and [`health`]: both, for people;
+//! - [`events`]: what all `tracing` events of a store have in common;
+//! - [`feed`]: each commit, to subscribers.
 
-use super::driver::CompactAnswer;
-use super::health::Health;
-use super::links::LinkRow;
-use super::owed::Row;
-use super::telemetry::{FlushReport, Telemetry};
-use super::tell::Name;
-use crate::backend::{Reach, Scope};
+mod counters;
+mod events;
+mod feed;
+mod health;
+mod outage;
+mod rows;
+mod tasks;
+
+pub use counters::{FlushReport, Quarantined};
+pub(crate) use events::{Name, cause, milliseconds};
+pub(crate) use feed::Feed;
+pub use feed::{Commit, FeedEvent, Subscription};
+pub use health::Health;
+pub(crate) use outage::{Cause, Step, Trouble};
+pub(crate) use rows::{Known, LinkRow, Row, StoredContent};
+pub use tasks::CompactReport;
+#[cfg(all(feature = "snapshot", not(loom)))]
+pub(crate) use tasks::View;
+pub(crate) use tasks::{CompactAnswer, Erasure, Errand};
+
+use crate::backend::Reach;
 use crate::error::{Error, ErrorKind};
-use crate::feed::{Feed, Subscription};
 use crate::protocol::sync::Brief;
 use crate::protocol::{
     Adjacency, Bell, Cutter, Generations, Goal, Map, Process, Progress, Reached, Terms, is_at_work,
 };
 use crate::trace::{Ends, Tie, Trace, TraceId};
+use counters::Telemetry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -58,35 +78,6 @@ impl From<Ends> for Dirty {
     }
 }
 
-/// Something for the flusher to do with the next cut.
-pub(crate) enum Errand {
-    /// To delete every row of a scope in that cut's transaction.
-    Erase(Erasure),
-    /// To compact what is stored, after that cut.
-    #[cfg_attr(loom, allow(dead_code, reason = "asked for through a channel that no model knows"))]
-    Compact(CompactAnswer),
-    /// To show what is not known to be durable, as of that cut.
-    #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
-    Spill(Box<dyn FnOnce(crate::snapshot::Spill) + Send>),
-    /// To show the state at that cut.
-    #[cfg(all(feature = "snapshot", not(loom)))]
-    View(Box<dyn FnOnce(View) + Send>),
-}
-
-/// A scope to erase, and where to say how many rows it had.
-pub(crate) struct Erasure {
-    pub(crate) scope: Scope,
-    pub(crate) rows: Arc<AtomicU64>,
-}
-
-/// Everything there is, as of one cut.
-#[cfg(all(feature = "snapshot", not(loom)))]
-pub(crate) struct View {
-    pub(crate) cut: u64,
-    pub(crate) traces: Vec<Arc<Trace>>,
-    pub(crate) links: Vec<crate::trace::Link>,
-}
-
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 pub(crate) struct Shared {
@@ -100,7 +91,7 @@ pub(crate) struct Shared {
     pub(crate) progress: Progress<FlushReport, Error>,
     pub(crate) bell: Arc<Bell>,
     pub(crate) telemetry: Telemetry,
-    pub(super) feed: Feed,
+    pub(crate) feed: Feed,
     pub(crate) options: FlushOptions,
     /// The process that the flusher is in.
     process: Process,
@@ -199,15 +190,15 @@ impl Shared {
         subscription
     }
 
-    pub(super) fn has_errands(&self) -> bool {
+    pub(crate) fn has_errands(&self) -> bool {
         self.errands.with(|errands| !errands.is_empty())
     }
 
-    pub(super) fn has_erasures(&self) -> bool {
+    pub(crate) fn has_erasures(&self) -> bool {
         self.errands.with(|errands| errands.iter().any(|errand| matches!(errand, Errand::Erase(_))))
     }
 
-    pub(super) fn errands(&self) -> Vec<Errand> {
+    pub(crate) fn errands(&self) -> Vec<Errand> {
         self.errands.with(std::mem::take)
     }
 

@@ -3,7 +3,7 @@
 //! Uses only the public interface of the store.
 
 use crate::error::{Error, ErrorKind, Result, is_no_room};
-use crate::flusher::Health;
+use crate::state::Health;
 use crate::store::{Stats, TraceStore};
 use jiff::Timestamp;
 use serde_json::{Value, json};

@@ -15,7 +15,7 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    pub(super) fn kind(self) -> ErrorKind {
+    pub(crate) fn kind(self) -> ErrorKind {
         match self {
             Cause::Class(class) => class.into(),
             Cause::Panic => ErrorKind::Panicked,
@@ -34,7 +34,7 @@ impl Cause {
     }
 
     /// Whether the backend must be reopened before the next try.
-    pub(super) fn makes_doubtful(self) -> bool {
+    pub(crate) fn makes_doubtful(self) -> bool {
         !matches!(
             self,
             Cause::Class(ErrorClass::Busy | ErrorClass::Full | ErrorClass::Memory | ErrorClass::Corrupt)
@@ -61,7 +61,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Step::Commit => "commit",
             Step::Tidy => "tidy",
@@ -75,20 +75,20 @@ impl Step {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Trouble {
     cause: Cause,
-    pub(super) since: Instant,
-    pub(super) attempts: u32,
-    pub(super) retry_at: Instant,
+    pub(crate) since: Instant,
+    pub(crate) attempts: u32,
+    pub(crate) retry_at: Instant,
     /// It has gone beyond contention, and stays so until it ends, whatever fails next.
     counts: bool,
     /// It has just begun to count, or fails in another way than before.
-    pub(super) is_news: bool,
+    pub(crate) is_news: bool,
     /// What failed: its own success ends the trouble, that of another step does not.
-    pub(super) step: Step,
+    pub(crate) step: Step,
 }
 
 impl Trouble {
     /// One more failure.
-    pub(super) fn after(earlier: Option<Trouble>, cause: Cause, step: Step) -> Self {
+    pub(crate) fn after(earlier: Option<Trouble>, cause: Cause, step: Step) -> Self {
         let now = Instant::now();
         let since = earlier.map_or(now, |trouble| trouble.since);
         let attempts = earlier.map_or(0, |trouble| trouble.attempts).saturating_add(1);
@@ -101,15 +101,15 @@ impl Trouble {
     }
 
     /// Whether it has gone beyond contention.
-    pub(super) fn counts(&self) -> bool {
+    pub(crate) fn counts(&self) -> bool {
         self.counts
     }
 
-    pub(super) fn kind(&self) -> ErrorKind {
+    pub(crate) fn kind(&self) -> ErrorKind {
         self.cause.kind()
     }
 
-    pub(super) fn health(&self, writes_refused: bool) -> Option<Health> {
+    pub(crate) fn health(&self, writes_refused: bool) -> Option<Health> {
         let degraded = Health::Degraded {
             kind: self.kind(),
             since: self.since.elapsed(),

@@ -3,11 +3,11 @@
 use super::TraceStore;
 use super::open::Settings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::flusher::{Links, Shared, Traces};
 use crate::memory::Scoring;
 use crate::protocol::planted::{Mistake, planted};
 use crate::protocol::sync::{Ordering, fence};
 use crate::protocol::{Change, Rejected, Transition};
+use crate::state::{Links, Shared, Traces};
 use crate::trace::{Defaults, Micros, NewTrace, Numbers, Trace, TraceId};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -5,8 +5,8 @@
 //! had the log been moved into the database file meanwhile, only half of it, both are. So whoever finds a log,
 //! after a failure of his own or of a process before, writes it once more, byte for byte, before he builds on it.
 
-use super::fault::while_doing;
-use super::place::{hint, log_of, unreachable_file};
+use super::error::while_doing;
+use super::file_identity::{hint, log_of, unreachable_file};
 use crate::backend::{BackendError, ErrorClass};
 use crate::error::is_no_room;
 use rusqlite::Connection;

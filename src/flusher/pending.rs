@@ -1,78 +1,11 @@
 //! What has been captured and is not committed, and the batch made of it.
 
-use super::Traces;
 use crate::backend::{RowNumber, TraceChange};
 use crate::protocol::planted::{Mistake, planted};
+use crate::state::{Known, Row, StoredContent, Traces};
 use crate::trace::{Trace, TraceId};
 use std::cmp::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-
-/// What the flusher remembers of a trace's row. It stands beside the trace in the map, where only whoever does the
-/// flusher's work uses it; so Relaxed is enough.
-#[derive(Default, Debug)]
-pub(crate) struct Row {
-    /// 0 until the trace is first captured.
-    number: AtomicI64,
-    /// Which trace was last captured, 0 if there was none.
-    birth: AtomicU64,
-    stored: AtomicU64,
-}
-
-/// What the backend holds under the number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum StoredContent {
-    /// No row.
-    Nothing,
-    /// It left the row out when that was last written; it may hold an older one.
-    Refused,
-    /// A row with the content of this number.
-    Content(u64),
-}
-
-impl From<StoredContent> for u64 {
-    fn from(stored: StoredContent) -> Self {
-        match stored {
-            StoredContent::Nothing => 0,
-            StoredContent::Refused => u64::MAX,
-            StoredContent::Content(number) => number,
-        }
-    }
-}
-
-impl Row {
-    /// A row that was loaded.
-    pub(crate) fn stored(number: RowNumber, trace: &Trace) -> Self {
-        Self {
-            number: number.into(),
-            birth: trace.birth().get().into(),
-            stored: trace.content.number.get().into(),
-        }
-    }
-
-    fn number(&self) -> RowNumber {
-        self.number.load(Relaxed)
-    }
-
-    fn content(&self) -> StoredContent {
-        match self.stored.load(Relaxed) {
-            0 => StoredContent::Nothing,
-            u64::MAX => StoredContent::Refused,
-            number => StoredContent::Content(number),
-        }
-    }
-
-    fn known(&self) -> Known {
-        Known { number: self.number(), birth: self.birth.load(Relaxed), content: self.content() }
-    }
-}
-
-/// What is remembered of a row, when it is captured.
-struct Known {
-    number: RowNumber,
-    birth: u64,
-    content: StoredContent,
-}
 
 /// One captured trace.
 pub(crate) struct Owed {
@@ -130,8 +63,7 @@ impl Owed {
         if known.number == 0 || birth != was {
             // It has a cell: nobody but the flusher, which we are, takes one out.
             traces.sink(&id, |known| {
-                known.number.store(row, Relaxed);
-                known.birth.store(birth, Relaxed);
+                known.set_incarnation(row, birth);
             });
         }
         let relinks = (was != 0 && was != birth) || known.content == StoredContent::Refused;
@@ -193,7 +125,7 @@ impl Owed {
             None => StoredContent::Nothing,
         };
         if row.number() == self.row {
-            row.stored.store(stored.into(), Relaxed);
+            row.set_content(stored);
         }
     }
 }

@@ -3,8 +3,8 @@
 
 use super::{CloseReport, EvictionReport, TraceStore};
 use crate::error::{Error, Result};
-use crate::flusher::{Name, Quarantined, cause, milliseconds};
 use crate::guarded::{self, Guarded};
+use crate::state::{Name, Quarantined, cause, milliseconds};
 use jiff::SignedDuration;
 use std::path::Path;
 use std::sync::Arc;

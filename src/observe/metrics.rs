@@ -3,7 +3,7 @@
 //! Uses only the public interface of the store. The documentation of [`publish_metrics`](TraceStore::publish_metrics)
 //! lists the published metrics; `tests/metrics.rs` compares the two.
 
-use crate::flusher::Health;
+use crate::state::Health;
 use crate::store::{Stats, TraceStore, Watermark};
 use jiff::Timestamp;
 use metrics::{Key, Label, Level, Metadata, Recorder, SharedString, Unit};

@@ -1,6 +1,6 @@
 //! SQLite's error codes, by what can be done about them.
 
-use super::place::unreachable_file;
+use super::file_identity::unreachable_file;
 use crate::backend::{BackendError, ErrorClass};
 use crate::error::is_no_room;
 use rusqlite::{Error, ErrorCode, ffi};

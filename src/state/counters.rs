@@ -1,6 +1,6 @@
 //! Counters of the flusher, its current outage, and quarantined rows.
 
-use super::retry::{Cause, Step, Trouble};
+use super::outage::{Cause, Step, Trouble};
 use crate::backend::Applied;
 use crate::error::Error;
 use crate::guarded;
@@ -99,19 +99,19 @@ impl Telemetry {
     }
 
     /// Marks the beginning or the end of a flush.
-    pub(super) fn step(&self) {
+    pub(crate) fn step(&self) {
         self.sequence.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Marks the end of a flush that was not completed.
-    pub(super) fn rest(&self) {
+    pub(crate) fn rest(&self) {
         // Only the flusher changes it.
         if self.sequence() % 2 == 1 {
             self.step();
         }
     }
 
-    pub(super) fn trouble(&self) -> Option<Trouble> {
+    pub(crate) fn trouble(&self) -> Option<Trouble> {
         self.lock().trouble
     }
 
@@ -122,7 +122,7 @@ impl Telemetry {
     }
 
     /// Counts a flush that wrote something.
-    pub(super) fn committed(&self, report: &FlushReport) {
+    pub(crate) fn committed(&self, report: &FlushReport) {
         let mut counters = self.lock();
         counters.flushes += 1;
         counters.flush_time += report.elapsed;
@@ -135,12 +135,12 @@ impl Telemetry {
     }
 
     /// Ends the outage if it was caused by the step that has now succeeded; returns the outage that has ended.
-    pub(super) fn recovered(&self, step: Step) -> Option<Trouble> {
+    pub(crate) fn recovered(&self, step: Step) -> Option<Trouble> {
         self.lock().trouble.take_if(|trouble| trouble.step == step)
     }
 
     /// Records another failure.
-    pub(super) fn failed(&self, cause: Cause, error: &Error, step: Step) -> Trouble {
+    pub(crate) fn failed(&self, cause: Cause, error: &Error, step: Step) -> Trouble {
         let mut counters = self.lock();
         let earlier = counters.last_error.replace(error.clone());
         let trouble = Trouble::after(counters.trouble, cause, step);
@@ -167,13 +167,13 @@ impl Telemetry {
     }
 
     /// Returns the outage to report: that of flushes, or else that of the upkeep.
-    pub(super) fn worst(&self) -> Option<Trouble> {
+    pub(crate) fn worst(&self) -> Option<Trouble> {
         let counters = self.lock();
         counters.trouble.filter(Trouble::counts).or_else(|| counters.upkeep.values().next().copied())
     }
 
     /// Records a rejected row; returns the number of rejections since it was last accepted.
-    pub(super) fn refuse(&self, id: TraceId, reason: &str) -> u32 {
+    pub(crate) fn refuse(&self, id: TraceId, reason: &str) -> u32 {
         let mut counters = self.lock();
         let row = counters.refused.entry(id).or_insert_with(|| Quarantined {
             id: Some(id),
@@ -187,7 +187,7 @@ impl Telemetry {
     }
 
     /// Records a rejected link row; returns the number of rejections since it was last accepted.
-    pub(super) fn refuse_link(&self, ends: (TraceId, TraceId)) -> u32 {
+    pub(crate) fn refuse_link(&self, ends: (TraceId, TraceId)) -> u32 {
         let mut counters = self.lock();
         let times = counters.refused_links.entry(ends).or_default();
         *times += 1;
@@ -195,7 +195,7 @@ impl Telemetry {
     }
 
     /// Removes unreadable rows that were erased from the list.
-    pub(super) fn erased(&self, applied: &Applied) {
+    pub(crate) fn erased(&self, applied: &Applied) {
         let [traces, links] = [&applied.erased_ids, &applied.erased_links].map(HashSet::<_>::from_iter);
         if !traces.is_empty() || !links.is_empty() {
             self.lock().unreadable.retain(|row| {
@@ -207,20 +207,20 @@ impl Telemetry {
 
     /// Returns the ids of the traces and the ends of the links whose rows are rejected, and the number of unreadable
     /// stored rows.
-    pub(super) fn set_aside(&self) -> (HashSet<TraceId>, HashSet<Ends>, usize) {
+    pub(crate) fn set_aside(&self) -> (HashSet<TraceId>, HashSet<Ends>, usize) {
         let counters = self.lock();
         let links = counters.refused_links.keys().filter_map(|(a, b)| Ends::of(*a, *b));
         (counters.refused.keys().copied().collect(), links.collect(), counters.unreadable.len())
     }
 
-    pub(super) fn accept(&self, ids: impl Iterator<Item = TraceId>) {
+    pub(crate) fn accept(&self, ids: impl Iterator<Item = TraceId>) {
         let mut counters = self.lock();
         if !counters.refused.is_empty() {
             ids.for_each(|id| drop(counters.refused.remove(&id)));
         }
     }
 
-    pub(super) fn accept_links(&self, ends: impl Iterator<Item = (TraceId, TraceId)>) {
+    pub(crate) fn accept_links(&self, ends: impl Iterator<Item = (TraceId, TraceId)>) {
         let mut counters = self.lock();
         if !counters.refused_links.is_empty() {
             for ends in ends {
