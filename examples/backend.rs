@@ -47,7 +47,7 @@ impl Backend for Shelf {
     }
 
     /// All of a batch or nothing of it: a copy is changed, and takes the rows' place at the end. A database has a
-    /// transaction for that, and syncs where `batch.reach` asks for it.
+    /// transaction for that, and syncs where `batch.durability` asks for it.
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
         let (mut shelf, mut applied) = (self.reach()?, Applied::default());
         let mut rows = Rows { watermark: batch.watermark, ..shelf.clone() };

@@ -24,6 +24,7 @@
 
 pub mod backend;
 mod clock;
+mod durability;
 mod error;
 mod flusher;
 mod guarded;
@@ -53,6 +54,7 @@ pub use backend::sqlite::{
     verify_with,
 };
 pub use clock::ManualClock;
+pub use durability::Durability;
 pub use error::{Error, ErrorKind, Result};
 pub use memory::{DecayCurve, Ranked};
 #[cfg(not(loom))]
@@ -67,8 +69,8 @@ pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantin
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
 pub use store::SpillReport;
 pub use store::{
-    CloseError, CloseReport, CoActivation, DecayReport, Durability, ErasureReport, Eviction, EvictionReport,
-    Iter, Lag, Mark, Order, Query, Quota, Reinforcement, Stats, Step, StoreBuilder, TraceStore, Upkeep, Walk,
+    CloseError, CloseReport, CoActivation, DecayReport, ErasureReport, Eviction, EvictionReport, Iter,
+    LagPolicy, Mark, Order, Query, Quota, Reinforcement, Stats, Step, StoreBuilder, TraceStore, Upkeep, Walk,
     Watermark,
 };
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

@@ -3,9 +3,9 @@
 
 pub use crate::protocol::planted::{Mistake, plant};
 pub use crate::protocol::{
-    Adjacency, Bell, Captured, Change, Cut, CutBlock, Cutter, GenerationGuard, Generations, HasTerms, Head,
-    Index, Joins, List, Map, Opening, Progress, Reached, Record, Rejected, ShippedBell, Term, Terms, Tracked,
-    Transition, Wait, explore, hide_locks,
+    Adjacency, Captured, Change, Cut, CutBlock, Cutter, EdgeKey, FlushOutcome, FlushProgress,
+    GenerationGuard, Generations, HasTerms, Head, Index, List, Map, Notify, Opening, Reached, Record,
+    Rejected, ShippedNotify, Term, Terms, Tracked, Transition, explore, hide_locks,
 };
 
 use crate::store::TraceStore;
@@ -18,6 +18,6 @@ pub fn put_back(store: &TraceStore, trace: &crate::Trace) -> crate::Result<()> {
 /// The flusher's loop, to be run on a thread of the model's own; it returns when the store has closed. From
 /// this call on, no caller of flush or close does the flusher's work.
 pub fn flusher(store: &TraceStore) -> impl FnOnce() + Send + 'static {
-    let driver = store.take_driver();
-    move || driver.into_iter().for_each(crate::flusher::serve)
+    let flusher = store.take_flusher();
+    move || flusher.into_iter().for_each(crate::flusher::serve)
 }

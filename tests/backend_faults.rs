@@ -3,8 +3,8 @@
 
 mod support;
 
-use mnemon::backend::{ErrorClass, Reach, TraceChange};
-use mnemon::{Durability, ErrorKind, Health, Lag, TraceStore};
+use mnemon::backend::{ErrorClass, TraceChange};
+use mnemon::{Durability, ErrorKind, Health, LagPolicy, TraceStore};
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -71,7 +71,7 @@ fn after_a_failed_sync_everything_since_the_last_durable_batch_is_written_again(
         false => Answer::Apply,
     });
     let builder =
-        TraceStore::builder().durability(Durability::Relaxed).flush_interval(NEVER).flush_threshold(1);
+        TraceStore::builder().durability(Durability::Committed).flush_interval(NEVER).flush_threshold(1);
     let store = builder.open_with(backend)?;
     let durable = store.insert(note("durable"))?;
     store.flush()?;
@@ -87,7 +87,9 @@ fn after_a_failed_sync_everything_since_the_last_durable_batch_is_written_again(
     store.flush()?;
     let log = look(&log);
     assert_eq!(log.reopened, 1);
-    let [(Reach::Durable, again)] = &log.batches[..] else { return Err(format!("{:?}", log.batches).into()) };
+    let [(Durability::Durable, again)] = &log.batches[..] else {
+        return Err(format!("{:?}", log.batches).into());
+    };
     let upserted = again
         .iter()
         .any(|change| matches!(change, TraceChange::Upsert { trace, .. } if trace.id() == committed));
@@ -137,7 +139,7 @@ fn a_backend_that_hangs_makes_the_store_lag_and_refuse_if_so_set() -> Outcome {
         Answer::Apply
     });
     let builder = TraceStore::builder().flush_interval(Duration::ZERO).lag_bound(Duration::from_millis(20));
-    let store = builder.when_lagging(Lag::Refuse).open_with(backend)?;
+    let store = builder.when_lagging(LagPolicy::RejectWrites).open_with(backend)?;
     let id = store.insert(note(1))?;
     until(|| matches!(store.health(), Health::Lagging { .. }));
     assert!(store.stats().oldest_unflushed.is_some_and(|age| age > Duration::from_millis(20)));

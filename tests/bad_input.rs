@@ -461,7 +461,7 @@ fn times_and_numbers_at_the_end_of_their_ranges_do_no_harm() -> Outcome {
             clock.advance(Duration::MAX);
             store.co_activate(ids[0], ids[1])?;
             store.decay()?;
-            store.retier()?;
+            store.update_tiers()?;
             store.enforce_quota()?;
             for id in &ids {
                 let trace = store.get(*id).ok_or("it is there")?;

@@ -3,7 +3,6 @@
 
 mod support;
 
-use mnemon::backend::Reach;
 use mnemon::{Durability, NewTrace, TraceId, TraceStore, TraceType};
 use serde_json::json;
 use std::fs;
@@ -202,7 +201,7 @@ fn erasing_takes_rows_that_cannot_be_read_though_memory_holds_none() -> Outcome 
 
 #[test]
 fn erasing_tells_its_rows_whoever_flushes_them() -> Outcome {
-    for builder in [TraceStore::builder(), TraceStore::builder().durability(Durability::Relaxed)] {
+    for builder in [TraceStore::builder(), TraceStore::builder().durability(Durability::Committed)] {
         let file = scratch()?;
         let store = builder.flush_interval(std::time::Duration::ZERO).flush_threshold(1).open(file.path())?;
         for round in 0..100 {
@@ -221,12 +220,12 @@ fn erasing_tells_its_rows_whoever_flushes_them() -> Outcome {
 #[test]
 fn an_erasure_is_durable_when_it_returns_whatever_other_flushes_are() -> Outcome {
     let (backend, log) = scripted(|_, _| Answer::Apply);
-    let store = TraceStore::builder().durability(Durability::Relaxed).open_with(backend)?;
+    let store = TraceStore::builder().durability(Durability::Committed).open_with(backend)?;
     for _ in 0..500 {
         store.erase_type(TraceType::Semantic)?;
     }
-    let reaches: Vec<_> = look(&log).batches.iter().map(|(reach, _)| *reach).collect();
-    assert_eq!(reaches, [Reach::Durable; 500]);
+    let reaches: Vec<_> = look(&log).batches.iter().map(|(durability, _)| *durability).collect();
+    assert_eq!(reaches, [Durability::Durable; 500]);
     Ok(())
 }
 

@@ -134,37 +134,37 @@ fn every_fault_of(
 
 #[test]
 fn nothing_is_lost_when_batches_fail() -> Outcome {
-    every_fault_of(Call::Apply, Durability::Full, None, 1)
+    every_fault_of(Call::Apply, Durability::Durable, None, 1)
 }
 
 #[test]
 fn nothing_is_lost_when_batches_fail_that_come_after_unsynced_ones() -> Outcome {
-    every_fault_of(Call::Apply, Durability::Relaxed, None, 3)
+    every_fault_of(Call::Apply, Durability::Committed, None, 3)
 }
 
 #[test]
 fn nothing_is_lost_when_opening_fails() -> Outcome {
-    every_fault_of(Call::Load, Durability::Full, None, 1)
+    every_fault_of(Call::Load, Durability::Durable, None, 1)
 }
 
 #[test]
 fn nothing_is_lost_when_reopening_fails() -> Outcome {
-    every_fault_of(Call::Reopen, Durability::Full, Some(ErrorClass::Io), 1)
+    every_fault_of(Call::Reopen, Durability::Durable, Some(ErrorClass::Io), 1)
 }
 
 #[test]
 fn nothing_is_lost_when_replacing_fails() -> Outcome {
-    every_fault_of(Call::Replace, Durability::Full, Some(ErrorClass::Corrupt), 1)
+    every_fault_of(Call::Replace, Durability::Durable, Some(ErrorClass::Corrupt), 1)
 }
 
 #[test]
 fn nothing_is_lost_when_housekeeping_fails() -> Outcome {
-    every_fault_of(Call::Tidy, Durability::Full, None, 1)
+    every_fault_of(Call::Tidy, Durability::Durable, None, 1)
 }
 
 #[test]
 fn nothing_is_lost_when_closing_fails() -> Outcome {
-    every_fault_of(Call::Close, Durability::Full, None, 1)
+    every_fault_of(Call::Close, Durability::Durable, None, 1)
 }
 
 /// How far a chain is in an image: the first of its traces, the second, and the link of the two.
@@ -180,7 +180,7 @@ fn chain(image: &Image, [first, second]: [TraceId; 2]) -> Outcome<[u64; 3]> {
 fn no_crash_tears_a_cut_while_writers_race() -> Outcome {
     silence_planned_panics();
     const ROUNDS: usize = 250;
-    for durability in [Durability::Full, Durability::Relaxed] {
+    for durability in [Durability::Durable, Durability::Committed] {
         let faults = Faults::new();
         let store = quietly().flush_threshold(2).durability(durability).open_with(faults.backend())?;
         let pairs: [[TraceId; 2]; 3] = std::array::from_fn(|_| [TraceId::new(), TraceId::new()]);
@@ -269,7 +269,7 @@ fn race(
 
 /// A store whose flusher commits each change at once, and syncs nothing.
 fn relaxed(faults: &Faults) -> mnemon::Result<TraceStore> {
-    quietly().flush_threshold(1).durability(Durability::Relaxed).open_with(faults.backend())
+    quietly().flush_threshold(1).durability(Durability::Committed).open_with(faults.backend())
 }
 
 fn committed(store: &TraceStore) {
@@ -351,7 +351,7 @@ fn a_link_made_anew_and_removed_leaves_no_row_after_a_failed_sync() -> Outcome {
 #[test]
 fn a_power_loss_at_every_sync_leaves_a_state_of_the_run() -> Outcome {
     let script = script()?;
-    for durability in [Durability::Full, Durability::Relaxed] {
+    for durability in [Durability::Durable, Durability::Committed] {
         let case = Case::without_fault(durability);
         let tried = script.lose_power_at_every_sync(&case)?;
         println!("power lost at {tried} syncs, {durability:?}");

@@ -5,7 +5,7 @@
 mod support;
 
 use mnemon::backend::ErrorClass;
-use mnemon::{ErrorKind, Health, Lag, NewTrace, TraceStore, TraceType, Upkeep};
+use mnemon::{ErrorKind, Health, LagPolicy, NewTrace, TraceStore, TraceType, Upkeep};
 use std::fmt::Debug;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
@@ -237,7 +237,8 @@ fn a_subscriber_that_panics_ends_no_upkeep() -> Outcome {
             false => Answer::Apply,
         });
         let upkeep = Upkeep { decay: Some(Duration::from_millis(1)), tiers: None, quota: None };
-        let builder = quietly().clock(&clock).checkpoint_step(0.0).upkeep(upkeep).when_lagging(Lag::Refuse);
+        let builder =
+            quietly().clock(&clock).checkpoint_step(0.0).upkeep(upkeep).when_lagging(LagPolicy::RejectWrites);
         let store = builder.lag_bound(Duration::from_millis(1)).open_with(backend)?;
         let id = store.insert(NewTrace::sensory(serde_json::json!("fades")))?;
         clock.advance(minutes(1_000));

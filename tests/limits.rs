@@ -6,7 +6,7 @@ mod support;
 
 use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Fault, Faults};
-use mnemon::{ErrorKind, Health, Lag, TraceId, TraceStore};
+use mnemon::{ErrorKind, Health, LagPolicy, TraceId, TraceStore};
 use std::sync::Barrier;
 use std::time::Duration;
 use support::script::State;
@@ -133,7 +133,7 @@ fn what_is_owed_to_a_backend_that_is_down_is_bounded_by_the_traces() -> Outcome 
 #[test]
 fn a_store_over_a_backend_that_hangs_refuses_writes_if_so_set_and_takes_them_again() -> Outcome {
     let faults = Faults::new();
-    let lag = quietly().lag_bound(Duration::ZERO).when_lagging(Lag::Refuse).flush_threshold(1);
+    let lag = quietly().lag_bound(Duration::ZERO).when_lagging(LagPolicy::RejectWrites).flush_threshold(1);
     faults.fail(Call::Apply).with(Fault::Hang);
     let store = lag.open_with(faults.backend())?;
     let first = store.insert(note(1))?;

@@ -4,7 +4,7 @@
 mod support;
 
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, Scope, Stored,
+    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reopened, Scope, Stored,
     TraceChange,
 };
 use mnemon::{Durability, Health, Link, NewTrace, TraceId, TraceStore, TraceType};
@@ -54,7 +54,7 @@ impl Forgetful {
     /// A store that flushes whatever changes at once, and syncs only when asked.
     fn store(&self) -> mnemon::Result<TraceStore> {
         TraceStore::builder()
-            .durability(Durability::Relaxed)
+            .durability(Durability::Committed)
             .flush_interval(Duration::ZERO)
             .open_with(self.clone())
     }
@@ -90,7 +90,7 @@ impl Backend for Forgetful {
                 LinkChange::Upsert(link) => drop(disk.now.links.insert(link.ends(), *link)),
             }
         }
-        if batch.reach == Reach::Durable {
+        if batch.durability == Durability::Durable {
             disk.synced = disk.now.clone();
         }
         Ok(applied)

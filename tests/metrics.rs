@@ -7,7 +7,7 @@ mod support;
 use metrics::Unit;
 use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Faults};
-use mnemon::{ErrorKind, Lag, Quota, TraceStore};
+use mnemon::{ErrorKind, LagPolicy, Quota, TraceStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use support::listener::{Described, Listener};
@@ -210,9 +210,11 @@ fn a_failing_disk_shows_and_so_does_its_recovery() -> Outcome {
 #[test]
 fn a_store_is_ready_exactly_while_it_takes_writes() -> Outcome {
     let (moment, hour) = (Duration::from_millis(1), Duration::from_secs(3_600));
-    for (lag, bound, taken) in
-        [(Lag::Accept, moment, 1.0), (Lag::Refuse, moment, 0.0), (Lag::Refuse, hour, 1.0)]
-    {
+    for (lag, bound, taken) in [
+        (LagPolicy::AcceptWrites, moment, 1.0),
+        (LagPolicy::RejectWrites, moment, 0.0),
+        (LagPolicy::RejectWrites, hour, 1.0),
+    ] {
         let (faults, listener) = (Faults::new(), Listener::default());
         let store = quietly().lag_bound(bound).when_lagging(lag).open_with(faults.backend())?;
         let takes = || match store.insert(note(2)) {

@@ -3,8 +3,8 @@
 mod support;
 
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, RowNumber,
-    Stored, TraceChange,
+    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reopened, RowNumber, Stored,
+    TraceChange,
 };
 use mnemon::{Durability, Health, Link, Trace, TraceId, TraceStore};
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,7 +114,7 @@ impl Backend for Treacherous {
             }
         }
         let applied = disk.apply(batch);
-        if batch.reach == Reach::Durable {
+        if batch.durability == Durability::Durable {
             disk.synced = (disk.rows.clone(), disk.links.clone());
         }
         Ok(applied)
@@ -146,7 +146,7 @@ fn what_is_stored_and_memory_agree_after_any_mishaps() -> Outcome {
     let backend =
         Treacherous { disk: disk.clone(), faults: faults.clone(), mishaps: mishaps.clone(), applies: 0 };
     let store = TraceStore::builder()
-        .durability(Durability::Relaxed)
+        .durability(Durability::Committed)
         .flush_interval(Duration::ZERO)
         .flush_threshold(1)
         .open_with(backend)?;

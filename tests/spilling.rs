@@ -250,7 +250,7 @@ fn a_store_in_memory_has_nowhere_to_spill_and_a_closed_one_nothing() -> Outcome 
 fn a_trace_made_anew_after_an_unsynced_removal_is_spilled_as_it_is() -> Outcome {
     let scratch = scratch()?;
     let store = TraceStore::builder()
-        .durability(mnemon::Durability::Relaxed)
+        .durability(mnemon::Durability::Committed)
         .flush_interval(Duration::from_secs(3600))
         .flush_threshold(1)
         .close_timeout(Duration::from_millis(50))

@@ -158,7 +158,7 @@ fn application_is_recorded_by_its_own_commit() -> Outcome {
 #[test]
 fn spill_holds_what_is_committed_and_not_synced() -> Outcome {
     let scratch = scratch()?;
-    let builder = quietly().durability(Durability::Relaxed).flush_threshold(1);
+    let builder = quietly().durability(Durability::Committed).flush_threshold(1);
     let store = builder.open(scratch.path())?;
     let ids = store.insert_many((0..5).map(note))?;
     store.co_activate(ids[0], ids[1])?;

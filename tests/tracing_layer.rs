@@ -2,7 +2,7 @@
 #![cfg(feature = "tracing-layer")]
 
 use mnemon::backend::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, Stored};
-use mnemon::{ErrorCounts, ErrorMemories, Lag, NewTrace, Trace, TraceStore, TraceType};
+use mnemon::{ErrorCounts, ErrorMemories, LagPolicy, NewTrace, Trace, TraceStore, TraceType};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fmt;
@@ -323,7 +323,7 @@ fn a_lagging_store_that_refuses_writes_is_left_alone() -> Outcome {
     let store = TraceStore::builder()
         .flush_interval(never)
         .lag_bound(Duration::ZERO)
-        .when_lagging(Lag::Refuse)
+        .when_lagging(LagPolicy::RejectWrites)
         .in_memory()?;
     store.insert(NewTrace::semantic(json!("the oldest change")))?;
     let errors = logged(&store, || error!("stuck"));

@@ -43,7 +43,7 @@ fn tiers_go_by_age_to_the_microsecond_and_by_strength() -> Outcome {
     ])?;
     use Tier::{Cold, Erased, Hot, Warm};
     assert_eq!(tiers(&store, &ids)?, [Hot; 11]);
-    assert_eq!(store.retier()?, 7);
+    assert_eq!(store.update_tiers()?, 7);
     let expected = [Hot, Hot, Warm, Warm, Cold, Hot, Erased, Hot, Erased, Cold, Erased];
     assert_eq!(tiers(&store, &ids)?, expected);
     Ok(())
@@ -58,10 +58,10 @@ fn only_traces_whose_tier_changes_are_written_and_their_revision_stays() -> Outc
         if n < 7 { new.last_reinforced(clock.now() - seconds(90_000)) } else { new }
     }))?;
     store.flush()?;
-    assert_eq!((store.retier()?, store.stats().dirty), (7, 7));
+    assert_eq!((store.update_tiers()?, store.stats().dirty), (7, 7));
     let flushed = store.flush()?;
     assert_eq!((flushed.rows_updated, flushed.rows_upserted, flushed.rows_deleted), (7, 0, 0));
-    assert_eq!((store.retier()?, store.stats().dirty), (0, 0), "nothing changes twice");
+    assert_eq!((store.update_tiers()?, store.stats().dirty), (0, 0), "nothing changes twice");
     let warm = held(&store, ids[0])?;
     assert_eq!((warm.tier(), warm.revision(), warm.last_decayed()), (Tier::Warm, 1, warm.created_at()));
     let sql = "SELECT count(*) FROM traces WHERE tier = 'warm' AND revision = 1";
@@ -79,7 +79,7 @@ fn what_is_reinforced_is_hot_again() -> Outcome {
         if tier == Tier::Hot {
             assert!(store.reinforce(id)?.is_reinforced());
         }
-        assert_eq!((store.retier()?, held(&store, id)?.tier()), (1, tier));
+        assert_eq!((store.update_tiers()?, held(&store, id)?.tier()), (1, tier));
     }
     Ok(())
 }

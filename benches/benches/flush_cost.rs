@@ -1,6 +1,6 @@
 //! What a flush costs, by how much has changed and by how much the store holds, beside the least that SQLite can do:
 //! a prepared statement for each of the same rows of a copy of the same file, in one transaction, with the same
-//! settings. Under `Durability::Relaxed`: a sync costs what the disk says. Payloads of 300 bytes.
+//! settings. Under `Durability::Committed`: a sync costs what the disk says. Payloads of 300 bytes.
 
 use benches::figures::{Figure, Figures};
 use benches::random::Random;
@@ -127,7 +127,7 @@ fn choose<T>(items: &mut [T], count: usize, random: &mut Random) {
 /// Flushes as soon as so many have changed.
 fn open(path: &Path, threshold: usize) -> mnemon::Result<TraceStore> {
     let store =
-        TraceStore::builder().durability(Durability::Relaxed).flush_interval(Duration::from_secs(3_600));
+        TraceStore::builder().durability(Durability::Committed).flush_interval(Duration::from_secs(3_600));
     store.flush_threshold(threshold).open(path)
 }
 

@@ -1,4 +1,4 @@
-//! What memories do, on 10,000 to 1,000,000 traces under `Durability::Relaxed`, each with its flush, beside the figures
+//! What memories do, on 10,000 to 1,000,000 traces under `Durability::Committed`, each with its flush, beside the figures
 //! of the system this crate grew out of for the same work on 100,000 (Ruby 3.1, its own machine, 2026-11-23):
 //!
 //! - a decay cycle, which there wrote every trace: here one a minute for an hour of simulated time, over traces made
@@ -23,7 +23,7 @@ fn on(figures: &mut Figures, traces: usize) -> Outcome {
     let clock = ManualClock::at("2026-11-24T00:00:00Z".parse()?);
     let store = TraceStore::builder()
         .clock(&clock)
-        .durability(Durability::Relaxed)
+        .durability(Durability::Committed)
         .flush_interval(Duration::ZERO)
         .open(folder.path().join("memory.db"))?;
     let now = clock.now();

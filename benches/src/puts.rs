@@ -30,7 +30,7 @@ impl Puts for TraceStore {
 
 /// A store in the folder, with the traces of `ids` to be.
 pub fn mnemon(folder: &Path, count: usize) -> Outcome<(TraceStore, Vec<TraceId>)> {
-    let store = TraceStore::builder().durability(Durability::Relaxed).open(folder.join("mnemon.db"))?;
+    let store = TraceStore::builder().durability(Durability::Committed).open(folder.join("mnemon.db"))?;
     let ids = crate::fill(&store, count)?;
     store.flush()?;
     Ok((store, ids))

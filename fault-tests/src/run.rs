@@ -194,7 +194,7 @@ impl Run {
     /// Opens the store, which holds what it held last.
     pub fn open(&mut self) -> Outcome {
         for _ in 0..TRIES {
-            let builder = TraceStore::builder().clock(&self.clock).durability(Durability::Relaxed);
+            let builder = TraceStore::builder().clock(&self.clock).durability(Durability::Committed);
             let builder = builder.flush_interval(NEVER).lag_bound(NEVER).flush_threshold(THRESHOLD);
             match builder.close_timeout(Duration::from_secs(10)).open(&self.path) {
                 Ok(store) => {

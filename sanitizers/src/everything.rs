@@ -36,7 +36,7 @@ pub fn run(calls: usize) -> Outcome {
     let folder = folder()?;
     let path = database(&folder);
     let clock = ManualClock::at(jiff::Timestamp::constant(1_795_510_800, 0));
-    for (life, durability) in [Durability::Full, Durability::Relaxed].into_iter().enumerate() {
+    for (life, durability) in [Durability::Durable, Durability::Committed].into_iter().enumerate() {
         let world = Arc::new(World {
             store: restless(&clock).durability(durability).upkeep(often()).open(&path)?,
             clock: clock.clone(),
@@ -170,7 +170,7 @@ fn keep(world: &World, mut dice: Dice) -> Result<(), Failure> {
         match dice.throw(9) {
             0 => drop(met(store.erase_type(TraceType::Sensory))?),
             1 => drop(met(store.erase_partition("away"))?),
-            2 => drop(met(store.retier())?),
+            2 => drop(met(store.update_tiers())?),
             3 => drop(met(store.enforce_quota())?),
             4 => drop(store.save_snapshot(&world.snapshots)?),
             5 => {

@@ -11,6 +11,7 @@ pub(crate) mod sqlite;
 pub(crate) use discard::Discard;
 pub use error::{BackendError, ErrorClass};
 
+use crate::Durability;
 use crate::trace::{Link, Trace, TraceId, TraceType};
 use std::sync::Arc;
 
@@ -39,7 +40,7 @@ pub trait Backend: Send + 'static {
     /// links.
     ///
     /// A row that is rejected for its own content is left out and named in [`Applied::refused`]; the rest is
-    /// committed. A link is left out in the same way if one of its traces has no row. With [`Reach::Durable`] this
+    /// committed. A link is left out in the same way if one of its traces has no row. With [`Durability::Durable`] this
     /// batch and all before it survive a power loss once this returns.
     ///
     /// # Errors
@@ -193,13 +194,13 @@ pub struct Batch<'a> {
     /// Changes of links: removals first, then the others, both in the order of ids.
     pub links: &'a [LinkChange],
     /// Durability that must be reached when `apply` returns.
-    pub reach: Reach,
+    pub durability: Durability,
 }
 
 impl<'a> Batch<'a> {
     /// Returns a batch without changes, for tests of a backend outside this crate.
-    pub fn new(watermark: u64, reach: Reach) -> Self {
-        Self { watermark, erased: &[], traces: &[], links: &[], reach }
+    pub fn new(watermark: u64, durability: Durability) -> Self {
+        Self { watermark, erased: &[], traces: &[], links: &[], durability }
     }
 
     /// Returns the batch with these changes of traces.
@@ -221,15 +222,6 @@ impl<'a> Batch<'a> {
     pub fn is_empty(&self) -> bool {
         self.erased.is_empty() && self.traces.is_empty() && self.links.is_empty()
     }
-}
-
-/// Durability that a committed batch must reach.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reach {
-    /// The batch survives the end of the process.
-    Committed,
-    /// The batch and all before it survive a power loss.
-    Durable,
 }
 
 /// A part of a store.

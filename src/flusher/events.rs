@@ -6,10 +6,11 @@
 //! every other try that fails is `DEBUG`. Nothing is said under a lock, as a subscriber may ask the store something.
 //! What each message and field means stands in `src/guide/operating.md`: `tests/tracing_events` compares the two.
 
-use crate::backend::{LinkChange, Reach, Reopened};
+use crate::Durability;
+use crate::backend::{LinkChange, Reopened};
 use crate::error::Error;
 use crate::guarded::{self, Guarded};
-use crate::state::{FlushReport, Name, Trouble, cause, milliseconds};
+use crate::state::{FlushReport, Name, Outage, cause, milliseconds};
 use crate::trace::TraceId;
 use std::time::Instant;
 use tracing::field::Empty;
@@ -30,7 +31,7 @@ pub(super) fn flush(name: &Name, finds_work: impl FnOnce() -> bool) -> Guarded {
             path = name.path(),
             partition = name.partition(),
             cut = Empty,
-            reach = Empty,
+            durability = Empty,
             traces = Empty,
             links = Empty,
             rows_upserted = Empty,
@@ -51,12 +52,12 @@ pub(super) fn cut(flush: &Guarded) -> Guarded {
 }
 
 /// What has been cut, with what was owed before.
-pub(super) fn has_cut(flush: &Guarded, cut: u64, reach: Reach, (traces, links): (usize, usize)) {
-    let reach = match reach {
-        Reach::Committed => "committed",
-        Reach::Durable => "durable",
+pub(super) fn has_cut(flush: &Guarded, cut: u64, durability: Durability, (traces, links): (usize, usize)) {
+    let durability = match durability {
+        Durability::Committed => "committed",
+        Durability::Durable => "durable",
     };
-    flush.record("cut", cut).record("reach", reach).record("traces", traces).record("links", links);
+    flush.record("cut", cut).record("durability", durability).record("traces", traces).record("links", links);
 }
 
 /// The span of a batch while the backend has it.
@@ -92,25 +93,25 @@ macro_rules! loud_or_debug {
 }
 
 /// A try that failed.
-pub(super) fn failed(name: &Name, trouble: &Trouble, error: &Error, owed: usize) {
+pub(super) fn failed(name: &Name, outage: &Outage, error: &Error, pending: usize) {
     loud_or_debug!(
-        trouble.is_news,
+        outage.is_new_kind,
         Level::WARN,
         path = name.path(),
         partition = name.partition(),
-        step = trouble.step.name(),
+        step = outage.step.name(),
         kind = error.kind().name(),
         error = %error,
         cause = cause(error),
-        owed,
-        attempts = trouble.attempts,
-        retry_in_ms = milliseconds(trouble.retry_at.saturating_duration_since(Instant::now())),
+        pending,
+        attempts = outage.attempts,
+        retry_in_ms = milliseconds(outage.retry_at.saturating_duration_since(Instant::now())),
         "the backend failed: what is owed is kept, and tried again",
     );
 }
 
 /// A turn that panicked outside of the backend's calls.
-pub(super) fn panicked(name: &Name, trouble: &Trouble, error: &Error) {
+pub(super) fn panicked(name: &Name, outage: &Outage, error: &Error) {
     guarded::run(|| {
         error!(
             target: TARGET,
@@ -118,23 +119,23 @@ pub(super) fn panicked(name: &Name, trouble: &Trouble, error: &Error) {
             partition = name.partition(),
             kind = error.kind().name(),
             error = %error,
-            attempts = trouble.attempts,
+            attempts = outage.attempts,
             "the flusher panicked: everything is kept in memory, and written again",
         );
     });
 }
 
 /// The end of trouble.
-pub(super) fn recovered(name: &Name, trouble: &Trouble, watermark: u64) {
+pub(super) fn recovered(name: &Name, outage: &Outage, watermark: u64) {
     guarded::run(|| {
         info!(
             target: TARGET,
             path = name.path(),
             partition = name.partition(),
-            step = trouble.step.name(),
-            kind = trouble.kind().name(),
-            failed_for_ms = milliseconds(trouble.since.elapsed()),
-            attempts = trouble.attempts,
+            step = outage.step.name(),
+            kind = outage.kind().name(),
+            failed_for_ms = milliseconds(outage.since.elapsed()),
+            attempts = outage.attempts,
             watermark,
             "the backend works again",
         )

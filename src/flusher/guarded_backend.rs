@@ -26,7 +26,7 @@ impl Failure {
 
 /// Turns a backend's panic into a failure. What it may have left half done is the backend's alone, and
 /// is reopened; the flusher's state is changed before or after the backend is called, never during.
-pub(super) fn supervised<T>(work: impl FnOnce() -> Result<T, BackendError>) -> Result<T, Failure> {
+pub(super) fn guarded_call<T>(work: impl FnOnce() -> Result<T, BackendError>) -> Result<T, Failure> {
     match guarded::caught(work) {
         Ok(outcome) => outcome.map_err(Failure::Backend),
         Err(message) => Err(Failure::Panic(message)),

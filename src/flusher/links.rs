@@ -7,21 +7,21 @@
 use crate::backend::LinkChange;
 use crate::protocol::planted::{Mistake, planted};
 use crate::state::{LinkRow, Links, Traces};
-use crate::trace::{Ends, Link};
+use crate::trace::{Link, LinkKey};
 
 /// One captured link.
-pub(crate) struct OwedLink {
-    pub(super) ends: Ends,
+pub(crate) struct PendingLink {
+    pub(super) ends: LinkKey,
     /// Its state as of the newest cut that captured it.
     link: Option<Link>,
     /// There may be a row whatever is remembered: it was written or deleted, and that failed, or was not synced.
     doubtful: bool,
 }
 
-impl OwedLink {
-    pub(super) fn capture(ends: Ends, cut: u64, links: &Links, traces: &Traces) -> Self {
+impl PendingLink {
+    pub(super) fn capture(ends: LinkKey, cut: u64, links: &Links, traces: &Traces) -> Self {
         let tie = links.capture(&ends, cut, |_| ()).and_then(|(captured, ())| captured.value).filter(|tie| {
-            let ends = tie.link.ends.both().into_iter().zip(tie.births);
+            let ends = tie.link.ends.ids().into_iter().zip(tie.births);
             let mut alive = ends.map(|(id, birth)| {
                 let trace = traces.capture(&id, cut, |_| ()).and_then(|(captured, ())| captured.value);
                 trace.is_some_and(|trace| trace.birth().is(birth))
@@ -32,7 +32,7 @@ impl OwedLink {
     }
 
     /// Captures a link whose row may not be what is remembered.
-    pub(super) fn recapture(ends: Ends, cut: u64, links: &Links, traces: &Traces) -> Self {
+    pub(super) fn recapture(ends: LinkKey, cut: u64, links: &Links, traces: &Traces) -> Self {
         Self { doubtful: true, ..Self::capture(ends, cut, links, traces) }
     }
 
@@ -41,7 +41,7 @@ impl OwedLink {
         self.doubtful |= earlier.doubtful;
     }
 
-    pub(super) fn ends(&self) -> Ends {
+    pub(super) fn ends(&self) -> LinkKey {
         self.ends
     }
 
@@ -56,7 +56,7 @@ impl OwedLink {
             None => {
                 let stored = links.sink(&self.ends, LinkRow::is_stored).unwrap_or(false);
                 (stored || self.doubtful).then(|| {
-                    let [a, b] = self.ends.both();
+                    let [a, b] = self.ends.ids();
                     LinkChange::Delete(a, b)
                 })
             }

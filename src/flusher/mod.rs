@@ -6,7 +6,7 @@
 //! its batch back. Should a turn panic all the same, whoever waits is told at once, health says so, and the next turn
 //! begins with everything owed again.
 //!
-//! - [`driver`]: one flush, closing, and compacting;
+//! - [`flusher`]: one flush, closing, and compacting;
 //! - [`pending`]: captured changes, merged until they are committed, and the batch made of them;
 //! - [`links`]: captured changes of links;
 //! - [`guarded_backend`]: calls of the backend, which may panic;
@@ -14,133 +14,123 @@
 //!
 //! What it shares with the threads of the host is in [`state`](crate::state).
 
-mod driver;
+mod close;
+mod compact;
 mod events;
+mod flush;
 mod guarded_backend;
 mod links;
+mod maintain;
 mod pending;
+mod recover;
+mod run;
 
-pub(crate) use driver::Driver;
+pub(crate) use run::run;
 
-use crate::backend::Reach;
-use crate::guarded;
-use crate::protocol::{Closing, Opening, at_work};
-use crate::state::Step;
-use std::time::{Duration, Instant};
+use self::links::PendingLink;
+use self::pending::Pending;
+use crate::backend::{Backend, RowNumber, Space};
+use crate::protocol::{Cutter, Reached};
+use crate::state::{Dirty, Erasure, State};
+use crate::trace::{LinkKey, TraceId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
 
-/// How long the flusher sleeps at least: an interval of zero must not make it spin.
-const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
+use compact::Compaction;
 
-/// Nothing to do for so long: the time to tidy up.
-const IDLE_AFTER: Duration = Duration::from_secs(5);
-
-/// How long a flusher rests that has panicked, unless it is rung for.
-const AFTER_PANIC: Duration = Duration::from_millis(250);
-
-/// What the flusher does next.
-enum Job {
-    Flush(Reach),
-    Close,
-    Compact,
-    Tidy,
-    /// Until so much time has passed, or, where nothing is due, until the bell is rung.
-    Sleep(Option<Duration>),
+/// The flusher's own state. Nothing here is dropped before it is committed: a batch that fails stays in
+/// `owed`, and what is committed but not known to be durable stays in `undurable`.
+pub(crate) struct Flusher {
+    state: Arc<State>,
+    backend: Box<dyn Backend>,
+    cutter: Cutter<Dirty>,
+    /// Captured and not committed, in the order of rows.
+    pending: Vec<Pending>,
+    /// The same, in the order of ids.
+    pending_links: Vec<PendingLink>,
+    pending_erasures: Vec<Erasure>,
+    /// When the oldest of these changes was made.
+    pending_since: Option<Instant>,
+    unsynced: BTreeMap<RowNumber, TraceId>,
+    unsynced_links: BTreeSet<LinkKey>,
+    /// The newest cut, and how far the backend has committed.
+    cut: u64,
+    committed: Reached,
+    last_row: RowNumber,
+    /// The backend must be reopened before it is used again.
+    needs_reopen: bool,
+    /// What the backend holds is damaged and must be replaced.
+    needs_replace: bool,
+    /// Somebody else has changed it, and it could not be compared with memory yet.
+    #[cfg_attr(
+        not(all(feature = "snapshot", feature = "sqlite", not(loom))),
+        allow(dead_code, reason = "a spill asks for it")
+    )]
+    uncompared: bool,
+    /// Everything is owed again, perhaps nothing: the backend is told how far the store is all the same.
+    must_write: bool,
+    /// A turn has panicked: what is owed may not be all, so everything is owed again.
+    must_recapture_all: bool,
+    pub(super) last_flush: Instant,
+    compaction: Compaction,
+    /// As of the last housekeeping.
+    space: Space,
 }
 
-/// The body of the flusher's thread: works until the store has closed.
-pub(crate) fn serve(mut driver: Driver) {
-    at_work(|| {
-        let mut tidied = false;
-        while !supervised_turn(&mut driver, &mut tidied) {}
-        // With the backend, which is the host's, and owns what it has open until here. Whoever closes the store waits for
-        // this thread, and so must not be called on it.
-        guarded::run(|| drop(driver));
-    });
-}
+impl Flusher {
+    pub(crate) fn new(
+        state: Arc<State>,
+        backend: Box<dyn Backend>,
+        cutter: Cutter<Dirty>,
+        reached: Reached,
+        last_row: RowNumber,
+    ) -> Self {
+        Self {
+            state: state,
+            backend,
+            cutter,
+            pending: Vec::new(),
+            pending_links: Vec::new(),
+            pending_erasures: Vec::new(),
+            pending_since: None,
+            unsynced: BTreeMap::new(),
+            unsynced_links: BTreeSet::new(),
+            cut: reached.cut,
+            committed: reached,
+            last_row,
+            needs_reopen: false,
+            needs_replace: false,
+            uncompared: false,
+            must_write: false,
+            must_recapture_all: false,
+            last_flush: Instant::now(),
+            compaction: Compaction::default(),
+            space: Space::default(),
+        }
+    }
 
-/// Does the next job, whatever comes of it. `true` if the store has closed.
-fn supervised_turn(driver: &mut Driver, tidied: &mut bool) -> bool {
-    match guarded::caught(|| do_job(next_job(driver, *tidied), driver, tidied)) {
-        Ok(closed) => closed,
-        Err(panic) => {
-            guarded::run(|| driver.panicked(&panic));
-            // So that one that panics each time does not spin.
-            driver.shared().bell.sleep(Some(AFTER_PANIC));
-            driver.shared().progress.is_closed()
-        }
+    pub(crate) fn state(&self) -> &Arc<State> {
+        &self.state
     }
-}
 
-fn do_job(job: Job, driver: &mut Driver, tidied: &mut bool) -> bool {
-    match job {
-        Job::Flush(reach) => {
-            *tidied = false;
-            if driver.turn(reach, Opening::Open) {
-                // Nobody waits for a close that has failed any more, or would have been served first.
-                driver.recovered(Step::Close);
-            }
-            // Also where one flush comes after the other.
-            if driver.compacts() {
-                driver.compact();
-            }
-        }
-        Job::Close => return driver.close(),
-        Job::Compact => {
-            *tidied = false;
-            driver.compact();
-        }
-        Job::Tidy => *tidied = driver.tidy(true),
-        Job::Sleep(time) => {
-            driver.collect();
-            driver.shared().bell.sleep(time.map(|time| time.max(SHORTEST_SLEEP)));
-        }
+    /// When the next try is due, after a failure.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.state.counters.outage().map(|outage| outage.retry_at)
     }
-    false
-}
 
-fn next_job(driver: &Driver, tidied: bool) -> Job {
-    let shared = driver.shared();
-    let now = Instant::now();
-    let wait = driver.retry_at().map(|at| at.saturating_duration_since(now)).filter(|wait| !wait.is_zero());
-    match shared.progress.closing() {
-        Closing::Asked => return Job::Close,
-        Closing::Waiting if wait.is_none() => return Job::Close,
-        Closing::Waiting | Closing::No => {}
+    /// Whether the last try failed for more than contention.
+    pub(super) fn is_failing(&self) -> bool {
+        self.state.counters.outage().is_some_and(|outage| outage.is_reportable())
     }
-    // Who asks is tried for at once, unless what failed is mere contention.
-    if shared.progress.wanted() && (wait.is_none() || driver.is_failing()) {
-        return Job::Flush(Reach::Durable);
+
+    /// Whether there is work that no writer will announce.
+    pub(super) fn is_behind(&self) -> bool {
+        self.pending_count() > 0 || self.state.counters.outage().is_some()
     }
-    let background = Job::Flush(shared.options.background);
-    if shared.has_errands() {
-        return background;
-    }
-    if let Some(wait) = wait {
-        return Job::Sleep(Some(wait));
-    }
-    if driver.is_behind() {
-        return background;
-    }
-    let inside = shared.clock.enter();
-    let Some(first_write) = inside.first_write() else {
-        if shared.progress.awaited() {
-            return background;
-        }
-        if driver.compacts() {
-            return Job::Compact;
-        }
-        if tidied {
-            // Nothing is due: the first write of a generation rings, and whoever else has work for the flusher.
-            return Job::Sleep(None);
-        }
-        let left = IDLE_AFTER.saturating_sub(driver.last_turn().elapsed());
-        return if left.is_zero() { Job::Tidy } else { Job::Sleep(Some(left)) };
-    };
-    let left = shared.options.interval.saturating_sub(now.saturating_duration_since(first_write));
-    match left.is_zero() || inside.dirty() >= shared.options.threshold {
-        true => background,
-        false if driver.compacts() => Job::Compact,
-        false => Job::Sleep(Some(left)),
+
+    pub(super) fn last_flush(&self) -> Instant {
+        self.last_flush
     }
 }
 

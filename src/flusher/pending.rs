@@ -8,19 +8,19 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// One captured trace.
-pub(crate) struct Owed {
+pub(crate) struct Pending {
     pub(super) id: TraceId,
     row: RowNumber,
     /// Its state as of the newest cut that listed it.
     value: Option<Arc<Trace>>,
     /// Whether its links must be captured with it: the trace that they join is no more, or had no row so far.
-    pub(super) relinks: bool,
+    pub(super) recapture_links: bool,
     /// What is remembered of the row may be wrong, as after a commit whose outcome is not known: it is written whole,
     /// or deleted whether there is one or not, until a commit works.
     in_doubt: bool,
 }
 
-impl Owed {
+impl Pending {
     /// Captures a trace that was listed in the generations since the last cut; one that has no row yet gets the number
     /// after `last_row`. `None` if it was listed in vain: then its state was captured by an earlier cut.
     pub(super) fn capture(
@@ -67,7 +67,7 @@ impl Owed {
             });
         }
         let relinks = (was != 0 && was != birth) || known.content == StoredContent::Refused;
-        Self { id, row, value, relinks, in_doubt: false }
+        Self { id, row, value, recapture_links: relinks, in_doubt: false }
     }
 
     /// Captures what was committed and not synced: the trace of that row, or that there is none any more.
@@ -81,7 +81,7 @@ impl Owed {
         match traces.sink(&id, Row::number) == Some(row) {
             true => Self::recapture(traces, id, cut, last_row),
             // A later trace of the id has a row of its own.
-            false => Some(Self { id, row, value: None, relinks: false, in_doubt: true }),
+            false => Some(Self { id, row, value: None, recapture_links: false, in_doubt: true }),
         }
     }
 
@@ -156,7 +156,7 @@ pub(super) fn merge<T, K: Ord>(
             succeed(new, old);
         }
         match if order == Ordering::Less { older.next() } else { newer.next() } {
-            Some(owed) => merged.push(owed),
+            Some(pending) => merged.push(pending),
             None => return merged,
         }
     }
@@ -164,11 +164,11 @@ pub(super) fn merge<T, K: Ord>(
 
 /// The changes to send: removals, then the rest, each in order. What has no row and no value sends nothing.
 pub(super) fn changes<T, C>(
-    owed: &[T],
+    pending: &[T],
     change: impl Fn(&T) -> Option<C>,
     is_removal: impl Fn(&C) -> bool,
 ) -> Vec<C> {
-    let (mut changes, rest): (Vec<_>, Vec<_>) = owed.iter().filter_map(change).partition(is_removal);
+    let (mut changes, rest): (Vec<_>, Vec<_>) = pending.iter().filter_map(change).partition(is_removal);
     changes.extend(rest);
     changes
 }
@@ -181,7 +181,7 @@ mod tests {
     fn of_two_captures_of_a_row_the_newer_stays_and_rows_come_in_order() {
         let older = vec![(1, 'a'), (3, 'a'), (5, 'a')];
         let newer = vec![(4, 'b'), (2, 'b'), (3, 'b')];
-        let merged = merge(older, newer, |owed| owed.0, |_, _| {});
+        let merged = merge(older, newer, |pending| pending.0, |_, _| {});
         assert_eq!(merged, [(1, 'a'), (2, 'b'), (3, 'b'), (4, 'b'), (5, 'a')]);
     }
 

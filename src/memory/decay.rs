@@ -1,7 +1,7 @@
 //! Decay: strength as a function of time. The passing of time alone writes nothing.
 
 use super::constants::{EMOTION_WEIGHT, TICK_SECONDS};
-use crate::trace::{Micros, Numbers, Trace, TraceType};
+use crate::trace::{Dynamics, Micros, Trace, TraceType};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ impl DecayCurve {
         self.strength(trace.trace_type(), &trace.numbers, at.into())
     }
 
-    pub(crate) fn strength(self, kind: TraceType, n: &Numbers, at: Micros) -> f64 {
+    pub(crate) fn strength(self, kind: TraceType, n: &Dynamics, at: Micros) -> f64 {
         if kind == TraceType::Firmware {
             return n.strength;
         }

@@ -11,6 +11,6 @@ mod terms;
 pub use decay::DecayCurve;
 pub use score::Ranked;
 
-pub(crate) use order::{Pull, by_age, by_doubt, by_rank, by_recency, by_score, by_strength};
+pub(crate) use order::{Weighted, by_age, by_doubt, by_rank, by_recency, by_score, by_strength};
 pub(crate) use score::Scoring;
 pub(crate) use terms::{of_partition, of_tag, of_type};

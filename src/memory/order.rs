@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// A trace and its sort keys.
-pub(crate) struct Pull {
+pub(crate) struct Weighted {
     pub(crate) strength: f64,
     /// Set only for an order by score.
     pub(crate) log_score: f64,
@@ -18,24 +18,24 @@ pub(crate) struct Pull {
 /// Sort key of an order by score.
 type ScoreKey = (f64, f64, Micros, TraceId);
 
-impl Pull {
+impl Weighted {
     fn score_key(&self) -> ScoreKey {
         (self.log_score, self.strength, self.reinforced, self.trace.id())
     }
 }
 
 /// Strongest first; ties by smaller id.
-pub(crate) fn by_strength(a: &Pull, b: &Pull) -> Ordering {
+pub(crate) fn by_strength(a: &Weighted, b: &Weighted) -> Ordering {
     b.strength.total_cmp(&a.strength).then_with(|| a.trace.id().cmp(&b.trace.id()))
 }
 
 /// Most recently reinforced first, to the microsecond; ties by smaller id.
-pub(crate) fn by_recency(a: &Pull, b: &Pull) -> Ordering {
+pub(crate) fn by_recency(a: &Weighted, b: &Weighted) -> Ordering {
     b.reinforced.cmp(&a.reinforced).then_with(|| a.trace.id().cmp(&b.trace.id()))
 }
 
 /// Highest score first; ties by higher strength, then by later reinforcement, then by smaller id.
-pub(crate) fn by_score(a: &Pull, b: &Pull) -> Ordering {
+pub(crate) fn by_score(a: &Weighted, b: &Weighted) -> Ordering {
     by_score_key(a.score_key(), b.score_key())
 }
 

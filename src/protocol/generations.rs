@@ -3,7 +3,7 @@
 use super::planted::{Mistake, planted};
 use super::raw::List;
 use super::sync::{
-    Arc, AtomicUsize, Bell, Mutex, MutexGuard, Ordering, Published, PublishedGuard, lock, pause,
+    Arc, AtomicArc, AtomicArcGuard, AtomicUsize, Mutex, MutexGuard, Notify, Ordering, lock, pause,
 };
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -43,10 +43,10 @@ pub enum Opening {
 
 /// The sequence of generations, of which one is open. Shared by all writers; one flusher holds its [`Cutter`].
 pub struct Generations<D> {
-    open: Published<Generation<D>>,
+    open: AtomicArc<Generation<D>>,
     /// A generation that grows to this many keys wakes the flusher, as its first key does.
     threshold: usize,
-    bell: std::sync::Arc<Bell>,
+    notify: std::sync::Arc<Notify>,
     /// Held for as long as there must be no cut.
     gate: Mutex<()>,
 }
@@ -56,10 +56,10 @@ impl<D: Clone + Ord> Generations<D> {
     pub fn new(
         first: u64,
         threshold: usize,
-        bell: std::sync::Arc<Bell>,
+        notify: std::sync::Arc<Notify>,
     ) -> (std::sync::Arc<Self>, Cutter<D>) {
-        let open = Published::new(Generation::new(first, Opening::Open));
-        let generations = std::sync::Arc::new(Self { open, threshold, bell, gate: Mutex::new(()) });
+        let open = AtomicArc::new(Generation::new(first, Opening::Open));
+        let generations = std::sync::Arc::new(Self { open, threshold, notify, gate: Mutex::new(()) });
         (generations.clone(), Cutter { generations, open: first })
     }
 
@@ -83,8 +83,8 @@ impl<D: Clone + Ord> Generations<D> {
         });
         inside.0.dirty.push(key);
         // A flusher with nothing to do sleeps until the first write of a generation, from which the interval counts.
-        if is_first || inside.dirty() >= self.threshold && !self.bell.is_rung() {
-            self.bell.ring();
+        if is_first || inside.dirty() >= self.threshold && !self.notify.is_notified() {
+            self.notify.notify();
         }
     }
 }
@@ -95,7 +95,7 @@ pub struct CutBlock<'a> {
 }
 
 /// Being inside a generation.
-pub struct GenerationGuard<D>(PublishedGuard<Generation<D>>);
+pub struct GenerationGuard<D>(AtomicArcGuard<Generation<D>>);
 
 impl<D> GenerationGuard<D> {
     /// The generation's number.

@@ -4,7 +4,7 @@
 //! says. So a value is never found under what it is no more, and it is never missed under what it is, as long as the
 //! index lists a key before its value says so, and takes it out only after.
 
-use super::sync::Table;
+use super::sync::ShardedMap;
 use std::collections::BTreeSet;
 use std::hash::Hash;
 
@@ -48,13 +48,13 @@ pub trait HasTerms {
 /// may come here in the other order: the term is there twice then and once after, but never less than once while a
 /// value has it.
 pub struct Terms<K> {
-    postings: Table<(u64, u16), Vec<K>>,
+    postings: ShardedMap<(u64, u16), Vec<K>>,
 }
 
 impl<K: Ord + Hash + Clone> Terms<K> {
     /// An empty one.
     pub fn new() -> Self {
-        Self { postings: Table::new() }
+        Self { postings: ShardedMap::new() }
     }
 
     /// Number of keys that [`find`](Self::find) would return now, if none has two of its terms.
@@ -115,7 +115,7 @@ impl<K: Ord + Hash + Clone, V: HasTerms> Index<K, V> for Terms<K> {
 }
 
 /// A key that joins two nodes.
-pub trait Joins {
+pub trait EdgeKey {
     /// What it joins.
     type Node: Eq + Ord + Hash + Clone;
 
@@ -131,15 +131,15 @@ pub trait Joins {
 /// A key is listed from before its first value until its cell is taken out, that is until its removal has been
 /// committed: so whoever captures finds what the sink may hold. Should its cell be taken out just then, whoever makes
 /// it anew lists it before he leaves the generation.
-pub struct Adjacency<K: Joins> {
+pub struct Adjacency<K: EdgeKey> {
     /// The nodes that each node is joined with.
-    nodes: Table<K::Node, BTreeSet<K::Node>>,
+    nodes: ShardedMap<K::Node, BTreeSet<K::Node>>,
 }
 
-impl<K: Joins> Adjacency<K> {
+impl<K: EdgeKey> Adjacency<K> {
     /// An empty one.
     pub fn new() -> Self {
-        Self { nodes: Table::new() }
+        Self { nodes: ShardedMap::new() }
     }
 
     /// The keys that join a node with others.
@@ -150,12 +150,12 @@ impl<K: Joins> Adjacency<K> {
 }
 
 /// Each node, with the other.
-fn directions<K: Joins>(key: &K) -> [(K::Node, K::Node); 2] {
+fn directions<K: EdgeKey>(key: &K) -> [(K::Node, K::Node); 2] {
     let [a, b] = key.nodes();
     [(a.clone(), b.clone()), (b, a)]
 }
 
-impl<K: Joins, V> Index<K, V> for Adjacency<K> {
+impl<K: EdgeKey, V> Index<K, V> for Adjacency<K> {
     fn attach(&self, key: &K) {
         for (node, other) in directions(key) {
             if self.nodes.with(&node, |others| others.contains(&other)) != Some(true) {

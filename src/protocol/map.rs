@@ -89,7 +89,7 @@ where
 
     /// The newest value of a key.
     pub fn get(&self, key: &K) -> Option<Arc<V>> {
-        self.cells.hold(key).into_value()
+        self.cells.load_owned(key).into_value()
     }
 
     /// The keys of all cells, also of keys whose removal is not settled, copied shard by shard: no lock is held when
@@ -174,7 +174,7 @@ where
         loop {
             let misplaced = planted(Mistake::GenerationFirst).then(|| generations.enter());
             // Held by count, and with nothing pinned, while the caller's code runs, which may take its time.
-            let state = self.cells.hold(key);
+            let state = self.cells.load_owned(key);
             let new = match change(state.value()).map_err(Rejected::By)? {
                 Change::Put(value) => Some(value),
                 Change::Remove if state.value().is_some() => None,
@@ -198,7 +198,7 @@ where
     }
 
     /// Changes the value of a key that has one; `None` if it has none. As [`upsert`](Self::upsert).
-    pub fn alter<D, E>(
+    pub fn update<D, E>(
         &self,
         generations: &Generations<D>,
         key: &K,

@@ -53,16 +53,16 @@ pub use generations::{Cut, GenerationGuard};
 pub use generations::{CutBlock, Cutter, Generations, Opening};
 #[cfg(loom)]
 pub use index::Index;
-pub use index::{Adjacency, HasTerms, Joins, Term, Terms};
+pub use index::{Adjacency, EdgeKey, HasTerms, Term, Terms};
 pub use map::{Change, Map, Rejected, Transition};
 pub(crate) use progress::wake;
-pub use progress::{Closing, Goal, Progress, Reached, Wait, WaiterId};
+pub use progress::{Closing, FlushOutcome, FlushProgress, FlushTicket, Reached, WaiterId};
 pub(crate) use raw::Process;
 #[cfg(all(feature = "sqlite", target_os = "linux", target_pointer_width = "64", not(loom)))]
 pub(crate) use raw::file_lock;
 #[cfg(loom)]
 pub use raw::{Captured, List, Tracked, explore};
 pub use raw::{Head, Record};
-pub use sync::Bell;
+pub use sync::Notify;
 #[cfg(loom)]
-pub use sync::{ShippedBell, hide_locks};
+pub use sync::{ShippedNotify, hide_locks};

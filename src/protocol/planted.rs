@@ -58,7 +58,7 @@ pub enum Mistake {
     LinksLeftBehind,
     /// Who has linked two traces does not look again whether they are there.
     NoSecondLook,
-    /// The flusher gives its bell its name after it has looked at the flag.
+    /// The flusher names its thread to `Notify` only after it has looked at the flag.
     NamedLate,
     /// Who has removed a trace looks for its links without a fence between.
     RemovalNotFenced,

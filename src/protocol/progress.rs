@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 ///
 /// Writers never take the lock: it is between the flusher and callers of flush, close and stats, and is not held
 /// while the disk works, nor for work in proportion to those who wait. What writers ask is the [`Backlog`].
-pub struct Progress<R, E> {
+pub struct FlushProgress<R, E> {
     state: Mutex<State<R, E>>,
     moved: Condvar,
-    backlog: Backlog,
+    backlog: PendingCount,
 }
 
 /// How far the sink is: it holds everything up to `cut`, and says `stored` of itself. The cuts after `stored` had
@@ -58,14 +58,14 @@ struct State<R, E> {
 
 /// How many captured changes are not committed, and since when the oldest waits. The flusher alone sets it, and
 /// whoever asks takes no lock; the two may be of different moments.
-struct Backlog {
+struct PendingCount {
     count: AtomicUsize,
     /// Nanoseconds after `epoch`, and one more; 0 where nothing waits.
     since: AtomicU64,
     epoch: Instant,
 }
 
-impl Backlog {
+impl PendingCount {
     fn new() -> Self {
         Self { count: AtomicUsize::new(0), since: AtomicU64::new(0), epoch: Instant::now() }
     }
@@ -96,7 +96,7 @@ pub struct WaiterId {
 
 /// What somebody waits for: a generation to become durable, by a try that is not over yet.
 #[derive(Clone, Copy, Debug)]
-pub struct Goal {
+pub struct FlushTicket {
     generation: u64,
     failures_before: u64,
 }
@@ -114,7 +114,7 @@ pub enum Closing {
 
 /// How a wait for a watermark ends.
 #[derive(Debug)]
-pub enum Wait<R, E> {
+pub enum FlushOutcome<R, E> {
     /// All asked for is durable.
     Done(R),
     /// The flush that would have made it durable failed; it is kept and tried again.
@@ -129,28 +129,28 @@ pub(crate) fn wake(waker: Waker) {
 }
 
 impl<R: Clone, E: Clone> State<R, E> {
-    fn goal(&self, generation: u64) -> Result<Goal, u64> {
+    fn ticket(&self, generation: u64) -> Result<FlushTicket, u64> {
         match generation <= self.durable.cut {
             true => Err(self.durable.stored),
-            false => Ok(Goal { generation, failures_before: self.failures }),
+            false => Ok(FlushTicket { generation, failures_before: self.failures }),
         }
     }
 
-    fn outcome(&self, goal: Goal) -> Option<Wait<R, E>> {
+    fn outcome(&self, goal: FlushTicket) -> Option<FlushOutcome<R, E>> {
         match self.durable.cut >= goal.generation {
-            true => Some(Wait::Done(self.report.clone())),
-            false => self.failure(goal).map(|error| Wait::Failed(error.clone())),
+            true => Some(FlushOutcome::Done(self.report.clone())),
+            false => self.failure(goal).map(|error| FlushOutcome::Failed(error.clone())),
         }
     }
 
-    fn failure(&self, goal: Goal) -> Option<&E> {
+    fn failure(&self, goal: FlushTicket) -> Option<&E> {
         // What failed before the call is not its answer.
         let answers = |cut| cut >= goal.generation && self.failures > goal.failures_before;
         self.failed.as_ref().filter(|(cut, _)| answers(*cut)).map(|(_, error)| error)
     }
 }
 
-impl<R: Clone, E: Clone> Progress<R, E> {
+impl<R: Clone, E: Clone> FlushProgress<R, E> {
     /// So far the sink is, durably.
     pub fn new(reached: Reached, report: R) -> Self {
         let state = State {
@@ -168,7 +168,7 @@ impl<R: Clone, E: Clone> Progress<R, E> {
             wakers: BTreeMap::new(),
             next_waker: 0,
         };
-        Self { state: Mutex::new(state), moved: Condvar::new(), backlog: Backlog::new() }
+        Self { state: Mutex::new(state), moved: Condvar::new(), backlog: PendingCount::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<R, E>> {
@@ -183,7 +183,7 @@ impl<R: Clone, E: Clone> Progress<R, E> {
 
     /// A watermark at which everything up to `generation` is stored: a lower one, where that is durable already.
     pub fn watermark_of(&self, generation: u64) -> u64 {
-        self.lock().goal(generation).map_or_else(|durable| durable, |_| generation)
+        self.lock().ticket(generation).map_or_else(|durable| durable, |_| generation)
     }
 
     /// The report of the last flush that committed.
@@ -192,43 +192,43 @@ impl<R: Clone, E: Clone> Progress<R, E> {
     }
 
     /// How many captured changes are owed, and since when the oldest of them waits: two loads, and no lock.
-    pub fn owed(&self) -> (usize, Option<Instant>) {
+    pub fn pending(&self) -> (usize, Option<Instant>) {
         self.backlog.get()
     }
 
-    /// Asks for everything up to `generation` to become durable; the caller rings the bell and waits. If it is
+    /// Asks for everything up to `generation` to become durable; the caller notifies the flusher and waits. If it is
     /// durable already, the answer is how much is recorded.
-    pub fn request(&self, generation: u64) -> Result<Goal, u64> {
+    pub fn request(&self, generation: u64) -> Result<FlushTicket, u64> {
         let mut state = self.lock();
-        let goal = state.goal(generation)?;
+        let goal = state.ticket(generation)?;
         state.requested = state.requested.max(generation);
         state.asked = true;
         Ok(goal)
     }
 
     /// The same, without asking: whoever waits is answered by what the flusher does anyway.
-    pub fn goal(&self, generation: u64) -> Result<Goal, u64> {
+    pub fn ticket(&self, generation: u64) -> Result<FlushTicket, u64> {
         let mut state = self.lock();
-        let goal = state.goal(generation)?;
+        let goal = state.ticket(generation)?;
         state.awaited = state.awaited.max(generation);
         Ok(goal)
     }
 
     /// Whether somebody waits for more than is committed. If nothing is dirty either, no flush would come by itself: a
     /// generation may stay without a write that somebody saw coming.
-    pub fn awaited(&self) -> bool {
+    pub fn has_waiters(&self) -> bool {
         let state = self.lock();
         state.awaited > state.committed.cut
     }
 
     /// Whether somebody wants more durable than is, and no flush has failed since they asked.
-    pub fn wanted(&self) -> bool {
+    pub fn flush_requested(&self) -> bool {
         let state = self.lock();
         state.asked && state.requested > state.durable.cut
     }
 
     /// Waits until the goal is reached, or a flush that should have reached it has failed.
-    pub fn wait(&self, goal: Goal) -> Wait<R, E> {
+    pub fn wait(&self, goal: FlushTicket) -> FlushOutcome<R, E> {
         let mut state = self.lock();
         loop {
             if let Some(outcome) = state.outcome(goal) {
@@ -242,10 +242,10 @@ impl<R: Clone, E: Clone> Progress<R, E> {
     /// dropped.
     pub fn poll(
         &self,
-        goal: Goal,
+        goal: FlushTicket,
         waiter: &mut Option<WaiterId>,
         context: &mut Context<'_>,
-    ) -> Poll<Wait<R, E>> {
+    ) -> Poll<FlushOutcome<R, E>> {
         // Cloned before the lock, and what it replaces dropped after it: a waker is the caller's code.
         let waker = context.waker().clone();
         let mut state = self.lock();
@@ -357,7 +357,7 @@ impl<R: Clone, E: Clone> Progress<R, E> {
         self.lock().closed
     }
 
-    /// Registers one who waits for the store to close; the caller rings the bell.
+    /// Registers one who waits for the store to close; the caller notifies the flusher.
     pub fn start_closing(&self) {
         let mut state = self.lock();
         state.closers += 1;
@@ -426,7 +426,7 @@ impl Patience {
 }
 
 #[cfg(test)]
-impl<R, E> Progress<R, E> {
+impl<R, E> FlushProgress<R, E> {
     /// As who waits, or asks for statistics, holds it.
     pub(crate) fn hold_lock(&self) -> impl Sized {
         lock(&self.state)

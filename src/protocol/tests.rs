@@ -1,7 +1,7 @@
 //! What the core promises to one thread, step by step; what it promises to many is for the models.
 
 use super::index::Index;
-use super::{Adjacency, Bell, Change, Cutter, Generations, HasTerms, Head, Joins, Map, Opening, Record};
+use super::{Adjacency, Change, Cutter, EdgeKey, Generations, HasTerms, Head, Map, Notify, Opening, Record};
 use super::{Rejected, Term, Terms, Transition};
 use std::hash::Hash;
 use std::ops::Deref;
@@ -49,7 +49,7 @@ struct Fixture<K, T: Send + Sync + 'static, I = ()> {
     map: Map<K, Plain<T>, (), I>,
     generations: Arc<Generations<K>>,
     cutter: Cutter<K>,
-    bell: Arc<Bell>,
+    notify: Arc<Notify>,
 }
 
 impl<K, T, I> Fixture<K, T, I>
@@ -59,9 +59,9 @@ where
     I: Index<K, Plain<T>>,
 {
     fn new(index: I, threshold: usize) -> Self {
-        let bell = Arc::new(Bell::default());
-        let (generations, cutter) = Generations::new(1, threshold, bell.clone());
-        Self { map: Map::new(index), generations, cutter, bell }
+        let notify = Arc::new(Notify::default());
+        let (generations, cutter) = Generations::new(1, threshold, notify.clone());
+        Self { map: Map::new(index), generations, cutter, notify }
     }
 
     fn upsert(&self, key: K, value: Plain<T>) -> Transition<Plain<T>> {
@@ -74,7 +74,7 @@ where
     }
 
     fn remove(&self, key: &K) -> Option<Transition<Plain<T>>> {
-        self.map.alter::<_, ()>(&self.generations, key, |_| Ok(Change::Remove)).ok().flatten()
+        self.map.update::<_, ()>(&self.generations, key, |_| Ok(Change::Remove)).ok().flatten()
     }
 
     /// A flush whose commit succeeds: number of keys that were listed.
@@ -119,16 +119,16 @@ fn the_first_write_of_a_generation_says_since_when_it_waits() {
 fn the_flusher_is_woken_by_the_first_write_and_when_so_many_entries_are_dirty() {
     let mut store = Fixture::new((), 3);
     for first in [1_u64, 4] {
-        assert!(!store.bell.is_rung());
+        assert!(!store.notify.is_notified());
         store.put(first, "a");
-        assert!(store.bell.is_rung());
-        store.bell.sleep(None);
+        assert!(store.notify.is_notified());
+        store.notify.sleep(None);
         store.put(2, "a");
         store.put(2, "b");
-        assert!(!store.bell.is_rung());
+        assert!(!store.notify.is_notified());
         store.put(3, "a");
-        assert!(store.bell.is_rung());
-        store.bell.sleep(None);
+        assert!(store.notify.is_notified());
+        store.notify.sleep(None);
         store.flush();
     }
 }
@@ -136,13 +136,13 @@ fn the_flusher_is_woken_by_the_first_write_and_when_so_many_entries_are_dirty() 
 /// Also before there was anybody to wake.
 #[test]
 fn a_flusher_that_was_rung_for_does_not_sleep_and_another_does() {
-    let bell = Bell::default();
-    bell.ring();
-    bell.sleep(None);
-    assert!(!bell.is_rung());
+    let notify = Notify::default();
+    notify.notify();
+    notify.sleep(None);
+    assert!(!notify.is_notified());
     let slept = |time| {
         let begun = Instant::now();
-        bell.sleep(Some(time));
+        notify.sleep(Some(time));
         begun.elapsed() >= time
     };
     assert!((0..10).any(|_| slept(Duration::from_millis(5))), "at times a sleeper wakes for no reason");
@@ -421,7 +421,7 @@ fn each_key_is_found_once_by_any_of_its_terms() {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 struct Pair(u8, u8);
 
-impl Joins for Pair {
+impl EdgeKey for Pair {
     type Node = u8;
 
     fn nodes(&self) -> [u8; 2] {

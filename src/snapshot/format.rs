@@ -14,7 +14,7 @@
 use super::record::{LinkLine, TraceLine};
 use super::refusal::Refusal;
 use super::{SnapshotHeader, State};
-use crate::trace::{Ends, Micros, TraceId};
+use crate::trace::{LinkKey, Micros, TraceId};
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::HashSet;
@@ -111,7 +111,7 @@ pub(super) enum Line<'a> {
 #[derive(Default)]
 pub(super) struct Known {
     traces: HashSet<TraceId>,
-    links: HashSet<Ends>,
+    links: HashSet<LinkKey>,
 }
 
 impl Known {
@@ -122,13 +122,13 @@ impl Known {
         }
     }
 
-    pub(super) fn add_link(&mut self, ends: Ends) -> Result<(), String> {
-        if let Some(end) = ends.both().iter().find(|end| !self.traces.contains(end)) {
+    pub(super) fn add_link(&mut self, ends: LinkKey) -> Result<(), String> {
+        if let Some(end) = ends.ids().iter().find(|end| !self.traces.contains(end)) {
             return Err(format!("the link is to trace {end}, which is not there"));
         }
         match self.links.insert(ends) {
             true => Ok(()),
-            false => Err(format!("there is another link of {} and {}", ends.both()[0], ends.both()[1])),
+            false => Err(format!("there is another link of {} and {}", ends.ids()[0], ends.ids()[1])),
         }
     }
 }

@@ -24,7 +24,7 @@ use super::seal::{self, Key};
 use crate::backend::Scope;
 use crate::backend::sqlite::MAX_WATERMARK;
 use crate::error::{Error, Result};
-use crate::trace::{Ends, Link, Payload, Trace, TraceId};
+use crate::trace::{Link, LinkKey, Payload, Trace, TraceId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
 use std::borrow::Cow;
@@ -51,7 +51,7 @@ pub(crate) struct Spill {
     pub(crate) erased: Vec<Scope>,
     /// `None` is a removal.
     pub(crate) traces: Vec<(TraceId, Option<Arc<Trace>>)>,
-    pub(crate) links: Vec<(Ends, Option<Link>)>,
+    pub(crate) links: Vec<(LinkKey, Option<Link>)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -129,7 +129,7 @@ impl Spill {
         });
         let links = self.links.iter().map(|(ends, link)| match link {
             Some(link) => Line::Link(LinkLine::from(link)),
-            None => Line::Parted(Id(ends.both()[0]), Id(ends.both()[1])),
+            None => Line::Parted(Id(ends.ids()[0]), Id(ends.ids()[1])),
         });
         erased.chain(traces).chain(links)
     }
@@ -207,7 +207,7 @@ impl Spill {
                 self.links.push((link.ends, Some(link)));
             }
             Line::Parted(a, b) => {
-                self.links.push((Ends::of(a.0, b.0).ok_or("a link joins two traces")?, None));
+                self.links.push((LinkKey::of(a.0, b.0).ok_or("a link joins two traces")?, None));
             }
         }
         Ok(())

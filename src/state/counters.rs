@@ -1,11 +1,11 @@
 //! Counters of the flusher, its current outage, and quarantined rows.
 
-use super::outage::{Cause, Step, Trouble};
+use super::outage::{Cause, FailedStep, Outage};
 use crate::backend::Applied;
 use crate::error::Error;
 use crate::guarded;
 use crate::protocol::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, lock};
-use crate::trace::{Ends, TraceId};
+use crate::trace::{LinkKey, TraceId};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
@@ -65,29 +65,29 @@ pub(crate) struct Counters {
     pub(crate) wal_bytes: u64,
     pub(crate) free_bytes: u64,
     pub(crate) last_error: Option<Error>,
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) outage: Option<Outage>,
     pub(crate) refused: BTreeMap<TraceId, Quarantined>,
     /// Number of rejections of each link since it was last accepted.
     refused_links: BTreeMap<(TraceId, TraceId), u32>,
     pub(crate) unreadable: Vec<Quarantined>,
     /// Upkeep tasks that have panicked and not succeeded since.
-    upkeep: BTreeMap<&'static str, Trouble>,
+    upkeep: BTreeMap<&'static str, Outage>,
 }
 
 /// Counters behind a lock, which the flusher takes between two steps and never while it waits.
-pub(crate) struct Telemetry {
+pub(crate) struct FlushCounters {
     counters: Mutex<Counters>,
     /// Even while the flusher rests, odd while it cuts, captures, applies or commits.
     sequence: AtomicUsize,
 }
 
-impl Default for Telemetry {
+impl Default for FlushCounters {
     fn default() -> Self {
         Self { counters: Mutex::default(), sequence: AtomicUsize::new(0) }
     }
 }
 
-impl Telemetry {
+impl FlushCounters {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Counters> {
         lock(&self.counters)
     }
@@ -111,14 +111,14 @@ impl Telemetry {
         }
     }
 
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
-        self.lock().trouble
+    pub(crate) fn outage(&self) -> Option<Outage> {
+        self.lock().outage
     }
 
     /// Returns the error of the current outage, if there is one.
     pub(crate) fn present_error(&self) -> Option<Error> {
         let counters = self.lock();
-        counters.trouble.and(counters.last_error.clone())
+        counters.outage.and(counters.last_error.clone())
     }
 
     /// Counts a flush that wrote something.
@@ -135,27 +135,27 @@ impl Telemetry {
     }
 
     /// Ends the outage if it was caused by the step that has now succeeded; returns the outage that has ended.
-    pub(crate) fn recovered(&self, step: Step) -> Option<Trouble> {
-        self.lock().trouble.take_if(|trouble| trouble.step == step)
+    pub(crate) fn recovered(&self, step: FailedStep) -> Option<Outage> {
+        self.lock().outage.take_if(|outage| outage.step == step)
     }
 
     /// Records another failure.
-    pub(crate) fn failed(&self, cause: Cause, error: &Error, step: Step) -> Trouble {
+    pub(crate) fn failed(&self, cause: Cause, error: &Error, step: FailedStep) -> Outage {
         let mut counters = self.lock();
         let earlier = counters.last_error.replace(error.clone());
-        let trouble = Trouble::after(counters.trouble, cause, step);
-        counters.trouble = Some(trouble);
+        let outage = Outage::after(counters.outage, cause, step);
+        counters.outage = Some(outage);
         drop(counters);
         // The cause of the error may be the caller's code, whose drop may use the store.
         guarded::run(|| drop(earlier));
-        trouble
+        outage
     }
 
     /// Records a panic of an upkeep task.
     pub(crate) fn upkeep_panicked(&self, work: &'static str, error: &Error) {
         let mut counters = self.lock();
-        let trouble = Trouble::after(counters.upkeep.get(work).copied(), Cause::Panic, Step::Upkeep);
-        counters.upkeep.insert(work, trouble);
+        let outage = Outage::after(counters.upkeep.get(work).copied(), Cause::Panic, FailedStep::Upkeep);
+        counters.upkeep.insert(work, outage);
         let earlier = counters.last_error.replace(error.clone());
         drop(counters);
         guarded::run(|| drop(earlier));
@@ -167,9 +167,9 @@ impl Telemetry {
     }
 
     /// Returns the outage to report: that of flushes, or else that of the upkeep.
-    pub(crate) fn worst(&self) -> Option<Trouble> {
+    pub(crate) fn worst(&self) -> Option<Outage> {
         let counters = self.lock();
-        counters.trouble.filter(Trouble::counts).or_else(|| counters.upkeep.values().next().copied())
+        counters.outage.filter(Outage::is_reportable).or_else(|| counters.upkeep.values().next().copied())
     }
 
     /// Records a rejected row; returns the number of rejections since it was last accepted.
@@ -207,9 +207,9 @@ impl Telemetry {
 
     /// Returns the ids of the traces and the ends of the links whose rows are rejected, and the number of unreadable
     /// stored rows.
-    pub(crate) fn set_aside(&self) -> (HashSet<TraceId>, HashSet<Ends>, usize) {
+    pub(crate) fn set_aside(&self) -> (HashSet<TraceId>, HashSet<LinkKey>, usize) {
         let counters = self.lock();
-        let links = counters.refused_links.keys().filter_map(|(a, b)| Ends::of(*a, *b));
+        let links = counters.refused_links.keys().filter_map(|(a, b)| LinkKey::of(*a, *b));
         (counters.refused.keys().copied().collect(), links.collect(), counters.unreadable.len())
     }
 

@@ -37,7 +37,7 @@ pub enum FeedEvent {
 /// states in between since the previous commit, nor rows that the backend refused.
 ///
 /// After a failure of the backend, a commit may repeat changes of an earlier one. With
-/// [`Durability::Relaxed`](crate::Durability), a power loss may undo a commit.
+/// [`Durability::Committed`](crate::Durability), a power loss may undo a commit.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Commit {

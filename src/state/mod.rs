@@ -19,21 +19,22 @@ pub(crate) use events::{Name, cause, milliseconds};
 pub(crate) use feed::Feed;
 pub use feed::{Commit, FeedEvent, Subscription};
 pub use health::Health;
-pub(crate) use outage::{Cause, Step, Trouble};
+pub(crate) use outage::{Cause, FailedStep, Outage};
 pub(crate) use rows::{Known, LinkRow, Row, StoredContent};
 pub use tasks::CompactReport;
 #[cfg(all(feature = "snapshot", not(loom)))]
 pub(crate) use tasks::View;
-pub(crate) use tasks::{CompactAnswer, Erasure, Errand};
+pub(crate) use tasks::{CompactAnswer, CutTask, Erasure};
 
-use crate::backend::Reach;
+use crate::Durability;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::sync::Brief;
+use crate::protocol::sync::ShortMutex;
 use crate::protocol::{
-    Adjacency, Bell, Cutter, Generations, Goal, Map, Process, Progress, Reached, Terms, is_at_work,
+    Adjacency, Cutter, FlushProgress, FlushTicket, Generations, Map, Notify, Process, Reached, Terms,
+    is_at_work,
 };
-use crate::trace::{Ends, Tie, Trace, TraceId};
-use counters::Telemetry;
+use crate::trace::{LinkKey, LinkState, Trace, TraceId};
+use counters::FlushCounters;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -46,7 +47,7 @@ pub(crate) struct FlushOptions {
     /// So many changed traces make a cut due.
     pub(crate) threshold: usize,
     /// How far a flush goes that nobody asked for.
-    pub(crate) background: Reach,
+    pub(crate) background: Durability,
     /// Older than this, the oldest unflushed change makes the store lag.
     pub(crate) lag_bound: Duration,
     /// Whether writes are refused while it lags.
@@ -57,13 +58,13 @@ pub(crate) struct FlushOptions {
 pub(crate) type Traces = Map<TraceId, Trace, Row, Terms<TraceId>>;
 
 /// The links, found also by either trace.
-pub(crate) type Links = Map<Ends, Tie, LinkRow, Adjacency<Ends>>;
+pub(crate) type Links = Map<LinkKey, LinkState, LinkRow, Adjacency<LinkKey>>;
 
 /// What a generation lists.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Dirty {
     Trace(TraceId),
-    Link(Ends),
+    Link(LinkKey),
 }
 
 impl From<TraceId> for Dirty {
@@ -72,32 +73,32 @@ impl From<TraceId> for Dirty {
     }
 }
 
-impl From<Ends> for Dirty {
-    fn from(ends: Ends) -> Self {
+impl From<LinkKey> for Dirty {
+    fn from(ends: LinkKey) -> Self {
         Dirty::Link(ends)
     }
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
-pub(crate) struct Shared {
+pub(crate) struct State {
     /// Tells this store from every other of the process.
     pub(crate) number: u64,
     pub(crate) name: Name,
-    pub(crate) clock: Arc<Generations<Dirty>>,
+    pub(crate) generations: Arc<Generations<Dirty>>,
     pub(crate) traces: Traces,
     pub(crate) links: Links,
-    errands: Brief<Vec<Errand>>,
-    pub(crate) progress: Progress<FlushReport, Error>,
-    pub(crate) bell: Arc<Bell>,
-    pub(crate) telemetry: Telemetry,
+    tasks: ShortMutex<Vec<CutTask>>,
+    pub(crate) progress: FlushProgress<FlushReport, Error>,
+    pub(crate) notify: Arc<Notify>,
+    pub(crate) counters: FlushCounters,
     pub(crate) feed: Feed,
     pub(crate) options: FlushOptions,
     /// The process that the flusher is in.
     process: Process,
 }
 
-impl Shared {
+impl State {
     /// Everything in `traces` and `links` is stored, as far as `reached` says.
     pub(crate) fn new(
         name: Name,
@@ -106,29 +107,29 @@ impl Shared {
         reached: Reached,
         options: FlushOptions,
     ) -> (Self, Cutter<Dirty>) {
-        let bell = Arc::new(Bell::default());
+        let bell = Arc::new(Notify::default());
         let (clock, cutter) = Generations::new(reached.cut + 1, options.threshold, bell.clone());
         let report = FlushReport { watermark: reached.stored, ..FlushReport::default() };
-        let progress = Progress::new(reached, report);
-        let (errands, telemetry, feed) = (Brief::default(), Telemetry::default(), Feed::default());
+        let progress = FlushProgress::new(reached, report);
+        let (tasks, telemetry, feed) = (ShortMutex::default(), FlushCounters::default(), Feed::default());
         let process = Process::current();
         // Relaxed: only that no two are the same counts.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let shared = Self {
+        let state = Self {
             number,
             name,
-            clock,
+            generations: clock,
             traces,
             links,
-            errands,
+            tasks,
             progress,
-            bell,
-            telemetry,
+            notify: bell,
+            counters: telemetry,
             feed,
             options,
             process,
         };
-        (shared, cutter)
+        (state, cutter)
     }
 
     /// Whether this process was forked from the one that opened the store. Costs a system call at most; asked where
@@ -138,7 +139,7 @@ impl Shared {
     }
 
     /// Refuses what the flusher would have to do, where there is none.
-    pub(crate) fn has_flusher(&self) -> Result<(), Error> {
+    pub(crate) fn check_not_forked(&self) -> Result<(), Error> {
         match self.is_forked() {
             false => Ok(()),
             true => Err(Error::new(
@@ -152,8 +153,8 @@ impl Shared {
     }
 
     /// Refuses to wait for the flusher, where there is none, and where this thread is doing a flusher's work.
-    pub(crate) fn may_wait(&self) -> Result<(), Error> {
-        self.has_flusher()?;
+    pub(crate) fn check_may_wait(&self) -> Result<(), Error> {
+        self.check_not_forked()?;
         match is_at_work() {
             false => Ok(()),
             true => Err(Error::new(
@@ -164,20 +165,20 @@ impl Shared {
     }
 
     /// A goal for whoever waits for a generation without asking for it; `Err` with how much is durable, if that is enough.
-    pub(crate) fn await_generation(&self, generation: u64) -> Result<Goal, u64> {
-        let goal = self.progress.goal(generation)?;
-        if self.clock.enter().first_write().is_none() {
+    pub(crate) fn await_generation(&self, generation: u64) -> Result<FlushTicket, u64> {
+        let goal = self.progress.ticket(generation)?;
+        if self.generations.enter().first_write().is_none() {
             // The generation may be one that got no write, and so there is none that rings.
-            self.bell.ring();
+            self.notify.notify();
         }
         Ok(goal)
     }
 
     /// Has the flusher do something with a cut that is not made yet. Who holds off cuts meanwhile has it done
     /// with the cut of what he writes.
-    pub(crate) fn send(&self, errand: Errand) {
-        self.errands.with(|errands| errands.push(errand));
-        self.bell.ring();
+    pub(crate) fn send(&self, task: CutTask) {
+        self.tasks.with(|tasks| tasks.push(task));
+        self.notify.notify();
     }
 
     /// See [`TraceStore::subscribe`](crate::TraceStore::subscribe).
@@ -190,24 +191,24 @@ impl Shared {
         subscription
     }
 
-    pub(crate) fn has_errands(&self) -> bool {
-        self.errands.with(|errands| !errands.is_empty())
+    pub(crate) fn has_tasks(&self) -> bool {
+        self.tasks.with(|tasks| !tasks.is_empty())
     }
 
     pub(crate) fn has_erasures(&self) -> bool {
-        self.errands.with(|errands| errands.iter().any(|errand| matches!(errand, Errand::Erase(_))))
+        self.tasks.with(|tasks| tasks.iter().any(|task| matches!(task, CutTask::Erase(_))))
     }
 
-    pub(crate) fn errands(&self) -> Vec<Errand> {
-        self.errands.with(std::mem::take)
+    pub(crate) fn take_tasks(&self) -> Vec<CutTask> {
+        self.tasks.with(std::mem::take)
     }
 
     /// When the oldest change was made that is not committed.
     fn oldest_change(&self) -> Option<Instant> {
         // The open generation first: a cut in between has told `progress` of it before it closed it.
-        let open = self.clock.enter().first_write();
-        let (_, owed) = self.progress.owed();
-        open.into_iter().chain(owed).min()
+        let open = self.generations.enter().first_write();
+        let (_, pending) = self.progress.pending();
+        open.into_iter().chain(pending).min()
     }
 
     pub(crate) fn oldest_age(&self) -> Option<Duration> {
@@ -216,8 +217,8 @@ impl Shared {
 
     /// How many traces and links have changes that are not committed; while a cut is made perhaps twice as many.
     pub(crate) fn dirty(&self) -> usize {
-        let open = self.clock.enter().dirty();
-        open + self.progress.owed().0
+        let open = self.generations.enter().dirty();
+        open + self.progress.pending().0
     }
 
     /// The age of the oldest unflushed change, where it is beyond the bound.
@@ -231,17 +232,17 @@ impl Shared {
         if self.progress.is_closed() {
             return Health::Closed;
         }
-        let trouble = self.telemetry.worst();
+        let outage = self.counters.worst();
         let lag = self.lag();
         let writes_refused = lag.is_some() && self.options.refuse_when_lagging;
-        if let Some(degraded) = trouble.and_then(|trouble| trouble.health(writes_refused)) {
+        if let Some(degraded) = outage.and_then(|outage| outage.health(writes_refused)) {
             return degraded;
         }
         lag.map_or(Health::Healthy, |oldest| Health::Lagging { oldest, writes_refused })
     }
 
     /// Whether a write may go on, where writes are refused while the flusher lags.
-    pub(crate) fn admit(&self) -> Result<(), Error> {
+    pub(crate) fn check_lag(&self) -> Result<(), Error> {
         if !self.options.refuse_when_lagging {
             return Ok(());
         }

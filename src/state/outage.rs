@@ -23,7 +23,7 @@ impl Cause {
     }
 
     /// The first wait and the longest; each wait is twice the one before.
-    fn waits(self) -> (Duration, Duration) {
+    fn backoff(self) -> (Duration, Duration) {
         let (first, longest) = match self {
             Cause::Class(ErrorClass::Busy | ErrorClass::Memory) => (50, 2_000),
             Cause::Class(ErrorClass::Full) => (1_000, 30_000),
@@ -52,7 +52,7 @@ impl Cause {
 
 /// What the flusher asks of the backend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Step {
+pub(crate) enum FailedStep {
     Commit,
     Tidy,
     Close,
@@ -60,49 +60,57 @@ pub(crate) enum Step {
     Upkeep,
 }
 
-impl Step {
+impl FailedStep {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Step::Commit => "commit",
-            Step::Tidy => "tidy",
-            Step::Close => "close",
-            Step::Upkeep => "upkeep",
+            FailedStep::Commit => "commit",
+            FailedStep::Tidy => "tidy",
+            FailedStep::Close => "close",
+            FailedStep::Upkeep => "upkeep",
         }
     }
 }
 
 /// Flushes that fail, from the first on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Trouble {
+pub(crate) struct Outage {
     cause: Cause,
     pub(crate) since: Instant,
     pub(crate) attempts: u32,
     pub(crate) retry_at: Instant,
     /// It has gone beyond contention, and stays so until it ends, whatever fails next.
-    counts: bool,
+    is_reportable: bool,
     /// It has just begun to count, or fails in another way than before.
-    pub(crate) is_news: bool,
+    pub(crate) is_new_kind: bool,
     /// What failed: its own success ends the trouble, that of another step does not.
-    pub(crate) step: Step,
+    pub(crate) step: FailedStep,
 }
 
-impl Trouble {
+impl Outage {
     /// One more failure.
-    pub(crate) fn after(earlier: Option<Trouble>, cause: Cause, step: Step) -> Self {
+    pub(crate) fn after(earlier: Option<Outage>, cause: Cause, step: FailedStep) -> Self {
         let now = Instant::now();
-        let since = earlier.map_or(now, |trouble| trouble.since);
-        let attempts = earlier.map_or(0, |trouble| trouble.attempts).saturating_add(1);
-        let (first, longest) = cause.waits();
+        let since = earlier.map_or(now, |outage| outage.since);
+        let attempts = earlier.map_or(0, |outage| outage.attempts).saturating_add(1);
+        let (first, longest) = cause.backoff();
         let wait = first.saturating_mul(1 << (attempts - 1).min(16)).min(longest);
-        let told = earlier.filter(Trouble::counts).map(|trouble| trouble.cause);
+        let told = earlier.filter(Outage::is_reportable).map(|outage| outage.cause);
         let counts = told.is_some() || attempts > cause.tolerated();
         let is_news = counts && told != Some(cause);
-        Self { cause, since, attempts, retry_at: now + jittered(wait), counts, is_news, step }
+        Self {
+            cause,
+            since,
+            attempts,
+            retry_at: now + jittered(wait),
+            is_reportable: counts,
+            is_new_kind: is_news,
+            step,
+        }
     }
 
     /// Whether it has gone beyond contention.
-    pub(crate) fn counts(&self) -> bool {
-        self.counts
+    pub(crate) fn is_reportable(&self) -> bool {
+        self.is_reportable
     }
 
     pub(crate) fn kind(&self) -> ErrorKind {
@@ -114,10 +122,10 @@ impl Trouble {
             kind: self.kind(),
             since: self.since.elapsed(),
             attempts: self.attempts,
-            is_upkeep: self.step == Step::Upkeep,
+            is_upkeep: self.step == FailedStep::Upkeep,
             writes_refused,
         };
-        self.counts().then_some(degraded)
+        self.is_reportable().then_some(degraded)
     }
 }
 
@@ -130,18 +138,18 @@ fn jittered(wait: Duration) -> Duration {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{Cause, Health, Step, Trouble};
+    use super::{Cause, FailedStep, Health, Outage};
     use crate::backend::ErrorClass;
     use crate::error::ErrorKind;
     use std::time::Instant;
 
     /// How long each of so many failures in a row makes the flusher wait, in milliseconds.
     fn waits(cause: Cause, failures: usize) -> Vec<u128> {
-        let mut trouble = None;
+        let mut outage = None;
         let tried = (0..failures).map(|_| {
             let at = Instant::now();
-            let next = Trouble::after(trouble, cause, Step::Commit);
-            trouble = Some(next);
+            let next = Outage::after(outage, cause, FailedStep::Commit);
+            outage = Some(next);
             next.retry_at.duration_since(at).as_millis()
         });
         tried.collect()
@@ -173,12 +181,12 @@ mod tests {
     #[test]
     fn trouble_that_counts_goes_on_counting_and_is_news_when_its_kind_changes() {
         use ErrorClass::{Busy, Full, Io};
-        let mut trouble = None;
+        let mut outage = None;
         // Contention that comes second would be tolerated, were it not for what came first.
         let told = [Full, Busy, Busy, Full, Full, Io].map(|class| {
-            let now = Trouble::after(trouble, Cause::Class(class), Step::Commit);
-            trouble = Some(now);
-            (now.counts(), now.is_news, now.health(false).is_some())
+            let now = Outage::after(outage, Cause::Class(class), FailedStep::Commit);
+            outage = Some(now);
+            (now.is_reportable(), now.is_new_kind, now.health(false).is_some())
         });
         let (news, known) = ((true, true, true), (true, false, true));
         assert_eq!(told, [news, news, known, news, known, news]);
@@ -200,12 +208,12 @@ mod tests {
             (Cause::Class(ErrorClass::Full), ErrorKind::DiskFull, 1),
             (Cause::Panic, ErrorKind::Panicked, 1),
         ] {
-            let mut trouble = None;
+            let mut outage = None;
             let first = Instant::now();
             for failures in 1..5 {
-                let now = Trouble::after(trouble, cause, Step::Commit);
-                trouble = Some(now);
-                assert_eq!(now.counts(), failures >= counts_from);
+                let now = Outage::after(outage, cause, FailedStep::Commit);
+                outage = Some(now);
+                assert_eq!(now.is_reportable(), failures >= counts_from);
                 let Some(Health::Degraded { kind: told, since, attempts, .. }) = now.health(false) else {
                     assert!(failures < counts_from, "{failures} of {cause:?}");
                     continue;

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 /// Something for the flusher to do with the next cut.
-pub(crate) enum Errand {
+pub(crate) enum CutTask {
     /// To delete every row of a scope in that cut's transaction.
     Erase(Erasure),
     /// To compact what is stored, after that cut.

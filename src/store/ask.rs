@@ -1,10 +1,10 @@
 //! Sending a task to the flusher and waiting for its answer.
 
 use super::TraceStore;
-use crate::backend::Reach;
+use crate::Durability;
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::Opening;
-use crate::state::Errand;
+use crate::state::CutTask;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -16,24 +16,24 @@ impl TraceStore {
     /// then has no flusher and no longer changes.
     pub(super) fn ask<T: Send + 'static>(
         &self,
-        errand: fn(Box<dyn FnOnce(T) + Send>) -> Errand,
+        task: fn(Box<dyn FnOnce(T) + Send>) -> CutTask,
     ) -> Result<Option<T>> {
-        let shared = self.shared();
-        shared.may_wait()?;
+        let state = self.state();
+        state.check_may_wait()?;
         let (show, shown) = mpsc::sync_channel(1);
-        shared.send(errand(Box::new(move |it| drop(show.send(it)))));
-        self.handle.flusher.help(|driver| {
-            driver.turn(Reach::Committed, Opening::Open);
-            while driver.compacts() {
-                driver.compact();
+        state.send(task(Box::new(move |it| drop(show.send(it)))));
+        self.owner.flusher.run_inline(|flusher| {
+            flusher.flush_once(Durability::Committed, Opening::Open);
+            while flusher.compacts() {
+                flusher.compact();
             }
         });
-        while !shared.progress.is_closed() {
+        while !state.progress.is_closed() {
             match shown.recv_timeout(GLANCE) {
                 Ok(it) => return Ok(Some(it)),
                 Err(RecvTimeoutError::Timeout) => {}
                 // Tasks not answered when the store closes are dropped with the flusher.
-                Err(RecvTimeoutError::Disconnected) if shared.progress.is_closed() => break,
+                Err(RecvTimeoutError::Disconnected) if state.progress.is_closed() => break,
                 Err(RecvTimeoutError::Disconnected) => {
                     let message = "the flusher panicked at what it was asked for: ask again";
                     return Err(Error::new(ErrorKind::Panicked, message));

@@ -1,7 +1,7 @@
 //! Closing, and the drop that replaces a missing close.
 
-use super::inner::Engine;
-use super::{Handle, TraceStore, events};
+use super::inner::Inner;
+use super::{Owner, TraceStore, events};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::is_at_work;
 use std::fmt;
@@ -79,47 +79,44 @@ impl TraceStore {
     /// during the last attempt to close may have been rejected. [`Forked`](ErrorKind::Forked) in a child process,
     /// [`WouldDeadlock`](ErrorKind::WouldDeadlock) on a flusher's own thread.
     pub fn close(self) -> Result<CloseReport, CloseError> {
-        if let Err(error) = self.shared().may_wait() {
+        if let Err(error) = self.state().check_may_wait() {
             return Err(CloseError { store: self, error });
         }
-        match self.handle.close() {
+        match self.owner.close() {
             Ok(report) => Ok(report),
-            Err(error) if self.shared().progress.give_up_closing() => Err(CloseError { store: self, error }),
+            Err(error) if self.state().progress.give_up_closing() => Err(CloseError { store: self, error }),
             // The store closed at the last moment: a second close returns the report.
             Err(_) => self.close(),
         }
     }
 }
 
-impl Handle {
+impl Owner {
     fn close(&self) -> Result<CloseReport, Error> {
         let started = Instant::now();
-        let Engine { shared, settings, .. } = &*self.engine;
-        let (progress, patience) = (&shared.progress, settings.close_timeout);
-        let span = events::closing(&shared.name);
+        let Inner { state, settings, .. } = &*self.inner;
+        let (progress, patience) = (&state.progress, settings.close_timeout);
+        let span = events::closing(&state.name);
         let _inside = span.enter();
         progress.start_closing();
-        shared.bell.ring();
-        self.flusher.help(|driver| {
-            driver.close();
+        state.notify.notify();
+        self.flusher.run_inline(|flusher| {
+            flusher.close();
         });
         let last = progress.wait_closed(patience).map_err(|cause| self.not_drained(cause))?;
         self.upkeep.stop();
         self.flusher.join();
-        let report = CloseReport {
-            watermark: last.watermark,
-            traces: shared.traces.len(),
-            elapsed: started.elapsed(),
-        };
+        let report =
+            CloseReport { watermark: last.watermark, traces: state.traces.len(), elapsed: started.elapsed() };
         events::closed(&span, &report);
         Ok(report)
     }
 
     fn not_drained(&self, cause: Option<Error>) -> Error {
         // An error that was tolerated as contention so far is still the cause.
-        let Engine { shared, settings, .. } = &*self.engine;
-        let cause = cause.or_else(|| shared.telemetry.present_error());
-        let (patience, dirty) = (settings.close_timeout, shared.dirty());
+        let Inner { state, settings, .. } = &*self.inner;
+        let cause = cause.or_else(|| state.counters.present_error());
+        let (patience, dirty) = (settings.close_timeout, state.dirty());
         let message = format!(
             "the store did not drain within {patience:?}: {dirty} changed traces are not on disk; mend the cause and close it again"
         );
@@ -131,9 +128,9 @@ impl Handle {
 /// Fallback for a missing close: dropping the last clone writes all changes as a close would, and logs those that it
 /// could not write in time; the flusher keeps trying, and closes once it can. Under loom the crate has no thread to
 /// write changes with, and drops the unflushed ones. In a child process the drop does nothing.
-impl Drop for Handle {
+impl Drop for Owner {
     fn drop(&mut self) {
-        if self.engine.shared.is_forked() {
+        if self.inner.state.is_forked() {
             // There is no thread to wait for, and unflushed changes are flushed by the parent process.
             self.upkeep.forget();
             self.flusher.forget();
@@ -141,7 +138,7 @@ impl Drop for Handle {
             crate::backend::sqlite::give_up_inherited_locks();
             return;
         }
-        let progress = &self.engine.shared.progress;
+        let progress = &self.inner.state.progress;
         self.upkeep.stop();
         if cfg!(loom) || progress.is_closed() {
             return;
@@ -149,12 +146,12 @@ impl Drop for Handle {
         if is_at_work() {
             // Dropped by a waker: a flusher can't wait for a flusher. This one closes the store when it gets to it.
             progress.start_closing();
-            self.engine.shared.bell.ring();
+            self.inner.state.notify.notify();
             return;
         }
         if let Err(error) = self.close() {
-            let shared = &self.engine.shared;
-            events::dropped(&shared.name, &error, shared.dirty());
+            let state = &self.inner.state;
+            events::dropped(&state.name, &error, state.dirty());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::TraceStore;
 use crate::error::{Error, ErrorKind, Result};
-use crate::state::{CompactReport, Errand};
+use crate::state::{CompactReport, CutTask};
 
 impl TraceStore {
     /// Gives the unused space of the store's file back to the file system; returns once that is done. Deleted rows
@@ -43,6 +43,6 @@ impl TraceStore {
     /// [`Forked`](ErrorKind::Forked) in a child process. For a store without a file this does nothing.
     pub fn compact(&self) -> Result<CompactReport> {
         let closed = "not compacted: the store is closed; open it again to go on";
-        self.ask(Errand::Compact)?.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, closed)))
+        self.ask(CutTask::Compact)?.unwrap_or_else(|| Err(Error::new(ErrorKind::Closed, closed)))
     }
 }

@@ -1,11 +1,11 @@
 //! The decay cycle: updates the stored strengths, for readers of the file, and removes traces that have faded away.
 
-use super::inner::Engine;
+use super::inner::Inner;
 use super::{TraceStore, events};
 use crate::error::Result;
 use crate::memory::constants::PRUNE;
 use crate::protocol::Change;
-use crate::trace::{Micros, Numbers, Trace, TraceType};
+use crate::trace::{Dynamics, Micros, Trace, TraceType};
 use std::sync::atomic::Ordering;
 
 /// Result of a [decay cycle](TraceStore::decay).
@@ -48,12 +48,12 @@ impl TraceStore {
     /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), under the conditions of
     /// [`insert`](Self::insert).
     pub fn decay(&self) -> Result<DecayReport> {
-        self.engine().decay()
+        self.inner().decay()
     }
 }
 
 /// The action of a cycle on one trace.
-enum Fate {
+enum DecayAction {
     /// No action; says whether the trace has faded since its strength was stored.
     Left {
         faded: bool,
@@ -63,60 +63,60 @@ enum Fate {
 }
 
 /// The fields of a trace that decide the action.
-struct Judged(TraceType, Numbers);
+struct DecayInput(TraceType, Dynamics);
 
-impl Judged {
+impl DecayInput {
     fn of(trace: &Trace) -> Self {
         Self(trace.trace_type(), trace.numbers)
     }
 }
 
-impl Engine {
+impl Inner {
     pub(super) fn decay(&self) -> Result<DecayReport> {
-        self.admit()?;
+        self.check_writable()?;
         let (now, mut report) = (self.now(), DecayReport::default());
-        let done = self.scan(Judged::of, |id, judged| {
-            let mut fate = self.fate(judged, now);
-            if !matches!(fate, Fate::Left { .. }) {
+        let done = self.scan(DecayInput::of, |id, judged| {
+            let mut fate = self.action(judged, now);
+            if !matches!(fate, DecayAction::Left { .. }) {
                 // Decided again for the current state of the trace: it may have been reinforced or removed.
-                let done = self.alter(id, |trace| {
-                    fate = self.fate(Judged::of(trace), now);
+                let done = self.update(id, |trace| {
+                    fate = self.action(DecayInput::of(trace), now);
                     Ok(match fate {
-                        Fate::Left { .. } => Change::Keep,
-                        Fate::Checkpointed(strength) => Self::renumbered(trace, |numbers| {
+                        DecayAction::Left { .. } => Change::Keep,
+                        DecayAction::Checkpointed(strength) => Self::renumbered(trace, |numbers| {
                             (numbers.strength, numbers.last_decayed) = (strength, now);
                         }),
-                        Fate::Pruned => Change::Remove,
+                        DecayAction::Pruned => Change::Remove,
                     })
                 })?;
                 if done.is_none() {
                     return Ok(());
                 }
             }
-            report.decayed += usize::from(!matches!(fate, Fate::Left { faded: false }));
-            report.checkpointed += usize::from(matches!(fate, Fate::Checkpointed(_)));
-            report.pruned += usize::from(matches!(fate, Fate::Pruned));
+            report.decayed += usize::from(!matches!(fate, DecayAction::Left { faded: false }));
+            report.checkpointed += usize::from(matches!(fate, DecayAction::Checkpointed(_)));
+            report.pruned += usize::from(matches!(fate, DecayAction::Pruned));
             Ok(())
         });
         // Includes traces removed before an error.
         if report.pruned > 0 {
             self.pruned.fetch_add(report.pruned as u64, Ordering::Relaxed);
-            events::pruned(&self.shared.name, report.pruned);
+            events::pruned(&self.state.name, report.pruned);
         }
         done.map(|()| report)
     }
 
-    fn fate(&self, Judged(kind, numbers): Judged, now: Micros) -> Fate {
+    fn action(&self, DecayInput(kind, numbers): DecayInput, now: Micros) -> DecayAction {
         if kind == TraceType::Firmware {
-            return Fate::Left { faded: false };
+            return DecayAction::Left { faded: false };
         }
         let (stored, strength) = (numbers.strength, self.settings.curve.strength(kind, &numbers, now));
         if strength <= PRUNE && self.settings.prune && !numbers.pinned {
-            return Fate::Pruned;
+            return DecayAction::Pruned;
         }
         match stored - strength {
-            off if off > self.settings.checkpoint_step => Fate::Checkpointed(strength),
-            off => Fate::Left { faded: off > 0.0 },
+            off if off > self.settings.checkpoint_step => DecayAction::Checkpointed(strength),
+            off => DecayAction::Left { faded: off > 0.0 },
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Erasing: removal that leaves no bytes behind.
 
 use super::TraceStore;
-use super::inner::Engine;
+use super::inner::Inner;
 use crate::backend::Scope;
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::protocol::{Change, CutBlock};
-use crate::state::{Erasure, Errand};
+use crate::state::{CutTask, Erasure};
 use crate::trace::TraceType;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,7 +66,7 @@ impl TraceStore {
     }
 
     fn erase(&self, scope: Scope) -> Result<ErasureReport> {
-        let (report, generation, rows) = self.engine().erase(scope)?;
+        let (report, generation, rows) = self.inner().erase(scope)?;
         self.flush_up_to(generation).map_err(|error| {
             let message = "erased in memory, and not yet in the file: the next flush that succeeds does it";
             Error::new(error.kind(), message).because(error)
@@ -75,14 +75,14 @@ impl TraceStore {
     }
 }
 
-impl Engine {
+impl Inner {
     /// Erases in memory. Returns the report so far, the generation, and the place where the number of rows is stored
     /// once that generation is committed.
     fn erase(&self, scope: Scope) -> Result<(ErasureReport, u64, Arc<AtomicU64>)> {
-        self.shared.may_wait()?;
+        self.state.check_may_wait()?;
         // All changes go into one cut: no cut is made before this function returns.
-        let block = self.shared.clock.block_cuts();
-        self.admit()?;
+        let block = self.state.generations.block_cuts();
+        self.check_writable()?;
         self.erase_while_blocked(scope, &block)
     }
 
@@ -97,7 +97,7 @@ impl Engine {
         };
         let mut report = ErasureReport::default();
         for id in self.traces().index().find(&[term]) {
-            let gone = self.traces().alter(&self.shared.clock, &id, |trace| {
+            let gone = self.traces().update(&self.state.generations, &id, |trace| {
                 Ok::<_, Error>(if scope.contains(trace) { Change::Remove } else { Change::Keep })
             });
             let gone = gone.map_err(super::inner::reason)?;
@@ -107,7 +107,7 @@ impl Engine {
             }
         }
         let rows = Arc::new(AtomicU64::new(0));
-        self.shared.send(Errand::Erase(Erasure { scope, rows: rows.clone() }));
-        Ok((report, self.shared.clock.enter().number(), rows))
+        self.state.send(CutTask::Erase(Erasure { scope, rows: rows.clone() }));
+        Ok((report, self.state.generations.enter().number(), rows))
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn opening(
     let _inside = span.enter();
     let store = open()?;
     if !span.is_disabled() {
-        let unreadable = store.shared().telemetry.lock().unreadable.len();
+        let unreadable = store.state().counters.lock().unreadable.len();
         span.record("traces", store.len())
             .record("links", store.link_count())
             .record("unreadable", unreadable)
@@ -99,13 +99,13 @@ pub(super) fn closed(span: &Guarded, report: &CloseReport) {
     guarded::run(|| debug!(target: TARGET, "closed"));
 }
 
-pub(super) fn upkeep_failed(name: &Name, chore: &'static str, error: &Error) {
+pub(super) fn upkeep_failed(name: &Name, task: &'static str, error: &Error) {
     guarded::run(|| {
         warn!(
             target: TARGET,
             path = name.path(),
             partition = name.partition(),
-            chore,
+            task,
             kind = error.kind().name(),
             error = %error,
             "the upkeep could not do its work; it is done next time",
@@ -154,7 +154,7 @@ pub(super) fn clock_jumped(name: &Name, by: SignedDuration) {
 }
 
 /// Emits an event for a drop that gave up waiting.
-pub(super) fn dropped(name: &Name, error: &Error, owed: usize) {
+pub(super) fn dropped(name: &Name, error: &Error, pending: usize) {
     guarded::run(|| {
         error!(
             target: TARGET,
@@ -163,7 +163,7 @@ pub(super) fn dropped(name: &Name, error: &Error, owed: usize) {
             kind = error.kind().name(),
             error = %error,
             cause = cause(error),
-            owed,
+            pending,
             "a store was dropped before it could be drained: what it owes is lost if the process ends now",
         )
     });

@@ -1,10 +1,10 @@
 //! Flushing on demand: waiting for the watermark.
 
 use super::TraceStore;
-use crate::backend::Reach;
+use crate::Durability;
 use crate::error::{Error, Result};
-use crate::protocol::{Goal, Opening, Wait, WaiterId};
-use crate::state::{FlushReport, Shared};
+use crate::protocol::{FlushOutcome, FlushTicket, Opening, WaiterId};
+use crate::state::{FlushReport, State};
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
@@ -32,14 +32,14 @@ impl TraceStore {
     /// [`Forked`](crate::ErrorKind::Forked) in a child process, which has no flusher;
     /// [`WouldDeadlock`](crate::ErrorKind::WouldDeadlock) on a flusher's own thread, for example in a waker.
     pub fn flush(&self) -> Result<FlushReport> {
-        self.shared().may_wait()?;
+        self.state().check_may_wait()?;
         self.flush_up_to(self.newest_change())
     }
 
     /// Waits until a generation is durable, even if it contains no change.
     pub(super) fn flush_up_to(&self, generation: u64) -> Result<FlushReport> {
         match self.request_flush(generation) {
-            Ok(goal) => outcome(self.shared().progress.wait(goal)),
+            Ok(goal) => outcome(self.state().progress.wait(goal)),
             Err(nothing_to_do) => Ok(nothing_to_do),
         }
     }
@@ -51,26 +51,26 @@ impl TraceStore {
     ///
     /// Returns the errors of [`flush`](Self::flush), except that it may be called on any thread.
     pub fn flush_async(&self) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
-        self.reached(self.shared().has_flusher().map(|()| self.request_flush(self.newest_change())))
+        self.reached(self.state().check_not_forked().map(|()| self.request_flush(self.newest_change())))
     }
 
     /// Returns a mark for every write that returned before this call, and every write that these may depend on, for
     /// use with [`wait`](Self::wait). Costs a few loads, and a lock that is held only briefly.
     pub fn mark(&self) -> Mark {
-        let (shared, generation) = (self.shared(), self.newest_change());
+        let (state, generation) = (self.state(), self.newest_change());
         // In a child process the lock may stay locked forever.
-        let generation = match shared.is_forked() {
-            false => shared.progress.watermark_of(generation),
+        let generation = match state.is_forked() {
+            false => state.progress.watermark_of(generation),
             true => generation,
         };
-        Mark { store: shared.number, generation }
+        Mark { store: state.number, generation }
     }
 
     /// Resolves once all writes covered by a mark are durable, whichever flush makes them so. For a host that answers
     /// many requests and lets the [interval](crate::StoreBuilder::flush_interval) decide how many of them share a
     /// sync, whereas [`flush_async`](Self::flush_async) requests a flush. The future runs on any executor or none.
     ///
-    /// With [`Durability::Relaxed`](crate::Durability) it resolves when a flush is requested, or when the WAL is
+    /// With [`Durability::Committed`](crate::Durability) it resolves when a flush is requested, or when the WAL is
     /// emptied.
     ///
     /// ```
@@ -92,44 +92,46 @@ impl TraceStore {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) for a mark of another store, or of another opening of this
     /// store.
     pub fn wait(&self, mark: Mark) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
-        let may_wait = self.shared().has_flusher().and_then(|()| self.is_mine(mark));
+        let may_wait = self.state().check_not_forked().and_then(|()| self.is_mine(mark));
         self.reached(may_wait.map(|()| self.await_flush(mark.generation)))
     }
 
     fn is_mine(&self, mark: Mark) -> Result<()> {
-        match mark.store == self.shared().number {
+        match mark.store == self.state().number {
             true => Ok(()),
             false => Err(Error::invalid("mark", "of another store", "wait for it where it was made")),
         }
     }
 
     /// See [`Shared::await_generation`]; `Err` if the generation is already durable.
-    fn await_flush(&self, generation: u64) -> std::result::Result<Goal, FlushReport> {
-        let goal = self.shared().await_generation(generation).map_err(nothing_to_do)?;
+    fn await_flush(&self, generation: u64) -> std::result::Result<FlushTicket, FlushReport> {
+        let goal = self.state().await_generation(generation).map_err(nothing_to_do)?;
         self.help();
         Ok(goal)
     }
 
     /// Makes the flushes that were requested or are waited for, if the flusher has no thread.
     fn help(&self) {
-        let progress = &self.shared().progress;
-        self.handle.flusher.help(|driver| {
+        let progress = &self.state().progress;
+        self.owner.flusher.run_inline(|flusher| {
             // Repeats if the waker of a waiter has requested another flush. After a failed flush its callers request
             // the next one.
-            while (progress.wanted() || progress.awaited()) && driver.turn(Reach::Durable, Opening::Open) {}
+            while (progress.flush_requested() || progress.has_waiters())
+                && flusher.flush_once(Durability::Durable, Opening::Open)
+            {}
         });
     }
 
     fn reached(
         &self,
-        goal: Result<std::result::Result<Goal, FlushReport>>,
+        goal: Result<std::result::Result<FlushTicket, FlushReport>>,
     ) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
-        let mut place = Place { shared: self.handle.engine.shared.clone(), waiter: None };
+        let mut place = Place { state: self.owner.inner.state.clone(), waiter: None };
         poll_fn(move |context| {
-            let Place { shared, waiter } = &mut place;
+            let Place { state, waiter } = &mut place;
             // Checked again on each poll: a fork may have moved the future into a child process.
-            match goal.clone().and_then(|goal| shared.has_flusher().map(|()| goal)) {
-                Ok(Ok(goal)) => shared.progress.poll(goal, waiter, context).map(outcome),
+            match goal.clone().and_then(|goal| state.check_not_forked().map(|()| goal)) {
+                Ok(Ok(goal)) => state.progress.poll(goal, waiter, context).map(outcome),
                 Ok(Err(nothing_to_do)) => Poll::Ready(Ok(nothing_to_do)),
                 Err(forked) => Poll::Ready(Err(forked)),
             }
@@ -138,17 +140,17 @@ impl TraceStore {
 
     /// Returns the last generation that contains a change by this thread, or one that happened before.
     fn newest_change(&self) -> u64 {
-        let inside = self.shared().clock.enter();
+        let inside = self.state().generations.enter();
         // Each of these changes is counted in its generation: if that is the open generation, the count is not 0.
         inside.number() - u64::from(inside.dirty() == 0)
     }
 
     /// Requests a flush of a generation from the flusher; `Err` if it is already durable, and the disk is not touched.
-    fn request_flush(&self, generation: u64) -> std::result::Result<Goal, FlushReport> {
-        let shared = self.shared();
-        let goal = shared.progress.request(generation);
+    fn request_flush(&self, generation: u64) -> std::result::Result<FlushTicket, FlushReport> {
+        let state = self.state();
+        let goal = state.progress.request(generation);
         let goal = goal.map_err(nothing_to_do)?;
-        shared.bell.ring();
+        state.notify.notify();
         self.help();
         Ok(goal)
     }
@@ -172,15 +174,15 @@ impl Mark {
 
 /// The waiter that wakes a future; removed when dropped.
 struct Place {
-    shared: Arc<Shared>,
+    state: Arc<State>,
     waiter: Option<WaiterId>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         // A child process has no thread to wake the waiter, and the lock may stay locked forever there.
-        if let Some(waiter) = self.waiter.filter(|_| !self.shared.is_forked()) {
-            self.shared.progress.give_up(waiter);
+        if let Some(waiter) = self.waiter.filter(|_| !self.state.is_forked()) {
+            self.state.progress.give_up(waiter);
         }
     }
 }
@@ -190,9 +192,9 @@ fn nothing_to_do(watermark: u64) -> FlushReport {
     FlushReport { watermark, ..FlushReport::default() }
 }
 
-fn outcome(wait: Wait<FlushReport, Error>) -> Result<FlushReport> {
+fn outcome(wait: FlushOutcome<FlushReport, Error>) -> Result<FlushReport> {
     match wait {
-        Wait::Done(report) => Ok(report),
-        Wait::Failed(error) => Err(error),
+        FlushOutcome::Done(report) => Ok(report),
+        FlushOutcome::Failed(error) => Err(error),
     }
 }

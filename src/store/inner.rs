@@ -7,14 +7,14 @@ use crate::memory::Scoring;
 use crate::protocol::planted::{Mistake, planted};
 use crate::protocol::sync::{Ordering, fence};
 use crate::protocol::{Change, Rejected, Transition};
-use crate::state::{Links, Shared, Traces};
-use crate::trace::{Defaults, Micros, NewTrace, Numbers, Trace, TraceId};
+use crate::state::{Links, State, Traces};
+use crate::trace::{Defaults, Dynamics, Micros, NewTrace, Trace, TraceId};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 /// The store without its threads, which share it.
-pub(super) struct Engine {
-    pub(super) shared: Arc<Shared>,
+pub(super) struct Inner {
+    pub(super) state: Arc<State>,
     pub(super) settings: Settings,
     /// The path of the file and the id of this session of it, if the store has a file.
     #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
@@ -27,13 +27,13 @@ pub(super) struct Engine {
     pub(super) evicted: AtomicU64,
 }
 
-impl Engine {
+impl Inner {
     pub(super) fn traces(&self) -> &Traces {
-        &self.shared.traces
+        &self.state.traces
     }
 
     pub(super) fn links(&self) -> &Links {
-        &self.shared.links
+        &self.state.links
     }
 
     /// Scans all traces: see [`Map::scan`](crate::protocol::Map::scan).
@@ -62,9 +62,9 @@ impl Engine {
     }
 
     /// Checks the conditions that reject a write whatever its content.
-    pub(super) fn admit(&self) -> Result<()> {
-        self.shared.admit()?;
-        match self.shared.clock.enter().is_sealed() {
+    pub(super) fn check_writable(&self) -> Result<()> {
+        self.state.check_lag()?;
+        match self.state.generations.enter().is_sealed() {
             true => Err(TraceStore::closed()),
             false => Ok(()),
         }
@@ -72,7 +72,7 @@ impl Engine {
 
     pub(super) fn insert(&self, new: NewTrace) -> Result<TraceId> {
         let trace = self.checked(new)?;
-        self.shared.admit()?;
+        self.state.check_lag()?;
         self.put(&trace)?;
         Ok(trace.id())
     }
@@ -105,7 +105,7 @@ impl Engine {
 
     /// Stores a trace whose id must not be in the store, and returns it as it is stored.
     pub(super) fn put(&self, trace: &Trace) -> Result<Option<Arc<Trace>>> {
-        let done = self.traces().upsert(&self.shared.clock, &trace.id(), |old| match old {
+        let done = self.traces().upsert(&self.state.generations, &trace.id(), |old| match old {
             None => Ok(Change::Put(trace.clone())),
             Some(_) => Err(already_exists(trace.id())),
         });
@@ -116,7 +116,7 @@ impl Engine {
     pub(super) fn replace(&self, trace: &Trace) -> Result<()> {
         let done = self
             .traces()
-            .upsert(&self.shared.clock, &trace.id(), |_| Ok(Change::Put(trace.clone())))
+            .upsert(&self.state.generations, &trace.id(), |_| Ok(Change::Put(trace.clone())))
             .map_err(reason)?;
         if let Some(old) = done.old {
             self.drop_links(&old);
@@ -125,12 +125,12 @@ impl Engine {
     }
 
     /// Applies one transition to an existing trace; if it removes the trace, its links are removed too.
-    pub(super) fn alter(
+    pub(super) fn update(
         &self,
         id: TraceId,
         change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
     ) -> Result<Option<Transition<Trace>>> {
-        let done = self.traces().alter(&self.shared.clock, &id, change).map_err(reason)?;
+        let done = self.traces().update(&self.state.generations, &id, change).map_err(reason)?;
         if let Some(Transition { old: Some(old), new: None }) = &done {
             self.drop_links(old);
         }
@@ -147,7 +147,7 @@ impl Engine {
         }
         let mut dropped = 0;
         for ends in self.links().index().of(&gone.id()) {
-            let is_dropped = self.links().follow(&self.shared.clock, &ends, |tie| {
+            let is_dropped = self.links().follow(&self.state.generations, &ends, |tie| {
                 match tie.touches(gone.id(), gone.birth()) {
                     true => Change::Remove,
                     false => Change::Keep,
@@ -159,7 +159,7 @@ impl Engine {
     }
 
     /// Returns the trace with other numbers, as a change by the store itself: the revision does not change.
-    pub(super) fn renumbered(old: &Trace, change: impl FnOnce(&mut Numbers)) -> Change<Trace> {
+    pub(super) fn renumbered(old: &Trace, change: impl FnOnce(&mut Dynamics)) -> Change<Trace> {
         let mut new = old.clone();
         change(&mut new.numbers);
         match new.numbers == old.numbers {

@@ -1,14 +1,14 @@
 //! Links: traces that were active together are associated (Hebb).
 
 use super::TraceStore;
-use super::inner::{Engine, not_found, reason};
+use super::inner::{Inner, not_found, reason};
 use crate::error::{Error, Result};
 use crate::memory::constants::MAX_ASSOCIATED;
-use crate::memory::{Pull, by_strength};
+use crate::memory::{Weighted, by_strength};
 use crate::protocol::planted::{Mistake, planted};
 use crate::protocol::sync::{Ordering, fence};
 use crate::protocol::{Change, Transition};
-use crate::trace::{Birth, Ends, Link, Tie, Trace, TraceId};
+use crate::trace::{Incarnation, Link, LinkKey, LinkState, Trace, TraceId};
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -41,7 +41,7 @@ pub struct Step {
 /// A breadth-first search over associations, from [`TraceStore::walk`]. This iterator searches only as far as it is
 /// consumed: `take(50)` ends the search after 50 traces.
 pub struct Walk<'a> {
-    engine: &'a Engine,
+    inner: &'a Inner,
     max_hops: usize,
     min_strength: f64,
     /// Each reached trace, with the trace it was reached from; the start maps to itself.
@@ -50,7 +50,7 @@ pub struct Walk<'a> {
     queue: VecDeque<(TraceId, usize)>,
     /// The trace whose neighbours are being visited, its depth, and the remaining neighbours.
     at: (TraceId, usize),
-    near: vec::IntoIter<Pull>,
+    near: vec::IntoIter<Weighted>,
 }
 
 impl Walk<'_> {
@@ -74,7 +74,7 @@ impl Iterator for Walk<'_> {
     fn next(&mut self) -> Option<Step> {
         loop {
             let (from, depth) = self.at;
-            for Pull { trace, .. } in self.near.by_ref() {
+            for Weighted { trace, .. } in self.near.by_ref() {
                 let id = trace.id();
                 if let Entry::Vacant(new) = self.reached.entry(id) {
                     new.insert(from);
@@ -84,7 +84,7 @@ impl Iterator for Walk<'_> {
             }
             // The queue is ordered by depth.
             self.at = self.queue.pop_front().filter(|(_, depth)| *depth < self.max_hops)?;
-            self.near = self.engine.associated(self.at.0, self.min_strength).into_iter();
+            self.near = self.inner.associated(self.at.0, self.min_strength).into_iter();
         }
     }
 }
@@ -123,8 +123,8 @@ impl TraceStore {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if both ids are the same; otherwise the errors of
     /// [`insert`](Self::insert). Nothing is changed.
     pub fn co_activate(&self, a: TraceId, b: TraceId) -> Result<CoActivation> {
-        self.shared().admit()?;
-        self.engine().co_activate(a, b)
+        self.state().check_lag()?;
+        self.inner().co_activate(a, b)
     }
 
     /// Stores a link with its count and times, replacing any link between its two traces. For links known from another
@@ -135,9 +135,9 @@ impl TraceStore {
     /// [`NotFound`](crate::ErrorKind::NotFound) names the trace that is not in the store; otherwise the errors of
     /// [`insert`](Self::insert). Nothing is changed.
     pub fn put_link(&self, link: Link) -> Result<()> {
-        self.shared().admit()?;
-        let engine = self.engine();
-        engine.put_link(link, engine.births(link.ends)?)
+        self.state().check_lag()?;
+        let inner = self.inner();
+        inner.put_link(link, inner.births(link.ends)?)
     }
 
     /// Returns the traces associated with a trace, strongest first: at most `limit` of its at most 20 neighbours with
@@ -145,7 +145,7 @@ impl TraceStore {
     ///
     /// The cost is proportional to the number of its links.
     pub fn associated(&self, id: TraceId, min_strength: f64, limit: usize) -> Vec<Arc<Trace>> {
-        let mut near = self.engine().associated(id, min_strength);
+        let mut near = self.inner().associated(id, min_strength);
         near.truncate(limit);
         near.into_iter().map(|near| near.trace).collect()
     }
@@ -176,7 +176,7 @@ impl TraceStore {
     /// ```
     pub fn walk(&self, start: TraceId, max_hops: usize, min_strength: f64) -> Walk<'_> {
         Walk {
-            engine: self.engine(),
+            inner: self.inner(),
             max_hops,
             min_strength,
             reached: HashMap::from([(start, start)]),
@@ -191,32 +191,32 @@ impl TraceStore {
     ///
     /// The cost is proportional to the number of links.
     pub fn links(&self, id: TraceId) -> Vec<Link> {
-        let neighbours = self.engine().neighbours(id);
+        let neighbours = self.inner().neighbours(id);
         neighbours.into_iter().map(|(link, _)| link).collect()
     }
 
     /// Returns the link between two traces, if they were ever active together.
     pub fn link(&self, a: TraceId, b: TraceId) -> Option<Link> {
-        let engine = self.engine();
-        let tie = engine.links().get(&Ends::of(a, b)?)?;
-        (engine.births(tie.link.ends).is_ok_and(|births| tie.joins(births))).then_some(tie.link)
+        let inner = self.inner();
+        let tie = inner.links().get(&LinkKey::of(a, b)?)?;
+        (inner.births(tie.link.ends).is_ok_and(|births| tie.joins(births))).then_some(tie.link)
     }
 
     /// Returns the number of links in the store: one load. While another thread removes a trace, the count may still
     /// include some of its links although the trace is gone.
     pub fn link_count(&self) -> usize {
-        self.engine().links().len()
+        self.inner().links().len()
     }
 }
 
-impl Engine {
+impl Inner {
     fn co_activate(&self, a: TraceId, b: TraceId) -> Result<CoActivation> {
-        let Some(ends) = Ends::of(a, b) else {
+        let Some(ends) = LinkKey::of(a, b) else {
             return Err(Error::invalid("b", format_args!("{b}, as a is"), "give two traces"));
         };
         loop {
             let (births, now) = (self.births(ends)?, self.now());
-            let done = self.links().upsert(&self.shared.clock, &ends, |old| {
+            let done = self.links().upsert(&self.state.generations, &ends, |old| {
                 // A link of other incarnations is out of date, or this call is: in the second case the link stays, and
                 // counts.
                 if old.is_some_and(|tie| !tie.joins(births)) && !self.are_still(ends, births) {
@@ -229,7 +229,7 @@ impl Engine {
                     first_at: old.map_or(now, |link| link.first_at),
                     last_at: now,
                 };
-                Ok(Change::Put(Tie::new(link, births)))
+                Ok(Change::Put(LinkState::new(link, births)))
             });
             let Transition { new, .. } = done.map_err(reason)?;
             if self.look_again(ends, births) {
@@ -244,7 +244,7 @@ impl Engine {
 
     /// Called after a link between these traces was stored. Returns whether they are still present; if not, removes
     /// the link.
-    pub(super) fn look_again(&self, ends: Ends, births: [Birth; 2]) -> bool {
+    pub(super) fn look_again(&self, ends: LinkKey, births: [Incarnation; 2]) -> bool {
         // Pairs with the fence in `drop_links`: either a thread that removes one of the traces sees the link, or this
         // one sees that the trace is gone.
         if !planted(Mistake::LinkNotFenced) {
@@ -253,20 +253,20 @@ impl Engine {
         if self.are_still(ends, births) || planted(Mistake::NoSecondLook) {
             return true;
         }
-        self.links().follow(&self.shared.clock, &ends, |tie| match tie.joins(births) {
+        self.links().follow(&self.state.generations, &ends, |tie| match tie.joins(births) {
             true => Change::Remove,
             false => Change::Keep,
         });
         false
     }
 
-    fn are_still(&self, ends: Ends, births: [Birth; 2]) -> bool {
+    fn are_still(&self, ends: LinkKey, births: [Incarnation; 2]) -> bool {
         self.births(ends).is_ok_and(|now| now.iter().zip(births).all(|(now, was)| now.is(was)))
     }
 
     /// Returns the current incarnations of the two traces, or an error that names the missing one.
-    pub(super) fn births(&self, ends: Ends) -> Result<[Birth; 2]> {
-        let [a, b] = ends.both();
+    pub(super) fn births(&self, ends: LinkKey) -> Result<[Incarnation; 2]> {
+        let [a, b] = ends.ids();
         let birth = |id| self.traces().get(&id).map(|trace| trace.birth()).ok_or_else(|| not_found(id));
         Ok([birth(a)?, birth(b)?])
     }
@@ -285,7 +285,7 @@ impl Engine {
     }
 
     /// Returns the associated traces with their strengths, strongest first.
-    pub(super) fn associated(&self, id: TraceId, min_strength: f64) -> Vec<Pull> {
+    pub(super) fn associated(&self, id: TraceId, min_strength: f64) -> Vec<Weighted> {
         let now = self.now();
         let mut near = self.neighbours(id);
         near.retain(|(link, _)| link.is_associated());
@@ -293,7 +293,7 @@ impl Engine {
         near.sort_by_key(|(link, trace)| (Reverse((link.count, link.last_at.min(now))), trace.id()));
         near.truncate(MAX_ASSOCIATED);
         let scoring = self.scoring(now);
-        let near = near.into_iter().map(|(_, trace)| Pull {
+        let near = near.into_iter().map(|(_, trace)| Weighted {
             strength: self.strength(&trace, now),
             log_score: 0.0,
             reinforced: scoring.reinforced(&trace),

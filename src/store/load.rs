@@ -4,7 +4,7 @@ use crate::backend::{self, BackendError, Loaded, StoredTrace};
 use crate::error::Result;
 use crate::protocol::{Adjacency, Map, Terms};
 use crate::state::{LinkRow, Links, Quarantined, Row, Traces};
-use crate::trace::{Link, Tie, TraceId};
+use crate::trace::{Link, LinkState, TraceId};
 
 /// Receiver of stored rows, called as they are read.
 type Into<'a> = &'a mut dyn FnMut(backend::Stored);
@@ -128,12 +128,12 @@ impl Stored {
     }
 
     fn put_link(&self, link: Link) -> Result<(), String> {
-        let [a, b] = link.ends.both();
+        let [a, b] = link.ends.ids();
         let birth = |id| match self.traces.get(&id) {
             Some(trace) => Ok(trace.birth()),
             None => Err(format!("the link of {a} and {b}: there is no trace {id}")),
         };
-        let tie = Tie::new(link, [birth(a)?, birth(b)?]);
+        let tie = LinkState::new(link, [birth(a)?, birth(b)?]);
         match self.links.load(link.ends, tie, LinkRow::stored()) {
             true => Ok(()),
             false => Err(format!("the link of {a} and {b} is there twice")),

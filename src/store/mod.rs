@@ -39,7 +39,7 @@ pub use decay::DecayReport;
 pub use erase::ErasureReport;
 pub use flush::Mark;
 pub use links::{CoActivation, Step, Walk};
-pub use open::{Durability, Lag, StoreBuilder};
+pub use open::{LagPolicy, StoreBuilder};
 pub use query::{Order, Query};
 pub use quota::{Eviction, EvictionReport, Quota};
 pub use read::Iter;
@@ -52,8 +52,8 @@ pub use upkeep::Upkeep;
 pub(crate) use weak::WeakStore;
 
 use crate::error::{Error, ErrorKind};
-use crate::state::Shared;
-use inner::Engine;
+use crate::state::State;
+use inner::Inner;
 use std::fmt;
 use std::sync::Arc;
 
@@ -84,23 +84,23 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone)]
 pub struct TraceStore {
-    handle: Arc<Handle>,
+    owner: Arc<Owner>,
 }
 
 /// The part that all clones share. It is dropped with the last clone.
-struct Handle {
-    engine: Arc<Engine>,
+struct Owner {
+    inner: Arc<Inner>,
     upkeep: upkeep::Thread,
-    flusher: thread::Flusher,
+    flusher: thread::FlusherThread,
 }
 
 impl TraceStore {
-    fn engine(&self) -> &Engine {
-        &self.handle.engine
+    fn inner(&self) -> &Inner {
+        &self.owner.inner
     }
 
-    fn shared(&self) -> &Shared {
-        &self.handle.engine.shared
+    fn state(&self) -> &State {
+        &self.owner.inner.state
     }
 
     /// For a model of what the flusher remembers.
@@ -111,7 +111,7 @@ impl TraceStore {
 
     /// For a model that runs the flusher on a thread of its own.
     #[cfg(loom)]
-    pub(crate) fn take_driver(&self) -> Option<crate::flusher::Driver> {
+    pub(crate) fn take_flusher(&self) -> Option<crate::flusher::Flusher> {
         self.handle.flusher.take()
     }
 

@@ -1,21 +1,22 @@
 //! Opening: settings, and loading the content of a backend.
 
 use super::events;
-use super::inner::Engine;
+use super::inner::Inner;
 use super::load::Stored;
-use super::thread::Flusher;
+use super::thread::FlusherThread;
 use super::upkeep::{self, Upkeep};
-use super::{Handle, Quota, TraceStore};
+use super::{Owner, Quota, TraceStore};
+use crate::Durability;
 #[cfg(all(feature = "sqlite", not(loom)))]
 use crate::backend::sqlite::{self, Sqlite};
-use crate::backend::{Backend, Discard, Reach};
+use crate::backend::{Backend, Discard};
 use crate::clock::{ManualClock, WallClock};
 use crate::error::{Error, Result};
-use crate::flusher::Driver;
+use crate::flusher::Flusher;
 use crate::memory::DecayCurve;
 use crate::memory::constants::RECENCY_HALF_LIFE_SECONDS;
 use crate::protocol::Reached;
-use crate::state::{FlushOptions, Name, Shared};
+use crate::state::{FlushOptions, Name, State};
 use crate::trace::{Micros, checked_name};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -25,26 +26,14 @@ use std::time::Duration;
 #[cfg(all(feature = "sqlite", not(loom)))]
 use std::path::Path;
 
-/// Durability of background flushes. [`flush`](TraceStore::flush) and [`close`](TraceStore::close) always make writes
-/// durable.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Durability {
-    /// Each flush is synced, and survives a power loss. One sync for each flush, not for each write.
-    #[default]
-    Full,
-    /// Background flushes are not synced, except one after thousands of changed rows. They survive the end of the
-    /// process; a power loss may undo the newest of them, each as a whole.
-    Relaxed,
-}
-
 /// Policy for writes while the oldest unflushed change is older than the [bound](StoreBuilder::lag_bound).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Lag {
+pub enum LagPolicy {
     /// Accepts writes: memory continues to work, and the health shows how far behind the disk is.
     #[default]
-    Accept,
+    AcceptWrites,
     /// Rejects writes with [`Lagging`](crate::ErrorKind::Lagging). Writes never block.
-    Refuse,
+    RejectWrites,
 }
 
 /// Settings for opening a store; from [`TraceStore::builder`].
@@ -56,7 +45,7 @@ pub enum Lag {
 /// let store = TraceStore::builder()
 ///     .partition("agent-7")
 ///     .flush_interval(Duration::from_millis(200))
-///     .durability(Durability::Relaxed)
+///     .durability(Durability::Committed)
 ///     .in_memory()?;
 /// # Ok::<(), mnemon::Error>(())
 /// ```
@@ -124,7 +113,7 @@ impl Default for StoreBuilder {
         let flush = FlushOptions {
             interval: Duration::from_secs(1),
             threshold: 10_000,
-            background: Reach::Durable,
+            background: Durability::Durable,
             lag_bound: Duration::from_secs(10),
             refuse_when_lagging: false,
         };
@@ -160,11 +149,11 @@ impl StoreBuilder {
         self
     }
 
-    /// Durability of background flushes. Default: [`Durability::Full`].
+    /// Durability of background flushes. Default: [`Durability::Durable`].
     pub fn durability(mut self, durability: Durability) -> Self {
         self.flush.background = match durability {
-            Durability::Full => Reach::Durable,
-            Durability::Relaxed => Reach::Committed,
+            Durability::Durable => Durability::Durable,
+            Durability::Committed => Durability::Committed,
         };
         self
     }
@@ -175,9 +164,9 @@ impl StoreBuilder {
         self
     }
 
-    /// Policy for writes while the store lags. Default: [`Lag::Accept`].
-    pub fn when_lagging(mut self, lag: Lag) -> Self {
-        self.flush.refuse_when_lagging = lag == Lag::Refuse;
+    /// Policy for writes while the store lags. Default: [`LagPolicy::AcceptWrites`].
+    pub fn when_lagging(mut self, lag: LagPolicy) -> Self {
+        self.flush.refuse_when_lagging = lag == LagPolicy::RejectWrites;
         self
     }
 
@@ -397,13 +386,13 @@ impl Stored {
         let Self { traces, links, unreadable, loaded, taken, .. } = self;
         events::unreadable(&name, &unreadable);
         let reached = Reached { cut: loaded.watermark.max(taken), stored: loaded.watermark };
-        let (shared, cutter) = Shared::new(name, traces, links, reached, options);
-        shared.telemetry.lock().unreadable = unreadable;
-        let shared = Arc::new(shared);
-        let driver = Driver::new(shared.clone(), Box::new(backend), cutter, reached, loaded.last_row);
-        let (flusher, no_flusher) = Flusher::start(driver);
-        let engine = Arc::new(Engine {
-            shared,
+        let (state, cutter) = State::new(name, traces, links, reached, options);
+        state.counters.lock().unreadable = unreadable;
+        let state = Arc::new(state);
+        let flusher = Flusher::new(state.clone(), Box::new(backend), cutter, reached, loaded.last_row);
+        let (flusher, no_flusher) = FlusherThread::start(flusher);
+        let inner = Arc::new(Inner {
+            state: state,
             settings,
             #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
             home: self.home,
@@ -412,7 +401,7 @@ impl Stored {
             evicted: AtomicU64::new(0),
         });
         let upkeep = upkeep::Thread::default();
-        (TraceStore { handle: Arc::new(Handle { engine, upkeep, flusher }) }, no_flusher)
+        (TraceStore { owner: Arc::new(Owner { inner: inner, upkeep, flusher }) }, no_flusher)
     }
 
     /// Returns the store, unless there is a spill, which this build can't read.
@@ -456,7 +445,7 @@ impl TraceStore {
     }
 
     fn start_upkeep(&self) -> Result<()> {
-        self.handle.upkeep.start(&self.handle.engine)
+        self.owner.upkeep.start(&self.owner.inner)
     }
 
     /// Returns the default settings for opening a store.

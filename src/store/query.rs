@@ -1,7 +1,7 @@
 //! Finding traces by their properties.
 
 use super::TraceStore;
-use crate::memory::{self, Pull, Scoring, by_recency, by_score, by_strength};
+use crate::memory::{self, Scoring, Weighted, by_recency, by_score, by_strength};
 use crate::protocol::Term;
 use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
 use jiff::Timestamp;
@@ -138,14 +138,14 @@ impl Query<'_> {
     /// none: [`Stats::entries_visited`](crate::Stats::entries_visited) counts them.
     pub fn run(self) -> Vec<Arc<Trace>> {
         let candidates = self.candidates();
-        let engine = self.store.engine();
-        engine.visited.fetch_add(candidates.len() as u64, Ordering::Relaxed);
-        let scoring = engine.scoring(engine.now());
-        let matching = candidates.iter().filter_map(|id| engine.traces().get(id));
+        let inner = self.store.inner();
+        inner.visited.fetch_add(candidates.len() as u64, Ordering::Relaxed);
+        let scoring = inner.scoring(inner.now());
+        let matching = candidates.iter().filter_map(|id| inner.traces().get(id));
         let matching = matching.filter(|trace| self.fits(trace));
         let mut found: Vec<_> = matching
             .filter_map(|trace| {
-                let strength = engine.strength(&trace, scoring.at);
+                let strength = inner.strength(&trace, scoring.at);
                 (strength >= self.min_strength).then(|| self.pull(trace, strength, scoring))
             })
             .collect();
@@ -166,7 +166,7 @@ impl Query<'_> {
 
     /// Returns the id of every trace that can meet the conditions, each once.
     fn candidates(&self) -> Vec<TraceId> {
-        let traces = self.store.engine().traces();
+        let traces = self.store.inner().traces();
         let kinds = self.types.iter().map(|kind| memory::of_type(*kind)).collect();
         let others = self.tags.iter().map(|tag| memory::of_tag(tag));
         let others = others.chain(self.partition.iter().map(|name| memory::of_partition(name)));
@@ -190,11 +190,11 @@ impl Query<'_> {
             && self.until.is_none_or(|until| trace.content.created_at <= until)
     }
 
-    fn pull(&self, trace: Arc<Trace>, strength: f64, scoring: Scoring) -> Pull {
+    fn pull(&self, trace: Arc<Trace>, strength: f64, scoring: Scoring) -> Weighted {
         let log_score = match self.order {
             Order::Strength | Order::Recency => 0.0,
             Order::Score => scoring.log_score(&trace, strength, 1.0),
         };
-        Pull { strength, log_score, reinforced: scoring.reinforced(&trace), trace }
+        Weighted { strength, log_score, reinforced: scoring.reinforced(&trace), trace }
     }
 }

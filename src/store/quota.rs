@@ -1,6 +1,6 @@
 //! The quota: the largest content of a store, and the order of eviction.
 
-use super::inner::Engine;
+use super::inner::Inner;
 use super::{TraceStore, events};
 use crate::error::Result;
 use crate::memory::{by_age, by_doubt};
@@ -71,13 +71,13 @@ impl TraceStore {
     ///
     /// Returns the errors of [`decay`](Self::decay).
     pub fn enforce_quota(&self) -> Result<EvictionReport> {
-        self.engine().enforce_quota()
+        self.inner().enforce_quota()
     }
 }
 
-impl Engine {
+impl Inner {
     pub(super) fn enforce_quota(&self) -> Result<EvictionReport> {
-        self.admit()?;
+        self.check_writable()?;
         let Quota { max_traces, max_bytes, eviction } = self.settings.quota;
         if (max_traces, max_bytes) == (usize::MAX, u64::MAX) {
             return Ok(EvictionReport::default());
@@ -93,7 +93,7 @@ impl Engine {
             let done = self.evict(over, eviction, &mut report);
             if report.evicted > 0 {
                 self.evicted.fetch_add(report.evicted as u64, Ordering::Relaxed);
-                events::evicted(&self.shared.name, &report);
+                events::evicted(&self.state.name, &report);
             }
             done?;
         }
@@ -122,7 +122,7 @@ impl Engine {
             }
             // Removed only if unchanged since it was chosen: a thread that has just used, pinned or removed it takes
             // precedence.
-            let done = self.alter(trace.id(), |now| match Arc::ptr_eq(now, &trace) {
+            let done = self.update(trace.id(), |now| match Arc::ptr_eq(now, &trace) {
                 true => Ok(Change::Remove),
                 false => Ok(Change::Keep),
             })?;

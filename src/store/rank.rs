@@ -1,7 +1,7 @@
 //! Ranking: ordering given traces by how much they matter.
 
 use super::TraceStore;
-use super::inner::Engine;
+use super::inner::Inner;
 use crate::memory::{Ranked, by_rank};
 use crate::trace::{Micros, TraceId};
 use jiff::Timestamp;
@@ -27,16 +27,16 @@ impl TraceStore {
     /// # Ok::<(), mnemon::Error>(())
     /// ```
     pub fn rank(&self, ids: impl IntoIterator<Item = TraceId>) -> Vec<Ranked> {
-        self.engine().rank(ids.into_iter().collect(), self.engine().now())
+        self.inner().rank(ids.into_iter().collect(), self.inner().now())
     }
 
     /// Ranks traces like [`rank`](Self::rank), with the scores for a given time.
     pub fn rank_at(&self, ids: impl IntoIterator<Item = TraceId>, at: Timestamp) -> Vec<Ranked> {
-        self.engine().rank(ids.into_iter().collect(), at.into())
+        self.inner().rank(ids.into_iter().collect(), at.into())
     }
 }
 
-impl Engine {
+impl Inner {
     fn rank(&self, ids: HashSet<TraceId>, at: Micros) -> Vec<Ranked> {
         let scoring = self.scoring(at);
         let near = ids.iter().flat_map(|id| self.associated(*id, 0.0));

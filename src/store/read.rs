@@ -1,7 +1,7 @@
 //! Reading: from memory only, never from the disk.
 
 use super::TraceStore;
-use super::inner::Engine;
+use super::inner::Inner;
 use crate::trace::{Trace, TraceId};
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ impl TraceStore {
     ///
     /// Costs a lookup in a sharded map and a reference count; never waits for a flush.
     pub fn get(&self, id: TraceId) -> Option<Arc<Trace>> {
-        self.shared().traces.get(&id)
+        self.state().traces.get(&id)
     }
 
     /// Whether the store holds the trace.
@@ -20,7 +20,7 @@ impl TraceStore {
 
     /// Returns the number of traces in the store: one load.
     pub fn len(&self) -> usize {
-        self.shared().traces.len()
+        self.state().traces.len()
     }
 
     /// Whether the store holds no traces.
@@ -44,21 +44,21 @@ impl TraceStore {
     /// # Ok::<(), mnemon::Error>(())
     /// ```
     pub fn iter(&self) -> Iter {
-        Iter { ids: self.shared().traces.keys().into_iter(), engine: self.handle.engine.clone() }
+        Iter { ids: self.state().traces.keys().into_iter(), inner: self.owner.inner.clone() }
     }
 }
 
 /// Iterates over every trace of a store; from [`TraceStore::iter`].
 pub struct Iter {
     ids: std::vec::IntoIter<TraceId>,
-    engine: Arc<Engine>,
+    inner: Arc<Inner>,
 }
 
 impl Iterator for Iter {
     type Item = Arc<Trace>;
 
     fn next(&mut self) -> Option<Arc<Trace>> {
-        self.ids.find_map(|id| self.engine.traces().get(&id))
+        self.ids.find_map(|id| self.inner.traces().get(&id))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

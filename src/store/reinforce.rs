@@ -1,7 +1,7 @@
 //! Reinforcement: traces grow stronger when they are used again.
 
 use super::TraceStore;
-use super::inner::Engine;
+use super::inner::Inner;
 use super::query::Order;
 use crate::error::Result;
 use crate::memory::constants::{AUTO_FIRE, IMPRINT_FACTOR, REINFORCEMENT, RETRIEVABLE};
@@ -58,8 +58,8 @@ impl TraceStore {
     /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), under the conditions of
     /// [`insert`](Self::insert).
     pub fn reinforce(&self, id: TraceId) -> Result<Reinforcement> {
-        let engine = self.engine();
-        let done = self.alter(id, |old| Ok(engine.reinforced(old, engine.now())))?;
+        let inner = self.inner();
+        let done = self.alter(id, |old| Ok(inner.reinforced(old, inner.now())))?;
         Ok(match done.and_then(|done| done.new) {
             None => Reinforcement::NotFound,
             Some(trace) if trace.trace_type() == TraceType::Firmware => Reinforcement::Firmware(trace),
@@ -86,12 +86,12 @@ impl TraceStore {
 
     /// Returns the strength of a trace now, 0 to 1: the stored strength, less its decay since then.
     pub fn strength(&self, trace: &Trace) -> f64 {
-        self.engine().strength(trace, self.engine().now())
+        self.inner().strength(trace, self.inner().now())
     }
 
     /// Returns the strength of a trace, in its given state, at a given time.
     pub fn strength_at(&self, trace: &Trace, at: Timestamp) -> f64 {
-        self.engine().strength(trace, at.into())
+        self.inner().strength(trace, at.into())
     }
 
     /// Whether a trace acts by itself now: a procedural trace with a strength of 0.85 or more.
@@ -100,7 +100,7 @@ impl TraceStore {
     }
 }
 
-impl Engine {
+impl Inner {
     fn reinforced(&self, old: &Trace, now: Micros) -> Change<Trace> {
         if old.trace_type() == TraceType::Firmware {
             return Change::Keep;

@@ -1,10 +1,10 @@
 //! Replacing the content of a store.
 
 use super::TraceStore;
-use super::inner::{Engine, already_exists, not_found, reason};
+use super::inner::{Inner, already_exists, not_found, reason};
 use crate::error::Result;
 use crate::protocol::{Change, Rejected};
-use crate::trace::{Birth, Link, NewTrace, Tie, Trace, TraceId};
+use crate::trace::{Incarnation, Link, LinkState, NewTrace, Trace, TraceId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -30,15 +30,15 @@ impl TraceStore {
     /// Returns the errors of [`insert`](Self::insert), for the first trace that can't be stored or has the id of
     /// another given trace. Nothing is changed.
     pub fn restore(&self, traces: impl IntoIterator<Item = NewTrace>) -> Result<usize> {
-        let traces = traces.into_iter().map(|new| self.engine().checked(new).map(Arc::new));
-        self.engine().restore(traces.collect::<Result<_>>()?, &[])
+        let traces = traces.into_iter().map(|new| self.inner().checked(new).map(Arc::new));
+        self.inner().restore(traces.collect::<Result<_>>()?, &[])
     }
 }
 
-impl Engine {
+impl Inner {
     /// Replaces everything in the store. The ends of every link must be among the traces.
     pub(super) fn restore(&self, traces: Vec<Arc<Trace>>, links: &[Link]) -> Result<usize> {
-        self.shared.has_flusher()?;
+        self.state.check_not_forked()?;
         let mut births = HashMap::with_capacity(traces.len());
         for trace in &traces {
             if births.insert(trace.id(), trace.birth()).is_some() {
@@ -46,17 +46,17 @@ impl Engine {
             }
         }
         // All changes go into one cut: no cut is made before this function returns.
-        let _block = self.shared.clock.block_cuts();
-        self.admit()?;
+        let _block = self.state.generations.block_cuts();
+        self.check_writable()?;
         for id in self.traces().keys() {
             if !births.contains_key(&id) {
-                self.alter(id, |_| Ok(Change::Remove))?;
+                self.update(id, |_| Ok(Change::Remove))?;
             }
         }
         traces.iter().try_for_each(|trace| self.replace(trace))?;
         let birth = |id: TraceId| births.get(&id).copied();
         for link in links {
-            let [a, b] = link.ends.both();
+            let [a, b] = link.ends.ids();
             let (Some(a), Some(b)) = (birth(a), birth(b)) else { continue };
             self.put_link(*link, [a, b])?;
         }
@@ -65,12 +65,12 @@ impl Engine {
 
     /// Stores a link, replacing any other one between its two traces, unless another thread has removed or replaced
     /// one of the traces.
-    pub(super) fn put_link(&self, link: Link, births: [Birth; 2]) -> Result<()> {
-        let tie = Tie::new(link, births);
-        let put = self.links().upsert(&self.shared.clock, &link.ends, |_| {
+    pub(super) fn put_link(&self, link: Link, births: [Incarnation; 2]) -> Result<()> {
+        let tie = LinkState::new(link, births);
+        let put = self.links().upsert(&self.state.generations, &link.ends, |_| {
             match tie.joins(self.births(link.ends)?) {
                 true => Ok(Change::Put(tie.clone())),
-                false => Err(not_found(link.ends.both()[0])),
+                false => Err(not_found(link.ends.ids()[0])),
             }
         });
         match put {

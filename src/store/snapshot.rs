@@ -1,10 +1,10 @@
 //! Saving a snapshot of the store, and restoring one.
 
 use super::TraceStore;
-use super::inner::Engine;
+use super::inner::Inner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::snapshot::{SnapshotInfo, Snapshots, State};
-use crate::state::{Errand, View};
+use crate::state::{CutTask, View};
 use std::path::Path;
 
 impl TraceStore {
@@ -33,7 +33,7 @@ impl TraceStore {
     /// trace that could not be restored, and is also returned if the snapshots have only a public key.
     pub fn save_snapshot(&self, snapshots: &Snapshots) -> Result<SnapshotInfo> {
         let View { cut, traces, links } = self.view()?;
-        let taken_at = self.engine().now().into();
+        let taken_at = self.inner().now().into();
         snapshots.write(&State { watermark: cut, taken_at, traces, links })
     }
 
@@ -65,20 +65,20 @@ impl TraceStore {
     /// changed.
     pub fn restore_snapshot(&self, snapshots: &Snapshots, path: impl AsRef<Path>) -> Result<usize> {
         let State { traces, links, .. } = snapshots.read(path.as_ref())?;
-        self.engine().restore(traces, &links)
+        self.inner().restore(traces, &links)
     }
 
     fn view(&self) -> Result<View> {
-        Ok(self.ask(Errand::View)?.unwrap_or_else(|| self.engine().last_view()))
+        Ok(self.ask(CutTask::View)?.unwrap_or_else(|| self.inner().last_view()))
     }
 }
 
-impl Engine {
+impl Inner {
     /// Returns the whole content of a closed store, which no longer changes.
     fn last_view(&self) -> View {
         let traces: Vec<_> = self.traces().keys().iter().filter_map(|id| self.traces().get(id)).collect();
         let links = self.links().keys().into_iter().filter_map(|ends| self.links().get(&ends));
         let links = links.filter(|tie| self.births(tie.link.ends).is_ok_and(|births| tie.joins(births)));
-        View { cut: self.shared.progress.watermarks().0, traces, links: links.map(|tie| tie.link).collect() }
+        View { cut: self.state.progress.watermarks().0, traces, links: links.map(|tie| tie.link).collect() }
     }
 }

@@ -1,7 +1,7 @@
 //! Spilling: writing pending changes to a file beside the database, to be applied when it is next opened.
 
 use super::TraceStore;
-use super::inner::{Engine, reason};
+use super::inner::{Inner, reason};
 use super::load::Stored;
 use super::open::Settings;
 use crate::backend::{Backend, sqlite};
@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::guarded;
 use crate::protocol::Change;
 use crate::snapshot::Spill;
-use crate::state::{Errand, FlushOptions};
-use crate::trace::{Ends, Trace};
+use crate::state::{CutTask, FlushOptions};
+use crate::trace::{LinkKey, Trace};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -55,11 +55,11 @@ impl TraceStore {
     /// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io) if the spill can't be written: an earlier one
     /// stays.
     pub fn spill(&self) -> Result<SpillReport> {
-        let Some((path, boot)) = &self.engine().home else {
+        let Some((path, boot)) = &self.inner().home else {
             return Err(Error::invalid("store", "in memory", "spill one that has a file"));
         };
         let path = sqlite::spill(path);
-        let Some(shown) = self.ask(Errand::Spill)? else {
+        let Some(shown) = self.ask(CutTask::Spill)? else {
             return Ok(SpillReport { path, traces: 0, links: 0 });
         };
         let spill = Spill { boot: *boot, ..shown };
@@ -72,7 +72,7 @@ impl TraceStore {
         guarded::run(|| {
             tracing::info!(path = %path.display(), traces = spill.traces.len(), "applying a spill");
         });
-        let generation = self.engine().apply(spill)?;
+        let generation = self.inner().apply(spill)?;
         self.flush_up_to(generation)?;
         delete(path)
     }
@@ -139,10 +139,10 @@ impl Stored {
     }
 }
 
-impl Engine {
+impl Inner {
     /// Applies the whole spill in one cut; returns its generation.
     fn apply(&self, spill: Spill) -> Result<u64> {
-        let block = self.shared.clock.block_cuts();
+        let block = self.state.generations.block_cuts();
         if spill.is_whole() {
             self.remove_all_but(&spill)?;
         }
@@ -152,7 +152,7 @@ impl Engine {
         for (id, trace) in spill.traces {
             match trace {
                 Some(trace) => self.go_on_as(&trace)?,
-                None => drop(self.alter(id, |_| Ok(Change::Remove))?),
+                None => drop(self.update(id, |_| Ok(Change::Remove))?),
             }
         }
         for (ends, link) in spill.links {
@@ -161,7 +161,7 @@ impl Engine {
                 _ => self.remove_link(&ends)?,
             }
         }
-        Ok(self.shared.clock.enter().number())
+        Ok(self.state.generations.enter().number())
     }
 
     /// What the spill does not name is gone.
@@ -172,20 +172,20 @@ impl Engine {
             self.remove_link(ends)?;
         }
         for id in self.traces().keys().into_iter().filter(|id| !traces.contains(id)) {
-            self.alter(id, |_| Ok(Change::Remove))?;
+            self.update(id, |_| Ok(Change::Remove))?;
         }
         Ok(())
     }
 
-    fn remove_link(&self, ends: &Ends) -> Result<()> {
-        let gone = self.links().alter(&self.shared.clock, ends, |_| Ok::<_, Error>(Change::Remove));
+    fn remove_link(&self, ends: &LinkKey) -> Result<()> {
+        let gone = self.links().update(&self.state.generations, ends, |_| Ok::<_, Error>(Change::Remove));
         gone.map(drop).map_err(reason)
     }
 
     /// Stores a trace as a later state of the one with its id, or as a new one. The links of the trace stay: the spill
     /// lists those that have changed or been removed.
     fn go_on_as(&self, trace: &Arc<Trace>) -> Result<()> {
-        let put = self.traces().upsert(&self.shared.clock, &trace.id(), |old| {
+        let put = self.traces().upsert(&self.state.generations, &trace.id(), |old| {
             Ok::<_, Error>(Change::Put(match old {
                 Some(old) => trace.continuing(old),
                 None => Trace::clone(trace),

@@ -69,9 +69,9 @@ pub struct Watermark {
 impl TraceStore {
     /// Returns counters and lag. Takes locks that the flusher holds only briefly, and never during disk I/O.
     pub fn stats(&self) -> Stats {
-        let shared = self.shared();
-        let (traces, dirty, oldest_unflushed) = (self.len(), shared.dirty(), shared.oldest_age());
-        let counters = shared.telemetry.lock();
+        let state = self.state();
+        let (traces, dirty, oldest_unflushed) = (self.len(), state.dirty(), state.oldest_age());
+        let counters = state.counters.lock();
         Stats {
             traces,
             links: self.link_count(),
@@ -84,11 +84,11 @@ impl TraceStore {
             rows_deleted: counters.rows_deleted,
             links_upserted: counters.links_upserted,
             links_deleted: counters.links_deleted,
-            entries_visited: self.engine().visited.load(Ordering::Relaxed),
-            pruned: self.engine().pruned.load(Ordering::Relaxed),
-            evicted: self.engine().evicted.load(Ordering::Relaxed),
+            entries_visited: self.inner().visited.load(Ordering::Relaxed),
+            pruned: self.inner().pruned.load(Ordering::Relaxed),
+            evicted: self.inner().evicted.load(Ordering::Relaxed),
             payload_bytes_serialized: counters.payload_bytes_serialized,
-            last_flush: shared.progress.report(),
+            last_flush: state.progress.report(),
             oldest_unflushed,
             wal_bytes: counters.wal_bytes,
             free_bytes: counters.free_bytes,
@@ -100,17 +100,17 @@ impl TraceStore {
     /// Returns the health of the store; for a readiness probe, call [`is_ready`](Health::is_ready) on it. Computed
     /// from the times of the changes, and therefore correct even while the flusher hangs.
     pub fn health(&self) -> Health {
-        self.shared().health()
+        self.state().health()
     }
 
     /// Returns the name of the store: see [`StoreBuilder::name`](crate::StoreBuilder::name).
     pub fn name(&self) -> &str {
-        self.engine().settings.name.as_deref().unwrap_or("memory")
+        self.inner().settings.name.as_deref().unwrap_or("memory")
     }
 
     /// Returns the progress of the flusher.
     pub fn watermark(&self) -> Watermark {
-        let (committed, durable) = self.shared().progress.watermarks();
+        let (committed, durable) = self.state().progress.watermarks();
         Watermark { committed, durable }
     }
 
@@ -118,6 +118,6 @@ impl TraceStore {
     /// it is the same even number before and after a piece of your work, no flush ran in between. One load; intended
     /// for measurements.
     pub fn flush_sequence(&self) -> usize {
-        self.shared().telemetry.sequence()
+        self.state().counters.sequence()
     }
 }

@@ -16,6 +16,6 @@ impl TraceStore {
     /// To keep a copy of the store: subscribe first, then read the whole store, then follow the feed. The traces read
     /// may be newer than the next commit; the commit after that brings the copy up to date.
     pub fn subscribe(&self, capacity: usize) -> Subscription {
-        self.shared().subscribe(capacity)
+        self.state().subscribe(capacity)
     }
 }

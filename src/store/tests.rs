@@ -5,7 +5,7 @@ use crate::backend::ErrorClass;
 use crate::error::Error;
 use crate::protocol::Change;
 use crate::testkit::{Call, Fault, Faults};
-use crate::trace::{Ends, Link, NewTrace, Tie};
+use crate::trace::{Link, LinkKey, LinkState, NewTrace};
 use std::time::Duration;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -22,14 +22,14 @@ fn close_that_fails_leaves_no_link_without_its_traces() -> Outcome {
         store.co_activate(ids[0], ids[1])?;
         store.co_activate(ids[0], ids[2])?;
         store.flush()?;
-        let (engine, clock) = (store.engine(), &store.shared().clock);
-        let late = Ends::of(ids[0], ids[3]).ok_or("two")?;
-        let births = engine.births(late)?;
-        let removed = engine.traces().alter::<_, Error>(clock, &ids[0], |_| Ok(Change::Remove));
+        let (inner, clock) = (store.inner(), &store.state().generations);
+        let late = LinkKey::of(ids[0], ids[3]).ok_or("two")?;
+        let births = inner.births(late)?;
+        let removed = inner.traces().update::<_, Error>(clock, &ids[0], |_| Ok(Change::Remove));
         let gone = removed.ok().flatten().and_then(|done| done.old).ok_or("it was there")?;
         let now = jiff::Timestamp::UNIX_EPOCH;
-        let tie = Tie::new(Link::new((ids[0], ids[3]), 1, now, now)?, births);
-        let put = engine.links().upsert::<_, Error>(clock, &late, |_| Ok(Change::Put(tie.clone())));
+        let tie = LinkState::new(Link::new((ids[0], ids[3]), 1, now, now)?, births);
+        let put = inner.links().upsert::<_, Error>(clock, &late, |_| Ok(Change::Put(tie.clone())));
         assert!(put.is_ok());
         faults.fail(Call::Close).with(Fault::Hang);
         if fails {
@@ -39,8 +39,8 @@ fn close_that_fails_leaves_no_link_without_its_traces() -> Outcome {
         let close = std::thread::spawn(move || closing.close().map(drop).map_err(|failed| failed.error));
         assert_eq!(faults.wait_until_hanging(), Call::Close);
         assert!(clock.enter().is_sealed() && store.insert(NewTrace::semantic(serde_json::json!(5))).is_err());
-        assert!(!engine.look_again(late, births), "its trace is gone");
-        assert_eq!(engine.drop_links(&gone), 2);
+        assert!(!inner.look_again(late, births), "its trace is gone");
+        assert_eq!(inner.drop_links(&gone), 2);
         assert_eq!((store.link_count(), store.stats().dirty), (0, 0));
         faults.release();
         // A close that fails is tried again until a caller gives up.

@@ -1,7 +1,7 @@
 //! The flusher's thread, or its replacement where no thread runs.
 
 use crate::error::Error;
-use crate::flusher::Driver;
+use crate::flusher::Flusher;
 use crate::guarded;
 use crate::protocol::sync::{Mutex, lock};
 use crate::protocol::{at_work, is_at_work};
@@ -10,48 +10,48 @@ use std::sync::Arc;
 
 /// The flusher, as seen by the host.
 #[allow(clippy::large_enum_variant, reason = "there is one for each store")]
-pub(super) enum Flusher {
+pub(super) enum FlusherThread {
     /// The flusher runs on a thread of its own.
     #[cfg(not(loom))]
     Thread(Mutex<Option<std::thread::JoinHandle<()>>>),
     /// The thread that flushes or closes runs the flusher inline: under loom, where the crate starts no thread, and
     /// for an in-memory store that could not start one.
-    Seat(Mutex<Option<Driver>>),
+    Seat(Mutex<Option<Flusher>>),
 }
 
-impl Flusher {
+impl FlusherThread {
     #[cfg(loom)]
-    pub(super) fn start(driver: Driver) -> (Self, Option<Error>) {
-        (Self::Seat(Mutex::new(Some(driver))), None)
+    pub(super) fn start(flusher: Flusher) -> (Self, Option<Error>) {
+        (Self::Seat(Mutex::new(Some(flusher))), None)
     }
 
     #[cfg(not(loom))]
-    pub(super) fn start(driver: Driver) -> (Self, Option<Error>) {
-        // Passed through a place shared by both threads, so that the driver is not lost if no thread can be started.
-        let driver = Arc::new(Mutex::new(Some(driver)));
-        let taken = driver.clone();
+    pub(super) fn start(flusher: Flusher) -> (Self, Option<Error>) {
+        // Passed through a place shared by both threads, so that the flusher is not lost if no thread can be started.
+        let flusher = Arc::new(Mutex::new(Some(flusher)));
+        let taken = flusher.clone();
         let thread = std::thread::Builder::new().name("mnemon-flusher".to_owned()).spawn(move || {
-            let driver = lock(&taken).take();
-            driver.into_iter().for_each(crate::flusher::serve);
+            let flusher = lock(&taken).take();
+            flusher.into_iter().for_each(crate::flusher::run);
         });
         match thread {
             Ok(thread) => (Self::Thread(Mutex::new(Some(thread))), None),
             Err(cause) => {
                 let message = "the flusher's thread can't be started: raise the limit on threads";
                 let error = Error::new(crate::ErrorKind::Io, message).because(cause);
-                (Self::Seat(Mutex::new(lock(&driver).take())), Some(error))
+                (Self::Seat(Mutex::new(lock(&flusher).take())), Some(error))
             }
         }
     }
 
     /// Runs a piece of the flusher's work on this thread, if no other thread does it. If this thread is already
     /// running such a piece, in the code of a waker, the work is left to the next caller.
-    pub(super) fn help(&self, work: impl FnOnce(&mut Driver)) {
+    pub(super) fn run_inline(&self, work: impl FnOnce(&mut Flusher)) {
         match self {
             Self::Seat(_) if is_at_work() => {}
             Self::Seat(seat) => {
-                if let Some(driver) = &mut *lock(seat) {
-                    at_work(|| work(driver));
+                if let Some(flusher) = &mut *lock(seat) {
+                    at_work(|| work(flusher));
                 }
             }
             #[cfg(not(loom))]
@@ -65,8 +65,8 @@ impl Flusher {
         match self {
             Self::Seat(seat) => {
                 let mut seat = lock(seat);
-                if let Some(driver) = seat.take() {
-                    at_work(|| guarded::run(|| drop(driver)));
+                if let Some(flusher) = seat.take() {
+                    at_work(|| guarded::run(|| drop(flusher)));
                 }
             }
             #[cfg(not(loom))]
@@ -93,7 +93,7 @@ impl Flusher {
 
     /// For a model that runs the flusher on a thread of its own.
     #[cfg(loom)]
-    pub(super) fn take(&self) -> Option<Driver> {
+    pub(super) fn take(&self) -> Option<Flusher> {
         let Self::Seat(seat) = self;
         lock(seat).take()
     }

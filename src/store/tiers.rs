@@ -1,11 +1,11 @@
 //! Tiers: how readily available a trace is kept, by its age and strength.
 
 use super::TraceStore;
-use super::inner::Engine;
+use super::inner::Inner;
 use crate::error::Result;
 use crate::memory::constants::{HOT_SECONDS, PRUNE, WARM_SECONDS};
 use crate::protocol::Transition;
-use crate::trace::{Micros, Numbers, Tier, TraceType};
+use crate::trace::{Dynamics, Micros, Tier, TraceType};
 
 impl TraceStore {
     /// Sets the tier of each trace for the current time, and returns the number of traces whose tier has changed; only
@@ -17,14 +17,14 @@ impl TraceStore {
     /// # Errors
     ///
     /// Returns the errors of [`decay`](Self::decay).
-    pub fn retier(&self) -> Result<usize> {
-        self.engine().retier()
+    pub fn update_tiers(&self) -> Result<usize> {
+        self.inner().update_tiers()
     }
 }
 
-impl Engine {
-    pub(super) fn retier(&self) -> Result<usize> {
-        self.admit()?;
+impl Inner {
+    pub(super) fn update_tiers(&self) -> Result<usize> {
+        self.check_writable()?;
         let (now, mut moved) = (self.now(), 0);
         self.scan(
             |trace| (trace.trace_type(), trace.numbers),
@@ -32,7 +32,7 @@ impl Engine {
                 if self.tier(kind, &numbers, now) == numbers.tier {
                     return Ok(());
                 }
-                let done = self.alter(id, |trace| {
+                let done = self.update(id, |trace| {
                     let tier = self.tier(trace.trace_type(), &trace.numbers, now);
                     Ok(Self::renumbered(trace, |numbers| numbers.tier = tier))
                 })?;
@@ -43,7 +43,7 @@ impl Engine {
         Ok(moved)
     }
 
-    fn tier(&self, kind: TraceType, numbers: &Numbers, now: Micros) -> Tier {
+    fn tier(&self, kind: TraceType, numbers: &Dynamics, now: Micros) -> Tier {
         let age = now.micros_since(numbers.last_reinforced);
         match () {
             () if self.settings.curve.strength(kind, numbers, now) <= PRUNE => Tier::Erased,

@@ -1,7 +1,7 @@
 //! Periodic upkeep, on one thread that survives panics.
 
 use super::events;
-use super::inner::Engine;
+use super::inner::Inner;
 use crate::clock::{ClockWatch, Pace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guarded;
@@ -53,9 +53,9 @@ impl Thread {
     /// # Errors
     ///
     /// [`Io`](ErrorKind::Io) if the thread can't be started.
-    pub(super) fn start(&self, engine: &Arc<Engine>) -> Result<()> {
-        let Some(upkeep) = engine.settings.upkeep.filter(|_| !cfg!(loom)) else { return Ok(()) };
-        let thread = spawn(engine.clone(), self.stop.clone(), upkeep).map_err(|cause| {
+    pub(super) fn start(&self, inner: &Arc<Inner>) -> Result<()> {
+        let Some(upkeep) = inner.settings.upkeep.filter(|_| !cfg!(loom)) else { return Ok(()) };
+        let thread = spawn(inner.clone(), self.stop.clone(), upkeep).map_err(|cause| {
             let message = "the thread of the upkeep can't be started: raise the limit on threads";
             Error::new(ErrorKind::Io, message).because(cause)
         })?;
@@ -83,37 +83,39 @@ impl Thread {
     }
 }
 
-fn spawn(engine: Arc<Engine>, stop: Arc<Stop>, upkeep: Upkeep) -> std::io::Result<JoinHandle<()>> {
+fn spawn(inner: Arc<Inner>, stop: Arc<Stop>, upkeep: Upkeep) -> std::io::Result<JoinHandle<()>> {
     let work = move || {
-        let mut watch = engine.settings.clock.watch();
-        let mut chores = [
-            Chore::new("decay", upkeep.decay, move |engine| decay(engine, watch.as_mut(), Instant::now())),
-            Chore::new("tiers", upkeep.tiers, |engine| engine.retier().map(drop)),
-            Chore::new("quota", upkeep.quota, |engine| engine.enforce_quota().map(drop)),
+        let mut watch = inner.settings.clock.watch();
+        let mut tasks = [
+            PeriodicTask::new("decay", upkeep.decay, move |inner| {
+                decay(inner, watch.as_mut(), Instant::now())
+            }),
+            PeriodicTask::new("tiers", upkeep.tiers, |inner| inner.update_tiers().map(drop)),
+            PeriodicTask::new("quota", upkeep.quota, |inner| inner.enforce_quota().map(drop)),
         ];
-        while !stop.waited_for_until(chores.iter().filter_map(|chore| chore.due).min()) {
-            if engine.shared.progress.is_closed() {
+        while !stop.waited_for_until(tasks.iter().filter_map(|task| task.due).min()) {
+            if inner.state.progress.is_closed() {
                 return;
             }
-            chores.iter_mut().for_each(|chore| chore.do_if_due(&engine));
+            tasks.iter_mut().for_each(|task| task.do_if_due(&inner));
         }
     };
     std::thread::Builder::new().name("mnemon-upkeep".to_owned()).spawn(work)
 }
 
 /// Runs a decay cycle, if the clock can be trusted.
-fn decay(engine: &Engine, watch: Option<&mut ClockWatch>, at: Instant) -> Result<()> {
-    match watch.map_or(Pace::Even, |watch| watch.read(engine.now(), at)) {
-        Pace::Even => engine.decay().map(drop),
+fn decay(inner: &Inner, watch: Option<&mut ClockWatch>, at: Instant) -> Result<()> {
+    match watch.map_or(Pace::Even, |watch| watch.read(inner.now(), at)) {
+        Pace::Even => inner.decay().map(drop),
         Pace::Jumped(by) => {
-            events::clock_jumped(&engine.shared.name, by);
+            events::clock_jumped(&inner.state.name, by);
             Ok(())
         }
         Pace::Settling => Ok(()),
     }
 }
 
-struct Chore {
+struct PeriodicTask {
     name: &'static str,
     every: Option<Duration>,
     /// Time of the next run; `None` if it is too far away to represent, or the task is off.
@@ -121,38 +123,38 @@ struct Chore {
     work: Work,
 }
 
-type Work = Box<dyn FnMut(&Engine) -> Result<()>>;
+type Work = Box<dyn FnMut(&Inner) -> Result<()>>;
 
-impl Chore {
+impl PeriodicTask {
     fn new(
         name: &'static str,
         every: Option<Duration>,
-        work: impl FnMut(&Engine) -> Result<()> + 'static,
+        work: impl FnMut(&Inner) -> Result<()> + 'static,
     ) -> Self {
-        let mut chore = Self { name, every, due: None, work: Box::new(work) };
-        chore.put_off();
-        chore
+        let mut task = Self { name, every, due: None, work: Box::new(work) };
+        task.put_off();
+        task
     }
 
     fn put_off(&mut self) {
         self.due = self.every.and_then(|every| Instant::now().checked_add(every.max(SHORTEST_PERIOD)));
     }
 
-    fn do_if_due(&mut self, engine: &Engine) {
+    fn do_if_due(&mut self, inner: &Inner) {
         if self.due.is_some_and(|due| due <= Instant::now()) {
-            if let Err(error) = self.supervised(engine)
+            if let Err(error) = self.supervised(inner)
                 && error.kind() != ErrorKind::Closed
             {
-                events::upkeep_failed(&engine.shared.name, self.name, &error);
+                events::upkeep_failed(&inner.state.name, self.name, &error);
             }
             self.put_off();
         }
     }
 
     /// Does the work. A panic is an error, which health reports until the same work has been done without one.
-    fn supervised(&mut self, engine: &Engine) -> Result<()> {
-        let telemetry = &engine.shared.telemetry;
-        match guarded::caught(|| (self.work)(engine)) {
+    fn supervised(&mut self, inner: &Inner) -> Result<()> {
+        let telemetry = &inner.state.counters;
+        match guarded::caught(|| (self.work)(inner)) {
             Ok(outcome) => {
                 telemetry.upkeep_works(self.name);
                 outcome
@@ -257,7 +259,7 @@ mod tests {
             let clock = ManualClock::at("2026-11-24T09:00:00Z".parse()?);
             let curve = DecayCurve::Exponential { half_life: 60 * MINUTE };
             let store = TraceStore::builder().clock(&clock).decay_curve(curve).in_memory()?;
-            let (wall, at) = (store.engine().now(), Instant::now());
+            let (wall, at) = (store.inner().now(), Instant::now());
             let _listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(Warnings));
             Ok(Self { store, clock, watch: ClockWatch::new(wall, at), at, _listening })
         }
@@ -267,7 +269,7 @@ mod tests {
             for _ in 0..minutes {
                 self.at += MINUTE;
                 self.clock.advance(MINUTE);
-                decay(self.store.engine(), Some(&mut self.watch), self.at)?;
+                decay(self.store.inner(), Some(&mut self.watch), self.at)?;
             }
             Ok(())
         }
@@ -320,18 +322,18 @@ mod tests {
             for (sign, drift) in [(1.0, 0.0), (1.0, 5e-4), (-1.0, 5e-4)] {
                 scene.at += period;
                 scene.clock.advance(period.mul_f64(1.0 + sign * drift));
-                let wall = scene.store.engine().now();
+                let wall = scene.store.inner().now();
                 assert_eq!(scene.watch.read(wall, scene.at), Pace::Even, "{period:?} {sign} {drift}");
             }
         }
-        let still = scene.store.engine().now();
+        let still = scene.store.inner().now();
         assert!(matches!(scene.watch.read(still, scene.at + 2 * MINUTE), Pace::Jumped(_)), "one that stands");
         Ok(())
     }
 
     /// Panics until there is a trace.
-    fn panics_while_empty(engine: &Engine) -> Result<()> {
-        assert!(engine.traces().len() > 0, "as the test says");
+    fn panics_while_empty(inner: &Inner) -> Result<()> {
+        assert!(inner.traces().len() > 0, "as the test says");
         Ok(())
     }
 
@@ -339,13 +341,13 @@ mod tests {
     fn a_panic_is_told_by_health_until_the_work_is_done() -> Result<()> {
         let store = TraceStore::in_memory();
         let [mut panics, mut other] =
-            [("panics", panics_while_empty as fn(&Engine) -> _), ("other", |_| Ok(()))]
-                .map(|(name, work)| Chore::new(name, Some(Duration::ZERO), work));
-        let due = |chore: &mut Chore| chore.due = Some(std::time::Instant::now());
+            [("panics", panics_while_empty as fn(&Inner) -> _), ("other", |_| Ok(()))]
+                .map(|(name, work)| PeriodicTask::new(name, Some(Duration::ZERO), work));
+        let due = |task: &mut PeriodicTask| task.due = Some(std::time::Instant::now());
         for attempt in 1..=2 {
-            for chore in [&mut panics, &mut other] {
-                due(chore);
-                chore.do_if_due(store.engine());
+            for task in [&mut panics, &mut other] {
+                due(task);
+                task.do_if_due(store.inner());
             }
             let health = store.health();
             assert!(
@@ -357,7 +359,7 @@ mod tests {
         assert!(told.is_some_and(|told| told.contains("as the test says")));
         store.insert(NewTrace::semantic(serde_json::json!(1)))?;
         due(&mut panics);
-        panics.do_if_due(store.engine());
+        panics.do_if_due(store.inner());
         assert_eq!(store.health(), Health::Healthy);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Writing to a store without keeping it open.
 
-use super::inner::Engine;
-use super::{Handle, TraceStore};
+use super::inner::Inner;
+use super::{Owner, TraceStore};
 use crate::error::Result;
 use crate::trace::{NewTrace, TraceId};
 use std::sync::{Arc, Weak};
@@ -9,23 +9,23 @@ use std::sync::{Arc, Weak};
 pub(crate) struct WeakStore {
     /// Shows whether a clone of the store is alive. Never upgraded: the thread that drops the last handle writes all
     /// changes.
-    handle: Weak<Handle>,
+    handle: Weak<Owner>,
     /// Owned only during an insert. Dropping the last owner frees memory and does not wait for another thread.
-    engine: Weak<Engine>,
+    inner: Weak<Inner>,
 }
 
 impl WeakStore {
     pub(crate) fn new(store: &TraceStore) -> Self {
-        Self { handle: Arc::downgrade(&store.handle), engine: Arc::downgrade(&store.handle.engine) }
+        Self { handle: Arc::downgrade(&store.owner), inner: Arc::downgrade(&store.owner.inner) }
     }
 
-    fn upgrade(&self) -> Option<Arc<Engine>> {
-        (self.handle.strong_count() > 0).then(|| self.engine.upgrade())?
+    fn upgrade(&self) -> Option<Arc<Inner>> {
+        (self.handle.strong_count() > 0).then(|| self.inner.upgrade())?
     }
 
     /// Whether the store exists and accepts writes.
     pub(crate) fn is_open(&self) -> bool {
-        self.upgrade().is_some_and(|engine| !engine.shared.clock.enter().is_sealed())
+        self.upgrade().is_some_and(|inner| !inner.state.generations.enter().is_sealed())
     }
 
     /// Inserts like [`TraceStore::insert`]; a store that no longer exists counts as closed.

@@ -31,7 +31,7 @@ impl TraceStore {
     /// if the store holds the id; [`Closed`](ErrorKind::Closed) if the store is closed;
     /// [`Lagging`](ErrorKind::Lagging) if it lags and was opened to reject writes while it does. Nothing is stored.
     pub fn insert(&self, new: NewTrace) -> Result<TraceId> {
-        self.engine().insert(new)
+        self.inner().insert(new)
     }
 
     /// Stores several new traces, all or none, and returns their ids in order.
@@ -54,8 +54,8 @@ impl TraceStore {
     ///
     /// Returns the errors of [`insert`](Self::insert), for the first trace that can't be stored.
     pub fn insert_many(&self, new: impl IntoIterator<Item = NewTrace>) -> Result<Vec<TraceId>> {
-        let traces: Vec<_> = new.into_iter().map(|new| self.engine().checked(new)).collect::<Result<_>>()?;
-        self.shared().admit()?;
+        let traces: Vec<_> = new.into_iter().map(|new| self.inner().checked(new)).collect::<Result<_>>()?;
+        self.state().check_lag()?;
         let mut ids = HashSet::with_capacity(traces.len());
         if let Some(known) = traces.iter().find(|trace| !ids.insert(trace.id()) || self.contains(trace.id()))
         {
@@ -63,7 +63,7 @@ impl TraceStore {
         }
         let mut stored = Vec::with_capacity(traces.len());
         for trace in &traces {
-            match self.engine().put(trace) {
+            match self.inner().put(trace) {
                 Ok(put) => stored.extend(put),
                 Err(error) => {
                     stored.iter().for_each(|stored| self.take_back(stored));
@@ -168,17 +168,17 @@ impl TraceStore {
         let Some(mut new) = change(TraceEdit::of(old)).finish()? else { return Ok(Change::Keep) };
         if new.numbers.strength != old.numbers.strength {
             // A checkpoint in the future would have no effect.
-            new.numbers.last_decayed = new.numbers.last_decayed.min(self.engine().now());
+            new.numbers.last_decayed = new.numbers.last_decayed.min(self.inner().now());
         }
         if !Arc::ptr_eq(&new.content, &old.content) {
-            self.engine().check_size(&new)?;
+            self.inner().check_size(&new)?;
         }
         Ok(Change::Put(new))
     }
 
     /// Removes a trace that `put` stored, unless it has changed since.
     fn take_back(&self, trace: &Arc<Trace>) {
-        let undone = self.engine().alter(trace.id(), |now| match Arc::ptr_eq(now, trace) {
+        let undone = self.inner().update(trace.id(), |now| match Arc::ptr_eq(now, trace) {
             true => Ok(Change::Remove),
             false => Ok(Change::Keep),
         });
@@ -195,11 +195,11 @@ impl TraceStore {
         id: TraceId,
         change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
     ) -> Result<Option<Transition<Trace>>> {
-        let shared = self.shared();
-        shared.admit()?;
-        let done = self.engine().alter(id, change)?;
+        let state = self.state();
+        state.check_lag()?;
+        let done = self.inner().update(id, change)?;
         // Without a change no write was rejected either; a closed store still returns its error.
-        match done.as_ref().is_none_or(Transition::is_noop) && shared.clock.enter().is_sealed() {
+        match done.as_ref().is_none_or(Transition::is_noop) && state.generations.enter().is_sealed() {
             true => Err(Self::closed()),
             false => Ok(done),
         }

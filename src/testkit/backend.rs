@@ -1,6 +1,6 @@
 //! The backend: each call suffers its fault, and then accesses the images.
 
-use super::faults::Desk;
+use super::faults::SharedState;
 use super::plan::{Call, Due, Failure};
 use super::state::State;
 use crate::backend::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, Stored};
@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 /// [`Faults::backend`](super::Faults::backend).
 #[derive(Debug)]
 pub struct FaultyBackend {
-    desk: Arc<Desk>,
+    desk: Arc<SharedState>,
     number: u64,
 }
 
 impl FaultyBackend {
-    pub(super) fn new(desk: Arc<Desk>, number: u64) -> Self {
+    pub(super) fn new(desk: Arc<SharedState>, number: u64) -> Self {
         Self { desk, number }
     }
 

@@ -58,7 +58,8 @@ fn ends(change: &LinkChange) -> (TraceId, TraceId) {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::well_formed;
-    use crate::backend::{Batch, Reach, TraceChange};
+    use crate::Durability;
+    use crate::backend::{Batch, TraceChange};
     use crate::trace::TraceId;
     use crate::{NewTrace, Result};
     use std::sync::Arc;
@@ -74,7 +75,8 @@ mod tests {
 
     #[test]
     fn a_batch_has_each_row_once_removals_first_and_the_rest_rising() -> Result<()> {
-        let wrong = |traces: &[TraceChange]| well_formed(&Batch::new(1, Reach::Durable).traces(traces)).err();
+        let wrong =
+            |traces: &[TraceChange]| well_formed(&Batch::new(1, Durability::Durable).traces(traces)).err();
         assert_eq!(wrong(&[delete(4), delete(6), upsert(2)?, upsert(5)?]), None);
         assert!(wrong(&[delete(2), upsert(2)?]).is_some_and(|why| why.contains("twice")));
         assert!(wrong(&[upsert(1)?, delete(2)]).is_some_and(|why| why.contains("removed after")));

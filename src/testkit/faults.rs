@@ -25,7 +25,7 @@ pub struct Faults {
 
 #[derive(Debug, Default)]
 struct Handle {
-    desk: Arc<Desk>,
+    desk: Arc<SharedState>,
 }
 
 impl Drop for Handle {
@@ -37,12 +37,12 @@ impl Drop for Handle {
 
 /// The state that handle and backend share. The lock is held for moments, never while a call hangs.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
+pub(super) struct SharedState {
     state: Mutex<State>,
     pub(super) moved: Condvar,
 }
 
-impl Desk {
+impl SharedState {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,7 +56,7 @@ impl Faults {
 
     /// A handle with this image stored, both live and durable, and no faults.
     pub fn over(image: Image) -> Self {
-        let desk = Desk { state: Mutex::new(State::over(image)), moved: Condvar::new() };
+        let desk = SharedState { state: Mutex::new(State::over(image)), moved: Condvar::new() };
         Self { handle: Arc::new(Handle { desk: Arc::new(desk) }) }
     }
 

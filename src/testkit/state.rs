@@ -3,8 +3,9 @@
 use super::image::{Commit, Image};
 use super::plan::{Call, Failure, Rule};
 use super::{check, plan};
+use crate::Durability;
 use crate::backend::{
-    Applied, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, Stored, TraceChange,
+    Applied, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reopened, Stored, TraceChange,
 };
 use crate::trace::TraceId;
 use std::collections::{BTreeSet, HashMap};
@@ -134,7 +135,7 @@ impl State {
         let (commit, refused, refused_links) = self.accept(batch, refuse_one);
         let applied = self.live.apply(&commit).map_err(|what| self.violation(what))?;
         self.unsynced.push(commit);
-        if batch.reach == Reach::Durable && sync {
+        if batch.durability == Durability::Durable && sync {
             self.sync()?;
         }
         Ok(Applied { refused, refused_links, ..applied })

@@ -2,7 +2,7 @@
 
 use super::parts::ContentNumber;
 use super::setters::shared_setters;
-use super::{Content, Numbers, Payload, Trace, TraceId, parts};
+use super::{Content, Dynamics, Payload, Trace, TraceId, parts};
 use crate::error::{Error, Result};
 use crate::protocol::Head;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 #[must_use = "return the edit from the closure"]
 pub struct TraceEdit<'a> {
     old: &'a Trace,
-    numbers: Numbers,
+    numbers: Dynamics,
     /// A copy, made when something in it is first set.
     content: Option<Box<Content>>,
     problem: Option<Error>,

@@ -1,15 +1,15 @@
 //! An association between two traces.
 
-use super::{Birth, Micros, TraceId};
+use super::{Incarnation, Micros, TraceId};
 use crate::memory::constants::ASSOCIATED_AT;
-use crate::protocol::{Head, Joins, Record};
+use crate::protocol::{EdgeKey, Head, Record};
 use jiff::Timestamp;
 
 /// An undirected Hebbian association: counts how often two traces were active together. Immutable, like a
 /// [`Trace`](super::Trace).
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Link {
-    pub(crate) ends: Ends,
+    pub(crate) ends: LinkKey,
     pub(crate) count: u32,
     pub(crate) first_at: Micros,
     pub(crate) last_at: Micros,
@@ -27,7 +27,7 @@ impl Link {
         first_at: Timestamp,
         last_at: Timestamp,
     ) -> crate::Result<Self> {
-        let Some(ends) = Ends::of(ends.0, ends.1) else {
+        let Some(ends) = LinkKey::of(ends.0, ends.1) else {
             let problem =
                 crate::Error::invalid("link", format_args!("from {} to itself", ends.0), "give two traces");
             return Err(problem);
@@ -76,13 +76,13 @@ impl Link {
 
 /// A link, and which traces it joins: one of the same id that came later has no part in it.
 #[derive(Clone, Debug)]
-pub(crate) struct Tie {
+pub(crate) struct LinkState {
     head: Head<Self>,
     pub(crate) link: Link,
-    pub(crate) births: [Birth; 2],
+    pub(crate) births: [Incarnation; 2],
 }
 
-impl Record for Tie {
+impl Record for LinkState {
     fn head(&self) -> &Head<Self> {
         &self.head
     }
@@ -92,31 +92,31 @@ impl Record for Tie {
     }
 }
 
-impl Tie {
-    pub(crate) fn new(link: Link, births: [Birth; 2]) -> Self {
+impl LinkState {
+    pub(crate) fn new(link: Link, births: [Incarnation; 2]) -> Self {
         Self { head: Head::default(), link, births }
     }
 
     /// Whether it joins these very traces, in the order of its ends.
-    pub(crate) fn joins(&self, births: [Birth; 2]) -> bool {
+    pub(crate) fn joins(&self, births: [Incarnation; 2]) -> bool {
         self.births[0].is(births[0]) && self.births[1].is(births[1])
     }
 
     /// Whether this very trace is at one of its ends.
-    pub(crate) fn touches(&self, id: TraceId, birth: Birth) -> bool {
-        self.link.ends.both().into_iter().zip(self.births).any(|(end, born)| end == id && born.is(birth))
+    pub(crate) fn touches(&self, id: TraceId, birth: Incarnation) -> bool {
+        self.link.ends.ids().into_iter().zip(self.births).any(|(end, born)| end == id && born.is(birth))
     }
 }
 
 /// An unordered pair of different traces: the key of a link. The smaller id stands first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub(crate) struct Ends(TraceId, TraceId);
+pub(crate) struct LinkKey(TraceId, TraceId);
 
-impl Joins for Ends {
+impl EdgeKey for LinkKey {
     type Node = TraceId;
 
     fn nodes(&self) -> [TraceId; 2] {
-        self.both()
+        self.ids()
     }
 
     fn joining(a: &TraceId, b: &TraceId) -> Self {
@@ -124,7 +124,7 @@ impl Joins for Ends {
     }
 }
 
-impl Ends {
+impl LinkKey {
     /// `None` if the two are one.
     pub(crate) fn of(a: TraceId, b: TraceId) -> Option<Self> {
         (a != b).then(|| Self(a.min(b), a.max(b)))
@@ -138,7 +138,7 @@ impl Ends {
         }
     }
 
-    pub(crate) fn both(self) -> [TraceId; 2] {
+    pub(crate) fn ids(self) -> [TraceId; 2] {
         [self.0, self.1]
     }
 }

@@ -18,13 +18,13 @@ pub use link::Link;
 pub use new::NewTrace;
 pub use payload::Payload;
 
-pub(crate) use link::{Ends, Tie};
+pub(crate) use link::{LinkKey, LinkState};
 pub(crate) use new::Defaults;
 #[cfg(all(feature = "sqlite", not(loom)))]
 pub(crate) use parts::MAX_TAGS_JSON;
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 pub(crate) use parts::timestamp;
-pub(crate) use parts::{Birth, Content, MAX_REVISION, Micros, Numbers, name as checked_name};
+pub(crate) use parts::{Content, Dynamics, Incarnation, MAX_REVISION, Micros, name as checked_name};
 
 use crate::protocol::{Head, Record};
 use jiff::Timestamp;
@@ -41,11 +41,11 @@ pub struct Trace {
     head: Head<Self>,
     id: TraceId,
     pub(crate) content: Arc<Content>,
-    pub(crate) numbers: Numbers,
+    pub(crate) numbers: Dynamics,
 }
 
 impl Trace {
-    fn new(id: TraceId, content: Content, numbers: Numbers) -> Self {
+    fn new(id: TraceId, content: Content, numbers: Dynamics) -> Self {
         Self { head: Head::default(), id, content: Arc::new(content), numbers }
     }
 
@@ -54,7 +54,7 @@ impl Trace {
         self.id
     }
 
-    pub(crate) fn birth(&self) -> Birth {
+    pub(crate) fn birth(&self) -> Incarnation {
         self.content.birth
     }
 

@@ -1,8 +1,8 @@
 //! The builder of a trace that is not stored yet.
 
-use super::parts::{Birth, ContentNumber};
+use super::parts::{ContentNumber, Incarnation};
 use super::setters::shared_setters;
-use super::{Content, Micros, Numbers, Origin, Payload, Tier, Trace, TraceId, TraceType, parts};
+use super::{Content, Dynamics, Micros, Origin, Payload, Tier, Trace, TraceId, TraceType, parts};
 use crate::error::{Error, Result};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub struct NewTrace {
     id: Option<TraceId>,
     content: Content,
-    numbers: Numbers,
+    numbers: Dynamics,
     peak_strength: Option<f64>,
     given: Given,
     problem: Option<Error>,
@@ -66,7 +66,7 @@ impl NewTrace {
             Err(problem) => (Payload::text(""), Some(problem.into())),
         };
         let content = Content {
-            birth: Birth::UNBORN,
+            birth: Incarnation::UNBORN,
             number: ContentNumber::NONE,
             kind,
             origin: Origin::DirectExperience,
@@ -80,7 +80,7 @@ impl NewTrace {
             parent: None,
             children: Box::default(),
         };
-        let numbers = Numbers {
+        let numbers = Dynamics {
             strength: kind.starting_strength(),
             peak_strength: 0.0,
             base_decay_rate: kind.base_decay_rate(),
@@ -268,7 +268,7 @@ impl NewTrace {
         if let Some(problem) = problem {
             return Err(problem);
         }
-        content.birth = Birth::new();
+        content.birth = Incarnation::new();
         content.number = ContentNumber::after(ContentNumber::NONE);
         if !given.partition {
             content.partition = defaults.partition.clone();

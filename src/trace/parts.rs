@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Content {
-    pub(crate) birth: Birth,
+    pub(crate) birth: Incarnation,
     pub(crate) number: ContentNumber,
     pub(crate) kind: TraceType,
     pub(crate) origin: Origin,
@@ -31,7 +31,7 @@ pub(crate) struct Content {
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct Numbers {
+pub(crate) struct Dynamics {
     pub(crate) strength: f64,
     pub(crate) peak_strength: f64,
     pub(crate) base_decay_rate: f64,
@@ -51,9 +51,9 @@ pub(crate) struct Numbers {
 /// Tells a trace from a later one of the same id: each is born once, and keeps it through all its changes. Not
 /// kept in files, and no part of what a trace is: any two are equal.
 #[derive(Clone, Copy)]
-pub(crate) struct Birth(u64);
+pub(crate) struct Incarnation(u64);
 
-impl Birth {
+impl Incarnation {
     pub(super) const UNBORN: Self = Self(0);
 
     pub(crate) fn new() -> Self {
@@ -81,14 +81,14 @@ impl Content {
     }
 }
 
-impl PartialEq for Birth {
+impl PartialEq for Incarnation {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
 /// The same for all, so that what is equal prints the same.
-impl fmt::Debug for Birth {
+impl fmt::Debug for Incarnation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("_")
     }

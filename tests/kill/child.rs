@@ -20,7 +20,7 @@ fn pause(micros: u64) {
 }
 
 fn open(path: &Path, plan: Plan) -> Result<TraceStore> {
-    let durability = if plan.relaxed { Durability::Relaxed } else { Durability::Full };
+    let durability = if plan.relaxed { Durability::Committed } else { Durability::Durable };
     let builder = TraceStore::builder().durability(durability).flush_threshold(200);
     builder.flush_interval(Duration::from_micros(plan.interval_micros)).open(path)
 }

@@ -111,7 +111,7 @@ impl Pair {
                 let report = well(store.decay())?;
                 prop_assert_eq!((report.decayed, report.checkpointed, report.pruned), model.decay());
             }
-            Step::Retier => prop_assert_eq!(well(store.retier())?, model.retier()),
+            Step::Retier => prop_assert_eq!(well(store.update_tiers())?, model.retier()),
             Step::EnforceQuota => {
                 let report = well(store.enforce_quota())?;
                 prop_assert_eq!((report.evicted, report.over), model.enforce_quota());

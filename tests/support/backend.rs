@@ -1,8 +1,9 @@
 //! A backend for tests: keeps rows in a map, and does what the test says before each batch.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use mnemon::Durability;
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, Stored, TraceChange,
+    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, Stored, TraceChange,
 };
 use mnemon::{Trace, TraceId};
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 #[derive(Default)]
 pub struct Log {
     pub rows: BTreeMap<TraceId, Arc<Trace>>,
-    pub batches: Vec<(Reach, Vec<TraceChange>)>,
+    pub batches: Vec<(Durability, Vec<TraceChange>)>,
     pub reopened: usize,
     pub replaced: usize,
 }
@@ -93,7 +94,7 @@ impl Backend for Scripted {
                 }
             }
         }
-        log.batches.push((batch.reach, batch.traces.to_vec()));
+        log.batches.push((batch.durability, batch.traces.to_vec()));
         Ok(applied)
     }
 

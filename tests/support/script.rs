@@ -153,8 +153,8 @@ impl Script {
             faults.freeze_at_sync(at);
             let builder = quietly().clock(&clock).durability(case.durability);
             let store = match case.durability {
-                Durability::Full => builder,
-                Durability::Relaxed => builder.flush_threshold(1),
+                Durability::Durable => builder,
+                Durability::Committed => builder.flush_threshold(1),
             }
             .open_with(faults.backend())?;
             // The last step that was acknowledged while there was power.
@@ -354,7 +354,7 @@ impl Run<'_> {
                     Ok(_) => self.acknowledge(at + 1)?,
                     Err(error) => self.failed(&store, &error)?,
                 },
-                Op::Settle if self.case.durability == Durability::Relaxed => {
+                Op::Settle if self.case.durability == Durability::Committed => {
                     wait(|| store.stats().dirty == 0 || store.health() != Health::Healthy)?;
                     self.look_at_images()?;
                 }
@@ -369,8 +369,8 @@ impl Run<'_> {
         let patience = Duration::from_secs(10);
         let builder = quietly().clock(&self.clock).durability(self.case.durability).close_timeout(patience);
         match self.case.durability {
-            Durability::Full => builder,
-            Durability::Relaxed => builder.flush_threshold(1),
+            Durability::Durable => builder,
+            Durability::Committed => builder.flush_threshold(1),
         }
     }
 

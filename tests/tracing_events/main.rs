@@ -38,7 +38,7 @@ fn a_healthy_store_says_nothing_that_an_operator_sees() -> Outcome {
         }
         store.remove(ids[0])?;
         store.decay()?;
-        store.retier()?;
+        store.update_tiers()?;
         store.flush()?;
         store.erase_partition("nobody's")?;
         store.stats();
@@ -315,13 +315,16 @@ fn upkeep_that_fails_is_a_warning() -> Outcome {
     const UPKEEP: &str = "the upkeep could not do its work; it is done next time";
     let every = Some(Duration::from_millis(1));
     let upkeep = mnemon::Upkeep { decay: every, tiers: None, quota: None };
-    let refusing = heard("upkeep").when_lagging(mnemon::Lag::Refuse).lag_bound(Duration::ZERO).upkeep(upkeep);
+    let refusing = heard("upkeep")
+        .when_lagging(mnemon::LagPolicy::RejectWrites)
+        .lag_bound(Duration::ZERO)
+        .upkeep(upkeep);
     let store = refusing.in_memory()?;
     store.insert(note(1))?;
     until(|| !events(&said_of("upkeep"), Level::WARN, UPKEEP).is_empty());
     let said = said_of("upkeep");
     let warning = events(&said, Level::WARN, UPKEEP)[0];
-    assert_eq!((&warning.fields["chore"], &warning.fields["kind"]), (&json!("decay"), &json!("lagging")));
+    assert_eq!((&warning.fields["task"], &warning.fields["kind"]), (&json!("decay"), &json!("lagging")));
     Ok(())
 }
 
@@ -358,7 +361,7 @@ fn opening_flushing_and_closing_are_spans() -> Outcome {
     assert!(number(first, "cut")? < number(second, "cut")?);
     for flush in [first, second] {
         assert_eq!(
-            (&flush.fields["reach"], flush.fields["path"].as_str()),
+            (&flush.fields["durability"], flush.fields["path"].as_str()),
             (&json!("durable"), path.to_str())
         );
         assert!(milliseconds(flush, "elapsed_ms")? > 0.0 && flush.within.is_empty());
@@ -391,7 +394,7 @@ fn opening_flushing_and_closing_are_spans() -> Outcome {
 #[test]
 fn a_flush_that_fails_is_a_span_without_rows() -> Outcome {
     let faults = Faults::new();
-    let store = heard("failing").durability(mnemon::Durability::Relaxed).open_with(faults.backend())?;
+    let store = heard("failing").durability(mnemon::Durability::Committed).open_with(faults.backend())?;
     faults.fail(Call::Apply).with(ErrorClass::Full);
     store.insert(NewTrace::semantic(json!(1)))?;
     while store.flush().is_err() {}

@@ -2,7 +2,8 @@
 
 use super::support::model;
 use mnemon::model::{
-    Adjacency, Bell, Change, Generations, HasTerms, Head, Joins, Map, Opening, Record, Rejected, Term, Terms,
+    Adjacency, Change, EdgeKey, Generations, HasTerms, Head, Map, Notify, Opening, Record, Rejected, Term,
+    Terms,
 };
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ struct Store {
 
 impl Store {
     fn new() -> Arc<Self> {
-        let (generations, _) = Generations::new(1, usize::MAX, Arc::new(Bell::default()));
+        let (generations, _) = Generations::new(1, usize::MAX, Arc::new(Notify::default()));
         Arc::new(Self { generations, map: Map::new(Terms::new()) })
     }
 
@@ -119,7 +120,7 @@ fn concurrent_retagging_leaves_one_term() {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 struct Joint;
 
-impl Joins for Joint {
+impl EdgeKey for Joint {
     type Node = u8;
 
     fn nodes(&self) -> [u8; 2] {
@@ -159,7 +160,7 @@ fn put() -> Change<Tagged> {
 #[test]
 fn a_joint_made_anew_is_found_from_both_ends() {
     model("a_joint_made_anew_is_found_from_both_ends", Some(4), || {
-        let (generations, mut cutter) = Generations::new(1, usize::MAX, Arc::new(Bell::default()));
+        let (generations, mut cutter) = Generations::new(1, usize::MAX, Arc::new(Notify::default()));
         let joints = Arc::new(Joints { generations, map: Map::new(Adjacency::new()) });
         joints.change(put);
         joints.change(|| Change::Remove);

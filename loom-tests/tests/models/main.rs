@@ -2,10 +2,10 @@
 //! `loom-tests/run` runs them; without `--cfg loom` there is nothing here.
 #![cfg(loom)]
 
-mod bell;
 mod flusher;
 mod index;
 mod links;
+mod notify;
 mod planted;
 mod protocol;
 mod records;

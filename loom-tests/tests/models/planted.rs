@@ -186,5 +186,5 @@ fn cut_made_while_cuts_are_blocked() {
 
 #[test]
 fn flusher_named_to_its_bell_after_the_flag() {
-    caught("NamedLate", "bell::a_ring_is_never_lost", "deadlock");
+    caught("NamedLate", "notify::a_ring_is_never_lost", "deadlock");
 }

@@ -2,7 +2,7 @@
 
 use mnemon::model::explore::{self, Mode};
 use mnemon::model::{
-    Bell, Change, Cutter, Generations, Head, Map, Mistake, Opening, Record, Rejected, Tracked, hide_locks,
+    Change, Cutter, Generations, Head, Map, Mistake, Notify, Opening, Record, Rejected, Tracked, hide_locks,
     plant,
 };
 use std::collections::BTreeMap;
@@ -195,7 +195,7 @@ pub fn store() -> (Arc<Store>, Flusher) {
 }
 
 fn store_of(map: Map<Id, Value, ()>) -> (Arc<Store>, Flusher) {
-    let (generations, cutter) = Generations::new(1, usize::MAX, Arc::new(Bell::default()));
+    let (generations, cutter) = Generations::new(1, usize::MAX, Arc::new(Notify::default()));
     let flusher = Flusher { cutter, rows: Rows::new(), owed: BTreeMap::new() };
     (Arc::new(Store { generations, map }), flusher)
 }

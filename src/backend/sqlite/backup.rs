@@ -260,7 +260,7 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 fn detach(path: &Path) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    file::distrust(&connection, file::longest_value(0))?;
+    file::harden(&connection, file::longest_value(0))?;
     // The header refers to the WAL of the original: SQLite sees this only now, and can undo it.
     schema::read_store(&connection)?;
     connection.pragma_update_and_check(None, "journal_mode", "DELETE", |row| row.get::<_, String>(0))?;

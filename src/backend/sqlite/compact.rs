@@ -11,7 +11,8 @@
 use super::error::while_doing;
 use super::file::Attached;
 use super::{Sqlite, changed_by_another, commit, file_identity, schema};
-use crate::backend::{Backend, BackendError, Reach, Space};
+use crate::Durability;
+use crate::backend::{Backend, BackendError, Space};
 use rusqlite::Connection;
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,7 @@ impl Sqlite {
         let attached = self.attached()?;
         let doing = |error| while_doing("compacting", &path, error);
         // No content depends on it: a power loss may take steps back, and no more.
-        attached.reach(Reach::Committed).map_err(doing)?;
+        attached.set_durability(Durability::Committed).map_err(doing)?;
         let outcome = attached.compact(asked).map_err(doing);
         if outcome.is_err() {
             self.roll_back();

@@ -2,11 +2,12 @@
 
 use super::compact;
 use super::error::{Said, class_of, while_doing};
-use super::file_identity::{self, FileId, Place, sibling, unreachable_file};
+use super::file_identity::{self, FileId, FileIdentity, sibling, unreachable_file};
 use super::files::{self, InUse};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
 use super::wal;
-use crate::backend::{BackendError, ErrorClass, Reach};
+use crate::Durability;
+use crate::backend::{BackendError, ErrorClass};
 use crate::guarded;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi, limits::Limit};
 use std::fs::{File, OpenOptions};
@@ -19,7 +20,7 @@ use uuid::Uuid;
 /// A connection to a file that is a store of this crate's.
 pub(super) struct Attached {
     pub(super) connection: Connection,
-    reach: Option<Reach>,
+    durability: Option<Durability>,
     in_use: InUse,
     /// Whose the file is: each batch makes sure that it still is.
     pub(super) boot: Uuid,
@@ -135,22 +136,22 @@ impl Attached {
         schema::migrate(&mut connection, identity.version).map_err(doing)?;
         let (watermark, boot, clean) = schema::read_store(&connection).map_err(doing)?;
         Ok((
-            Self { connection, reach: None, in_use, boot: Uuid::nil() },
+            Self { connection, durability: None, in_use, boot: Uuid::nil() },
             Store { is_new: identity.is_new(), watermark, boot, clean },
         ))
     }
 
     /// Marks the file as this boot's, and not cleanly ended. Answers which file and log that was.
-    pub(super) fn sign(&mut self, path: &Path, boot: Uuid) -> Result<Place, BackendError> {
+    pub(super) fn claim(&mut self, path: &Path, boot: Uuid) -> Result<FileIdentity, BackendError> {
         schema::set_boot(&self.connection, &boot).map_err(|error| while_doing("opening", path, error))?;
         self.boot = boot;
-        Place::of(path).map_err(|error| unreachable_file(path, error))
+        FileIdentity::of(path).map_err(|error| unreachable_file(path, error))
     }
 
     /// The last write: a clean end. Then everything goes into the one file, if no reader holds that up.
-    pub(super) fn sign_off(&self, watermark: u64) -> rusqlite::Result<()> {
+    pub(super) fn mark_clean(&self, watermark: u64) -> rusqlite::Result<()> {
         self.connection.pragma_update(None, "synchronous", "FULL")?;
-        self.impatiently(|connection| schema::set_clean(connection, watermark, &self.boot))?;
+        self.with_short_timeout(|connection| schema::set_clean(connection, watermark, &self.boot))?;
         if let Err(error) = self.checkpoint(true) {
             let path = self.connection.path();
             guarded::run(|| {
@@ -174,14 +175,14 @@ impl Attached {
     }
 
     /// How far the next commits go; SQLite can't be told inside a transaction.
-    pub(super) fn reach(&mut self, reach: Reach) -> rusqlite::Result<()> {
-        if self.reach != Some(reach) {
-            let synchronous = match reach {
-                Reach::Durable => "FULL",
-                Reach::Committed => "NORMAL",
+    pub(super) fn set_durability(&mut self, durability: Durability) -> rusqlite::Result<()> {
+        if self.durability != Some(durability) {
+            let synchronous = match durability {
+                Durability::Durable => "FULL",
+                Durability::Committed => "NORMAL",
             };
             self.connection.pragma_update(None, "synchronous", synchronous)?;
-            self.reach = Some(reach);
+            self.durability = Some(durability);
         }
         Ok(())
     }
@@ -207,7 +208,7 @@ impl Attached {
             )
         });
         let _inside = span.enter();
-        let (busy, logged, moved) = self.impatiently(|connection| {
+        let (busy, logged, moved) = self.with_short_timeout(|connection| {
             connection.query_row(mode, [], |row| {
                 let (logged, moved) = pages(row)?;
                 Ok((row.get::<_, i64>(0)?, logged, moved))
@@ -218,7 +219,10 @@ impl Attached {
         Ok(Some(complete))
     }
 
-    fn impatiently<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+    fn with_short_timeout<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
         self.connection.busy_timeout(SHORT_BUSY_TIMEOUT)?;
         let done = work(&self.connection);
         self.connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -228,7 +232,7 @@ impl Attached {
 
 fn set_up(connection: &Connection, longest: usize) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    distrust(connection, longest)?;
+    harden(connection, longest)?;
     // A connection that is given up moves no log into a file that may be damaged, moved or no longer ours.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     connection.execute_batch(
@@ -446,7 +450,7 @@ pub(crate) fn look_at(path: &Path) -> rusqlite::Result<Looking> {
         _ => open_to_look(path)?,
     };
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    distrust(&connection, longest_value(0))?;
+    harden(&connection, longest_value(0))?;
     Ok(Looking { connection, _in_use })
 }
 
@@ -476,7 +480,7 @@ fn open_to_look(path: &Path) -> rusqlite::Result<Connection> {
 
 /// What stands in the file is data: no trigger, no view and no unsafe function of its schema runs, and nothing of it
 /// makes SQLite take more memory for one value than the longest that a store has.
-pub(super) fn distrust(connection: &Connection, longest: usize) -> rusqlite::Result<()> {
+pub(super) fn harden(connection: &Connection, longest: usize) -> rusqlite::Result<()> {
     // SQLite has a limit of its own, which a higher one comes to.
     connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, i32::try_from(longest).unwrap_or(i32::MAX))?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;

@@ -12,7 +12,7 @@ use std::{fs, io};
 
 /// The very file and log that a path named when the store signed them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Place {
+pub(super) struct FileIdentity {
     file: FileId,
     log: Option<FileId>,
 }
@@ -49,16 +49,16 @@ impl From<fs::Metadata> for FileId {
     }
 }
 
-impl Place {
+impl FileIdentity {
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         Ok(Self { file: FileId::of(path)?, log: FileId::of(&log_of(path)).ok() })
     }
 
     /// Whether the path still names this file and this log.
     pub(super) fn check(&self, path: &Path) -> Result<(), BackendError> {
-        match Place::of(path) {
+        match FileIdentity::of(path) {
             Ok(place) if place == *self => Ok(()),
-            Ok(Place { file, .. }) if file == self.file => Err(BackendError::new(
+            Ok(FileIdentity { file, .. }) if file == self.file => Err(BackendError::new(
                 ErrorClass::Unreachable,
                 format!("the log of {} was removed or replaced while the store had it open", path.display()),
             )),
@@ -80,7 +80,7 @@ impl Place {
     pub(super) fn put_orphan_aside(&self, path: &Path) -> Result<(), BackendError> {
         let is_ours = self.log.is_some() && FileId::of(&log_of(path)).ok() == self.log;
         if self.check(path).is_err() && is_ours {
-            put_aside(path, ORPHANED, &["-wal", "-shm"])?;
+            quarantine_file(path, ORPHANED, &["-wal", "-shm"])?;
         }
         Ok(())
     }
@@ -92,7 +92,7 @@ pub(super) fn put_stray_log_aside(path: &Path) -> Result<(), BackendError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
     if bytes(path) == 0 && wal_bytes(path) > 0 {
         guarded::run(|| tracing::warn!(path = %path.display(), "a log is here of a file that is gone"));
-        put_aside(path, ORPHANED, &["-wal", "-shm"])?;
+        quarantine_file(path, ORPHANED, &["-wal", "-shm"])?;
     }
     Ok(())
 }
@@ -103,7 +103,7 @@ const ORPHANED: &str = "orphaned";
 const ASIDE: [&str; 2] = [DAMAGED, ORPHANED];
 
 /// Renames those of the path's files that are there, to names that say why and when; deletes nothing.
-pub(super) fn put_aside(path: &Path, why: &str, suffixes: &[&str]) -> Result<(), BackendError> {
+pub(super) fn quarantine_file(path: &Path, why: &str, suffixes: &[&str]) -> Result<(), BackendError> {
     let base = sibling(path, &format!(".{why}-{}", jiff::Timestamp::now().as_microsecond()));
     for suffix in suffixes {
         let (from, to) = (sibling(path, suffix), sibling(&base, suffix));

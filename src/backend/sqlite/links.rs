@@ -34,7 +34,7 @@ impl<'c> Statements<'c> {
                 applied.links_deleted += self.delete.execute(params![a.as_bytes(), b.as_bytes()])? as u64;
             }
             LinkChange::Upsert(link) => {
-                let [a, b] = link.ends.both();
+                let [a, b] = link.ends.ids();
                 let (count, first, last) = (link.count, link.first_at.get(), link.last_at.get());
                 let written = self.upsert.execute(params![a.as_bytes(), b.as_bytes(), count, first, last])?;
                 if written == 0 {

@@ -54,15 +54,14 @@ pub use inspect::{FileReport, inspect};
 pub(crate) use schema::MAX_WATERMARK;
 pub use verify::{FileFinding, FilePart, VerifyReport, verify, verify_with};
 
-use super::{
-    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reach, Reopened, RowNumber, Space, Stored,
-};
+use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, RowNumber, Space, Stored};
+use crate::Durability;
 use crate::clock::new_uuid;
 use crate::guarded;
 use changes::LastWrite;
 use error::{class_of, is_about_the_row};
 use file::{Attached, Store};
-use file_identity::Place;
+use file_identity::FileIdentity;
 use lock::Lock;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
@@ -82,7 +81,7 @@ pub(crate) struct Sqlite {
     /// In bytes: see [`file::longest_value`].
     longest: usize,
     /// The very file and log that this store has last signed.
-    place: Place,
+    place: FileIdentity,
     last_write: LastWrite,
     /// Somebody else has written to it, and the flusher has not yet compared it with memory.
     changed: bool,
@@ -127,7 +126,7 @@ impl Sqlite {
             false => None,
         };
         let boot = boot.unwrap_or_else(new_uuid);
-        let place = attached.sign(&path, boot)?;
+        let place = attached.claim(&path, boot)?;
         let watermark = store.watermark;
         Ok(Self {
             last_write: LastWrite::of(&path),
@@ -187,7 +186,7 @@ impl Sqlite {
         let path = self.path.clone();
         let attached = self.attached()?;
         let doing = |error| while_doing("writing to", &path, error);
-        attached.reach(batch.reach).map_err(doing)?;
+        attached.set_durability(batch.durability).map_err(doing)?;
         let outcome = attached.write(batch).map_err(doing);
         if outcome.is_err() {
             self.roll_back();
@@ -258,9 +257,9 @@ impl Sqlite {
     }
 
     /// Marks the file as this boot's.
-    fn sign(&mut self) -> Result<(), BackendError> {
+    fn claim(&mut self) -> Result<(), BackendError> {
         let (path, boot) = (self.path.clone(), self.boot);
-        self.place = self.attached()?.sign(&path, boot)?;
+        self.place = self.attached()?.claim(&path, boot)?;
         (self.held_since, self.released) = (true, false);
         self.last_write = LastWrite::of(&path);
         Ok(())
@@ -283,7 +282,7 @@ impl Sqlite {
 
     /// Signs a file that was just made, of which nothing is durable.
     fn start_over(&mut self) -> Result<(), BackendError> {
-        self.sign()?;
+        self.claim()?;
         (self.durable, self.committed, self.unfilled) = (0, 0, true);
         Ok(())
     }
@@ -322,7 +321,7 @@ impl Backend for Sqlite {
         // It was compared with memory before, if it had to be.
         (self.changed, self.unfilled) = (false, false);
         self.committed = batch.watermark;
-        if batch.reach == Reach::Durable {
+        if batch.durability == Durability::Durable {
             self.durable = batch.watermark;
         }
         if !batch.erased.is_empty() {
@@ -374,7 +373,7 @@ impl Backend for Sqlite {
             // An older copy of it. Memory is the truth; the copy is kept.
             return self.put_right(store.watermark);
         }
-        self.sign()?;
+        self.claim()?;
         if self.changed {
             self.check_pages()?;
         }
@@ -388,7 +387,7 @@ impl Backend for Sqlite {
 
     fn replace(&mut self) -> Result<(), BackendError> {
         self.detach();
-        file_identity::put_aside(&self.path, file_identity::DAMAGED, &["", "-wal", "-shm"])?;
+        file_identity::quarantine_file(&self.path, file_identity::DAMAGED, &["", "-wal", "-shm"])?;
         self.attach()?;
         self.changed = false;
         self.start_over()
@@ -418,7 +417,7 @@ impl Backend for Sqlite {
     fn close(&mut self, watermark: u64) -> Result<(), BackendError> {
         self.check()?;
         let path = self.path.clone();
-        let signed_off = self.attached()?.sign_off(watermark);
+        let signed_off = self.attached()?.mark_clean(watermark);
         self.last_write = LastWrite::of(&path);
         signed_off.map_err(|error| while_doing("closing", &path, error))?;
         self.check_descriptors()?;

@@ -1,7 +1,8 @@
 //! The backend call by call, where a store would have to be stopped at one moment.
 
 use super::Sqlite;
-use crate::backend::{Backend, Batch, ErrorClass, Reach, Reopened, Scope};
+use crate::Durability;
+use crate::backend::{Backend, Batch, ErrorClass, Reopened, Scope};
 use crate::clock::new_uuid;
 use crate::trace::TraceType;
 use rusqlite::config::DbConfig;
@@ -15,7 +16,7 @@ fn at_cut_5() -> Outcome<(tempfile::TempDir, PathBuf, Sqlite)> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("memory.db");
     let mut sqlite = open(&path)?;
-    sqlite.apply(&Batch::new(5, Reach::Durable))?;
+    sqlite.apply(&Batch::new(5, Durability::Durable))?;
     Ok((folder, path, sqlite))
 }
 
@@ -30,7 +31,7 @@ fn a_closed_file_is_owned_until_its_backend_is_dropped() -> Outcome {
     sqlite.close(5)?;
     assert_eq!(open(&path).err().map(|error| error.class()), Some(ErrorClass::Owned));
     sqlite.reopen()?;
-    sqlite.apply(&Batch::new(6, Reach::Durable))?;
+    sqlite.apply(&Batch::new(6, Durability::Durable))?;
     sqlite.close(6)?;
     drop(sqlite);
     let again = open(&path)?;
@@ -44,7 +45,7 @@ fn what_another_owner_wrote_while_the_file_was_not_locked_is_not_put_aside() -> 
     sqlite.detach();
     sqlite.lock = None;
     let mut other = open(&path)?;
-    other.apply(&Batch::new(9, Reach::Durable))?;
+    other.apply(&Batch::new(9, Durability::Durable))?;
     other.close(9)?;
     drop(other);
     // Also once it has the lock again.
@@ -68,7 +69,7 @@ fn that_a_new_file_is_empty_is_said_until_it_is_not() -> Outcome {
     for _ in 0..2 {
         assert_eq!(sqlite.reopen()?, Reopened::Empty);
     }
-    sqlite.apply(&Batch::new(6, Reach::Durable))?;
+    sqlite.apply(&Batch::new(6, Durability::Durable))?;
     assert_eq!(sqlite.reopen()?, Reopened::Same);
     // Gone altogether.
     fs::remove_file(&path)?;
@@ -96,10 +97,10 @@ fn what_is_changed_while_there_is_no_connection_is_noticed() -> Outcome {
 fn damage_that_is_found_after_an_erasure_fails_it() -> Outcome {
     let (_folder, _path, mut sqlite) = at_cut_5()?;
     let erased = [Scope::Type(TraceType::Sensory)];
-    sqlite.apply(&Batch::new(6, Reach::Durable).erased(&erased))?;
+    sqlite.apply(&Batch::new(6, Durability::Durable).erased(&erased))?;
     // What is there is not what it expects.
     sqlite.boot = new_uuid();
-    let applied = sqlite.apply(&Batch::new(7, Reach::Durable).erased(&erased));
+    let applied = sqlite.apply(&Batch::new(7, Durability::Durable).erased(&erased));
     assert_eq!(applied.err().map(|error| error.class()), Some(ErrorClass::Corrupt));
     Ok(())
 }

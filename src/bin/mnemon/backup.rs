@@ -49,9 +49,9 @@ impl Backup {
         bar.finish_and_clear();
         let backup = backup?;
         verify::warn(&backup.copy);
-        text::say(&table(&backup))?;
+        text::print(&table(&backup))?;
         if self.json {
-            text::say_json(&Report {
+            text::print_json(&Report {
                 path: &backup.path.to_string_lossy(),
                 bytes: backup.bytes,
                 traces: backup.copy.traces,

@@ -47,12 +47,12 @@ impl Compact {
         let closed = store.close();
         let report = compacted?;
         closed.map_err(mnemon::Error::from)?;
-        text::say(&text::table(&[
+        text::print(&text::table(&[
             ["bytes before".to_owned(), number(report.bytes_before)],
             ["bytes after".to_owned(), number(report.bytes_after)],
         ]))?;
         if self.json {
-            text::say_json(&Report {
+            text::print_json(&Report {
                 path: self.db.to_string_lossy().into_owned(),
                 bytes_before: report.bytes_before,
                 bytes_after: report.bytes_after,

@@ -26,7 +26,7 @@ impl Completions {
     pub fn run(self) -> Result<ExitCode> {
         let mut script = Vec::new();
         generate(self.shell, &mut Cli::command(), "mnemon", &mut script);
-        text::say_bytes(&script)?;
+        text::print_bytes(&script)?;
         Ok(ExitCode::SUCCESS)
     }
 }

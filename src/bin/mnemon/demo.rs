@@ -64,11 +64,11 @@ impl Demo {
         ingested.warn();
         self.introduce(&ingested, &source, &db)?;
         let host = host::run(&db, self.load(), 0, None)?;
-        text::say(&host.table())?;
+        text::print(&host.table())?;
         host.warn();
-        text::say(&format!("\n{}", host.verdict()))?;
+        text::print(&format!("\n{}", host.verdict()))?;
         if self.json {
-            text::say_json(&DemoReport { ingest: &ingested, host: &host })?;
+            text::print_json(&DemoReport { ingest: &ingested, host: &host })?;
         }
         Ok(match host.verify.is_good() {
             true => interrupt::or(ingested.exit_code()),
@@ -89,14 +89,14 @@ impl Demo {
             1 => "1 memory".to_owned(),
             many => format!("{} memories", number(many)),
         };
-        text::say(&format!(
+        text::print(&format!(
             "{memories} of {source} went into a store in {place}: {} new, {} updated, {} unchanged, {} bad.",
             number(ingested.inserted),
             number(ingested.updated),
             number(ingested.unchanged),
             number(ingested.bad),
         ))?;
-        text::say(&format!(
+        text::print(&format!(
             "Now {} threads insert, update and remove at memory speed for {}, while another one keeps\n\
              writing what changed to the file. Then the file is opened anew and compared with what the\n\
              threads were told.\n",

@@ -1,7 +1,7 @@
 //! `mnemon get`: all there is to know of one trace.
 
 use crate::columns::{Column, Columns};
-use crate::seen::{Seen, Source, Wanted};
+use crate::seen::{IdPrefix, OpenedStore, Source};
 use crate::text::{self, BOLD, DIM, ID, count, harmless, number, styled};
 use crate::trace::{self, TraceJson};
 use crate::{DONE, json};
@@ -21,7 +21,7 @@ pub struct Get {
     #[command(flatten)]
     source: Source,
     /// Its id, or 8 or more of the hex digits that it begins or ends with.
-    id: Wanted,
+    id: IdPrefix,
     /// Just one JSON object, with all of its links.
     #[arg(long)]
     json: bool,
@@ -56,11 +56,11 @@ impl Get {
         let trace = seen.find(&self.id)?;
         let near = neighbours(&trace, &seen);
         match self.json {
-            true => text::say_json(&GetJson {
+            true => text::print_json(&GetJson {
                 trace: TraceJson::of(&trace, &seen),
                 links: near.iter().map(LinkJson::of).collect(),
             })?,
-            false => text::say(&page(&trace, &near, &seen))?,
+            false => text::print(&page(&trace, &near, &seen))?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -79,7 +79,7 @@ impl LinkJson {
 }
 
 /// The most co-activations first, then the latest.
-fn neighbours(trace: &Trace, seen: &Seen) -> Vec<Neighbour> {
+fn neighbours(trace: &Trace, seen: &OpenedStore) -> Vec<Neighbour> {
     let links = seen.store.links(trace.id()).into_iter();
     let near = links.filter_map(|link| {
         let other = seen.store.get(link.other(trace.id())?)?;
@@ -90,7 +90,7 @@ fn neighbours(trace: &Trace, seen: &Seen) -> Vec<Neighbour> {
     near
 }
 
-fn page(trace: &Trace, near: &[Neighbour], seen: &Seen) -> String {
+fn page(trace: &Trace, near: &[Neighbour], seen: &OpenedStore) -> String {
     let mut page = format!("{} {}\n\n", styled(BOLD, trace.trace_type()), styled(ID, trace.id()));
     let width = text::line_width();
     let room = width.saturating_sub(NAMES + 4).max(20);
@@ -111,7 +111,7 @@ fn page(trace: &Trace, near: &[Neighbour], seen: &Seen) -> String {
 const NAMES: usize = 14;
 
 /// What there is besides the payload and the links. No line that speaks of another trace is longer than `room`.
-fn fields(trace: &Trace, seen: &Seen, room: usize) -> Vec<(&'static str, String)> {
+fn fields(trace: &Trace, seen: &OpenedStore, room: usize) -> Vec<(&'static str, String)> {
     let text = |text: Option<&str>| text.map_or("-".to_owned(), |text| harmless(text).into_owned());
     let tags: Vec<_> = trace.tags().map(|tag| harmless(tag)).collect();
     let marks = [
@@ -168,7 +168,7 @@ fn vector(numbers: &[f32]) -> String {
 }
 
 /// A trace that is spoken of, which need not be in the store.
-fn relative(id: TraceId, seen: &Seen, room: usize) -> String {
+fn relative(id: TraceId, seen: &OpenedStore, room: usize) -> String {
     let line = match seen.store.get(id) {
         Some(trace) => format!("{id}  {}", trace::preview(&trace)),
         None => format!("{id}  (not in the store)"),
@@ -199,7 +199,7 @@ fn wrapped(value: &str, room: usize) -> Vec<String> {
     lines
 }
 
-fn links(near: &[Neighbour], seen: &Seen, width: usize) -> String {
+fn links(near: &[Neighbour], seen: &OpenedStore, width: usize) -> String {
     const SHOWN: usize = 20;
     if near.is_empty() {
         return format!("\n{}  none", styled(BOLD, "links"));

@@ -139,8 +139,8 @@ fn all(findings: Vec<Finding>) -> Vec<Found> {
 impl Report {
     fn say(&self, summary: &str, json: bool) -> Result<ExitCode> {
         match json {
-            true => text::say_json(self)?,
-            false => text::say(&format!("{summary}{}", self.table()))?,
+            true => text::print_json(self)?,
+            false => text::print(&format!("{summary}{}", self.table()))?,
         }
         Ok(match self.findings.is_empty() {
             true => ExitCode::SUCCESS,

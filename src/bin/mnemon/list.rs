@@ -2,7 +2,7 @@
 
 use crate::DONE;
 use crate::columns::{Column, Columns};
-use crate::seen::{self, Digits, Seen, Source};
+use crate::seen::{self, Digits, OpenedStore, Source};
 use crate::text::{self, DIM, ID, harmless, number, styled};
 use crate::trace::{self, TraceJson};
 use anyhow::Result;
@@ -98,17 +98,17 @@ impl List {
         let all = found.len();
         found.truncate(self.limit);
         match self.json {
-            true => text::say_json_lines(found.iter().map(|trace| {
+            true => text::print_json_lines(found.iter().map(|trace| {
                 let ranked = if self.order == By::Score { ranked(trace, &seen) } else { None };
                 let (score, log_score) = ranked.map(|ranked| (ranked.score, ranked.log_score)).unzip();
                 ListJson { trace: TraceJson::of(trace, &seen), score, log_score }
             }))?,
-            false => text::say(&self.page(&found, all, &seen))?,
+            false => text::print(&self.page(&found, all, &seen))?,
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn page(&self, found: &[Arc<Trace>], all: usize, seen: &Seen) -> String {
+    fn page(&self, found: &[Arc<Trace>], all: usize, seen: &OpenedStore) -> String {
         let (shown, stored) = (found.len(), seen.store.len());
         let [shown_number, all_number, stored_number] = [shown, all, stored].map(|n| number(n as u64));
         if all == 0 {
@@ -125,7 +125,7 @@ impl List {
         format!("{}\n{}", self.table(found, seen), styled(DIM, format!("  {summary}")))
     }
 
-    fn table(&self, found: &[Arc<Trace>], seen: &Seen) -> String {
+    fn table(&self, found: &[Arc<Trace>], seen: &OpenedStore) -> String {
         const WIDE: usize = 100;
         let line = text::line_width();
         let is_wide = self.full || line >= WIDE;
@@ -180,13 +180,13 @@ impl List {
 }
 
 /// By itself: nothing else is associated with it.
-fn ranked(trace: &Trace, seen: &Seen) -> Option<Ranked> {
+fn ranked(trace: &Trace, seen: &OpenedStore) -> Option<Ranked> {
     seen.store.rank([trace.id()]).pop()
 }
 
 impl Filter {
     /// All of them, in order.
-    fn find(&self, seen: &Seen, order: By) -> Vec<Arc<Trace>> {
+    fn find(&self, seen: &OpenedStore, order: By) -> Vec<Arc<Trace>> {
         let order = match order {
             By::Strength => Order::Strength,
             By::Recency => Order::Recency,

@@ -35,7 +35,7 @@ impl Man {
         };
         let mut page = Vec::new();
         Page::new(command).render(&mut page)?;
-        text::say_bytes(&page)?;
+        text::print_bytes(&page)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -1,6 +1,6 @@
 //! `mnemon recall`: the traces that speak of something, those first that matter most, and why they do.
 
-use crate::seen::{Digits, Seen, Source};
+use crate::seen::{Digits, OpenedStore, Source};
 use crate::text::{self, BOLD, DIM, ID, fraction, harmless, number, styled};
 use crate::trace::{self, TraceJson};
 use crate::{DONE, json};
@@ -74,14 +74,14 @@ impl Recall {
         let all = hits.len();
         hits.truncate(self.limit);
         match self.json {
-            true => text::say_json_lines(hits.iter().map(|hit| RecallJson::of(hit, &seen)))?,
-            false if all == 0 => text::say(&nothing(&words, &each))?,
-            false => text::say(&self.page(&hits, all, &words, &seen))?,
+            true => text::print_json_lines(hits.iter().map(|hit| RecallJson::of(hit, &seen)))?,
+            false if all == 0 => text::print(&nothing(&words, &each))?,
+            false => text::print(&self.page(&hits, all, &words, &seen))?,
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn page(&self, hits: &[Hit], all: usize, words: &[Word], seen: &Seen) -> String {
+    fn page(&self, hits: &[Hit], all: usize, words: &[Word], seen: &OpenedStore) -> String {
         let traces = hits.iter().map(|hit| &*hit.ranked.trace);
         let digits = if self.full { Digits::ALL } else { seen.digits(traces) };
         let scores = text::scores(&hits.iter().map(|hit| hit.ranked.log_score).collect::<Vec<_>>());
@@ -117,7 +117,7 @@ impl Recall {
 }
 
 impl<'a> RecallJson<'a> {
-    fn of(hit: &'a Hit, seen: &Seen) -> Self {
+    fn of(hit: &'a Hit, seen: &OpenedStore) -> Self {
         let Ranked { score, log_score, recency, emotion, association, ref trace, .. } = hit.ranked;
         Self {
             score,
@@ -153,7 +153,7 @@ impl Word {
 }
 
 /// The traces with all of the words, the best first, and how many have each of the words.
-fn find(words: &[Word], seen: &Seen) -> (Vec<Hit>, Vec<u64>) {
+fn find(words: &[Word], seen: &OpenedStore) -> (Vec<Hit>, Vec<u64>) {
     let mut each = vec![0; words.len()];
     let mut found = HashMap::new();
     for trace in seen.store.iter() {

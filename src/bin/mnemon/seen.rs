@@ -26,7 +26,7 @@ pub struct Source {
 }
 
 /// A copy of a store, at one time.
-pub struct Seen {
+pub struct OpenedStore {
     /// Not taken apart at the end, which the process does at once: nothing of it is to be written.
     pub store: ManuallyDrop<TraceStore>,
     path: PathBuf,
@@ -35,18 +35,18 @@ pub struct Seen {
 
 impl Source {
     /// Warns of rows that can't be read.
-    pub fn open(&self) -> Result<Seen> {
+    pub fn open(&self) -> Result<OpenedStore> {
         let at = self.at.unwrap_or_else(Timestamp::now);
         let builder = TraceStore::builder().clock(&ManualClock::at(at));
         let store = text::while_spinning("reading the store", || builder.detached(&self.db))?;
         text::warn_of_quarantined(&store.stats().quarantined);
-        Ok(Seen { store: ManuallyDrop::new(store), path: self.db.clone(), ids: OnceCell::new() })
+        Ok(OpenedStore { store: ManuallyDrop::new(store), path: self.db.clone(), ids: OnceCell::new() })
     }
 }
 
-impl Seen {
+impl OpenedStore {
     /// The trace with this id, or the one whose id begins or ends so.
-    pub fn find(&self, id: &Wanted) -> Result<Arc<Trace>> {
+    pub fn find(&self, id: &IdPrefix) -> Result<Arc<Trace>> {
         match &self.ids().like(id)[..] {
             [] => bail!(
                 "{} holds no trace with the id {id}: see which there are with `mnemon list {0}`",
@@ -57,7 +57,7 @@ impl Seen {
         }
     }
 
-    fn ambiguous(&self, id: &Wanted, candidates: &[TraceId]) -> anyhow::Error {
+    fn ambiguous(&self, id: &IdPrefix, candidates: &[TraceId]) -> anyhow::Error {
         const SHOWN: usize = 10;
         let mut message = format!(
             "{} ids begin or end with {id}: give more of the one you mean",
@@ -104,7 +104,7 @@ impl Ids {
     }
 
     /// Those that begin or end with these digits, in order.
-    fn like(&self, Wanted { digits, count, .. }: &Wanted) -> Vec<TraceId> {
+    fn like(&self, IdPrefix { digits, count, .. }: &IdPrefix) -> Vec<TraceId> {
         let open = 128 - 4 * *count as u32;
         let begun = digits << open;
         let ended = beginning(&self.backward, digits.reverse_bits(), open).iter().map(|id| id.reverse_bits());
@@ -120,7 +120,7 @@ impl Ids {
         let alike =
             near.filter_map(|near| Some((self.backward.get(near)? ^ end).leading_zeros() as usize / 4));
         let mut count = alike.max().map_or(0, |alike| alike + 1).max(LEAST_DIGITS);
-        while count < DIGITS && self.like(&Wanted::ending(id, count)).len() > 1 {
+        while count < DIGITS && self.like(&IdPrefix::ending(id, count)).len() > 1 {
             count += 1;
         }
         count
@@ -161,21 +161,21 @@ const LEAST_DIGITS: usize = 8;
 
 /// An id as it is given on the command line: all of it, or how it begins or ends.
 #[derive(Clone)]
-pub struct Wanted {
+pub struct IdPrefix {
     text: String,
     digits: u128,
     /// How many digits are given.
     count: usize,
 }
 
-impl Wanted {
+impl IdPrefix {
     fn ending(id: TraceId, count: usize) -> Self {
         let digits = bits(id) & (u128::MAX >> (128 - 4 * count));
         Self { text: Digits(count).of(id), digits, count }
     }
 }
 
-impl FromStr for Wanted {
+impl FromStr for IdPrefix {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -192,7 +192,7 @@ impl FromStr for Wanted {
     }
 }
 
-impl std::fmt::Display for Wanted {
+impl std::fmt::Display for IdPrefix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
     }

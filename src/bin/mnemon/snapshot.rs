@@ -168,9 +168,9 @@ impl Save {
         let (info, quarantined) = saved?;
         text::warn_of_spill(&self.db);
         text::warn_of_quarantined(&quarantined);
-        text::say(&one(&info))?;
+        text::print(&one(&info))?;
         if self.json {
-            text::say_json(&InfoReport::of(&info))?;
+            text::print_json(&InfoReport::of(&info))?;
         }
         Ok(match quarantined.is_empty() {
             true => ExitCode::SUCCESS,
@@ -185,9 +185,9 @@ impl Restore {
         let path = self.path(&snapshots)?;
         let (restored, refused) = text::while_spinning("restoring", || self.restore(&snapshots, &path))?;
         text::warn_of_quarantined(&refused);
-        text::say(&restored.table())?;
+        text::print(&restored.table())?;
         if self.json {
-            text::say_json(&restored)?;
+            text::print_json(&restored)?;
         }
         Ok(match refused.is_empty() {
             true => ExitCode::SUCCESS,
@@ -236,11 +236,11 @@ impl List {
     fn run(self) -> Result<ExitCode> {
         let found = Snapshots::in_folder(&self.folder.dir).list()?;
         match self.json {
-            true => found.iter().try_for_each(|info| text::say_json(&InfoReport::of(info)))?,
+            true => found.iter().try_for_each(|info| text::print_json(&InfoReport::of(info)))?,
             false if found.is_empty() => {
-                text::say(&format!("there is no snapshot in {}", self.folder.dir.display()))?;
+                text::print(&format!("there is no snapshot in {}", self.folder.dir.display()))?;
             }
-            false => text::say(&list(&found))?,
+            false => text::print(&list(&found))?,
         }
         Ok(match found.iter().all(|info| info.header.is_ok()) {
             true => ExitCode::SUCCESS,
@@ -255,11 +255,11 @@ impl Prune {
         let deleted: Vec<_> = snapshots.prune(self.keep)?.iter().map(|path| name(path)).collect();
         let kept = snapshots.list()?.iter().filter(|info| info.header.is_ok()).count() as u64;
         for name in &deleted {
-            text::say(&format!("deleted {name}"))?;
+            text::print(&format!("deleted {name}"))?;
         }
-        text::say(&format!("{} deleted, {} kept", number(deleted.len() as u64), number(kept)))?;
+        text::print(&format!("{} deleted, {} kept", number(deleted.len() as u64), number(kept)))?;
         if self.json {
-            text::say_json(&Pruned { deleted, kept })?;
+            text::print_json(&Pruned { deleted, kept })?;
         }
         Ok(ExitCode::SUCCESS)
     }

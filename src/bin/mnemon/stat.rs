@@ -40,8 +40,8 @@ impl Stat {
     pub fn run(self) -> Result<ExitCode> {
         let file = mnemon::inspect(&self.path)?;
         match self.json {
-            true => text::say_json(&StatReport::of(&file))?,
-            false => text::say(&table(&file))?,
+            true => text::print_json(&StatReport::of(&file))?,
+            false => text::print(&table(&file))?,
         }
         Ok(ExitCode::SUCCESS)
     }

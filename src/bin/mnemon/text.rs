@@ -17,19 +17,19 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Writes to standard output; colours only to a terminal, and as NO_COLOR has it. That nobody reads any more, as after
 /// `| head`, is no failure: what the command has done it has done, and its exit code says how that went.
-pub fn say(text: &str) -> Result<()> {
-    tell(text).map(drop)
+pub fn print(text: &str) -> Result<()> {
+    print_unless_closed(text).map(drop)
 }
 
 /// The same. Answers whether somebody still reads.
-pub fn tell(text: &str) -> Result<bool> {
-    heard(writeln!(anstream::stdout().lock(), "{text}"))
+pub fn print_unless_closed(text: &str) -> Result<bool> {
+    ignore_broken_pipe(writeln!(anstream::stdout().lock(), "{text}"))
 }
 
 /// Writes to standard output, byte for byte.
-pub fn say_bytes(bytes: &[u8]) -> Result<()> {
+pub fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut out = stdout().lock();
-    heard(out.write_all(bytes).and_then(|()| out.flush())).map(drop)
+    ignore_broken_pipe(out.write_all(bytes).and_then(|()| out.flush())).map(drop)
 }
 
 /// Writes to standard error, with what would command a terminal spelled out. Where that fails there is nobody to tell,
@@ -40,25 +40,25 @@ pub fn warn(text: impl Display) {
 }
 
 /// The last line of standard output, under `--json`.
-pub fn say_json(report: &impl Serialize) -> Result<()> {
-    say_json_lines([report])
+pub fn print_json(report: &impl Serialize) -> Result<()> {
+    print_json_lines([report])
 }
 
 /// On standard output, one line each.
-pub fn say_json_lines<T: Serialize>(items: impl IntoIterator<Item = T>) -> Result<()> {
-    tell_json_lines(items).map(drop)
+pub fn print_json_lines<T: Serialize>(items: impl IntoIterator<Item = T>) -> Result<()> {
+    print_json_lines_unless_closed(items).map(drop)
 }
 
 /// The same. Answers whether somebody still reads.
-pub fn tell_json_lines<T: Serialize>(items: impl IntoIterator<Item = T>) -> Result<bool> {
+pub fn print_json_lines_unless_closed<T: Serialize>(items: impl IntoIterator<Item = T>) -> Result<bool> {
     let mut out = BufWriter::new(stdout().lock());
     for item in items {
         let line = serde_json::to_string(&item)?;
-        if !heard(writeln!(out, "{line}"))? {
+        if !ignore_broken_pipe(writeln!(out, "{line}"))? {
             return Ok(false);
         }
     }
-    heard(out.flush())
+    ignore_broken_pipe(out.flush())
 }
 
 /// The last words of a command that failed, on standard error: what failed and why, and on a line of its own what to do.
@@ -80,7 +80,7 @@ pub fn fail(error: &anyhow::Error) {
 const UNWRITABLE: &str = "standard output can't be written to";
 
 /// Whether somebody still reads.
-pub fn heard(written: io::Result<()>) -> Result<bool> {
+pub fn ignore_broken_pipe(written: io::Result<()>) -> Result<bool> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true).context(UNWRITABLE),

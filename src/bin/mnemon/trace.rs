@@ -1,7 +1,7 @@
 //! A trace as it is shown: in a line, and as JSON.
 
 use crate::json;
-use crate::seen::Seen;
+use crate::seen::OpenedStore;
 use jiff::Timestamp;
 use mnemon::{Trace, TraceId};
 use serde::Serialize;
@@ -54,7 +54,7 @@ pub struct TraceJson<'a> {
 }
 
 impl<'a> TraceJson<'a> {
-    pub fn of(trace: &'a Trace, seen: &Seen) -> Self {
+    pub fn of(trace: &'a Trace, seen: &OpenedStore) -> Self {
         let text = trace.payload().as_str();
         // One line, for one object a line.
         let payload = json::compact(text);

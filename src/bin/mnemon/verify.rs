@@ -53,7 +53,7 @@ impl Verify {
         bar.finish_and_clear();
         let verified = verified?;
         match self.json {
-            true => text::say_json(&Report {
+            true => text::print_json(&Report {
                 sound: verified.is_sound(),
                 traces: verified.traces,
                 links: verified.links,
@@ -63,7 +63,7 @@ impl Verify {
                 findings: findings(&verified),
                 unlisted: verified.unlisted,
             })?,
-            false => text::say(&format!("{}\n\n{}", table(&verified), verdict(&verified)))?,
+            false => text::print(&format!("{}\n\n{}", table(&verified), verdict(&verified)))?,
         }
         Ok(match verified.is_sound() {
             true => ExitCode::SUCCESS,

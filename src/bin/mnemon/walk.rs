@@ -2,7 +2,7 @@
 
 use crate::DONE;
 use crate::columns::{Column, Columns};
-use crate::seen::{self, Digits, Seen, Source, Wanted};
+use crate::seen::{self, Digits, IdPrefix, OpenedStore, Source};
 use crate::text::{self, DIM, number, styled};
 use crate::trace::{self, TraceJson};
 use anyhow::Result;
@@ -22,7 +22,7 @@ pub struct Walk {
     #[command(flatten)]
     source: Source,
     /// Where to begin: an id, or 8 or more of the hex digits that it begins or ends with.
-    id: Wanted,
+    id: IdPrefix,
     /// At most so many associations away.
     #[arg(long, value_name = "N", default_value_t = 12)]
     hops: usize,
@@ -58,18 +58,18 @@ impl Walk {
         let mut walk = seen.store.walk(start.id(), self.hops, self.min_strength);
         let steps: Vec<_> = walk.by_ref().take(self.limit).collect();
         match self.json {
-            true => text::say_json_lines(steps.iter().map(|step| StepJson {
+            true => text::print_json_lines(steps.iter().map(|step| StepJson {
                 depth: step.depth,
                 count: count(step, &seen),
                 path: walk.path(step.trace.id()).iter().map(TraceId::to_string).collect(),
                 trace: TraceJson::of(&step.trace, &seen),
             }))?,
-            false => text::say(&self.page(&start, &steps, walk.next().is_none(), &seen))?,
+            false => text::print(&self.page(&start, &steps, walk.next().is_none(), &seen))?,
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn page(&self, start: &Trace, steps: &[Step], is_all: bool, seen: &Seen) -> String {
+    fn page(&self, start: &Trace, steps: &[Step], is_all: bool, seen: &OpenedStore) -> String {
         let line = (!self.full).then(text::line_width);
         let mut table =
             Columns::new([Column::right("strength"), Column::right("count"), Column::left("trace")]);
@@ -98,7 +98,7 @@ impl Walk {
 }
 
 /// How often the last two of the way were active together.
-fn count(step: &Step, seen: &Seen) -> u32 {
+fn count(step: &Step, seen: &OpenedStore) -> u32 {
     seen.store.link(step.from, step.trace.id()).map_or(0, |link| link.count())
 }
 

@@ -4,40 +4,40 @@ use super::*;
 use crate::backend::{StoredTrace, Unreadable};
 
 /// The rows of these traces as memory has them, and of the link of the first two.
-fn rows(shared: &Shared, letters: &str, linked: bool) -> Vec<Stored> {
-    let trace = |letter| shared.traces.get(&id(letter)).expect("it is there");
+fn rows(state: &State, letters: &str, linked: bool) -> Vec<Stored> {
+    let trace = |letter| state.traces.get(&id(letter)).expect("it is there");
     let row = |letter| Stored::Trace(StoredTrace { row: 1, trace: Ok(Trace::clone(&trace(letter))) });
-    let capture = |ends| shared.links.capture(&ends, 1, |_| ())?.0.value;
-    let link = shared.links.keys().into_iter().next().and_then(capture).filter(|_| linked);
+    let capture = |ends| state.links.capture(&ends, 1, |_| ())?.0.value;
+    let link = state.links.keys().into_iter().next().and_then(capture).filter(|_| linked);
     letters.chars().map(row).chain(link.map(|tie| Stored::Link(Ok(tie.link)))).collect()
 }
 
 /// What a turn asks of a backend that was found to hold this, after something else was changed.
-fn calls_when_found(change: impl FnOnce(&Shared) -> Vec<Stored>) -> Vec<String> {
-    let (mut driver, shared, told) = two_linked();
-    let stored = change(&shared);
+fn calls_when_found(change: impl FnOnce(&State) -> Vec<Stored>) -> Vec<String> {
+    let (mut flusher, state, told) = two_linked();
+    let stored = change(&state);
     (told.desk().touched, told.desk().stored) = (true, stored);
     told.next(Turn::Changed);
-    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
     told.calls()
 }
 
 #[test]
 fn what_is_found_as_it_was_written_is_not_written_again() {
-    let calls = calls_when_found(|shared| rows(shared, "ab", true));
+    let calls = calls_when_found(|state| rows(state, "ab", true));
     assert_eq!(calls, ["reopen"]);
     // What is owed is another by now, or not there yet.
-    let calls = calls_when_found(|shared| {
-        let stored = rows(shared, "ab", true);
-        shared.touch('a');
-        shared.put('c');
+    let calls = calls_when_found(|state| {
+        let stored = rows(state, "ab", true);
+        state.touch('a');
+        state.put('c');
         stored
     });
     assert_eq!(calls, ["reopen", "sync 2 +c ~a"]);
-    let calls = calls_when_found(|shared| {
-        let stored = rows(shared, "ab", true);
-        shared.remove('b');
-        shared.unlink('a', 'b');
+    let calls = calls_when_found(|state| {
+        let stored = rows(state, "ab", true);
+        state.remove('b');
+        state.unlink('a', 'b');
         stored
     });
     assert_eq!(calls, ["reopen", "sync 2 -b -ab"]);
@@ -47,17 +47,17 @@ fn what_is_found_as_it_was_written_is_not_written_again() {
 fn what_is_found_to_be_another_is_replaced_and_written_whole() {
     let all = ["reopen", "replace", "sync 2 +a +b +ab"];
     assert_eq!(calls_when_found(|_| Vec::new()), all);
-    assert_eq!(calls_when_found(|shared| rows(shared, "a", true)), all, "a trace is missing");
-    assert_eq!(calls_when_found(|shared| rows(shared, "ab", false)), all, "a link is missing");
-    assert_eq!(calls_when_found(|shared| rows(shared, "abb", true)), all, "one is there twice");
-    let unreadable = |shared: &Shared| {
+    assert_eq!(calls_when_found(|state| rows(state, "a", true)), all, "a trace is missing");
+    assert_eq!(calls_when_found(|state| rows(state, "ab", false)), all, "a link is missing");
+    assert_eq!(calls_when_found(|state| rows(state, "abb", true)), all, "one is there twice");
+    let unreadable = |state: &State| {
         let unreadable = Unreadable { id: Some(id('b')), reason: "garbage".to_owned() };
         let row = Stored::Trace(StoredTrace { row: 2, trace: Err(unreadable) });
-        rows(shared, "a", true).into_iter().chain([row]).collect()
+        rows(state, "a", true).into_iter().chain([row]).collect()
     };
     assert_eq!(calls_when_found(unreadable), all, "one can't be read");
-    let older = |shared: &Shared| {
-        let mut stored = rows(shared, "ab", true);
+    let older = |state: &State| {
+        let mut stored = rows(state, "ab", true);
         if let Some(Stored::Trace(StoredTrace { trace: Ok(trace), .. })) = stored.first_mut() {
             trace.numbers.confidence /= 2.0;
         }
@@ -69,18 +69,18 @@ fn what_is_found_to_be_another_is_replaced_and_written_whole() {
 #[test]
 fn what_was_set_aside_before_is_no_damage() {
     let unreadable = || Unreadable { id: None, reason: "garbage".to_owned() };
-    let calls = calls_when_found(|shared| {
+    let calls = calls_when_found(|state| {
         let known = Quarantined { id: None, is_link: false, reason: "garbage".to_owned(), times: 1 };
-        shared.telemetry.lock().unreadable.push(known);
-        let mut stored = rows(shared, "ab", true);
+        state.counters.lock().unreadable.push(known);
+        let mut stored = rows(state, "ab", true);
         stored.push(Stored::Trace(StoredTrace { row: 3, trace: Err(unreadable()) }));
         stored
     });
     assert_eq!(calls, ["reopen"]);
-    let calls = calls_when_found(|shared| {
-        shared.telemetry.refuse(id('b'), "too big");
-        shared.telemetry.refuse_link((id('a'), id('b')));
-        rows(shared, "a", false)
+    let calls = calls_when_found(|state| {
+        state.counters.refuse(id('b'), "too big");
+        state.counters.refuse_link((id('a'), id('b')));
+        rows(state, "a", false)
     });
     assert_eq!(calls, ["reopen"]);
 }

@@ -6,52 +6,52 @@ use crate::state::CompactReport;
 use std::sync::mpsc::{Receiver, channel};
 
 /// A backend with so many steps to do, asked to compact.
-fn asked(steps: usize) -> (Driver, Arc<Shared>, Told, Receiver<Result<CompactReport>>) {
-    let (driver, shared, told) = two_linked();
+fn asked(steps: usize) -> (Flusher, Arc<State>, Told, Receiver<Result<CompactReport>>) {
+    let (flusher, state, told) = two_linked();
     told.desk().steps = steps;
     told.desk().space = Space { bytes: 100, free_bytes: 30 };
-    let answer = ask(&shared);
-    (driver, shared, told, answer)
+    let answer = ask(&state);
+    (flusher, state, told, answer)
 }
 
-fn ask(shared: &Shared) -> Receiver<Result<CompactReport>> {
+fn ask(state: &State) -> Receiver<Result<CompactReport>> {
     let (answer, answered) = channel();
-    shared.send(Errand::Compact(Box::new(move |report| drop(answer.send(report)))));
+    state.send(CutTask::Compact(Box::new(move |report| drop(answer.send(report)))));
     answered
 }
 
 #[test]
 fn steps_run_between_flushes() {
-    let (mut driver, shared, told, answered) = asked(3);
-    assert_eq!(name(&driver), "commit", "its cut");
-    assert!(driver.turn(Reach::Committed, Opening::Open));
-    assert_eq!(name(&driver), "compact");
-    driver.compact();
+    let (mut flusher, state, told, answered) = asked(3);
+    assert_eq!(name(&flusher), "commit", "its cut");
+    assert!(flusher.flush_once(Durability::Committed, Opening::Open));
+    assert_eq!(name(&flusher), "compact");
+    flusher.compact();
     // A write alone waits for its interval; whoever asks for a flush, and an interval that is over, do not wait.
-    shared.touch('a');
-    assert_eq!(name(&driver), "compact");
-    assert!(shared.progress.request(3).is_ok());
-    assert_eq!(name(&driver), "sync");
-    assert!(driver.turn(Reach::Durable, Opening::Open));
-    assert_eq!(name(&driver), "compact");
-    driver.compact();
+    state.touch('a');
+    assert_eq!(name(&flusher), "compact");
+    assert!(state.progress.request(3).is_ok());
+    assert_eq!(name(&flusher), "sync");
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    assert_eq!(name(&flusher), "compact");
+    flusher.compact();
     assert!(answered.try_recv().is_err());
-    driver.compact();
+    flusher.compact();
     let report = answered.try_recv().expect("an answer").expect("a report");
     assert_eq!((report.bytes_before, report.bytes_after), (100, 70));
-    assert_eq!((name(&driver), shared.telemetry.lock().free_bytes), ("rest", 30));
+    assert_eq!((name(&flusher), state.counters.lock().free_bytes), ("rest", 30));
     assert_eq!(told.calls(), ["step asked", "sync 3 ~a", "step asked", "step asked", "tidy"]);
 }
 
 #[test]
 fn second_caller_joins() {
-    let (mut driver, shared, told, first) = asked(3);
-    assert!(driver.turn(Reach::Committed, Opening::Open));
-    driver.compact();
-    let second = ask(&shared);
-    assert!(driver.turn(Reach::Committed, Opening::Open));
-    driver.compact();
-    driver.compact();
+    let (mut flusher, state, told, first) = asked(3);
+    assert!(flusher.flush_once(Durability::Committed, Opening::Open));
+    flusher.compact();
+    let second = ask(&state);
+    assert!(flusher.flush_once(Durability::Committed, Opening::Open));
+    flusher.compact();
+    flusher.compact();
     let report =
         |answer: Receiver<Result<CompactReport>>| answer.try_recv().expect("an answer").expect("a report");
     let (first, second) = (report(first), report(second));
@@ -63,64 +63,64 @@ fn second_caller_joins() {
 #[test]
 fn failure_reaches_waiting_callers() {
     for at in ["flush", "step", "last housekeeping"] {
-        let (mut driver, shared, told, answered) = asked(1);
+        let (mut flusher, state, told, answered) = asked(1);
         match at {
             "flush" => {
-                shared.touch('a');
+                state.touch('a');
                 told.next(Turn::Fail(ErrorClass::Full));
-                assert!(!driver.turn(Reach::Committed, Opening::Open));
+                assert!(!flusher.flush_once(Durability::Committed, Opening::Open));
             }
             "step" => {
-                assert!(driver.turn(Reach::Committed, Opening::Open));
+                assert!(flusher.flush_once(Durability::Committed, Opening::Open));
                 // Mere contention is a failure here.
                 told.next(Turn::Fail(ErrorClass::Busy));
-                driver.compact();
+                flusher.compact();
             }
             _ => {
-                assert!(driver.turn(Reach::Committed, Opening::Open));
+                assert!(flusher.flush_once(Durability::Committed, Opening::Open));
                 told.desk().tidying_fails.push_back(ErrorClass::Full);
-                driver.compact();
+                flusher.compact();
             }
         }
         let kind = if at == "step" { ErrorKind::Busy } else { ErrorKind::DiskFull };
         let error = answered.try_recv().expect("an answer").expect_err("the failure");
-        assert_eq!((error.kind(), driver.compacts()), (kind, false), "{at}");
-        assert!(driver.turn(Reach::Committed, Opening::Open));
-        assert_eq!(shared.health(), Health::Healthy, "{at}");
+        assert_eq!((error.kind(), flusher.compacts()), (kind, false), "{at}");
+        assert!(flusher.flush_once(Durability::Committed, Opening::Open));
+        assert_eq!(state.health(), Health::Healthy, "{at}");
         // What failed itself is over, what was held up goes on.
-        assert_eq!(name(&driver), if at == "step" { "rest" } else { "compact" }, "{at}");
+        assert_eq!(name(&flusher), if at == "step" { "rest" } else { "compact" }, "{at}");
     }
 }
 
 #[test]
 fn doubtful_backend_reopens_before_next_step() {
-    let (mut driver, _, told, answered) = asked(2);
-    assert!(driver.turn(Reach::Committed, Opening::Open));
+    let (mut flusher, _, told, answered) = asked(2);
+    assert!(flusher.flush_once(Durability::Committed, Opening::Open));
     told.next(Turn::Fail(ErrorClass::Io));
-    driver.compact();
+    flusher.compact();
     assert_eq!(answered.try_recv().expect("an answer").expect_err("the failure").kind(), ErrorKind::Io);
-    assert!(driver.turn(Reach::Committed, Opening::Open));
+    assert!(flusher.flush_once(Durability::Committed, Opening::Open));
     assert_eq!(told.calls(), ["step asked", "reopen"]);
 }
 
 #[test]
 fn large_erasure_compacts_by_itself() {
     for (free_bytes, rows, next) in [(25, 7, "rest"), (26, 7, "compact"), (100, 0, "rest")] {
-        let (mut driver, shared, told) = two_linked();
+        let (mut flusher, state, told) = two_linked();
         told.desk().steps = 1;
         told.desk().space = Space { bytes: 100, free_bytes };
         if rows > 0 {
-            erase(&shared, TraceType::Sensory);
+            erase(&state, TraceType::Sensory);
         } else {
-            shared.remove('a');
+            state.remove('a');
         }
-        assert!(driver.turn(Reach::Committed, Opening::Open));
-        assert_eq!(name(&driver), next, "{free_bytes} bytes, {rows} rows");
+        assert!(flusher.flush_once(Durability::Committed, Opening::Open));
+        assert_eq!(name(&flusher), next, "{free_bytes} bytes, {rows} rows");
         told.calls();
         if next == "compact" {
-            driver.compact();
+            flusher.compact();
             assert_eq!(told.calls(), ["step", "tidy"], "and nobody waits for it");
-            assert_eq!(name(&driver), "rest");
+            assert_eq!(name(&flusher), "rest");
         }
     }
 }

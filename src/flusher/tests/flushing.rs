@@ -4,37 +4,37 @@ use super::*;
 
 #[test]
 fn what_was_captured_is_settled_when_it_is_committed_and_not_before() {
-    let (mut driver, shared, told) = two_linked();
-    shared.unlink('a', 'b');
-    shared.remove('b');
-    let seen = shared.clone();
+    let (mut flusher, state, told) = two_linked();
+    state.unlink('a', 'b');
+    state.remove('b');
+    let seen = state.clone();
     told.next(Turn::Meanwhile(Box::new(move || assert_eq!(seen.cells(), (2, 1), "while it is committed"))));
     told.next(Turn::Fail(ErrorClass::Full));
-    assert!(driver.turn(Reach::Durable, Opening::Open), "{:?}", shared.telemetry.present_error());
-    assert_eq!(shared.cells(), (1, 0));
-    shared.remove('a');
-    assert!(!driver.turn(Reach::Durable, Opening::Open));
-    assert_eq!(shared.cells(), (1, 0), "that failed");
-    assert!(driver.turn(Reach::Durable, Opening::Open));
-    assert_eq!(shared.cells(), (0, 0));
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open), "{:?}", state.counters.present_error());
+    assert_eq!(state.cells(), (1, 0));
+    state.remove('a');
+    assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
+    assert_eq!(state.cells(), (1, 0), "that failed");
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    assert_eq!(state.cells(), (0, 0));
     assert_eq!(told.calls(), ["sync 2 -b -ab", "sync 3 -a", "sync 4 -a"]);
 }
 
 #[test]
 fn what_was_written_since_its_capture_is_not_settled() {
-    let (mut driver, shared, told) = two_linked();
-    shared.touch('b');
-    shared.link('a', 'b');
-    let writer = shared.clone();
+    let (mut flusher, state, told) = two_linked();
+    state.touch('b');
+    state.link('a', 'b');
+    let writer = state.clone();
     told.next(Turn::Meanwhile(Box::new(move || {
         writer.unlink('a', 'b');
         writer.remove('b');
     })));
-    assert!(driver.turn(Reach::Durable, Opening::Open));
-    assert_eq!(shared.cells(), (2, 1), "their removal is in no cut yet");
-    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    assert_eq!(state.cells(), (2, 1), "their removal is in no cut yet");
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
     assert_eq!(told.calls(), ["sync 2 ~b +ab", "sync 3 -b -ab"]);
-    assert_eq!(shared.cells(), (1, 0));
+    assert_eq!(state.cells(), (1, 0));
 }
 
 #[test]
@@ -43,14 +43,14 @@ fn a_failure_that_leaves_doubt_reopens_and_others_do_not() {
     let cases = [Busy, Full, Memory].map(|class| (class, None)).into_iter();
     let doubtful = [Io, Unreachable, Foreign, Newer, Owned, Other].map(|class| (class, Some("reopen")));
     for (class, before) in cases.chain(doubtful).chain([(Corrupt, Some("replace"))]) {
-        let (mut driver, shared, told) = driver(NEVER);
-        shared.put('a');
+        let (mut flusher, state, told) = flusher(NEVER);
+        state.put('a');
         told.next(Turn::Fail(class));
-        assert!(!driver.turn(Reach::Durable, Opening::Open));
-        assert!(driver.turn(Reach::Durable, Opening::Open));
+        assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
+        assert!(flusher.flush_once(Durability::Durable, Opening::Open));
         let expected: Vec<_> = ["sync 1 +a"].into_iter().chain(before).chain(["sync 2 +a"]).collect();
         assert_eq!(told.calls(), expected, "{class:?}");
-        assert!(driver.turn(Reach::Durable, Opening::Open));
+        assert!(flusher.flush_once(Durability::Durable, Opening::Open));
         assert!(told.calls().is_empty(), "once, and what is committed is not written again");
     }
 }
@@ -58,12 +58,15 @@ fn a_failure_that_leaves_doubt_reopens_and_others_do_not() {
 #[test]
 fn a_reopening_or_replacing_that_fails_is_done_again() {
     for (class, call) in [(ErrorClass::Io, "reopen"), (ErrorClass::Corrupt, "replace")] {
-        let (mut driver, shared, told) = two_linked();
-        shared.touch('a');
+        let (mut flusher, state, told) = two_linked();
+        state.touch('a');
         told.next(Turn::Fail(class));
         told.next(Turn::Fail(ErrorClass::Full));
-        assert!(!driver.turn(Reach::Durable, Opening::Open) && !driver.turn(Reach::Durable, Opening::Open));
-        assert!(driver.turn(Reach::Durable, Opening::Open));
+        assert!(
+            !flusher.flush_once(Durability::Durable, Opening::Open)
+                && !flusher.flush_once(Durability::Durable, Opening::Open)
+        );
+        assert!(flusher.flush_once(Durability::Durable, Opening::Open));
         let last = if call == "reopen" { "sync 4 ~a" } else { "sync 4 +a +b +ab" };
         assert_eq!(told.calls(), ["sync 2 ~a", call, call, last]);
     }
@@ -71,90 +74,99 @@ fn a_reopening_or_replacing_that_fails_is_done_again() {
 
 #[test]
 fn a_reopening_that_finds_nothing_writes_everything() {
-    let (mut driver, shared, told) = two_linked();
-    shared.touch('a');
+    let (mut flusher, state, told) = two_linked();
+    state.touch('a');
     told.next(Turn::Fail(ErrorClass::Io));
     told.next(Turn::Empty);
-    assert!(!driver.turn(Reach::Committed, Opening::Open));
-    assert!(driver.turn(Reach::Committed, Opening::Open));
+    assert!(!flusher.flush_once(Durability::Committed, Opening::Open));
+    assert!(flusher.flush_once(Durability::Committed, Opening::Open));
     assert_eq!(told.calls(), ["commit 2 ~a", "reopen", "commit 3 +a +b +ab"]);
 }
 
 #[test]
 fn what_is_not_synced_is_written_again_after_a_reopening_until_it_is() {
-    let (mut driver, shared, told) = driver(NEVER);
-    let fail_and_try_again = |driver: &mut Driver| {
+    let (mut flusher, state, told) = flusher(NEVER);
+    let fail_and_try_again = |flusher: &mut Flusher| {
         told.next(Turn::Fail(ErrorClass::Io));
-        assert!(!driver.turn(Reach::Durable, Opening::Open));
-        assert!(driver.turn(Reach::Durable, Opening::Open));
+        assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
+        assert!(flusher.flush_once(Durability::Durable, Opening::Open));
         told.calls()
     };
-    shared.put('a');
-    shared.put('b');
-    shared.link('a', 'b');
-    assert!(driver.turn(Reach::Committed, Opening::Open));
-    assert_eq!(shared.progress.watermarks(), (1, 0));
-    shared.put('c');
+    state.put('a');
+    state.put('b');
+    state.link('a', 'b');
+    assert!(flusher.flush_once(Durability::Committed, Opening::Open));
+    assert_eq!(state.progress.watermarks(), (1, 0));
+    state.put('c');
     let all = ["commit 1 +a +b +ab", "sync 2 +c", "reopen", "sync 3 +a +b +c +ab"];
-    assert_eq!(fail_and_try_again(&mut driver), all);
-    assert_eq!(shared.progress.watermarks(), (3, 3));
-    shared.put('d');
-    assert_eq!(fail_and_try_again(&mut driver), ["sync 4 +d", "reopen", "sync 5 +d"]);
+    assert_eq!(fail_and_try_again(&mut flusher), all);
+    assert_eq!(state.progress.watermarks(), (3, 3));
+    state.put('d');
+    assert_eq!(fail_and_try_again(&mut flusher), ["sync 4 +d", "reopen", "sync 5 +d"]);
     // Synced by the housekeeping after the commit.
     told.desk().synced_by_tidying = true;
-    shared.put('e');
-    assert!(driver.turn(Reach::Committed, Opening::Open));
-    assert_eq!(shared.progress.watermarks(), (6, 6));
-    shared.put('f');
-    assert_eq!(fail_and_try_again(&mut driver), ["commit 6 +e", "sync 7 +f", "reopen", "sync 8 +f"]);
+    state.put('e');
+    assert!(flusher.flush_once(Durability::Committed, Opening::Open));
+    assert_eq!(state.progress.watermarks(), (6, 6));
+    state.put('f');
+    assert_eq!(fail_and_try_again(&mut flusher), ["commit 6 +e", "sync 7 +f", "reopen", "sync 8 +f"]);
 }
 
 #[test]
 fn a_cut_without_changes_touches_the_backend_only_to_sync() {
-    let (mut driver, shared, told) = two_linked();
-    assert!(driver.turn(Reach::Durable, Opening::Open) && driver.turn(Reach::Committed, Opening::Open));
+    let (mut flusher, state, told) = two_linked();
+    assert!(
+        flusher.flush_once(Durability::Durable, Opening::Open)
+            && flusher.flush_once(Durability::Committed, Opening::Open)
+    );
     assert!(told.calls().is_empty());
-    assert_eq!(shared.progress.watermarks(), (1, 1), "what the backend was told");
-    shared.link('a', 'b');
-    assert!(driver.turn(Reach::Committed, Opening::Open) && driver.turn(Reach::Committed, Opening::Open));
-    assert_eq!(shared.progress.watermarks(), (4, 1));
-    let seen = shared.clone();
+    assert_eq!(state.progress.watermarks(), (1, 1), "what the backend was told");
+    state.link('a', 'b');
+    assert!(
+        flusher.flush_once(Durability::Committed, Opening::Open)
+            && flusher.flush_once(Durability::Committed, Opening::Open)
+    );
+    assert_eq!(state.progress.watermarks(), (4, 1));
+    let seen = state.clone();
     told.next(Turn::Meanwhile(Box::new(move || assert_eq!((seen.dirty(), seen.oldest_age()), (0, None)))));
-    assert!(driver.turn(Reach::Durable, Opening::Open) && driver.turn(Reach::Durable, Opening::Open));
+    assert!(
+        flusher.flush_once(Durability::Durable, Opening::Open)
+            && flusher.flush_once(Durability::Durable, Opening::Open)
+    );
     assert_eq!(told.calls(), ["commit 4 +ab", "sync 6"]);
-    assert_eq!(shared.progress.watermarks(), (6, 6));
+    assert_eq!(state.progress.watermarks(), (6, 6));
 }
 
 #[test]
 fn an_erasure_is_owed_until_it_is_committed_and_then_done_no_more() {
-    let (mut driver, shared, told) = driver(NEVER);
-    let rows = erase(&shared, TraceType::Sensory);
+    let (mut flusher, state, told) = flusher(NEVER);
+    let rows = erase(&state, TraceType::Sensory);
     told.next(Turn::Fail(ErrorClass::Full));
-    assert!(!driver.turn(Reach::Committed, Opening::Open));
-    assert!(shared.dirty() == 1 && shared.oldest_age().is_some(), "it is behind");
-    assert!(driver.turn(Reach::Committed, Opening::Open));
-    shared.put('a');
-    assert!(driver.turn(Reach::Committed, Opening::Open));
+    assert!(!flusher.flush_once(Durability::Committed, Opening::Open));
+    assert!(state.dirty() == 1 && state.oldest_age().is_some(), "it is behind");
+    assert!(flusher.flush_once(Durability::Committed, Opening::Open));
+    state.put('a');
+    assert!(flusher.flush_once(Durability::Committed, Opening::Open));
     assert_eq!(told.calls(), ["sync 1 erase", "sync 2 erase", "commit 3 +a"]);
-    assert_eq!((rows.load(Ordering::Relaxed), shared.dirty()), (7, 0));
+    assert_eq!((rows.load(Ordering::Relaxed), state.dirty()), (7, 0));
 }
 
 #[test]
 fn of_the_erasures_of_a_scope_only_those_that_somebody_waits_for_are_done_twice() {
-    let (mut driver, shared, told) = driver(NEVER);
+    let (mut flusher, state, told) = flusher(NEVER);
     let mut fail = |told: &Told| {
         told.next(Turn::Fail(ErrorClass::Full));
-        assert!(!driver.turn(Reach::Committed, Opening::Open));
+        assert!(!flusher.flush_once(Durability::Committed, Opening::Open));
     };
     // The first has been given up by who asked for it.
-    drop(erase(&shared, TraceType::Sensory));
+    drop(erase(&state, TraceType::Sensory));
     fail(&told);
-    let first = erase(&shared, TraceType::Trust);
+    let first = erase(&state, TraceType::Trust);
     fail(&told);
-    let second = erase(&shared, TraceType::Trust);
+    let second = erase(&state, TraceType::Trust);
     fail(&told);
-    drop(erase(&shared, TraceType::Sensory));
-    assert!(driver.turn(Reach::Committed, Opening::Open));
+    drop(erase(&state, TraceType::Sensory));
+    assert!(flusher.flush_once(Durability::Committed, Opening::Open));
     let each = ["sync 1 erase", "sync 2 erase erase", "sync 3 erase erase erase", "sync 4 erase erase erase"];
     assert_eq!(told.calls(), each);
     assert_eq!([first, second].map(|rows| rows.load(Ordering::Relaxed)), [7, 7]);
@@ -163,59 +175,59 @@ fn of_the_erasures_of_a_scope_only_those_that_somebody_waits_for_are_done_twice(
 /// A batch that failed may have been applied all the same.
 #[test]
 fn what_a_failed_batch_may_have_written_is_deleted_when_it_is_removed() {
-    let (mut driver, shared, told) = driver(NEVER);
-    shared.put('a');
-    shared.put('b');
-    shared.link('a', 'b');
+    let (mut flusher, state, told) = flusher(NEVER);
+    state.put('a');
+    state.put('b');
+    state.link('a', 'b');
     told.next(Turn::Fail(ErrorClass::Full));
-    assert!(!driver.turn(Reach::Durable, Opening::Open));
-    shared.unlink('a', 'b');
-    shared.remove('b');
-    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
+    state.unlink('a', 'b');
+    state.remove('b');
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
     assert_eq!(told.calls(), ["sync 1 +a +b +ab", "sync 2 +a -b -ab"]);
 }
 
 /// Memory may lose the link a little later than the trace.
 #[test]
 fn a_trace_made_anew_between_two_cuts_inherits_no_link() {
-    let (mut driver, shared, told) = two_linked();
-    shared.remove('b');
-    shared.put('b');
-    assert!(driver.turn(Reach::Durable, Opening::Open));
+    let (mut flusher, state, told) = two_linked();
+    state.remove('b');
+    state.put('b');
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
     assert_eq!(told.calls(), ["sync 2 +b -ab"]);
 }
 
 /// A link of a trace that has no row is left out as well.
 #[test]
 fn links_come_with_a_trace_whose_row_is_taken_at_last() {
-    let (mut driver, shared, told) = driver(NEVER);
-    shared.put('a');
-    shared.put('b');
-    shared.link('a', 'b');
+    let (mut flusher, state, told) = flusher(NEVER);
+    state.put('a');
+    state.put('b');
+    state.link('a', 'b');
     let refused = vec![(0, "the test refuses it".to_owned())];
     told.desk().applied = Applied { refused: refused.clone(), refused_links: refused, ..Applied::default() };
-    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
     told.desk().applied = Applied::default();
-    let letter = if shared.telemetry.lock().refused.contains_key(&id('a')) { 'a' } else { 'b' };
-    shared.touch(letter);
-    assert!(driver.turn(Reach::Durable, Opening::Open));
+    let letter = if state.counters.lock().refused.contains_key(&id('a')) { 'a' } else { 'b' };
+    state.touch(letter);
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
     assert_eq!(told.calls(), ["sync 1 +a +b +ab".to_owned(), format!("sync 2 +{letter} +ab")]);
 }
 
-/// Who holds off cuts has his errand done with what he writes.
+/// Who holds off cuts has his task done with what he writes.
 #[test]
 fn an_errand_sent_while_cuts_are_held_off_goes_with_the_next() {
-    let (mut driver, shared, told) = driver(NEVER);
-    shared.put('a');
-    let block = shared.clock.block_cuts();
+    let (mut flusher, state, told) = flusher(NEVER);
+    state.put('a');
+    let block = state.generations.block_cuts();
     std::thread::scope(|scope| {
-        let flusher = scope.spawn(|| driver.turn(Reach::Durable, Opening::Open));
+        let flusher = scope.spawn(|| flusher.flush_once(Durability::Durable, Opening::Open));
         // It has begun, and waits.
-        while shared.progress.owed().0 == 0 {
+        while state.progress.pending().0 == 0 {
             std::thread::yield_now();
         }
         (0..1_000).for_each(|_| std::thread::yield_now());
-        erase(&shared, TraceType::Sensory);
+        erase(&state, TraceType::Sensory);
         drop(block);
         assert!(flusher.join().is_ok_and(|done| done));
     });
@@ -224,20 +236,20 @@ fn an_errand_sent_while_cuts_are_held_off_goes_with_the_next() {
 
 #[test]
 fn a_link_that_came_and_went_since_its_row_was_deleted_sends_nothing() {
-    let (mut driver, shared, told) = two_linked();
-    shared.unlink('a', 'b');
-    let writer = shared.clone();
+    let (mut flusher, state, told) = two_linked();
+    state.unlink('a', 'b');
+    let writer = state.clone();
     told.next(Turn::Meanwhile(Box::new(move || writer.link('a', 'b'))));
-    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
     assert_eq!(told.calls(), ["sync 2 -ab"]);
-    shared.unlink('a', 'b');
-    assert!(driver.turn(Reach::Durable, Opening::Open));
+    state.unlink('a', 'b');
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
     assert!(told.calls().is_empty());
 }
 
 #[test]
 fn what_each_flush_did_is_reported_and_added_up() {
-    let (mut driver, shared, told) = driver(NEVER);
+    let (mut flusher, state, told) = flusher(NEVER);
     told.desk().applied = Applied {
         upserted: 2,
         updated: 3,
@@ -250,13 +262,13 @@ fn what_each_flush_did_is_reported_and_added_up() {
         ..Applied::default()
     };
     for round in 1..=2 {
-        shared.put('a');
-        assert!(driver.turn(Reach::Durable, Opening::Open));
-        let report = shared.progress.report();
+        state.put('a');
+        assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+        let report = state.progress.report();
         let rows = [report.rows_upserted, report.rows_updated, report.rows_deleted, report.rows_refused];
         let rest = [report.links_upserted, report.links_deleted, report.payload_bytes_serialized];
         assert_eq!((report.watermark, rows, rest), (round, [2, 3, 5, 3], [11, 13, 7]));
-        let counters = shared.telemetry.lock();
+        let counters = state.counters.lock();
         let rows = [counters.rows_upserted, counters.rows_updated, counters.rows_deleted];
         let rest = [counters.links_upserted, counters.links_deleted, counters.payload_bytes_serialized];
         assert_eq!((rows, rest), ([2, 3, 5].map(|n| n * round), [11, 13, 7].map(|n| n * round)));
@@ -264,33 +276,33 @@ fn what_each_flush_did_is_reported_and_added_up() {
         assert_eq!(set_aside, Some((round, "the test refuses it".to_owned())));
     }
     told.desk().applied = Applied::default();
-    shared.touch('a');
-    assert!(driver.turn(Reach::Durable, Opening::Open));
-    assert!(shared.telemetry.lock().refused.is_empty(), "the backend takes it now");
+    state.touch('a');
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    assert!(state.counters.lock().refused.is_empty(), "the backend takes it now");
 }
 
 #[test]
 fn what_is_behind_is_told_from_the_cut_to_the_commit() {
-    let (mut driver, shared, told) = two_linked();
-    assert_eq!((shared.dirty(), shared.oldest_age()), (0, None));
+    let (mut flusher, state, told) = two_linked();
+    assert_eq!((state.dirty(), state.oldest_age()), (0, None));
     let before = Instant::now();
-    shared.touch('a');
-    shared.put('c');
-    shared.link('a', 'c');
-    let (seen, since) = (shared.clone(), shared.clock.enter().first_write());
+    state.touch('a');
+    state.put('c');
+    state.link('a', 'c');
+    let (seen, since) = (state.clone(), state.generations.enter().first_write());
     told.next(Turn::Meanwhile(Box::new(move || {
-        assert_eq!((seen.dirty(), seen.progress.owed()), (3, (3, since)));
+        assert_eq!((seen.dirty(), seen.progress.pending()), (3, (3, since)));
         seen.touch('a');
         assert_eq!(seen.dirty(), 4);
         assert!(seen.oldest_age().is_some_and(|age| age <= before.elapsed()));
     })));
     told.next(Turn::Fail(ErrorClass::Full));
-    assert!(driver.turn(Reach::Durable, Opening::Open), "{:?}", shared.telemetry.present_error());
-    assert_eq!((shared.dirty(), shared.progress.owed()), (1, (0, None)));
-    let since = shared.clock.enter().first_write();
-    assert!(!driver.turn(Reach::Durable, Opening::Open));
-    shared.put('d');
-    assert_eq!((shared.dirty(), shared.progress.owed()), (2, (1, since)));
-    assert_eq!(shared.telemetry.sequence(), 6, "two steps for each turn");
-    assert_eq!(shared.telemetry.lock().cuts, 3);
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open), "{:?}", state.counters.present_error());
+    assert_eq!((state.dirty(), state.progress.pending()), (1, (0, None)));
+    let since = state.generations.enter().first_write();
+    assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
+    state.put('d');
+    assert_eq!((state.dirty(), state.progress.pending()), (2, (1, since)));
+    assert_eq!(state.counters.sequence(), 6, "two steps for each turn");
+    assert_eq!(state.counters.lock().cuts, 3);
 }

@@ -11,16 +11,18 @@ mod jobs;
 mod supervision;
 mod telling;
 
-use super::{Driver, Job, next_job};
+use super::Flusher;
+use super::run::{Job, next_job};
+use crate::Durability;
 use crate::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reach, Reopened, Scope, Space,
-    Stored, TraceChange,
+    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reopened, Scope, Space, Stored,
+    TraceChange,
 };
 use crate::error::Error;
-use crate::protocol::{Adjacency, Change, Map, Opening, Reached, Terms, Wait};
-use crate::state::{Erasure, Errand};
-use crate::state::{FlushOptions, Health, LinkRow, Name, Quarantined, Shared};
-use crate::trace::{Ends, Link, NewTrace, Tie, Trace, TraceId, TraceType};
+use crate::protocol::{Adjacency, Change, FlushOutcome, Map, Opening, Reached, Terms};
+use crate::state::{CutTask, Erasure};
+use crate::state::{FlushOptions, Health, LinkRow, Name, Quarantined, State};
+use crate::trace::{Link, LinkKey, LinkState, NewTrace, Trace, TraceId, TraceType};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -116,11 +118,11 @@ impl Backend for Told {
             LinkChange::Delete(a, b) => format!(" -{}{}", letter(*a), letter(*b)),
             LinkChange::Upsert(link) => format!(" +{}{}", letter(link.ends().0), letter(link.ends().1)),
         });
-        let reach = if batch.reach == Reach::Durable { "sync" } else { "commit" };
+        let durability = if batch.durability == Durability::Durable { "sync" } else { "commit" };
         // Rows are numbered as the entries were listed, in no order.
         let mut traces: Vec<_> = traces.collect();
         traces.sort_unstable();
-        let mut call = format!("{reach} {}", batch.watermark);
+        let mut call = format!("{durability} {}", batch.watermark);
         call.extend(erased.chain(traces).chain(links));
         self.call(call)?;
         Ok(Applied { erased: vec![7; batch.erased.len()], ..self.desk().applied.clone() })
@@ -172,36 +174,37 @@ impl Backend for Told {
 const NEVER: FlushOptions = FlushOptions {
     interval: Duration::from_secs(3600),
     threshold: usize::MAX,
-    background: Reach::Committed,
+    background: Durability::Committed,
     lag_bound: Duration::from_secs(3600),
     refuse_when_lagging: false,
 };
 
-fn driver(options: FlushOptions) -> (Driver, Arc<Shared>, Told) {
+fn flusher(options: FlushOptions) -> (Flusher, Arc<State>, Told) {
     let (traces, links) = (Map::new(Terms::new()), Map::new(Adjacency::new()));
     let name = Name::new(None, "default".into());
-    let (shared, cutter) = Shared::new(name, traces, links, Reached::recorded(0), options);
-    let (shared, told) = (Arc::new(shared), Told::default());
-    let driver = Driver::new(shared.clone(), Box::new(told.clone()), cutter, Reached::recorded(0), 0);
-    (driver, shared, told)
+    let (state, cutter) = State::new(name, traces, links, Reached::recorded(0), options);
+    let (state, told) = (Arc::new(state), Told::default());
+    let flusher = Flusher::new(state.clone(), Box::new(told.clone()), cutter, Reached::recorded(0), 0);
+    (flusher, state, told)
 }
 
 fn id(letter: char) -> TraceId {
     TraceId::from_bytes([letter as u8; 16])
 }
 
-impl Shared {
+impl State {
     /// A new trace in the place of any other.
     fn put(&self, letter: char) {
         let built = NewTrace::semantic(serde_json::json!(1)).id(id(letter)).into_trace();
         let trace = built.expect("a good trace");
-        let done = self.traces.upsert::<_, ()>(&self.clock, &id(letter), |_| Ok(Change::Put(trace.clone())));
+        let done =
+            self.traces.upsert::<_, ()>(&self.generations, &id(letter), |_| Ok(Change::Put(trace.clone())));
         assert!(done.is_ok(), "not sealed");
     }
 
     /// Another number of the same trace.
     fn touch(&self, letter: char) {
-        let done = self.traces.alter::<_, ()>(&self.clock, &id(letter), |old| {
+        let done = self.traces.update::<_, ()>(&self.generations, &id(letter), |old| {
             let mut new = Trace::clone(old);
             new.numbers.confidence /= 2.0;
             Ok(Change::Put(new))
@@ -210,23 +213,23 @@ impl Shared {
     }
 
     fn remove(&self, letter: char) {
-        let done = self.traces.alter::<_, ()>(&self.clock, &id(letter), |_| Ok(Change::Remove));
+        let done = self.traces.update::<_, ()>(&self.generations, &id(letter), |_| Ok(Change::Remove));
         assert!(done.is_ok_and(|done| done.is_some()), "it is there");
     }
 
     fn link(&self, a: char, b: char) {
-        let ends = Ends::of(id(a), id(b)).expect("two");
-        let births = ends.both().map(|id| self.traces.get(&id).expect("it is there").birth());
+        let ends = LinkKey::of(id(a), id(b)).expect("two");
+        let births = ends.ids().map(|id| self.traces.get(&id).expect("it is there").birth());
         let now = jiff::Timestamp::UNIX_EPOCH;
         let link = Link::new((id(a), id(b)), 1, now, now).expect("a good link");
-        let tie = Tie::new(link, births);
-        let done = self.links.upsert::<_, ()>(&self.clock, &ends, |_| Ok(Change::Put(tie.clone())));
+        let tie = LinkState::new(link, births);
+        let done = self.links.upsert::<_, ()>(&self.generations, &ends, |_| Ok(Change::Put(tie.clone())));
         assert!(done.is_ok(), "not sealed");
     }
 
     fn unlink(&self, a: char, b: char) {
-        let ends = Ends::of(id(a), id(b)).expect("two");
-        let done = self.links.alter::<_, ()>(&self.clock, &ends, |_| Ok(Change::Remove));
+        let ends = LinkKey::of(id(a), id(b)).expect("two");
+        let done = self.links.update::<_, ()>(&self.generations, &ends, |_| Ok(Change::Remove));
         assert!(done.is_ok_and(|done| done.is_some()), "it is there");
     }
 
@@ -236,27 +239,27 @@ impl Shared {
 }
 
 /// `a`, `b` and the link between them, committed and synced.
-fn two_linked() -> (Driver, Arc<Shared>, Told) {
-    let (mut driver, shared, told) = driver(NEVER);
-    shared.put('a');
-    shared.put('b');
-    shared.link('a', 'b');
-    assert!(driver.turn(Reach::Durable, Opening::Open));
+fn two_linked() -> (Flusher, Arc<State>, Told) {
+    let (mut flusher, state, told) = flusher(NEVER);
+    state.put('a');
+    state.put('b');
+    state.link('a', 'b');
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
     assert_eq!(told.calls(), ["sync 1 +a +b +ab"]);
-    (driver, shared, told)
+    (flusher, state, told)
 }
 
-fn erase(shared: &Shared, kind: TraceType) -> Arc<AtomicU64> {
+fn erase(state: &State, kind: TraceType) -> Arc<AtomicU64> {
     let rows = Arc::<AtomicU64>::default();
-    shared.send(Errand::Erase(Erasure { scope: Scope::Type(kind), rows: rows.clone() }));
+    state.send(CutTask::Erase(Erasure { scope: Scope::Type(kind), rows: rows.clone() }));
     rows
 }
 
 /// The next job; of a sleep, how long.
-fn job(driver: &Driver, tidied: bool) -> (&'static str, Duration) {
-    match next_job(driver, tidied) {
-        Job::Flush(Reach::Durable) => ("sync", Duration::ZERO),
-        Job::Flush(Reach::Committed) => ("commit", Duration::ZERO),
+fn job(flusher: &Flusher, tidied: bool) -> (&'static str, Duration) {
+    match next_job(flusher, tidied) {
+        Job::Flush(Durability::Durable) => ("sync", Duration::ZERO),
+        Job::Flush(Durability::Committed) => ("commit", Duration::ZERO),
         Job::Close => ("close", Duration::ZERO),
         Job::Compact => ("compact", Duration::ZERO),
         Job::Tidy => ("tidy", Duration::ZERO),
@@ -265,13 +268,13 @@ fn job(driver: &Driver, tidied: bool) -> (&'static str, Duration) {
     }
 }
 
-impl Driver {
+impl Flusher {
     /// As if its last turn had been so long ago.
     fn rested_for(&mut self, time: Duration) {
-        self.last_turn -= time;
+        self.last_flush -= time;
     }
 }
 
-fn name(driver: &Driver) -> &'static str {
-    job(driver, true).0
+fn name(flusher: &Flusher) -> &'static str {
+    job(flusher, true).0
 }

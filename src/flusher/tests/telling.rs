@@ -2,38 +2,35 @@
 
 use super::*;
 
-fn until_lagging(shared: &Shared) {
-    while shared.health() == Health::Healthy {
+fn until_lagging(state: &State) {
+    while state.health() == Health::Healthy {
         std::thread::yield_now();
     }
 }
 
 #[test]
 fn health_tells_the_worst() -> Outcome {
-    let (patient, shared, _) = driver(FlushOptions { refuse_when_lagging: true, ..NEVER });
-    shared.put('a');
-    shared.admit()?;
-    assert_eq!(shared.health(), Health::Healthy, "its time has not come");
+    let (patient, state, _) = flusher(FlushOptions { refuse_when_lagging: true, ..NEVER });
+    state.put('a');
+    state.check_lag()?;
+    assert_eq!(state.health(), Health::Healthy, "its time has not come");
     drop(patient);
     let bound = Duration::from_millis(1);
-    let (mut driver, shared, told) =
-        driver(FlushOptions { lag_bound: bound, refuse_when_lagging: true, ..NEVER });
-    assert_eq!(shared.health(), Health::Healthy);
-    shared.put('a');
-    until_lagging(&shared);
-    assert!(matches!(shared.health(), Health::Lagging { oldest, .. } if oldest > bound));
-    let refused = shared.admit().err().ok_or("it lags")?;
+    let (mut flusher, state, told) =
+        flusher(FlushOptions { lag_bound: bound, refuse_when_lagging: true, ..NEVER });
+    assert_eq!(state.health(), Health::Healthy);
+    state.put('a');
+    until_lagging(&state);
+    assert!(matches!(state.health(), Health::Lagging { oldest, .. } if oldest > bound));
+    let refused = state.check_lag().err().ok_or("it lags")?;
     assert_eq!(refused.kind(), crate::ErrorKind::Lagging);
     told.next(Turn::Fail(ErrorClass::Full));
-    assert!(!driver.turn(Reach::Durable, Opening::Open));
-    assert!(matches!(
-        shared.health(),
-        Health::Degraded { kind: crate::ErrorKind::DiskFull, attempts: 1, .. }
-    ));
-    assert!(shared.admit().is_err(), "it lags all the same");
-    assert!(driver.turn(Reach::Durable, Opening::Open));
-    shared.admit()?;
-    assert_eq!(shared.health(), Health::Healthy);
+    assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
+    assert!(matches!(state.health(), Health::Degraded { kind: crate::ErrorKind::DiskFull, attempts: 1, .. }));
+    assert!(state.check_lag().is_err(), "it lags all the same");
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    state.check_lag()?;
+    assert_eq!(state.health(), Health::Healthy);
     Ok(())
 }
 
@@ -41,14 +38,14 @@ fn health_tells_the_worst() -> Outcome {
 #[test]
 fn a_write_takes_no_lock_of_those_who_wait() -> Outcome {
     let bound = Duration::from_millis(1);
-    let (_driver, shared, _) = driver(FlushOptions { lag_bound: bound, refuse_when_lagging: true, ..NEVER });
-    shared.put('a');
-    until_lagging(&shared);
-    let held = shared.progress.hold_lock();
-    let (writer, (told, outcome)) = (shared.clone(), std::sync::mpsc::channel());
+    let (_driver, state, _) = flusher(FlushOptions { lag_bound: bound, refuse_when_lagging: true, ..NEVER });
+    state.put('a');
+    until_lagging(&state);
+    let held = state.progress.hold_lock();
+    let (writer, (told, outcome)) = (state.clone(), std::sync::mpsc::channel());
     std::thread::spawn(move || {
         writer.touch('a');
-        told.send(writer.admit().map_err(|error| error.kind()))
+        told.send(writer.check_lag().map_err(|error| error.kind()))
     });
     assert_eq!(outcome.recv_timeout(Duration::from_secs(60))?, Err(crate::ErrorKind::Lagging));
     drop(held);
@@ -57,12 +54,14 @@ fn a_write_takes_no_lock_of_those_who_wait() -> Outcome {
 
 #[test]
 fn a_flush_that_failed_is_told_to_who_waits() -> Outcome {
-    let (mut driver, shared, told) = driver(NEVER);
-    shared.put('a');
-    let goal = shared.progress.request(1).map_err(|_| "it is not durable")?;
+    let (mut flusher, state, told) = flusher(NEVER);
+    state.put('a');
+    let goal = state.progress.request(1).map_err(|_| "it is not durable")?;
     told.next(Turn::Fail(ErrorClass::Full));
-    driver.turn(Reach::Durable, Opening::Open);
-    let Wait::<_, Error>::Failed(error) = shared.progress.wait(goal) else { return Err("it failed".into()) };
+    flusher.flush_once(Durability::Durable, Opening::Open);
+    let FlushOutcome::<_, Error>::Failed(error) = state.progress.wait(goal) else {
+        return Err("it failed".into());
+    };
     assert_eq!(error.kind(), crate::ErrorKind::DiskFull);
     Ok(())
 }
@@ -77,12 +76,12 @@ fn an_unreadable_row_is_listed_until_it_is_erased() {
     };
     let all = [row(Some('a'), false), row(Some('a'), true), row(Some('b'), false), row(None, false)];
     let left_after = |erased_ids: &[char], erased_links: &[char]| {
-        let (_driver, shared, _) = driver(NEVER);
-        shared.telemetry.lock().unreadable.extend(all.clone());
+        let (_driver, state, _) = flusher(NEVER);
+        state.counters.lock().unreadable.extend(all.clone());
         let [erased_ids, erased_links] =
             [erased_ids, erased_links].map(|letters| letters.iter().copied().map(id).collect());
-        shared.telemetry.erased(&Applied { erased_ids, erased_links, ..Applied::default() });
-        let left = shared.telemetry.lock().unreadable.clone();
+        state.counters.erased(&Applied { erased_ids, erased_links, ..Applied::default() });
+        let left = state.counters.lock().unreadable.clone();
         all.iter().map(|row| left.contains(row)).collect::<Vec<_>>()
     };
     assert_eq!(left_after(&[], &[]), [true; 4]);
@@ -94,28 +93,28 @@ fn an_unreadable_row_is_listed_until_it_is_erased() {
 /// The rows of loaded traces and links are known to be there.
 #[test]
 fn what_was_loaded_is_deleted_when_it_is_removed() -> Outcome {
-    let (mut driver, shared, told) = driver(NEVER);
+    let (mut flusher, state, told) = flusher(NEVER);
     let built = [('a', 1), ('b', 2)].map(|(letter, row)| {
         let trace = NewTrace::semantic(serde_json::json!(1)).id(id(letter)).into_trace();
         trace.map(|trace| {
             let known = crate::state::Row::stored(row, &trace);
-            shared.traces.load(id(letter), trace, known)
+            state.traces.load(id(letter), trace, known)
         })
     });
     assert!(built.into_iter().all(|loaded| loaded.is_ok_and(|loaded| loaded)));
-    let ends = Ends::of(id('a'), id('b')).ok_or("two")?;
-    let births = ends.both().map(|id| shared.traces.get(&id).map(|trace| trace.birth()));
+    let ends = LinkKey::of(id('a'), id('b')).ok_or("two")?;
+    let births = ends.ids().map(|id| state.traces.get(&id).map(|trace| trace.birth()));
     let [Some(first), Some(second)] = births else { return Err("they are there".into()) };
     let now = jiff::Timestamp::UNIX_EPOCH;
-    let tie = Tie::new(Link::new((id('a'), id('b')), 1, now, now)?, [first, second]);
-    assert!(shared.links.load(ends, tie, LinkRow::stored()));
-    assert_eq!((shared.dirty(), shared.cells()), (0, (2, 1)));
-    shared.touch('a');
-    shared.remove('b');
+    let tie = LinkState::new(Link::new((id('a'), id('b')), 1, now, now)?, [first, second]);
+    assert!(state.links.load(ends, tie, LinkRow::stored()));
+    assert_eq!((state.dirty(), state.cells()), (0, (2, 1)));
+    state.touch('a');
+    state.remove('b');
     // Its links are captured with it, though their own removal is not in this cut.
-    assert!(driver.turn(Reach::Durable, Opening::Open));
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
     assert_eq!(told.calls(), ["sync 1 -b ~a -ab"]);
-    let rows: BTreeSet<_> = shared.links.keys().into_iter().collect();
+    let rows: BTreeSet<_> = state.links.keys().into_iter().collect();
     assert_eq!(rows, BTreeSet::from([ends]), "it has not been removed from memory");
     Ok(())
 }

@@ -102,7 +102,7 @@ pub struct ErrorCounts {
     /// Number of repeats within 60 seconds, which were not stored.
     pub suppressed: usize,
     /// Number of errors lost: too many different ones in 60 seconds, or refused by the store, as when it
-    /// [lags](crate::Lag::Refuse).
+    /// [lags](crate::LagPolicy::RejectWrites).
     pub dropped: usize,
 }
 

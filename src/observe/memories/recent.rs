@@ -7,7 +7,7 @@
 //! The list is ordered by time: a claim reads the clock after it has loaded the list, and succeeds only if the list
 //! has not changed since. So stale claims are at the head.
 
-use crate::protocol::sync::{Arc, Published};
+use crate::protocol::sync::{Arc, AtomicArc};
 use std::time::Duration;
 
 /// Time in which a message is claimed at most once.
@@ -17,7 +17,7 @@ const APART: Duration = Duration::from_secs(60);
 const MOST: usize = 1_024;
 
 pub(super) struct Recent {
-    claims: Published<Vec<Claim>>,
+    claims: AtomicArc<Vec<Claim>>,
 }
 
 /// The hash of a message, and the time of the claim.
@@ -38,7 +38,7 @@ pub(super) enum Denied {
 
 impl Recent {
     pub(super) fn new() -> Self {
-        Self { claims: Published::new(Arc::default()) }
+        Self { claims: AtomicArc::new(Arc::default()) }
     }
 
     /// Claims a message. `clock` returns the time since a fixed moment, and must never go back.

@@ -1,16 +1,16 @@
 //! Who waits is answered by what it asked for, once, and nobody else is.
 
-use super::{Closing, Goal, Patience, Progress, Reached, Wait};
+use super::{Closing, FlushOutcome, FlushProgress, FlushTicket, Patience, Reached};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-type Watched = Progress<u64, &'static str>;
+type Watched = FlushProgress<u64, &'static str>;
 
 /// Everything up to 5 is stored; a flush reports the cut that it committed.
 fn progress() -> Watched {
-    Progress::new(at(5), 5)
+    FlushProgress::new(at(5), 5)
 }
 
 /// A sink that has recorded this cut.
@@ -18,7 +18,7 @@ fn at(cut: u64) -> Reached {
     Reached::recorded(cut)
 }
 
-fn goal(progress: &Watched, generation: u64) -> Goal {
+fn goal(progress: &Watched, generation: u64) -> FlushTicket {
     match progress.request(generation) {
         Ok(goal) => goal,
         Err(durable) => unreachable!("{durable} is durable already"),
@@ -44,16 +44,19 @@ impl Woken {
 #[test]
 fn what_is_durable_is_not_wanted_again() {
     let progress = progress();
-    assert!(matches!(progress.request(5), Err(5)) && !progress.wanted());
-    assert!(!progress.awaited());
-    assert!(progress.goal(6).is_ok() && !progress.wanted(), "who waits without asking wants nothing");
-    assert!(progress.awaited());
-    assert!(progress.request(6).is_ok() && progress.wanted());
+    assert!(matches!(progress.request(5), Err(5)) && !progress.flush_requested());
+    assert!(!progress.has_waiters());
+    assert!(
+        progress.ticket(6).is_ok() && !progress.flush_requested(),
+        "who waits without asking wants nothing"
+    );
+    assert!(progress.has_waiters());
+    assert!(progress.request(6).is_ok() && progress.flush_requested());
     progress.publish(at(6), false, 6);
-    assert!(progress.wanted() && !progress.awaited(), "committed is not durable");
+    assert!(progress.flush_requested() && !progress.has_waiters(), "committed is not durable");
     assert_eq!((progress.watermarks(), progress.report()), ((6, 5), 6));
     progress.durable();
-    assert!(!progress.wanted());
+    assert!(!progress.flush_requested());
     assert_eq!(progress.watermarks(), (6, 6));
     progress.publish(at(7), true, 7);
     assert_eq!(progress.watermarks(), (7, 7));
@@ -68,10 +71,10 @@ fn failure_answers_until_its_cut_is_durable() {
     assert!(progress.request(6).is_ok());
     progress.fail(6, "full");
     progress.publish(at(6), false, 6);
-    assert!(matches!(progress.wait(slow), Wait::Failed("full")));
+    assert!(matches!(progress.wait(slow), FlushOutcome::Failed("full")));
     let later = goal(&progress, 6);
     progress.durable();
-    assert!(matches!(progress.wait(later), Wait::Done(6)));
+    assert!(matches!(progress.wait(later), FlushOutcome::Done(6)));
 }
 
 /// Who waits for it is done, and is told what the sink says of itself.
@@ -81,9 +84,9 @@ fn cut_with_nothing_in_it_is_covered_and_not_told() {
     let empty = goal(&progress, 7);
     assert_eq!((progress.watermark_of(4), progress.watermark_of(7)), (5, 7));
     progress.publish(Reached { cut: 7, stored: 5 }, true, 5);
-    assert!(matches!(progress.wait(empty), Wait::Done(5)));
-    assert!(matches!(progress.request(7), Err(5)) && matches!(progress.goal(7), Err(5)));
-    assert!(!progress.wanted() && !progress.awaited());
+    assert!(matches!(progress.wait(empty), FlushOutcome::Done(5)));
+    assert!(matches!(progress.request(7), Err(5)) && matches!(progress.ticket(7), Err(5)));
+    assert!(!progress.flush_requested() && !progress.has_waiters());
     assert_eq!((progress.watermarks(), progress.watermark_of(7)), ((5, 5), 5));
     progress.publish(Reached { cut: 9, stored: 8 }, false, 8);
     assert_eq!((progress.watermarks(), progress.watermark_of(9)), ((8, 5), 9));
@@ -96,11 +99,11 @@ fn what_is_lost_is_told_no_more() {
     let progress = progress();
     progress.publish(Reached { cut: 7, stored: 6 }, false, 6);
     assert_eq!((progress.lost(false), progress.watermarks()), (at(5), (5, 5)));
-    assert!(progress.goal(6).is_ok() && progress.goal(5).is_err());
+    assert!(progress.ticket(6).is_ok() && progress.ticket(5).is_err());
     assert_eq!((progress.lost(true), progress.watermarks()), (at(0), (0, 0)));
     let again = goal(&progress, 5);
     progress.publish(at(8), true, 8);
-    assert!(matches!(progress.wait(again), Wait::Done(8)));
+    assert!(matches!(progress.wait(again), FlushOutcome::Done(8)));
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn a_smaller_wish_does_not_take_the_place_of_a_greater_one() {
     let progress = progress();
     assert!(progress.request(9).is_ok() && progress.request(6).is_ok());
     progress.publish(at(8), true, 8);
-    assert!(progress.wanted());
+    assert!(progress.flush_requested());
 }
 
 #[test]
@@ -116,28 +119,28 @@ fn a_failure_answers_those_who_asked_before_it_for_what_it_covers() {
     let progress = progress();
     let [covered, later] = [goal(&progress, 6), goal(&progress, 8)];
     progress.fail(6, "full");
-    assert!(matches!(progress.wait(covered), Wait::Failed("full")));
-    assert!(progress.wanted(), "the failed cut does not answer who asked for more");
+    assert!(matches!(progress.wait(covered), FlushOutcome::Failed("full")));
+    assert!(progress.flush_requested(), "the failed cut does not answer who asked for more");
     let mut context = Context::from_waker(Waker::noop());
     assert!(progress.poll(later, &mut None, &mut context).is_pending());
     progress.fail(8, "still");
-    assert!(!progress.wanted(), "all have been answered");
+    assert!(!progress.flush_requested(), "all have been answered");
     let after = goal(&progress, 8);
     assert!(progress.poll(after, &mut None, &mut context).is_pending(), "that was before the call");
     progress.publish(at(8), true, 8);
-    assert!(matches!(progress.wait(after), Wait::Done(8)));
-    assert!(matches!(progress.wait(later), Wait::Done(8)));
+    assert!(matches!(progress.wait(after), FlushOutcome::Done(8)));
+    assert!(matches!(progress.wait(later), FlushOutcome::Done(8)));
 }
 
 #[test]
 fn what_is_owed_is_told_until_it_is_committed() {
     let (progress, now) = (progress(), Instant::now());
-    assert_eq!(progress.owed(), (0, None));
+    assert_eq!(progress.pending(), (0, None));
     progress.owes(3, Some(now));
     progress.fail(6, "full");
-    assert_eq!(progress.owed(), (3, Some(now)));
+    assert_eq!(progress.pending(), (3, Some(now)));
     progress.publish(at(6), false, 6);
-    assert_eq!(progress.owed(), (0, None));
+    assert_eq!(progress.pending(), (0, None));
 }
 
 #[test]
@@ -191,7 +194,7 @@ fn a_close_is_asked_for_once_and_waited_for_until_given_up() {
 #[test]
 fn an_error_is_dropped_without_the_lock_and_its_panic_goes_no_further() {
     #[derive(Clone)]
-    struct Looks(Weak<Progress<u64, Self>>, Arc<AtomicUsize>);
+    struct Looks(Weak<FlushProgress<u64, Self>>, Arc<AtomicUsize>);
     impl Drop for Looks {
         fn drop(&mut self) {
             if let Some(progress) = self.0.upgrade() {
@@ -201,7 +204,7 @@ fn an_error_is_dropped_without_the_lock_and_its_panic_goes_no_further() {
             }
         }
     }
-    let (progress, dropped) = (Arc::new(Progress::new(at(5), 5)), Arc::default());
+    let (progress, dropped) = (Arc::new(FlushProgress::new(at(5), 5)), Arc::default());
     let error = || Looks(Arc::downgrade(&progress), Arc::clone(&dropped));
     progress.fail(6, error());
     progress.fail(6, error());

@@ -9,7 +9,7 @@ use super::epoch::{Pin, pin};
 use super::garbage::Garbage;
 use super::record::{CellState, Loaded, Pointer, Record, Successor};
 use crate::protocol::planted::{Mistake, planted};
-use crate::protocol::sync::Table;
+use crate::protocol::sync::ShardedMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ struct Slot<V: Record, S> {
 
 /// The cells of a map, by key. Dropped in this order: what the cells own, and then the garbage.
 pub(crate) struct Cells<K, V: Record, S> {
-    table: Table<K, Slot<V, S>>,
+    table: ShardedMap<K, Slot<V, S>>,
     garbage: Garbage<V>,
 }
 
@@ -49,7 +49,7 @@ where
     S: Default,
 {
     pub(crate) fn new() -> Self {
-        Self { table: Table::new(), garbage: Garbage::new() }
+        Self { table: ShardedMap::new(), garbage: Garbage::new() }
     }
 
     /// With a cell for each of these keys from the beginning to the end, and no lock, which would hide a missing
@@ -57,7 +57,7 @@ where
     #[cfg(loom)]
     pub(crate) fn without_locks(keys: impl IntoIterator<Item = K>) -> Self {
         let slot = || Slot { cell: Cell::new(CellState::Absent), sink: S::default() };
-        let table = Table::without_locks(keys.into_iter().map(|key| (key, slot())));
+        let table = ShardedMap::without_locks(keys.into_iter().map(|key| (key, slot())));
         Self { table, garbage: Garbage::new() }
     }
 
@@ -80,7 +80,7 @@ where
     }
 
     /// The state of a key, held by count.
-    pub(crate) fn hold(&self, key: &K) -> CellState<V> {
+    pub(crate) fn load_owned(&self, key: &K) -> CellState<V> {
         // Pinned before the shard is locked: pinning may run deferrals, which takes its time.
         let pin = pin();
         self.load(key, &pin).hold()

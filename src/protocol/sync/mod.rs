@@ -4,30 +4,30 @@
 //!
 //! - `AtomicBool`, `AtomicIsize`, `AtomicPtr`, `AtomicU64`, `AtomicUsize`, `Ordering`, `fence`, `Arc`, `Mutex`, `Condvar`,
 //!   `OnceLock`, `Thread`: as in std;
-//! - [`Published`]: a shared pointer that is read at every write and replaced at every cut;
-//! - [`Table`]: the concurrent map;
+//! - [`AtomicArc`]: a shared pointer that is read at every write and replaced at every cut;
+//! - [`ShardedMap`]: the concurrent map;
 //! - [`locks`]: std's, also where loom's are not wanted;
 //! - `pause`: what the flusher does between two looks at a closed generation;
 //! - `current_thread`, `park`: of `std::thread`;
-//! - [`Bell`]: how the flusher sleeps, and is woken without a lock; under loom a stand-in.
+//! - [`Notify`]: how the flusher sleeps, and is woken without a lock; under loom a stand-in.
 //!
 //! The epochs by which records are reclaimed have their two halves beside the unsafe code, in `raw/epoch`.
 
-mod bell;
 pub(crate) mod locks;
 #[cfg(loom)]
 mod modelled;
+mod notify;
 #[cfg(not(loom))]
 mod real;
 
-#[cfg(not(loom))]
-pub use bell::Bell;
-#[cfg(loom)]
-pub use bell::Bell as ShippedBell;
 #[cfg(loom)]
 pub(crate) use modelled::*;
 #[cfg(loom)]
-pub use modelled::{Bell, hide_locks};
+pub use modelled::{Notify, hide_locks};
+#[cfg(not(loom))]
+pub use notify::Notify;
+#[cfg(loom)]
+pub use notify::Notify as ShippedNotify;
 #[cfg(not(loom))]
 pub(crate) use real::*;
 
@@ -40,9 +40,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// State that is touched for moments, without an access in between that loom knows: mostly by the flusher's
 /// thread alone, so that the lock is never contended and is there because the compiler can't know that.
 #[derive(Debug, Default)]
-pub(crate) struct Brief<T>(locks::Mutex<T>);
+pub(crate) struct ShortMutex<T>(locks::Mutex<T>);
 
-impl<T> Brief<T> {
+impl<T> ShortMutex<T> {
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
         work(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }

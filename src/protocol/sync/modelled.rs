@@ -14,11 +14,11 @@ pub(crate) use loom::sync::atomic::{
 pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 pub(crate) use loom::thread::{Thread, current as current_thread};
 
-pub(crate) struct Published<T>(Mutex<Arc<T>>);
+pub(crate) struct AtomicArc<T>(Mutex<Arc<T>>);
 
-pub(crate) struct PublishedGuard<T>(Arc<T>);
+pub(crate) struct AtomicArcGuard<T>(Arc<T>);
 
-impl<T> Deref for PublishedGuard<T> {
+impl<T> Deref for AtomicArcGuard<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -26,13 +26,13 @@ impl<T> Deref for PublishedGuard<T> {
     }
 }
 
-impl<T> Published<T> {
+impl<T> AtomicArc<T> {
     pub(crate) fn new(value: Arc<T>) -> Self {
         Self(Mutex::new(value))
     }
 
-    pub(crate) fn load(&self) -> PublishedGuard<T> {
-        PublishedGuard(super::lock(&self.0).clone())
+    pub(crate) fn load(&self) -> AtomicArcGuard<T> {
+        AtomicArcGuard(super::lock(&self.0).clone())
     }
 
     pub(crate) fn swap(&self, value: Arc<T>) -> Arc<T> {
@@ -51,7 +51,7 @@ pub fn hide_locks(hide: bool) {
     HIDES_LOCKS.set(hide);
 }
 
-pub(crate) enum Table<K, T> {
+pub(crate) enum ShardedMap<K, T> {
     Locked(RwLock<BTreeMap<K, T>>),
     /// Not locked while loom may switch threads, which are one to this lock.
     Hidden(std::sync::Mutex<BTreeMap<K, std::sync::Arc<T>>>),
@@ -68,7 +68,7 @@ fn edit_hidden<T, R>(value: &mut std::sync::Arc<T>, edit: impl FnOnce(&mut T) ->
     edit(std::sync::Arc::get_mut(value).unwrap_or_else(|| panic!("edited while it is looked at")))
 }
 
-impl<K: Ord + Clone, T> Table<K, T> {
+impl<K: Ord + Clone, T> ShardedMap<K, T> {
     pub(crate) fn new() -> Self {
         match HIDES_LOCKS.get() {
             false => Self::Locked(RwLock::new(BTreeMap::new())),
@@ -177,7 +177,7 @@ impl<K: Ord + Clone, T> Table<K, T> {
 
 /// Under the lock, so that loom knows what came before: who drops a store last has that from `std`'s `Arc`, of which loom
 /// knows nothing.
-impl<K, T> Drop for Table<K, T> {
+impl<K, T> Drop for ShardedMap<K, T> {
     fn drop(&mut self) {
         if let Self::Locked(lock) = self
             && !std::thread::panicking()
@@ -223,21 +223,21 @@ impl<T: Clone> OnceLock<T> {
     }
 }
 
-/// Stands in for the bell that ships in the models of everything else: loom's `unpark` may wake a thread that waits for
+/// Stands in for the `Notify` that ships in the models of everything else: loom's `unpark` may wake a thread that waits for
 /// something else by then, and a lock and a condition have fewer steps to explore.
 #[derive(Default)]
-pub struct Bell {
+pub struct Notify {
     rung: Mutex<bool>,
     ringing: Condvar,
 }
 
-impl Bell {
-    pub(crate) fn ring(&self) {
+impl Notify {
+    pub(crate) fn notify(&self) {
         *super::lock(&self.rung) = true;
         self.ringing.notify_one();
     }
 
-    pub(crate) fn is_rung(&self) -> bool {
+    pub(crate) fn is_notified(&self) -> bool {
         false
     }
 

@@ -15,17 +15,17 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr};
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr};
 
 /// See the module's list.
-pub(crate) struct Published<T>(arc_swap::ArcSwap<T>);
+pub(crate) struct AtomicArc<T>(arc_swap::ArcSwap<T>);
 
 /// Holding it is being inside.
-pub(crate) type PublishedGuard<T> = arc_swap::Guard<Arc<T>>;
+pub(crate) type AtomicArcGuard<T> = arc_swap::Guard<Arc<T>>;
 
-impl<T> Published<T> {
+impl<T> AtomicArc<T> {
     pub(crate) fn new(value: Arc<T>) -> Self {
         Self(arc_swap::ArcSwap::new(value))
     }
 
-    pub(crate) fn load(&self) -> PublishedGuard<T> {
+    pub(crate) fn load(&self) -> AtomicArcGuard<T> {
         self.0.load()
     }
 
@@ -36,7 +36,7 @@ impl<T> Published<T> {
 
     /// Puts `value` in the place of what was loaded; `false` if that has been replaced meanwhile.
     #[cfg(feature = "tracing-layer")]
-    pub(crate) fn replace(&self, loaded: &PublishedGuard<T>, value: Arc<T>) -> bool {
+    pub(crate) fn replace(&self, loaded: &AtomicArcGuard<T>, value: Arc<T>) -> bool {
         let found = self.0.compare_and_swap(loaded, value);
         Arc::ptr_eq(&found, loaded)
     }
@@ -46,9 +46,9 @@ impl<T> Published<T> {
 const SHARDS: usize = 64;
 
 /// See the module's list. A guard of the map lives only inside these functions.
-pub(crate) struct Table<K, T>(dashmap::DashMap<K, T, foldhash::fast::RandomState>);
+pub(crate) struct ShardedMap<K, T>(dashmap::DashMap<K, T, foldhash::fast::RandomState>);
 
-impl<K: Eq + Hash + Clone, T> Table<K, T> {
+impl<K: Eq + Hash + Clone, T> ShardedMap<K, T> {
     pub(crate) fn new() -> Self {
         Self(dashmap::DashMap::with_hasher_and_shard_amount(foldhash::fast::RandomState::default(), SHARDS))
     }

@@ -62,12 +62,12 @@ impl Export {
             return Ok(ExitCode::SUCCESS);
         }
         match to_output {
-            false => text::say(&exported.table())?,
+            false => text::print(&exported.table())?,
             true if stderr().is_terminal() => text::warn(exported.table()),
             true => {}
         }
         if self.json {
-            text::say_json(&exported)?;
+            text::print_json(&exported)?;
         }
         Ok(match exported.left_out {
             0 => ExitCode::SUCCESS,

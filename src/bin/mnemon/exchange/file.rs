@@ -52,7 +52,7 @@ impl Open {
     /// Answers whether somebody still reads, as after `| head` nobody does.
     pub fn write(&mut self, bytes: &[u8]) -> Result<bool> {
         match self {
-            Open::Output(output) => text::heard(output.write_all(bytes)),
+            Open::Output(output) => text::ignore_broken_pipe(output.write_all(bytes)),
             Open::File(partial) => {
                 partial.file.write_all(bytes).with_context(|| unwritable(&partial.path))?;
                 Ok(true)
@@ -63,7 +63,7 @@ impl Open {
     /// Answers whether it has been read to the end, or lies there.
     pub fn finish(self) -> Result<bool> {
         match self {
-            Open::Output(mut output) => text::heard(output.flush()),
+            Open::Output(mut output) => text::ignore_broken_pipe(output.flush()),
             Open::File(partial) => {
                 let path = partial.path.clone();
                 // Somebody may have put it there meanwhile.

@@ -77,9 +77,9 @@ impl Import {
         let imported = imported?.taking(started.elapsed());
         closed.map_err(mnemon::Error::from)?;
         imported.warn();
-        text::say(&imported.table())?;
+        text::print(&imported.table())?;
         if self.json {
-            text::say_json(&imported)?;
+            text::print_json(&imported)?;
         }
         Ok(imported.exit_code())
     }

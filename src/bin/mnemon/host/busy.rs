@@ -4,7 +4,7 @@ use super::latency::Durations;
 use super::ledger::Ledger;
 use super::status::Writes;
 use super::targets::Targets;
-use super::writer::{Told, Writer};
+use super::writer::{Writer, Written};
 use super::{Load, Sync};
 use crate::{interrupt, text};
 use anyhow::Result;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// What the busy phase did, but for its ledger.
 pub struct Busy {
-    pub told: Told,
+    pub told: Written,
     pub flushes: Durations,
     pub decay: Decay,
 }
@@ -71,7 +71,7 @@ pub fn run(
         let flushes = Clock::start(load, stop).flush(&mut minutes, load);
         // Before anything that may fail: the scope does not end before the writers do.
         stop.store(true, Ordering::Relaxed);
-        let mut told = Told::nothing()?;
+        let mut told = Written::nothing()?;
         for writer in writers {
             told.merge(writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)?;
         }

@@ -11,12 +11,12 @@ use std::sync::Arc;
 /// revisions rise, and a removed one never comes back.
 #[derive(Default)]
 pub struct Ledger {
-    traces: HashMap<TraceId, Told>,
+    traces: HashMap<TraceId, Recorded>,
     /// How often two traces were linked at most; a link counts up until one of its traces goes.
     links: HashMap<(TraceId, TraceId), u32>,
 }
 
-enum Told {
+enum Recorded {
     Trace(Arc<Trace>),
     Removed,
 }
@@ -42,7 +42,7 @@ pub struct Verify {
 impl Ledger {
     /// What a store holds.
     pub fn of(store: &TraceStore) -> Self {
-        let traces = store.iter().map(|trace| (trace.id(), Told::Trace(trace))).collect();
+        let traces = store.iter().map(|trace| (trace.id(), Recorded::Trace(trace))).collect();
         Self { traces, links: links(store) }
     }
 
@@ -54,11 +54,11 @@ impl Ledger {
     pub fn keep(&mut self, trace: Arc<Trace>) {
         match self.traces.entry(trace.id()) {
             Entry::Vacant(place) => {
-                place.insert(Told::Trace(trace));
+                place.insert(Recorded::Trace(trace));
             }
             Entry::Occupied(mut place) => match place.get() {
-                Told::Trace(known) if known.revision() < trace.revision() => {
-                    place.insert(Told::Trace(trace));
+                Recorded::Trace(known) if known.revision() < trace.revision() => {
+                    place.insert(Recorded::Trace(trace));
                 }
                 _ => {}
             },
@@ -67,7 +67,7 @@ impl Ledger {
 
     /// After a removal.
     pub fn removed(&mut self, id: TraceId) {
-        self.traces.insert(id, Told::Removed);
+        self.traces.insert(id, Recorded::Removed);
     }
 
     /// After a co-activation that was answered with this count.
@@ -83,8 +83,8 @@ impl Ledger {
         }
         for (id, told) in other.traces {
             match told {
-                Told::Trace(trace) => self.keep(trace),
-                Told::Removed => self.removed(id),
+                Recorded::Trace(trace) => self.keep(trace),
+                Recorded::Removed => self.removed(id),
             }
         }
     }
@@ -96,7 +96,7 @@ impl Ledger {
         let mut verify =
             Verify { rows: store.len() as u64, links: found_links.len() as u64, ..Verify::default() };
         for (id, told) in &self.traces {
-            if let Told::Trace(expected) = told {
+            if let Recorded::Trace(expected) = told {
                 let now = strength(expected);
                 match store.get(*id) {
                     None if now <= PRUNE => {}
@@ -107,7 +107,7 @@ impl Ledger {
             }
         }
         for found in store {
-            if !matches!(self.traces.get(&found.id()), Some(Told::Trace(_))) {
+            if !matches!(self.traces.get(&found.id()), Some(Recorded::Trace(_))) {
                 verify.extra(&found);
             }
         }

@@ -89,11 +89,11 @@ impl Host {
         interrupt::catch()?;
         let status = self.status.map(|file| file.unwrap_or_else(|| top::beside(&self.db)));
         let report = run(&self.db, self.load, self.traces, status)?;
-        text::say(&report.table())?;
+        text::print(&report.table())?;
         report.warn();
-        text::say(&format!("\n{}", report.verdict()))?;
+        text::print(&format!("\n{}", report.verdict()))?;
         if self.json {
-            text::say_json(&report)?;
+            text::print_json(&report)?;
         }
         Ok(match report.verify.is_good() {
             true => interrupt::or(report.exit_code()),
@@ -158,8 +158,8 @@ fn work(
 fn open(db: &Path, load: Load, clock: &ManualClock) -> Result<TraceStore> {
     let builder = TraceStore::builder().flush_threshold(usize::MAX).clock(clock);
     let builder = match load.durability {
-        Sync::Full => builder.flush_interval(Duration::MAX).durability(Durability::Full),
-        Sync::Relaxed => builder.flush_interval(load.pause()).durability(Durability::Relaxed),
+        Sync::Full => builder.flush_interval(Duration::MAX).durability(Durability::Durable),
+        Sync::Relaxed => builder.flush_interval(load.pause()).durability(Durability::Committed),
     };
     Ok(builder.open(db)?)
 }

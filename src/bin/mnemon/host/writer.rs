@@ -17,11 +17,11 @@ pub struct Writer<'a> {
     /// Where it has removed a trace and not yet put another.
     vacant: Option<Place>,
     counter: Counter,
-    pub told: Told,
+    pub told: Written,
 }
 
 /// What a writer was told.
-pub struct Told {
+pub struct Written {
     pub ledger: Ledger,
     pub durations: WriteDurations,
     /// Writes that were acknowledged.
@@ -33,7 +33,7 @@ pub struct Told {
     pub queries: u64,
 }
 
-impl Told {
+impl Written {
     pub fn nothing() -> Result<Self> {
         Ok(Self {
             ledger: Ledger::default(),
@@ -66,11 +66,11 @@ impl Told {
 impl<'a> Writer<'a> {
     pub fn new(store: &'a TraceStore, targets: &'a Targets, seed: u64, counter: Counter) -> Result<Self> {
         let random = Random::seeded(seed);
-        Ok(Self { store, targets, random, vacant: None, counter, told: Told::nothing()? })
+        Ok(Self { store, targets, random, vacant: None, counter, told: Written::nothing()? })
     }
 
     /// Writes until it is told to stop; on a failure it tells all to stop.
-    pub fn work(mut self, stop: &AtomicBool) -> Result<Told> {
+    pub fn work(mut self, stop: &AtomicBool) -> Result<Written> {
         while !stop.load(Ordering::Relaxed) {
             let before = self.told.writes;
             if let Err(error) = self.write() {

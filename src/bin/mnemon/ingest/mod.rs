@@ -91,9 +91,9 @@ impl Ingest {
         let ingested = ingested?.taking(started.elapsed());
         closed.map_err(mnemon::Error::from)?;
         ingested.warn();
-        text::say(&ingested.table())?;
+        text::print(&ingested.table())?;
         if self.json {
-            text::say_json(&ingested)?;
+            text::print_json(&ingested)?;
         }
         Ok(interrupt::or(ingested.exit_code()))
     }

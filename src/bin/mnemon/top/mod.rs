@@ -90,15 +90,15 @@ impl Show {
     fn first(self, path: &Path, status: &Status) -> Result<Option<Drawn>> {
         let window = (self == Show::Window).then(text::window).flatten();
         let (lines, is_read) = match self {
-            Show::Json => (1, text::tell_json_lines([&status.fields])?),
-            Show::Lines => (1, text::tell(&line(status))?),
+            Show::Json => (1, text::print_json_lines_unless_closed([&status.fields])?),
+            Show::Lines => (1, text::print_unless_closed(&line(status))?),
             Show::Picture | Show::Window => {
                 // The cursor has a line of its own, below.
                 let room =
                     window.map_or(usize::MAX, |(_, height)| usize::from(height).saturating_sub(1).max(1));
                 let lines: Vec<_> =
                     picture(path, status, text::line_width()).into_iter().take(room).collect();
-                (lines.len(), text::tell(&lines.join("\n"))?)
+                (lines.len(), text::print_unless_closed(&lines.join("\n"))?)
             }
         };
         Ok(is_read.then_some((lines, window)))

@@ -9,14 +9,14 @@ use std::time::Duration;
 /// The bell remembers that it was rung, since the token of `unpark` may be consumed by whatever else parks on
 /// the flusher's thread, in a backend for example.
 #[derive(Default)]
-pub struct Bell {
+pub struct Notify {
     rung: AtomicBool,
     flusher: OnceLock<Thread>,
 }
 
-impl Bell {
+impl Notify {
     /// Wakes the flusher, or spares it its next sleep.
-    pub fn ring(&self) {
+    pub fn notify(&self) {
         // Release, with Acquire in `sleep`: the flusher sees what it was rung for. An exchange and no store, as loom gives
         // impossible results where a store races with the exchange there.
         self.rung.swap(true, Ordering::AcqRel);
@@ -28,7 +28,7 @@ impl Bell {
     }
 
     /// Whether it was rung since the last sleep: who sees `true` need not ring.
-    pub fn is_rung(&self) -> bool {
+    pub fn is_notified(&self) -> bool {
         // With the fence after the exchange in `sleep`: either this sees the flag cleared, or the flusher sees what the
         // caller did before.
         fence(Ordering::SeqCst);

@@ -1,44 +1,44 @@
-//! The bell that ships: a ring is never lost, however it falls between the flusher's look at its work and its sleep. A
+//! The notify that ships: a ring is never lost, however it falls between the flusher's look at its work and its sleep. A
 //! flusher that sleeps on although there is work is a deadlock, which loom reports.
 
 use super::support::model;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
-use mnemon::model::ShippedBell;
+use mnemon::model::ShippedNotify;
 use std::sync::Arc;
 
-/// A bell, and how much work there is: read and written relaxed, so that it is seen for the bell's sake alone.
+/// A notify, and how much work there is: read and written relaxed, so that it is seen for the notify's sake alone.
 #[derive(Clone)]
 struct Work {
-    bell: Arc<ShippedBell>,
+    notify: Arc<ShippedNotify>,
     done: Arc<AtomicUsize>,
 }
 
 impl Work {
     fn new() -> Self {
-        Self { bell: Arc::default(), done: Arc::new(AtomicUsize::new(0)) }
+        Self { notify: Arc::default(), done: Arc::new(AtomicUsize::new(0)) }
     }
 
     /// A flusher that sleeps until so much is done.
     fn awaited(&self, wanted: usize) -> thread::JoinHandle<()> {
-        let Self { bell, done } = self.clone();
+        let Self { notify, done } = self.clone();
         thread::spawn(move || {
             while done.load(Ordering::Relaxed) < wanted {
-                bell.sleep(None);
+                notify.sleep(None);
             }
         })
     }
 
-    fn ring(&self) {
+    fn notify(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
-        self.bell.ring();
+        self.notify.notify();
     }
 
-    /// As writers do beyond the threshold: who finds the bell rung does not ring again.
+    /// As writers do beyond the threshold: who finds the notify rung does not ring again.
     fn ring_unless_rung(&self) {
         self.done.fetch_add(1, Ordering::Relaxed);
-        if !self.bell.is_rung() {
-            self.bell.ring();
+        if !self.notify.is_notified() {
+            self.notify.notify();
         }
     }
 }
@@ -48,8 +48,8 @@ fn a_ring_is_never_lost() {
     model("a_ring_is_never_lost", None, || {
         let work = Work::new();
         let flusher = work.awaited(2);
-        work.ring();
-        work.ring();
+        work.notify();
+        work.notify();
         flusher.join().unwrap();
     });
 }

@@ -1,8 +1,9 @@
 //! Compacting, a step at a time between flushes.
 
-use super::{Driver, supervised};
+use super::Flusher;
+use super::guarded_backend::guarded_call;
 use crate::error::Error;
-use crate::state::{CompactAnswer, CompactReport, Step};
+use crate::state::{CompactAnswer, CompactReport, FailedStep};
 use std::time::Instant;
 
 /// Whether a compaction is under way, and who waits for it.
@@ -39,14 +40,14 @@ impl Compaction {
     }
 }
 
-impl Driver {
+impl Flusher {
     /// Whether a step of a compaction is to be done when no flush is due; not while the backend fails.
     pub(crate) fn compacts(&self) -> bool {
         self.compaction.under_way && self.is_well()
     }
 
     fn is_well(&self) -> bool {
-        !self.is_behind() && !self.doubtful && !self.damaged
+        !self.is_behind() && !self.needs_reopen && !self.needs_replace
     }
 
     /// An erasure gives back what it has freed if that is more than a quarter of what the store takes on disk.
@@ -57,14 +58,14 @@ impl Driver {
     /// One step, and the housekeeping after it.
     pub(crate) fn compact(&mut self) {
         let asked = !self.compaction.waiting.is_empty();
-        let step = supervised(|| Ok((self.backend.space()?, self.backend.compact(asked)?)));
+        let step = guarded_call(|| Ok((self.backend.space()?, self.backend.compact(asked)?)));
         match step {
             Ok((before, more)) => {
                 for waiting in &mut self.compaction.waiting {
                     waiting.bytes_before.get_or_insert(before.bytes);
                 }
                 // At the end thoroughly: the file shrinks when the log is moved into it.
-                self.tidy(!more);
+                self.maintain(!more);
                 if !more && self.is_well() {
                     self.compaction.end(self.space.bytes);
                 }
@@ -72,7 +73,7 @@ impl Driver {
             Err(failure) => {
                 // It would fail again and again, and nothing is lost by leaving the file as long as it is.
                 self.compaction.under_way = false;
-                self.failed(failure, Step::Tidy);
+                self.failed(failure, FailedStep::Tidy);
             }
         }
     }
