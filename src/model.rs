@@ -19,5 +19,5 @@ pub fn put_back(store: &TraceStore, trace: &crate::Trace) -> crate::Result<()> {
 /// this call on, no caller of flush or close does the flusher's work.
 pub fn flusher(store: &TraceStore) -> impl FnOnce() + Send + 'static {
     let flusher = store.take_flusher();
-    move || flusher.into_iter().for_each(crate::flusher::serve)
+    move || flusher.into_iter().for_each(crate::flusher::run)
 }

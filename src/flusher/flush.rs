@@ -14,7 +14,9 @@ use crate::state::FailedStep;
 use crate::state::FlushReport;
 use crate::state::{CutTask, Dirty, Erasure, State};
 use crate::trace::{LinkKey, TraceId};
-use std::collections::{BTreeSet, HashSet};
+#[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;

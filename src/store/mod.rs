@@ -106,13 +106,13 @@ impl TraceStore {
     /// For a model of what the flusher remembers.
     #[cfg(loom)]
     pub(crate) fn put_back(&self, trace: &crate::Trace) -> crate::Result<()> {
-        self.engine().replace(trace)
+        self.inner().replace(trace)
     }
 
     /// For a model that runs the flusher on a thread of its own.
     #[cfg(loom)]
     pub(crate) fn take_flusher(&self) -> Option<crate::flusher::Flusher> {
-        self.handle.flusher.take()
+        self.owner.flusher.take()
     }
 
     /// Returns the error of a write to a closed store.

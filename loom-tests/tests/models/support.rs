@@ -209,12 +209,12 @@ impl Store {
 
     pub fn update(&self, id: Id, change: impl Fn(u64) -> u64) {
         let done: Result<_, Rejected<()>> =
-            self.map.alter(&self.generations, &id, |old| Ok(Change::Put(Value::new(change(old.get())))));
+            self.map.update(&self.generations, &id, |old| Ok(Change::Put(Value::new(change(old.get())))));
         assert!(done.is_ok(), "no generation is sealed here");
     }
 
     pub fn remove(&self, id: Id) {
-        let done: Result<_, Rejected<()>> = self.map.alter(&self.generations, &id, |_| Ok(Change::Remove));
+        let done: Result<_, Rejected<()>> = self.map.update(&self.generations, &id, |_| Ok(Change::Remove));
         assert!(done.is_ok(), "no generation is sealed here");
     }
 
