@@ -14,12 +14,12 @@ pub mod snapshot;
 pub mod spill;
 mod template;
 
+#[path = "../../src/bin/mnemon/line_error.rs"]
+mod line_error;
 #[path = "../../tests/model/model.rs"]
 mod model;
 #[path = "../../tests/model/pair.rs"]
 mod pair;
-#[path = "../../src/bin/mnemon/problem.rs"]
-mod problem;
 #[path = "../../src/bin/mnemon/ingest/record.rs"]
 mod record;
 #[path = "../../tests/model/steps.rs"]

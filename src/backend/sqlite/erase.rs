@@ -4,7 +4,7 @@
 //! stay in use and in those that become free. The log keeps the pages as they were until it is emptied, which the
 //! next housekeeping does, unless a reader holds it up: then it is tried again.
 
-use super::rows::id_of;
+use super::rows_read::id_of;
 use crate::backend::{Applied, Scope};
 use rusqlite::Connection;
 

@@ -1,6 +1,6 @@
 //! A link as a row, and back.
 
-use super::rows::{Columns, Wrong, id_of};
+use super::rows_read::{Columns, Wrong, id_of};
 use crate::backend::{Applied, LinkChange, Stored, Unreadable};
 use crate::trace::{Link, TraceId};
 use rusqlite::{CachedStatement, Connection, params};

@@ -36,7 +36,8 @@ mod files;
 mod inspect;
 mod links;
 mod lock;
-mod rows;
+mod rows_read;
+mod rows_write;
 mod schema;
 mod verify;
 mod wal;
@@ -296,7 +297,7 @@ fn changed_by_another(path: &Path) -> BackendError {
 
 /// Every row, and the last one's number.
 fn load(connection: &Connection, into: &mut dyn FnMut(Stored)) -> rusqlite::Result<RowNumber> {
-    let last_row = rows::load(connection, into)?;
+    let last_row = rows_read::load(connection, into)?;
     links::load(connection, into)?;
     Ok(last_row)
 }
@@ -451,7 +452,7 @@ impl Attached {
         for scope in batch.erased {
             erase::erase(connection, scope, &mut applied)?;
         }
-        let mut statements = rows::Statements::prepare(connection)?;
+        let mut statements = rows_write::Statements::prepare(connection)?;
         applied.refused = each(connection, batch.traces, |change| statements.apply(change, &mut applied))?;
         let mut statements = links::Statements::prepare(connection)?;
         applied.refused_links =

@@ -5,7 +5,7 @@
 //! made here instead. Memory is bounded by the longest row and by the number of findings listed.
 
 use super::error::{class_of, while_doing};
-use super::{file, file_identity, links, lock, rows, schema};
+use super::{file, file_identity, links, lock, rows_read, schema};
 use crate::backend::{ErrorClass, Stored, StoredTrace, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, Watch};
@@ -410,7 +410,7 @@ fn traces(
             }
         }
     };
-    match rows::load(moment, &mut take) {
+    match rows_read::load(moment, &mut take) {
         Err(error) if is_damage(&error) => {
             let after = last.map_or("no row".to_owned(), |row| format!("nothing after row {row}"));
             report.find(FilePart::Traces, format!("{after} can be read: {error}"));
@@ -470,7 +470,7 @@ fn order_of_ends(
     let mut statement = moment.prepare("SELECT a, b FROM links WHERE a >= b")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let id = |at| -> rusqlite::Result<_> { Ok(rows::id_of(row.get_ref(at)?).ok()) };
+        let id = |at| -> rusqlite::Result<_> { Ok(rows_read::id_of(row.get_ref(at)?).ok()) };
         if let (Some(a), Some(b)) = (id(0)?, id(1)?) {
             let reason = format!("its link to {b}: the smaller id does not stand first");
             report.list(FileFinding { part: FilePart::Links, row: None, id: Some(a), reason });

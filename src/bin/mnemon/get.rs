@@ -1,7 +1,7 @@
 //! `mnemon get`: all there is to know of one trace.
 
 use crate::columns::{Column, Columns};
-use crate::seen::{IdPrefix, OpenedStore, Source};
+use crate::opened_store::{IdPrefix, OpenedStore, Source};
 use crate::text::{self, BOLD, DIM, ID, count, harmless, number, styled};
 use crate::trace::{self, TraceJson};
 use crate::{DONE, json};

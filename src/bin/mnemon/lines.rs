@@ -2,7 +2,7 @@
 
 use crate::foreign;
 use crate::interrupt;
-use crate::problem;
+use crate::line_error;
 use crate::text::{self, number};
 use anyhow::{Context, Result};
 use std::fs;
@@ -43,7 +43,7 @@ impl<R: Send> Lines<R> {
                 if interrupt::has_come() {
                     break;
                 }
-                match problem::object(bytes).and_then(&record) {
+                match line_error::object(bytes).and_then(&record) {
                     Ok(record) => read.records.push((line, record)),
                     Err(reason) => read.bad.push(BadLine { line, reason }),
                 }

@@ -2,7 +2,7 @@
 
 use crate::DONE;
 use crate::columns::{Column, Columns};
-use crate::seen::{self, Digits, OpenedStore, Source};
+use crate::opened_store::{self, Digits, OpenedStore, Source};
 use crate::text::{self, DIM, ID, harmless, number, styled};
 use crate::trace::{self, TraceJson};
 use anyhow::Result;
@@ -42,7 +42,7 @@ pub struct List {
 struct Filter {
     /// Of this type; given more than once, of any of them.
     #[arg(long = "type", value_name = "TYPE",
-        value_parser = seen::named::<TraceType>(TraceType::ALL.iter().map(|kind| kind.as_str())))]
+        value_parser = opened_store::named::<TraceType>(TraceType::ALL.iter().map(|kind| kind.as_str())))]
     types: Vec<TraceType>,
     /// With this very tag; given more than once, with all of them.
     #[arg(long = "tag", value_name = "TAG")]
@@ -52,16 +52,16 @@ struct Filter {
     partition: Option<String>,
     /// In this tier; given more than once, in any of them.
     #[arg(long = "tier", value_name = "TIER",
-        value_parser = seen::named::<Tier>(Tier::ALL.iter().map(|tier| tier.as_str())))]
+        value_parser = opened_store::named::<Tier>(Tier::ALL.iter().map(|tier| tier.as_str())))]
     tiers: Vec<Tier>,
     /// At least so strong, 0 to 1.
-    #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = seen::strength)]
+    #[arg(long, value_name = "S", default_value_t = 0.0, value_parser = opened_store::strength)]
     min_strength: f64,
     /// Made then or later: a time, or a day.
-    #[arg(long, value_name = "TIME", value_parser = seen::from)]
+    #[arg(long, value_name = "TIME", value_parser = opened_store::from)]
     since: Option<Timestamp>,
     /// Made then or earlier: a time, or a day with its end.
-    #[arg(long, value_name = "TIME", value_parser = seen::to)]
+    #[arg(long, value_name = "TIME", value_parser = opened_store::to)]
     until: Option<Timestamp>,
     /// Of which something is still open.
     #[arg(long)]

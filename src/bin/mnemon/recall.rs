@@ -1,6 +1,6 @@
 //! `mnemon recall`: the traces that speak of something, those first that matter most, and why they do.
 
-use crate::seen::{Digits, OpenedStore, Source};
+use crate::opened_store::{Digits, OpenedStore, Source};
 use crate::text::{self, BOLD, DIM, ID, fraction, harmless, number, styled};
 use crate::trace::{self, TraceJson};
 use crate::{DONE, json};

@@ -1,7 +1,7 @@
 //! A trace as it is shown: in a line, and as JSON.
 
 use crate::json;
-use crate::seen::OpenedStore;
+use crate::opened_store::OpenedStore;
 use jiff::Timestamp;
 use mnemon::{Trace, TraceId};
 use serde::Serialize;

@@ -2,7 +2,7 @@
 
 use crate::DONE;
 use crate::columns::{Column, Columns};
-use crate::seen::{self, Digits, IdPrefix, OpenedStore, Source};
+use crate::opened_store::{self, Digits, IdPrefix, OpenedStore, Source};
 use crate::text::{self, DIM, number, styled};
 use crate::trace::{self, TraceJson};
 use anyhow::Result;
@@ -27,7 +27,7 @@ pub struct Walk {
     #[arg(long, value_name = "N", default_value_t = 12)]
     hops: usize,
     /// What is weaker is neither shown nor passed, 0 to 1.
-    #[arg(long, value_name = "S", default_value_t = 0.1, value_parser = seen::strength)]
+    #[arg(long, value_name = "S", default_value_t = 0.1, value_parser = opened_store::strength)]
     min_strength: f64,
     /// At most so many traces, the nearest.
     #[arg(long, value_name = "N", default_value_t = 50)]

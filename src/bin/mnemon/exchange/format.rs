@@ -1,6 +1,6 @@
 //! The lines of an export: each field by its name, a payload as the very JSON text that it is.
 
-use crate::problem::{self, with_cause};
+use crate::line_error::{self, with_cause};
 use crate::times;
 use anyhow::{Result, bail, ensure};
 use jiff::Timestamp;
@@ -201,7 +201,7 @@ impl Line {
     /// The line, or what is wrong with it.
     pub fn parse(line: &str) -> Result<Self, String> {
         Self::read(line).map_err(|error| match error.downcast::<serde_json::Error>() {
-            Ok(error) => problem::of(line, &error),
+            Ok(error) => line_error::of(line, &error),
             // A payload has a place of its own in the line.
             Err(error) => with_cause(error).replace(" at line 1 column ", ", at its column "),
         })

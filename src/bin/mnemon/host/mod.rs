@@ -4,32 +4,32 @@
 //! cycles run, each a minute later, closes, reopens the file, and compares every row with the state that the writers
 //! were acknowledged.
 
-mod busy;
+mod expected;
 mod latency;
-mod ledger;
+mod load;
 mod report;
 mod status;
-mod supply;
 mod targets;
+mod workload;
 mod writer;
 
 pub use report::HostReport;
 
 use crate::{interrupt, text, top};
 use anyhow::{Result, ensure};
-use busy::{Busy, Minutes};
 use clap::{Args, ValueEnum};
+use expected::Expected;
 use jiff::Timestamp;
-use ledger::Ledger;
+use load::{Measured, Minutes};
 use mnemon::{Durability, ManualClock, TraceId, TraceStore};
 use report::NumbersOnly;
 use status::{Counter, Reporter, Writes};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use supply::Random;
+use workload::Random;
 
-/// Keep a store busy, then compare its file with what the writers were told.
+/// Keep a store measured, then compare its file with what the writers were told.
 #[derive(Args)]
 #[command(after_help = "Exit codes: 0 all is well, 1 failure, or anything is missing, stale or extra; \
 130 after Ctrl-C, with the report of what was done by then.")]
@@ -114,24 +114,24 @@ pub fn run(db: &Path, load: Load, least: usize, status: Option<PathBuf>) -> Resu
     let closed = store.close().map_err(mnemon::Error::from);
     // Whatever has failed, the last status says that the store is closed.
     let reported = reporter.map(Reporter::end).transpose();
-    let Worked { ledger, numbers_only, busy } = worked?;
+    let Worked { expected, numbers_only, busy } = worked?;
     let closed = closed?;
     reported?;
     let stats = ended.stats();
     let verify = text::while_spinning("comparing", || {
         let reopened = TraceStore::open(db)?;
-        let verify = ledger.verify(&reopened, |trace| ended.strength(trace));
+        let verify = expected.verify(&reopened, |trace| ended.strength(trace));
         reopened.close().map_err(mnemon::Error::from)?;
         anyhow::Ok(verify)
     })?;
-    Ok(HostReport::new(closed.traces, busy, &stats, numbers_only, verify))
+    Ok(HostReport::new(closed.traces, measured, &stats, numbers_only, verify))
 }
 
 /// What the host did, and what it was told.
 struct Worked {
-    ledger: Ledger,
+    expected: Expected,
     numbers_only: NumbersOnly,
-    busy: Busy,
+    measured: Measured,
 }
 
 /// All phases; each of them ends early after Ctrl-C.
@@ -145,12 +145,12 @@ fn work(
 ) -> Result<Worked> {
     let counter = writes.counter();
     fill(store, least, &counter)?;
-    let mut ledger = Ledger::of(store);
-    let ids: Vec<_> = ledger.ids().collect();
+    let mut expected = Expected::of(store);
+    let ids: Vec<_> = expected.ids().collect();
     ensure!(!ids.is_empty(), "{} holds no traces to work on: give --traces 1 or more", db.display());
-    let numbers_only = update_numbers(store, &ids, &mut ledger, &counter)?;
-    let busy = busy::run(store, Minutes::new(store, clock), load, ids, &mut ledger, writes)?;
-    Ok(Worked { ledger, numbers_only, busy })
+    let numbers_only = update_numbers(store, &ids, &mut expected, &counter)?;
+    let measured = load::run(store, Minutes::new(store, clock), load, ids, &mut expected, writes)?;
+    Ok(Worked { expected, numbers_only, busy })
 }
 
 /// Under full durability every flush is one that [`busy`] asks for; it is told how long each took. One
@@ -178,7 +178,7 @@ fn fill(store: &TraceStore, least: usize, counter: &Counter) -> Result<()> {
     let bar = text::bar(wanted, "filling");
     let mut random = Random::seeded(0);
     for n in (1..=wanted).take_while(|_| !interrupt::has_come()) {
-        store.insert(supply::new_trace(&mut random)?)?;
+        store.insert(workload::new_trace(&mut random)?)?;
         counter.add(1);
         // What is counted is in the file.
         if n.is_multiple_of(PIECE) || n == wanted {
@@ -198,7 +198,7 @@ const UPDATES_A_ROUND: usize = 500;
 fn update_numbers(
     store: &TraceStore,
     ids: &[TraceId],
-    ledger: &mut Ledger,
+    expected: &mut Expected,
     counter: &Counter,
 ) -> Result<NumbersOnly> {
     let before = store.stats();
@@ -209,7 +209,7 @@ fn update_numbers(
         for &id in around.by_ref().take(UPDATES_A_ROUND.min(ids.len())) {
             let confidence = random.fraction();
             if let Some(trace) = store.update(id, |trace| trace.confidence(confidence))? {
-                ledger.keep(trace);
+                expected.keep(trace);
                 writes += 1;
                 counter.add(1);
             }

@@ -1,8 +1,8 @@
 //! What a busy host tells.
 
-use super::busy::{Busy, Decay};
+use super::expected::Verify;
 use super::latency::{FlushPercentiles, WritePercentiles};
-use super::ledger::Verify;
+use super::load::{Decay, Measured};
 use crate::text::{self, nanoseconds, number};
 use mnemon::{Quarantined, Stats};
 use serde::Serialize;
@@ -62,8 +62,14 @@ impl NumbersOnly {
 }
 
 impl HostReport {
-    pub fn new(traces: usize, busy: Busy, stats: &Stats, numbers_only: NumbersOnly, verify: Verify) -> Self {
-        let Busy { told, flushes, decay } = busy;
+    pub fn new(
+        traces: usize,
+        measured: Measured,
+        stats: &Stats,
+        numbers_only: NumbersOnly,
+        verify: Verify,
+    ) -> Self {
+        let Measured { told, flushes, decay } = measured;
         let write_ns = WriteNanoseconds {
             idle: told.durations.idle.in_nanoseconds(),
             flushing: told.durations.flushing.in_nanoseconds(),

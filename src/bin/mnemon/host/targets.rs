@@ -1,6 +1,6 @@
 //! Which traces the writers write to.
 
-use super::supply::Random;
+use super::workload::Random;
 use mnemon::TraceId;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

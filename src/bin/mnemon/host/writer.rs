@@ -1,10 +1,10 @@
 //! One writer: a mix of writes over the traces that all of them share.
 
+use super::expected::Expected;
 use super::latency::{Measured, WriteDurations, measured};
-use super::ledger::Ledger;
 use super::status::Counter;
-use super::supply::{self, Random};
 use super::targets::{Place, Targets};
+use super::workload::{self, Random};
 use anyhow::{Context, Result, ensure};
 use mnemon::{ErrorKind, Reinforcement, TraceStore};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +22,7 @@ pub struct Writer<'a> {
 
 /// What a writer was told.
 pub struct Written {
-    pub ledger: Ledger,
+    pub expected: Expected,
     pub durations: WriteDurations,
     /// Writes that were acknowledged.
     pub writes: u64,
@@ -36,7 +36,7 @@ pub struct Written {
 impl Written {
     pub fn nothing() -> Result<Self> {
         Ok(Self {
-            ledger: Ledger::default(),
+            expected: Expected::default(),
             durations: WriteDurations::new()?,
             writes: 0,
             conflicts: 0,
@@ -47,7 +47,7 @@ impl Written {
     }
 
     pub fn merge(&mut self, other: Self) -> Result<()> {
-        self.ledger.merge(other.ledger);
+        self.expected.merge(other.expected);
         self.durations.merge(&other.durations)?;
         self.writes += other.writes;
         self.conflicts += other.conflicts;
@@ -105,19 +105,19 @@ impl<'a> Writer<'a> {
         });
         if let Some(trace) = answer? {
             self.told.wrote(measured);
-            self.told.ledger.keep(trace);
+            self.told.expected.keep(trace);
         }
         Ok(())
     }
 
     fn update_payload(&mut self) -> Result<()> {
         let (_, id) = self.targets.any(&mut self.random);
-        let payload = supply::payload(&mut self.random)?;
+        let payload = workload::payload(&mut self.random)?;
         let (answer, measured) =
             measured(self.store, || self.store.update(id, |trace| trace.payload(payload.clone())));
         if let Some(trace) = answer? {
             self.told.wrote(measured);
-            self.told.ledger.keep(trace);
+            self.told.expected.keep(trace);
         }
         Ok(())
     }
@@ -132,7 +132,7 @@ impl<'a> Writer<'a> {
         match answer {
             Ok(Some(trace)) => {
                 self.told.wrote(measured);
-                self.told.ledger.keep(trace);
+                self.told.expected.keep(trace);
             }
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::RevisionConflict => self.told.conflicts += 1,
@@ -147,7 +147,7 @@ impl<'a> Writer<'a> {
         if let Reinforcement::Reinforced(trace) = answer? {
             self.told.wrote(measured);
             self.told.reinforced += 1;
-            self.told.ledger.keep(trace);
+            self.told.expected.keep(trace);
         }
         Ok(())
     }
@@ -162,7 +162,7 @@ impl<'a> Writer<'a> {
             Ok(done) => {
                 self.told.wrote(measured);
                 self.told.co_activated += 1;
-                self.told.ledger.linked(a, b, done.count);
+                self.told.expected.linked(a, b, done.count);
             }
             // One of them has been removed.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -172,7 +172,7 @@ impl<'a> Writer<'a> {
     }
 
     fn query(&mut self) -> Result<()> {
-        let tag = supply::tag(&mut self.random);
+        let tag = workload::tag(&mut self.random);
         for trace in self.store.query().tagged(tag).min_strength(0.1).limit(20).run() {
             ensure!(trace.has_tag(tag), "a query for the tag {tag:?} found trace {}", trace.id());
         }
@@ -186,7 +186,7 @@ impl<'a> Writer<'a> {
         let (answer, measured) = measured(self.store, || self.store.remove(id));
         if answer?.is_some() {
             self.told.wrote(measured);
-            self.told.ledger.removed(id);
+            self.told.expected.removed(id);
             self.vacant = Some(place);
         }
         Ok(())
@@ -194,13 +194,13 @@ impl<'a> Writer<'a> {
 
     /// The new trace is this writer's alone until it is published: what it gets back is what it inserted.
     fn insert(&mut self, place: Place) -> Result<()> {
-        let new = supply::new_trace(&mut self.random)?;
+        let new = workload::new_trace(&mut self.random)?;
         let (answer, measured) = measured(self.store, || self.store.insert(new));
         let id = answer?;
         self.told.wrote(measured);
         let inserted =
             self.store.get(id).with_context(|| format!("trace {id} is not in the store after its insert"))?;
-        self.told.ledger.keep(inserted);
+        self.told.expected.keep(inserted);
         self.targets.publish(place, id);
         self.vacant = None;
         Ok(())

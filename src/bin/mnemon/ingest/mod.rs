@@ -12,8 +12,8 @@ pub use report::Ingested;
 
 use crate::foreign::{self, Wanted};
 use crate::interrupt;
+use crate::line_error;
 use crate::lines::{self, BadLine, Lines, threads};
-use crate::problem;
 use crate::text;
 use crate::times;
 use anyhow::{Result, bail};

@@ -1,6 +1,6 @@
 //! A record: what one line says, checked by itself.
 
-use super::problem::{self, with_cause};
+use super::line_error::{self, with_cause};
 use super::times;
 use mnemon::{NewTrace, Payload, Trace, TraceEdit, TraceId, TraceType};
 use serde::Deserialize;
@@ -54,7 +54,8 @@ pub enum Parent {
 impl Record {
     /// The record on a line, or what is wrong with it.
     pub fn parse(line: &str) -> Result<Self, String> {
-        let written: Written<'_> = serde_json::from_str(line).map_err(|error| problem::of(line, &error))?;
+        let written: Written<'_> =
+            serde_json::from_str(line).map_err(|error| line_error::of(line, &error))?;
         let record = Self::of(written).map_err(with_cause)?;
         // The library's own checks of the rest.
         record.to_new(TraceId::new(), Parent::NotGiven).into_trace().map_err(with_cause)?;
@@ -159,7 +160,7 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use super::super::problem::object;
+    use super::super::line_error::object;
     use super::Record;
 
     fn problem(line: &[u8]) -> String {

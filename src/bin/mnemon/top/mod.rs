@@ -1,7 +1,7 @@
 //! `mnemon top`: how a running host's store is doing, from the status file that the host writes.
 
 mod keys;
-mod picture;
+mod render;
 mod status;
 
 use crate::interrupt;
@@ -9,7 +9,7 @@ use crate::text;
 use anyhow::Result;
 use clap::Args;
 use keys::Keys;
-use picture::{line, picture};
+use render::{line, render};
 use status::Status;
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write, stdout};
@@ -96,8 +96,7 @@ impl Show {
                 // The cursor has a line of its own, below.
                 let room =
                     window.map_or(usize::MAX, |(_, height)| usize::from(height).saturating_sub(1).max(1));
-                let lines: Vec<_> =
-                    picture(path, status, text::line_width()).into_iter().take(room).collect();
+                let lines: Vec<_> = render(path, status, text::line_width()).into_iter().take(room).collect();
                 (lines.len(), text::print_unless_closed(&lines.join("\n"))?)
             }
         };

@@ -1,41 +1,15 @@
-//! A trace as a row, and back.
+//! Reading the rows of traces.
 
-use crate::backend::{Applied, RowNumber, Stored, StoredTrace, TraceChange, Unreadable};
+use crate::backend::{RowNumber, Stored, StoredTrace, Unreadable};
 use crate::error::Error;
 use crate::trace::{
     Defaults, MAX_TAGS_JSON, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp,
 };
 use jiff::Timestamp;
 use rusqlite::types::ValueRef;
-use rusqlite::{CachedStatement, Connection, ErrorCode, Row, Rows, ToSql, params};
+use rusqlite::{Connection, ErrorCode, Row, Rows};
 use std::borrow::Cow;
 use std::sync::Arc;
-
-const INSERT: &str = "
-INSERT INTO traces (row, id, strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity,
-    confidence, last_reinforced, last_decayed, revision, reinforcement_count, tier, unresolved,
-    consolidation_candidate, pinned, type, origin, created_at, partition, source_agent, encryption_key_id,
-    parent, children, tags, embedding, payload)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-    ?23, ?24, ?25, ?26, ?27)
-ON CONFLICT (row) DO UPDATE SET id = ?2, ";
-
-/// All but what names the row.
-const ALL: &str = "
-    strength = ?3, peak_strength = ?4, base_decay_rate = ?5, emotional_valence = ?6, emotional_intensity = ?7,
-    confidence = ?8, last_reinforced = ?9, last_decayed = ?10, revision = ?11, reinforcement_count = ?12,
-    tier = ?13, unresolved = ?14, consolidation_candidate = ?15, pinned = ?16, type = ?17, origin = ?18,
-    created_at = ?19, partition = ?20, source_agent = ?21, encryption_key_id = ?22, parent = ?23,
-    children = ?24, tags = ?25, embedding = ?26, payload = ?27";
-
-const UPDATE_NUMBERS: &str = "
-UPDATE traces SET
-    strength = ?2, peak_strength = ?3, base_decay_rate = ?4, emotional_valence = ?5, emotional_intensity = ?6,
-    confidence = ?7, last_reinforced = ?8, last_decayed = ?9, revision = ?10, reinforcement_count = ?11,
-    tier = ?12, unresolved = ?13, consolidation_candidate = ?14, pinned = ?15
-WHERE row = ?1";
-
-const DELETE: &str = "DELETE FROM traces WHERE row = ?1";
 
 const SELECT: &str = "
 SELECT row, id, strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity, confidence,
@@ -46,126 +20,6 @@ FROM traces WHERE row >= ?1 ORDER BY row";
 
 /// Rows are numbered from 1; above this there is no room to number on.
 const MAX_ROW: RowNumber = 1 << 62;
-
-/// The statements of a batch, prepared once for the connection.
-pub(super) struct Statements<'c> {
-    /// The highest row that was there when the batch began.
-    last: RowNumber,
-    rewrite: CachedStatement<'c>,
-    upsert: CachedStatement<'c>,
-    update: CachedStatement<'c>,
-    delete: CachedStatement<'c>,
-}
-
-impl<'c> Statements<'c> {
-    pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
-        Ok(Self {
-            last: connection
-                .prepare_cached("SELECT coalesce(max(row), 0) FROM traces")?
-                .query_row([], |row| row.get(0))?,
-            rewrite: connection
-                .prepare_cached(&format!("UPDATE traces SET {ALL} WHERE row = ?1 AND id = ?2"))?,
-            upsert: connection.prepare_cached(&format!("{INSERT}{ALL}"))?,
-            update: connection.prepare_cached(UPDATE_NUMBERS)?,
-            delete: connection.prepare_cached(DELETE)?,
-        })
-    }
-
-    /// Makes one change, and counts it as what it was.
-    pub(super) fn apply(&mut self, change: &TraceChange, applied: &mut Applied) -> rusqlite::Result<()> {
-        match change {
-            TraceChange::Delete { row, .. } => {
-                applied.deleted += self.delete.execute([row])? as u64;
-            }
-            TraceChange::UpdateNumbers { row, trace } if self.update_numbers(*row, trace)? => {
-                applied.updated += 1
-            }
-            // Or the row that holds the rest is gone: somebody else deleted it, and memory is the truth.
-            TraceChange::UpdateNumbers { row, trace } | TraceChange::Upsert { row, trace } => {
-                self.upsert(*row, trace)?;
-                applied.upserted += 1;
-                applied.payload_bytes += trace.payload().as_str().len() as u64;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the row was there.
-    fn update_numbers(&mut self, row: RowNumber, trace: &Trace) -> rusqlite::Result<bool> {
-        let n = &trace.numbers;
-        let updated = self.update.execute(params![
-            row,
-            n.strength,
-            n.peak_strength,
-            n.base_decay_rate,
-            n.emotional_valence,
-            n.emotional_intensity,
-            n.confidence,
-            n.last_reinforced.get(),
-            n.last_decayed.get(),
-            n.revision as i64,
-            n.reinforcement_count,
-            n.tier.as_str(),
-            n.unresolved,
-            n.consolidation_candidate,
-            n.pinned,
-        ])?;
-        Ok(updated > 0)
-    }
-
-    fn upsert(&mut self, row: RowNumber, trace: &Trace) -> rusqlite::Result<()> {
-        let (id, n, c) = (trace.id(), &trace.numbers, &trace.content);
-        let values: &[&dyn ToSql] = params![
-            row,
-            id.as_bytes(),
-            n.strength,
-            n.peak_strength,
-            n.base_decay_rate,
-            n.emotional_valence,
-            n.emotional_intensity,
-            n.confidence,
-            n.last_reinforced.get(),
-            n.last_decayed.get(),
-            n.revision as i64,
-            n.reinforcement_count,
-            n.tier.as_str(),
-            n.unresolved,
-            n.consolidation_candidate,
-            n.pinned,
-            c.kind.as_str(),
-            c.origin.as_str(),
-            c.created_at.get(),
-            &*c.partition,
-            c.source_agent.as_deref(),
-            c.encryption_key_id.as_deref(),
-            c.parent.as_ref().map(TraceId::as_bytes),
-            ids_to_bytes(&c.children),
-            tags_to_json(&c.tags)?,
-            embedding_to_bytes(c.embedding.as_deref()),
-            c.payload.as_str(),
-        ];
-        // A row that is there is written in place, so that the index of ids is neither looked at nor changed.
-        if row > self.last || self.rewrite.execute(values)? == 0 {
-            self.upsert.execute(values)?;
-        }
-        Ok(())
-    }
-}
-
-fn ids_to_bytes(ids: &[TraceId]) -> Option<Vec<u8>> {
-    (!ids.is_empty()).then(|| ids.iter().flat_map(TraceId::as_bytes).copied().collect())
-}
-
-fn tags_to_json(tags: &[Box<str>]) -> rusqlite::Result<Option<String>> {
-    let json = (!tags.is_empty()).then(|| serde_json::to_string(tags)).transpose();
-    json.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-}
-
-/// Little-endian, four bytes a number.
-fn embedding_to_bytes(vector: Option<&[f32]>) -> Option<Vec<u8>> {
-    vector.map(|vector| vector.iter().flat_map(|number| number.to_le_bytes()).collect())
-}
-
 /// Streams every row; answers the highest row number that a store may go on from.
 pub(super) fn load(connection: &Connection, into: &mut dyn FnMut(Stored)) -> rusqlite::Result<RowNumber> {
     let mut statement = connection.prepare(SELECT)?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 /// The newest that anyone was told of each trace. The order of what is entered does not matter: a trace's
 /// revisions rise, and a removed one never comes back.
 #[derive(Default)]
-pub struct Ledger {
+pub struct Expected {
     traces: HashMap<TraceId, Recorded>,
     /// How often two traces were linked at most; a link counts up until one of its traces goes.
     links: HashMap<(TraceId, TraceId), u32>,
@@ -21,25 +21,25 @@ enum Recorded {
     Removed,
 }
 
-/// What a store holds, against a ledger.
+/// What a store holds, against a expected.
 #[derive(Default, Serialize)]
 pub struct Verify {
     /// Traces in the store.
     pub rows: u64,
     /// Links in the store.
     pub links: u64,
-    /// Traces and links in the ledger, and not in the store.
+    /// Traces and links in the expected, and not in the store.
     pub missing: u64,
-    /// Other in the store than in the ledger, in any field.
+    /// Other in the store than in the expected, in any field.
     pub stale: u64,
-    /// In the store, and not in the ledger.
+    /// In the store, and not in the expected.
     pub extra: u64,
     /// The first of those, for a person.
     #[serde(skip)]
     pub examples: Vec<String>,
 }
 
-impl Ledger {
+impl Expected {
     /// What a store holds.
     pub fn of(store: &TraceStore) -> Self {
         let traces = store.iter().map(|trace| (trace.id(), Recorded::Trace(trace))).collect();
@@ -188,7 +188,7 @@ impl Verify {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ledger, Verify};
+    use super::{Expected, Verify};
     use mnemon::{NewTrace, Result, Trace, TraceId, TraceStore};
     use serde_json::json;
 
@@ -206,7 +206,7 @@ mod tests {
         let store = TraceStore::in_memory();
         let (kept, removed) =
             (store.insert(NewTrace::semantic(json!(1)))?, store.insert(NewTrace::semantic(json!(2)))?);
-        let (mut late, mut early) = (Ledger::default(), Ledger::of(&store));
+        let (mut late, mut early) = (Expected::default(), Expected::of(&store));
         late.removed(removed);
         late.keep(store.update(kept, |trace| trace.confidence(0.1))?.unwrap());
         store.update(kept, |trace| trace.confidence(0.2))?.into_iter().for_each(|trace| early.keep(trace));
@@ -220,12 +220,12 @@ mod tests {
     fn whatever_differs_is_counted_as_what_it_is() -> Result<()> {
         let store = TraceStore::in_memory();
         let ids: Vec<TraceId> = store.insert_many((0..6).map(|n| NewTrace::semantic(json!(n))))?;
-        let mut ledger = Ledger::of(&store);
-        ledger.removed(ids[0]); // extra
+        let mut expected = Expected::of(&store);
+        expected.removed(ids[0]); // extra
         store.insert(NewTrace::semantic(json!("nobody was told")))?; // extra
         store.remove(ids[1])?; // missing
         store.update(ids[2], |trace| trace.pinned(true))?; // stale
-        let verify = ledger.verify(&store, told_strength);
+        let verify = expected.verify(&store, told_strength);
         assert_eq!(counts(&verify), [6, 1, 1, 2]);
         assert_eq!((verify.examples.len(), verify.is_good()), (4, false));
         Ok(())
@@ -237,14 +237,14 @@ mod tests {
         for pair in ids.windows(2) {
             store.co_activate(pair[0], pair[1])?;
         }
-        let mut ledger = Ledger::of(&store);
+        let mut expected = Expected::of(&store);
         store.remove(ids[0])?;
-        ledger.removed(ids[0]);
-        assert_eq!(counts(&ledger.verify(&store, told_strength)), [4, 0, 0, 0]);
+        expected.removed(ids[0]);
+        assert_eq!(counts(&expected.verify(&store, told_strength)), [4, 0, 0, 0]);
         store.co_activate(ids[1], ids[2])?; // stale
         store.co_activate(ids[1], ids[4])?; // extra
-        ledger.linked(ids[2], ids[4], 1); // missing
-        assert_eq!(counts(&ledger.verify(&store, told_strength)), [4, 1, 1, 1]);
+        expected.linked(ids[2], ids[4], 1); // missing
+        assert_eq!(counts(&expected.verify(&store, told_strength)), [4, 1, 1, 1]);
         Ok(())
     }
 
@@ -256,7 +256,7 @@ mod tests {
         else {
             unreachable!()
         };
-        let ledger = Ledger::of(&store);
+        let expected = Expected::of(&store);
         // As a decay cycle does, but seen by nobody.
         let checkpointed = NewTrace::semantic(json!(0.5)).id(weaker).strength(0.3).peak_strength(0.5);
         let told = store.get(weaker).unwrap();
@@ -264,9 +264,13 @@ mod tests {
         store.remove(weaker)?;
         store.remove(gone)?;
         store.insert(as_told)?;
-        assert_eq!(counts(&ledger.verify(&store, |_| 0.3)), [1, 1, 0, 0], "not faded away, so it is missing");
-        assert_eq!(counts(&ledger.verify(&store, |_| 0.31)), [1, 1, 1, 0], "weaker than it can be");
-        assert_eq!(counts(&ledger.verify(&store, |_| 0.01)), [1, 0, 0, 0]);
+        assert_eq!(
+            counts(&expected.verify(&store, |_| 0.3)),
+            [1, 1, 0, 0],
+            "not faded away, so it is missing"
+        );
+        assert_eq!(counts(&expected.verify(&store, |_| 0.31)), [1, 1, 1, 0], "weaker than it can be");
+        assert_eq!(counts(&expected.verify(&store, |_| 0.01)), [1, 0, 0, 0]);
         Ok(())
     }
 }

@@ -10,7 +10,7 @@ const VALUE: usize = 12;
 const BETWEEN: usize = 6;
 
 /// Its lines, the most telling first; none is longer than `width`.
-pub fn picture(path: &Path, status: &Status, width: usize) -> Vec<String> {
+pub fn render(path: &Path, status: &Status, width: usize) -> Vec<String> {
     let mut lines = vec![head(path, status, width), String::new()];
     lines.push(format!("  {}  {}", label("health"), health(status, width)));
     if status.set_aside > 0 {

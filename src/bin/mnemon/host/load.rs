@@ -1,7 +1,7 @@
 //! The busy phase: writers on every trace, and flushes and decay cycles on top of them.
 
+use super::expected::Expected;
 use super::latency::Durations;
-use super::ledger::Ledger;
 use super::status::Writes;
 use super::targets::Targets;
 use super::writer::{Writer, Written};
@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What the busy phase did, but for its ledger.
-pub struct Busy {
+/// What the busy phase did, but for its expected.
+pub struct Measured {
     pub told: Written,
     pub flushes: Durations,
     pub decay: Decay,
@@ -57,9 +57,9 @@ pub fn run(
     mut minutes: Minutes<'_>,
     load: Load,
     ids: Vec<TraceId>,
-    ledger: &mut Ledger,
+    expected: &mut Expected,
     writes: &Writes,
-) -> Result<Busy> {
+) -> Result<Measured> {
     let (targets, stop) = (Targets::new(ids), AtomicBool::new(false));
     let writers =
         (0..u64::from(load.writers)).map(|seed| Writer::new(store, &targets, 2 + seed, writes.counter()));
@@ -75,8 +75,8 @@ pub fn run(
         for writer in writers {
             told.merge(writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)?;
         }
-        ledger.merge(std::mem::take(&mut told.ledger));
-        Ok(Busy { told, flushes: flushes?, decay: minutes.done })
+        expected.merge(std::mem::take(&mut told.expected));
+        Ok(Measured { told, flushes: flushes?, decay: minutes.done })
     })
 }
 
