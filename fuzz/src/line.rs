@@ -1,7 +1,7 @@
 //! A line of JSON, as `mnemon ingest` reads it.
 
 use super::holds;
-use super::problem;
+use super::line_error;
 use super::record::{Parent, Record};
 use super::support::Outcome;
 use mnemon::{TraceId, TraceStore};
@@ -11,7 +11,7 @@ use serde_json::Value;
 /// for byte; and taken once more it changes nothing.
 pub fn check(line: &[u8]) -> Outcome {
     let object: Option<Value> = serde_json::from_slice(line).ok().filter(Value::is_object);
-    let record = match problem::object(line).and_then(Record::parse) {
+    let record = match line_error::object(line).and_then(Record::parse) {
         Ok(record) => record,
         Err(reason) => return holds(!reason.is_empty(), "a line is refused without a reason"),
     };

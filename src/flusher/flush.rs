@@ -2,7 +2,7 @@
 
 use super::Flusher;
 use super::events;
-use super::guarded_backend::guarded_call;
+use super::guarded_backend::{Failure, guarded_call};
 use super::links::PendingLink;
 use super::pending::{Pending, changes, merge};
 use crate::Durability;
@@ -53,6 +53,8 @@ impl Flusher {
             Err(failure) => {
                 events::has_not_committed(&span, started);
                 self.mark_in_doubt();
+                // Where it panicked is not known, nor what of the pending changes it had taken.
+                self.must_recapture_all |= matches!(failure, Failure::Panic(_));
                 self.failed(failure, FailedStep::Commit);
                 self.collect();
                 false

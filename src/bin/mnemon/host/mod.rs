@@ -114,7 +114,7 @@ pub fn run(db: &Path, load: Load, least: usize, status: Option<PathBuf>) -> Resu
     let closed = store.close().map_err(mnemon::Error::from);
     // Whatever has failed, the last status says that the store is closed.
     let reported = reporter.map(Reporter::end).transpose();
-    let Worked { expected, numbers_only, busy } = worked?;
+    let Worked { expected, numbers_only, measured } = worked?;
     let closed = closed?;
     reported?;
     let stats = ended.stats();
@@ -150,7 +150,7 @@ fn work(
     ensure!(!ids.is_empty(), "{} holds no traces to work on: give --traces 1 or more", db.display());
     let numbers_only = update_numbers(store, &ids, &mut expected, &counter)?;
     let measured = load::run(store, Minutes::new(store, clock), load, ids, &mut expected, writes)?;
-    Ok(Worked { expected, numbers_only, busy })
+    Ok(Worked { expected, numbers_only, measured })
 }
 
 /// Under full durability every flush is one that [`busy`] asks for; it is told how long each took. One
