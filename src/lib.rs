@@ -22,6 +22,8 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(all(feature = "snapshot", not(loom)))]
+pub mod archive;
 pub mod backend;
 mod clock;
 mod core;
@@ -39,8 +41,6 @@ pub mod memory;
 mod meters;
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 mod progress;
-#[cfg(all(feature = "snapshot", not(loom)))]
-mod snapshot;
 #[cfg(not(loom))]
 mod status;
 mod store;
@@ -52,6 +52,8 @@ mod trace;
 #[doc(hidden)]
 pub mod model;
 
+#[cfg(all(feature = "snapshot", not(loom)))]
+pub use archive::snapshots::{SnapshotHeader, SnapshotInfo, Snapshots};
 #[cfg(all(feature = "sqlite", not(loom)))]
 pub use backend::sqlite::{
     BackupReport, FileFinding, FilePart, FileReport, VerifyReport, backup, backup_with, inspect, verify,
@@ -66,8 +68,6 @@ pub use layer::{ErrorCounts, ErrorMemories};
 pub use memory::{DecayCurve, Ranked};
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 pub use progress::Progress;
-#[cfg(all(feature = "snapshot", not(loom)))]
-pub use snapshot::{SnapshotHeader, SnapshotInfo, Snapshots};
 #[cfg(not(loom))]
 pub use status::StatusFile;
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]

@@ -297,7 +297,7 @@ impl Driver {
 
     /// What is not known to be durable, as of the last cut; and everything, where what is stored can't be counted on.
     #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
-    fn spill(&mut self) -> crate::snapshot::Spill {
+    fn spill(&mut self) -> crate::archive::Spill {
         let is_suspect = self.damaged || self.uncompared || self.adrift;
         let whole = is_suspect || !supervised(|| self.backend.is_untouched()).unwrap_or(false);
         let (cut, shared) = (self.cut, &self.shared);
@@ -311,7 +311,7 @@ impl Driver {
         let links: BTreeSet<_> = all_links.into_iter().chain(owed).collect();
         let trace = |id| (id, shared.traces.capture(&id, cut, |_| ()).and_then(|captured| captured.0.value));
         let link = |ends| (ends, OwedLink::capture(ends, cut, &shared.links, &shared.traces).link());
-        crate::snapshot::Spill {
+        crate::archive::Spill {
             durable: if whole { 0 } else { self.shared.progress.watermarks().1 },
             cut,
             erased: self.owed_erasures.iter().map(|erasure| erasure.scope.clone()).collect(),

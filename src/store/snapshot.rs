@@ -2,9 +2,10 @@
 
 use super::TraceStore;
 use super::engine::Engine;
+use crate::archive::State;
+use crate::archive::snapshots::{SnapshotInfo, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::flusher::{Errand, View};
-use crate::snapshot::{SnapshotInfo, Snapshots, State};
 use std::path::Path;
 
 impl TraceStore {

@@ -4,12 +4,12 @@ use super::TraceStore;
 use super::engine::{Engine, reason};
 use super::load::Stored;
 use super::open::Settings;
+use crate::archive::Spill;
 use crate::backend::{Backend, sqlite};
 use crate::core::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::flusher::{Errand, FlushOptions};
 use crate::guarded;
-use crate::snapshot::Spill;
 use crate::trace::{Ends, Trace};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -63,7 +63,7 @@ impl TraceStore {
             return Ok(SpillReport { path, traces: 0, links: 0 });
         };
         let spill = Spill { boot: *boot, ..shown };
-        spill.write(&path)?;
+        spill.write(&path, self.engine().now().into())?;
         Ok(SpillReport { path, traces: spill.traces.len(), links: spill.links.len() })
     }
 
