@@ -737,6 +737,57 @@ fn a_snapshot_that_is_refused_changes_nothing_and_makes_no_store() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn snapshot_is_imported_if_its_seal_is_right() -> Outcome {
+    let place = with_harbour()?;
+    let saved = place.run("snapshot save memory.db --dir shots --json")?.json()?;
+    let path = place.path("shots").join(saved["name"].as_str().ok_or("a name")?);
+    fs::copy(&path, place.path("shot.mnemon"))?;
+    let report = place.run("import shot.mnemon --db other.db --json")?.json()?;
+    assert_eq!((&report["traces"]["inserted"], &report["links"]["inserted"]), (&json!(3), &json!(2)));
+    assert_eq!(place.held("other.db")?, place.held("memory.db")?);
+
+    let sealed = fs::read_to_string(&path)?;
+    let short = sealed.lines().take(4).collect::<Vec<_>>().join("\n") + "\n";
+    for (spoilt, expected) in [
+        (sealed.replace("tides", "winds"), "its digest does not match what it holds"),
+        (short, "it was cut short"),
+    ] {
+        fs::write(place.path("shot.mnemon"), spoilt)?;
+        let ran = place.run("import shot.mnemon --db third.db")?;
+        assert!(ran.code == Some(1) && ran.stderr.contains(expected), "{ran:?}");
+        assert!(!place.path("third.db").exists());
+    }
+    let ran = place.run(&format!("ingest {} --db third.db", path.display()))?;
+    assert!(
+        ran.code == Some(1) && ran.stderr.contains("is a snapshot: `mnemon snapshot restore`"),
+        "{ran:?}"
+    );
+    Ok(())
+}
+
+/// As one that a store has kept, for its file did not take every row.
+#[test]
+fn spill_is_imported_but_for_its_removals() -> Outcome {
+    let place = with_harbour()?;
+    let path = place.path("memory.db");
+    let store = quietly().open(&path)?;
+    let lock = Connection::open(&path)?;
+    lock.execute_batch("BEGIN IMMEDIATE")?;
+    store.update(id(1), |trace| trace.confidence(0.9))?;
+    store.remove(id(3))?;
+    fs::rename(store.spill()?.path, place.path("kept.spill"))?;
+    lock.execute_batch("ROLLBACK")?;
+    store.close()?;
+    let ran = place.run("import kept.spill --db other.db --json")?;
+    assert_eq!((ran.code, &ran.json()?["traces"]["inserted"]), (Some(2), &json!(1)), "{ran:?}");
+    assert!(ran.stderr.contains(&format!("line 3: it removes trace {}: only the store", id(3))), "{ran:?}");
+    assert!(!ran.stderr.contains("announces"), "{ran:?}");
+    let ran = place.run("ingest kept.spill --db other.db")?;
+    assert!(ran.code == Some(1) && ran.stderr.contains("is what a store could not write"), "{ran:?}");
+    Ok(())
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_folder_may_have_a_name_that_is_no_text() -> Outcome {

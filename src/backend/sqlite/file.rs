@@ -42,7 +42,7 @@ const SHORT_BUSY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How much a stored value may have, in bytes, whatever payloads the store takes: one that was written under a larger
 /// limit is still read.
-const LONGEST_VALUE: usize = 64 << 20;
+const LONGEST_VALUE: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
 
 /// More than all of a row that is not its payload.
 const BESIDE_PAYLOAD: usize = 16 << 20;
@@ -50,9 +50,14 @@ const BESIDE_PAYLOAD: usize = 16 << 20;
 /// The longest payload, in bytes: SQLite's rows have at most 1,000,000,000.
 pub(crate) const MAX_PAYLOAD: usize = 1_000_000_000 - BESIDE_PAYLOAD;
 
+/// The longest payload, in bytes, that a store reads and writes which takes payloads of so many bytes.
+pub(crate) fn longest_payload(max_payload_bytes: usize) -> usize {
+    max_payload_bytes.max(LONGEST_VALUE)
+}
+
 /// The longest value, and row, that a store reads and writes which takes payloads of so many bytes.
 pub(super) fn longest_value(max_payload_bytes: usize) -> usize {
-    max_payload_bytes.max(LONGEST_VALUE).saturating_add(BESIDE_PAYLOAD)
+    longest_payload(max_payload_bytes).saturating_add(BESIDE_PAYLOAD)
 }
 
 /// The longest path, in bytes: SQLite has 512 for that of a journal, which is 8 longer.

@@ -43,12 +43,16 @@ mod verify;
 
 pub use backup::{BackupReport, backup, backup_with};
 pub(crate) use fault::while_doing;
+#[cfg(feature = "snapshot")]
+pub(crate) use file::longest_payload;
 pub(crate) use file::{MAX_PAYLOAD, resolved};
 #[cfg(feature = "legion")]
 pub(crate) use file::{look_at, make_new};
 pub(crate) use files::give_up_inherited_locks;
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
+#[cfg(feature = "snapshot")]
+pub(crate) use place::put_spill_aside;
 pub(crate) use place::spill;
 #[cfg(feature = "snapshot")]
 pub(crate) use schema::MAX_WATERMARK;
