@@ -283,27 +283,24 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// An empty file where there was none. Answers its true path, which SQLite takes for no URI and no other database.
+/// Returns the true path of one where nothing is, which SQLite takes for no URI and no other database.
 #[cfg(feature = "legion")]
-pub(crate) fn make_new(path: &Path) -> crate::error::Result<PathBuf> {
+pub(crate) fn free_path(path: &Path) -> crate::error::Result<PathBuf> {
     use crate::error::{Error, ErrorKind};
-    let taken = |path: &Path| {
-        let message = format!("{} exists: give a path where nothing is", path.display());
-        Error::new(ErrorKind::AlreadyExists, message)
-    };
     let true_path = resolved(path)?;
     // SQLite would take what an earlier database has left for the new one's own, and delete it.
-    let holds_something = |file: std::fs::Metadata| file.is_file() && file.len() > 0;
-    for suffix in ["", "-journal", "-wal"] {
-        if sibling(&true_path, suffix).metadata().is_ok_and(holds_something) {
-            return Err(taken(&sibling(path, suffix)));
+    let is_empty = |file: std::fs::Metadata| file.is_file() && file.len() == 0;
+    let is_taken = |suffix: &str| match sibling(&true_path, suffix).metadata() {
+        Ok(file) => suffix.is_empty() || !is_empty(file),
+        Err(_) => false,
+    };
+    match ["", "-journal", "-wal"].into_iter().find(|suffix| is_taken(suffix)) {
+        Some(suffix) => {
+            let message = format!("{} exists: give a path where nothing is", sibling(path, suffix).display());
+            Err(Error::new(ErrorKind::AlreadyExists, message))
         }
+        None => Ok(true_path),
     }
-    make(&true_path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => taken(path).because(error),
-        _ => unreachable_file(path, error).into(),
-    })?;
-    Ok(true_path)
 }
 
 /// Refuses what is not a store, before anything is written.

@@ -41,13 +41,15 @@ mod rows;
 mod schema;
 mod verify;
 
+#[cfg(feature = "legion")]
+pub(crate) use backup::Partial;
 pub use backup::{BackupReport, backup, backup_with};
 pub(crate) use fault::while_doing;
 #[cfg(feature = "snapshot")]
 pub(crate) use file::longest_payload;
 pub(crate) use file::{MAX_PAYLOAD, resolved};
 #[cfg(feature = "legion")]
-pub(crate) use file::{look_at, make_new};
+pub(crate) use file::{free_path, look_at};
 pub(crate) use files::give_up_inherited_locks;
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
