@@ -1,21 +1,23 @@
 //! One format for everything that leaves a store as text: an export, a snapshot and a spill are archives. Requires the
 //! feature `snapshot`.
 //!
-//! An archive is UTF-8, one JSON object per line. `kind` says which; the first line is the header:
+//! An archive is UTF-8, one JSON object per line. `kind` says what a line is; the first line is the header:
 //!
 //! ```text
-//! {"kind":"mnemon-snapshot","version":1,"traces":2,"links":1,"written_by":"mnemon 0.1.0","created_at":"…","watermark":7}
+//! {"kind":"mnemon-snapshot","version":1,"traces":2,"links":1,"written_by":"…","created_at":"…","watermark":7}
 //! {"kind":"trace","id":"…","type":"episodic","partition":"…","tags":[…],"payload":…,…}
 //! {"kind":"trace",…}
 //! {"kind":"link","a":"…","b":"…","count":3,"first_at":"…","last_at":"…"}
 //! {"kind":"seal","sha512":"…"}
 //! ```
 //!
-//! | kind of header | written by | read by | seal |
-//! |---|---|---|---|
-//! | `mnemon-export` | [`Writer`], `mnemon export` | [`Reader`], `mnemon import`, which merge | none |
-//! | `mnemon-snapshot` | [`save_snapshot`](crate::TraceStore::save_snapshot) | [`restore_snapshot`](crate::TraceStore::restore_snapshot), which replaces, and as an export | digest, or signature too |
-//! | `mnemon-spill` | [`spill`](crate::TraceStore::spill) | the next [`open`](crate::TraceStore::open), which applies it once, and as an export | digest |
+//! - `mnemon-export`: written by [`Writer`] and `mnemon export`. [`Reader`] and `mnemon import` read it, to merge it into
+//!   a store. It has no seal.
+//! - `mnemon-snapshot`: written by [`save_snapshot`](crate::TraceStore::save_snapshot), and sealed.
+//!   [`restore_snapshot`](crate::TraceStore::restore_snapshot) replaces what a store holds with it; as an export it can
+//!   be merged too.
+//! - `mnemon-spill`: written by [`spill`](crate::TraceStore::spill), and sealed. The next
+//!   [`open`](crate::StoreBuilder::open) applies it, once.
 //!
 //! A trace has every field. Times are RFC 3339, UTC, to the microsecond. `payload` is the very JSON that was stored; if
 //! that text has line breaks, or spaces around it, `payload` is the same value in one line and `payload_text` the text

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::trace::{Link, Trace};
 use sha2::{Digest, Sha512};
 use std::borrow::Cow;
+use std::fmt;
 use std::io::{BufRead, Read};
 
 /// Reads an export, a snapshot or a spill: an iterator over its traces and links.
@@ -39,7 +40,6 @@ use std::io::{BufRead, Read};
 /// assert_eq!(other.len(), 1);
 /// # Ok::<(), mnemon::Error>(())
 /// ```
-#[derive(Debug)]
 pub struct Reader<R> {
     lines: Lines<R>,
     done: bool,
@@ -121,13 +121,18 @@ impl<R: BufRead> Iterator for Reader<R> {
     }
 }
 
-fn unmerged(what: impl std::fmt::Display) -> Error {
+fn unmerged(what: impl fmt::Display) -> Error {
     let message = format!("it removes {what}: only the store that wrote the spill can do that");
     Error::new(ErrorKind::InvalidInput, message)
 }
 
+impl<R> fmt::Debug for Reader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("number", &self.lines.number).finish_non_exhaustive()
+    }
+}
+
 /// The lines after the header, hashed and counted as they are read.
-#[derive(Debug)]
 pub(super) struct Lines<R> {
     input: R,
     pub(super) header: Header,

@@ -10,7 +10,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What one line says.
-#[derive(Debug)]
 pub(super) enum Entry {
     Trace(Trace),
     Link(Link),
@@ -161,7 +160,6 @@ fn in_one_line(json: &str) -> Cow<'_, str> {
 }
 
 /// Reads lines after the header.
-#[derive(Debug)]
 pub(super) struct Records {
     /// Shared by traces that follow each other in one partition.
     partition: Arc<str>,

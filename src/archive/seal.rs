@@ -77,9 +77,9 @@ fn digest(hashed: &Sha512) -> [u8; 64] {
     hashed.clone().finalize().into()
 }
 
-/// Whether this seal vouches for what was hashed, as far as the key demands.
+/// Checks that this is the seal of what was hashed, and that the required key has signed it, if there is one.
 pub(super) fn check(hashed: &Sha512, seal: &[u8], key: &Key) -> Result<(), ReadError> {
-    let seal = Seal::parse(seal).ok_or_else(|| ReadError::Damaged(MISSING))?;
+    let seal = Seal::parse(seal).ok_or(ReadError::Damaged(MISSING))?;
     if seal.sha512 != digest(hashed) {
         return Err(ReadError::Damaged("its digest does not match what it holds"));
     }

@@ -230,8 +230,8 @@ impl SnapshotInfo {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct SnapshotHeader {
-    /// The number of the cut. A cut that holds nothing new for the file has a number too, which no watermark of the store
-    /// shows.
+    /// The number of the cut. A cut that holds nothing new for the file has a number too, which no watermark of the
+    /// store shows.
     pub watermark: u64,
     /// Number of traces in the snapshot.
     pub traces: u64,

@@ -1,8 +1,8 @@
 //! A spill: what a store could not write into its database, in a file beside it.
 //!
 //! Each line is the whole state of what it names, as of one cut. So they can be applied to the file in any state from
-//! the durable one up to that cut; a file at a later one has more than the spill. One whose durable cut is 0 is whole: it
-//! is all that the store held.
+//! the durable one up to that cut; a file at a later one has more than the spill. A spill whose durable cut is 0 is
+//! whole: it is all that the store held.
 
 use super::error::{ReadError, io_error};
 use super::format::{Header, Kind};

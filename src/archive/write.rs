@@ -4,17 +4,16 @@ use super::error::{io_error, unusable};
 use super::format::{Header, Kind, MAX_LINE};
 use super::record;
 use super::seal::{self, Key};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::trace::{Link, Trace};
 use sha2::{Digest, Sha512};
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 
 /// Writes an export: traces and links, in the order given, as text that [`Reader`](super::Reader) and `mnemon import`
 /// read.
 ///
 /// Each line is one write to the output, which should buffer them.
-#[derive(Debug)]
 pub struct Writer<W> {
     output: W,
     /// What errors call the output.
@@ -27,13 +26,19 @@ pub struct Writer<W> {
     links: u64,
 }
 
+impl<W> fmt::Debug for Writer<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl<W: Write> Writer<W> {
     /// Writes the header, which announces the numbers of traces and links.
     ///
     /// # Errors
     ///
-    /// The errors of every write: [`DiskFull`](crate::ErrorKind::DiskFull),
-    /// [`Unreachable`](crate::ErrorKind::Unreachable) or [`Io`](crate::ErrorKind::Io), with [`io::Error`] as its source.
+    /// Those of every write: [`DiskFull`](ErrorKind::DiskFull), [`Unreachable`](ErrorKind::Unreachable) or
+    /// [`Io`](ErrorKind::Io), with the output's [`io::Error`] as the source.
     pub fn new(output: W, traces: u64, links: u64) -> Result<Self> {
         Self::start(output, "the archive".to_owned(), &Header::new(Kind::Export, traces, links))
     }
@@ -50,7 +55,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if its payload is not JSON, as another program may have left
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if its payload is not JSON, as another program may have left
     /// it, or its line is longer than 2 GiB; nothing is written then.
     pub fn trace(&mut self, trace: &Trace) -> Result<()> {
         let name = format_args!("trace {}", trace.id());
@@ -80,11 +85,12 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if fewer traces or links were written than announced.
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if fewer traces or links were written than announced.
     pub fn finish(mut self) -> Result<W> {
         if self.traces + self.links > 0 {
-            let missing = format_args!("{} traces and {} links less than announced", self.traces, self.links);
-            return Err(unusable(&self.name, format_args!("it has {missing}: write them all")));
+            let missing = format!("{} traces and {} links are missing", self.traces, self.links);
+            let message = format!("{missing} of those that {} announces: write them all", self.name);
+            return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         self.output.flush().map_err(|error| io_error("writing", &self.name, error))?;
         Ok(self.output)

@@ -32,9 +32,9 @@ pub struct SpillReport {
 impl TraceStore {
     /// Writes the changes that are not known to be durable to a file beside the database (its path with `.spill`), for
     /// a host that has to exit although its store can't be closed, for example when the disk is full. The file takes
-    /// as much space as the changes do. If the database is gone, damaged or changed by another program, and could not be
-    /// written anew yet, the spill holds everything in the store. It has a SHA-512 digest, and only its owner has access
-    /// to it.
+    /// as much space as the changes do. If the database is gone, damaged or changed by another program, and could not
+    /// be written anew yet, the spill holds everything in the store. It is an [archive](crate::archive) with a digest,
+    /// and only its owner has access to it.
     ///
     /// The next opening of the database verifies the spill, applies it in one cut, and deletes it once that is
     /// durable. A spill is applied at most once: if the database already contains it, or it reappears, it is deleted.
@@ -135,7 +135,9 @@ fn delete(database: &Path) -> Result<()> {
 fn put_aside(database: &Path, refused: usize) -> Result<()> {
     guarded::run(|| {
         let path = sqlite::spill(database);
-        tracing::warn!(path = %path.display(), refused, "a spill is applied, but for rows that were refused: it is put aside");
+        tracing::warn!(
+            path = %path.display(), refused, "a spill is applied, but for rows that were refused: it is put aside"
+        );
     });
     Ok(sqlite::put_spill_aside(database)?)
 }

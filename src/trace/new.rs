@@ -66,7 +66,7 @@ impl From<Trace> for NewTrace {
         Self {
             id: Some(trace.id),
             peak_strength: Some(trace.numbers.peak_strength),
-            numbers: trace.numbers.clone(),
+            numbers: trace.numbers,
             content: Content::clone(&trace.content),
             given,
             problem: None,

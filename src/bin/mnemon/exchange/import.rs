@@ -3,7 +3,7 @@
 //! Every line is read and checked by itself, then judged beside the others and beside what the store holds, and only
 //! then anything is stored, in one cut: whoever reads the file sees none of it or all.
 
-use super::report::{Counts, Imported};
+use super::report::{Held, Imported};
 use super::{FORMAT, MAX_PAYLOAD_BYTES};
 use crate::foreign::{self, Wanted};
 use crate::interrupt;
@@ -232,28 +232,6 @@ fn reason(line: &[u8], error: &mnemon::Error) -> String {
         Some(json) if error.kind() == ErrorKind::Corrupt => problem::of(text, json),
         // A payload has a place of its own in the line.
         _ => with_cause(error.clone()).replace(" at line 1 column ", ", at its column "),
-    }
-}
-
-/// What the store holds of what a line says.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Held {
-    Not,
-    Same,
-    Other,
-}
-
-impl Counts {
-    /// Whether it is stored, and if so whether in the place of another.
-    fn count(&mut self, held: Held, replace: bool) -> Option<bool> {
-        let (count, stored) = match (held, replace) {
-            (Held::Not, _) => (&mut self.inserted, Some(false)),
-            (Held::Same, _) => (&mut self.unchanged, None),
-            (Held::Other, true) => (&mut self.replaced, Some(true)),
-            (Held::Other, false) => (&mut self.skipped, None),
-        };
-        *count += 1;
-        stored
     }
 }
 
