@@ -22,6 +22,8 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(all(feature = "snapshot", not(loom)))]
+pub mod archive;
 pub mod backend;
 mod clock;
 mod durability;
@@ -36,8 +38,6 @@ mod observe;
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 mod progress;
 mod protocol;
-#[cfg(all(feature = "snapshot", not(loom)))]
-mod snapshot;
 mod state;
 mod store;
 #[cfg(feature = "testkit")]
@@ -48,6 +48,8 @@ mod trace;
 #[doc(hidden)]
 pub mod model;
 
+#[cfg(all(feature = "snapshot", not(loom)))]
+pub use archive::snapshots::{SnapshotHeader, SnapshotInfo, Snapshots};
 #[cfg(all(feature = "sqlite", not(loom)))]
 pub use backend::sqlite::{
     BackupReport, FileFinding, FilePart, FileReport, VerifyReport, backup, backup_with, inspect, verify,
@@ -63,8 +65,6 @@ pub use observe::StatusFile;
 pub use observe::{ErrorCounts, ErrorMemories};
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 pub use progress::Progress;
-#[cfg(all(feature = "snapshot", not(loom)))]
-pub use snapshot::{SnapshotHeader, SnapshotInfo, Snapshots};
 pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantined, Subscription};
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
 pub use store::SpillReport;

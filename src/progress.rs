@@ -4,8 +4,8 @@ use crate::error::{Error, ErrorKind, Result};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Progress of a [`backup`](crate::backup_with), a [`verify`](crate::verify_with) or the saving of a
-/// [snapshot](crate::Snapshots::on_progress).
+/// Progress of a [`backup`](crate::backup_with), a [`verify`](crate::verify_with), the saving of a
+/// [snapshot](crate::Snapshots::on_progress) or an [export](crate::legion::export_with) for the original.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Progress {

@@ -10,6 +10,7 @@ use rusqlite::{Connection, params, params_from_iter};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use support::{Outcome, by_id, scratch};
 use tempfile::TempDir;
@@ -570,5 +571,11 @@ fn an_export_never_overwrites_and_leaves_nothing_half_written() -> Outcome {
     fs::create_dir(folder.path().join("blocked.db-journal"))?;
     assert!(legion::export(&TraceStore::in_memory(), &path).is_err());
     assert!(!path.exists(), "a half-written export is left behind");
+    let store = TraceStore::in_memory();
+    store.insert(NewTrace::semantic(json!("the pilot is aboard")))?;
+    let (before, path) = (fs::read_dir(folder.path())?.count(), folder.path().join("broken-off.db"));
+    let error = legion::export_with(&store, &path, |_| ControlFlow::Break(())).err().ok_or("written")?;
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert_eq!(fs::read_dir(folder.path())?.count(), before, "a half-written export is left behind");
     Ok(())
 }

@@ -47,9 +47,12 @@ fn with_many() -> Outcome<Place> {
 fn what_is_not_whole_is_not_left_behind() -> Outcome {
     let place = with_many()?;
     fs::create_dir(place.path("to"))?;
-    for command in
-        ["backup memory.db to/copy.db", "export memory.db to/a.jsonl", "snapshot save memory.db --dir to"]
-    {
+    for command in [
+        "backup memory.db to/copy.db",
+        "export memory.db to/a.jsonl",
+        "snapshot save memory.db --dir to",
+        "export-legion to/original.db --db memory.db",
+    ] {
         let child = start(&place, command)?;
         until(|| files(&place.path("to")).is_ok_and(|files| !files.is_empty()));
         let (output, told) = interrupt(child)?;

@@ -134,7 +134,7 @@ fn nothing_that_is_wrong_commands_the_terminal_either() -> Outcome {
     ))?;
     let escaped = r"pilot \u001b]0;title\u0007\u009b2J";
     std::fs::write(place.path("records.jsonl"), format!("{{\"type\": \"semantic\", \"{escaped}\": 1}}\n"))?;
-    let header = format!("{{\"mnemon_snapshot\":1,\"{escaped}\":1}}\n");
+    let header = format!("{{\"kind\":\"mnemon-snapshot\",\"version\":1,\"{escaped}\":1}}\n");
     let begins = r#"{"kind":"mnemon-export","version":1,"traces":0,"links":0,"#;
     std::fs::write(place.path("a.jsonl"), format!("{begins}\"{escaped}\":1}}\n"))?;
     std::fs::create_dir(place.path("shots"))?;

@@ -458,14 +458,20 @@ fn what_is_no_export_is_refused_and_no_store_is_made() -> Outcome {
     let exported = place.export("memory.db")?;
     let headless: String = exported.lines().skip(1).map(|line| format!("{line}\n")).collect();
     let cases = [
-        (String::new(), "is empty: give a file that `mnemon export` has written"),
-        ("\n\n".to_owned(), "is empty"),
-        (headless, "is no export, line 1 has no header: give a file that `mnemon export` has written"),
-        (r#"{"type": "semantic", "payload": 1}"#.to_owned(), "can't be imported, line 1: there is no kind"),
+        (String::new(), "the archive is empty"),
+        ("\n\n".to_owned(), "the archive is empty"),
+        (
+            headless,
+            "can't be imported; `mnemon ingest` takes records: the archive does not begin with a header",
+        ),
+        (
+            r#"{"type": "semantic", "payload": 1}"#.to_owned(),
+            "a.jsonl can't be imported; `mnemon ingest` takes",
+        ),
         ("SQLite format 3\0 ...".to_owned(), "is an SQLite database: "),
         (
             exported.replacen(r#""version":1"#, r#""version":2,"era":"new""#, 1),
-            "can't be imported, line 1: version is 2, and this mnemon knows 1: use a newer one",
+            "the archive has archive version 2, and this version of mnemon knows up to 1: use a newer one",
         ),
     ];
     for (content, expected) in cases {
@@ -530,7 +536,8 @@ fn a_store_in_use_is_exported_as_of_one_moment_and_not_imported_into() -> Outcom
     store.insert(NewTrace::sensory(json!("not flushed")))?;
     let exported = place.export("memory.db")?;
     assert!(
-        exported.starts_with(r#"{"kind":"mnemon-export","version":1,"traces":3,"links":2}"#),
+        exported
+            .starts_with(r#"{"kind":"mnemon-export","version":1,"traces":3,"links":2,"written_by":"mnemon "#),
         "{exported}"
     );
     let ran = place.run_with("import - --db memory.db", &exported)?;
@@ -611,7 +618,8 @@ fn a_trace_that_is_no_json_is_left_out_of_an_export_with_its_links_and_named() -
     assert_snapshot!("left_out", ran.shown(&place));
     let exported = fs::read_to_string(place.path("a.jsonl"))?;
     assert!(
-        exported.starts_with(r#"{"kind":"mnemon-export","version":1,"traces":1,"links":0}"#),
+        exported
+            .starts_with(r#"{"kind":"mnemon-export","version":1,"traces":1,"links":0,"written_by":"mnemon "#),
         "{exported}"
     );
     assert_eq!(place.run("import a.jsonl --db other.db")?.code, Some(0));
@@ -729,6 +737,57 @@ fn a_snapshot_that_is_refused_changes_nothing_and_makes_no_store() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn snapshot_is_imported_if_its_seal_is_right() -> Outcome {
+    let place = with_harbour()?;
+    let saved = place.run("snapshot save memory.db --dir shots --json")?.json()?;
+    let path = place.path("shots").join(saved["name"].as_str().ok_or("a name")?);
+    fs::copy(&path, place.path("shot.mnemon"))?;
+    let report = place.run("import shot.mnemon --db other.db --json")?.json()?;
+    assert_eq!((&report["traces"]["inserted"], &report["links"]["inserted"]), (&json!(3), &json!(2)));
+    assert_eq!(place.held("other.db")?, place.held("memory.db")?);
+
+    let sealed = fs::read_to_string(&path)?;
+    let short = sealed.lines().take(4).collect::<Vec<_>>().join("\n") + "\n";
+    for (spoilt, expected) in [
+        (sealed.replace("tides", "winds"), "its digest does not match what it holds"),
+        (short, "it was cut short"),
+    ] {
+        fs::write(place.path("shot.mnemon"), spoilt)?;
+        let ran = place.run("import shot.mnemon --db third.db")?;
+        assert!(ran.code == Some(1) && ran.stderr.contains(expected), "{ran:?}");
+        assert!(!place.path("third.db").exists());
+    }
+    let ran = place.run(&format!("ingest {} --db third.db", path.display()))?;
+    assert!(
+        ran.code == Some(1) && ran.stderr.contains("is a snapshot: `mnemon snapshot restore`"),
+        "{ran:?}"
+    );
+    Ok(())
+}
+
+/// As one that a store has kept, for its file did not take every row.
+#[test]
+fn spill_is_imported_but_for_its_removals() -> Outcome {
+    let place = with_harbour()?;
+    let path = place.path("memory.db");
+    let store = quietly().open(&path)?;
+    let lock = Connection::open(&path)?;
+    lock.execute_batch("BEGIN IMMEDIATE")?;
+    store.update(id(1), |trace| trace.confidence(0.9))?;
+    store.remove(id(3))?;
+    fs::rename(store.spill()?.path, place.path("kept.spill"))?;
+    lock.execute_batch("ROLLBACK")?;
+    store.close()?;
+    let ran = place.run("import kept.spill --db other.db --json")?;
+    assert_eq!((ran.code, &ran.json()?["traces"]["inserted"]), (Some(2), &json!(1)), "{ran:?}");
+    assert!(ran.stderr.contains(&format!("line 3: it removes trace {}: only the store", id(3))), "{ran:?}");
+    assert!(!ran.stderr.contains("announces"), "{ran:?}");
+    let ran = place.run("ingest kept.spill --db other.db")?;
+    assert!(ran.code == Some(1) && ran.stderr.contains("is what a store could not write"), "{ran:?}");
+    Ok(())
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_folder_may_have_a_name_that_is_no_text() -> Outcome {
@@ -767,8 +826,8 @@ fn with_a_key_what_it_has_not_signed_is_not_restored() -> Outcome {
     place.output("snapshot restore --db memory.db --dir signed --key hex.key")?;
     place.output("snapshot restore --db memory.db --dir signed")?;
     for (folder, key, expected) in [
-        ("signed", "other.key", "use a snapshot that the demanded key has signed"),
-        ("unsigned", "raw.key", "use a snapshot that the demanded key has signed"),
+        ("signed", "other.key", "use a file that the required key has signed"),
+        ("unsigned", "raw.key", "use a file that the required key has signed"),
         ("signed", "no.key", "no.key is no key: give 32 bytes"),
         ("signed", "nowhere.key", "nowhere.key can't be read"),
     ] {

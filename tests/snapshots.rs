@@ -222,8 +222,7 @@ fn a_file_that_is_not_right_is_refused_with_the_reason_and_changes_nothing() -> 
         change(&mut bytes);
         bytes
     };
-    let newer =
-        String::from_utf8(good.clone())?.replacen("\"mnemon_snapshot\":1", "\"mnemon_snapshot\":2", 1);
+    let newer = String::from_utf8(good.clone())?.replacen("\"version\":1", "\"version\":2", 1);
     let files = [
         (changed(|bytes| bytes[700] ^= 1), ErrorKind::Corrupt),
         (changed(|bytes| bytes.truncate(bytes.len() / 2)), ErrorKind::Corrupt),

@@ -232,3 +232,49 @@ fn spill_of_a_store_whose_file_is_lost_holds_everything() -> Outcome {
     }
     Ok(())
 }
+
+/// What was put aside of a store's spills.
+fn aside(scratch: &Scratch) -> Outcome<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(scratch.folder())? {
+        let path = entry?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.starts_with("memory.db.kept-") && name.ends_with(".spill") {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// A row that can't be read holds on to the id of one in the spill.
+#[test]
+fn spill_with_refused_rows_is_kept() -> Outcome {
+    let scratch = scratch()?;
+    let store = impatient(&scratch)?;
+    let ids = store.insert_many((0..3).map(note))?;
+    store.flush()?;
+    store.update(ids[0], |trace| trace.confidence(0.1))?;
+    store.update(ids[1], |trace| trace.confidence(0.2))?;
+    let left = spill_and_end(&scratch, store)?;
+    let spill = fs::read(spill_of(&left))?;
+    left.reader()?.execute("UPDATE traces SET tier = 'tepid' WHERE id = ?1", [ids[0].as_bytes()])?;
+
+    let store = left.quiet()?;
+    let confidence = |id| store.get(id).map(|trace| trace.confidence());
+    assert_eq!([0, 1].map(|at| confidence(ids[at])), [Some(0.1), Some(0.2)]);
+    assert!(!spill_of(&left).exists());
+    let kept = aside(&left)?;
+    assert_eq!((kept.len(), &fs::read(&kept[0])?), (1, &spill));
+    let name = kept[0].to_string_lossy().into_owned();
+    let found = mnemon::verify(left.path())?.findings;
+    assert!(found.iter().any(|finding| finding.reason.contains(&name)), "{found:?}");
+
+    // The process ends between the commit and the renaming.
+    let committed = copied(&left, &FILE_AND_LOG)?;
+    fs::write(spill_of(&committed), &spill)?;
+    let again = committed.quiet()?;
+    assert_eq!((again.stats().flushes, again.get(ids[1])), (0, store.get(ids[1])), "it is not applied again");
+    assert!(!spill_of(&committed).exists());
+    assert_eq!(fs::read(&aside(&committed)?[0])?, spill);
+    Ok(())
+}

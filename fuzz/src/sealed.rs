@@ -1,5 +1,7 @@
 //! Files with a seal over all of their bytes: without the right one no mutation gets any further.
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha512};
 
 /// The file that the input stands for: the first byte says whether the rest is all of it, or what a seal is set to.
@@ -17,11 +19,33 @@ pub fn seal(lines: &[u8]) -> Vec<u8> {
         file.push(b'\n');
     }
     let digest: String = Sha512::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
-    file.extend_from_slice(format!("{{\"sha512\":\"{digest}\"}}\n").as_bytes());
+    file.extend_from_slice(format!("{{\"kind\":\"seal\",\"sha512\":\"{digest}\"}}\n").as_bytes());
     file
 }
 
-/// The lines that are JSON objects, the last but the seal.
-pub fn lines(file: &[u8]) -> Vec<serde_json::Value> {
-    file.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+/// What a line says, as far as the targets ask.
+#[derive(Deserialize)]
+pub struct Line {
+    pub kind: String,
+    pub id: Option<String>,
+    pub watermark: Option<u64>,
+    payload: Option<Box<RawValue>>,
+    payload_text: Option<String>,
+}
+
+impl Line {
+    /// The payload of a trace.
+    pub fn payload(&self) -> &str {
+        let payload = self.payload.as_deref().unwrap_or(RawValue::NULL);
+        self.payload_text.as_deref().unwrap_or(payload.get())
+    }
+}
+
+/// The lines that have a kind, the seal included.
+pub fn lines(file: &[u8]) -> Vec<Line> {
+    let unmarked = |line: &[u8]| {
+        let line = line.trim_ascii();
+        serde_json::from_slice(line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)).ok()
+    };
+    file.split(|byte| *byte == b'\n').filter_map(unmarked).collect()
 }

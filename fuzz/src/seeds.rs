@@ -77,16 +77,14 @@ fn spill() -> Outcome<Vec<u8>> {
     store.close()?;
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     lines.pop();
-    let mut header: serde_json::Value = serde_json::from_str(&lines[0])?;
-    header["boot"] = json!(template::BOOT);
-    header["lines"] = json!(lines.len() + 1);
-    lines[0] = format!(
-        r#"{{"mnemon_spill":1,"boot":"{}","durable":{},"cut":1000000,"lines":{}}}"#,
-        template::BOOT,
-        header["durable"],
-        header["lines"]
-    );
-    lines.insert(1, r#"{"erased_type":"episodic"}"#.to_owned());
-    lines.insert(2, r#"{"erased_partition":"other"}"#.to_owned());
+    let header: serde_json::Value = serde_json::from_str(&lines[0])?;
+    for (field, value) in
+        [("session", json!(template::BOOT)), ("watermark", json!(1_000_000)), ("erased", json!(2))]
+    {
+        let said = |value: &serde_json::Value| format!("\"{field}\":{value}");
+        lines[0] = lines[0].replacen(&said(&header[field]), &said(&value), 1);
+    }
+    lines.insert(1, r#"{"kind":"erased-type","type":"episodic"}"#.to_owned());
+    lines.insert(2, r#"{"kind":"erased-partition","partition":"other"}"#.to_owned());
     Ok((lines.join("\n") + "\n").into_bytes())
 }

@@ -3,14 +3,14 @@
 use super::sealed::{file_of, lines};
 use super::support::{Outcome, clock, note, quietly, scratch};
 use super::{Held, holds, same, same_as, says, template};
-use mnemon::{ErrorKind, Snapshots, TraceStore};
+use mnemon::{ErrorKind, Snapshots, TraceStore, archive};
 use std::fs;
 
 const REFUSED: [ErrorKind; 4] =
     [ErrorKind::NotASnapshot, ErrorKind::NewerSchema, ErrorKind::Corrupt, ErrorKind::Untrusted];
 
-/// A file is refused, and nothing is changed; or all of it is restored, can be saved and restored again, and written
-/// into a database, without a difference.
+/// A file is refused, and nothing is changed; or all of it is restored, can be read as an export, saved and restored
+/// again, and written into a database, without a difference.
 pub fn check(data: &[u8]) -> Outcome {
     let scratch = scratch()?;
     let (file, folder) = (file_of(data), scratch.folder().join("saved"));
@@ -20,6 +20,7 @@ pub fn check(data: &[u8]) -> Outcome {
     let store = quietly().clock(&clock()).in_memory()?;
     store.insert(note("before").id(template::id(0)))?;
     let before = Held::of(&store);
+    let read = archive::Reader::new(&*file).and_then(Iterator::collect::<mnemon::Result<Vec<_>>>);
     let traces = match store.restore_snapshot(&snapshots, &path) {
         Ok(traces) => traces,
         Err(refused) => {
@@ -28,9 +29,15 @@ pub fn check(data: &[u8]) -> Outcome {
             return Ok(store.close().map(drop)?);
         }
     };
-    let count = |kind| lines(&file).iter().filter(|line| line.get(kind).is_some()).count();
+    let count = |kind| lines(&file).iter().filter(|line| line.kind == kind).count();
     holds((traces, traces) == (store.len(), count("trace")), "not all traces are restored")?;
     holds(store.link_count() == count("link"), "not all links are restored")?;
+    let is_good = |line: &archive::Line| !matches!(line, archive::Line::Bad(_));
+    let lines = read?;
+    holds(
+        lines.len() == traces + store.link_count() && lines.iter().all(is_good),
+        "read as an export it is another",
+    )?;
     store.save_snapshot(&snapshots)?;
     let again = TraceStore::in_memory();
     again.restore_newest(&snapshots)?;

@@ -1,10 +1,9 @@
 //! The file of a spill, beside its database.
 
-use super::sealed::{file_of, lines};
+use super::sealed::{Line, file_of, lines};
 use super::support::{Outcome, Scratch, clock, quietly, scratch};
 use super::{Held, holds, same_as, says, template};
 use mnemon::{ErrorKind, TraceId, TraceStore};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::OnceLock;
@@ -65,21 +64,18 @@ fn open(scratch: &Scratch) -> mnemon::Result<TraceStore> {
 }
 
 /// What the lines say of each trace they name; those that the database has caught up with say nothing.
-fn applied(store: &TraceStore, before: &Held, lines: &[Value]) -> Outcome {
+fn applied(store: &TraceStore, before: &Held, lines: &[Line]) -> Outcome {
     let [header, lines @ ..] = lines else { return Err("a spill without a header is applied".into()) };
-    let number = |field: &str| header.get(field).and_then(Value::as_u64).unwrap_or_default();
-    if number("cut") <= watermark()? {
+    if header.watermark.unwrap_or_default() <= watermark()? {
         return same_as("a spill that is caught up with changes the store", before, &Held::of(store));
     }
     let mut last: BTreeMap<TraceId, Option<&str>> = BTreeMap::new();
     for line in lines {
-        let id = |value: &Value| value.as_str().and_then(|id| id.parse().ok());
-        if let Some(trace) = line.get("trace") {
-            let named = trace.get("id").and_then(id).ok_or("a trace without id is applied")?;
-            last.insert(named, trace.get("payload").and_then(Value::as_str));
-        }
-        if let Some(named) = line.get("gone").and_then(id) {
-            last.insert(named, None);
+        let is_removal = line.kind == "removed-trace";
+        if line.kind == "trace" || is_removal {
+            let id =
+                line.id.as_deref().and_then(|id| id.parse().ok()).ok_or("a trace without id is applied")?;
+            last.insert(id, (!is_removal).then(|| line.payload()));
         }
     }
     for (id, payload) in last {

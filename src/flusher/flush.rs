@@ -166,7 +166,7 @@ impl Flusher {
 
     /// What is not known to be durable, as of the last cut; and everything, where what is stored can't be counted on.
     #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
-    pub(super) fn spill(&mut self) -> crate::snapshot::Spill {
+    pub(super) fn spill(&mut self) -> crate::archive::Spill {
         let is_suspect = self.needs_replace || self.uncompared || self.must_recapture_all;
         let whole = is_suspect || !guarded_call(|| self.backend.is_untouched()).unwrap_or(false);
         let (cut, state) = (self.cut, &self.state);
@@ -181,7 +181,7 @@ impl Flusher {
         let links: BTreeSet<_> = all_links.into_iter().chain(pending).collect();
         let trace = |id| (id, state.traces.capture(&id, cut, |_| ()).and_then(|captured| captured.0.value));
         let link = |ends| (ends, PendingLink::capture(ends, cut, &state.links, &state.traces).link());
-        crate::snapshot::Spill {
+        crate::archive::Spill {
             durable: if whole { 0 } else { self.state.progress.watermarks().1 },
             cut,
             erased: self.pending_erasures.iter().map(|erasure| erasure.scope.clone()).collect(),

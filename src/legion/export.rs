@@ -2,10 +2,10 @@
 
 use super::cells::{Time, as_object};
 use super::{ASSOCIATIONS, Finding, PAIR_COLUMNS, TRACE_COLUMNS, TRACES};
-use crate::backend::sqlite::{make_new, while_doing};
+use crate::backend::sqlite::{Partial, free_path, while_doing};
 use crate::error::{Error, Result};
-use crate::guarded;
 use crate::memory::constants::MAX_ASSOCIATED;
+use crate::progress::{Progress, Watch};
 use crate::store::TraceStore;
 use crate::trace::{Link, Trace, TraceId};
 use rusqlite::{Connection, Transaction, params};
@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -68,29 +68,57 @@ pub struct Exported {
 ///
 /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if there is a file at `path`, or one that SQLite would take for
 /// its log: that file is left unchanged. Otherwise the error says why the database could not be written, and no file
-/// is left.
+/// is left, unless the error says that only its folder could not be synced.
 pub fn export(store: &TraceStore, path: impl AsRef<Path>) -> Result<Exported> {
-    let path = path.as_ref();
-    let made = &make_new(path)?;
-    let written = write(store, made).map_err(|error| Error::from(while_doing("writing", path, error)));
-    if written.is_err()
-        && let Err(error) = fs::remove_file(made)
-    {
-        guarded::run(|| {
-            tracing::warn!(%error, path = %path.display(), "a half-written export is left behind: delete it");
-        });
-    }
-    written
+    export_watched(store, path.as_ref(), &Watch::nobody())
 }
 
-fn write(store: &TraceStore, path: &Path) -> rusqlite::Result<Exported> {
+/// Makes an [`export`] and reports its progress, from time to time. It ends when the callback returns
+/// [`Break`](ControlFlow::Break): no file is left then.
+///
+/// # Errors
+///
+/// [`Interrupted`](crate::ErrorKind::Interrupted) if the callback ended it; otherwise the errors of [`export`].
+pub fn export_with(
+    store: &TraceStore,
+    path: impl AsRef<Path>,
+    on_progress: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static,
+) -> Result<Exported> {
+    export_watched(store, path.as_ref(), &Watch::new(on_progress))
+}
+
+/// The database is there when it is whole.
+fn export_watched(store: &TraceStore, path: &Path, watch: &Watch) -> Result<Exported> {
+    let to = free_path(path)?;
+    let partial = Partial::make(&to)?;
+    let exported = write(store, partial.path(), watch).map_err(|failed| match failed {
+        Failed::Database(error) => while_doing("writing", path, error).into(),
+        Failed::Interrupted(error) => error,
+    })?;
+    partial.put(&to)?;
+    Ok(exported)
+}
+
+enum Failed {
+    Database(rusqlite::Error),
+    Interrupted(Error),
+}
+
+impl From<rusqlite::Error> for Failed {
+    fn from(error: rusqlite::Error) -> Self {
+        Failed::Database(error)
+    }
+}
+
+fn write(store: &TraceStore, path: &Path, watch: &Watch) -> Result<Exported, Failed> {
     let mut connection = Connection::open(path)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(SCHEMA)?;
     let mut traces: Vec<_> = store.iter().collect();
     traces.sort_by_key(|trace| (trace.created_at(), trace.id()));
     let rows = traces.iter().zip(1..).map(|(trace, row)| (trace.id(), row)).collect();
-    let mut writing = Writing { store, rows, exported: Exported::default() };
+    let total = (traces.len() + store.link_count()) as u64;
+    let mut writing = Writing { store, rows, exported: Exported::default(), watch, total };
     writing.traces(&transaction, &traces)?;
     writing.pairs(&transaction, &traces)?;
     transaction.commit()?;
@@ -102,10 +130,23 @@ struct Writing<'s> {
     store: &'s TraceStore,
     rows: HashMap<TraceId, i64>,
     exported: Exported,
+    watch: &'s Watch,
+    total: u64,
 }
 
 impl Writing<'_> {
-    fn traces(&mut self, transaction: &Transaction<'_>, traces: &[Arc<Trace>]) -> rusqlite::Result<()> {
+    /// Called after each row of a trace and each link.
+    fn tell(&self) -> Result<(), Failed> {
+        /// Number of them between two reports of progress.
+        const OFTEN: u64 = 256;
+        let done = (self.exported.traces + self.exported.links) as u64;
+        if done != 1 && !done.is_multiple_of(OFTEN) {
+            return Ok(());
+        }
+        self.watch.tell("saving rows", done, self.total).map_err(Failed::Interrupted)
+    }
+
+    fn traces(&mut self, transaction: &Transaction<'_>, traces: &[Arc<Trace>]) -> Result<(), Failed> {
         let mut insert = transaction.prepare(&insert(TRACES, &TRACE_COLUMNS))?;
         for (trace, row) in traces.iter().zip(1..) {
             insert.execute(params![
@@ -136,6 +177,7 @@ impl Writing<'_> {
             let lost = lost(trace).map(|(column, reason)| Finding { table: TRACES, row, column, reason });
             self.exported.findings.extend(lost);
             self.exported.traces += 1;
+            self.tell()?;
         }
         Ok(())
     }
@@ -158,7 +200,7 @@ impl Writing<'_> {
         links
     }
 
-    fn pairs(&mut self, transaction: &Transaction<'_>, traces: &[Arc<Trace>]) -> rusqlite::Result<()> {
+    fn pairs(&mut self, transaction: &Transaction<'_>, traces: &[Arc<Trace>]) -> Result<(), Failed> {
         let mut insert = transaction.prepare(&insert(ASSOCIATIONS, &PAIR_COLUMNS))?;
         let mut rows = 1..;
         for trace in traces {
@@ -177,6 +219,7 @@ impl Writing<'_> {
                     ])?;
                 }
                 self.exported.links += 1;
+                self.tell()?;
             }
         }
         Ok(())

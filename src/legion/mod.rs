@@ -24,7 +24,7 @@ mod cells;
 mod export;
 mod import;
 
-pub use export::{Exported, export};
+pub use export::{Exported, export, export_with};
 pub use import::{Imported, Original, read};
 
 use std::borrow::Cow;

@@ -17,7 +17,7 @@ pub(crate) enum CutTask {
     Compact(CompactAnswer),
     /// To show what is not known to be durable, as of that cut.
     #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
-    Spill(Box<dyn FnOnce(crate::snapshot::Spill) + Send>),
+    Spill(Box<dyn FnOnce(crate::archive::Spill) + Send>),
     /// To show the state at that cut.
     #[cfg(all(feature = "snapshot", not(loom)))]
     View(Box<dyn FnOnce(View) + Send>),

@@ -79,7 +79,7 @@ pub(super) struct Settings {
 fn whole_spill(path: &Path) -> Option<uuid::Uuid> {
     #[cfg(feature = "snapshot")]
     {
-        crate::snapshot::Spill::boot_of_whole(&sqlite::spill(path))
+        crate::archive::Spill::boot_of_whole(&sqlite::spill(path))
     }
     #[cfg(not(feature = "snapshot"))]
     {

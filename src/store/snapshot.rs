@@ -2,8 +2,9 @@
 
 use super::TraceStore;
 use super::inner::Inner;
+use crate::archive::State;
+use crate::archive::snapshots::{SnapshotInfo, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
-use crate::snapshot::{SnapshotInfo, Snapshots, State};
 use crate::state::{CutTask, View};
 use std::path::Path;
 

@@ -4,11 +4,11 @@ use super::TraceStore;
 use super::inner::{Inner, reason};
 use super::load::Stored;
 use super::open::Settings;
+use crate::archive::Spill;
 use crate::backend::{Backend, sqlite};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guarded;
 use crate::protocol::Change;
-use crate::snapshot::Spill;
 use crate::state::{CutTask, FlushOptions};
 use crate::trace::{LinkKey, Trace};
 use std::collections::HashSet;
@@ -32,12 +32,14 @@ pub struct SpillReport {
 impl TraceStore {
     /// Writes the changes that are not known to be durable to a file beside the database (its path with `.spill`), for
     /// a host that has to exit although its store can't be closed, for example when the disk is full. The file takes
-    /// as much space as the changes do. If the database is gone, damaged or changed by another program, and could not be
-    /// written anew yet, the spill holds everything in the store. It has a SHA-512 digest, and only its owner has access
-    /// to it.
+    /// as much space as the changes do. If the database is gone, damaged or changed by another program, and could not
+    /// be written anew yet, the spill holds everything in the store. It is an [archive](crate::archive) with a digest,
+    /// and only its owner has access to it.
     ///
     /// The next opening of the database verifies the spill, applies it in one cut, and deletes it once that is
     /// durable. A spill is applied at most once: if the database already contains it, or it reappears, it is deleted.
+    /// If the database refuses one of its rows, the spill is kept instead, under a name with `.kept-` and the time,
+    /// and can be imported with `mnemon import`; if a payload is too long for the store's settings, the opening fails.
     /// A spill that holds everything is applied to a new file as well. In a closed store everything is durable, and no
     /// file is written.
     ///
@@ -63,46 +65,59 @@ impl TraceStore {
             return Ok(SpillReport { path, traces: 0, links: 0 });
         };
         let spill = Spill { boot: *boot, ..shown };
-        spill.write(&path)?;
+        spill.write(&path, self.inner().now().into())?;
         Ok(SpillReport { path, traces: spill.traces.len(), links: spill.links.len() })
     }
 
-    /// Applies the spill of an earlier opening, in a cut after that of the spill, and deletes it once that is durable.
-    fn apply_spill(&self, path: &Path, spill: Spill) -> Result<()> {
+    /// Applies the spill of an earlier opening, in a cut after that of the spill, and deletes it once that is durable;
+    /// if the database did not take every row, it is put aside.
+    fn apply_spill(&self, database: &Path, spill: Spill) -> Result<()> {
         guarded::run(|| {
+            let path = sqlite::spill(database);
             tracing::info!(path = %path.display(), traces = spill.traces.len(), "applying a spill");
         });
+        let before = self.stats().quarantined;
         let generation = self.inner().apply(spill)?;
         self.flush_up_to(generation)?;
-        delete(path)
+        let refused = self.stats().quarantined.iter().filter(|row| !before.contains(row)).count();
+        if refused == 0 { delete(database) } else { put_aside(database, refused) }
     }
 }
 
-/// Returns the spill of an earlier opening of this file, unless the file, which is at `watermark`, already contains
-/// it.
+/// Returns the spill beside the database that an earlier opening left, unless the database already contains it.
 ///
 /// The first commit after the opening applies the spill, and its cut is later than that of the spill: a file at the
 /// cut of the spill, or beyond, therefore already contains it, whenever the power failed. Newer data in the file
 /// stays.
-fn left(path: &Path, boot: Uuid, watermark: u64) -> Result<Option<Spill>> {
+fn left(database: &Path, boot: Uuid, stored: &Stored, max_payload_bytes: usize) -> Result<Option<Spill>> {
+    let path = sqlite::spill(database);
     if !path.exists() {
         return Ok(None);
     }
-    let spill = Spill::read(path)?;
+    let (spill, watermark) = (Spill::read(&path)?, stored.loaded.watermark);
     if spill.boot != boot {
-        return Err(refused(
-            path,
-            ErrorKind::NotAStore,
-            "belongs to another store, or another opening of it",
-        ));
+        let why = "belongs to another store, or another opening of it";
+        return Err(refused(&path, ErrorKind::NotAStore, why));
     }
     if watermark < spill.durable {
-        return Err(refused(path, ErrorKind::Corrupt, "goes on from a state that the database has lost"));
+        let why = "goes on from a state that the database has lost";
+        return Err(refused(&path, ErrorKind::Corrupt, why));
     }
     if watermark >= spill.cut {
-        return delete(path).map(|()| None);
+        // A row that can't be read may have kept one of the spill from being stored.
+        let unread = |id| stored.unreadable.iter().any(|row| row.id == Some(id) && !row.is_link);
+        let refused = spill.traces.iter().filter(|(id, trace)| trace.is_some() && unread(*id)).count();
+        return if refused == 0 { delete(database) } else { put_aside(database, refused) }.map(|()| None);
     }
-    Ok(Some(spill))
+    let payloads =
+        spill.traces.iter().filter_map(|(_, trace)| Some(trace.as_ref()?.payload().as_str().len()));
+    match payloads.max().filter(|bytes| *bytes > sqlite::longest_payload(max_payload_bytes)) {
+        Some(bytes) => {
+            let why = format!("has a payload of {bytes} bytes: set max_payload_bytes to {bytes} or more");
+            Err(refused(&path, ErrorKind::InvalidInput, &why))
+        }
+        None => Ok(Some(spill)),
+    }
 }
 
 fn refused(path: &Path, kind: ErrorKind, why: &str) -> Error {
@@ -110,10 +125,21 @@ fn refused(path: &Path, kind: ErrorKind, why: &str) -> Error {
     Error::new(kind, format!("the spill {} {why}: {remedy}", path.display()))
 }
 
-fn delete(path: &Path) -> Result<()> {
-    Spill::delete(path).map_err(|error| {
-        refused(path, ErrorKind::Unreachable, "is applied and can't be deleted").because(error)
+fn delete(database: &Path) -> Result<()> {
+    let path = sqlite::spill(database);
+    Spill::delete(&path).map_err(|error| {
+        refused(&path, ErrorKind::Unreachable, "is applied and can't be deleted").because(error)
     })
+}
+
+fn put_aside(database: &Path, refused: usize) -> Result<()> {
+    guarded::run(|| {
+        let path = sqlite::spill(database);
+        tracing::warn!(
+            path = %path.display(), refused, "a spill is applied, but for rows that were refused: it is put aside"
+        );
+    });
+    Ok(sqlite::put_spill_aside(database)?)
 }
 
 impl Stored {
@@ -124,9 +150,11 @@ impl Stored {
         options: FlushOptions,
         backend: impl Backend,
     ) -> Result<TraceStore> {
-        let home = self.home.as_ref().map(|(path, boot)| (sqlite::spill(path), *boot));
+        let home = self.home.clone();
         let spill = match &home {
-            Some((path, boot)) => left(path, *boot, self.loaded.watermark)?.map(|spill| (path, spill)),
+            Some((path, boot)) => {
+                left(path, *boot, &self, settings.max_payload_bytes)?.map(|spill| (path, spill))
+            }
             None => None,
         };
         self.taken = spill.as_ref().map_or(0, |(_, spill)| spill.cut);
@@ -192,5 +220,44 @@ impl Inner {
             }))
         });
         put.map(drop).map_err(reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::ErrorKind;
+    use crate::store::TraceStore;
+    use crate::trace::{NewTrace, Payload};
+    use std::time::Duration;
+
+    /// What a store takes in any case is 64 KiB in these tests.
+    #[test]
+    fn spill_with_too_long_payload_stays() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("memory.db");
+        let spill = folder.path().join("memory.db.spill");
+        let builder = || TraceStore::builder().flush_interval(Duration::MAX).flush_threshold(usize::MAX);
+        let store = builder().max_payload_bytes(100 << 10).open(&path)?;
+        let lock = rusqlite::Connection::open(&path)?;
+        lock.execute_batch("BEGIN IMMEDIATE")?;
+        let id = store.insert(NewTrace::semantic(Payload::text(&"a".repeat(70 << 10))))?;
+        store.spill()?;
+        let spilled = std::fs::read(&spill)?;
+        // As after a crash: the log goes along, and the lock does not.
+        let copy = folder.path().join("copy.db");
+        for suffix in ["", "-wal", ".spill"] {
+            let name = |path: &std::path::Path| format!("{}{suffix}", path.display());
+            std::fs::copy(name(&path), name(&copy))?;
+        }
+        lock.execute_batch("ROLLBACK")?;
+        let error = builder().max_payload_bytes(10 << 10).open(&copy).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        assert!(
+            error.to_string().contains("of 71682 bytes: set max_payload_bytes to 71682 or more"),
+            "{error}"
+        );
+        assert_eq!(std::fs::read(folder.path().join("copy.db.spill"))?, spilled);
+        assert!(builder().max_payload_bytes(71_682).open(&copy)?.contains(id));
+        Ok(())
     }
 }

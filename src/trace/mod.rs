@@ -22,7 +22,7 @@ pub(crate) use link::{LinkKey, LinkState};
 pub(crate) use new::Defaults;
 #[cfg(all(feature = "sqlite", not(loom)))]
 pub(crate) use parts::MAX_TAGS_JSON;
-#[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
+#[cfg(all(any(feature = "sqlite", all(test, feature = "snapshot")), not(loom)))]
 pub(crate) use parts::timestamp;
 pub(crate) use parts::{Content, Dynamics, Incarnation, MAX_REVISION, Micros, name as checked_name};
 

@@ -53,6 +53,27 @@ pub(crate) struct Defaults<'a> {
     pub(crate) imprinting: bool,
 }
 
+/// Every field of the trace, its id included: an insert into another store stores an equal trace.
+impl From<Trace> for NewTrace {
+    fn from(trace: Trace) -> Self {
+        let given = Given {
+            partition: true,
+            created_at: true,
+            last_reinforced: true,
+            last_decayed: true,
+            reinforcement_count: true,
+        };
+        Self {
+            id: Some(trace.id),
+            peak_strength: Some(trace.numbers.peak_strength),
+            numbers: trace.numbers,
+            content: Content::clone(&trace.content),
+            given,
+            problem: None,
+        }
+    }
+}
+
 impl NewTrace {
     /// A new trace of type `kind`. The payload is a [`Payload`] or a [`serde_json::Value`].
     pub fn new<P>(kind: TraceType, payload: P) -> Self

@@ -144,17 +144,22 @@ fn already_there(file: &Path) -> Error {
 }
 
 /// An incomplete file beside its destination; removed when dropped.
-struct Partial(PathBuf);
+pub(crate) struct Partial(PathBuf);
 
 impl Partial {
-    fn make(to: &Path) -> Result<Self, BackendError> {
+    pub(crate) fn make(to: &Path) -> Result<Self, BackendError> {
         let path = sibling(to, &format!(".{}.partial", new_uuid().simple()));
         file::make(&path).map_err(|error| unreachable_file(to, error))?;
         Ok(Self(path))
     }
 
+    #[cfg(feature = "legion")]
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Gives the file the name `to`, unless another file has it by now, and syncs it. Returns its size in bytes.
-    fn put(self, to: &Path) -> Result<u64> {
+    pub(crate) fn put(self, to: &Path) -> Result<u64> {
         let put = || {
             let file = File::open(&self.0)?;
             file.sync_all()?;
@@ -181,7 +186,7 @@ impl Drop for Partial {
             match fs::remove_file(&left) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     guarded::run(|| {
-                        tracing::warn!(path = %left.display(), %error, "what a backup was written to could not be removed");
+                        tracing::warn!(path = %left.display(), %error, "an incomplete copy could not be removed");
                     });
                 }
                 _ => {}

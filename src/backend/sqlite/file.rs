@@ -43,7 +43,7 @@ const SHORT_BUSY_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How much a stored value may have, in bytes, whatever payloads the store takes: one that was written under a larger
 /// limit is still read.
-const LONGEST_VALUE: usize = 64 << 20;
+const LONGEST_VALUE: usize = if cfg!(test) { 64 << 10 } else { 64 << 20 };
 
 /// More than all of a row that is not its payload.
 const BESIDE_PAYLOAD: usize = 16 << 20;
@@ -51,9 +51,14 @@ const BESIDE_PAYLOAD: usize = 16 << 20;
 /// The longest payload, in bytes: SQLite's rows have at most 1,000,000,000.
 pub(crate) const MAX_PAYLOAD: usize = 1_000_000_000 - BESIDE_PAYLOAD;
 
+/// The longest payload, in bytes, that a store reads and writes which takes payloads of so many bytes.
+pub(crate) fn longest_payload(max_payload_bytes: usize) -> usize {
+    max_payload_bytes.max(LONGEST_VALUE)
+}
+
 /// The longest value, and row, that a store reads and writes which takes payloads of so many bytes.
 pub(super) fn longest_value(max_payload_bytes: usize) -> usize {
-    max_payload_bytes.max(LONGEST_VALUE).saturating_add(BESIDE_PAYLOAD)
+    longest_payload(max_payload_bytes).saturating_add(BESIDE_PAYLOAD)
 }
 
 /// The longest path, in bytes: SQLite has 512 for that of a journal, which is 8 longer.
@@ -282,27 +287,24 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// An empty file where there was none. Answers its true path, which SQLite takes for no URI and no other database.
+/// Returns the true path of one where nothing is, which SQLite takes for no URI and no other database.
 #[cfg(feature = "legion")]
-pub(crate) fn make_new(path: &Path) -> crate::error::Result<PathBuf> {
+pub(crate) fn free_path(path: &Path) -> crate::error::Result<PathBuf> {
     use crate::error::{Error, ErrorKind};
-    let taken = |path: &Path| {
-        let message = format!("{} exists: give a path where nothing is", path.display());
-        Error::new(ErrorKind::AlreadyExists, message)
-    };
     let true_path = resolved(path)?;
     // SQLite would take what an earlier database has left for the new one's own, and delete it.
-    let holds_something = |file: std::fs::Metadata| file.is_file() && file.len() > 0;
-    for suffix in ["", "-journal", "-wal"] {
-        if sibling(&true_path, suffix).metadata().is_ok_and(holds_something) {
-            return Err(taken(&sibling(path, suffix)));
+    let is_empty = |file: std::fs::Metadata| file.is_file() && file.len() == 0;
+    let is_taken = |suffix: &str| match sibling(&true_path, suffix).metadata() {
+        Ok(file) => suffix.is_empty() || !is_empty(file),
+        Err(_) => false,
+    };
+    match ["", "-journal", "-wal"].into_iter().find(|suffix| is_taken(suffix)) {
+        Some(suffix) => {
+            let message = format!("{} exists: give a path where nothing is", sibling(path, suffix).display());
+            Err(Error::new(ErrorKind::AlreadyExists, message))
         }
+        None => Ok(true_path),
     }
-    make(&true_path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => taken(path).because(error),
-        _ => unreachable_file(path, error).into(),
-    })?;
-    Ok(true_path)
 }
 
 /// Refuses what is not a store, before anything is written.

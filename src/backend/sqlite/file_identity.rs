@@ -100,7 +100,14 @@ pub(super) fn put_stray_log_aside(path: &Path) -> Result<(), BackendError> {
 /// Why a file is put aside, as its name says.
 pub(super) const DAMAGED: &str = "damaged";
 const ORPHANED: &str = "orphaned";
-const ASIDE: [&str; 2] = [DAMAGED, ORPHANED];
+const KEPT: &str = "kept";
+const ASIDE: [&str; 3] = [DAMAGED, ORPHANED, KEPT];
+
+/// Puts the spill beside the database aside, of which not every row could be applied.
+#[cfg(feature = "snapshot")]
+pub(crate) fn put_spill_aside(path: &Path) -> Result<(), BackendError> {
+    quarantine_file(path, KEPT, &[".spill"])
+}
 
 /// Renames those of the path's files that are there, to names that say why and when; deletes nothing.
 pub(super) fn quarantine_file(path: &Path, why: &str, suffixes: &[&str]) -> Result<(), BackendError> {

@@ -42,11 +42,17 @@ mod schema;
 mod verify;
 mod wal;
 
+#[cfg(feature = "legion")]
+pub(crate) use backup::Partial;
 pub use backup::{BackupReport, backup, backup_with};
 pub(crate) use error::while_doing;
+#[cfg(feature = "snapshot")]
+pub(crate) use file::longest_payload;
 pub(crate) use file::{MAX_PAYLOAD, resolved};
 #[cfg(feature = "legion")]
-pub(crate) use file::{look_at, make_new};
+pub(crate) use file::{free_path, look_at};
+#[cfg(feature = "snapshot")]
+pub(crate) use file_identity::put_spill_aside;
 pub(crate) use file_identity::spill;
 pub(crate) use files::give_up_inherited_locks;
 pub(crate) use inspect::read;

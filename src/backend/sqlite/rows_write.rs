@@ -1,9 +1,7 @@
 //! Writing the rows of traces.
 
 use crate::backend::{Applied, RowNumber, TraceChange};
-use crate::trace::{
-    Trace, TraceId,
-};
+use crate::trace::{Trace, TraceId};
 use rusqlite::{CachedStatement, Connection, ToSql, params};
 
 const INSERT: &str = "

@@ -1,6 +1,5 @@
 //! What a file is that does not hold JSON lines of the kind wanted, and which command takes it.
 
-use crate::exchange::BEGINNING;
 use anyhow::{Result, bail};
 use std::path::Path;
 
@@ -8,13 +7,14 @@ use std::path::Path;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
     Records,
-    Export,
+    /// An export, snapshot or spill.
+    Archive,
 }
 
 /// Refuses a file that is another kind of file as a whole, which would be thousands of bad lines.
 pub fn refuse(bytes: &[u8], file: &Path, wanted: Wanted) -> Result<()> {
     match is(bytes) {
-        Some(Kind::Export) if wanted == Wanted::Export => Ok(()),
+        Some(Kind::Export | Kind::Snapshot | Kind::Spill) if wanted == Wanted::Archive => Ok(()),
         Some(kind) => bail!("{} {}", file.display(), kind.told()),
         None => Ok(()),
     }
@@ -25,6 +25,7 @@ pub fn refuse(bytes: &[u8], file: &Path, wanted: Wanted) -> Result<()> {
 enum Kind {
     Export,
     Snapshot,
+    Spill,
     Database,
     Array,
     Indented,
@@ -39,8 +40,10 @@ impl Kind {
         match self {
             Kind::Export => "is an export: take it in with `mnemon import`",
             Kind::Snapshot => {
-                "is a snapshot: `mnemon snapshot restore` puts it in the place of what a store holds"
+                "is a snapshot: `mnemon snapshot restore` puts it in the place of what a store holds, and \
+                 `mnemon import` merges it"
             }
+            Kind::Spill => "is what a store could not write: open that store, and it is applied",
             Kind::Database => {
                 "is an SQLite database: `mnemon import-legion` takes one of the original system, \
                  and `mnemon export` makes an export of a store"
@@ -56,13 +59,16 @@ impl Kind {
     }
 }
 
-/// How a snapshot begins.
-const SNAPSHOT: &[u8] = br#"{"mnemon_snapshot":"#;
+/// How an export begins, and the others.
+pub const EXPORT: &[u8] = br#"{"kind":"mnemon-export","#;
+const SNAPSHOT: &[u8] = br#"{"kind":"mnemon-snapshot","#;
+const SPILL: &[u8] = br#"{"kind":"mnemon-spill","#;
+
+/// Text has no zero byte, and what is none has one within so many bytes. Nothing after them is looked at.
+pub const SOON: usize = 4_096;
 
 /// `None` of what may hold records.
 fn is(bytes: &[u8]) -> Option<Kind> {
-    /// Text has no zero byte, and what is none has one soon.
-    const SOON: usize = 4_096;
     let head = &bytes[..bytes.len().min(SOON)];
     let text = unmarked(head);
     match head {
@@ -74,8 +80,9 @@ fn is(bytes: &[u8]) -> Option<Kind> {
             Some(Kind::Utf16)
         }
         _ if head.contains(&0) => Some(Kind::Binary),
-        _ if text.starts_with(BEGINNING) => Some(Kind::Export),
+        _ if text.starts_with(EXPORT) => Some(Kind::Export),
         _ if text.starts_with(SNAPSHOT) => Some(Kind::Snapshot),
+        _ if text.starts_with(SPILL) => Some(Kind::Spill),
         _ if text.starts_with(b"[") => Some(Kind::Array),
         _ if first_line(text) == b"{" => Some(Kind::Indented),
         _ => None,

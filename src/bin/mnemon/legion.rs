@@ -1,6 +1,7 @@
 //! `mnemon import-legion` and `export-legion`: the database of the original system, in and out.
 
 use crate::exchange::MAX_PAYLOAD_BYTES;
+use crate::interrupt;
 use crate::text::{self, count, number};
 use anyhow::Result;
 use clap::Args;
@@ -56,7 +57,7 @@ const EXPORT: &str = "\
 What the original has no place for (embeddings, source agents, key ids, pins, revisions, payloads that are neither \
 an object nor text) is left out or changed, and named.
 
-Exit codes: 0 all is written as it is; 2 all but what is named; 1 failure.";
+Exit codes: 0 all is written as it is; 2 all but what is named; 1 failure, or 130 after Ctrl-C: there is no FILE.";
 
 #[derive(Serialize)]
 struct Report {
@@ -114,10 +115,14 @@ impl ImportLegion {
 
 impl ExportLegion {
     pub fn run(self) -> Result<ExitCode> {
-        let store = TraceStore::builder().detached(&self.db)?;
+        let store = text::while_spinning("reading the store", || TraceStore::builder().detached(&self.db))?;
         text::warn_of_quarantined(&store.stats().quarantined);
         text::warn_of_spill(&self.db);
-        let exported = text::while_spinning("writing", || legion::export(&store, &self.file))?;
+        interrupt::catch()?;
+        let (bar, tell) = text::follow();
+        let exported = legion::export_with(&store, &self.file, tell);
+        bar.finish_and_clear();
+        let exported = exported?;
         let report = Report {
             traces: exported.traces,
             traces_known: None,

@@ -5,7 +5,7 @@ use crate::interrupt;
 use crate::line_error;
 use crate::text::{self, number};
 use anyhow::{Context, Result};
-use std::fs;
+use std::fs::File;
 use std::io::{Read, stdin};
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -71,15 +71,27 @@ pub fn warn(bad: &[BadLine]) {
     }
 }
 
-/// The file, or standard input for `-`.
+/// The whole file, or all of standard input for `-`.
 pub fn read(file: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input(file)?.read_to_end(&mut bytes).with_context(|| unreadable(file))?;
+    Ok(bytes)
+}
+
+/// The file, or standard input for `-`.
+pub fn input(file: &Path) -> Result<Box<dyn Read>> {
     if file == Path::new("-") {
-        let mut bytes = Vec::new();
-        stdin().read_to_end(&mut bytes).context("standard input can't be read")?;
-        return Ok(bytes);
+        return Ok(Box::new(stdin()));
     }
-    fs::read(file)
-        .with_context(|| format!("{} can't be read: give the path of a file of records", file.display()))
+    Ok(Box::new(File::open(file).with_context(|| unreadable(file))?))
+}
+
+/// Says so, and what to do.
+pub fn unreadable(file: &Path) -> String {
+    if file == Path::new("-") {
+        return "standard input can't be read".to_owned();
+    }
+    format!("{} can't be read: give the path of a file of records", file.display())
 }
 
 /// A system has no more to give, or not for long.

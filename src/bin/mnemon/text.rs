@@ -87,6 +87,12 @@ pub fn ignore_broken_pipe(written: io::Result<()>) -> Result<bool> {
     }
 }
 
+/// Whether it is because nobody reads standard output any more.
+pub fn is_unread(error: &anyhow::Error) -> bool {
+    let is_closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(is_closed))
+}
+
 /// What a column is called, and other words that stand beside what they speak of.
 pub const DIM: Style = Style::new().dimmed();
 pub const BOLD: Style = Style::new().bold();

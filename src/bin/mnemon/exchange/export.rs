@@ -2,12 +2,12 @@
 
 use super::FORMAT;
 use super::file::{Open, Target};
-use super::format::{self, Header};
 use crate::ingest::WITH_BAD_LINES;
 use crate::interrupt;
 use crate::text::{self, number};
 use anyhow::{Result, ensure};
 use clap::Args;
+use mnemon::archive::Writer;
 use mnemon::{Link, Trace, TraceId, TraceStore};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -56,11 +56,10 @@ impl Export {
         let store = text::while_spinning("reading the store", || TraceStore::builder().detached(&self.db))?;
         text::warn_of_spill(&self.db);
         interrupt::catch()?;
-        let mut target = target.open()?;
-        let Some(exported) = export(&store, &mut target)? else { return Ok(ExitCode::SUCCESS) };
-        if !target.finish()? {
-            return Ok(ExitCode::SUCCESS);
-        }
+        let exported = match export(&store, target.open()?) {
+            Err(error) if text::is_unread(&error) => return Ok(ExitCode::SUCCESS),
+            exported => exported?,
+        };
         match to_output {
             false => text::print(&exported.table())?,
             true if stderr().is_terminal() => text::warn(exported.table()),
@@ -76,8 +75,7 @@ impl Export {
     }
 }
 
-/// `None` if nobody reads to the end.
-fn export(store: &TraceStore, target: &mut Open) -> Result<Option<Exported>> {
+fn export(store: &TraceStore, target: Open) -> Result<Exported> {
     let unreadable = store.stats().quarantined;
     text::warn_of_quarantined(&unreadable);
     let mut traces: Vec<_> = store.iter().collect();
@@ -87,23 +85,21 @@ fn export(store: &TraceStore, target: &mut Open) -> Result<Option<Exported>> {
     traces.retain(|trace| !unsayable.contains(&trace.id()));
     let links = links(store, &traces, &unsayable);
     let bar = text::bar(traces.len() + links.len(), "exporting");
-    let mut bytes = 0;
-    let mut write = |line: Vec<u8>| {
-        bytes += line.len() as u64;
-        target.write(&line)
-    };
-    let header = format::header(&Header::new(traces.len(), links.len()));
-    let lines = traces.iter().map(|trace| format::trace(trace)).chain(links.iter().map(format::link));
-    for line in [header].into_iter().chain(lines) {
+    let mut writer = Writer::new(target, traces.len() as u64, links.len() as u64)?;
+    for trace in &traces {
         interrupt::check("nothing is exported")?;
-        if !write(line?)? {
-            return Ok(None);
-        }
+        writer.trace(trace)?;
         bar.inc(1);
     }
+    for link in &links {
+        interrupt::check("nothing is exported")?;
+        writer.link(link)?;
+        bar.inc(1);
+    }
+    let bytes = writer.finish()?.finish()?;
     bar.finish_and_clear();
     let left_out = (unsayable.len() + unreadable.len()) as u64;
-    Ok(Some(Exported { traces: traces.len() as u64, links: links.len() as u64, bytes, left_out }))
+    Ok(Exported { traces: traces.len() as u64, links: links.len() as u64, bytes, left_out })
 }
 
 /// On standard error: traces whose payload another program has spoilt.

@@ -1,6 +1,6 @@
 //! A file that is there when it is whole: written under another name beside its own, synced, and renamed.
 
-use super::format::BEGINNING;
+use crate::foreign::EXPORT;
 use crate::text;
 use anyhow::{Context, Result, bail};
 use mnemon::TraceId;
@@ -14,14 +14,19 @@ pub enum Target {
     File(PathBuf),
 }
 
-/// Where an export goes.
-pub enum Open {
+/// Where an export goes, and how many bytes went there.
+pub struct Open {
+    to: To,
+    bytes: u64,
+}
+
+enum To {
     Output(BufWriter<Stdout>),
     File(Partial),
 }
 
 /// A file not yet whole, which belongs to its owner alone; removed when dropped.
-pub struct Partial {
+struct Partial {
     file: BufWriter<File>,
     partial: PathBuf,
     path: PathBuf,
@@ -41,36 +46,43 @@ impl Target {
     }
 
     pub fn open(self) -> Result<Open> {
-        match self {
-            Target::Output => Ok(Open::Output(BufWriter::new(io::stdout()))),
-            Target::File(path) => Ok(Open::File(Partial::make(path)?)),
-        }
+        let to = match self {
+            Target::Output => To::Output(BufWriter::new(io::stdout())),
+            Target::File(path) => To::File(Partial::make(path)?),
+        };
+        Ok(Open { to, bytes: 0 })
     }
 }
 
 impl Open {
-    /// Answers whether somebody still reads, as after `| head` nobody does.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<bool> {
-        match self {
-            Open::Output(output) => text::ignore_broken_pipe(output.write_all(bytes)),
-            Open::File(partial) => {
-                partial.file.write_all(bytes).with_context(|| unwritable(&partial.path))?;
-                Ok(true)
-            }
+    /// Makes it whole, and answers how many bytes it has.
+    pub fn finish(self) -> Result<u64> {
+        if let To::File(partial) = self.to {
+            let path = partial.path.clone();
+            // Somebody may have put it there meanwhile.
+            refuse_other(&path)?;
+            partial.finish().with_context(|| unwritable(&path))?;
         }
+        Ok(self.bytes)
+    }
+}
+
+impl Write for Open {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = match &mut self.to {
+            To::Output(output) => output.write(bytes)?,
+            To::File(partial) => partial.file.write(bytes).map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", partial.path.display()))
+            })?,
+        };
+        self.bytes += written as u64;
+        Ok(written)
     }
 
-    /// Answers whether it has been read to the end, or lies there.
-    pub fn finish(self) -> Result<bool> {
-        match self {
-            Open::Output(mut output) => text::ignore_broken_pipe(output.flush()),
-            Open::File(partial) => {
-                let path = partial.path.clone();
-                // Somebody may have put it there meanwhile.
-                refuse_other(&path)?;
-                partial.finish().with_context(|| unwritable(&path))?;
-                Ok(true)
-            }
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.to {
+            To::Output(output) => output.flush(),
+            To::File(partial) => partial.file.flush(),
         }
     }
 }
@@ -118,9 +130,9 @@ fn refuse_other(path: &Path) -> Result<()> {
         bail!("{} is no file: give another name, or - for standard output", path.display());
     }
     let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(BEGINNING.len() as u64).read_to_end(&mut start));
+    let read = File::open(path).and_then(|file| file.take(EXPORT.len() as u64).read_to_end(&mut start));
     match read {
-        Ok(_) if start.is_empty() || start == BEGINNING => Ok(()),
+        Ok(_) if start.is_empty() || start == EXPORT => Ok(()),
         _ => bail!("{} is there, and is no export: give another name, or move it away", path.display()),
     }
 }
@@ -139,13 +151,14 @@ impl Drop for Partial {
 mod tests {
     use super::Target;
     use std::fs;
+    use std::io::Write;
 
     #[test]
     fn what_has_come_under_the_name_meanwhile_stays() -> anyhow::Result<()> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("a.jsonl");
         let mut target = Target::of(&path)?.open()?;
-        assert!(target.write(b"{}")?);
+        target.write_all(b"{}")?;
         fs::write(&path, "Dear Ana")?;
         assert!(target.finish().is_err());
         assert_eq!(fs::read(&path)?, b"Dear Ana");
@@ -162,7 +175,7 @@ mod tests {
         assert!(Target::of(&link).is_err());
         fs::write(&file, "")?;
         let mut target = Target::of(&link)?.open()?;
-        target.write(b"{}")?;
+        target.write_all(b"{}")?;
         target.finish()?;
         assert!(link.is_symlink() && fs::read(&file)? == b"{}");
         Ok(())

@@ -3,27 +3,30 @@
 //! Every line is read and checked by itself, then judged beside the others and beside what the store holds, and only
 //! then anything is stored, in one cut: whoever reads the file sees none of it or all.
 
-use super::FORMAT;
-use super::format::{Header, Line, MAX_PAYLOAD_BYTES};
-use super::report::{Counts, Imported};
+use super::report::{Held, Imported};
+use super::{FORMAT, MAX_PAYLOAD_BYTES};
 use crate::foreign::{self, Wanted};
 use crate::interrupt;
-use crate::lines::{self, BadLine, Lines};
+use crate::line_error::{self, with_cause};
+use crate::lines::{self, BadLine};
 use crate::text;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use mnemon::{Link, ManualClock, NewTrace, TraceId, TraceStore};
+use mnemon::archive::{Line, Reader};
+use mnemon::{ErrorKind, Link, ManualClock, NewTrace, Trace, TraceId, TraceStore};
 use std::collections::HashMap;
+use std::error::Error as _;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// Put what was exported into a store.
+/// Put what was exported, or a snapshot, into a store: both are merged.
 #[derive(Args)]
 #[command(after_help = EXIT_CODES, after_long_help = help())]
 pub struct Import {
-    /// The export; `-` reads standard input.
+    /// The export or snapshot; `-` reads standard input.
     file: PathBuf,
     /// The store; made if it is not there.
     #[arg(long, value_name = "PATH")]
@@ -60,12 +63,17 @@ fn help() -> String {
 impl Import {
     pub fn run(self) -> Result<ExitCode> {
         let started = Instant::now();
-        let bytes = lines::read(&self.file)?;
-        foreign::refuse(&bytes, &self.file, Wanted::Export)?;
+        let mut input = lines::input(&self.file)?;
+        let mut head = Vec::new();
+        input
+            .by_ref()
+            .take(foreign::SOON as u64)
+            .read_to_end(&mut head)
+            .with_context(|| lines::unreadable(&self.file))?;
+        foreign::refuse(&head, &self.file, Wanted::Archive)?;
         interrupt::catch()?;
-        let lines = Lines::parse(&bytes, lines::threads(None), Line::parse);
-        interrupt::check(NOTHING)?;
-        let parts = Parts::of(lines, &self.file)?;
+        let input = BufReader::with_capacity(1 << 16, head.chain(input));
+        let parts = text::while_spinning("reading", || Parts::read(input, &self.file))?;
         let store = text::while_spinning("opening the store", || open(&self.db))?;
         let imported = parts.plan(&store, self.on_conflict, &self.file).and_then(|plan| plan.store(&store));
         if imported.is_err() && interrupt::has_come() {
@@ -98,57 +106,55 @@ fn open(db: &Path) -> Result<TraceStore> {
 
 /// A file's lines by kind.
 struct Parts {
-    header: Header,
-    traces: Vec<(usize, TraceId, Box<NewTrace>)>,
+    /// Number of lines that the first one announces.
+    announced: u64,
+    traces: Vec<(usize, Trace)>,
     links: Vec<(usize, Link)>,
     bad: Vec<BadLine>,
 }
 
 impl Parts {
-    /// What does not begin as an export does is none, whatever follows.
-    fn of(lines: Lines<Line>, file: &Path) -> Result<Self> {
-        let Lines { records, mut bad } = lines;
-        let remedy = "give a file that `mnemon export` has written; `mnemon ingest` takes records";
-        let mut records = records.into_iter();
-        let first_bad = bad.first().map_or(usize::MAX, |bad| bad.line);
-        let header = match records.next() {
-            Some((line, Line::Header(header))) if line < first_bad => header,
-            Some((line, _)) if line < first_bad => {
-                bail!("{} is no export, line {line} has no header: {remedy}", file.display())
-            }
-            _ => match bad.first() {
-                Some(BadLine { line, reason }) => {
-                    bail!("{} can't be imported, line {line}: {reason}: {remedy}", file.display())
-                }
-                None => bail!("{} is empty: {remedy}", file.display()),
-            },
+    /// Whoever wrote a seal has it verified at the end: nothing is returned if it does not match.
+    fn read(input: impl BufRead, file: &Path) -> Result<Self> {
+        let refused = |error: mnemon::Error| {
+            let records =
+                if error.kind() == ErrorKind::NotASnapshot { "; `mnemon ingest` takes records" } else { "" };
+            anyhow::Error::from(error).context(format!("{} can't be imported{records}", file.display()))
         };
-        let mut parts = Self { header, traces: Vec::new(), links: Vec::new(), bad: Vec::new() };
-        for (line, record) in records {
-            match record {
-                Line::Trace(id, new) => parts.traces.push((line, id, new)),
+        let mut reader = Reader::new(input).map_err(refused)?;
+        let announced = reader.announced();
+        let mut parts = Self { announced, traces: Vec::new(), links: Vec::new(), bad: Vec::new() };
+        while let Some(read) = reader.next() {
+            interrupt::check(NOTHING)?;
+            let line = usize::try_from(reader.number())?;
+            match read.map_err(refused)? {
+                Line::Trace(trace) => match trace.payload().as_str().len() {
+                    ..=MAX_PAYLOAD_BYTES => parts.traces.push((line, trace)),
+                    bytes => parts.bad.push(BadLine {
+                        line,
+                        reason: format!("payload is {bytes} bytes: give at most {MAX_PAYLOAD_BYTES}"),
+                    }),
+                },
                 Line::Link(link) => parts.links.push((line, link)),
-                Line::Header(_) => bad.push(BadLine {
-                    line,
-                    reason: "a second header: import one export at a time".to_owned(),
-                }),
+                Line::Bad(error) => {
+                    parts.bad.push(BadLine { line, reason: reason(reader.text(), &error) });
+                }
             }
         }
-        parts.bad = bad;
         Ok(parts)
     }
 
     /// Nobody else writes to the store meanwhile: the program owns its file.
     fn plan(self, store: &TraceStore, on_conflict: OnConflict, file: &Path) -> Result<Plan> {
-        let Self { header, traces, links, mut bad } = self;
-        let announced = header.traces.saturating_add(header.links);
+        let Self { announced, traces, links, mut bad } = self;
         let found = (traces.len() + links.len() + bad.len()) as u64;
         let mut imported = Imported::new(announced, found);
         let (mut steps, mut conflicts) = (Vec::with_capacity(traces.len()), Vec::new());
         let mut taken: HashMap<TraceId, usize> = HashMap::with_capacity(traces.len());
         imported.traces.in_file = traces.len() as u64;
         let bar = text::bar(traces.len() + links.len(), "comparing");
-        for (line, id, new) in bar.wrap_iter(traces.into_iter()) {
+        for (line, trace) in bar.wrap_iter(traces.into_iter()) {
+            let id = trace.id();
             if let Some(earlier) = taken.get(&id) {
                 let reason = format!("id is {id}, as in line {earlier}: give each trace its own");
                 bad.push(BadLine { line, reason });
@@ -157,14 +163,14 @@ impl Parts {
             taken.insert(id, line);
             let held = match store.get(id) {
                 None => Held::Not,
-                Some(stored) if *stored == new.clone().into_trace()? => Held::Same,
+                Some(stored) if *stored == trace => Held::Same,
                 Some(_) => Held::Other,
             };
             if held == Held::Other {
                 conflicts.push(BadLine { line, reason: format!("trace {id} has other values in the store") });
             }
             if let Some(replaces) = imported.traces.count(held, on_conflict == OnConflict::Replace) {
-                steps.push(Step { line, id, new, replaces });
+                steps.push(Step { line, trace, replaces });
             }
         }
         let (mut ties, mut linked) = (Vec::with_capacity(links.len()), HashMap::with_capacity(links.len()));
@@ -216,25 +222,16 @@ impl Parts {
     }
 }
 
-/// What the store holds of what a line says.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Held {
-    Not,
-    Same,
-    Other,
-}
-
-impl Counts {
-    /// Whether it is stored, and if so whether in the place of another.
-    fn count(&mut self, held: Held, replace: bool) -> Option<bool> {
-        let (count, stored) = match (held, replace) {
-            (Held::Not, _) => (&mut self.inserted, Some(false)),
-            (Held::Same, _) => (&mut self.unchanged, None),
-            (Held::Other, true) => (&mut self.replaced, Some(true)),
-            (Held::Other, false) => (&mut self.skipped, None),
-        };
-        *count += 1;
-        stored
+/// What is wrong with a line, in which field.
+fn reason(line: &[u8], error: &mnemon::Error) -> String {
+    let text = match line_error::object(line) {
+        Ok(text) => text,
+        Err(reason) => return reason,
+    };
+    match error.source().and_then(|cause| cause.downcast_ref()) {
+        Some(json) if error.kind() == ErrorKind::Corrupt => line_error::of(text, json),
+        // A payload has a place of its own in the line.
+        _ => with_cause(error.clone()).replace(" at line 1 column ", ", at its column "),
     }
 }
 
@@ -247,8 +244,7 @@ struct Plan {
 
 struct Step {
     line: usize,
-    id: TraceId,
-    new: Box<NewTrace>,
+    trace: Trace,
     replaces: bool,
 }
 
@@ -281,13 +277,13 @@ impl Step {
     /// A trace that is removed takes its links along: they are put back.
     fn take(self, store: &TraceStore) -> Result<()> {
         let links = match self.replaces {
-            true => store.links(self.id),
+            true => store.links(self.trace.id()),
             false => Vec::new(),
         };
         if self.replaces {
-            store.remove(self.id)?;
+            store.remove(self.trace.id())?;
         }
-        store.insert(*self.new)?;
+        store.insert(NewTrace::from(self.trace))?;
         links.into_iter().try_for_each(|link| store.put_link(link))?;
         Ok(())
     }

@@ -18,6 +18,28 @@ pub struct Counts {
     pub skipped: u64,
 }
 
+/// What the store holds of what a line says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    Not,
+    Same,
+    Other,
+}
+
+impl Counts {
+    /// Whether it is stored, and if so whether in the place of another.
+    pub fn count(&mut self, held: Held, replace: bool) -> Option<bool> {
+        let (count, stored) = match (held, replace) {
+            (Held::Not, _) => (&mut self.inserted, Some(false)),
+            (Held::Same, _) => (&mut self.unchanged, None),
+            (Held::Other, true) => (&mut self.replaced, Some(true)),
+            (Held::Other, false) => (&mut self.skipped, None),
+        };
+        *count += 1;
+        stored
+    }
+}
+
 /// What an import did.
 #[derive(Serialize)]
 pub struct Imported {
