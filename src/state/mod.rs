@@ -164,7 +164,8 @@ impl State {
         }
     }
 
-    /// A goal for whoever waits for a generation without asking for it; `Err` with how much is durable, if that is enough.
+    /// A goal for whoever waits for a generation without asking for it; `Err` with how much is durable, if that is
+    /// enough.
     pub(crate) fn await_generation(&self, generation: u64) -> Result<FlushTicket, u64> {
         let goal = self.progress.ticket(generation)?;
         if self.generations.enter().first_write().is_none() {

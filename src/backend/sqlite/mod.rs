@@ -118,8 +118,8 @@ impl Sqlite {
         let lock = Lock::acquire(&path)?;
         file::look_before_touching(&path)?;
         let (mut attached, store) = Attached::open(&path, longest)?;
-        // A spill belongs to the opening that left it: until it is applied, that one goes on, also in a new file if all is
-        // in the spill.
+        // A spill belongs to the opening that left it: until it is applied, that one goes on, also in a new file if all
+        // is in the spill.
         let boot = match file_identity::spill(&path).exists() {
             true if store.watermark == 0 => whole.or(store.boot),
             true => store.boot,
