@@ -87,7 +87,7 @@ impl PendingCount {
     }
 }
 
-/// Names a future that waits; from [`Progress::poll`].
+/// Names a future that waits; from [`FlushProgress::poll`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WaiterId {
     generation: u64,
