@@ -1,8 +1,8 @@
 //! The host's code on our threads and in our drops: its panics stay its own.
 //!
-//! A `tracing` subscriber, a waker, a backend and the error of a backend are the host's. They run where a panic would end
-//! a thread that everything depends on, or, while another panic unwinds, the process. So they are run here: what they
-//! panic with has been printed by the panic hook, and goes no further.
+//! A `tracing` subscriber, a waker, a backend and the error of a backend are the host's. They run where a panic would
+//! end a thread that everything depends on, or, while another panic unwinds, the process. So they are run here: what
+//! they panic with has been printed by the panic hook, and goes no further.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,8 +11,8 @@ use tracing::{Span, Value};
 
 /// Runs `work`; if it panics, returns the message of the panic.
 ///
-/// What `work` may have left half done is its caller's to know. Under loom nothing is caught: a model that fails does so
-/// by panicking, and must be seen to.
+/// What `work` may have left half done is its caller's to know. Under loom nothing is caught: a model that fails does
+/// so by panicking, and must be seen to.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     if cfg!(loom) {
         return Ok(work());

@@ -51,7 +51,7 @@ pub(super) fn cut(flush: &Guarded) -> Guarded {
     }
 }
 
-/// What has been cut, with what was owed before.
+/// What has been cut, with what was pending before.
 pub(super) fn has_cut(flush: &Guarded, cut: u64, durability: Durability, (traces, links): (usize, usize)) {
     let durability = match durability {
         Durability::Committed => "committed",

@@ -117,7 +117,7 @@ impl Flusher {
         self.merge(traces, links);
     }
 
-    /// What is newer than all that is owed.
+    /// Adds captures that are newer than everything pending.
     pub(super) fn merge(&mut self, traces: Vec<Pending>, links: Vec<PendingLink>) {
         self.pending = merge(std::mem::take(&mut self.pending), traces, Pending::row, Pending::succeed);
         self.pending_links =

@@ -1,14 +1,13 @@
 //! The flusher: the one thread that cuts, captures, applies and retries.
 //!
-//! It owns the backend, the right to cut, and all that is captured and not yet committed. Writers never
-//! wait for it; callers of flush and close wait for the watermark that it publishes. It is supervised: no panic ends
-//! its thread. What of the host's runs there is [guarded](crate::guarded), each call by itself; a panic in a backend gives
-//! its batch back. Should a turn panic all the same, whoever waits is told at once, health says so, and the next turn
-//! begins with everything owed again.
+//! It owns the backend, the right to cut, and everything captured and not yet committed. Writers never wait for it;
+//! callers of flush and close wait for the watermark that it publishes. No panic ends its thread: each call of the host's
+//! code is [guarded](crate::guarded), and a backend that panics gives its batch back. If a turn panics all the same,
+//! everybody who waits is told at once, health says so, and the next turn captures everything again.
 //!
-//! - [`flusher`]: one flush, closing, and compacting;
-//! - [`pending`]: captured changes, merged until they are committed, and the batch made of them;
-//! - [`links`]: captured changes of links;
+//! - [`run`](mod@run): the loop, and what is due next;
+//! - [`flush`]: one flush, from the cut to the watermark; [`pending`] and [`links`]: what it captures;
+//! - [`recover`]: what follows a failure; [`close`], [`compact`] and [`maintain`]: closing, and work between flushes;
 //! - [`guarded_backend`]: calls of the backend, which may panic;
 //! - [`events`]: `tracing` spans and events.
 //!
@@ -39,8 +38,8 @@ use std::time::Instant;
 
 use compact::Compaction;
 
-/// The flusher's own state. Nothing here is dropped before it is committed: a batch that fails stays in
-/// `owed`, and what is committed but not known to be durable stays in `undurable`.
+/// The flusher's own state. Nothing here is dropped before it is committed: a batch that fails stays in `pending`, and
+/// what is committed and not known to be durable stays in `unsynced`.
 pub(crate) struct Flusher {
     state: Arc<State>,
     backend: Box<dyn Backend>,
@@ -68,9 +67,9 @@ pub(crate) struct Flusher {
         allow(dead_code, reason = "a spill asks for it")
     )]
     uncompared: bool,
-    /// Everything is owed again, perhaps nothing: the backend is told how far the store is all the same.
+    /// Everything is pending again, which may be nothing: the backend is told the watermark all the same.
     must_write: bool,
-    /// A turn has panicked: what is owed may not be all, so everything is owed again.
+    /// A turn has panicked: what is pending may be incomplete, so everything is captured again.
     must_recapture_all: bool,
     pub(super) last_flush: Instant,
     compaction: Compaction,

@@ -67,7 +67,7 @@ impl Flusher {
         Ok(())
     }
 
-    /// Whether what is stored is what memory held at the last cut, but for what is owed and what is set aside.
+    /// Whether what is stored is what memory held at the last cut, except for what is pending or quarantined.
     ///
     /// # Errors
     ///
@@ -149,7 +149,7 @@ impl Flusher {
         let (state, cut) = (self.state.clone(), self.cut);
         let recapture = |ends| PendingLink::recapture(ends, cut, &state.links, &state.traces);
         let links = links.into_iter().map(recapture).collect();
-        // What is owed already is of a cut at least as new.
+        // What is pending already is of a cut at least as new.
         let pending = (std::mem::take(&mut self.pending), std::mem::take(&mut self.pending_links));
         self.enqueue(traces, Vec::new());
         self.merge(Vec::new(), links);
@@ -164,7 +164,7 @@ impl Flusher {
         }
     }
 
-    /// What is owed stays owed; decides when it is tried again, and tells those who wait.
+    /// What is pending stays pending; decides when it is tried again, and tells those who wait.
     pub(super) fn failed(&mut self, failure: Failure, step: FailedStep) {
         if planted(Mistake::FailedBatchDropped) {
             self.pending.clear();

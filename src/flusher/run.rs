@@ -31,8 +31,8 @@ pub(crate) fn run(mut flusher: Flusher) {
     at_work(|| {
         let mut tidied = false;
         while !run_job(&mut flusher, &mut tidied) {}
-        // With the backend, which is the host's, and owns what it has open until here. Whoever closes the store waits for
-        // this thread, and so must not be called on it.
+        // With the backend, which is the host's, and owns what it has open until here. Whoever closes the store waits
+        // for this thread, and so must not be called on it.
         guarded::run(|| drop(flusher));
     });
 }

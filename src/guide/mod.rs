@@ -12,6 +12,9 @@ pub mod durability {}
 #[doc = include_str!("concurrency.md")]
 pub mod concurrency {}
 
+#[doc = include_str!("protocol.md")]
+pub mod protocol {}
+
 #[doc = include_str!("loom.md")]
 pub mod loom {}
 
@@ -23,3 +26,6 @@ pub mod operating {}
 
 #[doc = include_str!("upgrading.md")]
 pub mod upgrading {}
+
+#[doc = include_str!("glossary.md")]
+pub mod glossary {}

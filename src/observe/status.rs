@@ -39,9 +39,10 @@ use std::time::Instant;
 /// | `traces`, `links` | those in memory |
 /// | `dirty`, `lag_seconds` | changes that are not committed, and the age of the oldest of them |
 /// | `writes` | writes so far, where the host counts them |
-/// | `flushes`, `rows` | flushes that wrote something, and rows of traces and links written or deleted, since the store was opened |
+/// | `flushes`, `rows` | flushes that wrote something, and rows that they wrote or deleted, since the opening |
 /// | `last_flush_seconds`, `mean_flush_seconds` | from the cut to the commit |
-/// | `seconds` | since the file was written before; of this time are `writes_per_second`, `flushes_per_second` and `rows_per_second` |
+/// | `seconds` | since the file was last written: the time that the rates are of |
+/// | `writes_per_second`, `flushes_per_second`, `rows_per_second` | those rates |
 /// | `wal_bytes` | bytes in the write-ahead log, as of the last flush |
 /// | `committed`, `durable` | the [watermarks](crate::Watermark) |
 /// | `set_aside` | rows [set aside](Stats::quarantined) for their content |

@@ -157,8 +157,8 @@ impl<D: Clone + Ord> Cutter<D> {
         self.cut_and(opening, || {}).0
     }
 
-    /// Closes the open generation as [`cut`](Self::cut) does, and runs `at_the_cut` at the cut, while cuts can't be
-    /// [blocked](Generations::block_cuts).
+    /// Closes the open generation and waits until no writer is inside it. Runs `at_the_cut` at the cut, while cuts
+    /// can't be [blocked](Generations::block_cuts).
     pub fn cut_and<R>(&mut self, opening: Opening, at_the_cut: impl FnOnce() -> R) -> (Cut<D>, R) {
         let number = self.open;
         self.open += 1;

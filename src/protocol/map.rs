@@ -211,7 +211,7 @@ where
         Ok(done.old.is_some().then_some(done))
     }
 
-    /// As [`alter`](Self::alter), in a sealed generation too: for what must follow from a write that was taken.
+    /// As [`update`](Self::update), in a sealed generation too: for what must follow from a write that was accepted.
     /// Returns whether it changed something.
     ///
     /// It is not refused, so that a close that fails leaves no half of it behind. Should the close succeed, no cut

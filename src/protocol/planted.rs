@@ -46,7 +46,7 @@ pub enum Mistake {
     SwapRelaxed,
     /// The watermark is published before the backend has committed.
     EarlyWatermark,
-    /// What a failed flush owed is forgotten.
+    /// The batch of a failed flush is dropped.
     FailedBatchDropped,
     /// A cut is made although somebody blocks cuts.
     CutNotBlocked,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// The watermarks and those who wait for them. `R` reports a flush, `E` says why one failed.
 ///
 /// Writers never take the lock: it is between the flusher and callers of flush, close and stats, and is not held
-/// while the disk works, nor for work in proportion to those who wait. What writers ask is the [`Backlog`].
+/// while the disk works, nor for work in proportion to those who wait. What writers ask is the [`PendingCount`].
 pub struct FlushProgress<R, E> {
     state: Mutex<State<R, E>>,
     moved: Condvar,
@@ -87,7 +87,7 @@ impl PendingCount {
     }
 }
 
-/// Names a future that waits; from [`Progress::poll`].
+/// Names a future that waits; from [`FlushProgress::poll`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WaiterId {
     generation: u64,
@@ -191,7 +191,7 @@ impl<R: Clone, E: Clone> FlushProgress<R, E> {
         self.lock().report.clone()
     }
 
-    /// How many captured changes are owed, and since when the oldest of them waits: two loads, and no lock.
+    /// Number of pending changes, and since when the oldest of them waits: two loads, and no lock.
     pub fn pending(&self) -> (usize, Option<Instant>) {
         self.backlog.get()
     }
@@ -275,7 +275,7 @@ impl<R: Clone, E: Clone> FlushProgress<R, E> {
         guarded::run(|| drop(waker));
     }
 
-    /// The flusher is about to cut, or has captured: what it owes from now on.
+    /// The flusher is about to cut, or has captured: how much is pending from now on.
     pub fn owes(&self, owed: usize, since: Option<Instant>) {
         self.backlog.set(owed, since);
     }
@@ -293,7 +293,8 @@ impl<R: Clone, E: Clone> FlushProgress<R, E> {
         self.backlog.set(0, None);
         let durable = state.durable.cut;
         self.wake(state, durable);
-        // The error of a backend is the caller's code as well, and so are the wakers above: none is dropped under the lock.
+        // The error of a backend is the caller's code as well, and so are the wakers above: none is dropped under the
+        // lock.
         guarded::run(|| drop(failed));
     }
 
@@ -318,7 +319,7 @@ impl<R: Clone, E: Clone> FlushProgress<R, E> {
         state.committed
     }
 
-    /// The flush of everything up to `cut` failed; it stays owed.
+    /// The flush of everything up to `cut` failed; it stays pending.
     pub fn fail(&self, cut: u64, error: E) {
         let mut state = self.lock();
         state.failures += 1;

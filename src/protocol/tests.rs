@@ -316,8 +316,8 @@ fn what_a_rejected_write_made_does_not_stay() {
     assert!(store.map.keys().is_empty() && store.map.len() == 0);
 }
 
-/// And is none of its dirty keys: the capture of what it follows from has made the same of it. It is captured and settled
-/// all the same, should the store take writes again.
+/// And is none of its dirty keys: the capture of what it follows from has made the same of it. It is captured and
+/// settled all the same, should the store take writes again.
 #[test]
 fn what_follows_from_a_write_is_not_refused_by_a_sealed_generation() {
     let mut store = Fixture::new((), NEVER);

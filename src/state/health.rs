@@ -32,7 +32,8 @@ pub enum Health {
         /// Whether the upkeep has failed in this way, while flushes succeed.
         is_upkeep: bool,
         /// Whether writes are nevertheless rejected, because the store was opened with
-        /// [`LagPolicy::RejectWrites`](crate::LagPolicy::RejectWrites) and the oldest unflushed change is older than the bound.
+        /// [`LagPolicy::RejectWrites`](crate::LagPolicy::RejectWrites) and the oldest unflushed change is older than
+        /// the bound.
         writes_refused: bool,
     },
     /// The store is closed.
@@ -44,8 +45,8 @@ impl Health {
     ///
     /// A store that lags, or whose disk fails, accepts writes: they go to memory, and pending changes are kept and
     /// flushed again. A store is not ready once it is closed, or while it rejects writes because it was opened with
-    /// [`LagPolicy::RejectWrites`](crate::LagPolicy::RejectWrites). A probe that is to fail as soon as the disk is behind should check for
-    /// [`Healthy`](Self::Healthy) instead.
+    /// [`LagPolicy::RejectWrites`](crate::LagPolicy::RejectWrites). A probe that is to fail as soon as the disk is
+    /// behind should check for [`Healthy`](Self::Healthy) instead.
     ///
     /// ```
     /// use mnemon::{Health, TraceStore};

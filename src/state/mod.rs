@@ -42,11 +42,11 @@ use std::time::{Duration, Instant};
 /// How the flusher behaves.
 #[derive(Clone, Debug)]
 pub(crate) struct FlushOptions {
-    /// A change waits at most so long for its cut.
+    /// Longest time that a change waits for its cut.
     pub(crate) interval: Duration,
-    /// So many changed traces make a cut due.
+    /// Number of changed traces that makes a cut due.
     pub(crate) threshold: usize,
-    /// How far a flush goes that nobody asked for.
+    /// Durability of background flushes.
     pub(crate) background: Durability,
     /// Older than this, the oldest unflushed change makes the store lag.
     pub(crate) lag_bound: Duration,
@@ -164,7 +164,8 @@ impl State {
         }
     }
 
-    /// A goal for whoever waits for a generation without asking for it; `Err` with how much is durable, if that is enough.
+    /// A goal for whoever waits for a generation without asking for it; `Err` with how much is durable, if that is
+    /// enough.
     pub(crate) fn await_generation(&self, generation: u64) -> Result<FlushTicket, u64> {
         let goal = self.progress.ticket(generation)?;
         if self.generations.enter().first_write().is_none() {

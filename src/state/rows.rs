@@ -1,5 +1,5 @@
-//! What the flusher remembers of the rows of traces and links. It stands beside each in the map, where only whoever does
-//! the flusher's work uses it; so Relaxed is enough.
+//! What the flusher remembers of the rows of traces and links. It stands beside each in the map, where only whoever
+//! does the flusher's work uses it; so Relaxed is enough.
 
 use crate::backend::RowNumber;
 use crate::trace::Trace;

@@ -103,7 +103,7 @@ impl TraceStore {
         }
     }
 
-    /// See [`Shared::await_generation`]; `Err` if the generation is already durable.
+    /// See [`State::await_generation`]; `Err` if the generation is already durable.
     fn await_flush(&self, generation: u64) -> std::result::Result<FlushTicket, FlushReport> {
         let goal = self.state().await_generation(generation).map_err(nothing_to_do)?;
         self.help();

@@ -59,8 +59,8 @@ impl FlusherThread {
         }
     }
 
-    /// Call after the store has closed: the flusher's thread has ended when this returns, and the backend is dropped with
-    /// what it owned, whichever thread waits for that too.
+    /// Call after the store has closed: the flusher's thread has ended when this returns, and the backend is dropped
+    /// with what it owned, whichever thread waits for that too.
     pub(super) fn join(&self) {
         match self {
             Self::Seat(seat) => {

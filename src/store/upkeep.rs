@@ -19,7 +19,7 @@ pub struct Upkeep {
     /// cycle runs until that clock has kept pace with the monotonic one for an hour: under a wrong clock a cycle would
     /// remove traces that have not faded.
     pub decay: Option<Duration>,
-    /// Period of [tier updates](crate::TraceStore::retier). Default: 300 seconds.
+    /// Period of [tier updates](crate::TraceStore::update_tiers). Default: 300 seconds.
     pub tiers: Option<Duration>,
     /// Period of [enforcing the quota](crate::TraceStore::enforce_quota). Default: 300 seconds. Removes traces over
     /// [`StoreBuilder::quota`](crate::StoreBuilder::quota), and none unless a quota is set.

@@ -155,7 +155,7 @@ impl Trace {
         self.numbers.confidence
     }
 
-    /// The tier, as last [set](crate::TraceStore::retier).
+    /// The tier, as last [set](crate::TraceStore::update_tiers).
     pub fn tier(&self) -> Tier {
         self.numbers.tier
     }

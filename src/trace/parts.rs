@@ -1,7 +1,7 @@
 //! The two halves of a trace, and the rules for their values.
 //!
 //! [`Content`] is what a trace says: large, seldom changed, shared by all versions of the trace.
-//! [`Numbers`] is what happens to it: small, copied at each write. A flush that finds the content it
+//! [`Dynamics`] is what happens to it: small, copied at each write. A flush that finds the content it
 //! wrote last time writes the numbers alone.
 
 use super::{Origin, Payload, Tier, TraceId, TraceType};

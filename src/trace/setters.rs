@@ -1,6 +1,6 @@
 //! The setters shared by [`NewTrace`](super::NewTrace) and [`TraceEdit`](super::TraceEdit).
 
-/// For a type with `numbers: Numbers`, `fn content(&mut self) -> &mut Content` and
+/// For a type with `numbers: Dynamics`, `fn content(&mut self) -> &mut Content` and
 /// `fn check<T>(self, Result<T>, impl FnOnce(&mut Self, T)) -> Self`, which applies a good value and
 /// keeps the first bad one as the error to answer with.
 macro_rules! shared_setters {

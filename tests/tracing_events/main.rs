@@ -69,7 +69,7 @@ fn trouble_is_one_warning_when_it_begins_and_one_line_when_it_ends() -> Outcome 
     assert_eq!(warning.target, "mnemon::flusher");
     assert_eq!((&warning.fields["step"], &warning.fields["kind"]), (&json!("commit"), &json!("disk full")));
     assert_eq!(warning.fields["error"], "a planned failure of Apply: Full");
-    assert_eq!((number(warning, "owed")?, number(warning, "attempts")?), (2, 1));
+    assert_eq!((number(warning, "pending")?, number(warning, "attempts")?), (2, 1));
     let wait = milliseconds(warning, "retry_in_ms")?;
     assert!(wait > 0.0 && wait <= 1_250.0, "{wait}");
     assert!(!warning.fields.contains_key("path") && warning.fields["partition"] == "full");
@@ -283,7 +283,7 @@ fn a_drop_that_could_not_drain_says_what_is_owed() -> Outcome {
     drop(store);
     let said = said_of("dropped");
     let error = only(&events(&said, Level::ERROR, DROPPED))?;
-    assert_eq!((&error.fields["kind"], number(error, "owed")?), (&json!("disk full"), 3));
+    assert_eq!((&error.fields["kind"], number(error, "pending")?), (&json!("disk full"), 3));
     assert_eq!(error.fields["cause"], "a planned failure of Apply: Full");
     faults.lift();
     Ok(())

@@ -1,5 +1,5 @@
-//! The notify that ships: a ring is never lost, however it falls between the flusher's look at its work and its sleep. A
-//! flusher that sleeps on although there is work is a deadlock, which loom reports.
+//! The notify that ships: a ring is never lost, however it falls between the flusher's look at its work and its sleep.
+//! A flusher that sleeps on although there is work is a deadlock, which loom reports.
 
 use super::support::model;
 use loom::sync::atomic::{AtomicUsize, Ordering};

@@ -456,8 +456,8 @@ pub(crate) fn look_at(path: &Path) -> rusqlite::Result<Looking> {
     Ok(Looking { connection, _in_use })
 }
 
-/// SQLite makes a log and its index beside a file that it reads. Where it can't, as in an archive, and there is neither,
-/// all is in the file and nobody has it open: then it is read as one that does not change.
+/// SQLite makes a log and its index beside a file that it reads. Where it can't, as in an archive, and there is
+/// neither, all is in the file and nobody has it open: then it is read as one that does not change.
 fn open_to_look(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;

@@ -86,8 +86,8 @@ impl FileIdentity {
     }
 }
 
-/// A log beside an empty file is that of another one, which was moved or deleted without it. SQLite would delete it, and
-/// with it what was never anywhere else.
+/// A log beside an empty file is that of another one, which was moved or deleted without it. SQLite would delete it,
+/// and with it what was never anywhere else.
 pub(super) fn put_stray_log_aside(path: &Path) -> Result<(), BackendError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
     if bytes(path) == 0 && wal_bytes(path) > 0 {

@@ -175,8 +175,8 @@ pub(super) fn check(path: &Path) -> Result<(), BackendError> {
     Err(BackendError::new(class, message))
 }
 
-/// Refuses a second name of a file that this process has open: SQLite would give the two names one index of the log, and
-/// each a log of its own.
+/// Refuses a second name of a file that this process has open: SQLite would give the two names one index of the log,
+/// and each a log of its own.
 pub(super) fn check_name(path: &Path) -> Result<(), BackendError> {
     let Ok(file) = FileId::of(path).map(|file| (file, path)) else { return Ok(()) };
     let table = Files::current().table.load_full();
@@ -253,8 +253,8 @@ impl Descriptor {
         files.sweep();
     }
 
-    /// Whether any SQLite connection, in this process or another, has a lock on the file. In the mode of the write-ahead
-    /// log each has one while it is open, in these bytes: <https://www.sqlite.org/src/file/src/os.h>.
+    /// Whether any SQLite connection, in this process or another, has a lock on the file. In the mode of the
+    /// write-ahead log each has one while it is open, in these bytes: <https://www.sqlite.org/src/file/src/os.h>.
     fn is_locked(&self) -> bool {
         #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
         {

@@ -1,7 +1,7 @@
 //! The file's one writing owner.
 //!
-//! On 64-bit Linux a lock of the file itself ([`itself`]), so that every path to the file meets the same one: a hard link,
-//! a second mount, another container. Elsewhere a lock of a file beside it (`beside`).
+//! On 64-bit Linux a lock of the file itself ([`itself`]), so that every path to the file meets the same one: a hard
+//! link, a second mount, another container. Elsewhere a lock of a file beside it (`beside`).
 
 #[cfg(any(test, not(all(target_os = "linux", target_pointer_width = "64"))))]
 mod beside;

@@ -7,15 +7,15 @@
 //!
 //! - [`file`]: opening, and what the file must be;
 //! - [`files`]: the files that this process has open through SQLite, and those that it must not open;
-//! - [`place`]: noticing that the file has been moved or replaced, and putting files aside;
+//! - [`file_identity`]: noticing that the file has been moved or replaced, and quarantining files;
 //! - [`changes`]: noticing that somebody else has written to it;
-//! - [`log`]: making certain what an earlier connection has left in the log;
+//! - [`wal`]: making certain what an earlier connection has left in the WAL;
 //! - [`schema`]: the tables, their version, and the steps from one version to the next;
 //! - [`rows`]: a trace as a row, and back;
 //! - [`links`]: the same of a link;
 //! - [`erase`]: deleting so that nothing is left behind;
 //! - [`compact`]: giving back the pages that nothing uses;
-//! - [`fault`]: SQLite's error codes by class;
+//! - [`error`]: SQLite's error codes by class;
 //! - [`lock`]: the file's one writing owner;
 //! - [`inspect`]: what a reader is told of a file, without owning it;
 //! - [`verify`]: whether a file is sound;
@@ -125,8 +125,8 @@ impl Sqlite {
         let lock = Lock::acquire(&path)?;
         file::look_before_touching(&path)?;
         let (mut attached, store) = Attached::open(&path, longest)?;
-        // A spill belongs to the opening that left it: until it is applied, that one goes on, also in a new file if all is
-        // in the spill.
+        // A spill belongs to the opening that left it: until it is applied, that one goes on, also in a new file if all
+        // is in the spill.
         let boot = match file_identity::spill(&path).exists() {
             true if store.watermark == 0 => whole.or(store.boot),
             true => store.boot,

@@ -65,8 +65,8 @@ fn who_asks_is_served_at_once_unless_it_is_mere_contention() {
     }
 }
 
-/// A write that was seen coming and did not come, and a close that was taken back, leave a mark beyond what is committed
-/// and nothing that would ever make it so.
+/// A write that was seen coming and did not come, and a close that was taken back, leave a mark beyond what is
+/// committed and nothing that would ever make it so.
 #[test]
 fn a_mark_that_nothing_else_would_reach_is_reached() {
     let (mut flusher, state, _) = flusher(NEVER);

@@ -1,6 +1,6 @@
 //! The cell and its garbage on crossbeam-epoch itself, built against loom: one writer and one reader, at most four
-//! preemptions (`LOOM_MAX_PREEMPTIONS` puts another number in its place). With two writers loom stops on an assertion of
-//! its own.
+//! preemptions (`LOOM_MAX_PREEMPTIONS` puts another number in its place). With two writers loom stops on an assertion
+//! of its own.
 
 use super::cell::Cell;
 use super::epoch::Pin;

@@ -1,4 +1,5 @@
-//! For the models: a number whose reading races, to loom, with its making, unless whoever reads it has found it properly.
+//! For the models: a number whose reading races, to loom, with its making, unless whoever reads it has found it
+//! properly.
 
 use loom::cell::UnsafeCell;
 

@@ -2,8 +2,8 @@
 //!
 //! Both halves export the same names:
 //!
-//! - `AtomicBool`, `AtomicIsize`, `AtomicPtr`, `AtomicU64`, `AtomicUsize`, `Ordering`, `fence`, `Arc`, `Mutex`, `Condvar`,
-//!   `OnceLock`, `Thread`: as in std;
+//! - `AtomicBool`, `AtomicIsize`, `AtomicPtr`, `AtomicU64`, `AtomicUsize`, `Ordering`, `fence`, `Arc`, `Mutex`,
+//!   `Condvar`, `OnceLock`, `Thread`: as in std;
 //! - [`AtomicArc`]: a shared pointer that is read at every write and replaced at every cut;
 //! - [`ShardedMap`]: the concurrent map;
 //! - [`locks`]: std's, also where loom's are not wanted;

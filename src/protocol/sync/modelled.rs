@@ -175,8 +175,8 @@ impl<K: Ord + Clone, T> ShardedMap<K, T> {
     }
 }
 
-/// Under the lock, so that loom knows what came before: who drops a store last has that from `std`'s `Arc`, of which loom
-/// knows nothing.
+/// Under the lock, so that loom knows what came before: who drops a store last has that from `std`'s `Arc`, of which
+/// loom knows nothing.
 impl<K, T> Drop for ShardedMap<K, T> {
     fn drop(&mut self) {
         if let Self::Locked(lock) = self
@@ -223,8 +223,8 @@ impl<T: Clone> OnceLock<T> {
     }
 }
 
-/// Stands in for the `Notify` that ships in the models of everything else: loom's `unpark` may wake a thread that waits for
-/// something else by then, and a lock and a condition have fewer steps to explore.
+/// Stands in for the `Notify` that ships in the models of everything else: loom's `unpark` may wake a thread that waits
+/// for something else by then, and a lock and a condition have fewer steps to explore.
 #[derive(Default)]
 pub struct Notify {
     rung: Mutex<bool>,

@@ -1,4 +1,4 @@
-//! The bell that ships, over the types of either half: its loom model runs these lines.
+//! How the flusher is woken, over the types of either half: the loom model of it runs these lines.
 
 use super::{AtomicBool, OnceLock, Ordering, Thread, current_thread, fence, park};
 use crate::protocol::planted::{Mistake, planted};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// Wakes the flusher. Ringing takes no lock, so a writer may.
 ///
-/// The bell remembers that it was rung, since the token of `unpark` may be consumed by whatever else parks on
+/// It remembers a notification, since the token of `unpark` may be consumed by whatever else parks on
 /// the flusher's thread, in a backend for example.
 #[derive(Default)]
 pub struct Notify {
@@ -17,8 +17,8 @@ pub struct Notify {
 impl Notify {
     /// Wakes the flusher, or spares it its next sleep.
     pub fn notify(&self) {
-        // Release, with Acquire in `sleep`: the flusher sees what it was rung for. An exchange and no store, as loom gives
-        // impossible results where a store races with the exchange there.
+        // Release, with Acquire in `sleep`: the flusher sees what it was rung for. An exchange and no store, as loom
+        // gives impossible results where a store races with the exchange there.
         self.rung.swap(true, Ordering::AcqRel);
         // With the fence before the exchange in `sleep`: either the name is seen here, or the flag there.
         fence(Ordering::SeqCst);
