@@ -462,12 +462,9 @@ fn what_is_no_export_is_refused_and_no_store_is_made() -> Outcome {
         ("\n\n".to_owned(), "the archive is empty"),
         (
             headless,
-            "can't be imported; `mnemon ingest` takes records: the archive does not begin with a header",
+            "a.jsonl can't be imported: the archive does not begin with a header: give the path of an export",
         ),
-        (
-            r#"{"type": "semantic", "payload": 1}"#.to_owned(),
-            "a.jsonl can't be imported; `mnemon ingest` takes",
-        ),
+        (r#"{"type": "semantic", "payload": 1}"#.to_owned(), "; `mnemon ingest` takes records"),
         ("SQLite format 3\0 ...".to_owned(), "is an SQLite database: "),
         (
             exported.replacen(r#""version":1"#, r#""version":2,"era":"new""#, 1),

@@ -131,7 +131,7 @@ impl Header {
 
     /// Reads the first line of a file, as far as it fits; `wanted` is `None` for any kind.
     pub(super) fn parse(line: &[u8], wanted: Option<Kind>) -> Result<Self, ReadError> {
-        let name = wanted.map_or("an archive", Kind::name);
+        let name = wanted.map_or("an export or a snapshot", Kind::name);
         let foreign = |what: &str| ReadError::Foreign(format!("{what}: give the path of {name}"));
         let text = trimmed(line);
         if text.is_empty() {

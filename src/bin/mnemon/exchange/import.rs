@@ -10,7 +10,7 @@ use crate::interrupt;
 use crate::line_error::{self, with_cause};
 use crate::lines::{self, BadLine};
 use crate::text;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use mnemon::archive::{Line, Reader};
@@ -114,12 +114,13 @@ struct Parts {
 }
 
 impl Parts {
-    /// Whoever wrote a seal has it verified at the end: nothing is returned if it does not match.
+    /// Nothing is returned if the file has a seal that does not match.
     fn read(input: impl BufRead, file: &Path) -> Result<Self> {
-        let refused = |error: mnemon::Error| {
-            let records =
-                if error.kind() == ErrorKind::NotASnapshot { "; `mnemon ingest` takes records" } else { "" };
-            anyhow::Error::from(error).context(format!("{} can't be imported{records}", file.display()))
+        let refused = |error: mnemon::Error| match error.kind() {
+            ErrorKind::NotASnapshot => {
+                anyhow!("{} can't be imported: {error}; `mnemon ingest` takes records", file.display())
+            }
+            _ => anyhow::Error::from(error).context(format!("{} can't be imported", file.display())),
         };
         let mut reader = Reader::new(input).map_err(refused)?;
         let announced = reader.announced();
