@@ -3,8 +3,7 @@
 
 mod support;
 
-use mnemon::backend::ErrorClass;
-use mnemon::{Eviction, NewTrace, Quota, Tier, TraceId, TraceStore, Upkeep};
+use mnemon::{ErrorKind, Eviction, NewTrace, Quota, Tier, TraceId, TraceStore, Upkeep};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -370,7 +369,7 @@ fn the_thread_goes_on_after_a_close_that_failed() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let is_full = full.clone();
     let (backend, _log) = scripted(move |_, _| match is_full.load(Ordering::Relaxed) {
-        true => Answer::Fail(ErrorClass::Full),
+        true => Answer::Fail(ErrorKind::DiskFull),
         false => Answer::Apply,
     });
     let builder = quietly().clock(&clock).checkpoint_step(0.0).upkeep(Upkeep { decay: OFTEN, ..NEVER });

@@ -1,6 +1,6 @@
 //! Counters of the flusher, its current outage, and quarantined rows.
 
-use super::outage::{Cause, FailedStep, Outage};
+use super::outage::{FailedStep, Outage};
 use crate::backend::Applied;
 use crate::error::Error;
 use crate::guarded;
@@ -140,10 +140,10 @@ impl FlushCounters {
     }
 
     /// Records another failure.
-    pub(crate) fn failed(&self, cause: Cause, error: &Error, step: FailedStep) -> Outage {
+    pub(crate) fn failed(&self, error: &Error, step: FailedStep) -> Outage {
         let mut counters = self.lock();
         let earlier = counters.last_error.replace(error.clone());
-        let outage = Outage::after(counters.outage, cause, step);
+        let outage = Outage::after(counters.outage, error.kind(), step);
         counters.outage = Some(outage);
         drop(counters);
         // The cause of the error may be the caller's code, whose drop may use the store.
@@ -154,7 +154,7 @@ impl FlushCounters {
     /// Records a panic of an upkeep task.
     pub(crate) fn upkeep_panicked(&self, work: &'static str, error: &Error) {
         let mut counters = self.lock();
-        let outage = Outage::after(counters.upkeep.get(work).copied(), Cause::Panic, FailedStep::Upkeep);
+        let outage = Outage::after(counters.upkeep.get(work).copied(), error.kind(), FailedStep::Upkeep);
         counters.upkeep.insert(work, outage);
         let earlier = counters.last_error.replace(error.clone());
         drop(counters);

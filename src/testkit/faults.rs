@@ -78,11 +78,11 @@ impl Faults {
     /// Plans a fault for calls of this kind: choose which of them, then pass the fault to [`with`](Plan::with).
     ///
     /// ```
-    /// use mnemon::backend::ErrorClass;
+    /// use mnemon::ErrorKind;
     /// use mnemon::testkit::{Call, Faults};
     ///
     /// let faults = Faults::new();
-    /// faults.fail(Call::Apply).at(3).times(2).with(ErrorClass::Full);
+    /// faults.fail(Call::Apply).at(3).times(2).with(ErrorKind::DiskFull);
     /// ```
     pub fn fail(&self, call: Call) -> Plan<'_> {
         Plan::new(self, call)

@@ -103,7 +103,7 @@ fn spilled(flusher: &mut Flusher, state: &State) -> Option<(u64, usize, usize)> 
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_spill_holds_everything_while_what_is_stored_can_not_be_counted_on() {
-    let full = || Turn::Fail(ErrorClass::Full);
+    let full = || Turn::Fail(ErrorKind::DiskFull);
     // As long as it can be: what is owed.
     let (mut flusher, state, told) = two_linked();
     state.touch('a');
