@@ -56,8 +56,8 @@ fn the_constants_are_those_of_the_model() {
         assert_eq!((kind.base_decay_rate(), kind.starting_strength()), (rate, start), "{kind}");
     }
     assert_eq!((constants::EMOTION_WEIGHT, constants::REINFORCEMENT), (0.3, 0.10));
-    assert_eq!((constants::IMPRINT_FACTOR, constants::AUTO_FIRE), (3.0, 0.85));
-    assert_eq!((constants::ARCHIVE, constants::PRUNE, constants::RETRIEVABLE), (0.05, 0.01, 0.1));
+    assert_eq!(constants::IMPRINT_FACTOR, 3.0);
+    assert_eq!((constants::PRUNE, constants::RETRIEVABLE), (0.01, 0.1));
     assert_eq!((constants::HOT_SECONDS, constants::WARM_SECONDS), (86_400, 7_776_000));
     assert_eq!((constants::RECENCY_HALF_LIFE_SECONDS, constants::ASSOCIATION_BONUS), (3_600.0, 0.15));
     assert_eq!((constants::MAX_ASSOCIATED, constants::ASSOCIATED_AT), (20, 3));

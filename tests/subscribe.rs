@@ -6,7 +6,7 @@ mod support;
 use mnemon::testkit::{Call, Faults};
 use mnemon::{ErrorKind, FeedEvent, Subscription, TraceId, TraceStore};
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -171,7 +171,7 @@ fn a_future_is_woken_by_the_next_commit_and_by_the_end() -> Outcome {
     let (waker, times) = (woken.clone().into(), || woken.0.load(Ordering::Relaxed));
     let mut context = Context::from_waker(&waker);
     {
-        let mut event = pin!(feed.recv_async());
+        let mut event = pin!(poll_fn(|context| feed.poll_recv(context)));
         assert!(event.as_mut().poll(&mut context).is_pending());
         store.insert(note(1))?;
         store.flush()?;

@@ -185,7 +185,6 @@ impl Flusher {
     pub(super) fn panicked(&mut self, panic: &str) {
         let State { name, generations: clock, progress, counters: telemetry, .. } = &*self.state;
         (self.must_recapture_all, self.needs_reopen) = (true, true);
-        telemetry.rest();
         let message = format!("the flusher panicked: {panic}; everything is in memory, and is written again");
         let error = Error::new(ErrorKind::Panicked, message);
         let outage = telemetry.failed(&error, FailedStep::Commit);

@@ -10,13 +10,6 @@ pub const REINFORCEMENT: f64 = 0.10;
 /// Factor on [`REINFORCEMENT`] in the imprint window.
 pub const IMPRINT_FACTOR: f64 = 3.0;
 
-/// At this strength or above, a procedural trace fires by itself: see
-/// [`TraceStore::fires`](crate::TraceStore::fires).
-pub const AUTO_FIRE: f64 = 0.85;
-
-/// At this strength or below, a trace is worth archiving. For hosts: the store does nothing with it.
-pub const ARCHIVE: f64 = 0.05;
-
 /// At this strength or below, a decay cycle removes a trace, and its tier is *erased*.
 pub const PRUNE: f64 = 0.01;
 

@@ -113,11 +113,4 @@ impl TraceStore {
         let (committed, durable) = self.state().progress.watermarks();
         Watermark { committed, durable }
     }
-
-    /// Returns a counter that is even while the flusher rests, and odd while it cuts, captures, applies or commits: if
-    /// it is the same even number before and after a piece of your work, no flush ran in between. One load; intended
-    /// for measurements.
-    pub fn flush_sequence(&self) -> usize {
-        self.state().counters.sequence()
-    }
 }

@@ -137,24 +137,21 @@ impl<'a> Clock<'a> {
         Ok(flushes)
     }
 
-    /// Background flushes report to nobody: their length is watched, to a tenth of a millisecond or so.
+    /// Background flushes report to nobody: the last report is looked at often enough to see each of them.
     fn watch_flushes(&self, minutes: &mut Minutes<'_>, pause: Duration) -> Result<Durations> {
         const GLANCE: Duration = Duration::from_micros(100);
         let (store, mut flushes) = (minutes.store, Durations::new()?);
         let mut last_minute = Instant::now();
-        let mut seen = store.flush_sequence();
-        let mut since = Instant::now();
+        let mut last = store.watermark().committed;
         while self.sleep(GLANCE) {
             if last_minute.elapsed() >= pause {
                 minutes.pass()?;
                 last_minute = Instant::now();
             }
-            let now = store.flush_sequence();
-            if now != seen {
-                if !seen.is_multiple_of(2) {
-                    flushes.record(since.elapsed());
-                }
-                (seen, since) = (now, Instant::now());
+            if store.watermark().committed > last {
+                let report = store.stats().last_flush;
+                flushes.record(report.elapsed);
+                last = report.watermark;
             }
         }
         Ok(flushes)
