@@ -69,8 +69,7 @@ pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantin
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
 pub use store::SpillReport;
 pub use store::{
-    CloseError, CloseReport, CoActivation, DecayReport, ErasureReport, Eviction, EvictionReport, Iter,
-    LagPolicy, Mark, Order, Query, Quota, Reinforcement, Stats, Step, StoreBuilder, TraceStore, Upkeep, Walk,
-    Watermark,
+    CloseError, CloseReport, CoActivation, Eviction, Iter, LagPolicy, Mark, Order, Query, Quota,
+    Reinforcement, Removed, Stats, Step, StoreBuilder, TraceStore, Upkeep, Walk, Watermark,
 };
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

@@ -137,7 +137,7 @@ fn removals_are_counted_by_cause() -> Outcome {
     for _ in 0..2 {
         store.insert_many((0..3).map(|n| note(n).strength(0.0)))?;
         store.insert_many((0..6).map(note))?;
-        assert_eq!(store.decay()?.pruned, 3);
+        assert_eq!(store.decay()?.traces, 3);
         store.enforce_quota()?;
     }
     let stats = store.stats();

@@ -3,7 +3,7 @@
 
 mod support;
 
-use mnemon::{NewTrace, Reinforcement, TraceId, TraceStore, TraceType};
+use mnemon::{NewTrace, Reinforcement, TraceId, TraceStore};
 use serde_json::json;
 use std::sync::Barrier;
 use std::thread;
