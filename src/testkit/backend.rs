@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// An in-memory backend that fails as planned with [`Faults`](super::Faults). Created by
 /// [`Faults::backend`](super::Faults::backend).
 #[derive(Debug)]
-pub struct FaultyBackend {
+pub(super) struct FaultyBackend {
     desk: Arc<SharedState>,
     number: u64,
 }

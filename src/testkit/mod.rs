@@ -77,7 +77,6 @@ mod image;
 mod plan;
 mod state;
 
-pub use backend::FaultyBackend;
 pub use faults::{Crash, Faults};
 pub use image::Image;
 pub use plan::{Call, Fault, Plan};

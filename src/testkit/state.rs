@@ -16,13 +16,11 @@ pub(super) struct State {
     pub(super) durable: Image,
     /// Commits in `live` that are not in `durable`: the next sync makes them durable.
     unsynced: Vec<Commit>,
-    pub(super) aside: Vec<Image>,
     /// All data has vanished, and no reopening has noticed it yet.
     vanished: bool,
     pub(super) syncs: u64,
     /// The durable image does not change from this sync on.
     pub(super) freeze_at: Option<u64>,
-    pub(super) sync_when_tidying: bool,
     /// Number of the backend that has the data open; `backends` counts all that were created.
     pub(super) owner: Option<u64>,
     pub(super) backends: u64,
@@ -215,13 +213,12 @@ impl State {
     }
 
     pub(super) fn replace(&mut self) {
-        self.aside.push(self.live.clone());
         self.empty();
         (self.must_reopen, self.must_replace, self.vanished) = (false, false, false);
     }
 
     pub(super) fn tidy(&mut self, idle: bool, sync: bool) -> Result<bool, BackendError> {
-        let syncs = sync && (idle || self.sync_when_tidying);
+        let syncs = sync && idle;
         if syncs {
             self.sync()?;
         }

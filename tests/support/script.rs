@@ -4,7 +4,7 @@
 //! any fault, and every image that a crash would leave must be one of them.
 
 use super::{Outcome, clock, quietly};
-use mnemon::testkit::{Call, Crash, Fault, Faults, FaultyBackend, Image};
+use mnemon::testkit::{Call, Crash, Fault, Faults, Image};
 use mnemon::{
     Durability, Error, ErrorKind, Health, Link, ManualClock, NewTrace, Trace, TraceId, TraceStore, TraceType,
 };
@@ -375,7 +375,7 @@ impl Run<'_> {
 
     fn open(&self) -> Outcome<TraceStore> {
         for _ in 0..=self.case.times {
-            let backend: FaultyBackend = self.faults.backend();
+            let backend = self.faults.backend();
             let opened =
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.builder().open_with(backend)));
             match opened {
