@@ -4,8 +4,7 @@
 //! alone.
 
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, RowNumber, Stored, StoredTrace,
-    TraceChange,
+    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, RowNumber, Stored, TraceChange,
 };
 use mnemon::{ErrorKind, Link, NewTrace, Trace, TraceId, TraceStore};
 use serde_json::json;
@@ -40,7 +39,7 @@ impl Backend for Shelf {
     fn load(&mut self, into: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
         let rows = self.reach()?;
         for (&row, trace) in &rows.traces {
-            into(Stored::Trace(StoredTrace { row, trace: Ok(Trace::clone(trace)) }));
+            into(Stored::Trace { row, trace: Ok(Trace::clone(trace)) });
         }
         rows.links.values().for_each(|link| into(Stored::Link(Ok(*link))));
         Ok(Loaded::new(rows.watermark, rows.last_row))

@@ -160,19 +160,15 @@ pub type RowNumber = i64;
 #[derive(Debug)]
 pub enum Stored {
     /// A trace, or a row that should be one.
-    Trace(StoredTrace),
+    Trace {
+        /// Number of the row.
+        row: RowNumber,
+        /// The trace, or the reason why its row can't be used; such a row stays unchanged and is listed as
+        /// [quarantined](crate::Stats::quarantined).
+        trace: Result<Trace, Unreadable>,
+    },
     /// A link, or the reason why its row can't be used; such a row is treated like an unusable trace row.
     Link(Result<Link, Unreadable>),
-}
-
-/// A stored trace, as [`Backend::load`] gives it.
-#[derive(Debug)]
-pub struct StoredTrace {
-    /// Number of its row.
-    pub row: RowNumber,
-    /// The trace, or the reason why its row can't be used; such a row stays unchanged and is listed as
-    /// [quarantined](crate::Stats::quarantined).
-    pub trace: Result<Trace, Unreadable>,
 }
 
 /// A stored row that can't be used.

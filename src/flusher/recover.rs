@@ -5,7 +5,7 @@ use super::events;
 use super::guarded_backend::Failure;
 use super::links::PendingLink;
 use super::pending::Pending;
-use crate::backend::{BackendError, Reopened, Stored, StoredTrace};
+use crate::backend::{BackendError, Reopened, Stored};
 use crate::error::{Error, ErrorKind};
 use crate::guarded;
 use crate::protocol::Opening;
@@ -87,14 +87,14 @@ impl Flusher {
         let mut strange = 0;
         self.backend.load(&mut |stored| {
             let is_known = match stored {
-                Stored::Trace(StoredTrace { trace: Ok(trace), .. }) => {
+                Stored::Trace { trace: Ok(trace), .. } => {
                     let id = trace.id();
                     exempt.contains(&id) || traces.remove(&id).is_some_and(|held| *held == trace)
                 }
                 Stored::Link(Ok(link)) => {
                     exempt_links.contains(&link.ends) || links.remove(&link.ends) == Some(link)
                 }
-                Stored::Trace(_) | Stored::Link(_) => false,
+                Stored::Trace { .. } | Stored::Link(_) => false,
             };
             strange += usize::from(!is_known);
         })?;

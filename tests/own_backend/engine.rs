@@ -4,9 +4,7 @@ use super::journal::{Journal, check_signature};
 use super::record;
 use super::rows::Rows;
 use mnemon::ErrorKind;
-use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, Loaded, Reopened, Stored, StoredTrace, Unreadable,
-};
+use mnemon::backend::{Applied, Backend, BackendError, Batch, Loaded, Reopened, Stored, Unreadable};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -19,7 +17,7 @@ impl Backend for Journal {
             last_row = last_row.max(row);
             let id = record["id"].as_str().and_then(|id| id.parse().ok());
             let trace = record::trace(record).map_err(|wrong| Unreadable { id, reason: wrong.to_string() });
-            into(Stored::Trace(StoredTrace { row, trace }));
+            into(Stored::Trace { row, trace });
         }
         for (ends, record) in &self.rows.links {
             let id = ends.split(' ').next().and_then(|id| id.parse().ok());

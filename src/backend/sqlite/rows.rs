@@ -1,6 +1,6 @@
 //! A trace as a row, and back.
 
-use crate::backend::{Applied, RowNumber, Stored, StoredTrace, TraceChange, Unreadable};
+use crate::backend::{Applied, RowNumber, Stored, TraceChange, Unreadable};
 use crate::error::Error;
 use crate::trace::{
     Defaults, MAX_TAGS_JSON, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp,
@@ -215,7 +215,7 @@ impl Pass<'_> {
     }
 
     fn give(&mut self, row: RowNumber, trace: Result<Trace, Unreadable>) {
-        (self.into)(Stored::Trace(StoredTrace { row, trace }));
+        (self.into)(Stored::Trace { row, trace });
         if (1..=MAX_ROW).contains(&row) {
             self.last = row;
         }

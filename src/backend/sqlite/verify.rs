@@ -6,7 +6,7 @@
 
 use super::error::{kind_of, while_doing};
 use super::{file, file_identity, links, lock, rows, schema};
-use crate::backend::{Stored, StoredTrace, Unreadable};
+use crate::backend::{Stored, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, Watch};
 use crate::trace::{Link, TraceId};
@@ -396,7 +396,7 @@ fn traces(
 ) -> rusqlite::Result<()> {
     let mut last = None;
     let mut take = |stored| {
-        let Stored::Trace(StoredTrace { row, trace }) = stored else { return };
+        let Stored::Trace { row, trace } = stored else { return };
         passes.read_one();
         last = Some(row);
         let checked = trace.and_then(|trace| {
