@@ -27,7 +27,7 @@ fn main() -> Outcome {
     for day in turns.chunk_by(|(turn, _), (next, _)| next.created_at() <= turn.created_at() + NIGHT) {
         let (slept, woke, mut stories) = (clock.now(), day[0].0.created_at(), Vec::new());
         clock.set(woke);
-        let gone = store.decay()?.pruned; // of these nothing was left
+        let gone = store.decay()?.traces; // of these nothing was left
         for (turn, new) in day {
             clock.set(turn.created_at());
             let recalled = recall(&store, turn, slept);

@@ -1,13 +1,12 @@
 //! A store over an engine of your own: you see what each flush hands over, what becomes of a write while the engine is
 //! down, and that all of it is there for the next store. The engine is a shelf in memory that outlives the stores, where
-//! yours is a database or a service. It keeps what it is given, and tells what went wrong by a class: the flusher goes by
-//! that alone.
+//! yours is a database or a service. It keeps what it is given, and gives each error a kind: the flusher goes by that
+//! alone.
 
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reopened, RowNumber, Stored,
-    StoredTrace, TraceChange,
+    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, RowNumber, Stored, TraceChange,
 };
-use mnemon::{Link, NewTrace, Trace, TraceId, TraceStore};
+use mnemon::{ErrorKind, Link, NewTrace, Trace, TraceId, TraceStore};
 use serde_json::json;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +30,7 @@ impl Shelf {
 
     /// What every call begins with, as a connection would.
     fn reach(&self) -> Result<MutexGuard<'_, Rows>, BackendError> {
-        let down = || BackendError::new(ErrorClass::Unreachable, "the shelf is down: put it up again");
+        let down = || BackendError::new(ErrorKind::Unreachable, "the shelf is down: put it up again");
         Some(self.rows()).filter(|rows| !rows.are_down).ok_or_else(down)
     }
 }
@@ -40,7 +39,7 @@ impl Backend for Shelf {
     fn load(&mut self, into: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
         let rows = self.reach()?;
         for (&row, trace) in &rows.traces {
-            into(Stored::Trace(StoredTrace { row, trace: Ok(Trace::clone(trace)) }));
+            into(Stored::Trace { row, trace: Ok(Trace::clone(trace)) });
         }
         rows.links.values().for_each(|link| into(Stored::Link(Ok(*link))));
         Ok(Loaded::new(rows.watermark, rows.last_row))
@@ -89,7 +88,7 @@ impl Backend for Shelf {
         self.reach().map(|_| Reopened::Same)
     }
 
-    /// After `ErrorClass::Corrupt`, which this engine never says: an empty one takes its place.
+    /// After `ErrorKind::Corrupt`, which this engine never returns: an empty one takes its place.
     fn replace(&mut self) -> Result<(), BackendError> {
         self.reach().map(|mut shelf| *shelf = Rows::default())
     }

@@ -8,7 +8,7 @@
 //!
 //! - [`TraceStore`]: the store. [`StoreBuilder`] opens one with settings; [`NewTrace`] is the input, [`Trace`] the
 //!   result, and [`TraceEdit`] a change; [`Query`] finds traces, [`Link`] associates them.
-//! - [`memory`]: how traces fade, grow stronger and are ranked; [`memory::constants`] has the numbers.
+//! - [`DecayCurve`]: how traces fade; [`Ranked`]: how they are ranked; [`guide::memory`] has the numbers.
 //! - [`FlushReport`], [`Health`], [`Stats`]: work and state of the flusher; [`Subscription`]: each commit as it is
 //!   made.
 //! - [`Error`]: the error type of the crate; match on its [`ErrorKind`].
@@ -34,7 +34,7 @@ mod guarded;
 pub mod guide;
 #[cfg(all(feature = "legion", not(loom)))]
 pub mod legion;
-pub mod memory;
+mod memory;
 mod observe;
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 mod progress;
@@ -70,8 +70,7 @@ pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantin
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
 pub use store::SpillReport;
 pub use store::{
-    CloseError, CloseReport, CoActivation, DecayReport, ErasureReport, Eviction, EvictionReport, Iter,
-    LagPolicy, Mark, Order, Query, Quota, Reinforcement, Stats, Step, StoreBuilder, TraceStore, Upkeep, Walk,
-    Watermark,
+    CloseError, CloseReport, CoActivation, Eviction, Iter, LagPolicy, Mark, Order, Query, Quota,
+    Reinforcement, Removed, Stats, Step, StoreBuilder, TraceStore, Upkeep, Walk, Watermark,
 };
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

@@ -3,7 +3,7 @@
 
 mod support;
 
-use mnemon::backend::{ErrorClass, TraceChange};
+use mnemon::backend::TraceChange;
 use mnemon::{Durability, ErrorKind, Health, LagPolicy, TraceStore};
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -45,7 +45,7 @@ fn what_is_damaged_is_replaced_and_written_whole() -> Outcome {
     let damaged = Arc::new(AtomicBool::new(false));
     let asked = damaged.clone();
     let (backend, log) = scripted(move |_, _| match asked.swap(false, Ordering::Relaxed) {
-        true => Answer::Fail(ErrorClass::Corrupt),
+        true => Answer::Fail(ErrorKind::Corrupt),
         false => Answer::Apply,
     });
     let store = TraceStore::builder().flush_interval(NEVER).open_with(backend)?;
@@ -67,7 +67,7 @@ fn after_a_failed_sync_everything_since_the_last_durable_batch_is_written_again(
     let broken = Arc::new(AtomicBool::new(false));
     let asked = broken.clone();
     let (backend, log) = scripted(move |_, _| match asked.swap(false, Ordering::Relaxed) {
-        true => Answer::Fail(ErrorClass::Io),
+        true => Answer::Fail(ErrorKind::Io),
         false => Answer::Apply,
     });
     let builder =
@@ -187,7 +187,7 @@ fn a_backend_that_is_down_for_long_owes_each_trace_once() -> Outcome {
     let (backend, log) = scripted(move |batch, _| match asked.load(Ordering::Relaxed) {
         true => {
             tried.store(batch.traces.len(), Ordering::Relaxed);
-            Answer::Fail(ErrorClass::Full)
+            Answer::Fail(ErrorKind::DiskFull)
         }
         false => Answer::Apply,
     });

@@ -1,4 +1,4 @@
-//! Nothing is lost, whatever the backend does: every error class at every call of a long scripted run. After each the
+//! Nothing is lost, whatever the backend does: every error kind at every call of a long scripted run. After each the
 //! store recovers by itself when the fault ends, memory and rows agree, every image that a crash would leave is a
 //! state of the run, nothing acknowledged as durable is missing, and health tells the truth meanwhile.
 //!
@@ -8,9 +8,8 @@
 
 mod support;
 
-use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Fault, Faults, Image};
-use mnemon::{Durability, NewTrace, TraceId, TraceStore};
+use mnemon::{Durability, ErrorKind, NewTrace, TraceId, TraceStore};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once};
 use support::script::{Case, Dice, Script, State, Tally, name, run};
@@ -19,17 +18,17 @@ use support::{Outcome, note, quietly, until};
 /// Most runs rest between two tries: more of them than there are cores go on at a time.
 const AT_A_TIME: usize = 12;
 
-const CLASSES: [ErrorClass; 10] = [
-    ErrorClass::Busy,
-    ErrorClass::Full,
-    ErrorClass::Io,
-    ErrorClass::Corrupt,
-    ErrorClass::Unreachable,
-    ErrorClass::Memory,
-    ErrorClass::Foreign,
-    ErrorClass::Newer,
-    ErrorClass::Owned,
-    ErrorClass::Other,
+const KINDS: [ErrorKind; 10] = [
+    ErrorKind::Busy,
+    ErrorKind::DiskFull,
+    ErrorKind::Io,
+    ErrorKind::Corrupt,
+    ErrorKind::Unreachable,
+    ErrorKind::OutOfMemory,
+    ErrorKind::NotAStore,
+    ErrorKind::NewerSchema,
+    ErrorKind::InUse,
+    ErrorKind::Backend,
 ];
 
 fn script() -> Outcome<Script> {
@@ -80,8 +79,8 @@ fn all(what: &str, script: &Script, cases: &[Case]) -> Outcome {
 
 /// The faults that make sense for a call.
 fn faults(call: Call) -> Vec<Fault> {
-    let classes = CLASSES.into_iter().map(Fault::from);
-    let of_all = classes.chain([Fault::Panic, Fault::Hang]);
+    let kinds = KINDS.into_iter().map(Fault::from);
+    let of_all = kinds.chain([Fault::Panic, Fault::Hang]);
     match call {
         // What is gone before a store is opened is no loss of the store's.
         Call::Load => of_all.collect(),
@@ -91,13 +90,13 @@ fn faults(call: Call) -> Vec<Fault> {
 }
 
 /// Whether a call that is done may be answered with this fault. A close that is done and was not heard of is found
-/// out by reopening, which these classes do without.
+/// out by reopening, which these kinds do without.
 fn may_be_late(call: Call, fault: Fault) -> bool {
     match fault {
         Fault::Panic => true,
-        Fault::Error(class) => {
-            let certain = [ErrorClass::Busy, ErrorClass::Full, ErrorClass::Memory, ErrorClass::Corrupt];
-            call != Call::Close || !certain.contains(&class)
+        Fault::Error(kind) => {
+            let certain = [ErrorKind::Busy, ErrorKind::DiskFull, ErrorKind::OutOfMemory, ErrorKind::Corrupt];
+            call != Call::Close || !certain.contains(&kind)
         }
         _ => false,
     }
@@ -123,7 +122,7 @@ fn every(script: &Script, base: &Case, call: Call, stride: u64) -> Outcome<Vec<C
 fn every_fault_of(
     call: Call,
     durability: Durability,
-    every_third_apply: Option<ErrorClass>,
+    every_third_apply: Option<ErrorKind>,
     stride: u64,
 ) -> Outcome {
     let script = script()?;
@@ -149,12 +148,12 @@ fn nothing_is_lost_when_opening_fails() -> Outcome {
 
 #[test]
 fn nothing_is_lost_when_reopening_fails() -> Outcome {
-    every_fault_of(Call::Reopen, Durability::Durable, Some(ErrorClass::Io), 1)
+    every_fault_of(Call::Reopen, Durability::Durable, Some(ErrorKind::Io), 1)
 }
 
 #[test]
 fn nothing_is_lost_when_replacing_fails() -> Outcome {
-    every_fault_of(Call::Replace, Durability::Durable, Some(ErrorClass::Corrupt), 1)
+    every_fault_of(Call::Replace, Durability::Durable, Some(ErrorKind::Corrupt), 1)
 }
 
 #[test]
@@ -249,10 +248,10 @@ fn race(
         }
         let so_far = all();
         let call = [Call::Apply, Call::Tidy, Call::Reopen][dice.below(3) as usize];
-        let class =
-            [ErrorClass::Io, ErrorClass::Full, ErrorClass::Other, ErrorClass::Memory][dice.below(4) as usize];
+        let kind = [ErrorKind::Io, ErrorKind::DiskFull, ErrorKind::Backend, ErrorKind::OutOfMemory]
+            [dice.below(4) as usize];
         let plan = faults.fail(call).at(1 + dice.below(3));
-        if dice.below(2) == 0 { plan.late() } else { plan }.with(class);
+        if dice.below(2) == 0 { plan.late() } else { plan }.with(kind);
         until(|| all() > so_far);
         images += whole(faults, pairs, acknowledged)?;
         let before = counted.each_ref().map(|count| count.load(Ordering::SeqCst));
@@ -290,7 +289,7 @@ fn a_removed_link_does_not_come_back_after_a_failed_sync() -> Outcome {
     store.remove(a)?;
     store.insert(note("a again").id(a))?;
     committed(&store);
-    faults.fail(Call::Apply).with(ErrorClass::Io);
+    faults.fail(Call::Apply).with(ErrorKind::Io);
     store.insert(note("c"))?;
     let _ = store.flush();
     store.flush()?;
@@ -313,7 +312,7 @@ fn a_link_made_anew_is_not_lost_to_a_failed_sync() -> Outcome {
     committed(&store);
     store.insert(note("a again").id(a))?;
     committed(&store);
-    faults.fail(Call::Apply).with(ErrorClass::Io);
+    faults.fail(Call::Apply).with(ErrorKind::Io);
     store.co_activate(a, b)?;
     let _ = store.flush();
     store.flush()?;
@@ -333,8 +332,8 @@ fn a_link_made_anew_and_removed_leaves_no_row_after_a_failed_sync() -> Outcome {
     store.remove(a)?;
     committed(&store);
     // The failed sync, and one more failure after what was not synced is owed again.
-    faults.fail(Call::Apply).with(ErrorClass::Io);
-    faults.fail(Call::Apply).at(2).with(ErrorClass::Full);
+    faults.fail(Call::Apply).with(ErrorKind::Io);
+    faults.fail(Call::Apply).at(2).with(ErrorKind::DiskFull);
     store.insert(note("a again").id(a))?;
     let _ = store.flush();
     let _ = store.flush();
@@ -367,7 +366,7 @@ fn a_link_whose_write_was_not_answered_for_goes_when_it_is_removed() -> Outcome 
     let store = quietly().open_with(faults.backend())?;
     let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
     store.co_activate(a, b)?;
-    faults.fail(Call::Apply).late().with(ErrorClass::Full);
+    faults.fail(Call::Apply).late().with(ErrorKind::DiskFull);
     assert!(store.flush().is_err() && faults.live().link(a, b).is_some());
     store.remove(a)?;
     store.insert(note("a again").id(a))?;
@@ -398,7 +397,7 @@ fn an_erasure_that_failed_is_done_by_the_next_flush() -> Outcome {
     let store = quietly().open_with(faults.backend())?;
     store.insert_many((0..3).map(note))?;
     store.flush()?;
-    faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
+    faults.fail(Call::Apply).for_good().with(ErrorKind::DiskFull);
     assert!(store.erase_partition("default").is_err());
     assert_eq!((store.len(), faults.durable().len()), (0, 3));
     faults.lift();

@@ -3,7 +3,6 @@
 
 mod support;
 
-use mnemon::backend::ErrorClass;
 use mnemon::{ErrorKind, Health, TraceStore};
 use std::future::Future;
 use std::pin::pin;
@@ -85,7 +84,7 @@ fn who_waits_for_a_mark_is_told_of_the_flush_that_covers_it() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let is_full = full.clone();
     let (backend, log) = scripted(move |_, _| match is_full.load(Ordering::Relaxed) {
-        true => Answer::Fail(ErrorClass::Full),
+        true => Answer::Fail(ErrorKind::DiskFull),
         false => Answer::Apply,
     });
     let store = TraceStore::builder().flush_interval(Duration::from_secs(3600)).open_with(backend)?;
@@ -137,7 +136,7 @@ fn a_flush_after_one_that_failed_tries_again() -> Outcome {
     let mut failures = 1;
     let (backend, log) = scripted(move |_, _| match std::mem::take(&mut failures) {
         0 => Answer::Apply,
-        _ => Answer::Fail(ErrorClass::Full),
+        _ => Answer::Fail(ErrorKind::DiskFull),
     });
     let store = TraceStore::builder().flush_interval(Duration::from_secs(3600)).open_with(backend)?;
     let id = store.insert(note(1))?;

@@ -4,7 +4,6 @@
 
 mod support;
 
-use mnemon::backend::ErrorClass;
 use mnemon::{ErrorKind, Health, LagPolicy, NewTrace, TraceStore, TraceType, Upkeep};
 use std::fmt::Debug;
 use std::future::Future;
@@ -113,11 +112,11 @@ fn text(error: impl ToString) -> Failed {
 }
 
 /// A store whose backend fails first, and a trace in it.
-fn failing_once(class: ErrorClass) -> Result<TraceStore, Failed> {
+fn failing_once(kind: ErrorKind) -> Result<TraceStore, Failed> {
     let mut failures = 1;
     let (backend, _) = scripted(move |_, _| match std::mem::take(&mut failures) {
         0 => Answer::Apply,
-        _ => Answer::Fail(class),
+        _ => Answer::Fail(kind),
     });
     let store = quietly().open_with(backend)?;
     store.insert(note(1))?;
@@ -128,8 +127,8 @@ fn failing_once(class: ErrorClass) -> Result<TraceStore, Failed> {
 fn a_subscriber_that_panics_ends_no_flusher() -> Outcome {
     hostile(|| -> Result<(), Failed> {
         // Reopened and damaged: each says something of its own.
-        for class in [ErrorClass::Full, ErrorClass::Io, ErrorClass::Corrupt] {
-            let store = failing_once(class)?;
+        for kind in [ErrorKind::DiskFull, ErrorKind::Io, ErrorKind::Corrupt] {
+            let store = failing_once(kind)?;
             assert!(store.flush().is_err());
             assert!(matches!(store.health(), Health::Degraded { kind, .. } if kind != ErrorKind::Panicked));
             store.flush()?;
@@ -161,7 +160,7 @@ fn a_subscriber_that_panics_ends_no_open_and_no_close() -> Outcome {
 #[test]
 fn a_subscriber_that_panics_while_a_panic_unwinds_does_not_abort() -> Outcome {
     hostile(|| -> Result<(), Failed> {
-        let (backend, _) = scripted(|_, _| Answer::Fail(ErrorClass::Full));
+        let (backend, _) = scripted(|_, _| Answer::Fail(ErrorKind::DiskFull));
         let store = quietly().close_timeout(Duration::from_millis(20)).open_with(backend)?;
         store.insert(note(1))?;
         let panicked = catch_unwind(AssertUnwindSafe(move || {
@@ -214,7 +213,7 @@ fn a_waker_that_panics_after_a_flush_that_failed_ends_no_flusher() -> Outcome {
             says.send(()).expect("the test waits");
             fails();
         });
-        let (store, go, flush) = held_up(|| Answer::Fail(ErrorClass::Full), |_| waker)?;
+        let (store, go, flush) = held_up(|| Answer::Fail(ErrorKind::DiskFull), |_| waker)?;
         go.send(())?;
         drop(go);
         // The flush has failed, so the next one is not answered by its error.
@@ -233,7 +232,7 @@ fn a_subscriber_that_panics_ends_no_upkeep() -> Outcome {
         let stuck = Arc::new(AtomicBool::new(true));
         let is_stuck = stuck.clone();
         let (backend, _) = scripted(move |_, _| match is_stuck.load(Ordering::Relaxed) {
-            true => Answer::Fail(ErrorClass::Full),
+            true => Answer::Fail(ErrorKind::DiskFull),
             false => Answer::Apply,
         });
         let upkeep = Upkeep { decay: Some(Duration::from_millis(1)), tiers: None, quota: None };

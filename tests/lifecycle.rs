@@ -3,7 +3,6 @@
 
 mod support;
 
-use mnemon::backend::ErrorClass;
 use mnemon::{ErrorKind, Health, NewTrace, TraceStore, inspect};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -177,7 +176,7 @@ fn a_close_that_times_out_while_it_is_tried_again_says_what_failed() -> Outcome 
             let _ = wait.recv();
             None
         }
-        _ => Some(ErrorClass::Unreachable),
+        _ => Some(ErrorKind::Unreachable),
     });
     let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
     let store = builder.close_timeout(Duration::from_secs(2)).open_with(backend)?;
@@ -195,7 +194,7 @@ fn a_close_that_fails_says_why_and_the_store_goes_on() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let asked = full.clone();
     let (backend, log) = scripted(move |_, _| match asked.load(Ordering::Relaxed) {
-        true => Answer::Fail(ErrorClass::Full),
+        true => Answer::Fail(ErrorKind::DiskFull),
         false => Answer::Apply,
     });
     let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
@@ -218,7 +217,7 @@ fn a_close_is_tried_at_once_however_long_the_back_off() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let asked = full.clone();
     let (backend, log) = scripted(move |_, _| match asked.load(Ordering::Relaxed) {
-        true => Answer::Fail(ErrorClass::Full),
+        true => Answer::Fail(ErrorKind::DiskFull),
         false => Answer::Apply,
     });
     let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
@@ -288,7 +287,8 @@ fn dropping_the_last_clone_while_a_panic_unwinds_drains() -> Outcome {
 /// Neither can what goes wrong in such a drop: it is logged, and the panic goes on.
 #[test]
 fn a_drop_that_can_not_drain_while_a_panic_unwinds_ends_in_time_and_does_not_abort() -> Outcome {
-    let answers: [fn() -> Answer; 2] = [|| Answer::Fail(ErrorClass::Full), || panic!("of the backend's own")];
+    let answers: [fn() -> Answer; 2] =
+        [|| Answer::Fail(ErrorKind::DiskFull), || panic!("of the backend's own")];
     for answer in answers {
         let (backend, log) = scripted(move |_, _| answer());
         let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));

@@ -4,7 +4,6 @@
 
 mod support;
 
-use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Fault, Faults};
 use mnemon::{ErrorKind, Health, LagPolicy, TraceId, TraceStore};
 use std::sync::Barrier;
@@ -103,7 +102,7 @@ fn what_is_owed_to_a_backend_that_is_down_is_bounded_by_the_traces() -> Outcome 
     let store = quietly().open_with(faults.backend())?;
     let ids = store.insert_many((0..TRACES).map(note))?;
     store.flush()?;
-    faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
+    faults.fail(Call::Apply).for_good().with(ErrorKind::DiskFull);
     for round in 1..=20 {
         for _ in 0..10 {
             for id in &ids {
@@ -168,10 +167,13 @@ fn a_store_over_a_backend_that_hangs_refuses_writes_if_so_set_and_takes_them_aga
 
 /// By itself: nobody asks for a flush.
 #[test]
-fn every_class_of_failure_is_recovered_from_without_being_asked() -> Outcome {
-    use ErrorClass::{Busy, Corrupt, Foreign, Full, Io, Memory, Newer, Other, Owned, Unreachable};
-    let classes = [Busy, Full, Io, Corrupt, Unreachable, Memory, Foreign, Newer, Owned, Other];
-    let faults = classes.map(Fault::Error).into_iter().chain([Fault::Panic, Fault::Vanish]);
+fn every_kind_of_failure_is_recovered_from_without_being_asked() -> Outcome {
+    use ErrorKind::{
+        Backend, Busy, Corrupt, DiskFull, InUse, Io, NewerSchema, NotAStore, OutOfMemory, Unreachable,
+    };
+    let kinds =
+        [Busy, DiskFull, Io, Corrupt, Unreachable, OutOfMemory, NotAStore, NewerSchema, InUse, Backend];
+    let faults = kinds.map(Fault::Error).into_iter().chain([Fault::Panic, Fault::Vanish]);
     let mut stores = Vec::new();
     for fault in faults {
         let faults = Faults::new();

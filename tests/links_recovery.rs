@@ -4,10 +4,9 @@
 mod support;
 
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reopened, Scope, Stored,
-    TraceChange,
+    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, Scope, Stored, TraceChange,
 };
-use mnemon::{Durability, Health, Link, NewTrace, TraceId, TraceStore, TraceType};
+use mnemon::{Durability, ErrorKind, Health, Link, NewTrace, TraceId, TraceStore, TraceType};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +27,7 @@ struct Content {
 struct Disk {
     now: Content,
     synced: Content,
-    failing: Option<ErrorClass>,
+    failing: Option<ErrorKind>,
     most_erasures: usize,
 }
 
@@ -40,8 +39,8 @@ impl Forgetful {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fail_with(&self, class: impl Into<Option<ErrorClass>>) {
-        self.look().failing = class.into();
+    fn fail_with(&self, kind: impl Into<Option<ErrorKind>>) {
+        self.look().failing = kind.into();
     }
 
     /// What is synced is this trace, and no link.
@@ -68,8 +67,8 @@ impl Backend for Forgetful {
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
         let mut disk = self.look();
         disk.most_erasures = disk.most_erasures.max(batch.erased.len());
-        if let Some(class) = disk.failing {
-            return Err(BackendError::new(class, "as the test says"));
+        if let Some(kind) = disk.failing {
+            return Err(BackendError::new(kind, "as the test says"));
         }
         let mut applied = Applied::default();
         for scope in batch.erased {
@@ -139,7 +138,7 @@ fn a_removal_that_a_reopening_lost_takes_the_links_along_again() -> Outcome {
     let store = disk.store()?;
     let (a, _) = linked_and_unlinked(&store)?;
     assert!(disk.look().now.links.is_empty() && !disk.look().synced.links.is_empty());
-    disk.fail_with(ErrorClass::Io);
+    disk.fail_with(ErrorKind::Io);
     store.update(a, |trace| trace.confidence(0.7))?;
     failing(&store);
     disk.fail_with(None);
@@ -153,7 +152,7 @@ fn a_link_made_anew_is_not_taken_for_the_one_that_a_reopening_brought_back() -> 
     let disk = Forgetful::default();
     let store = disk.store()?;
     let (a, b) = linked_and_unlinked(&store)?;
-    disk.fail_with(ErrorClass::Io);
+    disk.fail_with(ErrorKind::Io);
     store.insert(note(3).id(b))?;
     for _ in 0..4 {
         store.co_activate(a, b)?;
@@ -172,7 +171,7 @@ fn nor_is_one_that_came_and_went() -> Outcome {
     let disk = Forgetful::default();
     let store = disk.store()?;
     let (a, b) = linked_and_unlinked(&store)?;
-    disk.fail_with(ErrorClass::Io);
+    disk.fail_with(ErrorKind::Io);
     store.update(a, |trace| trace.confidence(0.7))?;
     failing(&store);
     // Reopened, and failing again: the old link's removal is owed.
@@ -203,7 +202,7 @@ fn a_removal_that_failed_is_written_though_the_link_came_and_went_since() -> Out
     store.flush()?;
     store.remove(b)?;
     // Not doubtful: the backend goes on with what it has.
-    disk.fail_with(ErrorClass::Full);
+    disk.fail_with(ErrorKind::DiskFull);
     assert!(store.flush().is_err());
     store.insert(note(3).id(b))?;
     store.co_activate(a, b)?;
@@ -229,7 +228,7 @@ fn an_erasure_of_rows_alone_is_durable_when_it_returns() -> Outcome {
 fn erasing_again_and_again_while_nothing_can_be_written_adds_no_more() -> Outcome {
     let disk = Forgetful::default();
     let store = disk.store()?;
-    disk.fail_with(ErrorClass::Full);
+    disk.fail_with(ErrorKind::DiskFull);
     for n in 0..20 {
         store.insert(NewTrace::sensory(json!(n)))?;
         assert!(store.erase_type(TraceType::Sensory).is_err());

@@ -5,7 +5,6 @@
 mod support;
 
 use metrics::Unit;
-use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Faults};
 use mnemon::{ErrorKind, LagPolicy, Quota, TraceStore};
 use std::collections::{BTreeMap, BTreeSet};
@@ -138,7 +137,7 @@ fn removals_are_counted_by_cause() -> Outcome {
     for _ in 0..2 {
         store.insert_many((0..3).map(|n| note(n).strength(0.0)))?;
         store.insert_many((0..6).map(note))?;
-        assert_eq!(store.decay()?.pruned, 3);
+        assert_eq!(store.decay()?.traces, 3);
         store.enforce_quota()?;
     }
     let stats = store.stats();
@@ -189,7 +188,7 @@ fn a_failing_disk_shows_and_so_does_its_recovery() -> Outcome {
     let store = quietly().name("notes").open_with(faults.backend())?;
     assert_eq!(seen(&listener, &store)?, (1.0, 1.0, "healthy".to_owned()));
     store.insert(note(1))?;
-    faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
+    faults.fail(Call::Apply).for_good().with(ErrorKind::DiskFull);
     assert!(store.flush().is_err());
     assert_eq!(seen(&listener, &store)?, (0.0, 1.0, "degraded".to_owned()));
     assert!(listener.value("notes", "mnemon_degraded_seconds", &[])? > 0.0);
@@ -227,7 +226,7 @@ fn a_store_is_ready_exactly_while_it_takes_writes() -> Outcome {
         let (healthy, state) = if bound == hour { (1.0, "healthy") } else { (0.0, "lagging") };
         assert_eq!((seen(&listener, &store)?, takes()?), ((healthy, taken, state.to_owned()), taken));
 
-        faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
+        faults.fail(Call::Apply).for_good().with(ErrorKind::DiskFull);
         assert!(store.flush().is_err());
         assert_eq!((seen(&listener, &store)?, takes()?), ((0.0, taken, "degraded".to_owned()), taken));
 

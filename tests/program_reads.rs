@@ -4,7 +4,7 @@
 
 mod support;
 
-use mnemon::{Link, NewTrace, Order, TraceId, TraceStore};
+use mnemon::{Link, ManualClock, NewTrace, Order, TraceId, TraceStore};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use support::Outcome;
@@ -188,7 +188,7 @@ fn the_list_comes_in_the_order_asked_for_and_no_longer_than_asked_for() -> Outco
 fn scores_of_long_ago_are_told_apart() -> Outcome {
     let place = Place::with_memories()?;
     let later = jiff::Timestamp::constant(1_798_761_600, 0);
-    let store = place.store()?;
+    let store = TraceStore::builder().clock(&ManualClock::at(later)).detached(place.path("memory.db"))?;
     for (command, found) in [("list memory.db --order score", 6), ("recall memory.db pilot", 3)] {
         let lines = place.run(&format!("{command} --at {later} --json"))?.stdout;
         let objects: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
@@ -199,7 +199,7 @@ fn scores_of_long_ago_are_told_apart() -> Outcome {
         let shown = place.run(&format!("{command} --at {later}"))?.stdout;
         let small: BTreeSet<_> = shown.split_whitespace().filter(|word| word.contains("e-2")).collect();
         assert_eq!((small.len(), ids.len()), (found, found), "{shown}");
-        let ranked = store.rank_at(ids.clone(), later);
+        let ranked = store.rank(ids.clone());
         if command.starts_with("recall") {
             assert_eq!(ranked.iter().map(|ranked| ranked.trace.id()).collect::<Vec<_>>(), ids);
         }

@@ -3,10 +3,9 @@
 mod support;
 
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reopened, RowNumber, Stored,
-    TraceChange,
+    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, RowNumber, Stored, TraceChange,
 };
-use mnemon::{Durability, Health, Link, Trace, TraceId, TraceStore};
+use mnemon::{Durability, ErrorKind, Health, Link, Trace, TraceId, TraceStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -96,18 +95,18 @@ impl Backend for Treacherous {
         // Of four batches three pass: one that somebody waits for, and two that are not synced and can be lost.
         if self.faults.load(Ordering::Relaxed) && self.applies.is_multiple_of(4) {
             self.mishaps[mishap].fetch_add(1, Ordering::Relaxed);
-            let failed = |class| Err(BackendError::new(class, "as it comes"));
+            let failed = |kind| Err(BackendError::new(kind, "as it comes"));
             match mishap {
-                0 => return failed(ErrorClass::Io),
-                1 => return failed(ErrorClass::Corrupt),
-                2 => return failed(ErrorClass::Full),
-                3 => return failed(ErrorClass::Unreachable),
+                0 => return failed(ErrorKind::Io),
+                1 => return failed(ErrorKind::Corrupt),
+                2 => return failed(ErrorKind::DiskFull),
+                3 => return failed(ErrorKind::Unreachable),
                 rest => {
                     // Applied, and not said to be.
                     disk.apply(batch);
                     match rest {
-                        4 => return failed(ErrorClass::Io),
-                        5 => return failed(ErrorClass::Full),
+                        4 => return failed(ErrorKind::Io),
+                        5 => return failed(ErrorKind::DiskFull),
                         _ => panic!("after the commit"),
                     }
                 }

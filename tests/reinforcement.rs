@@ -3,7 +3,7 @@
 
 mod support;
 
-use mnemon::{NewTrace, Reinforcement, TraceId, TraceStore, TraceType};
+use mnemon::{NewTrace, Reinforcement, TraceId, TraceStore};
 use serde_json::json;
 use std::sync::Barrier;
 use std::thread;
@@ -181,22 +181,5 @@ fn concurrent_reinforcements_are_all_counted() -> Outcome {
     store.flush()?;
     let sql = "SELECT sum(reinforcement_count) FROM traces";
     assert_eq!(file.reader()?.query_row(sql, [], |row| row.get::<_, i64>(0))?, (THREADS * EACH) as i64);
-    Ok(())
-}
-
-#[test]
-fn procedural_traces_fire_at_eighty_five_hundredths_and_no_others() -> Outcome {
-    let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
-    for &kind in TraceType::ALL {
-        for (strength, strong) in [(0.85, true), (0.85_f64.next_down(), false), (1.0, true)] {
-            let new = NewTrace::new(kind, json!(1)).strength(strength);
-            let trace = held(&store, store.insert(new)?)?;
-            assert_eq!(store.fires(&trace), strong && kind == TraceType::Procedural, "{kind} at {strength}");
-        }
-    }
-    let trace = held(&store, store.insert(NewTrace::procedural(json!(1)).strength(0.85))?)?;
-    clock.advance(minutes(1));
-    assert!(!store.fires(&trace), "it has faded");
     Ok(())
 }

@@ -3,7 +3,6 @@
 
 mod support;
 
-use mnemon::backend::ErrorClass;
 use mnemon::{ErrorKind, StatusFile, TraceStore};
 use serde_json::Value;
 use std::fs;
@@ -63,7 +62,7 @@ fn it_says_that_the_store_is_in_trouble_and_that_it_is_closed() -> Outcome {
     let mut refusals = 1;
     let (backend, _log) = scripted(move |_, _| match std::mem::take(&mut refusals) {
         0 => Answer::Apply,
-        _ => Answer::Fail(ErrorClass::Full),
+        _ => Answer::Fail(ErrorKind::DiskFull),
     });
     let store = quietly().open_with(backend)?;
     let mut status = StatusFile::new(folder.folder().join("status"));

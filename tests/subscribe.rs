@@ -3,11 +3,10 @@
 
 mod support;
 
-use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Faults};
-use mnemon::{FeedEvent, Subscription, TraceId, TraceStore};
+use mnemon::{ErrorKind, FeedEvent, Subscription, TraceId, TraceStore};
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -70,7 +69,7 @@ fn what_failed_is_told_when_it_is_committed_and_what_is_refused_is_not() -> Outc
     let store = quietly().open_with(faults.backend())?;
     let feed = store.subscribe(100);
     let (a, b) = (store.insert(note(1))?, store.insert(note(2))?);
-    faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
+    faults.fail(Call::Apply).for_good().with(ErrorKind::DiskFull);
     assert!(store.flush().is_err());
     assert!(feed.try_recv().is_none());
     faults.lift();
@@ -172,7 +171,7 @@ fn a_future_is_woken_by_the_next_commit_and_by_the_end() -> Outcome {
     let (waker, times) = (woken.clone().into(), || woken.0.load(Ordering::Relaxed));
     let mut context = Context::from_waker(&waker);
     {
-        let mut event = pin!(feed.recv_async());
+        let mut event = pin!(poll_fn(|context| feed.poll_recv(context)));
         assert!(event.as_mut().poll(&mut context).is_pending());
         store.insert(note(1))?;
         store.flush()?;
@@ -203,7 +202,7 @@ fn a_feed_ends_with_its_store_and_a_closed_one_has_an_ended_feed() -> Outcome {
     let store = quietly().close_timeout(Duration::ZERO).open_with(faults.backend())?;
     let feed = store.subscribe(10);
     store.insert(note(1))?;
-    faults.fail(Call::Apply).for_good().with(ErrorClass::Busy);
+    faults.fail(Call::Apply).for_good().with(ErrorKind::Busy);
     drop(store);
     assert!(feed.try_recv().is_none() && !feed.is_closed(), "the flusher goes on trying");
     faults.lift();

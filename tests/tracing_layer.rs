@@ -1,8 +1,8 @@
 //! Errors that are logged become memories: which, what they say, and what is never done.
 #![cfg(feature = "tracing-layer")]
 
-use mnemon::backend::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, Stored};
-use mnemon::{ErrorCounts, ErrorMemories, LagPolicy, NewTrace, Trace, TraceStore, TraceType};
+use mnemon::backend::{Applied, Backend, BackendError, Batch, Loaded, Reopened, Stored};
+use mnemon::{ErrorCounts, ErrorKind, ErrorMemories, LagPolicy, NewTrace, Trace, TraceStore, TraceType};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fmt;
@@ -366,7 +366,7 @@ impl Backend for Watched {
 
     fn apply(&mut self, _: &Batch<'_>) -> Result<Applied, BackendError> {
         match self.failing.load(Ordering::Acquire) {
-            true => Err(BackendError::new(ErrorClass::Full, "no space")),
+            true => Err(BackendError::new(ErrorKind::DiskFull, "no space")),
             false => Ok(Applied::default()),
         }
     }

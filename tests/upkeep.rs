@@ -3,8 +3,7 @@
 
 mod support;
 
-use mnemon::backend::ErrorClass;
-use mnemon::{Eviction, NewTrace, Quota, Tier, TraceId, TraceStore, Upkeep};
+use mnemon::{ErrorKind, Eviction, NewTrace, Quota, Tier, TraceId, TraceStore, Upkeep};
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,6 +92,10 @@ fn quota(max_traces: usize, max_bytes: u64, eviction: Eviction) -> Quota {
     Quota { max_traces, max_bytes, eviction }
 }
 
+fn payload_bytes(store: &TraceStore) -> usize {
+    store.iter().map(|trace| trace.payload().as_str().len()).sum()
+}
+
 fn left(store: &TraceStore, ids: &[TraceId]) -> Vec<usize> {
     (0..ids.len()).filter(|at| store.contains(ids[*at])).collect()
 }
@@ -103,8 +106,7 @@ fn order_of_eviction(eviction: Eviction, new: Vec<NewTrace>) -> Outcome<Vec<usiz
     for most in (0..count).rev() {
         let store = quietly().clock(&clock()).quota(quota(most, u64::MAX, eviction)).in_memory()?;
         let ids = store.insert_many(new.clone())?;
-        let report = store.enforce_quota()?;
-        assert_eq!((report.evicted, store.len(), report.over), (count - most, most, false));
+        assert_eq!((store.enforce_quota()?.traces, store.len()), (count - most, most));
         let gone = (0..count).filter(|at| !store.contains(ids[*at])).find(|at| !order.contains(at));
         order.extend(gone);
     }
@@ -142,7 +144,7 @@ fn a_reinforcement_keeps_a_trace_from_eviction() -> Outcome {
     for at in [0, 2] {
         assert!(store.reinforce(ids[at])?.is_reinforced());
     }
-    assert_eq!((store.enforce_quota()?.evicted, left(&store, &ids)), (1, vec![0, 2]));
+    assert_eq!((store.enforce_quota()?.traces, left(&store, &ids)), (1, vec![0, 2]));
     Ok(())
 }
 
@@ -156,7 +158,7 @@ fn future_reinforcement_does_not_evict_what_was_used() -> Outcome {
     assert!(store.reinforce(ids[0])?.is_reinforced());
     clock.set(now);
     assert!(store.reinforce(ids[1])?.is_reinforced());
-    assert_eq!((store.enforce_quota()?.evicted, left(&store, &ids)), (1, vec![1]));
+    assert_eq!((store.enforce_quota()?.traces, left(&store, &ids)), (1, vec![1]));
     Ok(())
 }
 
@@ -170,8 +172,8 @@ fn as_many_bytes_go_as_must_and_no_trace_more() -> Outcome {
         let store = quietly().clock(&clock).quota(quota(100, most, Eviction::default())).in_memory()?;
         let aged = |n: u64| sized(10 * n as usize).last_reinforced(clock.now() - seconds(100 - n));
         let ids = store.insert_many((1..=4).map(aged))?;
-        let report = store.enforce_quota()?;
-        assert_eq!((report.evicted, report.bytes, report.over), (evicted, bytes, false), "{most} bytes");
+        assert_eq!(store.enforce_quota()?.traces, evicted, "{most} bytes");
+        assert_eq!(payload_bytes(&store), 100 - bytes, "{most} bytes");
         assert_eq!(left(&store, &ids), (evicted..4).collect::<Vec<_>>());
     }
     Ok(())
@@ -185,9 +187,9 @@ fn both_limits_hold() -> Outcome {
             .quota(quota(most_traces, most_bytes, Eviction::default()))
             .in_memory()?;
         store.insert_many((0..10).map(|_| sized(10)))?;
-        let report = store.enforce_quota()?;
-        assert_eq!((report.evicted, report.bytes), (evicted, 10 * evicted as u64));
-        assert_eq!((store.len(), store.enforce_quota()?.evicted), (10 - evicted, 0));
+        assert_eq!(store.enforce_quota()?.traces, evicted);
+        assert_eq!(payload_bytes(&store), 100 - 10 * evicted);
+        assert_eq!((store.len(), store.enforce_quota()?.traces), (10 - evicted, 0));
     }
     Ok(())
 }
@@ -199,7 +201,8 @@ fn an_eviction_takes_rows_and_links_with_it() -> Outcome {
     let ids = store.insert_many([note(1).last_reinforced(clock().now() - seconds(1)), note(2)])?;
     store.co_activate(ids[0], ids[1])?;
     store.flush()?;
-    assert_eq!(store.enforce_quota()?.evicted, 1);
+    let removed = store.enforce_quota()?;
+    assert_eq!((removed.traces, removed.links, removed.rows), (1, 1, 0));
     let flushed = store.flush()?;
     assert_eq!((flushed.rows_deleted, flushed.links_deleted, flushed.rows_upserted), (1, 1, 0));
     assert_eq!((left(&store, &ids), store.link_count()), (vec![1], 0));
@@ -216,22 +219,20 @@ fn firmware_and_pinned_traces_are_never_evicted() -> Outcome {
             note(2).last_reinforced(old).confidence(0.0).pinned(true),
             note(3).confidence(1.0),
         ])?;
-        let report = store.enforce_quota()?;
-        assert_eq!((report.evicted, report.over, left(&store, &ids)), (1, false, vec![0, 1]));
+        assert_eq!((store.enforce_quota()?.traces, left(&store, &ids)), (1, vec![0, 1]));
     }
     Ok(())
 }
 
 #[test]
-fn a_quota_that_cannot_be_met_is_said_to_be_exceeded() -> Outcome {
+fn quota_that_cannot_be_met_leaves_only_pinned() -> Outcome {
     for limits in [quota(2, u64::MAX, Eviction::default()), quota(10, 40, Eviction::default())] {
         let store = quietly().clock(&clock()).quota(limits).in_memory()?;
         let pinned = (0..3).map(|_| sized(20).pinned(true));
         store.insert_many(pinned.chain([sized(20), sized(20)]))?;
-        let report = store.enforce_quota()?;
-        assert_eq!((report.evicted, report.bytes, report.over, store.len()), (2, 40, true, 3));
-        let report = store.enforce_quota()?;
-        assert_eq!((report.evicted, report.over), (0, true));
+        assert_eq!((store.enforce_quota()?.traces, store.len()), (2, 3));
+        assert!(store.iter().all(|trace| trace.is_pinned()));
+        assert_eq!((store.enforce_quota()?.traces, store.len()), (0, 3));
     }
     Ok(())
 }
@@ -245,8 +246,7 @@ fn nothing_is_evicted_without_a_quota() -> Outcome {
         store.insert_many((0..10_003).map(note))?;
         store.insert(sized(1 << 20))?;
         (0..60).try_for_each(|_| store.insert(sized(1 << 20).pinned(true)).map(drop))?;
-        let report = store.enforce_quota()?;
-        assert_eq!((report.evicted, report.over), (evicted, false), "whatever its payloads take");
+        assert_eq!(store.enforce_quota()?.traces, evicted, "whatever its payloads take");
     }
     Ok(())
 }
@@ -370,7 +370,7 @@ fn the_thread_goes_on_after_a_close_that_failed() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let is_full = full.clone();
     let (backend, _log) = scripted(move |_, _| match is_full.load(Ordering::Relaxed) {
-        true => Answer::Fail(ErrorClass::Full),
+        true => Answer::Fail(ErrorKind::DiskFull),
         false => Answer::Apply,
     });
     let builder = quietly().clock(&clock).checkpoint_step(0.0).upkeep(Upkeep { decay: OFTEN, ..NEVER });

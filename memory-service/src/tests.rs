@@ -2,9 +2,8 @@
 
 use super::routes;
 use metrics_exporter_prometheus::PrometheusBuilder;
-use mnemon::TraceStore;
-use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Faults};
+use mnemon::{ErrorKind, TraceStore};
 use serde_json::Value;
 use std::error::Error;
 use std::time::Duration;
@@ -52,7 +51,7 @@ async fn a_closed_store_is_not_ready_and_takes_nothing() -> Outcome {
 #[tokio::test]
 async fn what_is_not_on_disk_is_not_answered_as_durable() -> Outcome {
     let faults = Faults::new();
-    faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
+    faults.fail(Call::Apply).for_good().with(ErrorKind::DiskFull);
     let builder = TraceStore::builder().flush_interval(Duration::from_millis(1));
     let store = builder.close_timeout(Duration::ZERO).open_with(faults.backend())?;
     let seen = store.clone();

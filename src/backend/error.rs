@@ -1,70 +1,37 @@
-//! Failures of a backend, classified by the possible reaction.
+//! Failures of a backend.
 
 use crate::error::{Error, ErrorKind, with_hint};
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Class of a failure: the reaction of the flusher depends on nothing else.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-#[non_exhaustive]
-pub enum ErrorClass {
-    /// Another connection holds a lock; nothing was written. Tried again soon.
-    Busy,
-    /// No space is left. The batch is kept and tried again, at increasing intervals.
-    Full,
-    /// Reading, writing or syncing failed. The backend is reopened, and every change not known to be durable is
-    /// applied again.
-    Io,
-    /// The stored data is damaged. It is quarantined and written again from memory.
-    Corrupt,
-    /// The stored data was moved, deleted or changed by another writer, or its access rights were changed. The
-    /// backend is reopened.
-    Unreachable,
-    /// Memory ran out. Tried again.
-    Memory,
-    /// Other data is in the place of this store's data. Nothing is overwritten; tried again.
-    Foreign,
-    /// A newer version of this crate wrote the data. Nothing is changed.
-    Newer,
-    /// Another owner has the data. Nothing is changed.
-    Owned,
-    /// The data was open in the process that this one was forked from, and can't be opened here. Nothing is changed.
-    Forked,
-    /// Any other failure. The backend is reopened, and the batch tried again.
-    Other,
-}
-
-impl From<ErrorClass> for ErrorKind {
-    fn from(class: ErrorClass) -> Self {
-        match class {
-            ErrorClass::Busy => ErrorKind::Busy,
-            ErrorClass::Full => ErrorKind::DiskFull,
-            ErrorClass::Io => ErrorKind::Io,
-            ErrorClass::Corrupt => ErrorKind::Corrupt,
-            ErrorClass::Unreachable => ErrorKind::Unreachable,
-            ErrorClass::Memory => ErrorKind::OutOfMemory,
-            ErrorClass::Foreign => ErrorKind::NotAStore,
-            ErrorClass::Newer => ErrorKind::NewerSchema,
-            ErrorClass::Owned => ErrorKind::InUse,
-            ErrorClass::Forked => ErrorKind::Forked,
-            ErrorClass::Other => ErrorKind::Backend,
-        }
-    }
-}
-
-/// A failure of a backend: its class, and a message that names the operation, its object, and the remedy.
+/// A failure of a backend: its kind, and a message that names the operation, its object, and the remedy.
 #[derive(Debug)]
 pub struct BackendError {
-    class: ErrorClass,
+    kind: ErrorKind,
     message: String,
     hint: Option<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl BackendError {
-    /// Returns a failure of the given class.
-    pub fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), hint: None, source: None }
+    /// Returns a failure of the given kind: one of the table at [`Backend`](super::Backend#errors-of-a-backend), which
+    /// has the reaction of the flusher to each. Any other kind, for example [`Closed`](ErrorKind::Closed), says
+    /// something that a backend can't know, and becomes [`Backend`](ErrorKind::Backend).
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let kind = match kind {
+            ErrorKind::Busy
+            | ErrorKind::DiskFull
+            | ErrorKind::Io
+            | ErrorKind::Corrupt
+            | ErrorKind::Unreachable
+            | ErrorKind::OutOfMemory
+            | ErrorKind::NotAStore
+            | ErrorKind::NewerSchema
+            | ErrorKind::InUse
+            | ErrorKind::Forked => kind,
+            _ => ErrorKind::Backend,
+        };
+        Self { kind, message: message.into(), hint: None, source: None }
     }
 
     /// Returns the failure with its cause.
@@ -81,9 +48,9 @@ impl BackendError {
         self
     }
 
-    /// Returns the class of the failure.
-    pub fn class(&self) -> ErrorClass {
-        self.class
+    /// Returns the kind of the failure.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
     }
 }
 
@@ -101,7 +68,7 @@ impl StdError for BackendError {
 
 impl From<BackendError> for Error {
     fn from(failure: BackendError) -> Self {
-        let error = Error::new(failure.class.into(), failure.message);
+        let error = Error::new(failure.kind, failure.message);
         let error = match failure.hint {
             Some(hint) => error.with_hint(hint),
             None => error,
@@ -126,5 +93,21 @@ impl fmt::Display for Cause {
 impl StdError for Cause {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.0.source()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::BackendError;
+    use crate::error::{Error, ErrorKind};
+
+    #[test]
+    fn kinds_that_no_backend_can_know_are_its_own() {
+        use ErrorKind::{Closed, InvalidInput, Panicked, TimedOut, WouldDeadlock};
+        for kind in [Closed, InvalidInput, Panicked, TimedOut, WouldDeadlock] {
+            let failure = BackendError::new(kind, "as the test says");
+            assert_eq!(failure.kind(), ErrorKind::Backend, "{kind:?}");
+            assert_eq!(Error::from(failure).kind(), ErrorKind::Backend, "{kind:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Storage of traces: the trait [`Backend`], and the engines that implement it.
 //!
 //! A backend carries out what the flusher requests and makes no decisions: it applies one batch in one transaction,
-//! and reports the class of each failure. The flusher does the retrying, reopening, merging and reporting.
+//! and reports the kind of each failure. The flusher does the retrying, reopening, merging and reporting.
 
 mod discard;
 mod error;
@@ -9,7 +9,7 @@ mod error;
 pub(crate) mod sqlite;
 
 pub(crate) use discard::Discard;
-pub use error::{BackendError, ErrorClass};
+pub use error::BackendError;
 
 use crate::Durability;
 use crate::trace::{Link, Trace, TraceId, TraceType};
@@ -23,6 +23,27 @@ use std::sync::Arc;
 ///
 /// Rows are identified by number: the store gives each trace a number when it is first written, and never gives it to
 /// another trace while the store is open. A backend therefore need not look traces up by id.
+///
+/// # Errors of a backend
+///
+/// The reaction of the flusher to a failed call depends on the [kind](BackendError::kind) of the error and on nothing
+/// else. The batch is kept and tried again after a wait, which doubles with each failure in a row.
+///
+/// | [`ErrorKind`](crate::ErrorKind) | meaning | before the next try | waits |
+/// |---|---|---|---|
+/// | `Busy` | another connection holds a lock; nothing was written; counts from the third in a row | - | 50 ms to 2 s |
+/// | `OutOfMemory` | memory ran out | - | 50 ms to 2 s |
+/// | `DiskFull` | no space is left | - | 1 to 30 s |
+/// | `Corrupt` | the stored data is damaged | [`replace`](Self::replace), for all of memory | 100 ms to 30 s |
+/// | `Io` | reading, writing or syncing failed | [`reopen`](Self::reopen) | 250 ms to 10 s |
+/// | `Unreachable` | the data was moved, deleted or changed by others, or access is denied | `reopen` | 250 ms to 10 s |
+/// | `NotAStore` | other data is in the place of this store's data | `reopen` | 250 ms to 10 s |
+/// | `NewerSchema` | a newer version wrote the data | `reopen` | 250 ms to 10 s |
+/// | `InUse` | another owner has the data | `reopen` | 250 ms to 10 s |
+/// | `Forked` | the data was open in the process that this one was forked from | `reopen` | 250 ms to 10 s |
+/// | `Backend` | any other failure | `reopen` | 250 ms to 10 s |
+///
+/// After a `reopen`, every change that is not known to be durable is applied again.
 ///
 /// In the repository, `examples/backend.rs` is a small backend, and `tests/own_backend` one that keeps a journal in a
 /// file.
@@ -139,19 +160,15 @@ pub type RowNumber = i64;
 #[derive(Debug)]
 pub enum Stored {
     /// A trace, or a row that should be one.
-    Trace(StoredTrace),
+    Trace {
+        /// Number of the row.
+        row: RowNumber,
+        /// The trace, or the reason why its row can't be used; such a row stays unchanged and is listed as
+        /// [quarantined](crate::Stats::quarantined).
+        trace: Result<Trace, Unreadable>,
+    },
     /// A link, or the reason why its row can't be used; such a row is treated like an unusable trace row.
     Link(Result<Link, Unreadable>),
-}
-
-/// A stored trace, as [`Backend::load`] gives it.
-#[derive(Debug)]
-pub struct StoredTrace {
-    /// Number of its row.
-    pub row: RowNumber,
-    /// The trace, or the reason why its row can't be used; such a row stays unchanged and is listed as
-    /// [quarantined](crate::Stats::quarantined).
-    pub trace: Result<Trace, Unreadable>,
 }
 
 /// A stored row that can't be used.

@@ -133,7 +133,7 @@ pub(super) fn recovered(name: &Name, outage: &Outage, watermark: u64) {
             path = name.path(),
             partition = name.partition(),
             step = outage.step.name(),
-            kind = outage.kind().name(),
+            kind = outage.kind.name(),
             failed_for_ms = milliseconds(outage.since.elapsed()),
             attempts = outage.attempts,
             watermark,

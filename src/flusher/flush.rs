@@ -31,14 +31,12 @@ impl Flusher {
         let started = Instant::now();
         let span = events::flush(&self.state.name, || self.has_work(durability));
         let _inside = span.enter();
-        self.state.counters.step();
         events::cut(&span).in_scope(|| self.cut(opening));
         // What is erased is not kept to be written again: it must not come back with a power loss.
         let must_sync = !self.pending_erasures.is_empty() || self.needs_sync();
         let durability = if must_sync { Durability::Durable } else { durability };
         events::has_cut(&span, self.cut, durability, (self.pending.len(), self.pending_links.len()));
         let outcome = guarded_call(|| self.commit(durability, started));
-        self.state.counters.step();
         self.last_flush = Instant::now();
         match outcome {
             Ok(report) => {

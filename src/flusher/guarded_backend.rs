@@ -3,7 +3,6 @@
 use crate::backend::BackendError;
 use crate::error::{Error, ErrorKind};
 use crate::guarded;
-use crate::state::Cause;
 
 /// Why a call of the backend did not succeed.
 pub(super) enum Failure {
@@ -12,13 +11,13 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// The same for the flusher, and for people.
-    pub(super) fn explained(self) -> (Cause, Error) {
+    /// Returns the failure as an error; its kind decides what the flusher does.
+    pub(super) fn explained(self) -> Error {
         match self {
-            Failure::Backend(error) => (Cause::Class(error.class()), Error::from(error)),
+            Failure::Backend(error) => Error::from(error),
             Failure::Panic(message) => {
                 let message = format!("the backend panicked: {message}; its batch is kept and tried again");
-                (Cause::Panic, Error::new(ErrorKind::Panicked, message))
+                Error::new(ErrorKind::Panicked, message)
             }
         }
     }

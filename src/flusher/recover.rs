@@ -5,13 +5,13 @@ use super::events;
 use super::guarded_backend::Failure;
 use super::links::PendingLink;
 use super::pending::Pending;
-use crate::backend::{BackendError, ErrorClass, Reopened, Stored, StoredTrace};
+use crate::backend::{BackendError, Reopened, Stored};
 use crate::error::{Error, ErrorKind};
 use crate::guarded;
 use crate::protocol::Opening;
 use crate::protocol::planted::{Mistake, planted};
 use crate::state::State;
-use crate::state::{Cause, FailedStep, Outage};
+use crate::state::{FailedStep, Outage, needs_reopen};
 use crate::trace::LinkKey;
 use std::collections::HashMap;
 use std::time::Instant;
@@ -25,7 +25,7 @@ impl Flusher {
         if self.needs_reopen && !self.needs_replace {
             match self.reopen() {
                 // Found before anything was tried, it is mended at once.
-                Err(error) if error.class() == ErrorClass::Corrupt => {
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
                     self.needs_replace = true;
                     let error = Error::from(error);
                     events::damaged(&self.state.name, &error);
@@ -87,14 +87,14 @@ impl Flusher {
         let mut strange = 0;
         self.backend.load(&mut |stored| {
             let is_known = match stored {
-                Stored::Trace(StoredTrace { trace: Ok(trace), .. }) => {
+                Stored::Trace { trace: Ok(trace), .. } => {
                     let id = trace.id();
                     exempt.contains(&id) || traces.remove(&id).is_some_and(|held| *held == trace)
                 }
                 Stored::Link(Ok(link)) => {
                     exempt_links.contains(&link.ends) || links.remove(&link.ends) == Some(link)
                 }
-                Stored::Trace(_) | Stored::Link(_) => false,
+                Stored::Trace { .. } | Stored::Link(_) => false,
             };
             strange += usize::from(!is_known);
         })?;
@@ -105,7 +105,7 @@ impl Flusher {
                 let missing = traces.len() + links.len();
                 let strange = strange.abs_diff(unreadable);
                 let message = format!("of what was stored {missing} rows are gone, and {strange} are others");
-                Err(BackendError::new(ErrorClass::Corrupt, message))
+                Err(BackendError::new(ErrorKind::Corrupt, message))
             }
         }
     }
@@ -169,10 +169,10 @@ impl Flusher {
         if planted(Mistake::FailedBatchDropped) {
             self.pending.clear();
         }
-        let (cause, error) = failure.explained();
-        self.needs_reopen |= cause.makes_doubtful();
-        self.needs_replace |= cause == Cause::Class(ErrorClass::Corrupt);
-        let outage = self.state.counters.failed(cause, &error, step);
+        let error = failure.explained();
+        self.needs_reopen |= needs_reopen(error.kind());
+        self.needs_replace |= error.kind() == ErrorKind::Corrupt;
+        let outage = self.state.counters.failed(&error, step);
         events::failed(&self.state.name, &outage, &error, self.pending_count());
         self.compaction.failed(&error);
         if outage.is_reportable() {
@@ -185,10 +185,9 @@ impl Flusher {
     pub(super) fn panicked(&mut self, panic: &str) {
         let State { name, generations: clock, progress, counters: telemetry, .. } = &*self.state;
         (self.must_recapture_all, self.needs_reopen) = (true, true);
-        telemetry.rest();
         let message = format!("the flusher panicked: {panic}; everything is in memory, and is written again");
         let error = Error::new(ErrorKind::Panicked, message);
-        let outage = telemetry.failed(Cause::Panic, &error, FailedStep::Commit);
+        let outage = telemetry.failed(&error, FailedStep::Commit);
         progress.fail(u64::MAX, error.clone());
         events::panicked(name, &outage, &error);
         if clock.enter().is_sealed() && !progress.is_closed() {

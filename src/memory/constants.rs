@@ -2,45 +2,38 @@
 
 /// How much full [emotional intensity](crate::Trace::emotional_intensity) slows decay: the exponent is divided by
 /// 1 + this × intensity.
-pub const EMOTION_WEIGHT: f64 = 0.3;
+pub(crate) const EMOTION_WEIGHT: f64 = 0.3;
 
 /// Strength that one reinforcement adds.
-pub const REINFORCEMENT: f64 = 0.10;
+pub(crate) const REINFORCEMENT: f64 = 0.10;
 
 /// Factor on [`REINFORCEMENT`] in the imprint window.
-pub const IMPRINT_FACTOR: f64 = 3.0;
-
-/// At this strength or above, a procedural trace fires by itself: see
-/// [`TraceStore::fires`](crate::TraceStore::fires).
-pub const AUTO_FIRE: f64 = 0.85;
-
-/// At this strength or below, a trace is worth archiving. For hosts: the store does nothing with it.
-pub const ARCHIVE: f64 = 0.05;
+pub(crate) const IMPRINT_FACTOR: f64 = 3.0;
 
 /// At this strength or below, a decay cycle removes a trace, and its tier is *erased*.
-pub const PRUNE: f64 = 0.01;
+pub(crate) const PRUNE: f64 = 0.01;
 
 /// A trace is *hot* up to this number of seconds after its last reinforcement.
-pub const HOT_SECONDS: i64 = 86_400;
+pub(crate) const HOT_SECONDS: i64 = 86_400;
 
 /// A trace is *warm* up to this number of seconds after its last reinforcement, and *cold* after that.
-pub const WARM_SECONDS: i64 = 7_776_000;
+pub(crate) const WARM_SECONDS: i64 = 7_776_000;
 
 /// Default half-life of the recency in a score, in seconds. A store can have
 /// [another](crate::StoreBuilder::recency_half_life).
-pub const RECENCY_HALF_LIFE_SECONDS: f64 = 3_600.0;
+pub(crate) const RECENCY_HALF_LIFE_SECONDS: f64 = 3_600.0;
 
 /// Bonus on the score of a trace that is associated with another one of the list: the factor is 1 + this.
-pub const ASSOCIATION_BONUS: f64 = 0.15;
+pub(crate) const ASSOCIATION_BONUS: f64 = 0.15;
 
 /// Maximum number of neighbours of a trace that count as associated.
-pub const MAX_ASSOCIATED: usize = 20;
+pub(crate) const MAX_ASSOCIATED: usize = 20;
 
 /// Number of co-activations after which two traces count as associated.
-pub const ASSOCIATED_AT: u32 = 3;
+pub(crate) const ASSOCIATED_AT: u32 = 3;
 
 /// Length of a tick, in seconds: the unit of time of decay.
-pub const TICK_SECONDS: f64 = 60.0;
+pub(crate) const TICK_SECONDS: f64 = 60.0;
 
 /// At this strength or above, [`retrieve_and_reinforce`](crate::TraceStore::retrieve_and_reinforce) finds a trace.
-pub const RETRIEVABLE: f64 = 0.1;
+pub(crate) const RETRIEVABLE: f64 = 0.1;

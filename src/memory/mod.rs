@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of threads, files or SQL; the store applies it.
 
-pub mod constants;
+pub(crate) mod constants;
 mod decay;
 mod order;
 mod score;

@@ -1,10 +1,10 @@
 //! Counters of the flusher, its current outage, and quarantined rows.
 
-use super::outage::{Cause, FailedStep, Outage};
+use super::outage::{FailedStep, Outage};
 use crate::backend::Applied;
 use crate::error::Error;
 use crate::guarded;
-use crate::protocol::sync::{AtomicUsize, Mutex, MutexGuard, Ordering, lock};
+use crate::protocol::sync::{Mutex, MutexGuard, lock};
 use crate::trace::{LinkKey, TraceId};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
@@ -75,40 +75,14 @@ pub(crate) struct Counters {
 }
 
 /// Counters behind a lock, which the flusher takes between two steps and never while it waits.
+#[derive(Default)]
 pub(crate) struct FlushCounters {
     counters: Mutex<Counters>,
-    /// Even while the flusher rests, odd while it cuts, captures, applies or commits.
-    sequence: AtomicUsize,
-}
-
-impl Default for FlushCounters {
-    fn default() -> Self {
-        Self { counters: Mutex::default(), sequence: AtomicUsize::new(0) }
-    }
 }
 
 impl FlushCounters {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Counters> {
         lock(&self.counters)
-    }
-
-    pub(crate) fn sequence(&self) -> usize {
-        // Acquire and Release: a caller that reads the same even number before and after a piece of its own work knows
-        // that no flush ran in between.
-        self.sequence.load(Ordering::Acquire)
-    }
-
-    /// Marks the beginning or the end of a flush.
-    pub(crate) fn step(&self) {
-        self.sequence.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Marks the end of a flush that was not completed.
-    pub(crate) fn rest(&self) {
-        // Only the flusher changes it.
-        if self.sequence() % 2 == 1 {
-            self.step();
-        }
     }
 
     pub(crate) fn outage(&self) -> Option<Outage> {
@@ -140,10 +114,10 @@ impl FlushCounters {
     }
 
     /// Records another failure.
-    pub(crate) fn failed(&self, cause: Cause, error: &Error, step: FailedStep) -> Outage {
+    pub(crate) fn failed(&self, error: &Error, step: FailedStep) -> Outage {
         let mut counters = self.lock();
         let earlier = counters.last_error.replace(error.clone());
-        let outage = Outage::after(counters.outage, cause, step);
+        let outage = Outage::after(counters.outage, error.kind(), step);
         counters.outage = Some(outage);
         drop(counters);
         // The cause of the error may be the caller's code, whose drop may use the store.
@@ -154,7 +128,7 @@ impl FlushCounters {
     /// Records a panic of an upkeep task.
     pub(crate) fn upkeep_panicked(&self, work: &'static str, error: &Error) {
         let mut counters = self.lock();
-        let outage = Outage::after(counters.upkeep.get(work).copied(), Cause::Panic, FailedStep::Upkeep);
+        let outage = Outage::after(counters.upkeep.get(work).copied(), error.kind(), FailedStep::Upkeep);
         counters.upkeep.insert(work, outage);
         let earlier = counters.last_error.replace(error.clone());
         drop(counters);

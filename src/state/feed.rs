@@ -11,7 +11,6 @@ use crate::protocol::is_at_work;
 use crate::protocol::sync::{Condvar, Mutex, MutexGuard, lock};
 use crate::trace::{Link, Trace, TraceId};
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::future::{Future, poll_fn};
 use std::sync::{Arc, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 #[cfg(not(loom))]
@@ -210,12 +209,31 @@ impl Subscription {
         }
     }
 
-    /// Works like [`recv`](Self::recv), for any executor. Dropping the future loses no event.
-    pub fn recv_async(&mut self) -> impl Future<Output = Option<FeedEvent>> + Send + '_ {
-        poll_fn(|context| self.poll_recv(context))
-    }
-
-    /// Polls for the next event, to implement a stream of your own.
+    /// Polls for the next event, for any executor: what [`recv`](Self::recv) is to a thread, this is to a task.
+    /// [`poll_fn`](std::future::poll_fn) makes a future of it, whose drop loses no event; a `Stream` of your own calls
+    /// it in `poll_next`.
+    ///
+    /// ```
+    /// use mnemon::{FeedEvent, NewTrace, Subscription, TraceStore};
+    /// use std::future::poll_fn;
+    ///
+    /// async fn follow(mut feed: Subscription) -> usize {
+    ///     let mut commits = 0;
+    ///     while let Some(event) = poll_fn(|context| feed.poll_recv(context)).await {
+    ///         commits += usize::from(matches!(event, FeedEvent::Committed(_)));
+    ///     }
+    ///     commits
+    /// }
+    ///
+    /// let store = TraceStore::in_memory();
+    /// let followed = follow(store.subscribe(100));
+    /// store.insert(NewTrace::semantic(serde_json::json!("the light is lit")))?;
+    /// store.close()?;
+    /// # let mut followed = std::pin::pin!(followed);
+    /// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// # assert_eq!(followed.as_mut().poll(&mut context), std::task::Poll::Ready(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<FeedEvent>> {
         // The waker is cloned, and the one it replaces dropped, without the lock: a waker is the caller's code.
         let mut waker = Some(context.waker().clone());

@@ -19,7 +19,7 @@ pub(crate) use events::{Name, cause, milliseconds};
 pub(crate) use feed::Feed;
 pub use feed::{Commit, FeedEvent, Subscription};
 pub use health::Health;
-pub(crate) use outage::{Cause, FailedStep, Outage};
+pub(crate) use outage::{FailedStep, Outage, needs_reopen};
 pub(crate) use rows::{Known, LinkRow, Row, StoredContent};
 pub use tasks::CompactReport;
 #[cfg(all(feature = "snapshot", not(loom)))]

@@ -1,53 +1,30 @@
-//! What each class of failure gets: how long the flusher waits, whether the connection is doubtful, and
-//! from when on it counts as trouble.
+//! The reaction to each kind of failure: how long the flusher waits, whether it reopens the backend, and from when on
+//! the failure counts.
 
 use super::health::Health;
-use crate::backend::ErrorClass;
 use crate::error::ErrorKind;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-/// Why the last flush failed, to the flusher.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Cause {
-    Class(ErrorClass),
-    Panic,
+/// Returns the first wait after a failure of this kind and the longest; each wait is twice the one before.
+fn backoff(kind: ErrorKind) -> (Duration, Duration) {
+    let (first, longest) = match kind {
+        ErrorKind::Busy | ErrorKind::OutOfMemory => (50, 2_000),
+        ErrorKind::DiskFull => (1_000, 30_000),
+        ErrorKind::Corrupt => (100, 30_000),
+        _ => (250, 10_000),
+    };
+    (Duration::from_millis(first), Duration::from_millis(longest))
 }
 
-impl Cause {
-    pub(crate) fn kind(self) -> ErrorKind {
-        match self {
-            Cause::Class(class) => class.into(),
-            Cause::Panic => ErrorKind::Panicked,
-        }
-    }
+/// Whether the backend must be reopened before the next try.
+pub(crate) fn needs_reopen(kind: ErrorKind) -> bool {
+    !matches!(kind, ErrorKind::Busy | ErrorKind::DiskFull | ErrorKind::OutOfMemory | ErrorKind::Corrupt)
+}
 
-    /// The first wait and the longest; each wait is twice the one before.
-    fn backoff(self) -> (Duration, Duration) {
-        let (first, longest) = match self {
-            Cause::Class(ErrorClass::Busy | ErrorClass::Memory) => (50, 2_000),
-            Cause::Class(ErrorClass::Full) => (1_000, 30_000),
-            Cause::Class(ErrorClass::Corrupt) => (100, 30_000),
-            _ => (250, 10_000),
-        };
-        (Duration::from_millis(first), Duration::from_millis(longest))
-    }
-
-    /// Whether the backend must be reopened before the next try.
-    pub(crate) fn makes_doubtful(self) -> bool {
-        !matches!(
-            self,
-            Cause::Class(ErrorClass::Busy | ErrorClass::Full | ErrorClass::Memory | ErrorClass::Corrupt)
-        )
-    }
-
-    /// How many failures in a row are contention, and no failure yet.
-    fn tolerated(self) -> u32 {
-        match self {
-            Cause::Class(ErrorClass::Busy) => 2,
-            _ => 0,
-        }
-    }
+/// Returns the number of failures in a row that are contention, and no failure yet.
+fn tolerated(kind: ErrorKind) -> u32 {
+    if kind == ErrorKind::Busy { 2 } else { 0 }
 }
 
 /// What the flusher asks of the backend.
@@ -74,7 +51,7 @@ impl FailedStep {
 /// Flushes that fail, from the first on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outage {
-    cause: Cause,
+    pub(crate) kind: ErrorKind,
     pub(crate) since: Instant,
     pub(crate) attempts: u32,
     pub(crate) retry_at: Instant,
@@ -88,17 +65,17 @@ pub(crate) struct Outage {
 
 impl Outage {
     /// One more failure.
-    pub(crate) fn after(earlier: Option<Outage>, cause: Cause, step: FailedStep) -> Self {
+    pub(crate) fn after(earlier: Option<Outage>, kind: ErrorKind, step: FailedStep) -> Self {
         let now = Instant::now();
         let since = earlier.map_or(now, |outage| outage.since);
         let attempts = earlier.map_or(0, |outage| outage.attempts).saturating_add(1);
-        let (first, longest) = cause.backoff();
+        let (first, longest) = backoff(kind);
         let wait = first.saturating_mul(1 << (attempts - 1).min(16)).min(longest);
-        let told = earlier.filter(Outage::is_reportable).map(|outage| outage.cause);
-        let counts = told.is_some() || attempts > cause.tolerated();
-        let is_news = counts && told != Some(cause);
+        let told = earlier.filter(Outage::is_reportable).map(|outage| outage.kind);
+        let counts = told.is_some() || attempts > tolerated(kind);
+        let is_news = counts && told != Some(kind);
         Self {
-            cause,
+            kind,
             since,
             attempts,
             retry_at: now + jittered(wait),
@@ -113,13 +90,9 @@ impl Outage {
         self.is_reportable
     }
 
-    pub(crate) fn kind(&self) -> ErrorKind {
-        self.cause.kind()
-    }
-
     pub(crate) fn health(&self, writes_refused: bool) -> Option<Health> {
         let degraded = Health::Degraded {
-            kind: self.kind(),
+            kind: self.kind,
             since: self.since.elapsed(),
             attempts: self.attempts,
             is_upkeep: self.step == FailedStep::Upkeep,
@@ -138,17 +111,16 @@ fn jittered(wait: Duration) -> Duration {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{Cause, FailedStep, Health, Outage};
-    use crate::backend::ErrorClass;
+    use super::{FailedStep, Health, Outage};
     use crate::error::ErrorKind;
     use std::time::Instant;
 
     /// How long each of so many failures in a row makes the flusher wait, in milliseconds.
-    fn waits(cause: Cause, failures: usize) -> Vec<u128> {
+    fn waits(kind: ErrorKind, failures: usize) -> Vec<u128> {
         let mut outage = None;
         let tried = (0..failures).map(|_| {
             let at = Instant::now();
-            let next = Outage::after(outage, cause, FailedStep::Commit);
+            let next = Outage::after(outage, kind, FailedStep::Commit);
             outage = Some(next);
             next.retry_at.duration_since(at).as_millis()
         });
@@ -161,18 +133,18 @@ mod tests {
             let each = move |n: u32| (first << n.min(16)).min(longest);
             (0..40).map(each).collect::<Vec<_>>()
         };
-        for (cause, expected) in [
-            (Cause::Class(ErrorClass::Busy), double(50, 2_000)),
-            (Cause::Class(ErrorClass::Memory), double(50, 2_000)),
-            (Cause::Class(ErrorClass::Full), double(1_000, 30_000)),
-            (Cause::Class(ErrorClass::Corrupt), double(100, 30_000)),
-            (Cause::Class(ErrorClass::Io), double(250, 10_000)),
-            (Cause::Panic, double(250, 10_000)),
+        for (kind, expected) in [
+            (ErrorKind::Busy, double(50, 2_000)),
+            (ErrorKind::OutOfMemory, double(50, 2_000)),
+            (ErrorKind::DiskFull, double(1_000, 30_000)),
+            (ErrorKind::Corrupt, double(100, 30_000)),
+            (ErrorKind::Io, double(250, 10_000)),
+            (ErrorKind::Panicked, double(250, 10_000)),
         ] {
-            for (found, expected) in waits(cause, 40).into_iter().zip(expected) {
+            for (found, expected) in waits(kind, 40).into_iter().zip(expected) {
                 // Three to five quarters, and a little for this thread to come back.
                 let bounds = expected * 3 / 4..=expected * 5 / 4 + 100;
-                assert!(bounds.contains(&found), "{cause:?}: {found} ms for {expected}");
+                assert!(bounds.contains(&found), "{kind:?}: {found} ms for {expected}");
             }
         }
     }
@@ -180,11 +152,11 @@ mod tests {
     /// Health stays what it was told to be, and each kind is told once in a row.
     #[test]
     fn trouble_that_counts_goes_on_counting_and_is_news_when_its_kind_changes() {
-        use ErrorClass::{Busy, Full, Io};
+        use ErrorKind::{Busy, DiskFull, Io};
         let mut outage = None;
         // Contention that comes second would be tolerated, were it not for what came first.
-        let told = [Full, Busy, Busy, Full, Full, Io].map(|class| {
-            let now = Outage::after(outage, Cause::Class(class), FailedStep::Commit);
+        let told = [DiskFull, Busy, Busy, DiskFull, DiskFull, Io].map(|kind| {
+            let now = Outage::after(outage, kind, FailedStep::Commit);
             outage = Some(now);
             (now.is_reportable(), now.is_new_kind, now.health(false).is_some())
         });
@@ -195,7 +167,7 @@ mod tests {
     /// Two processes that fail together do not meet again and again.
     #[test]
     fn waits_are_spread_over_half_of_their_length() {
-        let all: Vec<_> = (0..2_000).flat_map(|_| waits(Cause::Class(ErrorClass::Full), 1)).collect();
+        let all: Vec<_> = (0..2_000).flat_map(|_| waits(ErrorKind::DiskFull, 1)).collect();
         let below = all.iter().filter(|wait| **wait < 900).count();
         let above = all.iter().filter(|wait| **wait > 1_100).count();
         assert!(below > 100 && above > 100, "{below} and {above} of {}", all.len());
@@ -203,19 +175,16 @@ mod tests {
 
     #[test]
     fn contention_is_no_failure_before_the_third_in_a_row() {
-        for (cause, kind, counts_from) in [
-            (Cause::Class(ErrorClass::Busy), ErrorKind::Busy, 3),
-            (Cause::Class(ErrorClass::Full), ErrorKind::DiskFull, 1),
-            (Cause::Panic, ErrorKind::Panicked, 1),
-        ] {
+        for (kind, counts_from) in [(ErrorKind::Busy, 3), (ErrorKind::DiskFull, 1), (ErrorKind::Panicked, 1)]
+        {
             let mut outage = None;
             let first = Instant::now();
             for failures in 1..5 {
-                let now = Outage::after(outage, cause, FailedStep::Commit);
+                let now = Outage::after(outage, kind, FailedStep::Commit);
                 outage = Some(now);
                 assert_eq!(now.is_reportable(), failures >= counts_from);
                 let Some(Health::Degraded { kind: told, since, attempts, .. }) = now.health(false) else {
-                    assert!(failures < counts_from, "{failures} of {cause:?}");
+                    assert!(failures < counts_from, "{failures} of {kind:?}");
                     continue;
                 };
                 assert_eq!((told, attempts), (kind, failures));

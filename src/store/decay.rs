@@ -1,24 +1,12 @@
 //! The decay cycle: updates the stored strengths, for readers of the file, and removes traces that have faded away.
 
 use super::inner::Inner;
-use super::{TraceStore, events};
+use super::{Removed, TraceStore, events};
 use crate::error::Result;
 use crate::memory::constants::PRUNE;
 use crate::protocol::Change;
 use crate::trace::{Dynamics, Micros, Trace, TraceType};
 use std::sync::atomic::Ordering;
-
-/// Result of a [decay cycle](TraceStore::decay).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct DecayReport {
-    /// Number of traces weaker than their stored strength.
-    pub decayed: usize,
-    /// Number of those traces whose strength was stored again: as many rows change.
-    pub checkpointed: usize,
-    /// Number of those traces that were removed: as many rows are deleted.
-    pub pruned: usize,
-}
 
 impl TraceStore {
     /// Runs a decay cycle: stores the current strength of each trace whose stored strength is off by more than the
@@ -26,8 +14,9 @@ impl TraceStore {
     /// [pruning is off](crate::StoreBuilder::prune). Firmware is not changed; pinned traces fade but are not removed.
     ///
     /// The store itself does not need decay cycles: it computes every strength that it reads or compares for the
-    /// current time. The revision of a trace does not change. Visits every trace, and writes only those it changes.
-    /// Removed traces are counted in [`Stats::pruned`](crate::Stats::pruned) and logged at `INFO`.
+    /// current time. The revision of a trace does not change. Visits every trace, and writes only those it changes:
+    /// [`Stats::checkpointed`](crate::Stats::checkpointed) and [`Stats::pruned`](crate::Stats::pruned) count them, and
+    /// removed traces are logged at `INFO`.
     ///
     /// ```
     /// use mnemon::{ManualClock, NewTrace, TraceStore};
@@ -38,8 +27,8 @@ impl TraceStore {
     /// store.insert(NewTrace::sensory(serde_json::json!("gulls")).strength(0.011))?;
     /// store.insert(NewTrace::semantic(serde_json::json!("springs follow the full moon")))?;
     /// clock.advance(Duration::from_secs(86_400));
-    /// let report = store.decay()?;
-    /// assert_eq!((report.pruned, store.len()), (1, 1));
+    /// let removed = store.decay()?;
+    /// assert_eq!((removed.traces, store.len()), (1, 1));
     /// # Ok::<(), mnemon::Error>(())
     /// ```
     ///
@@ -47,19 +36,16 @@ impl TraceStore {
     ///
     /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), under the conditions of
     /// [`insert`](Self::insert).
-    pub fn decay(&self) -> Result<DecayReport> {
+    pub fn decay(&self) -> Result<Removed> {
         self.inner().decay()
     }
 }
 
 /// The action of a cycle on one trace.
 enum DecayAction {
-    /// No action; says whether the trace has faded since its strength was stored.
-    Left {
-        faded: bool,
-    },
-    Checkpointed(f64),
-    Pruned,
+    Keep,
+    Checkpoint(f64),
+    Prune,
 }
 
 /// The fields of a trace that decide the action.
@@ -72,51 +58,49 @@ impl DecayInput {
 }
 
 impl Inner {
-    pub(super) fn decay(&self) -> Result<DecayReport> {
+    pub(super) fn decay(&self) -> Result<Removed> {
         self.check_writable()?;
-        let (now, mut report) = (self.now(), DecayReport::default());
+        let (now, mut removed, mut checkpointed) = (self.now(), Removed::default(), 0);
         let done = self.scan(DecayInput::of, |id, judged| {
-            let mut fate = self.action(judged, now);
-            if !matches!(fate, DecayAction::Left { .. }) {
-                // Decided again for the current state of the trace: it may have been reinforced or removed.
-                let done = self.update(id, |trace| {
-                    fate = self.action(DecayInput::of(trace), now);
-                    Ok(match fate {
-                        DecayAction::Left { .. } => Change::Keep,
-                        DecayAction::Checkpointed(strength) => Self::renumbered(trace, |numbers| {
-                            (numbers.strength, numbers.last_decayed) = (strength, now);
-                        }),
-                        DecayAction::Pruned => Change::Remove,
-                    })
-                })?;
-                if done.is_none() {
-                    return Ok(());
-                }
+            let mut action = self.action(judged, now);
+            if matches!(action, DecayAction::Keep) {
+                return Ok(());
             }
-            report.decayed += usize::from(!matches!(fate, DecayAction::Left { faded: false }));
-            report.checkpointed += usize::from(matches!(fate, DecayAction::Checkpointed(_)));
-            report.pruned += usize::from(matches!(fate, DecayAction::Pruned));
+            // Decided again for the current state of the trace: it may have been reinforced or removed.
+            let done = self.update_counted(id, &mut removed, |trace| {
+                action = self.action(DecayInput::of(trace), now);
+                Ok(match action {
+                    DecayAction::Keep => Change::Keep,
+                    DecayAction::Checkpoint(strength) => Self::renumbered(trace, |numbers| {
+                        (numbers.strength, numbers.last_decayed) = (strength, now);
+                    }),
+                    DecayAction::Prune => Change::Remove,
+                })
+            })?;
+            checkpointed += u64::from(done.is_some() && matches!(action, DecayAction::Checkpoint(_)));
             Ok(())
         });
-        // Includes traces removed before an error.
-        if report.pruned > 0 {
-            self.pruned.fetch_add(report.pruned as u64, Ordering::Relaxed);
-            events::pruned(&self.state.name, report.pruned);
+        // Includes what was done before an error.
+        self.checkpointed.fetch_add(checkpointed, Ordering::Relaxed);
+        if removed.traces > 0 {
+            self.pruned.fetch_add(removed.traces as u64, Ordering::Relaxed);
+            events::pruned(&self.state.name, removed.traces);
         }
-        done.map(|()| report)
+        done.map(|()| removed)
     }
 
     fn action(&self, DecayInput(kind, numbers): DecayInput, now: Micros) -> DecayAction {
         if kind == TraceType::Firmware {
-            return DecayAction::Left { faded: false };
+            return DecayAction::Keep;
         }
         let (stored, strength) = (numbers.strength, self.settings.curve.strength(kind, &numbers, now));
         if strength <= PRUNE && self.settings.prune && !numbers.pinned {
-            return DecayAction::Pruned;
+            return DecayAction::Prune;
         }
-        match stored - strength {
-            off if off > self.settings.checkpoint_step => DecayAction::Checkpointed(strength),
-            off => DecayAction::Left { faded: off > 0.0 },
+        if stored - strength > self.settings.checkpoint_step {
+            DecayAction::Checkpoint(strength)
+        } else {
+            DecayAction::Keep
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `tracing` events of a store that is being opened or closed. Events in between are emitted by the flusher, by the
 //! same rules.
 
-use super::{CloseReport, EvictionReport, TraceStore};
+use super::{CloseReport, TraceStore};
 use crate::error::{Error, Result};
 use crate::guarded::{self, Guarded};
 use crate::state::{Name, Quarantined, cause, milliseconds};
@@ -127,14 +127,14 @@ pub(super) fn pruned(name: &Name, traces: usize) {
 }
 
 /// Emits one event for each enforcement of the quota.
-pub(super) fn evicted(name: &Name, report: &EvictionReport) {
+pub(super) fn evicted(name: &Name, traces: usize, payload_bytes: u64) {
     guarded::run(|| {
         info!(
             target: TARGET,
             path = name.path(),
             partition = name.partition(),
-            traces = report.evicted,
-            payload_bytes = report.bytes,
+            traces,
+            payload_bytes,
             "the quota has removed traces",
         )
     });

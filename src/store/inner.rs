@@ -1,7 +1,7 @@
 //! The common base of all capabilities: one transition of one trace, with its side effects.
 
-use super::TraceStore;
 use super::open::Settings;
+use super::{Removed, TraceStore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Scoring;
 use crate::protocol::planted::{Mistake, planted};
@@ -22,6 +22,7 @@ pub(super) struct Inner {
     /// Number of entries that queries have visited.
     pub(super) visited: AtomicU64,
     /// Number of traces that decay cycles have removed.
+    pub(super) checkpointed: AtomicU64,
     pub(super) pruned: AtomicU64,
     /// Number of traces that the quota has removed.
     pub(super) evicted: AtomicU64,
@@ -130,9 +131,20 @@ impl Inner {
         id: TraceId,
         change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
     ) -> Result<Option<Transition<Trace>>> {
+        self.update_counted(id, &mut Removed::default(), change)
+    }
+
+    /// Does what [`update`](Self::update) does, and counts what it removes.
+    pub(super) fn update_counted(
+        &self,
+        id: TraceId,
+        removed: &mut Removed,
+        change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
+    ) -> Result<Option<Transition<Trace>>> {
         let done = self.traces().update(&self.state.generations, &id, change).map_err(reason)?;
         if let Some(Transition { old: Some(old), new: None }) = &done {
-            self.drop_links(old);
+            removed.traces += 1;
+            removed.links += self.drop_links(old);
         }
         Ok(done)
     }

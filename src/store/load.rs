@@ -1,6 +1,6 @@
 //! Loading: filling the maps of a store with the rows that a backend has stored.
 
-use crate::backend::{self, BackendError, Loaded, StoredTrace};
+use crate::backend::{self, BackendError, Loaded};
 use crate::error::Result;
 use crate::protocol::{Adjacency, Map, Terms};
 use crate::state::{LinkRow, Links, Quarantined, Row, Traces};
@@ -112,7 +112,7 @@ impl Stored {
     /// Stores the row, or returns the id of its trace and the reason why it can't be used.
     fn put(&self, row: backend::Stored) -> Result<(), (Option<TraceId>, String)> {
         match row {
-            backend::Stored::Trace(StoredTrace { row, trace }) => {
+            backend::Stored::Trace { row, trace } => {
                 let trace = trace.map_err(|wrong| (wrong.id, format!("row {row}: {}", wrong.reason)))?;
                 let (id, held) = (trace.id(), Row::stored(row, &trace));
                 match self.traces.load(id, trace, held) {

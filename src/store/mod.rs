@@ -18,6 +18,7 @@ mod quota;
 mod rank;
 mod read;
 mod reinforce;
+mod removed;
 mod restore;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;
@@ -35,15 +36,14 @@ mod weak;
 mod write;
 
 pub use close::{CloseError, CloseReport};
-pub use decay::DecayReport;
-pub use erase::ErasureReport;
 pub use flush::Mark;
 pub use links::{CoActivation, Step, Walk};
 pub use open::{LagPolicy, StoreBuilder};
 pub use query::{Order, Query};
-pub use quota::{Eviction, EvictionReport, Quota};
+pub use quota::{Eviction, Quota};
 pub use read::Iter;
 pub use reinforce::Reinforcement;
+pub use removed::Removed;
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
 pub use spill::SpillReport;
 pub use stats::{Stats, Watermark};

@@ -397,6 +397,7 @@ impl Stored {
             #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
             home: self.home,
             visited: AtomicU64::new(0),
+            checkpointed: AtomicU64::new(0),
             pruned: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
         });

@@ -1,7 +1,7 @@
 //! The quota: the largest content of a store, and the order of eviction.
 
 use super::inner::Inner;
-use super::{TraceStore, events};
+use super::{Removed, TraceStore, events};
 use crate::error::Result;
 use crate::memory::{by_age, by_doubt};
 use crate::protocol::Change;
@@ -37,22 +37,11 @@ pub enum Eviction {
     LowestConfidence,
 }
 
-/// Result of an [enforcement of the quota](TraceStore::enforce_quota).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct EvictionReport {
-    /// Number of traces removed.
-    pub evicted: usize,
-    /// Number of bytes of their payloads.
-    pub bytes: u64,
-    /// Whether the store is still over its quota because all remaining traces are firmware or pinned.
-    pub over: bool,
-}
-
 impl TraceStore {
     /// Removes traces, in the eviction order of the [quota](crate::StoreBuilder::quota), until the store is within its
     /// quota, and no more traces than necessary. Without a quota it removes none. Firmware and pinned traces count
-    /// towards the quota and are never removed. Ties are removed in the order of their ids, smaller first.
+    /// towards the quota and are never removed: the store stays over its quota if nothing else is left. Ties are removed
+    /// in the order of their ids, smaller first.
     ///
     /// Visits every trace. Removed traces are counted in [`Stats::evicted`](crate::Stats::evicted) and logged at
     /// `INFO`.
@@ -63,49 +52,50 @@ impl TraceStore {
     /// let quota = Quota { max_traces: 2, ..Quota::default() };
     /// let store = TraceStore::builder().quota(quota).in_memory()?;
     /// store.insert_many((0..5).map(|n| NewTrace::episodic(serde_json::json!(n))))?;
-    /// assert_eq!((store.enforce_quota()?.evicted, store.len()), (3, 2));
+    /// assert_eq!((store.enforce_quota()?.traces, store.len()), (3, 2));
     /// # Ok::<(), mnemon::Error>(())
     /// ```
     ///
     /// # Errors
     ///
     /// Returns the errors of [`decay`](Self::decay).
-    pub fn enforce_quota(&self) -> Result<EvictionReport> {
+    pub fn enforce_quota(&self) -> Result<Removed> {
         self.inner().enforce_quota()
     }
 }
 
 impl Inner {
-    pub(super) fn enforce_quota(&self) -> Result<EvictionReport> {
+    pub(super) fn enforce_quota(&self) -> Result<Removed> {
         self.check_writable()?;
         let Quota { max_traces, max_bytes, eviction } = self.settings.quota;
         if (max_traces, max_bytes) == (usize::MAX, u64::MAX) {
-            return Ok(EvictionReport::default());
+            return Ok(Removed::default());
         }
         let (mut traces, mut bytes) = (0, 0);
         self.scan(size, |_, size| {
             (traces, bytes) = (traces + 1, bytes + size);
             Ok(())
         })?;
-        let mut report = EvictionReport::default();
+        let (mut removed, mut removed_bytes) = (Removed::default(), 0);
         let over = |traces: usize, bytes: u64| traces > max_traces || bytes > max_bytes;
         if over(traces, bytes) {
-            let done = self.evict(over, eviction, &mut report);
-            if report.evicted > 0 {
-                self.evicted.fetch_add(report.evicted as u64, Ordering::Relaxed);
-                events::evicted(&self.state.name, &report);
+            let done = self.evict(over, eviction, &mut removed, &mut removed_bytes);
+            if removed.traces > 0 {
+                self.evicted.fetch_add(removed.traces as u64, Ordering::Relaxed);
+                events::evicted(&self.state.name, removed.traces, removed_bytes);
             }
             done?;
         }
-        Ok(report)
+        Ok(removed)
     }
 
-    /// Removes traces until the store is within its quota. The report includes those removed before an error.
+    /// Removes traces until the store is within its quota. What is counted includes those removed before an error.
     fn evict(
         &self,
         over: impl Fn(usize, u64) -> bool,
         eviction: Eviction,
-        report: &mut EvictionReport,
+        removed: &mut Removed,
+        removed_bytes: &mut u64,
     ) -> Result<()> {
         let now = self.now();
         // Counted again from the current content.
@@ -122,22 +112,22 @@ impl Inner {
             }
             // Removed only if unchanged since it was chosen: a thread that has just used, pinned or removed it takes
             // precedence.
-            let done = self.update(trace.id(), |now| match Arc::ptr_eq(now, &trace) {
-                true => Ok(Change::Remove),
-                false => Ok(Change::Keep),
+            let done = self.update_counted(trace.id(), removed, |now| {
+                Ok(if Arc::ptr_eq(now, &trace) { Change::Remove } else { Change::Keep })
             })?;
-            let Some(done) = done else {
+            let is_removed = match done {
                 // Removed by another thread.
-                (traces, bytes) = (traces - 1, bytes - size(&trace));
-                continue;
+                None => true,
+                Some(done) if done.new.is_none() => {
+                    *removed_bytes += size(&trace);
+                    true
+                }
+                Some(_) => false,
             };
-            if done.new.is_none() {
+            if is_removed {
                 (traces, bytes) = (traces - 1, bytes - size(&trace));
-                report.evicted += 1;
-                report.bytes += size(&trace);
             }
         }
-        report.over = over(traces, bytes);
         Ok(())
     }
 }

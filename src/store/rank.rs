@@ -4,7 +4,6 @@ use super::TraceStore;
 use super::inner::Inner;
 use crate::memory::{Ranked, by_rank};
 use crate::trace::{Micros, TraceId};
-use jiff::Timestamp;
 use std::collections::HashSet;
 
 impl TraceStore {
@@ -28,11 +27,6 @@ impl TraceStore {
     /// ```
     pub fn rank(&self, ids: impl IntoIterator<Item = TraceId>) -> Vec<Ranked> {
         self.inner().rank(ids.into_iter().collect(), self.inner().now())
-    }
-
-    /// Ranks traces like [`rank`](Self::rank), with the scores for a given time.
-    pub fn rank_at(&self, ids: impl IntoIterator<Item = TraceId>, at: Timestamp) -> Vec<Ranked> {
-        self.inner().rank(ids.into_iter().collect(), at.into())
     }
 }
 

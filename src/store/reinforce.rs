@@ -4,7 +4,7 @@ use super::TraceStore;
 use super::inner::Inner;
 use super::query::Order;
 use crate::error::Result;
-use crate::memory::constants::{AUTO_FIRE, IMPRINT_FACTOR, REINFORCEMENT, RETRIEVABLE};
+use crate::memory::constants::{IMPRINT_FACTOR, REINFORCEMENT, RETRIEVABLE};
 use crate::protocol::Change;
 use crate::trace::{MAX_REVISION, Micros, Trace, TraceId, TraceType};
 use jiff::Timestamp;
@@ -92,11 +92,6 @@ impl TraceStore {
     /// Returns the strength of a trace, in its given state, at a given time.
     pub fn strength_at(&self, trace: &Trace, at: Timestamp) -> f64 {
         self.inner().strength(trace, at.into())
-    }
-
-    /// Whether a trace acts by itself now: a procedural trace with a strength of 0.85 or more.
-    pub fn fires(&self, trace: &Trace) -> bool {
-        trace.trace_type() == TraceType::Procedural && self.strength(trace) >= AUTO_FIRE
     }
 }
 

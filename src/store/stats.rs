@@ -36,6 +36,8 @@ pub struct Stats {
     pub payload_bytes_serialized: u64,
     /// Number of traces that [queries](TraceStore::query) have visited.
     pub entries_visited: u64,
+    /// Number of strengths that [decay cycles](TraceStore::decay) have stored again.
+    pub checkpointed: u64,
     /// Number of traces that [decay cycles](TraceStore::decay) have removed.
     pub pruned: u64,
     /// Number of traces that the [quota](TraceStore::enforce_quota) has removed.
@@ -85,6 +87,7 @@ impl TraceStore {
             links_upserted: counters.links_upserted,
             links_deleted: counters.links_deleted,
             entries_visited: self.inner().visited.load(Ordering::Relaxed),
+            checkpointed: self.inner().checkpointed.load(Ordering::Relaxed),
             pruned: self.inner().pruned.load(Ordering::Relaxed),
             evicted: self.inner().evicted.load(Ordering::Relaxed),
             payload_bytes_serialized: counters.payload_bytes_serialized,
@@ -112,12 +115,5 @@ impl TraceStore {
     pub fn watermark(&self) -> Watermark {
         let (committed, durable) = self.state().progress.watermarks();
         Watermark { committed, durable }
-    }
-
-    /// Returns a counter that is even while the flusher rests, and odd while it cuts, captures, applies or commits: if
-    /// it is the same even number before and after a piece of your work, no flush ran in between. One load; intended
-    /// for measurements.
-    pub fn flush_sequence(&self) -> usize {
-        self.state().counters.sequence()
     }
 }

@@ -1,8 +1,7 @@
 //! Tests of interleavings that can't be timed from outside.
 
 use super::TraceStore;
-use crate::backend::ErrorClass;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::protocol::Change;
 use crate::testkit::{Call, Fault, Faults};
 use crate::trace::{Link, LinkKey, LinkState, NewTrace};
@@ -33,7 +32,7 @@ fn close_that_fails_leaves_no_link_without_its_traces() -> Outcome {
         assert!(put.is_ok());
         faults.fail(Call::Close).with(Fault::Hang);
         if fails {
-            faults.fail(Call::Close).with(ErrorClass::Io);
+            faults.fail(Call::Close).with(ErrorKind::Io);
         }
         let closing = store.clone();
         let close = std::thread::spawn(move || closing.close().map(drop).map_err(|failed| failed.error));

@@ -3,14 +3,15 @@
 use super::faults::SharedState;
 use super::plan::{Call, Due, Failure};
 use super::state::State;
-use crate::backend::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, Stored};
+use crate::backend::{Applied, Backend, BackendError, Batch, Loaded, Reopened, Stored};
+use crate::error::ErrorKind;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// An in-memory backend that fails as planned with [`Faults`](super::Faults). Created by
 /// [`Faults::backend`](super::Faults::backend).
 #[derive(Debug)]
-pub struct FaultyBackend {
+pub(super) struct FaultyBackend {
     desk: Arc<SharedState>,
     number: u64,
 }
@@ -64,19 +65,19 @@ impl FaultyBackend {
 /// The error of a failed call; panics if a panic was planned.
 #[allow(clippy::panic, reason = "a backend that panics is what was asked for")]
 fn fail(call: Call, failure: Failure) -> BackendError {
-    let Failure { class, late, .. } = failure;
-    match class {
+    let Failure { kind, late, .. } = failure;
+    match kind {
         None => panic!("a planned panic in {call:?}"),
-        Some(class) => {
+        Some(kind) => {
             let when = if late { ", after it was done" } else { "" };
-            BackendError::new(class, format!("a planned failure of {call:?}{when}: {class:?}"))
+            BackendError::new(kind, format!("a planned failure of {call:?}{when}: {kind}"))
         }
     }
 }
 
 /// Returns whether a sync that is part of the call succeeds.
 fn syncs(due: Due) -> bool {
-    due.failure.is_none_or(|failure| failure.class != Some(ErrorClass::Io))
+    due.failure.is_none_or(|failure| failure.kind != Some(ErrorKind::Io))
 }
 
 impl Backend for FaultyBackend {

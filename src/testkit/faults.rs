@@ -4,6 +4,7 @@ use super::backend::FaultyBackend;
 use super::image::Image;
 use super::plan::{Call, Plan, Rule};
 use super::state::State;
+use crate::backend::Backend;
 use crate::trace::TraceId;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +17,7 @@ pub enum Crash {
     PowerLoss,
 }
 
-/// A test's handle to a [`FaultyBackend`]: plans faults, and shows the stored data. Clones are the same handle. When
+/// A test's handle to a [backend](Self::backend) that fails: plans faults, and shows the stored data. Clones are the same handle. When
 /// the last clone is dropped, a call that hangs is released.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
@@ -66,7 +67,7 @@ impl Faults {
 
     /// Returns a backend to open a store with. It holds the live image, as after a restart of the process; while
     /// another store has the data open, opening fails with [`InUse`](crate::ErrorKind::InUse).
-    pub fn backend(&self) -> FaultyBackend {
+    pub fn backend(&self) -> impl Backend + use<> {
         let number = {
             let mut state = self.lock();
             state.backends += 1;
@@ -78,11 +79,11 @@ impl Faults {
     /// Plans a fault for calls of this kind: choose which of them, then pass the fault to [`with`](Plan::with).
     ///
     /// ```
-    /// use mnemon::backend::ErrorClass;
+    /// use mnemon::ErrorKind;
     /// use mnemon::testkit::{Call, Faults};
     ///
     /// let faults = Faults::new();
-    /// faults.fail(Call::Apply).at(3).times(2).with(ErrorClass::Full);
+    /// faults.fail(Call::Apply).at(3).times(2).with(ErrorKind::DiskFull);
     /// ```
     pub fn fail(&self, call: Call) -> Plan<'_> {
         Plan::new(self, call)
@@ -147,12 +148,6 @@ impl Faults {
         state.freeze_at = Some(state.syncs + n.max(1));
     }
 
-    /// Sets whether everything applied is synced after each batch, as a checkpoint does. Default: false, so that only
-    /// an idle store syncs.
-    pub fn sync_when_tidying(&self, sync: bool) {
-        self.lock().sync_when_tidying = sync;
-    }
-
     /// The data that survives the end of the process: everything that was applied.
     pub fn live(&self) -> Image {
         self.lock().live.clone()
@@ -167,11 +162,6 @@ impl Faults {
     /// since, with the first two, and so on.
     pub fn after_power_loss(&self) -> Vec<Image> {
         self.lock().after_power_loss()
-    }
-
-    /// Images that were found damaged and quarantined, the oldest first.
-    pub fn put_aside(&self) -> Vec<Image> {
-        self.lock().aside.clone()
     }
 
     /// Returns a handle over the data that a crash at this moment would leave, with no faults. The original run goes

@@ -1,6 +1,6 @@
 //! The stored data at one moment.
 
-use crate::backend::{Applied, LinkChange, Loaded, RowNumber, Scope, Stored, StoredTrace, TraceChange};
+use crate::backend::{Applied, LinkChange, Loaded, RowNumber, Scope, Stored, TraceChange};
 use crate::trace::{Link, Trace, TraceId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -73,7 +73,7 @@ impl Image {
     /// Loads every trace, then every link.
     pub(super) fn load(&self, into: &mut dyn FnMut(Stored)) -> Loaded {
         for (row, trace) in &self.rows {
-            into(Stored::Trace(StoredTrace { row: *row, trace: Ok(Trace::clone(trace)) }));
+            into(Stored::Trace { row: *row, trace: Ok(Trace::clone(trace)) });
         }
         self.links.values().for_each(|link| into(Stored::Link(Ok(*link))));
         Loaded::new(self.watermark, self.last_row)

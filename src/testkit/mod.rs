@@ -12,7 +12,6 @@
 //! contract.
 //!
 //! ```
-//! use mnemon::backend::ErrorClass;
 //! use mnemon::testkit::{Call, Crash, Faults};
 //! use mnemon::{ErrorKind, Health, NewTrace, TraceStore};
 //! use serde_json::json;
@@ -32,7 +31,7 @@
 //! assert_eq!(note(&store, "spring tide at noon")?, "noted");
 //!
 //! // From the next batch on the disk is full.
-//! faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
+//! faults.fail(Call::Apply).for_good().with(ErrorKind::DiskFull);
 //! assert_eq!(note(&store, "neap tide a week later")?, "noted for now: the disk is full");
 //! assert!(matches!(store.health(), Health::Degraded { kind: ErrorKind::DiskFull, .. }));
 //!
@@ -78,7 +77,6 @@ mod image;
 mod plan;
 mod state;
 
-pub use backend::FaultyBackend;
 pub use faults::{Crash, Faults};
 pub use image::Image;
 pub use plan::{Call, Fault, Plan};

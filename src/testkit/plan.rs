@@ -1,7 +1,7 @@
 //! Plans: which calls suffer which faults.
 
 use super::Faults;
-use crate::backend::ErrorClass;
+use crate::error::ErrorKind;
 use std::time::Duration;
 
 /// A call of a [`Backend`](crate::backend::Backend).
@@ -34,9 +34,9 @@ impl Call {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The call fails with this class. After [`Io`](ErrorClass::Io), data that was applied and not synced is lost in
+    /// The call fails with this kind. After [`Io`](ErrorKind::Io), data that was applied and not synced is lost in
     /// a power loss even if later syncs succeed, unless it is applied again, as on a real disk.
-    Error(ErrorClass),
+    Error(ErrorKind),
     /// The call panics.
     Panic,
     /// The call blocks until it is [released](Faults::release), and then goes on.
@@ -47,13 +47,13 @@ pub enum Fault {
     /// [`Apply`](Call::Apply) proceed as usual.
     RefuseRow,
     /// All stored data disappears, as when the file is deleted under the store: the call fails with
-    /// [`Unreachable`](ErrorClass::Unreachable), and the next reopening finds nothing.
+    /// [`Unreachable`](ErrorKind::Unreachable), and the next reopening finds nothing.
     Vanish,
 }
 
-impl From<ErrorClass> for Fault {
-    fn from(class: ErrorClass) -> Self {
-        Fault::Error(class)
+impl From<ErrorKind> for Fault {
+    fn from(kind: ErrorKind) -> Self {
+        Fault::Error(kind)
     }
 }
 
@@ -85,13 +85,13 @@ impl<'a> Plan<'a> {
         self.times(u64::MAX)
     }
 
-    /// Makes the call do its work and then fail: only its result is lost. With [`Io`](ErrorClass::Io) it is the sync
+    /// Makes the call do its work and then fail: only its result is lost. With [`Io`](ErrorKind::Io) it is the sync
     /// that fails: a batch is live but not durable.
     pub fn late(self) -> Self {
         Self { rule: Rule { late: true, ..self.rule }, ..self }
     }
 
-    /// Plans this fault. Accepts a [`Fault`] or an [`ErrorClass`].
+    /// Plans this fault. Accepts a [`Fault`] or an [`ErrorKind`].
     pub fn with(self, fault: impl Into<Fault>) {
         self.faults.plan(Rule { fault: fault.into(), ..self.rule });
     }
@@ -122,7 +122,7 @@ pub(super) struct Due {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Failure {
     /// `None` panics.
-    pub(super) class: Option<ErrorClass>,
+    pub(super) kind: Option<ErrorKind>,
     pub(super) late: bool,
     pub(super) vanish: bool,
 }
@@ -139,11 +139,11 @@ pub(super) fn due(rules: &mut Vec<Rule>, call: Call) -> Due {
             rule.times -= 1;
         }
         let late = rule.late;
-        let failure = |class, vanish: bool| Some(Failure { class, late: late && !vanish, vanish });
+        let failure = |kind, vanish: bool| Some(Failure { kind, late: late && !vanish, vanish });
         match rule.fault {
-            Fault::Error(class) => due.failure = due.failure.or(failure(Some(class), false)),
+            Fault::Error(kind) => due.failure = due.failure.or(failure(Some(kind), false)),
             Fault::Panic => due.failure = due.failure.or(failure(None, false)),
-            Fault::Vanish => due.failure = due.failure.or(failure(Some(ErrorClass::Unreachable), true)),
+            Fault::Vanish => due.failure = due.failure.or(failure(Some(ErrorKind::Unreachable), true)),
             Fault::Hang => due.wait = Some(None),
             Fault::Slow(time) => due.wait = due.wait.or(Some(Some(time))),
             Fault::RefuseRow => due.refuse = true,

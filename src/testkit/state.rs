@@ -4,9 +4,8 @@ use super::image::{Commit, Image};
 use super::plan::{Call, Failure, Rule};
 use super::{check, plan};
 use crate::Durability;
-use crate::backend::{
-    Applied, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reopened, Stored, TraceChange,
-};
+use crate::backend::{Applied, BackendError, Batch, LinkChange, Loaded, Reopened, Stored, TraceChange};
+use crate::error::ErrorKind;
 use crate::trace::TraceId;
 use std::collections::{BTreeSet, HashMap};
 
@@ -17,13 +16,11 @@ pub(super) struct State {
     pub(super) durable: Image,
     /// Commits in `live` that are not in `durable`: the next sync makes them durable.
     unsynced: Vec<Commit>,
-    pub(super) aside: Vec<Image>,
     /// All data has vanished, and no reopening has noticed it yet.
     vanished: bool,
     pub(super) syncs: u64,
     /// The durable image does not change from this sync on.
     pub(super) freeze_at: Option<u64>,
-    pub(super) sync_when_tidying: bool,
     /// Number of the backend that has the data open; `backends` counts all that were created.
     pub(super) owner: Option<u64>,
     pub(super) backends: u64,
@@ -65,14 +62,14 @@ impl State {
             self.empty();
             self.vanished = true;
         }
-        match failure.class {
+        match failure.kind {
             // Later syncs do not retry what a failed sync did not write.
-            Some(ErrorClass::Io) if call != Call::Load => self.unsynced.clear(),
-            Some(ErrorClass::Corrupt) if call != Call::Load => self.must_replace = true,
+            Some(ErrorKind::Io) if call != Call::Load => self.unsynced.clear(),
+            Some(ErrorKind::Corrupt) if call != Call::Load => self.must_replace = true,
             _ => {}
         }
-        let harmless = [ErrorClass::Busy, ErrorClass::Full, ErrorClass::Memory, ErrorClass::Corrupt];
-        let doubtful = failure.class.is_none_or(|class| !harmless.contains(&class));
+        let harmless = [ErrorKind::Busy, ErrorKind::DiskFull, ErrorKind::OutOfMemory, ErrorKind::Corrupt];
+        let doubtful = failure.kind.is_none_or(|kind| !harmless.contains(&kind));
         self.must_reopen |= doubtful && call != Call::Load;
     }
 
@@ -90,7 +87,7 @@ impl State {
 
     /// Records a violation of the store's side of the contract.
     fn violation(&mut self, what: String) -> BackendError {
-        let error = BackendError::new(ErrorClass::Other, format!("the store must not do this: {what}"));
+        let error = BackendError::new(ErrorKind::Backend, format!("the store must not do this: {what}"));
         self.violations.push(what);
         self.must_reopen = true;
         error
@@ -100,7 +97,7 @@ impl State {
     pub(super) fn admit(&mut self, call: Call, backend: u64) -> Result<(), BackendError> {
         let free = self.owner.is_none() && matches!(call, Call::Load | Call::Reopen);
         if !free && self.owner != Some(backend) {
-            return Err(BackendError::new(ErrorClass::Owned, "another store has this backend's data open"));
+            return Err(BackendError::new(ErrorKind::InUse, "another store has this backend's data open"));
         }
         let what = match call {
             Call::Load | Call::Reopen | Call::Replace => return Ok(()),
@@ -216,13 +213,12 @@ impl State {
     }
 
     pub(super) fn replace(&mut self) {
-        self.aside.push(self.live.clone());
         self.empty();
         (self.must_reopen, self.must_replace, self.vanished) = (false, false, false);
     }
 
     pub(super) fn tidy(&mut self, idle: bool, sync: bool) -> Result<bool, BackendError> {
-        let syncs = sync && (idle || self.sync_when_tidying);
+        let syncs = sync && idle;
         if syncs {
             self.sync()?;
         }

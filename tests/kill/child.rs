@@ -65,15 +65,12 @@ pub fn run(folder: PathBuf, plan: Plan) -> Outcome {
                 for _ in 0..dice.below(6) {
                     world.flushing();
                 }
-                while world.store.flush_sequence().is_multiple_of(2) {
-                    std::hint::spin_loop();
-                }
-                let (sequence, started) = (world.store.flush_sequence(), Instant::now());
+                let (cut, started) = (world.next_cut(), Instant::now());
                 let burns = Duration::from_nanos(dice.below(took));
-                while started.elapsed() < burns && world.store.flush_sequence() == sequence {
+                while started.elapsed() < burns && !world.is_committed(cut) {
                     std::hint::spin_loop();
                 }
-                end_here(&log, world.store.flush_sequence() == sequence);
+                end_here(&log, !world.is_committed(cut));
             });
         }
         Point::Flushed => world.run_all(|| {

@@ -183,16 +183,24 @@ impl World {
 
     /// Waits for the flusher to be at work, and then for it to be done; how long that took, if it was.
     pub fn flushing(&self) -> Duration {
-        let mut sequence = self.store.flush_sequence();
-        while sequence.is_multiple_of(2) {
-            std::hint::spin_loop();
-            sequence = self.store.flush_sequence();
-        }
-        let started = Instant::now();
-        while self.store.flush_sequence() == sequence {
+        let (cut, started) = (self.next_cut(), Instant::now());
+        while !self.is_committed(cut) {
             std::hint::spin_loop();
         }
         started.elapsed()
+    }
+
+    /// Waits for the next cut of the writers' changes, and returns its generation.
+    pub fn next_cut(&self) -> u64 {
+        let generation = self.store.mark().generation();
+        while self.store.mark().generation() == generation {
+            std::hint::spin_loop();
+        }
+        generation
+    }
+
+    pub fn is_committed(&self, generation: u64) -> bool {
+        self.store.watermark().committed >= generation
     }
 
     /// Closes under the writers' hands, and notes what a close promises.

@@ -135,19 +135,18 @@ impl Model {
 
     /// How many have faded, were checkpointed, and were pruned.
     pub fn decay(&mut self) -> (usize, usize, usize) {
-        let (now, mut checkpointed, mut faded) = (self.now, 0, 0);
+        let (now, mut checkpointed) = (self.now, 0);
         let pruned =
             |record: &Record| !record.is_firmware() && !record.pinned && record.strength_at(now) <= 0.01;
-        let (pruned, _) = self.remove_all(pruned);
+        let (pruned, links) = self.remove_all(pruned);
         for record in self.traces.values_mut() {
             let strength = record.strength_at(now);
-            faded += usize::from(strength < record.strength);
             if record.strength - strength > STEP {
                 (record.strength, record.decayed) = (strength, now);
                 checkpointed += 1;
             }
         }
-        (faded + pruned, checkpointed, pruned)
+        (checkpointed, pruned, links)
     }
 
     pub fn retier(&mut self) -> usize {
@@ -165,18 +164,18 @@ impl Model {
         moved
     }
 
-    pub fn enforce_quota(&mut self) -> (usize, bool) {
-        let mut evicted = 0;
+    pub fn enforce_quota(&mut self) -> (usize, usize) {
+        let (mut evicted, mut links) = (0, 0);
         loop {
             let bytes: usize = self.traces.values().map(|record| record.payload.len()).sum();
             if self.traces.len() <= MOST_TRACES && bytes <= MOST_BYTES {
-                return (evicted, false);
+                return (evicted, links);
             }
             let loose = self.traces.iter().filter(|(_, record)| !record.is_firmware() && !record.pinned);
             let Some((_, id)) = loose.map(|(id, record)| (record.reinforced.min(self.now), *id)).min() else {
-                return (evicted, true);
+                return (evicted, links);
             };
-            self.remove(id);
+            links += self.remove(id).1;
             evicted += 1;
         }
     }

@@ -108,13 +108,17 @@ impl Pair {
                 }
             }
             Step::Decay => {
-                let report = well(store.decay())?;
-                prop_assert_eq!((report.decayed, report.checkpointed, report.pruned), model.decay());
+                let before = store.stats().checkpointed;
+                let removed = well(store.decay())?;
+                let checkpointed = store.stats().checkpointed - before;
+                prop_assert_eq!((checkpointed as usize, removed.traces, removed.links), model.decay());
+                prop_assert_eq!(removed.rows, 0);
             }
             Step::Retier => prop_assert_eq!(well(store.update_tiers())?, model.retier()),
             Step::EnforceQuota => {
-                let report = well(store.enforce_quota())?;
-                prop_assert_eq!((report.evicted, report.over), model.enforce_quota());
+                let removed = well(store.enforce_quota())?;
+                prop_assert_eq!((removed.traces, removed.links), model.enforce_quota());
+                prop_assert_eq!(removed.rows, 0);
             }
             Step::EraseType(kind) => {
                 let report = well(store.erase_type(*kind))?;
@@ -175,10 +179,10 @@ impl Pair {
         self.check_memory()
     }
 
-    pub fn erased(&mut self, report: mnemon::ErasureReport, scope: impl Fn(&Record) -> bool) -> Tried {
+    pub fn erased(&mut self, removed: mnemon::Removed, scope: impl Fn(&Record) -> bool) -> Tried {
         let rows = self.model.stored.values().filter(|record| scope(record)).count();
         let (traces, links) = self.model.remove_all(scope);
-        prop_assert_eq!((report.traces, report.links, report.rows), (traces, links, rows as u64));
+        prop_assert_eq!((removed.traces, removed.links, removed.rows), (traces, links, rows as u64));
         self.check_file()
     }
 

@@ -3,11 +3,10 @@
 use super::journal::{Journal, check_signature};
 use super::record;
 use super::rows::Rows;
-use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, Stored, StoredTrace, Unreadable,
-};
+use mnemon::ErrorKind;
+use mnemon::backend::{Applied, Backend, BackendError, Batch, Loaded, Reopened, Stored, Unreadable};
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::Path;
 
 impl Backend for Journal {
@@ -18,7 +17,7 @@ impl Backend for Journal {
             last_row = last_row.max(row);
             let id = record["id"].as_str().and_then(|id| id.parse().ok());
             let trace = record::trace(record).map_err(|wrong| Unreadable { id, reason: wrong.to_string() });
-            into(Stored::Trace(StoredTrace { row, trace }));
+            into(Stored::Trace { row, trace });
         }
         for (ends, record) in &self.rows.links {
             let id = ends.split(' ').next().and_then(|id| id.parse().ok());
@@ -49,7 +48,7 @@ impl Backend for Journal {
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
         match fs::read(&self.path) {
             Ok(bytes) => check_signature(&self.path, &bytes)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(&self.path, error)),
         }
         self.rewrite(self.rows.clone())?;
@@ -75,20 +74,20 @@ impl Backend for Journal {
     }
 }
 
-pub fn problem(class: ErrorClass, path: &Path, what: &str) -> BackendError {
-    BackendError::new(class, format!("{} {what}", path.display()))
+pub fn problem(kind: ErrorKind, path: &Path, what: &str) -> BackendError {
+    BackendError::new(kind, format!("{} {what}", path.display()))
 }
 
-/// The flusher acts on the class and on nothing else.
+/// The flusher acts on the kind and on nothing else.
 pub fn failed(path: &Path, error: io::Error) -> BackendError {
-    let (class, what) = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            (ErrorClass::Full, "has no space left: make some")
+    let (kind, what) = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (ErrorKind::DiskFull, "has no space left: make some")
         }
-        ErrorKind::NotFound => (ErrorClass::Unreachable, "was moved or deleted: put it back"),
-        ErrorKind::PermissionDenied => (ErrorClass::Unreachable, "can't be written: give the right to"),
-        ErrorKind::OutOfMemory => (ErrorClass::Memory, "needs more memory than there is"),
-        _ => (ErrorClass::Io, "can't be read or written: look at the disk"),
+        io::ErrorKind::NotFound => (ErrorKind::Unreachable, "was moved or deleted: put it back"),
+        io::ErrorKind::PermissionDenied => (ErrorKind::Unreachable, "can't be written: give the right to"),
+        io::ErrorKind::OutOfMemory => (ErrorKind::OutOfMemory, "needs more memory than there is"),
+        _ => (ErrorKind::Io, "can't be read or written: look at the disk"),
     };
-    problem(class, path, what).because(error)
+    problem(kind, path, what).because(error)
 }

@@ -4,9 +4,10 @@
 
 use super::engine::{failed, problem};
 use super::rows::Rows;
-use mnemon::backend::{BackendError, ErrorClass};
+use mnemon::ErrorKind;
+use mnemon::backend::BackendError;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// The first line. What begins otherwise is not ours, and is left alone.
@@ -29,7 +30,7 @@ impl Journal {
         let path = std::path::absolute(path).map_err(|error| failed(path, error))?;
         let lock = File::create(path.with_extension("lock")).map_err(|error| failed(&path, error))?;
         lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => problem(ErrorClass::Owned, &path, "is open already: close it there"),
+            TryLockError::WouldBlock => problem(ErrorKind::InUse, &path, "is open already: close it there"),
             TryLockError::Error(error) => failed(&path, error),
         })?;
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
@@ -50,7 +51,7 @@ impl Journal {
                 Some(rows) => self.rows.merge(rows),
                 // A crash has torn the last line, so nobody was told that it is durable.
                 None if lines.peek().is_none() => break,
-                None => return Err(problem(ErrorClass::Corrupt, &self.path, "has a damaged line: mend it")),
+                None => return Err(problem(ErrorKind::Corrupt, &self.path, "has a damaged line: mend it")),
             }
         }
         // Whoever wrote the last line may have ended before it was synced.
@@ -74,7 +75,7 @@ impl Journal {
         // What nobody can find is not durable: the path must still lead to this file.
         match fs::metadata(&self.path)?.len() == self.length + line.len() as u64 {
             true => Ok(()),
-            false => Err(ErrorKind::NotFound.into()),
+            false => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
@@ -105,6 +106,6 @@ impl Journal {
 pub fn check_signature(path: &Path, bytes: &[u8]) -> Result<(), BackendError> {
     match bytes.starts_with(SIGNATURE.as_bytes()) || bytes.is_empty() {
         true => Ok(()),
-        false => Err(problem(ErrorClass::Foreign, path, "is no journal of this version: give another path")),
+        false => Err(problem(ErrorKind::NotAStore, path, "is no journal of this version: give another path")),
     }
 }

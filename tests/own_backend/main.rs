@@ -9,7 +9,7 @@ mod rows;
 mod support;
 
 use journal::Journal;
-use mnemon::backend::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, Stored};
+use mnemon::backend::{Applied, Backend, BackendError, Batch, Loaded, Reopened, Stored};
 use mnemon::{ErrorKind, Link, NewTrace, Origin, Payload, Tier, Trace, TraceId, TraceStore, TraceType};
 use serde_json::json;
 use std::fs::{self, OpenOptions};
@@ -147,7 +147,7 @@ fn of_what_is_erased_no_byte_stays() -> Outcome {
 /// A journal of which the next batches stop half way.
 struct Stopping {
     journal: Journal,
-    class: ErrorClass,
+    kind: ErrorKind,
     left: Arc<AtomicUsize>,
 }
 
@@ -163,7 +163,7 @@ impl Backend for Stopping {
         }
         let mut file = OpenOptions::new().append(true).open(&self.journal.path).unwrap();
         file.write_all(br#"{"watermark":9,"traces":{"1":{"id":"#).unwrap();
-        Err(BackendError::new(self.class, "stopped half way, as the test has it"))
+        Err(BackendError::new(self.kind, "stopped half way, as the test has it"))
     }
 
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
@@ -181,12 +181,17 @@ impl Backend for Stopping {
 
 #[test]
 fn a_batch_that_stopped_half_way_is_written_again_and_nothing_is_lost() -> Outcome {
-    let classes =
-        [ErrorClass::Full, ErrorClass::Memory, ErrorClass::Io, ErrorClass::Unreachable, ErrorClass::Corrupt];
-    for class in classes {
+    let kinds = [
+        ErrorKind::DiskFull,
+        ErrorKind::OutOfMemory,
+        ErrorKind::Io,
+        ErrorKind::Unreachable,
+        ErrorKind::Corrupt,
+    ];
+    for kind in kinds {
         let (_folder, path) = place()?;
         let left = Arc::new(AtomicUsize::new(0));
-        let backend = Stopping { journal: Journal::open(&path)?, class, left: left.clone() };
+        let backend = Stopping { journal: Journal::open(&path)?, kind, left: left.clone() };
         let store = quietly().open_with(backend)?;
         let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
         store.flush()?;
@@ -194,14 +199,14 @@ fn a_batch_that_stopped_half_way_is_written_again_and_nothing_is_lost() -> Outco
         store.update(a, |trace| trace.confidence(0.9))?;
         left.store(1, Ordering::SeqCst);
         let error = store.flush().expect_err("it stops half way");
-        assert_eq!(error.kind(), ErrorKind::from(class));
+        assert_eq!(error.kind(), kind);
         store.remove(b)?;
         store.insert(note("meanwhile"))?;
         store.flush()?;
-        assert_eq!(after_a_kill(&path)?, all(&store), "{class:?}");
+        assert_eq!(after_a_kill(&path)?, all(&store), "{kind:?}");
         let before = all(&store);
         store.close()?;
-        assert_eq!(all(&open(&path)?), before, "{class:?}");
+        assert_eq!(all(&open(&path)?), before, "{kind:?}");
     }
     Ok(())
 }

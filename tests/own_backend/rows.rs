@@ -2,8 +2,8 @@
 //! together is the same, without a null.
 
 use super::record;
-use mnemon::TraceId;
-use mnemon::backend::{Applied, BackendError, Batch, ErrorClass, LinkChange, Scope, TraceChange};
+use mnemon::backend::{Applied, BackendError, Batch, LinkChange, Scope, TraceChange};
+use mnemon::{ErrorKind, TraceId};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 
@@ -80,7 +80,7 @@ impl Rows {
             Scope::Type(kind) => ("type", kind.as_str()),
             Scope::Partition(partition) => ("partition", &**partition),
             other => {
-                return Err(BackendError::new(ErrorClass::Other, format!("no journal can erase {other:?}")));
+                return Err(BackendError::new(ErrorKind::Backend, format!("no journal can erase {other:?}")));
             }
         };
         let (traces, links) = (self.traces.len(), self.links.len());

@@ -1,10 +1,8 @@
 //! A backend for tests: keeps rows in a map, and does what the test says before each batch.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use mnemon::Durability;
-use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, Stored, TraceChange,
-};
+use mnemon::backend::{Applied, Backend, BackendError, Batch, Loaded, Reopened, Stored, TraceChange};
+use mnemon::{Durability, ErrorKind};
 use mnemon::{Trace, TraceId};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,7 +19,7 @@ pub struct Log {
 /// What a batch gets; asked before anything is applied.
 pub enum Answer {
     Apply,
-    Fail(ErrorClass),
+    Fail(ErrorKind),
     /// Applied but for the changes of these traces.
     Refuse(Vec<TraceId>),
 }
@@ -29,7 +27,7 @@ pub enum Answer {
 type Script = Box<dyn FnMut(&Batch<'_>, &Log) -> Answer + Send>;
 
 /// What a close gets: why it fails, if it does.
-type Ending = Box<dyn FnMut() -> Option<ErrorClass> + Send>;
+type Ending = Box<dyn FnMut() -> Option<ErrorKind> + Send>;
 
 pub struct Scripted {
     log: Arc<Mutex<Log>>,
@@ -38,7 +36,7 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    pub fn ending(self, ending: impl FnMut() -> Option<ErrorClass> + Send + 'static) -> Self {
+    pub fn ending(self, ending: impl FnMut() -> Option<ErrorKind> + Send + 'static) -> Self {
         Self { ending: Box::new(ending), ..self }
     }
 }
@@ -65,7 +63,7 @@ impl Backend for Scripted {
         let view = Log { rows: look(&self.log).rows.clone(), ..Log::default() };
         let refused = match (self.script)(batch, &view) {
             Answer::Apply => Vec::new(),
-            Answer::Fail(class) => return Err(BackendError::new(class, "as the script says")),
+            Answer::Fail(kind) => return Err(BackendError::new(kind, "as the script says")),
             Answer::Refuse(ids) => ids,
         };
         let mut log = look(&self.log);
@@ -112,7 +110,7 @@ impl Backend for Scripted {
 
     fn close(&mut self, _: u64) -> Result<(), BackendError> {
         match (self.ending)() {
-            Some(class) => Err(BackendError::new(class, "as the script says")),
+            Some(kind) => Err(BackendError::new(kind, "as the script says")),
             None => Ok(()),
         }
     }

@@ -4,8 +4,7 @@
 //! any fault, and every image that a crash would leave must be one of them.
 
 use super::{Outcome, clock, quietly};
-use mnemon::backend::ErrorClass;
-use mnemon::testkit::{Call, Crash, Fault, Faults, FaultyBackend, Image};
+use mnemon::testkit::{Call, Crash, Fault, Faults, Image};
 use mnemon::{
     Durability, Error, ErrorKind, Health, Link, ManualClock, NewTrace, Trace, TraceId, TraceStore, TraceType,
 };
@@ -227,7 +226,7 @@ impl Op {
 pub struct Case {
     pub durability: Durability,
     /// A fault of the same calls in every run of the kind: so that there are reopenings and replacements.
-    pub every_third_apply: Option<ErrorClass>,
+    pub every_third_apply: Option<ErrorKind>,
     pub call: Call,
     pub at: u64,
     pub times: u64,
@@ -244,24 +243,24 @@ impl Case {
     /// What errors may say.
     fn kinds(&self) -> Vec<ErrorKind> {
         let mine = match self.fault {
-            Fault::Error(class) => Some(class.into()),
+            Fault::Error(kind) => Some(kind),
             Fault::Panic => Some(ErrorKind::Panicked),
             Fault::Vanish => Some(ErrorKind::Unreachable),
             _ => None,
         };
-        mine.into_iter().chain(self.every_third_apply.map(ErrorKind::from)).collect()
+        mine.into_iter().chain(self.every_third_apply).collect()
     }
 
     /// Whether it may take away what is stored.
     fn wipes(&self) -> bool {
-        let corrupt = ErrorClass::Corrupt;
+        let corrupt = ErrorKind::Corrupt;
         self.fault == Fault::Vanish
             || self.fault == Fault::Error(corrupt)
             || self.every_third_apply == Some(corrupt)
     }
 
     fn plan(&self, faults: &Faults) {
-        for n in self.every_third_apply.iter().flat_map(|class| (1..200).map(move |n| (3 * n, *class))) {
+        for n in self.every_third_apply.iter().flat_map(|kind| (1..200).map(move |n| (3 * n, *kind))) {
             faults.fail(Call::Apply).at(n.0).with(n.1);
         }
         if self.times > 0 {
@@ -376,7 +375,7 @@ impl Run<'_> {
 
     fn open(&self) -> Outcome<TraceStore> {
         for _ in 0..=self.case.times {
-            let backend: FaultyBackend = self.faults.backend();
+            let backend = self.faults.backend();
             let opened =
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.builder().open_with(backend)));
             match opened {

@@ -11,9 +11,8 @@ mod heard;
 mod support;
 
 use heard::{Said, documented, events, heard, milliseconds, number, only, said_of, spans, told};
-use mnemon::NewTrace;
-use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Fault, Faults};
+use mnemon::{ErrorKind, NewTrace};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -57,7 +56,7 @@ fn a_healthy_store_says_nothing_that_an_operator_sees() -> Outcome {
 fn trouble_is_one_warning_when_it_begins_and_one_line_when_it_ends() -> Outcome {
     let faults = Faults::new();
     let store = heard("full").open_with(faults.backend())?;
-    faults.fail(Call::Apply).times(5).with(ErrorClass::Full);
+    faults.fail(Call::Apply).times(5).with(ErrorKind::DiskFull);
     store.insert(note(1))?;
     store.insert(note(2))?;
     while store.flush().is_err() {}
@@ -68,7 +67,7 @@ fn trouble_is_one_warning_when_it_begins_and_one_line_when_it_ends() -> Outcome 
     let warning = only(&events(&said, Level::WARN, FAILED))?;
     assert_eq!(warning.target, "mnemon::flusher");
     assert_eq!((&warning.fields["step"], &warning.fields["kind"]), (&json!("commit"), &json!("disk full")));
-    assert_eq!(warning.fields["error"], "a planned failure of Apply: Full");
+    assert_eq!(warning.fields["error"], "a planned failure of Apply: disk full");
     assert_eq!((number(warning, "pending")?, number(warning, "attempts")?), (2, 1));
     let wait = milliseconds(warning, "retry_in_ms")?;
     assert!(wait > 0.0 && wait <= 1_250.0, "{wait}");
@@ -89,10 +88,10 @@ fn each_episode_is_told_and_so_is_a_change_of_its_kind() -> Outcome {
     let faults = Faults::new();
     let store = heard("changing").open_with(faults.backend())?;
     for episode in 0..2 {
-        faults.fail(Call::Apply).with(ErrorClass::Full);
+        faults.fail(Call::Apply).with(ErrorKind::DiskFull);
         // Contention is no mere contention any more.
-        faults.fail(Call::Apply).at(2).with(ErrorClass::Busy);
-        faults.fail(Call::Apply).at(3).times(2).with(ErrorClass::Io);
+        faults.fail(Call::Apply).at(2).with(ErrorKind::Busy);
+        faults.fail(Call::Apply).at(3).times(2).with(ErrorKind::Io);
         faults.fail(Call::Apply).at(5).with(Fault::Panic);
         store.insert(note(episode))?;
         while store.flush().is_err() {}
@@ -114,7 +113,7 @@ fn contention_is_told_when_it_lasts() -> Outcome {
     for (name, times) in [("a moment's contention", 2), ("contention", 3)] {
         let faults = Faults::new();
         let store = heard(name).open_with(faults.backend())?;
-        faults.fail(Call::Apply).times(times).with(ErrorClass::Busy);
+        faults.fail(Call::Apply).times(times).with(ErrorKind::Busy);
         store.insert(note(1))?;
         while store.flush().is_err() {}
         store.close()?;
@@ -136,8 +135,8 @@ fn contention_is_told_when_it_lasts() -> Outcome {
 fn the_warning_names_the_step_that_failed() -> Outcome {
     let faults = Faults::new();
     let store = heard("tidying").open_with(faults.backend())?;
-    faults.fail(Call::Tidy).with(ErrorClass::Memory);
-    faults.fail(Call::Close).with(ErrorClass::Memory);
+    faults.fail(Call::Tidy).with(ErrorKind::OutOfMemory);
+    faults.fail(Call::Close).with(ErrorKind::OutOfMemory);
     store.insert(note(1))?;
     store.flush()?;
     store.close()?;
@@ -201,8 +200,8 @@ fn damage_is_an_error_once_however_often_replacing_it_fails() -> Outcome {
     let store = heard("damaged").open_with(faults.backend())?;
     store.insert_many((0..7).map(note))?;
     store.flush()?;
-    faults.fail(Call::Apply).with(ErrorClass::Corrupt);
-    faults.fail(Call::Replace).times(3).with(ErrorClass::Corrupt);
+    faults.fail(Call::Apply).with(ErrorKind::Corrupt);
+    faults.fail(Call::Replace).times(3).with(ErrorKind::Corrupt);
     store.insert(note(8))?;
     while store.flush().is_err() {}
     store.close()?;
@@ -277,14 +276,14 @@ fn a_drop_that_could_not_drain_says_what_is_owed() -> Outcome {
         "a store was dropped before it could be drained: what it owes is lost if the process ends now";
     let faults = Faults::new();
     let store = heard("dropped").close_timeout(Duration::ZERO).open_with(faults.backend())?;
-    faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
+    faults.fail(Call::Apply).for_good().with(ErrorKind::DiskFull);
     store.insert_many((0..3).map(note))?;
     assert!(store.flush().is_err());
     drop(store);
     let said = said_of("dropped");
     let error = only(&events(&said, Level::ERROR, DROPPED))?;
     assert_eq!((&error.fields["kind"], number(error, "pending")?), (&json!("disk full"), 3));
-    assert_eq!(error.fields["cause"], "a planned failure of Apply: Full");
+    assert_eq!(error.fields["cause"], "a planned failure of Apply: disk full");
     faults.lift();
     Ok(())
 }
@@ -395,7 +394,7 @@ fn opening_flushing_and_closing_are_spans() -> Outcome {
 fn a_flush_that_fails_is_a_span_without_rows() -> Outcome {
     let faults = Faults::new();
     let store = heard("failing").durability(mnemon::Durability::Committed).open_with(faults.backend())?;
-    faults.fail(Call::Apply).with(ErrorClass::Full);
+    faults.fail(Call::Apply).with(ErrorKind::DiskFull);
     store.insert(NewTrace::semantic(json!(1)))?;
     while store.flush().is_err() {}
     store.close()?;

@@ -2,9 +2,7 @@
 
 use super::support::model;
 use loom::thread;
-use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, Stored, TraceChange,
-};
+use mnemon::backend::{Applied, Backend, BackendError, Batch, Loaded, Reopened, Stored, TraceChange};
 use mnemon::{ErrorKind, NewTrace, TraceId, TraceStore};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -27,7 +25,7 @@ impl Backend for Table {
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
         if self.failures > 0 {
             self.failures -= 1;
-            return Err(BackendError::new(ErrorClass::Full, "full"));
+            return Err(BackendError::new(ErrorKind::DiskFull, "full"));
         }
         // A commit takes time, and others go on meanwhile.
         thread::yield_now();
@@ -326,7 +324,7 @@ impl Backend for ContentTable {
             };
         }
         match fails {
-            true => Err(BackendError::new(ErrorClass::Full, "full")),
+            true => Err(BackendError::new(ErrorKind::DiskFull, "full")),
             false => Ok(Applied::default()),
         }
     }

@@ -3,7 +3,7 @@
 use super::support::{model, model_of_fences};
 use loom::thread;
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reopened, Stored, TraceChange,
+    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, Stored, TraceChange,
 };
 use mnemon::{ErrorKind, NewTrace, TraceId, TraceStore, TraceType};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,7 @@ fn fail(failures: &mut usize) -> Result<(), BackendError> {
         None => Ok(()),
         Some(left) => {
             *failures = left;
-            Err(BackendError::new(ErrorClass::Full, "full"))
+            Err(BackendError::new(ErrorKind::DiskFull, "full"))
         }
     }
 }

@@ -3,12 +3,12 @@
 //! SQLite's online backup copies the file page by page within one read transaction. The copy is then detached from the
 //! original and verified. Only then does it get its name, and it never replaces another file.
 
-use super::error::{class_of, while_doing};
+use super::error::{kind_of, while_doing};
 use super::file_identity::{sibling, unreachable_file};
 use super::inspect::of_a_store;
 use super::verify::{FilePart, VerifyReport, verify_watched};
 use super::{file, schema};
-use crate::backend::{BackendError, ErrorClass};
+use crate::backend::BackendError;
 use crate::clock::new_uuid;
 use crate::error::{Error, ErrorKind, Result};
 use crate::guarded;
@@ -109,8 +109,8 @@ fn backup_watched(from: &Path, to: &Path, watch: &Watch) -> Result<BackupReport>
     let (from, _) = &of_a_store(from)?;
     let partial = Partial::make(to)?;
     copy(from, &partial.0, watch)?;
-    detach(&partial.0).map_err(|error| match class_of(&error) {
-        ErrorClass::Corrupt => damaged(from, &error),
+    detach(&partial.0).map_err(|error| match kind_of(&error) {
+        ErrorKind::Corrupt => damaged(from, &error),
         _ => while_doing("writing", &partial.0, error).into(),
     })?;
     let copy = verify_watched(&partial.0, watch)?;
@@ -247,8 +247,8 @@ fn copy(from: &Path, to: &Path, watch: &Watch) -> Result<()> {
 }
 
 fn failed(from: &Path, to: &Path, error: rusqlite::Error) -> BackendError {
-    match class_of(&error) {
-        ErrorClass::Full => while_doing("writing", to, error),
+    match kind_of(&error) {
+        ErrorKind::DiskFull => while_doing("writing", to, error),
         _ => while_doing("copying", from, error),
     }
 }

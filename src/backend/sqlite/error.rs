@@ -1,44 +1,44 @@
 //! SQLite's error codes, by what can be done about them.
 
 use super::file_identity::unreachable_file;
-use crate::backend::{BackendError, ErrorClass};
-use crate::error::is_no_room;
+use crate::backend::BackendError;
+use crate::error::{ErrorKind, is_no_room};
 use rusqlite::{Error, ErrorCode, ffi};
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
-pub(super) fn class_of(error: &Error) -> ErrorClass {
+pub(super) fn kind_of(error: &Error) -> ErrorKind {
     let failure = match error {
         Error::SqliteFailure(failure, _) => failure,
         // The store's own row is not there, or signed by another owner.
-        Error::StatementChangedRows(_) => return ErrorClass::Foreign,
+        Error::StatementChangedRows(_) => return ErrorKind::NotAStore,
         // A strict table does not hold such a cell: somebody got around that, or the file is damaged.
         Error::InvalidColumnType(..)
         | Error::FromSqlConversionFailure(..)
         | Error::IntegralValueOutOfRange(..)
-        | Error::Utf8Error(..) => return ErrorClass::Corrupt,
-        _ => return ErrorClass::Other,
+        | Error::Utf8Error(..) => return ErrorKind::Corrupt,
+        _ => return ErrorKind::Backend,
     };
     if failure.extended_code == ffi::SQLITE_IOERR_NOMEM {
-        return ErrorClass::Memory;
+        return ErrorKind::OutOfMemory;
     }
     // The log ends before a page that its index says is there: somebody has cut it.
     if failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ {
-        return ErrorClass::Corrupt;
+        return ErrorKind::Corrupt;
     }
     match failure.code {
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {
-            ErrorClass::Busy
+            ErrorKind::Busy
         }
-        ErrorCode::DiskFull => ErrorClass::Full,
-        ErrorCode::SystemIoFailure if found_no_room(failure.extended_code) => ErrorClass::Full,
-        ErrorCode::SystemIoFailure => ErrorClass::Io,
-        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => ErrorClass::Corrupt,
-        ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => ErrorClass::Unreachable,
-        ErrorCode::OutOfMemory => ErrorClass::Memory,
-        _ => ErrorClass::Other,
+        ErrorCode::DiskFull => ErrorKind::DiskFull,
+        ErrorCode::SystemIoFailure if found_no_room(failure.extended_code) => ErrorKind::DiskFull,
+        ErrorCode::SystemIoFailure => ErrorKind::Io,
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => ErrorKind::Corrupt,
+        ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => ErrorKind::Unreachable,
+        ErrorCode::OutOfMemory => ErrorKind::OutOfMemory,
+        _ => ErrorKind::Backend,
     }
 }
 
@@ -66,23 +66,23 @@ pub(super) fn is_about_the_row(error: &Error) -> bool {
 
 /// The failure as the flusher sees it, with what a person can do.
 pub(crate) fn while_doing(doing: &str, path: &Path, error: Error) -> BackendError {
-    let class = class_of(&error);
+    let kind = kind_of(&error);
     if error.sqlite_error_code() == Some(ErrorCode::CannotOpen)
         && let Err(why) = can_be_opened(path)
     {
         return unreachable_file(path, why);
     }
-    let hint = match class {
-        ErrorClass::Busy => "another connection holds its lock: end it, or wait",
-        ErrorClass::Full => "make room, and flushing goes on",
-        ErrorClass::Io => "look at the system's log",
-        ErrorClass::Corrupt => "restore a copy, or move it away",
-        ErrorClass::Unreachable => "check the rights of it and of its folder",
-        ErrorClass::Memory => "free memory",
-        ErrorClass::Foreign => "another store has written to it since: make sure that it has one owner",
+    let hint = match kind {
+        ErrorKind::Busy => "another connection holds its lock: end it, or wait",
+        ErrorKind::DiskFull => "make room, and flushing goes on",
+        ErrorKind::Io => "look at the system's log",
+        ErrorKind::Corrupt => "restore a copy, or move it away",
+        ErrorKind::Unreachable => "check the rights of it and of its folder",
+        ErrorKind::OutOfMemory => "free memory",
+        ErrorKind::NotAStore => "another store has written to it since: make sure that it has one owner",
         _ => "this should not happen: report it",
     };
-    let failure = BackendError::new(class, format!("{doing} {} failed", path.display()));
+    let failure = BackendError::new(kind, format!("{doing} {} failed", path.display()));
     failure.with_hint(hint).because(Said::by(error))
 }
 

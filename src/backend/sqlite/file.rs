@@ -1,13 +1,14 @@
 //! The file: what it must be to be opened, and how its connection is set up.
 
 use super::compact;
-use super::error::{Said, class_of, while_doing};
+use super::error::{Said, kind_of, while_doing};
 use super::file_identity::{self, FileId, FileIdentity, sibling, unreachable_file};
 use super::files::{self, InUse};
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
 use super::wal;
 use crate::Durability;
-use crate::backend::{BackendError, ErrorClass};
+use crate::backend::BackendError;
+use crate::error::ErrorKind;
 use crate::guarded;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi, limits::Limit};
 use std::fs::{File, OpenOptions};
@@ -290,7 +291,7 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
 /// Returns the true path of one where nothing is, which SQLite takes for no URI and no other database.
 #[cfg(feature = "legion")]
 pub(crate) fn free_path(path: &Path) -> crate::error::Result<PathBuf> {
-    use crate::error::{Error, ErrorKind};
+    use crate::error::Error;
     let true_path = resolved(path)?;
     // SQLite would take what an earlier database has left for the new one's own, and delete it.
     let is_empty = |file: std::fs::Metadata| file.is_file() && file.len() == 0;
@@ -326,7 +327,7 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
     if watermark > schema::MAX_WATERMARK {
         let message =
             format!("{} says that it is at cut {watermark}, which no store reaches", path.display());
-        return Err(BackendError::new(ErrorClass::Corrupt, message));
+        return Err(BackendError::new(ErrorKind::Corrupt, message));
     }
     Ok(identity)
 }
@@ -341,12 +342,12 @@ pub(super) fn confirm(path: &Path, boot: Uuid, watermark: u64) -> Result<(), Bac
         let connection = look_at(path).map_err(|error| while_looking(path, error))?;
         schema::read_store(&connection).map_err(|error| while_looking(path, error))
     };
-    let damaged = |what: &str| BackendError::new(ErrorClass::Corrupt, format!("{} {what}", path.display()));
+    let damaged = |what: &str| BackendError::new(ErrorKind::Corrupt, format!("{} {what}", path.display()));
     match look() {
         Ok((found, Some(signed), _)) if (found, signed) == (watermark, boot) => Ok(()),
         Ok(_) => Err(damaged("does not hold what was just written to it")),
         Err(error)
-            if matches!(error.class(), ErrorClass::Corrupt | ErrorClass::Foreign | ErrorClass::Newer) =>
+            if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotAStore | ErrorKind::NewerSchema) =>
         {
             Err(damaged("can't be read any more").because(error))
         }
@@ -395,13 +396,13 @@ pub(super) fn identify(path: &Path) -> Result<(Looking, Identity), BackendError>
             "{} has schema version {version}, and this version of mnemon knows up to {VERSION}: use a newer one",
             path.display()
         );
-        return Err(BackendError::new(ErrorClass::Newer, message));
+        return Err(BackendError::new(ErrorKind::NewerSchema, message));
     }
     Ok((connection, identity))
 }
 
 fn not_a_store(path: &Path, what: impl std::fmt::Display) -> BackendError {
-    BackendError::new(ErrorClass::Foreign, format!("{} {what}: give the path of a store", path.display()))
+    BackendError::new(ErrorKind::NotAStore, format!("{} {what}: give the path of a store", path.display()))
 }
 
 fn while_looking(path: &Path, error: rusqlite::Error) -> BackendError {
@@ -409,12 +410,12 @@ fn while_looking(path: &Path, error: rusqlite::Error) -> BackendError {
         Some(ErrorCode::NotADatabase) => not_a_store(path, "is no SQLite database").because(Said::by(error)),
         // The statements are fixed and sound: it is the file that does not fit them.
         _ if error.sqlite_error().is_some_and(|failure| failure.extended_code == ffi::SQLITE_ERROR) => {
-            let failure = BackendError::new(ErrorClass::Corrupt, format!("{} is damaged", path.display()));
+            let failure = BackendError::new(ErrorKind::Corrupt, format!("{} is damaged", path.display()));
             failure.with_hint("restore a copy, or move it away").because(Said::by(error))
         }
         _ => {
             let failure = while_doing("opening", path, error);
-            match failure.class() == ErrorClass::Unreachable && file_identity::wal_bytes(path) > 0 {
+            match failure.kind() == ErrorKind::Unreachable && file_identity::wal_bytes(path) > 0 {
                 true => failure.with_hint("copy it and its log (-wal) to a folder that may be written"),
                 false => failure,
             }
@@ -462,7 +463,7 @@ fn open_to_look(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     let look = connection.query_row("PRAGMA schema_version", [], |_| Ok(()));
-    let needs_others = look.is_err_and(|error| class_of(&error) == ErrorClass::Unreachable);
+    let needs_others = look.is_err_and(|error| kind_of(&error) == ErrorKind::Unreachable);
     let is_there = |suffix| sibling(path, suffix).symlink_metadata().is_ok();
     if !needs_others || !cfg!(unix) || ["-wal", "-shm", "-journal"].into_iter().any(is_there) {
         return Ok(connection);

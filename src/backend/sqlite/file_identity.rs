@@ -4,8 +4,8 @@
 //! SQLite goes on writing into a file that was moved or deleted; a store must not. And a log that is left beside
 //! another file of the same name would be replayed into that one.
 
-use crate::backend::{BackendError, ErrorClass};
-use crate::error::is_no_room;
+use crate::backend::BackendError;
+use crate::error::{ErrorKind, is_no_room};
 use crate::guarded;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -59,11 +59,11 @@ impl FileIdentity {
         match FileIdentity::of(path) {
             Ok(place) if place == *self => Ok(()),
             Ok(FileIdentity { file, .. }) if file == self.file => Err(BackendError::new(
-                ErrorClass::Unreachable,
+                ErrorKind::Unreachable,
                 format!("the log of {} was removed or replaced while the store had it open", path.display()),
             )),
             Ok(_) => Err(BackendError::new(
-                ErrorClass::Unreachable,
+                ErrorKind::Unreachable,
                 format!("{} was replaced by another file while the store had it open", path.display()),
             )),
             Err(error) => Err(unreachable_file(path, error)),
@@ -120,10 +120,8 @@ pub(super) fn quarantine_file(path: &Path, why: &str, suffixes: &[&str]) -> Resu
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                let failure = BackendError::new(
-                    ErrorClass::Unreachable,
-                    format!("cannot put {} aside", from.display()),
-                );
+                let failure =
+                    BackendError::new(ErrorKind::Unreachable, format!("cannot put {} aside", from.display()));
                 return Err(failure.with_hint(hint(&error)).because(error));
             }
         }
@@ -170,8 +168,8 @@ pub(super) fn wal_bytes(path: &Path) -> u64 {
 }
 
 pub(super) fn unreachable_file(path: &Path, error: io::Error) -> BackendError {
-    let class = if is_no_room(&error) { ErrorClass::Full } else { ErrorClass::Unreachable };
-    let failure = BackendError::new(class, format!("cannot open {}", path.display()));
+    let kind = if is_no_room(&error) { ErrorKind::DiskFull } else { ErrorKind::Unreachable };
+    let failure = BackendError::new(kind, format!("cannot open {}", path.display()));
     failure.with_hint(hint(&error)).because(error)
 }
 

@@ -8,7 +8,8 @@
 //! descriptor of ours stays open until no connection in this process needs those locks.
 
 use super::file_identity::{FileId, log_of};
-use crate::backend::{BackendError, ErrorClass};
+use crate::backend::BackendError;
+use crate::error::ErrorKind;
 use crate::protocol::Process;
 use crate::protocol::sync::{Mutex, lock};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -157,22 +158,22 @@ pub(super) fn check(path: &Path) -> Result<(), BackendError> {
     let Ok(file) = FileId::of(path) else { return Ok(()) };
     let table = Files::current().table.load_full();
     let path = path.display();
-    let (class, message) = match table.refused.iter().find(|(refused, _)| *refused == file) {
+    let (kind, message) = match table.refused.iter().find(|(refused, _)| *refused == file) {
         None => return Ok(()),
         Some((_, Reason::Forked)) => (
-            ErrorClass::Forked,
+            ErrorKind::Forked,
             format!(
                 "{path} was open when this process was forked from another, and can't be opened in it: open it in the other one, or here after `exec`"
             ),
         ),
         Some((_, Reason::Closed)) => (
-            ErrorClass::Unreachable,
+            ErrorKind::Unreachable,
             format!(
                 "the descriptors of {path} were closed by other code of this process, and nothing more is written through them: spill the store, and open it in a new process"
             ),
         ),
     };
-    Err(BackendError::new(class, message))
+    Err(BackendError::new(kind, message))
 }
 
 /// Refuses a second name of a file that this process has open: SQLite would give the two names one index of the log,
@@ -188,7 +189,7 @@ pub(super) fn check_name(path: &Path) -> Result<(), BackendError> {
                 path.display(),
                 entry.path.display()
             );
-            Err(BackendError::new(ErrorClass::Unreachable, message))
+            Err(BackendError::new(ErrorKind::Unreachable, message))
         }
     }
 }

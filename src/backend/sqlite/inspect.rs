@@ -2,8 +2,8 @@
 
 use super::error::while_doing;
 use super::{file, file_identity, lock, schema};
-use crate::backend::{BackendError, ErrorClass, Loaded, Stored};
-use crate::error::Result;
+use crate::backend::{BackendError, Loaded, Stored};
+use crate::error::{ErrorKind, Result};
 use rusqlite::types::ValueRef;
 use std::collections::BTreeMap;
 use std::fs;
@@ -71,7 +71,7 @@ pub(super) fn of_a_store(path: &Path) -> Result<(PathBuf, i64), BackendError> {
     match identity.is_new() {
         true => {
             let message = format!("{} is empty: give the path of a store", path.display());
-            Err(BackendError::new(ErrorClass::Foreign, message))
+            Err(BackendError::new(ErrorKind::NotAStore, message))
         }
         false => Ok((path, identity.version)),
     }

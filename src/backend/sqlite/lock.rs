@@ -13,7 +13,8 @@ pub(super) use beside::{Lock, owner};
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub(super) use itself::{Lock, owner};
 
-use crate::backend::{BackendError, ErrorClass};
+use crate::backend::BackendError;
+use crate::error::ErrorKind;
 use std::path::Path;
 
 fn in_use(path: &Path, owner: Option<u32>) -> BackendError {
@@ -22,5 +23,5 @@ fn in_use(path: &Path, owner: Option<u32>) -> BackendError {
         "{} is in use by {owner}, or by a child that was forked from it: close the store there first",
         path.display()
     );
-    BackendError::new(ErrorClass::Owned, message)
+    BackendError::new(ErrorKind::InUse, message)
 }

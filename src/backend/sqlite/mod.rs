@@ -61,12 +61,13 @@ pub use inspect::{FileReport, inspect};
 pub(crate) use schema::MAX_WATERMARK;
 pub use verify::{FileFinding, FilePart, VerifyReport, verify, verify_with};
 
-use super::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, RowNumber, Space, Stored};
+use super::{Applied, Backend, BackendError, Batch, Loaded, Reopened, RowNumber, Space, Stored};
 use crate::Durability;
 use crate::clock::new_uuid;
+use crate::error::ErrorKind;
 use crate::guarded;
 use changes::LastWrite;
-use error::{class_of, is_about_the_row};
+use error::{is_about_the_row, kind_of};
 use file::{Attached, Store};
 use file_identity::FileIdentity;
 use lock::Lock;
@@ -162,7 +163,7 @@ impl Sqlite {
         let path = &self.path;
         self.attached.as_mut().ok_or_else(|| {
             BackendError::new(
-                ErrorClass::Other,
+                ErrorKind::Backend,
                 format!("there is no connection to {}: reopen it", path.display()),
             )
         })
@@ -224,7 +225,7 @@ impl Sqlite {
         match found.map_err(|error| while_doing("checking", &path, error))?.as_str() {
             "ok" => Ok(()),
             damage => Err(BackendError::new(
-                ErrorClass::Corrupt,
+                ErrorKind::Corrupt,
                 format!("{} was changed by another program, and is damaged: {damage}", path.display()),
             )),
         }
@@ -255,9 +256,9 @@ impl Sqlite {
 
     /// The very file that this store has signed was its own: what is in it now was written over that.
     fn damaged(&self, error: BackendError) -> BackendError {
-        let is_no_store = matches!(error.class(), ErrorClass::Foreign | ErrorClass::Newer);
+        let is_no_store = matches!(error.kind(), ErrorKind::NotAStore | ErrorKind::NewerSchema);
         match is_no_store && self.place.is_file_at(&self.path) {
-            true => BackendError::new(ErrorClass::Corrupt, format!("{} is damaged", self.path.display()))
+            true => BackendError::new(ErrorKind::Corrupt, format!("{} is damaged", self.path.display()))
                 .because(error),
             false => error,
         }
@@ -298,7 +299,7 @@ impl Sqlite {
 fn changed_by_another(path: &Path) -> BackendError {
     let message =
         format!("{} or its log was written to by another program: keep that away from it", path.display());
-    BackendError::new(ErrorClass::Unreachable, message)
+    BackendError::new(ErrorKind::Unreachable, message)
 }
 
 /// Every row, and the last one's number.
@@ -337,7 +338,7 @@ impl Backend for Sqlite {
             match self.tidy(false) {
                 Ok(_) => {}
                 // Nothing later would look again.
-                Err(error) if error.class() == ErrorClass::Corrupt => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Err(error),
                 Err(error) => guarded::run(|| {
                     tracing::debug!(path = %self.path.display(), %error, "the log still holds what was erased");
                 }),
@@ -369,7 +370,7 @@ impl Backend for Sqlite {
             }
             self.detach();
             return Err(BackendError::new(
-                ErrorClass::Foreign,
+                ErrorKind::NotAStore,
                 format!(
                     "{} is not the file this store wrote: put that one back, or move this one away and it is written anew",
                     self.path.display()
@@ -492,7 +493,7 @@ fn each<C>(
 fn commit(connection: &Connection) -> rusqlite::Result<()> {
     for _ in 1..COMMIT_TRIES {
         match connection.execute_batch("COMMIT") {
-            Err(error) if class_of(&error) == ErrorClass::Busy && !connection.is_autocommit() => {}
+            Err(error) if kind_of(&error) == ErrorKind::Busy && !connection.is_autocommit() => {}
             outcome => return outcome,
         }
     }

@@ -1,6 +1,6 @@
 //! Reading the rows of traces.
 
-use crate::backend::{RowNumber, Stored, StoredTrace, Unreadable};
+use crate::backend::{RowNumber, Stored, Unreadable};
 use crate::error::Error;
 use crate::trace::{
     Defaults, MAX_TAGS_JSON, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp,
@@ -69,7 +69,7 @@ impl Pass<'_> {
     }
 
     fn give(&mut self, row: RowNumber, trace: Result<Trace, Unreadable>) {
-        (self.into)(Stored::Trace(StoredTrace { row, trace }));
+        (self.into)(Stored::Trace { row, trace });
         if (1..=MAX_ROW).contains(&row) {
             self.last = row;
         }

@@ -2,8 +2,9 @@
 
 use super::Sqlite;
 use crate::Durability;
-use crate::backend::{Backend, Batch, ErrorClass, Reopened, Scope};
+use crate::backend::{Backend, Batch, Reopened, Scope};
 use crate::clock::new_uuid;
+use crate::error::ErrorKind;
 use crate::trace::TraceType;
 use rusqlite::config::DbConfig;
 use std::fs;
@@ -29,7 +30,7 @@ fn open(path: &std::path::Path) -> Result<Sqlite, crate::backend::BackendError> 
 fn a_closed_file_is_owned_until_its_backend_is_dropped() -> Outcome {
     let (_folder, path, mut sqlite) = at_cut_5()?;
     sqlite.close(5)?;
-    assert_eq!(open(&path).err().map(|error| error.class()), Some(ErrorClass::Owned));
+    assert_eq!(open(&path).err().map(|error| error.kind()), Some(ErrorKind::InUse));
     sqlite.reopen()?;
     sqlite.apply(&Batch::new(6, Durability::Durable))?;
     sqlite.close(6)?;
@@ -50,8 +51,8 @@ fn what_another_owner_wrote_while_the_file_was_not_locked_is_not_put_aside() -> 
     drop(other);
     // Also once it has the lock again.
     for _ in 0..3 {
-        let found = sqlite.reopen().map_err(|error| error.class());
-        assert_eq!(found, Err(ErrorClass::Foreign));
+        let found = sqlite.reopen().map_err(|error| error.kind());
+        assert_eq!(found, Err(ErrorKind::NotAStore));
     }
     drop(sqlite);
     assert_eq!(open(&path)?.committed, 9);
@@ -101,7 +102,7 @@ fn damage_that_is_found_after_an_erasure_fails_it() -> Outcome {
     // What is there is not what it expects.
     sqlite.boot = new_uuid();
     let applied = sqlite.apply(&Batch::new(7, Durability::Durable).erased(&erased));
-    assert_eq!(applied.err().map(|error| error.class()), Some(ErrorClass::Corrupt));
+    assert_eq!(applied.err().map(|error| error.kind()), Some(ErrorKind::Corrupt));
     Ok(())
 }
 
@@ -110,7 +111,7 @@ fn damage_that_is_found_after_an_erasure_fails_it() -> Outcome {
 fn a_log_is_not_moved_into_a_file_that_a_close_finds_damaged() -> Outcome {
     let (_folder, _path, mut sqlite) = at_cut_5()?;
     let boot = std::mem::replace(&mut sqlite.boot, new_uuid());
-    assert_eq!(sqlite.close(5).err().map(|error| error.class()), Some(ErrorClass::Corrupt));
+    assert_eq!(sqlite.close(5).err().map(|error| error.kind()), Some(ErrorKind::Corrupt));
     let flag = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
     assert!(sqlite.attached()?.connection.db_config(flag)?);
     sqlite.boot = boot;

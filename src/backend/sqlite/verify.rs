@@ -4,9 +4,9 @@
 //! Nothing in the file is executed: neither its triggers and views, nor the checks declared by its tables, which are
 //! made here instead. Memory is bounded by the longest row and by the number of findings listed.
 
-use super::error::{class_of, while_doing};
+use super::error::{kind_of, while_doing};
 use super::{file, file_identity, links, lock, rows_read, schema};
-use crate::backend::{ErrorClass, Stored, StoredTrace, Unreadable};
+use crate::backend::{Stored, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, Watch};
 use crate::trace::{Link, TraceId};
@@ -198,7 +198,7 @@ pub(super) fn verify_watched(path: &Path, watch: &Watch) -> Result<VerifyReport>
                 }
             })?;
         }
-        Err(damaged) if damaged.class() == ErrorClass::Corrupt => {
+        Err(damaged) if damaged.kind() == ErrorKind::Corrupt => {
             report.find(FilePart::Schema, with_causes(&damaged));
         }
         Err(error) => return Err(error.into()),
@@ -304,7 +304,7 @@ impl Passes {
 
 /// The statements are fixed and correct: an error in one of them means that the file does not fit them.
 fn is_damage(error: &rusqlite::Error) -> bool {
-    class_of(error) == ErrorClass::Corrupt
+    kind_of(error) == ErrorKind::Corrupt
         || error
             .sqlite_error()
             .is_some_and(|failure| matches!(failure.extended_code, ffi::SQLITE_ERROR | ffi::SQLITE_TOOBIG))
@@ -396,7 +396,7 @@ fn traces(
 ) -> rusqlite::Result<()> {
     let mut last = None;
     let mut take = |stored| {
-        let Stored::Trace(StoredTrace { row, trace }) = stored else { return };
+        let Stored::Trace { row, trace } = stored else { return };
         passes.read_one();
         last = Some(row);
         let checked = trace.and_then(|trace| {

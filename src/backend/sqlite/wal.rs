@@ -7,8 +7,8 @@
 
 use super::error::while_doing;
 use super::file_identity::{hint, log_of, unreachable_file};
-use crate::backend::{BackendError, ErrorClass};
-use crate::error::is_no_room;
+use crate::backend::BackendError;
+use crate::error::{ErrorKind, is_no_room};
 use rusqlite::Connection;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -29,9 +29,9 @@ pub(super) fn make_certain(connection: &Connection, path: &Path) -> Result<(), B
     let written = rewrite(&mut file);
     connection.execute_batch("ROLLBACK").map_err(doing)?;
     written.map_err(|error| {
-        let class = if is_no_room(&error) { ErrorClass::Full } else { ErrorClass::Io };
+        let kind = if is_no_room(&error) { ErrorKind::DiskFull } else { ErrorKind::Io };
         let failure =
-            BackendError::new(class, format!("writing the log of {} once more failed", path.display()));
+            BackendError::new(kind, format!("writing the log of {} once more failed", path.display()));
         failure.with_hint(hint(&error)).because(error)
     })
 }

@@ -1,12 +1,12 @@
 //! What somebody else may have changed is read again and compared with memory.
 
 use super::*;
-use crate::backend::{StoredTrace, Unreadable};
+use crate::backend::Unreadable;
 
 /// The rows of these traces as memory has them, and of the link of the first two.
 fn rows(state: &State, letters: &str, linked: bool) -> Vec<Stored> {
     let trace = |letter| state.traces.get(&id(letter)).expect("it is there");
-    let row = |letter| Stored::Trace(StoredTrace { row: 1, trace: Ok(Trace::clone(&trace(letter))) });
+    let row = |letter| Stored::Trace { row: 1, trace: Ok(Trace::clone(&trace(letter))) };
     let capture = |ends| state.links.capture(&ends, 1, |_| ())?.0.value;
     let link = state.links.keys().into_iter().next().and_then(capture).filter(|_| linked);
     letters.chars().map(row).chain(link.map(|tie| Stored::Link(Ok(tie.link)))).collect()
@@ -52,13 +52,13 @@ fn what_is_found_to_be_another_is_replaced_and_written_whole() {
     assert_eq!(calls_when_found(|state| rows(state, "abb", true)), all, "one is there twice");
     let unreadable = |state: &State| {
         let unreadable = Unreadable { id: Some(id('b')), reason: "garbage".to_owned() };
-        let row = Stored::Trace(StoredTrace { row: 2, trace: Err(unreadable) });
+        let row = Stored::Trace { row: 2, trace: Err(unreadable) };
         rows(state, "a", true).into_iter().chain([row]).collect()
     };
     assert_eq!(calls_when_found(unreadable), all, "one can't be read");
     let older = |state: &State| {
         let mut stored = rows(state, "ab", true);
-        if let Some(Stored::Trace(StoredTrace { trace: Ok(trace), .. })) = stored.first_mut() {
+        if let Some(Stored::Trace { trace: Ok(trace), .. }) = stored.first_mut() {
             trace.numbers.confidence /= 2.0;
         }
         stored
@@ -73,7 +73,7 @@ fn what_was_set_aside_before_is_no_damage() {
         let known = Quarantined { id: None, is_link: false, reason: "garbage".to_owned(), times: 1 };
         state.counters.lock().unreadable.push(known);
         let mut stored = rows(state, "ab", true);
-        stored.push(Stored::Trace(StoredTrace { row: 3, trace: Err(unreadable()) }));
+        stored.push(Stored::Trace { row: 3, trace: Err(unreadable()) });
         stored
     });
     assert_eq!(calls, ["reopen"]);

@@ -67,18 +67,18 @@ fn failure_reaches_waiting_callers() {
         match at {
             "flush" => {
                 state.touch('a');
-                told.next(Turn::Fail(ErrorClass::Full));
+                told.next(Turn::Fail(ErrorKind::DiskFull));
                 assert!(!flusher.flush_once(Durability::Committed, Opening::Open));
             }
             "step" => {
                 assert!(flusher.flush_once(Durability::Committed, Opening::Open));
                 // Mere contention is a failure here.
-                told.next(Turn::Fail(ErrorClass::Busy));
+                told.next(Turn::Fail(ErrorKind::Busy));
                 flusher.compact();
             }
             _ => {
                 assert!(flusher.flush_once(Durability::Committed, Opening::Open));
-                told.desk().tidying_fails.push_back(ErrorClass::Full);
+                told.desk().tidying_fails.push_back(ErrorKind::DiskFull);
                 flusher.compact();
             }
         }
@@ -96,7 +96,7 @@ fn failure_reaches_waiting_callers() {
 fn doubtful_backend_reopens_before_next_step() {
     let (mut flusher, _, told, answered) = asked(2);
     assert!(flusher.flush_once(Durability::Committed, Opening::Open));
-    told.next(Turn::Fail(ErrorClass::Io));
+    told.next(Turn::Fail(ErrorKind::Io));
     flusher.compact();
     assert_eq!(answered.try_recv().expect("an answer").expect_err("the failure").kind(), ErrorKind::Io);
     assert!(flusher.flush_once(Durability::Committed, Opening::Open));

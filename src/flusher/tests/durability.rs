@@ -9,7 +9,7 @@ fn checkpoint_makes_durable_what_was_committed() {
     state.put('a');
     assert!(flusher.flush_once(Durability::Committed, Opening::Open));
     state.put('b');
-    told.next(Turn::Fail(ErrorClass::Full));
+    told.next(Turn::Fail(ErrorKind::DiskFull));
     assert!(!flusher.flush_once(Durability::Committed, Opening::Open));
     assert_eq!(state.progress.watermarks(), (1, 0));
     let waits = state.progress.ticket(2);
@@ -29,7 +29,7 @@ fn watermarks_fall_back_to_what_the_backend_still_has() {
         assert!(flusher.flush_once(Durability::Committed, Opening::Open));
         assert_eq!(state.progress.watermarks(), (2, 1));
         state.touch('b');
-        told.next(Turn::Fail(ErrorClass::Io));
+        told.next(Turn::Fail(ErrorKind::Io));
         assert!(!flusher.flush_once(Durability::Committed, Opening::Open));
         let again = state.clone();
         told.next(found.unwrap_or_else(|| Turn::Meanwhile(Box::new(|| ()))));
@@ -77,7 +77,7 @@ fn spill_asked_for_during_an_erasure_names_it() {
     state.send(CutTask::Spill(Box::new(move |spill| drop(show.send(spill)))));
     erase(&state, TraceType::Semantic);
     drop(block);
-    told.next(Turn::Fail(ErrorClass::Full));
+    told.next(Turn::Fail(ErrorKind::DiskFull));
     assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
     let spill = shown.try_recv().expect("it is shown at the cut");
     assert_eq!(spill.erased, [Scope::Type(TraceType::Semantic)]);
@@ -90,10 +90,10 @@ fn spill_asked_for_during_an_erasure_names_it() {
 fn spill_of_a_store_whose_backend_was_emptied_goes_on_from_nothing() {
     let (mut flusher, state, told) = two_linked();
     state.touch('a');
-    told.next(Turn::Fail(ErrorClass::Io));
+    told.next(Turn::Fail(ErrorKind::Io));
     assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
     told.next(Turn::Empty);
-    told.next(Turn::Fail(ErrorClass::Full));
+    told.next(Turn::Fail(ErrorKind::DiskFull));
     assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
     let (show, shown) = std::sync::mpsc::channel();
     state.send(CutTask::Spill(Box::new(move |spill| drop(show.send(spill)))));

@@ -39,7 +39,7 @@ fn a_close_whose_last_drain_or_end_fails_goes_on() {
         if fails == "end" {
             told.next(Turn::Meanwhile(Box::new(|| ())));
         }
-        told.next(Turn::Fail(ErrorClass::Full));
+        told.next(Turn::Fail(ErrorKind::DiskFull));
         assert!(!flusher.close() && !state.progress.is_closed());
         state.put('c');
         let failed = told.calls();
@@ -61,13 +61,13 @@ fn a_close_whose_last_drain_or_end_fails_goes_on() {
 
 #[test]
 fn a_backend_in_doubt_is_neither_tidied_nor_ended() {
-    for class in [ErrorClass::Io, ErrorClass::Corrupt] {
+    for kind in [ErrorKind::Io, ErrorKind::Corrupt] {
         let (mut flusher, state, told) = two_linked();
         state.progress.start_closing();
         // After the first drain, which the second mends, and after the second.
-        told.desk().tidying_fails = [class, class].into();
+        told.desk().tidying_fails = [kind, kind].into();
         assert!(!flusher.close());
-        let mend = if class == ErrorClass::Io { vec!["reopen"] } else { vec!["replace", "sync 3 +a +b +ab"] };
+        let mend = if kind == ErrorKind::Io { vec!["reopen"] } else { vec!["replace", "sync 3 +a +b +ab"] };
         assert_eq!(told.calls(), mend);
         assert!(flusher.maintain(true), "nothing to come back for");
         assert!(told.calls().is_empty());
@@ -84,7 +84,7 @@ fn a_log_that_is_left_is_worth_another_try() {
         assert_eq!(flusher.maintain(true), done, "{wal_bytes} bytes, synced: {synced}");
         assert_eq!(state.counters.lock().wal_bytes, wal_bytes);
     }
-    told.next(Turn::Fail(ErrorClass::Full));
+    told.next(Turn::Fail(ErrorKind::DiskFull));
     assert!(flusher.maintain(true), "it is tried again as a failure is");
 }
 
@@ -92,11 +92,11 @@ fn a_log_that_is_left_is_worth_another_try() {
 #[test]
 fn trouble_ends_with_the_success_of_the_step_that_failed() {
     let (mut flusher, state, told) = flusher(NEVER);
-    told.next(Turn::Fail(ErrorClass::Full));
+    told.next(Turn::Fail(ErrorKind::DiskFull));
     flusher.maintain(true);
     state.put('a');
     // The housekeeping after this commit fails as well.
-    told.desk().tidying_fails.push_back(ErrorClass::Full);
+    told.desk().tidying_fails.push_back(ErrorKind::DiskFull);
     assert!(flusher.flush_once(Durability::Durable, Opening::Open));
     assert!(matches!(state.health(), Health::Degraded { attempts: 2, .. }), "{:?}", state.health());
     assert!(flusher.maintain(true));

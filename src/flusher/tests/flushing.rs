@@ -9,7 +9,7 @@ fn what_was_captured_is_settled_when_it_is_committed_and_not_before() {
     state.remove('b');
     let seen = state.clone();
     told.next(Turn::Meanwhile(Box::new(move || assert_eq!(seen.cells(), (2, 1), "while it is committed"))));
-    told.next(Turn::Fail(ErrorClass::Full));
+    told.next(Turn::Fail(ErrorKind::DiskFull));
     assert!(flusher.flush_once(Durability::Durable, Opening::Open), "{:?}", state.counters.present_error());
     assert_eq!(state.cells(), (1, 0));
     state.remove('a');
@@ -39,17 +39,20 @@ fn what_was_written_since_its_capture_is_not_settled() {
 
 #[test]
 fn a_failure_that_leaves_doubt_reopens_and_others_do_not() {
-    use ErrorClass::{Busy, Corrupt, Foreign, Full, Io, Memory, Newer, Other, Owned, Unreachable};
-    let cases = [Busy, Full, Memory].map(|class| (class, None)).into_iter();
-    let doubtful = [Io, Unreachable, Foreign, Newer, Owned, Other].map(|class| (class, Some("reopen")));
-    for (class, before) in cases.chain(doubtful).chain([(Corrupt, Some("replace"))]) {
+    use ErrorKind::{
+        Backend, Busy, Corrupt, DiskFull, InUse, Io, NewerSchema, NotAStore, OutOfMemory, Unreachable,
+    };
+    let cases = [Busy, DiskFull, OutOfMemory].map(|kind| (kind, None)).into_iter();
+    let doubtful =
+        [Io, Unreachable, NotAStore, NewerSchema, InUse, Backend].map(|kind| (kind, Some("reopen")));
+    for (kind, before) in cases.chain(doubtful).chain([(Corrupt, Some("replace"))]) {
         let (mut flusher, state, told) = flusher(NEVER);
         state.put('a');
-        told.next(Turn::Fail(class));
+        told.next(Turn::Fail(kind));
         assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
         assert!(flusher.flush_once(Durability::Durable, Opening::Open));
         let expected: Vec<_> = ["sync 1 +a"].into_iter().chain(before).chain(["sync 2 +a"]).collect();
-        assert_eq!(told.calls(), expected, "{class:?}");
+        assert_eq!(told.calls(), expected, "{kind:?}");
         assert!(flusher.flush_once(Durability::Durable, Opening::Open));
         assert!(told.calls().is_empty(), "once, and what is committed is not written again");
     }
@@ -57,11 +60,11 @@ fn a_failure_that_leaves_doubt_reopens_and_others_do_not() {
 
 #[test]
 fn a_reopening_or_replacing_that_fails_is_done_again() {
-    for (class, call) in [(ErrorClass::Io, "reopen"), (ErrorClass::Corrupt, "replace")] {
+    for (kind, call) in [(ErrorKind::Io, "reopen"), (ErrorKind::Corrupt, "replace")] {
         let (mut flusher, state, told) = two_linked();
         state.touch('a');
-        told.next(Turn::Fail(class));
-        told.next(Turn::Fail(ErrorClass::Full));
+        told.next(Turn::Fail(kind));
+        told.next(Turn::Fail(ErrorKind::DiskFull));
         assert!(
             !flusher.flush_once(Durability::Durable, Opening::Open)
                 && !flusher.flush_once(Durability::Durable, Opening::Open)
@@ -76,7 +79,7 @@ fn a_reopening_or_replacing_that_fails_is_done_again() {
 fn a_reopening_that_finds_nothing_writes_everything() {
     let (mut flusher, state, told) = two_linked();
     state.touch('a');
-    told.next(Turn::Fail(ErrorClass::Io));
+    told.next(Turn::Fail(ErrorKind::Io));
     told.next(Turn::Empty);
     assert!(!flusher.flush_once(Durability::Committed, Opening::Open));
     assert!(flusher.flush_once(Durability::Committed, Opening::Open));
@@ -87,7 +90,7 @@ fn a_reopening_that_finds_nothing_writes_everything() {
 fn what_is_not_synced_is_written_again_after_a_reopening_until_it_is() {
     let (mut flusher, state, told) = flusher(NEVER);
     let fail_and_try_again = |flusher: &mut Flusher| {
-        told.next(Turn::Fail(ErrorClass::Io));
+        told.next(Turn::Fail(ErrorKind::Io));
         assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
         assert!(flusher.flush_once(Durability::Durable, Opening::Open));
         told.calls()
@@ -141,7 +144,7 @@ fn a_cut_without_changes_touches_the_backend_only_to_sync() {
 fn an_erasure_is_owed_until_it_is_committed_and_then_done_no_more() {
     let (mut flusher, state, told) = flusher(NEVER);
     let rows = erase(&state, TraceType::Sensory);
-    told.next(Turn::Fail(ErrorClass::Full));
+    told.next(Turn::Fail(ErrorKind::DiskFull));
     assert!(!flusher.flush_once(Durability::Committed, Opening::Open));
     assert!(state.dirty() == 1 && state.oldest_age().is_some(), "it is behind");
     assert!(flusher.flush_once(Durability::Committed, Opening::Open));
@@ -155,7 +158,7 @@ fn an_erasure_is_owed_until_it_is_committed_and_then_done_no_more() {
 fn of_the_erasures_of_a_scope_only_those_that_somebody_waits_for_are_done_twice() {
     let (mut flusher, state, told) = flusher(NEVER);
     let mut fail = |told: &Told| {
-        told.next(Turn::Fail(ErrorClass::Full));
+        told.next(Turn::Fail(ErrorKind::DiskFull));
         assert!(!flusher.flush_once(Durability::Committed, Opening::Open));
     };
     // The first has been given up by who asked for it.
@@ -179,7 +182,7 @@ fn what_a_failed_batch_may_have_written_is_deleted_when_it_is_removed() {
     state.put('a');
     state.put('b');
     state.link('a', 'b');
-    told.next(Turn::Fail(ErrorClass::Full));
+    told.next(Turn::Fail(ErrorKind::DiskFull));
     assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
     state.unlink('a', 'b');
     state.remove('b');
@@ -296,13 +299,12 @@ fn what_is_behind_is_told_from_the_cut_to_the_commit() {
         assert_eq!(seen.dirty(), 4);
         assert!(seen.oldest_age().is_some_and(|age| age <= before.elapsed()));
     })));
-    told.next(Turn::Fail(ErrorClass::Full));
+    told.next(Turn::Fail(ErrorKind::DiskFull));
     assert!(flusher.flush_once(Durability::Durable, Opening::Open), "{:?}", state.counters.present_error());
     assert_eq!((state.dirty(), state.progress.pending()), (1, (0, None)));
     let since = state.generations.enter().first_write();
     assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
     state.put('d');
     assert_eq!((state.dirty(), state.progress.pending()), (2, (1, since)));
-    assert_eq!(state.counters.sequence(), 6, "two steps for each turn");
     assert_eq!(state.counters.lock().cuts, 3);
 }

@@ -43,21 +43,21 @@ fn an_idle_flusher_sleeps_until_it_is_rung_for() {
 
 #[test]
 fn who_asks_is_served_at_once_unless_it_is_mere_contention() {
-    for (class, served) in [(ErrorClass::Full, "sync"), (ErrorClass::Busy, "sleep")] {
+    for (kind, served) in [(ErrorKind::DiskFull, "sync"), (ErrorKind::Busy, "sleep")] {
         let (mut flusher, state, told) = flusher(NEVER);
         state.put('a');
         assert!(state.progress.request(1).is_ok());
         assert_eq!(name(&flusher), "sync");
-        told.next(Turn::Fail(class));
+        told.next(Turn::Fail(kind));
         assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
         let (job, time) = job(&flusher, true);
         assert!(
             job == "sleep" && time > Duration::ZERO && time <= Duration::from_millis(1250),
             "{job} {time:?}"
         );
-        assert_eq!(flusher.is_failing(), class == ErrorClass::Full);
+        assert_eq!(flusher.is_failing(), kind == ErrorKind::DiskFull);
         let error = state.counters.present_error();
-        assert_eq!(error.map(|error| error.kind()), Some(class.into()), "whether it counts or not");
+        assert_eq!(error.map(|error| error.kind()), Some(kind), "whether it counts or not");
         assert!(state.progress.request(2).is_ok());
         assert_eq!(name(&flusher), served);
         erase(&state, TraceType::Sensory);
@@ -86,7 +86,7 @@ fn a_failure_is_tried_again_without_being_asked() {
     // Of a commit, and of housekeeping, after which nothing is owed.
     for owes in [true, false] {
         let (mut flusher, state, told) = flusher(NEVER);
-        told.next(Turn::Fail(ErrorClass::Busy));
+        told.next(Turn::Fail(ErrorKind::Busy));
         if owes {
             state.put('a');
             assert!(!flusher.flush_once(Durability::Committed, Opening::Open));
@@ -108,7 +108,7 @@ fn a_close_is_tried_when_it_is_asked_for_and_when_a_retry_is_due() {
     state.put('a');
     state.progress.start_closing();
     assert_eq!((name(&flusher), name(&flusher)), ("close", "close"));
-    told.next(Turn::Fail(ErrorClass::Full));
+    told.next(Turn::Fail(ErrorKind::DiskFull));
     assert!(!flusher.close());
     assert_eq!(name(&flusher), "sleep");
     state.progress.start_closing();

@@ -15,10 +15,9 @@ use super::Flusher;
 use super::run::{Job, next_job};
 use crate::Durability;
 use crate::backend::{
-    Applied, Backend, BackendError, Batch, ErrorClass, LinkChange, Loaded, Reopened, Scope, Space, Stored,
-    TraceChange,
+    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, Scope, Space, Stored, TraceChange,
 };
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::protocol::{Adjacency, Change, FlushOutcome, Map, Opening, Reached, Terms};
 use crate::state::{CutTask, Erasure};
 use crate::state::{FlushOptions, Health, LinkRow, Name, Quarantined, State};
@@ -32,7 +31,7 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 /// What the next call of the backend gets.
 enum Turn {
-    Fail(ErrorClass),
+    Fail(ErrorKind),
     Empty,
     Changed,
     /// First, while the call lasts.
@@ -46,7 +45,7 @@ struct Desk {
     turns: VecDeque<Turn>,
     synced_by_tidying: bool,
     wal_bytes: u64,
-    tidying_fails: VecDeque<ErrorClass>,
+    tidying_fails: VecDeque<ErrorKind>,
     /// Somebody else has written there since.
     touched: bool,
     /// What it is found to hold.
@@ -85,7 +84,7 @@ impl Told {
             None => Ok(Reopened::Same),
             Some(Turn::Empty) => Ok(Reopened::Empty),
             Some(Turn::Changed) => Ok(Reopened::Changed),
-            Some(Turn::Fail(class)) => Err(BackendError::new(class, "as the test says")),
+            Some(Turn::Fail(kind)) => Err(BackendError::new(kind, "as the test says")),
             Some(Turn::Meanwhile(work)) => {
                 work();
                 Ok(Reopened::Same)
@@ -144,7 +143,7 @@ impl Backend for Told {
         }
         let mut desk = self.desk();
         match desk.tidying_fails.pop_front() {
-            Some(class) => Err(BackendError::new(class, "as the test says")),
+            Some(kind) => Err(BackendError::new(kind, "as the test says")),
             None => Ok(desk.synced_by_tidying),
         }
     }

@@ -24,7 +24,7 @@ fn health_tells_the_worst() -> Outcome {
     assert!(matches!(state.health(), Health::Lagging { oldest, .. } if oldest > bound));
     let refused = state.check_lag().err().ok_or("it lags")?;
     assert_eq!(refused.kind(), crate::ErrorKind::Lagging);
-    told.next(Turn::Fail(ErrorClass::Full));
+    told.next(Turn::Fail(ErrorKind::DiskFull));
     assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
     assert!(matches!(state.health(), Health::Degraded { kind: crate::ErrorKind::DiskFull, attempts: 1, .. }));
     assert!(state.check_lag().is_err(), "it lags all the same");
@@ -57,7 +57,7 @@ fn a_flush_that_failed_is_told_to_who_waits() -> Outcome {
     let (mut flusher, state, told) = flusher(NEVER);
     state.put('a');
     let goal = state.progress.request(1).map_err(|_| "it is not durable")?;
-    told.next(Turn::Fail(ErrorClass::Full));
+    told.next(Turn::Fail(ErrorKind::DiskFull));
     flusher.flush_once(Durability::Durable, Opening::Open);
     let FlushOutcome::<_, Error>::Failed(error) = state.progress.wait(goal) else {
         return Err("it failed".into());

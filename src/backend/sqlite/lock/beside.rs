@@ -2,10 +2,11 @@
 //! its process. A second name of the file has another one.
 
 use super::in_use;
+use crate::backend::BackendError;
 use crate::backend::sqlite::file::look_before_touching;
 use crate::backend::sqlite::file_identity::{FileId, sibling, unreachable_file};
 use crate::backend::sqlite::files::{self, InUse};
-use crate::backend::{BackendError, ErrorClass};
+use crate::error::ErrorKind;
 use crate::guarded;
 use crate::protocol::Process;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -38,7 +39,7 @@ impl Lock {
                 "the lock file {} can't be used: check that its folder exists and may be written",
                 beside.display()
             );
-            BackendError::new(ErrorClass::Unreachable, message).because(error)
+            BackendError::new(ErrorKind::Unreachable, message).because(error)
         };
         let mut file = options().open(&beside).map_err(failed)?;
         // Somebody who just looks holds it for a moment.
@@ -107,7 +108,7 @@ fn pid(file: &mut File) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::{Lock, owner};
-    use crate::backend::ErrorClass;
+    use crate::error::ErrorKind;
     use std::fs;
 
     #[test]
@@ -118,7 +119,7 @@ mod tests {
         assert!(held.is_of(&path) && held.is_held() && path.exists());
         assert_eq!(owner(&path), Some(std::process::id()));
         let error = Lock::acquire(&path).err().ok_or("it has an owner")?;
-        assert_eq!(error.class(), ErrorClass::Owned);
+        assert_eq!(error.kind(), ErrorKind::InUse);
         assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
         fs::remove_file(folder.path().join("memory.db.lock"))?;
         assert!(!held.is_of(&path) && held.is_held());

@@ -3,9 +3,10 @@
 //! The length of the range says which process has it. SQLite's own locks are in other bytes, and belong to processes.
 
 use super::in_use;
+use crate::backend::BackendError;
 use crate::backend::sqlite::file_identity::{FileId, unreachable_file};
 use crate::backend::sqlite::files::{self, Descriptor, InUse};
-use crate::backend::{BackendError, ErrorClass};
+use crate::error::ErrorKind;
 use crate::guarded;
 use crate::protocol::{Process, file_lock};
 use std::fs::{self, File, OpenOptions};
@@ -120,7 +121,7 @@ fn take(descriptor: &Descriptor, path: &Path) -> Result<bool, BackendError> {
     refuse_mount_point(file, path)?;
     let failed = |error| {
         let message = format!("{} can't be locked: its file system must have locks", path.display());
-        BackendError::new(ErrorClass::Unreachable, message).because(error)
+        BackendError::new(ErrorKind::Unreachable, message).because(error)
     };
     file_lock::lock(file, range(std::process::id())).map_err(failed)
 }
@@ -143,7 +144,7 @@ fn refuse_mount_point(file: &File, path: &Path) -> Result<(), BackendError> {
     let folder = path.parent().and_then(|folder| File::open(folder).ok());
     match (mount_of(file), folder.and_then(|folder| mount_of(&folder))) {
         (Some(own), Some(of_folder)) if own != of_folder => Err(BackendError::new(
-            ErrorClass::Unreachable,
+            ErrorKind::Unreachable,
             format!(
                 "{} is mounted by itself, and its log would not be in the mount: mount its folder instead",
                 path.display()

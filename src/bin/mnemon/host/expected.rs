@@ -1,11 +1,13 @@
 //! The state that writers were acknowledged, and its comparison with a store.
 
-use mnemon::memory::constants::PRUNE;
 use mnemon::{Trace, TraceId, TraceStore};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
+
+/// Strength at which a decay cycle removes a trace: see [`TraceStore::decay`].
+const PRUNED_AT: f64 = 0.01;
 
 /// The newest that anyone was told of each trace. The order of what is entered does not matter: a trace's
 /// revisions rise, and a removed one never comes back.
@@ -99,7 +101,7 @@ impl Expected {
             if let Recorded::Trace(expected) = told {
                 let now = strength(expected);
                 match store.get(*id) {
-                    None if now <= PRUNE => {}
+                    None if now <= PRUNED_AT => {}
                     None => verify.missing(expected),
                     Some(found) if !has_only_faded(expected, &found, now) => verify.stale(expected, &found),
                     Some(_) => {}

@@ -9,16 +9,20 @@ use std::time::{Duration, Instant};
 /// Durations in nanoseconds, to three digits.
 pub struct Durations(Histogram<u64>);
 
-/// The durations of writes: of those that no cut, apply or commit overlapped, and of those that one did.
+/// The durations of one thread's writes: of those that no cut, apply or commit overlapped, and of those that one did or
+/// may have.
 pub struct WriteDurations {
     pub idle: Durations,
     pub flushing: Durations,
+    /// The last write: the mark after the next one says whether a cut came before its end.
+    last: Option<Measured>,
 }
 
 /// One call, measured.
 pub struct Measured {
     took: Duration,
-    idle: bool,
+    /// The generation that was committed before the call.
+    committed: u64,
 }
 
 /// In nanoseconds.
@@ -40,15 +44,12 @@ pub struct FlushPercentiles {
     pub max: f64,
 }
 
-/// Does one write. The clock is read right before and after the call; whether a flush ran is read outside
-/// of both, so that no write counts as idle which one overlapped.
+/// Does one write. The clock is read right before and after the call, and the watermark before both.
 pub fn measured<T>(store: &TraceStore, write: impl FnOnce() -> T) -> (T, Measured) {
-    let before = store.flush_sequence();
+    let committed = store.watermark().committed;
     let started = Instant::now();
     let answer = write();
-    let took = started.elapsed();
-    let after = store.flush_sequence();
-    (answer, Measured { took, idle: before == after && before.is_multiple_of(2) })
+    (answer, Measured { took: started.elapsed(), committed })
 }
 
 impl Durations {
@@ -84,12 +85,26 @@ impl Durations {
 
 impl WriteDurations {
     pub fn new() -> Result<Self> {
-        Ok(Self { idle: Durations::new()?, flushing: Durations::new()? })
+        Ok(Self { idle: Durations::new()?, flushing: Durations::new()?, last: None })
     }
 
-    pub fn record(&mut self, Measured { took, idle }: Measured) {
-        let durations = if idle { &mut self.idle } else { &mut self.flushing };
-        durations.record(took);
+    /// Records the write before this one. `mark` is the mark's generation after this one: if it is next to what was
+    /// committed before that write, then nothing was cut and uncommitted when that write began, and no cut was made
+    /// before this one began. A write that a flush overlapped never counts as idle; one beside a cut without changes may
+    /// count as overlapped.
+    pub fn record(&mut self, measured: Measured, mark: u64) {
+        if let Some(Measured { took, committed }) = self.last.replace(measured) {
+            let is_idle = mark <= committed + 1;
+            let durations = if is_idle { &mut self.idle } else { &mut self.flushing };
+            durations.record(took);
+        }
+    }
+
+    /// Records the last write: a cut may have come before its end.
+    pub fn end(&mut self) {
+        if let Some(last) = self.last.take() {
+            self.flushing.record(last.took);
+        }
     }
 
     pub fn merge(&mut self, other: &Self) -> Result<()> {

@@ -44,10 +44,11 @@ impl<'a> Minutes<'a> {
 
     fn pass(&mut self) -> Result<()> {
         self.clock.advance(Duration::from_secs(60));
-        let report = self.store.decay()?;
+        let before = self.store.stats().checkpointed;
+        let removed = self.store.decay()?;
         self.done.cycles += 1;
-        self.done.checkpointed += report.checkpointed as u64;
-        self.done.pruned += report.pruned as u64;
+        self.done.checkpointed += self.store.stats().checkpointed - before;
+        self.done.pruned += removed.traces as u64;
         Ok(())
     }
 }
@@ -137,24 +138,21 @@ impl<'a> Clock<'a> {
         Ok(flushes)
     }
 
-    /// Background flushes report to nobody: their length is watched, to a tenth of a millisecond or so.
+    /// Background flushes report to nobody: the last report is looked at often enough to see each of them.
     fn watch_flushes(&self, minutes: &mut Minutes<'_>, pause: Duration) -> Result<Durations> {
         const GLANCE: Duration = Duration::from_micros(100);
         let (store, mut flushes) = (minutes.store, Durations::new()?);
         let mut last_minute = Instant::now();
-        let mut seen = store.flush_sequence();
-        let mut since = Instant::now();
+        let mut last = store.watermark().committed;
         while self.sleep(GLANCE) {
             if last_minute.elapsed() >= pause {
                 minutes.pass()?;
                 last_minute = Instant::now();
             }
-            let now = store.flush_sequence();
-            if now != seen {
-                if !seen.is_multiple_of(2) {
-                    flushes.record(since.elapsed());
-                }
-                (seen, since) = (now, Instant::now());
+            if store.watermark().committed > last {
+                let report = store.stats().last_flush;
+                flushes.record(report.elapsed);
+                last = report.watermark;
             }
         }
         Ok(flushes)

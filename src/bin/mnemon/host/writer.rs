@@ -56,11 +56,6 @@ impl Written {
         self.queries += other.queries;
         Ok(())
     }
-
-    fn wrote(&mut self, measured: Measured) {
-        self.durations.record(measured);
-        self.writes += 1;
-    }
 }
 
 impl<'a> Writer<'a> {
@@ -79,7 +74,14 @@ impl<'a> Writer<'a> {
             }
             self.counter.add(self.told.writes - before);
         }
+        self.told.durations.end();
         Ok(self.told)
+    }
+
+    /// Called after each write that changed something: the mark covers it.
+    fn wrote(&mut self, measured: Measured) {
+        self.told.durations.record(measured, self.store.mark().generation());
+        self.told.writes += 1;
     }
 
     /// Of a hundred: 40 change numbers, 10 payloads, 10 compare and set, 10 reinforce, 10 link, 19 remove and insert
@@ -104,7 +106,7 @@ impl<'a> Writer<'a> {
             self.store.update(id, |trace| trace.confidence(confidence).emotional_valence(valence))
         });
         if let Some(trace) = answer? {
-            self.told.wrote(measured);
+            self.wrote(measured);
             self.told.expected.keep(trace);
         }
         Ok(())
@@ -116,7 +118,7 @@ impl<'a> Writer<'a> {
         let (answer, measured) =
             measured(self.store, || self.store.update(id, |trace| trace.payload(payload.clone())));
         if let Some(trace) = answer? {
-            self.told.wrote(measured);
+            self.wrote(measured);
             self.told.expected.keep(trace);
         }
         Ok(())
@@ -131,7 +133,7 @@ impl<'a> Writer<'a> {
         });
         match answer {
             Ok(Some(trace)) => {
-                self.told.wrote(measured);
+                self.wrote(measured);
                 self.told.expected.keep(trace);
             }
             Ok(None) => {}
@@ -145,7 +147,7 @@ impl<'a> Writer<'a> {
         let (_, id) = self.targets.any(&mut self.random);
         let (answer, measured) = measured(self.store, || self.store.reinforce(id));
         if let Reinforcement::Reinforced(trace) = answer? {
-            self.told.wrote(measured);
+            self.wrote(measured);
             self.told.reinforced += 1;
             self.told.expected.keep(trace);
         }
@@ -160,7 +162,7 @@ impl<'a> Writer<'a> {
         let (answer, measured) = measured(self.store, || self.store.co_activate(a, b));
         match answer {
             Ok(done) => {
-                self.told.wrote(measured);
+                self.wrote(measured);
                 self.told.co_activated += 1;
                 self.told.expected.linked(a, b, done.count);
             }
@@ -185,7 +187,7 @@ impl<'a> Writer<'a> {
         let (place, id) = self.targets.any(&mut self.random);
         let (answer, measured) = measured(self.store, || self.store.remove(id));
         if answer?.is_some() {
-            self.told.wrote(measured);
+            self.wrote(measured);
             self.told.expected.removed(id);
             self.vacant = Some(place);
         }
@@ -197,7 +199,7 @@ impl<'a> Writer<'a> {
         let new = workload::new_trace(&mut self.random)?;
         let (answer, measured) = measured(self.store, || self.store.insert(new));
         let id = answer?;
-        self.told.wrote(measured);
+        self.wrote(measured);
         let inserted =
             self.store.get(id).with_context(|| format!("trace {id} is not in the store after its insert"))?;
         self.told.expected.keep(inserted);
