@@ -14,15 +14,15 @@ pub mod snapshot;
 pub mod spill;
 mod template;
 
-#[path = "../../tests/model/model.rs"]
+#[path = "../../tests/promises/model/model.rs"]
 mod model;
-#[path = "../../tests/model/pair.rs"]
+#[path = "../../tests/promises/model/pair.rs"]
 mod pair;
 #[path = "../../src/bin/mnemon/problem.rs"]
 mod problem;
 #[path = "../../src/bin/mnemon/ingest/record.rs"]
 mod record;
-#[path = "../../tests/model/steps.rs"]
+#[path = "../../tests/promises/model/steps.rs"]
 mod steps;
 #[path = "../../tests/support/mod.rs"]
 mod support;

@@ -1,4 +1,4 @@
-//! A script of API calls, done to a store and to the model of it that `tests/model` has.
+//! A script of API calls, done to a store and to the model of it that `tests/promises/model` has.
 
 use super::pair::Pair;
 use super::steps::{Edit, New, PARTITIONS, SLOTS, Step, TAGS, Wanted};

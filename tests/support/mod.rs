@@ -4,6 +4,7 @@
 pub mod backend;
 #[cfg(feature = "metrics")]
 pub mod listener;
+pub mod process;
 #[cfg(feature = "cli")]
 pub mod program;
 #[cfg(feature = "testkit")]

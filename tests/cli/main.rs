@@ -1,0 +1,13 @@
+//! The program `mnemon`: what it does and shows.
+#![cfg(feature = "cli")]
+
+mod commands;
+mod compact;
+mod interrupts;
+mod legion;
+mod manners;
+mod moves;
+mod reads;
+#[path = "../support/mod.rs"]
+mod support;
+mod top;
