@@ -15,17 +15,17 @@ type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 const SAMPLE: &str = "examples/sample.jsonl";
 
 /// A folder with files of records and a store.
-struct Place(TempDir);
+struct TestDir(TempDir);
 
 /// What a run of the program ended with.
 #[derive(Debug)]
-struct Ran {
+struct Output {
     code: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-impl Place {
+impl TestDir {
     fn new() -> Result<Self> {
         Ok(Self(tempfile::tempdir()?))
     }
@@ -39,11 +39,11 @@ impl Place {
     }
 
     /// Runs the program in the folder.
-    fn run(&self, arguments: &str) -> Result<Ran> {
+    fn run(&self, arguments: &str) -> Result<Output> {
         self.run_with(arguments, "")
     }
 
-    fn run_with(&self, arguments: &str, stdin: &str) -> Result<Ran> {
+    fn run_with(&self, arguments: &str, stdin: &str) -> Result<Output> {
         let sample = std::path::absolute(SAMPLE)?;
         let arguments = arguments.split(' ').map(|word| match word {
             SAMPLE => sample.clone().into_os_string(),
@@ -51,7 +51,7 @@ impl Place {
         });
         let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
         let output = command.current_dir(self.0.path()).args(arguments).write_stdin(stdin).output()?;
-        Ok(Ran {
+        Ok(Output {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout)?,
             stderr: String::from_utf8(output.stderr)?,
@@ -74,7 +74,7 @@ impl Place {
     }
 }
 
-impl Ran {
+impl Output {
     fn json(&self) -> Result<Value> {
         let last = self.stdout.lines().last().ok_or_else(|| format!("nothing on stdout: {self:?}"))?;
         Ok(serde_json::from_str(last).map_err(|error| format!("{error}: {self:?}"))?)
@@ -104,7 +104,7 @@ fn sample_records() -> Result<u64> {
 
 #[test]
 fn a_file_ingested_twice_changes_and_flushes_nothing_the_second_time() -> Result {
-    let (place, records) = (Place::new()?, sample_records()?);
+    let (place, records) = (TestDir::new()?, sample_records()?);
     let first = place.run(&format!("ingest {SAMPLE} --db memory.db --json"))?;
     assert_eq!(first.code, Some(0), "{first:?}");
     let expected = json!({"lines": records, "inserted": records, "updated": 0, "unchanged": 0, "bad": 0,
@@ -124,7 +124,7 @@ fn a_file_ingested_twice_changes_and_flushes_nothing_the_second_time() -> Result
 
 #[test]
 fn every_field_of_a_record_is_stored_and_the_payload_byte_for_byte() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let payload = r#"{"b":1.0,   "a": "caf\u00e9 日本", "b": [1e3]}"#;
     let line = format!(
         r#"{{"type": "trust", "payload": {payload}, "ref": "a", "tags": ["x", "ü"], "partition": "p", "created_at":
@@ -150,7 +150,7 @@ fn every_field_of_a_record_is_stored_and_the_payload_byte_for_byte() -> Result {
 
 #[test]
 fn bad_lines_are_reported_with_number_and_reason_and_the_rest_is_stored() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let lines: [&[u8]; 11] = [
         br#"{"type": "semantic", "payload": 1, "ref": "one"}"#,
         br#"{"type": "semantic", "payload": 1, "ref": "two", "colour": "red"}"#,
@@ -187,7 +187,7 @@ fn bad_lines_are_reported_with_number_and_reason_and_the_rest_is_stored() -> Res
 
 #[test]
 fn odd_line_ends_a_byte_order_mark_and_endless_names_are_no_matter() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let record = r#"{"type": "semantic", "payload": 1}"#;
     place.write("records.jsonl", format!("\u{feff}{record}\r\n\r\n{record}"))?;
     let ran = place.run("ingest records.jsonl --db memory.db --json")?;
@@ -212,7 +212,7 @@ fn odd_line_ends_a_byte_order_mark_and_endless_names_are_no_matter() -> Result {
 /// A pair of escapes is one character of those that JSON can't escape in one.
 #[test]
 fn half_a_character_is_named_as_that() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let lines = [
         r#"{"type": "semantic", "payload": "\ud83d\ude00"}"#,
         r#"{"type": "semantic", "payload": "\ud83d"}"#,
@@ -234,7 +234,7 @@ fn half_a_character_is_named_as_that() -> Result {
 
 #[test]
 fn a_time_beyond_those_that_there_are_is_told_the_last_one() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let record = |time: &str| format!(r#"{{"type": "semantic", "payload": 1, "created_at": "{time}"}}"#);
     let times = [
         "9999-12-31T00:00:00Z",
@@ -258,7 +258,7 @@ fn a_time_beyond_those_that_there_are_is_told_the_last_one() -> Result {
 
 #[test]
 fn what_holds_no_records_is_named_in_one_line_with_the_command_for_it() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let record = r#"{"type": "semantic", "payload": 1}"#;
     place.write("records.jsonl", record)?;
     assert_eq!(place.run("ingest records.jsonl --db other.db")?.code, Some(0));
@@ -304,7 +304,7 @@ fn what_holds_no_records_is_named_in_one_line_with_the_command_for_it() -> Resul
 
 #[test]
 fn of_many_bad_lines_the_first_twenty_are_shown() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     place.write("a.jsonl", "bad\n".repeat(23))?;
     let ran = place.run("ingest a.jsonl --db memory.db")?;
     let shown: Vec<_> = ran.stderr.lines().collect();
@@ -318,7 +318,7 @@ fn of_many_bad_lines_the_first_twenty_are_shown() -> Result {
 
 #[test]
 fn under_strict_nothing_of_a_file_with_a_bad_line_is_kept() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     place.write("first.jsonl", r#"{"type": "semantic", "payload": 1, "ref": "a"}"#)?;
     assert_eq!(place.run("ingest first.jsonl --db memory.db --strict")?.code, Some(0));
     let stored = place.traces()?;
@@ -346,7 +346,7 @@ fn under_strict_nothing_of_a_file_with_a_bad_line_is_kept() -> Result {
 
 #[test]
 fn a_parent_is_found_on_a_later_line_and_in_the_store() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     place.write(
         "a.jsonl",
         r#"{"type": "semantic", "payload": 1, "ref": "child", "parent_ref": "parent"}
@@ -364,7 +364,7 @@ fn a_parent_is_found_on_a_later_line_and_in_the_store() -> Result {
 
 #[test]
 fn dangling_parents_are_counted_and_the_trace_has_none() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     // The third names a record that is not stored, for it is bad.
     place.write(
         "a.jsonl",
@@ -385,7 +385,7 @@ fn dangling_parents_are_counted_and_the_trace_has_none() -> Result {
 
 #[test]
 fn a_record_brings_its_trace_up_to_date_in_the_fields_it_gives() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     place.write(
         "a.jsonl",
         r#"{"type": "semantic", "payload": 1, "ref": "a", "tags": ["old"], "confidence": 0.25}
@@ -418,7 +418,7 @@ fn a_record_brings_its_trace_up_to_date_in_the_fields_it_gives() -> Result {
 
 #[test]
 fn a_record_with_neither_ref_nor_id_is_a_new_trace_each_time() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let record = r#"{"type": "sensory", "payload": "salt"}"#;
     for stored in 1..=2 {
         let ran = place.run_with("ingest - --db memory.db --json", record)?;
@@ -435,7 +435,7 @@ fn a_record_with_neither_ref_nor_id_is_a_new_trace_each_time() -> Result {
 #[test]
 fn a_busy_host_finds_in_the_file_what_its_writers_were_told() -> Result {
     for durability in ["full", "relaxed"] {
-        let place = Place::new()?;
+        let place = TestDir::new()?;
         let ran = place.run(&format!(
             "host --db memory.db --writers 3 --seconds 0.6 --traces 700 --flush-every 20 --durability {durability} --json"
         ))?;
@@ -480,7 +480,7 @@ fn a_busy_host_finds_in_the_file_what_its_writers_were_told() -> Result {
 
 #[test]
 fn the_demo_stores_the_sample_keeps_it_busy_and_leaves_nothing_behind() -> Result {
-    let (place, records) = (Place::new()?, sample_records()?);
+    let (place, records) = (TestDir::new()?, sample_records()?);
     let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
     command.env("TMPDIR", place.0.path()).args(["demo", "--seconds", "0.5", "--json"]);
     let output = command.output()?;
@@ -505,7 +505,7 @@ fn the_demo_stores_the_sample_keeps_it_busy_and_leaves_nothing_behind() -> Resul
 
 #[test]
 fn the_demo_keeps_the_store_that_it_was_given() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let records = r#"{"type": "semantic", "payload": 1, "ref": "a"}
                      {"type": "semantic", "payload": 1, "ref": "b", "confidence": 2}"#;
     place.write("a.jsonl", records)?;
@@ -520,7 +520,7 @@ fn the_demo_keeps_the_store_that_it_was_given() -> Result {
 
 #[test]
 fn stat_counts_what_is_in_a_file_that_another_store_has_open() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
     store.insert_many((0..1_200).map(|n| NewTrace::semantic(json!(n)).partition("p")))?;
     store.insert_many((0..3).map(|n| NewTrace::episodic(json!(n)).partition("q")))?;
@@ -554,7 +554,7 @@ fn stat_counts_what_is_in_a_file_that_another_store_has_open() -> Result {
 
 #[test]
 fn an_error_says_what_is_wrong_and_what_to_do() -> Result {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     place.write("notes.txt", "this is not a database, however long one looks at it")?;
     place.write("a.jsonl", r#"{"type": "semantic", "payload": 1, "ref": "a"}"#)?;
     let cases = [

@@ -1,14 +1,14 @@
 //! `mnemon compact` makes a store's file as short as what it holds.
 #![cfg(feature = "cli")]
 
-use crate::support::Outcome;
-use crate::support::program::Place;
+use crate::program::TestDir;
+use harness::Outcome;
 use mnemon::{NewTrace, TraceStore, TraceType};
 use serde_json::{Value, json};
 use std::fs;
 
 /// A closed store of which most was removed.
-fn mostly_removed(place: &Place) -> Outcome {
+fn mostly_removed(place: &TestDir) -> Outcome {
     let store = TraceStore::open(place.path("memory.db"))?;
     let traces = |kind| (0..300).map(move |n| NewTrace::new(kind, json!("x".repeat(2_000 + n))));
     store.insert_many(traces(TraceType::Sensory))?;
@@ -22,7 +22,7 @@ fn mostly_removed(place: &Place) -> Outcome {
 
 #[test]
 fn compact_reports_bytes_before_and_after() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     mostly_removed(&place)?;
     let before = fs::metadata(place.path("memory.db"))?.len();
     let ran = place.run("compact memory.db --json")?;
@@ -44,7 +44,7 @@ fn compact_reports_bytes_before_and_after() -> Outcome {
 
 #[test]
 fn compact_refuses_what_is_no_free_store() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     fs::write(place.path("empty.db"), "")?;
     fs::write(place.path("notes.txt"), "not a database, and longer than a header: ".repeat(100))?;
     let store = TraceStore::open(place.path("memory.db"))?;
@@ -65,7 +65,7 @@ fn compact_refuses_what_is_no_free_store() -> Outcome {
 
 #[test]
 fn compact_help_says_exit_codes() -> Outcome {
-    let ran = Place::new()?.run("compact --help")?;
+    let ran = TestDir::new()?.run("compact --help")?;
     assert!(ran.stdout.contains("Exit codes: 0 "), "{ran:?}");
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! After Ctrl-C a command cleans up, says what it has done, and ends with 130.
 #![cfg(all(feature = "cli", unix))]
 
-use crate::support::program::Place;
-use crate::support::{Outcome, until};
+use crate::program::TestDir;
+use harness::{Outcome, wait_until};
 use mnemon::{NewTrace, TraceStore, inspect};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-fn start(place: &Place, arguments: &str) -> Outcome<Child> {
+fn start(place: &TestDir, arguments: &str) -> Outcome<Child> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
     command.current_dir(place.path("")).args(arguments.split(' '));
     Ok(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
@@ -33,8 +33,8 @@ fn files(folder: &Path) -> Outcome<BTreeSet<String>> {
 /// Enough to be at it for a while.
 const MANY: usize = 20_000;
 
-fn with_many() -> Outcome<Place> {
-    let place = Place::new()?;
+fn with_many() -> Outcome<TestDir> {
+    let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
     store.insert_many((0..MANY).map(|n| NewTrace::semantic(json!(format!("{n} {}", "tide ".repeat(50))))))?;
     store.close()?;
@@ -49,7 +49,7 @@ fn what_is_not_whole_is_not_left_behind() -> Outcome {
         ["backup memory.db to/copy.db", "export memory.db to/a.jsonl", "snapshot save memory.db --dir to"]
     {
         let child = start(&place, command)?;
-        until(|| files(&place.path("to")).is_ok_and(|files| !files.is_empty()));
+        wait_until(|| files(&place.path("to")).is_ok_and(|files| !files.is_empty()));
         let (output, told) = interrupt(child)?;
         assert!(told.starts_with("error: interrupted") && told.lines().count() == 1, "{command}: {told}");
         assert_eq!(&*output.stdout, b"", "{command}");
@@ -60,12 +60,12 @@ fn what_is_not_whole_is_not_left_behind() -> Outcome {
 
 #[test]
 fn an_ingest_says_how_much_it_has_stored_and_can_go_on() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let record =
         |n| json!({"type": "semantic", "payload": "tide ".repeat(40), "ref": format!("{n}")}).to_string();
     fs::write(place.path("a.jsonl"), (0..60_000).map(|n| record(n) + "\n").collect::<String>())?;
     let child = start(&place, "ingest a.jsonl --db memory.db --json")?;
-    until(|| inspect(place.path("memory.db")).is_ok_and(|file| file.traces > 0));
+    wait_until(|| inspect(place.path("memory.db")).is_ok_and(|file| file.traces > 0));
     let (output, told) = interrupt(child)?;
     let report: Value =
         serde_json::from_slice(output.stdout.split(|byte| *byte == b'\n').nth(8).ok_or("no report")?)?;
@@ -82,14 +82,14 @@ fn an_ingest_says_how_much_it_has_stored_and_can_go_on() -> Outcome {
 
 #[test]
 fn a_demo_leaves_nothing_behind() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let record = |n| json!({"type": "semantic", "payload": "tide", "ref": format!("{n}")}).to_string() + "\n";
     fs::write(place.path("a.jsonl"), (0..30_000).map(record).collect::<String>())?;
     fs::create_dir(place.path("temporary"))?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
     command.args(["demo", "a.jsonl"]).current_dir(place.path("")).env("TMPDIR", place.path("temporary"));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    until(|| files(&place.path("temporary")).is_ok_and(|files| !files.is_empty()));
+    wait_until(|| files(&place.path("temporary")).is_ok_and(|files| !files.is_empty()));
     interrupt(child)?;
     assert_eq!(files(&place.path("temporary"))?, BTreeSet::new());
     Ok(())
@@ -100,7 +100,7 @@ fn an_import_is_there_whole_or_not_at_all() -> Outcome {
     let place = with_many()?;
     assert_eq!(place.run("export memory.db a.jsonl")?.code, Some(0));
     let child = start(&place, "import a.jsonl --db other.db")?;
-    until(|| place.path("other.db").exists());
+    wait_until(|| place.path("other.db").exists());
     let (_, told) = interrupt(child)?;
     let store = TraceStore::open(place.path("other.db"))?;
     let expected = if told.contains("interrupted: nothing is imported") { 0 } else { MANY };
@@ -110,11 +110,11 @@ fn an_import_is_there_whole_or_not_at_all() -> Outcome {
 
 #[test]
 fn a_host_closes_its_store_and_compares_its_file() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let child = start(&place, "host --db memory.db --traces 200 --seconds 600 --flush-every 60000 --status")?;
     let status =
         || -> Outcome<Value> { Ok(serde_json::from_slice(&fs::read(place.path("memory.db.status"))?)?) };
-    until(|| status().is_ok_and(|status| status["writes"].as_u64() > Some(6_000)));
+    wait_until(|| status().is_ok_and(|status| status["writes"].as_u64() > Some(6_000)));
     let (output, told) = interrupt(child)?;
     let said = String::from_utf8(output.stdout)?;
     assert!(said.contains("The file holds what the writers were told: "), "{said}{told}");

@@ -1,13 +1,13 @@
 //! `import-legion` and `export-legion` say what went along and what did not, and scripts can tell by the exit code.
 #![cfg(feature = "cli")]
 
-use crate::support::Outcome;
-use crate::support::program::Place;
+use crate::program::TestDir;
+use harness::Outcome;
 use serde_json::Value;
 
 #[test]
 fn a_store_goes_out_to_the_original_and_comes_back() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     let out = place.run("export-legion original.db --db memory.db")?;
     assert_eq!((out.code, &*out.stderr), (Some(2), ""));
     insta::assert_snapshot!("export", out.stdout);
@@ -30,7 +30,7 @@ fn a_store_goes_out_to_the_original_and_comes_back() -> Outcome {
 
 #[test]
 fn what_is_there_is_not_overwritten_and_what_is_no_original_makes_no_store() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     let before = std::fs::read(place.path("memory.db"))?;
     let refused = place.run("export-legion memory.db --db memory.db")?;
     assert_eq!((refused.code, &*refused.stdout), (Some(1), ""));
@@ -45,7 +45,7 @@ fn what_is_there_is_not_overwritten_and_what_is_no_original_makes_no_store() -> 
 
 #[test]
 fn a_trace_that_the_file_refuses_is_a_failure() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     assert_eq!(place.run("export-legion original.db --db memory.db")?.code, Some(2));
     // It can't be read, and holds on to its id.
     rusqlite::Connection::open(place.path("memory.db"))?
@@ -57,7 +57,7 @@ fn a_trace_that_the_file_refuses_is_a_failure() -> Outcome {
 
 #[test]
 fn a_long_text_goes_out_and_comes_back() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let long = "tide ".repeat(1 << 18);
     let builder = mnemon::TraceStore::builder().max_payload_bytes(2 << 20);
     let store = builder.open(place.path("memory.db"))?;
@@ -71,7 +71,7 @@ fn a_long_text_goes_out_and_comes_back() -> Outcome {
 
 #[test]
 fn a_path_is_a_path_though_sqlite_would_take_it_for_something_else() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     let before = std::fs::read(place.path("memory.db"))?;
     for (number, name) in ["file:memory.db", "file:memory.db?mode=memory", ":memory:"].iter().enumerate() {
         if cfg!(windows) && name.contains([':', '?']) {

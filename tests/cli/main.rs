@@ -7,7 +7,6 @@ mod interrupts;
 mod legion;
 mod manners;
 mod moves;
+mod program;
 mod reads;
-#[path = "../support/mod.rs"]
-mod support;
 mod top;

@@ -2,8 +2,8 @@
 //! command them, and ends quietly when nobody reads on.
 #![cfg(feature = "cli")]
 
-use crate::support::Outcome;
-use crate::support::program::{FACT, Place};
+use crate::program::{FACT, TestDir};
+use harness::Outcome;
 use mnemon::{NewTrace, Payload, TraceStore};
 use serde_json::json;
 use std::process::{Command, Stdio};
@@ -20,7 +20,7 @@ fn with_id(command: &str, id: &str) -> String {
 }
 
 /// All but `help`, as the help of the program lists them.
-fn commands(place: &Place) -> Outcome<Vec<String>> {
+fn commands(place: &TestDir) -> Outcome<Vec<String>> {
     let help = place.run("--help")?.stdout;
     let lines =
         help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
@@ -32,7 +32,7 @@ fn commands(place: &Place) -> Outcome<Vec<String>> {
 
 #[test]
 fn every_help_says_what_the_exit_codes_are() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     for command in commands(&place)?.iter().chain([&String::new()]) {
         let ran = place.run(&format!("{command} --help"))?;
         assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -45,7 +45,7 @@ fn every_help_says_what_the_exit_codes_are() -> Outcome {
 
 #[test]
 fn every_command_has_a_page_and_can_be_completed() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let commands = commands(&place)?;
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let ran = place.run(&format!("completions {shell}"))?;
@@ -72,7 +72,7 @@ fn every_command_has_a_page_and_can_be_completed() -> Outcome {
 
 #[test]
 fn colours_are_for_terminals_and_for_who_asks_for_them() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     for command in READING {
         let command = with_id(command, FACT);
         let plain = place.run(&command)?.stdout;
@@ -87,7 +87,7 @@ fn colours_are_for_terminals_and_for_who_asks_for_them() -> Outcome {
 /// JSON has whole ids and payloads anyway.
 #[test]
 fn json_is_whole_with_full_and_without() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     for command in READING.iter().filter(|command| !command.starts_with("get")) {
         let command = with_id(&command.replace(" --full", ""), FACT);
         let json = place.objects(&command)?;
@@ -99,7 +99,7 @@ fn json_is_whole_with_full_and_without() -> Outcome {
 
 #[test]
 fn no_text_of_a_store_commands_the_terminal() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
     let hostile = "pilot \u{9b}2J \u{202e}evil";
     let payload = format!(r#"{{"text": "\u001b[2J{hostile}", "{hostile}": 1}}"#);
@@ -120,7 +120,7 @@ fn no_text_of_a_store_commands_the_terminal() -> Outcome {
 
 #[test]
 fn nothing_that_is_wrong_commands_the_terminal_either() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     let hostile = "\u{1b}]0;title\u{7}\u{9b}2J";
     let open = || rusqlite::Connection::open(place.path("memory.db"));
     // A damaged index of its own, a name that no store gives, and a row that can't be read.
@@ -159,7 +159,7 @@ fn nothing_that_is_wrong_commands_the_terminal_either() -> Outcome {
 
 #[test]
 fn the_exit_code_is_the_same_where_nobody_reads() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     std::fs::write(place.path("records.jsonl"), "nonsense\n")?;
     std::fs::write(place.path("memory.db.spill"), "left")?;
     let cases = [
@@ -191,7 +191,7 @@ fn the_exit_code_is_the_same_where_nobody_reads() -> Outcome {
 
 #[test]
 fn a_command_whose_reader_has_gone_ends_quietly() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
     // More than a pipe holds.
     store

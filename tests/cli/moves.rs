@@ -2,8 +2,8 @@
 //! what it prints is compared with `tests/snapshots`, which [insta](https://insta.rs) reviews and updates.
 #![cfg(feature = "cli")]
 
-use crate::support::{Outcome, by_id, quietly};
 use assert_cmd::Command;
+use harness::{Outcome, by_id, manual_flush};
 use insta::assert_snapshot;
 use jiff::Timestamp;
 use mnemon::{Link, ManualClock, NewTrace, Origin, Payload, Tier, Trace, TraceId, TraceStore, TraceType};
@@ -19,17 +19,17 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 /// A folder with stores and files.
-struct Place(TempDir);
+struct TestDir(TempDir);
 
 /// What a run of the program ended with.
 #[derive(Debug)]
-struct Ran {
+struct Output {
     code: Option<i32>,
     stdout: String,
     stderr: String,
 }
 
-impl Place {
+impl TestDir {
     fn new() -> Outcome<Self> {
         Ok(Self(tempfile::tempdir()?))
     }
@@ -38,15 +38,15 @@ impl Place {
         self.0.path().join(name)
     }
 
-    fn run(&self, arguments: &str) -> Outcome<Ran> {
+    fn run(&self, arguments: &str) -> Outcome<Output> {
         self.run_with(arguments, "")
     }
 
-    fn run_with(&self, arguments: &str, stdin: &str) -> Outcome<Ran> {
+    fn run_with(&self, arguments: &str, stdin: &str) -> Outcome<Output> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
         let output =
             command.current_dir(self.0.path()).args(arguments.split(' ')).write_stdin(stdin).output()?;
-        Ok(Ran {
+        Ok(Output {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout)?,
             stderr: String::from_utf8(output.stderr)?,
@@ -81,14 +81,14 @@ impl Place {
     }
 }
 
-impl Ran {
+impl Output {
     fn json(&self) -> Outcome<Value> {
         let last = self.stdout.lines().last().ok_or_else(|| format!("nothing on stdout: {self:?}"))?;
         Ok(serde_json::from_str(last).map_err(|error| format!("{error}: {self:?}"))?)
     }
 
     /// All of it, for a person to look at: exit code, both outputs, and no figure that differs each time.
-    fn shown(&self, place: &Place) -> String {
+    fn shown(&self, place: &TestDir) -> String {
         let tidy = |text: &str| {
             let text = text.replace(&*place.0.path().to_string_lossy(), "[folder]");
             text.lines().map(without_time).collect::<Vec<_>>().join("\n")
@@ -127,7 +127,7 @@ fn at(text: &str) -> Outcome<Timestamp> {
 
 /// Three traces and two links, the same each time.
 fn harbour(path: &Path) -> Outcome<TraceStore> {
-    let store = quietly().open(path)?;
+    let store = manual_flush().open(path)?;
     let noon = at("2026-03-03T12:00:00Z")?;
     let common = |new: NewTrace, n: u8| new.id(id(n)).partition("harbour").created_at(noon);
     store.insert(
@@ -159,8 +159,8 @@ fn harbour(path: &Path) -> Outcome<TraceStore> {
     Ok(store)
 }
 
-fn with_harbour() -> Outcome<Place> {
-    let place = Place::new()?;
+fn with_harbour() -> Outcome<TestDir> {
+    let place = TestDir::new()?;
     harbour(&place.path("memory.db"))?.close()?;
     Ok(place)
 }
@@ -179,9 +179,9 @@ fn an_export_can_be_read_by_people_and_other_programs() -> Outcome {
 /// A store whose clock was early holds times to come.
 #[test]
 fn future_times_are_imported_unchanged() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let early = ManualClock::at(at("2999-01-01T00:00:00Z")?);
-    let store = quietly().clock(&early).open(place.path("memory.db"))?;
+    let store = manual_flush().clock(&early).open(place.path("memory.db"))?;
     store.insert(NewTrace::semantic(json!("the tide is early")).id(id(1)))?;
     store.close()?;
     let exported = place.export("memory.db")?;
@@ -336,8 +336,8 @@ proptest! {
         links in vec(any_link(), 0..30),
     ) {
         let outcome = || -> Outcome {
-            let place = Place::new()?;
-            let store = quietly().open(place.path("memory.db"))?;
+            let place = TestDir::new()?;
+            let store = manual_flush().open(place.path("memory.db"))?;
             let ids = store.insert_many(traces)?;
             for (a, b, count, first, last) in links {
                 if ids.is_empty() {
@@ -523,7 +523,7 @@ fn a_conflict_is_skipped_replaced_or_a_reason_to_import_nothing() -> Outcome {
 
 #[test]
 fn a_store_in_use_is_exported_as_of_one_moment_and_not_imported_into() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let store = harbour(&place.path("memory.db"))?;
     store.insert(NewTrace::sensory(json!("not flushed")))?;
     let exported = place.export("memory.db")?;
@@ -545,9 +545,9 @@ fn a_store_in_use_is_exported_as_of_one_moment_and_not_imported_into() -> Outcom
 #[test]
 fn whoever_reads_the_file_sees_none_of_an_import_or_all() -> Outcome {
     const TRACES: u64 = 12_000;
-    let place = Place::new()?;
-    let store = quietly().open(place.path("memory.db"))?;
-    store.insert_many((0..TRACES).map(crate::support::note))?;
+    let place = TestDir::new()?;
+    let store = manual_flush().open(place.path("memory.db"))?;
+    store.insert_many((0..TRACES).map(harness::note))?;
     store.close()?;
     place.output("export memory.db a.jsonl")?;
     std::thread::scope(|scope| -> Outcome {
@@ -618,7 +618,7 @@ fn a_trace_that_is_no_json_is_left_out_of_an_export_with_its_links_and_named() -
 
 #[test]
 fn a_backup_is_told_and_refused_where_something_is() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let store = harbour(&place.path("memory.db"))?;
     let ran = place.run("backup memory.db monday.db --json")?;
     // SQLite's own layout decides how long the file is.
@@ -661,7 +661,7 @@ fn a_verification_ends_with_0_2_or_1() -> Outcome {
 
 #[test]
 fn snapshots_are_saved_listed_restored_and_pruned() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let store = harbour(&place.path("memory.db"))?;
     assert_eq!(place.output("snapshot list --dir shots")?, "there is no snapshot in shots\n");
     let saved = place.run("snapshot save memory.db --dir shots --json")?;
@@ -778,7 +778,7 @@ fn with_a_key_what_it_has_not_signed_is_not_restored() -> Outcome {
 
 #[test]
 fn the_help_of_each_command_says_its_exit_codes() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let commands = ["export", "import", "backup", "verify"].map(str::to_owned).into_iter();
     let snapshots = ["save", "restore", "list", "prune"].map(|command| format!("snapshot {command}"));
     for command in commands.chain(snapshots) {

@@ -2,8 +2,8 @@
 //! print is compared with `tests/snapshots`, which [insta](https://insta.rs) reviews and updates.
 #![cfg(feature = "cli")]
 
-use crate::support::Outcome;
-use crate::support::program::{FACT, FAINT, FAR, LONELY, Place, SOURCE, TIDE, memories};
+use crate::program::{FACT, FAINT, FAR, LONELY, SOURCE, TIDE, TestDir, memories};
+use harness::Outcome;
 use mnemon::{Link, NewTrace, Order, TraceId, TraceStore};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ fn rounded(json: &str) -> String {
 
 #[test]
 fn one_trace_is_shown_with_all_its_fields_its_payload_and_its_links() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     insta::assert_snapshot!("get_80", place.shown(&format!("get memory.db {FACT}"), "80")?);
     insta::assert_snapshot!("get_120", place.shown(&format!("get memory.db {FACT}"), "120")?);
     insta::assert_snapshot!("get_plain", place.shown(&format!("get memory.db {LONELY}"), "80")?);
@@ -50,7 +50,7 @@ fn one_trace_is_shown_with_all_its_fields_its_payload_and_its_links() -> Outcome
 
 #[test]
 fn an_id_may_be_given_as_far_as_no_other_begins_so() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     for begun in ["b3a0e5f2", "b3a0e5f2-5", "B3A0E5F25A0D", &TIDE.replace('-', ""), TIDE, "b3a0e5f2-"] {
         assert_eq!(place.ids(&format!("get memory.db {begun}"))?, [TIDE], "{begun}");
     }
@@ -81,7 +81,7 @@ fn an_id_may_be_given_as_far_as_no_other_begins_so() -> Outcome {
 
 #[test]
 fn ids_that_begin_alike_are_shown_by_their_ends() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
     // Three of one moment; the last one of all begins as the second one ends.
     let ids = [
@@ -121,7 +121,7 @@ fn ids_that_begin_alike_are_shown_by_their_ends() -> Outcome {
 
 #[test]
 fn every_condition_narrows_the_list() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     let cases: [(&str, &[&str]); 17] = [
         ("", &[FACT, SOURCE, TIDE, LONELY, FAINT, FAR]),
         ("--type semantic", &[FACT]),
@@ -151,7 +151,7 @@ fn every_condition_narrows_the_list() -> Outcome {
 
 #[test]
 fn the_list_comes_in_the_order_asked_for_and_no_longer_than_asked_for() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     let store = place.store()?;
     for (order, by) in [("strength", Order::Strength), ("recency", Order::Recency), ("score", Order::Score)] {
         let expected: Vec<_> =
@@ -184,7 +184,7 @@ fn the_list_comes_in_the_order_asked_for_and_no_longer_than_asked_for() -> Outco
 /// A score of a year later is 0 as a number.
 #[test]
 fn scores_of_long_ago_are_told_apart() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     let later = jiff::Timestamp::constant(1_798_761_600, 0);
     let store = place.store()?;
     for (command, found) in [("list memory.db --order score", 6), ("recall memory.db pilot", 3)] {
@@ -213,7 +213,7 @@ fn scores_of_long_ago_are_told_apart() -> Outcome {
 
 #[test]
 fn a_walk_is_a_tree_of_what_associations_lead_to() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     for columns in ["80", "120"] {
         insta::assert_snapshot!(
             format!("walk_{columns}"),
@@ -256,7 +256,7 @@ fn a_walk_is_a_tree_of_what_associations_lead_to() -> Outcome {
 #[test]
 fn a_walk_takes_memory_for_the_traces_that_it_reaches() -> Outcome {
     const RING: u32 = 20_000;
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
     let ring = store.insert_many((0..RING).map(|n| NewTrace::identity(json!(n)).base_decay_rate(0.0)))?;
     let at = jiff::Timestamp::UNIX_EPOCH;
@@ -282,7 +282,7 @@ fn a_walk_takes_memory_for_the_traces_that_it_reaches() -> Outcome {
 
 #[test]
 fn the_parts_of_a_score_multiply_to_the_score_that_the_library_gives() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     let objects = place.objects("recall memory.db pilot")?;
     let found: Vec<TraceId> = objects
         .iter()
@@ -309,7 +309,7 @@ fn the_parts_of_a_score_multiply_to_the_score_that_the_library_gives() -> Outcom
 
 #[test]
 fn recall_finds_tags_and_whole_words_however_they_are_capitalized() -> Outcome {
-    let place = Place::with_memories()?;
+    let place = TestDir::with_memories()?;
     let cases: [(&str, &[&str]); 10] = [
         ("pilot", &[FACT, SOURCE, FAR]),
         ("PILOT bar", &[FACT, SOURCE]),
@@ -345,7 +345,7 @@ fn recall_finds_tags_and_whole_words_however_they_are_capitalized() -> Outcome {
 
 #[test]
 fn a_store_in_use_is_read_as_it_was_last_flushed() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let store = memories(&place)?;
     let late = store.insert(NewTrace::semantic(json!("not flushed: pilot")))?;
     assert_eq!(place.ids("list memory.db")?.len(), 6);

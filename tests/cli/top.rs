@@ -1,8 +1,8 @@
 //! `mnemon top` shows how a host is doing that says so, and says when it can't.
 #![cfg(feature = "cli")]
 
-use crate::support::program::Place;
-use crate::support::{Outcome, until};
+use crate::program::TestDir;
+use harness::{Outcome, wait_until};
 use mnemon::{NewTrace, StatusFile, TraceStore};
 use serde_json::{Value, json};
 use std::fs;
@@ -23,7 +23,7 @@ fn status(changes: Value) -> Value {
     status
 }
 
-fn write(place: &Place, name: &str, status: &Value) -> Outcome {
+fn write(place: &TestDir, name: &str, status: &Value) -> Outcome {
     Ok(fs::write(place.path(name), status.to_string())?)
 }
 
@@ -37,7 +37,7 @@ fn settled(work: impl FnOnce()) {
 
 #[test]
 fn one_picture_shows_rates_lag_flushes_and_health() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let trouble = json!({"health": "degraded", "trouble": "memory.db can't be written: the disk is full: make room, and flushing goes on\u{9b}2J", "set_aside": 2});
     let fresh = json!({"writes": null, "writes_per_second": null, "flushes_per_second": null, "dirty": 0, "lag_seconds": 0.0,
         "rows_per_second": null, "last_flush_seconds": null, "mean_flush_seconds": null, "wal_bytes": 0});
@@ -63,7 +63,7 @@ fn one_picture_shows_rates_lag_flushes_and_health() -> Outcome {
 
 #[test]
 fn without_a_terminal_it_prints_a_line_a_reading_until_the_store_is_closed() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let closed = status(json!({"health": "closed"}));
     write(&place, "memory.status", &closed)?;
     let ran = place.run("top memory.status")?;
@@ -81,7 +81,7 @@ fn without_a_terminal_it_prints_a_line_a_reading_until_the_store_is_closed() -> 
 
 #[test]
 fn of_a_store_it_shows_the_status_file_beside_it() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
     store.insert(NewTrace::semantic(json!("slack water at noon")))?;
     store.flush()?;
@@ -100,7 +100,7 @@ fn of_a_store_it_shows_the_status_file_beside_it() -> Outcome {
 
 #[test]
 fn a_status_that_is_old_missing_or_something_else_is_an_error_that_names_the_file() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     write(&place, "old", &status(json!({"at": "2026-01-01T00:00:00Z"})))?;
     write(&place, "closed", &status(json!({"at": "2026-01-01T00:00:00Z", "health": "closed"})))?;
     write(&place, "coming", &status(json!({"at": "9999-01-01T00:00:00Z"})))?;
@@ -124,13 +124,13 @@ fn a_status_that_is_old_missing_or_something_else_is_an_error_that_names_the_fil
 
 #[test]
 fn a_host_that_is_asked_to_says_how_it_is_doing_from_its_first_write_to_its_last() -> Outcome {
-    let place = Place::new()?;
+    let place = TestDir::new()?;
     let mut host = Command::new(env!("CARGO_BIN_EXE_mnemon"));
     host.current_dir(place.path("")).args(["host", "--db", "memory.db", "--traces", "200", "--status"]);
     let mut host = host.args(["--seconds", "2"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let file = place.path("memory.db.status");
     let read = || fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-    until(|| read().is_some_and(|status| status["writes_per_second"].as_f64() > Some(0.0)));
+    wait_until(|| read().is_some_and(|status| status["writes_per_second"].as_f64() > Some(0.0)));
     let ran = place.run("top memory.db --once")?;
     assert_eq!((ran.code, &*ran.stderr), (Some(0), ""), "{ran:?}");
     assert!(host.wait()?.success());

@@ -2,8 +2,8 @@
 //! part that was the store at one cut.
 #![cfg(feature = "sqlite")]
 
-use crate::support::process::own_process;
-use crate::support::{Outcome, note, rows, scratch, until};
+use harness::process::own_process;
+use harness::{Outcome, TestDir, manual_flush, note, rows, wait_until};
 use mnemon::{NewTrace, TraceId, TraceStore};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn ends(how: &str, path: &std::ffi::OsStr) -> Outcome {
     match asked {
         true => drop(store.flush()?),
         // The bound: after an interval and a flush nothing is unflushed.
-        false => until(|| store.stats().oldest_unflushed.is_none()),
+        false => wait_until(|| store.stats().oldest_unflushed.is_none()),
     }
     for n in KEPT..KEPT + AFTER {
         // Each is written by another thread than the one before it, which has told it.
@@ -75,7 +75,7 @@ fn what_was_flushed_is_there_after_a_process_that_ended_without_a_close() -> Out
     let ways = ["exit", "abort", "leaked", "elsewhere", "returned"];
     let ways = ways.into_iter().flat_map(|way| [format!("{way}-asked"), format!("{way}-unasked")]);
     for how in ways {
-        let file = scratch()?;
+        let file = TestDir::new()?;
         let Some(mut command) = own_process(|| {
             ends(&std::env::var(HOW)?, &std::env::var_os(PATH).ok_or("the parent names a file")?)
         })?
@@ -86,7 +86,7 @@ fn what_was_flushed_is_there_after_a_process_that_ended_without_a_close() -> Out
         assert_eq!(output.status.success(), !how.starts_with("abort"), "{how}: {output:?}");
         let report = mnemon::inspect(file.path())?;
         assert_eq!((report.clean, report.in_use_by), (false, None), "{how}");
-        let store = file.quiet()?;
+        let store = manual_flush().open(file.path())?;
         let found = store.len();
         assert!(found >= KEPT, "{how}: {found} of the {KEPT} that were flushed");
         assert!(

@@ -1,7 +1,7 @@
 //! What has been replaced or removed is freed, also if the threads that did it never do anything again.
 
-use crate::support::Outcome;
-use crate::support::process::alone;
+use harness::Outcome;
+use harness::process::alone;
 use mnemon::{NewTrace, Payload, Trace, TraceId, TraceStore};
 use std::sync::{Arc, Barrier, Mutex, Weak};
 

@@ -2,9 +2,9 @@
 //! what waits is refused there. Everything here runs under a subscriber that panics whatever it is told.
 #![cfg(feature = "sqlite")]
 
-use crate::support::backend::{Answer, look, scripted};
-use crate::support::process::alone_for;
-use crate::support::{Outcome, clock, held, minutes, note, quietly, rows, scratch};
+use harness::backend::{Answer, look, scripted};
+use harness::process::alone_for;
+use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, note, rows};
 use mnemon::backend::ErrorClass;
 use mnemon::{ErrorKind, Health, Lag, NewTrace, TraceStore, TraceType, Upkeep};
 use std::future::Future;
@@ -112,11 +112,11 @@ fn text(error: impl ToString) -> Failed {
 /// A store whose backend fails first, and a trace in it.
 fn failing_once(class: ErrorClass) -> Result<TraceStore, Failed> {
     let mut failures = 1;
-    let (backend, _) = scripted(move |_, _| match std::mem::take(&mut failures) {
+    let (backend, _) = scripted(move |_| match std::mem::take(&mut failures) {
         0 => Answer::Apply,
         _ => Answer::Fail(class),
     });
-    let store = quietly().open_with(backend)?;
+    let store = manual_flush().open_with(backend)?;
     store.insert(note(1))?;
     Ok(store)
 }
@@ -140,9 +140,9 @@ fn a_subscriber_that_panics_ends_no_flusher() -> Outcome {
 #[test]
 fn a_subscriber_that_panics_ends_no_open_and_no_close() -> Outcome {
     hostile(|| -> Result<(), Failed> {
-        let file = scratch().map_err(text)?;
+        let file = TestDir::new().map_err(text)?;
         for count in 1..=3 {
-            let store = file.quiet()?;
+            let store = manual_flush().open(file.path())?;
             store.insert(note(count))?;
             store.flush()?;
             store.erase_type(TraceType::Sensory)?;
@@ -158,8 +158,8 @@ fn a_subscriber_that_panics_ends_no_open_and_no_close() -> Outcome {
 #[test]
 fn a_subscriber_that_panics_while_a_panic_unwinds_does_not_abort() -> Outcome {
     hostile(|| -> Result<(), Failed> {
-        let (backend, _) = scripted(|_, _| Answer::Fail(ErrorClass::Full));
-        let store = quietly().close_timeout(Duration::from_millis(20)).open_with(backend)?;
+        let (backend, _) = scripted(|_| Answer::Fail(ErrorClass::Full));
+        let store = manual_flush().close_timeout(Duration::from_millis(20)).open_with(backend)?;
         store.insert(note(1))?;
         let panicked = catch_unwind(AssertUnwindSafe(move || {
             let _dropped_by_the_panic = store;
@@ -194,8 +194,8 @@ fn held_up(
 ) -> Result<(TraceStore, mpsc::Sender<()>, Flush), Failed> {
     let (go, wait) = mpsc::channel();
     // Its end lets all go.
-    let (backend, _) = scripted(move |_, _| wait.recv().map_or(Answer::Apply, |()| answer()));
-    let store = quietly().open_with(backend)?;
+    let (backend, _) = scripted(move |_| wait.recv().map_or(Answer::Apply, |()| answer()));
+    let store = manual_flush().open_with(backend)?;
     store.insert(NewTrace::sensory(serde_json::json!("at the window")))?;
     let mut flush: Flush = Box::pin(store.flush_async());
     let waker = waker(&store);
@@ -229,12 +229,13 @@ fn a_subscriber_that_panics_ends_no_upkeep() -> Outcome {
         let clock = clock();
         let stuck = Arc::new(AtomicBool::new(true));
         let is_stuck = stuck.clone();
-        let (backend, _) = scripted(move |_, _| match is_stuck.load(Ordering::Relaxed) {
+        let (backend, _) = scripted(move |_| match is_stuck.load(Ordering::Relaxed) {
             true => Answer::Fail(ErrorClass::Full),
             false => Answer::Apply,
         });
         let upkeep = Upkeep { decay: Some(Duration::from_millis(1)), tiers: None, quota: None };
-        let builder = quietly().clock(&clock).checkpoint_step(0.0).upkeep(upkeep).when_lagging(Lag::Refuse);
+        let builder =
+            manual_flush().clock(&clock).checkpoint_step(0.0).upkeep(upkeep).when_lagging(Lag::Refuse);
         let store = builder.lag_bound(Duration::from_millis(1)).open_with(backend)?;
         let id = store.insert(NewTrace::sensory(serde_json::json!("fades")))?;
         clock.advance(minutes(1_000));
@@ -291,8 +292,8 @@ fn what_waits_is_refused_on_the_flushers_own_thread() -> Outcome {
 #[test]
 fn a_store_that_is_dropped_on_anothers_flusher_closes_by_itself() -> Outcome {
     hostile(|| -> Result<(), Failed> {
-        let (backend, log) = scripted(|_, _| Answer::Apply);
-        let other = quietly().open_with(backend)?;
+        let (backend, log) = scripted(|_| Answer::Apply);
+        let other = manual_flush().open_with(backend)?;
         let id = other.insert(note("of the other"))?;
         let (told, refused) = mpsc::channel();
         let (store, go, _flush) = held_up(
@@ -307,7 +308,7 @@ fn a_store_that_is_dropped_on_anothers_flusher_closes_by_itself() -> Outcome {
         )?;
         drop(go);
         assert_eq!(refused.recv()?, Some(ErrorKind::WouldDeadlock));
-        while !look(&log).rows.contains_key(&id) {
+        while !look(&log).live.contains(id) {
             thread::yield_now();
         }
         store.close().map_err(text)?;

@@ -8,7 +8,5 @@ mod host_panics;
 mod no_thread;
 mod stacks;
 mod stopped;
-#[path = "../support/mod.rs"]
-mod support;
 mod tracing_events;
 mod tracing_layer;

@@ -1,8 +1,8 @@
 //! A store without a file, in a process that can start no thread: whoever waits does the flusher's work, and is answered.
 #![cfg(target_os = "linux")]
 
-use crate::support::process::own_process;
-use crate::support::{Outcome, note};
+use harness::process::own_process;
+use harness::{Outcome, note};
 use mnemon::{ErrorKind, TraceStore};
 use std::future::Future;
 use std::pin::pin;

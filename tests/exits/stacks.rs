@@ -1,7 +1,7 @@
 //! How much stack a thread needs that calls the store.
 #![cfg(feature = "sqlite")]
 
-use crate::support::{Outcome, note, scratch};
+use harness::{Outcome, TestDir, note};
 use mnemon::{NewTrace, Payload, TraceStore};
 
 /// What the guide says is enough, in a debug build too; with too little the process ends.
@@ -9,7 +9,7 @@ const STACK: usize = 256 << 10;
 
 #[test]
 fn a_small_stack_is_enough_for_every_call() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let calls = move || -> Result<(), String> {
         let calls = || -> Outcome {
             let store = TraceStore::open(file.path())?;

@@ -2,9 +2,9 @@
 //! close.
 #![cfg(all(feature = "sqlite", target_os = "linux"))]
 
-use crate::support::backend::{Answer, scripted};
-use crate::support::process::own_process;
-use crate::support::{Outcome, note, quietly, until};
+use harness::backend::{Answer, scripted};
+use harness::process::own_process;
+use harness::{Outcome, manual_flush, note, wait_until};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Closes a store whose backend twice prints a word and waits for a line; returns how that went.
 fn close() -> Outcome<String> {
-    let (backend, _) = scripted(|_, _| {
+    let (backend, _) = scripted(|_| {
         for done in ["applying", "applied"] {
             println!("{done}");
             let line = std::io::stdin().lock().lines().next();
@@ -21,7 +21,7 @@ fn close() -> Outcome<String> {
         }
         Answer::Apply
     });
-    let store = quietly().close_timeout(TIMEOUT).open_with(backend)?;
+    let store = manual_flush().close_timeout(TIMEOUT).open_with(backend)?;
     store.insert(note(1))?;
     Ok(match store.close() {
         Ok(_) => "closed".to_owned(),
@@ -57,7 +57,7 @@ fn the_time_for_which_a_process_is_stopped_does_not_count() -> Outcome {
     };
     line("applying")?;
     signal(&child, "-STOP")?;
-    until(|| is_stopped(&child));
+    wait_until(|| is_stopped(&child));
     writeln!(go_on)?;
     // For so long it is stopped: what is waited for here is nothing but time.
     std::thread::sleep(TIMEOUT * 3 / 2);

@@ -2,8 +2,8 @@
 //! at work and as a thread ends. One test, as a process has one such subscriber.
 #![cfg(feature = "tracing-layer")]
 
-use crate::support::Outcome;
-use crate::support::process::alone;
+use harness::Outcome;
+use harness::process::alone;
 use mnemon::{ErrorMemories, TraceStore};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};

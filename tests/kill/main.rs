@@ -16,18 +16,16 @@ mod plan;
 mod scene;
 mod script;
 mod state;
-#[path = "../support/mod.rs"]
-mod support;
 mod world;
 
 use check::{Lineage, Tally};
+use harness::Outcome;
 use mnemon::TraceStore;
 use plan::{POINTS, Plan, Point};
 use scene::{id, new, payload};
 use script::{ALL, beginning};
 use state::{Finding, State};
 use std::io::Write;
-use support::Outcome;
 
 /// The child's orders, where this process is one.
 const ORDERS: &str = "MNEMON_KILL_CHILD";

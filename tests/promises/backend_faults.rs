@@ -1,8 +1,8 @@
 //! Whatever the backend does, nothing is lost, writers go on, health tells, and the store recovers by itself.
 #![cfg(feature = "sqlite")]
 
-use crate::support::backend::{Answer, look, scripted};
-use crate::support::{Outcome, by_id, note, row, rows, scratch, until};
+use harness::backend::{Answer, look, scripted};
+use harness::{Outcome, State, TestDir, by_id, manual_flush, note, row, rows, wait_until};
 use mnemon::backend::{ErrorClass, Reach, TraceChange};
 use mnemon::{Durability, ErrorKind, Health, Lag, TraceStore};
 use std::fs;
@@ -15,13 +15,13 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// A flush wakes its callers before it tidies up, and what it finds then it mends by itself; the length of the
 /// log is known when it has.
 fn tidied(store: &TraceStore) {
-    until(|| store.stats().wal_bytes > 0);
+    wait_until(|| store.stats().wal_bytes > 0);
 }
 
 #[test]
 fn a_panic_gives_its_batch_back() -> Outcome {
     let mut panics = 1;
-    let (backend, log) = scripted(move |_, _| match std::mem::take(&mut panics) {
+    let (backend, log) = scripted(move |_| match std::mem::take(&mut panics) {
         0 => Answer::Apply,
         _ => panic!("the engine gave up"),
     });
@@ -33,7 +33,7 @@ fn a_panic_gives_its_batch_back() -> Outcome {
     assert!(matches!(store.health(), Health::Degraded { kind: ErrorKind::Panicked, .. }));
     store.flush()?;
     let log = look(&log);
-    assert!(log.rows.contains_key(&id));
+    assert!(log.live.contains(id));
     assert_eq!((log.reopened, store.health()), (1, Health::Healthy));
     Ok(())
 }
@@ -42,7 +42,7 @@ fn a_panic_gives_its_batch_back() -> Outcome {
 fn what_is_damaged_is_replaced_and_written_whole() -> Outcome {
     let damaged = Arc::new(AtomicBool::new(false));
     let asked = damaged.clone();
-    let (backend, log) = scripted(move |_, _| match asked.swap(false, Ordering::Relaxed) {
+    let (backend, log) = scripted(move |_| match asked.swap(false, Ordering::Relaxed) {
         true => Answer::Fail(ErrorClass::Corrupt),
         false => Answer::Apply,
     });
@@ -56,7 +56,7 @@ fn what_is_damaged_is_replaced_and_written_whole() -> Outcome {
     store.flush()?;
     let log = look(&log);
     assert_eq!(log.replaced, 1);
-    assert!(log.rows.values().cloned().eq(by_id(&store)), "rows and memory agree");
+    assert!(log.live.state() == State::of(&store), "rows and memory agree");
     Ok(())
 }
 
@@ -64,7 +64,7 @@ fn what_is_damaged_is_replaced_and_written_whole() -> Outcome {
 fn after_a_failed_sync_everything_since_the_last_durable_batch_is_written_again() -> Outcome {
     let broken = Arc::new(AtomicBool::new(false));
     let asked = broken.clone();
-    let (backend, log) = scripted(move |_, _| match asked.swap(false, Ordering::Relaxed) {
+    let (backend, log) = scripted(move |_| match asked.swap(false, Ordering::Relaxed) {
         true => Answer::Fail(ErrorClass::Io),
         false => Answer::Apply,
     });
@@ -74,11 +74,11 @@ fn after_a_failed_sync_everything_since_the_last_durable_batch_is_written_again(
     let durable = store.insert(note("durable"))?;
     store.flush()?;
     let committed = store.insert(note("committed"))?;
-    until(|| store.watermark().committed > store.watermark().durable);
+    wait_until(|| store.watermark().committed > store.watermark().durable);
     let removed = store.insert(note("removed"))?;
-    until(|| look(&log).rows.contains_key(&removed));
+    wait_until(|| look(&log).live.contains(removed));
     store.remove(removed)?;
-    until(|| !look(&log).rows.contains_key(&removed));
+    wait_until(|| !look(&log).live.contains(removed));
     look(&log).batches.clear();
     broken.store(true, Ordering::Relaxed);
     assert_eq!(store.flush().err().map(|error| error.kind()), Some(ErrorKind::Io));
@@ -101,7 +101,7 @@ fn a_refused_row_is_set_aside_and_tried_again_when_it_changes() -> Outcome {
     let refuse = Arc::new(AtomicBool::new(true));
     let asked = refuse.clone();
     let bad = mnemon::TraceId::new();
-    let (backend, log) = scripted(move |_, _| match asked.load(Ordering::Relaxed) {
+    let (backend, log) = scripted(move |_| match asked.load(Ordering::Relaxed) {
         true => Answer::Refuse(vec![bad]),
         false => Answer::Apply,
     });
@@ -115,29 +115,26 @@ fn a_refused_row_is_set_aside_and_tried_again_when_it_changes() -> Outcome {
     assert_eq!(set_aside.len(), 1);
     assert_eq!((set_aside[0].id, set_aside[0].times), (Some(bad), 2));
     assert_eq!(set_aside[0].reason, "the script refuses it");
-    assert!(
-        look(&log).rows.contains_key(&good) && !look(&log).rows.contains_key(&bad),
-        "the rest is committed"
-    );
+    assert!(look(&log).live.contains(good) && !look(&log).live.contains(bad), "the rest is committed");
     assert_eq!(store.health(), Health::Healthy);
     refuse.store(false, Ordering::Relaxed);
     store.update(bad, |trace| trace.confidence(0.2))?;
     store.flush()?;
-    assert_eq!((store.stats().quarantined.len(), look(&log).rows.contains_key(&bad)), (0, true));
+    assert_eq!((store.stats().quarantined.len(), look(&log).live.contains(bad)), (0, true));
     Ok(())
 }
 
 #[test]
 fn a_backend_that_hangs_makes_the_store_lag_and_refuse_if_so_set() -> Outcome {
     let (go, wait) = mpsc::channel::<()>();
-    let (backend, log) = scripted(move |_, _| {
+    let (backend, log) = scripted(move |_| {
         let _ = wait.recv();
         Answer::Apply
     });
     let builder = TraceStore::builder().flush_interval(Duration::ZERO).lag_bound(Duration::from_millis(20));
     let store = builder.when_lagging(Lag::Refuse).open_with(backend)?;
     let id = store.insert(note(1))?;
-    until(|| matches!(store.health(), Health::Lagging { .. }));
+    wait_until(|| matches!(store.health(), Health::Lagging { .. }));
     assert!(store.stats().oldest_unflushed.is_some_and(|age| age > Duration::from_millis(20)));
     let refused = [
         store.insert(note(2)).err(),
@@ -152,26 +149,26 @@ fn a_backend_that_hangs_makes_the_store_lag_and_refuse_if_so_set() -> Outcome {
     assert_eq!(store.health(), Health::Healthy);
     let second = store.insert(note(3))?;
     store.flush()?;
-    assert!(look(&log).rows.contains_key(&second));
+    assert!(look(&log).live.contains(second));
     Ok(())
 }
 
 #[test]
 fn a_store_that_lags_takes_writes_unless_told_otherwise() -> Outcome {
     let (go, wait) = mpsc::channel::<()>();
-    let (backend, log) = scripted(move |_, _| {
+    let (backend, log) = scripted(move |_| {
         let _ = wait.recv();
         Answer::Apply
     });
     let builder = TraceStore::builder().flush_interval(Duration::ZERO).lag_bound(Duration::from_millis(20));
     let store = builder.open_with(backend)?;
     let first = store.insert(note(1))?;
-    until(|| matches!(store.health(), Health::Lagging { .. }));
+    wait_until(|| matches!(store.health(), Health::Lagging { .. }));
     let second = store.insert(note(2))?;
     store.remove(first)?;
     drop(go);
     store.flush()?;
-    assert!(look(&log).rows.keys().eq([&second]));
+    assert!(look(&log).live.state().traces.keys().eq([&second]));
     Ok(())
 }
 
@@ -180,7 +177,7 @@ fn a_backend_that_is_down_for_long_owes_each_trace_once() -> Outcome {
     let down = Arc::new(AtomicBool::new(true));
     let (asked, batches) = (down.clone(), Arc::new(AtomicUsize::new(0)));
     let tried = batches.clone();
-    let (backend, log) = scripted(move |batch, _| match asked.load(Ordering::Relaxed) {
+    let (backend, log) = scripted(move |batch| match asked.load(Ordering::Relaxed) {
         true => {
             tried.store(batch.traces.len(), Ordering::Relaxed);
             Answer::Fail(ErrorClass::Full)
@@ -198,20 +195,20 @@ fn a_backend_that_is_down_for_long_owes_each_trace_once() -> Outcome {
     }
     down.store(false, Ordering::Relaxed);
     assert_eq!(store.flush()?.rows_upserted, 100, "one cut drains it");
-    assert!(look(&log).rows.values().cloned().eq(by_id(&store)));
+    assert!(look(&log).live.state() == State::of(&store));
     Ok(())
 }
 
 #[test]
 fn writers_go_on_while_another_connection_holds_the_files_lock() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
     let locker = file.reader()?;
     locker.execute_batch("BEGIN IMMEDIATE")?;
     let waiting = store.clone();
     let flush = std::thread::spawn(move || waiting.flush());
-    until(|| store.stats().cuts == 1);
+    wait_until(|| store.stats().cuts == 1);
     let ids = store.insert_many((0..1_000).map(note))?;
     assert!(!flush.is_finished(), "the flush waits, the writers don't");
     locker.execute_batch("ROLLBACK")?;
@@ -223,8 +220,8 @@ fn writers_go_on_while_another_connection_holds_the_files_lock() -> Outcome {
 
 #[test]
 fn a_file_that_is_deleted_under_the_store_is_written_anew() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..100).map(note))?;
     store.flush()?;
     tidied(&store);
@@ -237,15 +234,15 @@ fn a_file_that_is_deleted_under_the_store_is_written_anew() -> Outcome {
     assert_eq!(rows(&file.reader()?)?, 99, "everything is there again, and nothing that was removed");
     let before = by_id(&store);
     store.close()?;
-    assert_eq!(by_id(&file.quiet()?), before);
+    assert_eq!(by_id(&manual_flush().open(file.path())?), before);
     Ok(())
 }
 
 /// SQLite itself goes on writing into a file that was moved.
 #[test]
 fn a_file_that_is_moved_under_the_store_is_written_anew_and_the_moved_one_no_more() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..100).map(note))?;
     store.flush()?;
     tidied(&store);
@@ -265,13 +262,13 @@ fn a_file_that_is_moved_under_the_store_is_written_anew_and_the_moved_one_no_mor
 
 #[test]
 fn another_file_put_in_its_place_is_not_overwritten() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
     store.flush()?;
     // The other store's file, with its rows.
-    let other = scratch()?;
-    let others = other.quiet()?;
+    let other = TestDir::new()?;
+    let others = manual_flush().open(other.path())?;
     others.insert_many((0..5).map(note))?;
     others.close()?;
     fs::remove_file(file.path())?;
@@ -288,8 +285,8 @@ fn another_file_put_in_its_place_is_not_overwritten() -> Outcome {
 
 #[test]
 fn a_row_that_somebody_gave_another_id_becomes_the_traces_own_again() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..3).map(note))?;
     store.flush()?;
     let stranger = mnemon::TraceId::new();
@@ -311,8 +308,8 @@ fn a_row_that_somebody_gave_another_id_becomes_the_traces_own_again() -> Outcome
 
 #[test]
 fn a_row_that_somebody_deleted_is_written_whole_with_its_next_change() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let id = store.insert(note(1))?;
     store.flush()?;
     file.reader()?.execute("DELETE FROM traces", [])?;
@@ -325,8 +322,8 @@ fn a_row_that_somebody_deleted_is_written_whole_with_its_next_change() -> Outcom
 
 #[test]
 fn a_row_that_clashes_in_the_file_is_set_aside() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let (mine, other) = (store.insert(note(1))?, mnemon::TraceId::new());
     store.flush()?;
     // Somebody else writes a row with the id of a trace that the store is about to write.
@@ -350,12 +347,12 @@ fn a_row_that_clashes_in_the_file_is_set_aside() -> Outcome {
 /// As when the reopening that made the file failed before it could sign it.
 #[test]
 fn a_new_file_that_nobody_has_signed_is_taken_over() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
     store.flush()?;
     tidied(&store);
-    let unsigned = scratch()?;
+    let unsigned = TestDir::new()?;
     TraceStore::open(unsigned.path())?.close()?;
     unsigned.reader()?.execute("UPDATE store SET boot = NULL, watermark = 0", [])?;
     fs::remove_file(file.path())?;
@@ -369,7 +366,7 @@ fn a_new_file_that_nobody_has_signed_is_taken_over() -> Outcome {
 
 #[test]
 fn a_file_that_another_owner_has_signed_is_not_written() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let store = TraceStore::builder().close_timeout(Duration::from_millis(10)).open(file.path())?;
     store.insert(note(1))?;
     store.flush()?;
@@ -382,7 +379,7 @@ fn a_file_that_another_owner_has_signed_is_not_written() -> Outcome {
 
 #[test]
 fn a_close_that_meets_anothers_lock_says_so() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let store = TraceStore::builder().close_timeout(Duration::from_secs(3)).open(file.path())?;
     let id = store.insert(note(1))?;
     store.flush()?;
@@ -391,7 +388,7 @@ fn a_close_that_meets_anothers_lock_says_so() -> Outcome {
     let failed = store.close().err().ok_or("the file is locked")?;
     assert_eq!(failed.error.kind(), ErrorKind::Busy);
     locker.execute_batch("ROLLBACK")?;
-    until(|| failed.store.health() == Health::Healthy);
+    wait_until(|| failed.store.health() == Health::Healthy);
     failed.store.update(id, |trace| trace.confidence(0.1))?;
     failed.store.close()?;
     assert!(mnemon::inspect(file.path())?.clean);

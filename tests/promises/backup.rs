@@ -1,7 +1,7 @@
 //! `backup` copies a store's file as of one cut, while writers go on, and gives it its name when it is sound.
 #![cfg(feature = "sqlite")]
 
-use crate::support::{Outcome, by_id, note, scratch};
+use harness::{Outcome, TestDir, by_id, flush_always, manual_flush, note};
 use mnemon::{ErrorKind, FilePart, TraceStore, backup, backup_with, inspect};
 use rusqlite::Connection;
 use std::collections::HashSet;
@@ -23,8 +23,8 @@ fn names(folder: &Path) -> Outcome<Vec<String>> {
 /// Whenever it is told to end, up to its last word.
 #[test]
 fn a_backup_that_is_broken_off_leaves_nothing() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert_many((0..20_000).map(|n| note(n).tag("tide")))?;
     store.close()?;
     let to = file.folder().join("copy.db");
@@ -65,8 +65,8 @@ fn a_backup_that_is_broken_off_leaves_nothing() -> Outcome {
 #[test]
 fn while_writers_go_on_the_copy_is_the_store_at_one_cut() -> Outcome {
     const WRITERS: u64 = 2;
-    let file = scratch()?;
-    let store = file.restless()?;
+    let file = TestDir::new()?;
+    let store = flush_always().open(file.path())?;
     let stop = AtomicBool::new(false);
     // Each writer numbers what it inserts: one cut holds no number without the ones before.
     let write = |writer: u64| -> mnemon::Result<()> {
@@ -88,14 +88,14 @@ fn while_writers_go_on_the_copy_is_the_store_at_one_cut() -> Outcome {
     };
     let taken = std::thread::scope(|scope| -> Outcome<Vec<_>> {
         let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || write(writer))).collect();
-        crate::support::until(|| store.watermark().committed > 10);
+        harness::wait_until(|| store.watermark().committed > 10);
         let taken = (0..5).map(|n| {
             let to = file.folder().join(format!("copy-{n}.db"));
             let before = store.watermark().committed;
             let report = backup(file.path(), &to)?;
             let after = store.watermark().committed;
             assert!((before..=after).contains(&report.copy.watermark), "{before} to {after}: {report:?}");
-            crate::support::until(|| store.watermark().committed > after);
+            harness::wait_until(|| store.watermark().committed > after);
             Ok(report)
         });
         let taken: mnemon::Result<Vec<_>> = taken.collect();
@@ -131,8 +131,8 @@ fn while_writers_go_on_the_copy_is_the_store_at_one_cut() -> Outcome {
 
 #[test]
 fn the_copy_holds_what_was_flushed_and_the_host_goes_on_as_before() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..300).map(note))?;
     store.co_activate(ids[0], ids[1])?;
     store.flush()?;
@@ -154,8 +154,8 @@ fn the_copy_holds_what_was_flushed_and_the_host_goes_on_as_before() -> Outcome {
 
 #[test]
 fn the_copy_is_one_file_of_its_owner_and_says_whose_history_it_is() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert_many((0..50).map(note))?;
     store.flush()?;
     let to = file.folder().join("copy.db");
@@ -201,8 +201,8 @@ fn the_copy_is_one_file_of_its_owner_and_says_whose_history_it_is() -> Outcome {
 #[cfg(feature = "snapshot")]
 #[test]
 fn what_the_host_could_not_write_can_be_applied_to_the_copy() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert_many((0..50).map(note))?;
     store.flush()?;
     let to = file.folder().join("copy.db");
@@ -219,8 +219,8 @@ fn what_the_host_could_not_write_can_be_applied_to_the_copy() -> Outcome {
 
 #[test]
 fn no_file_that_is_there_is_overwritten_or_joined() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
     store.flush()?;
     for taken in ["copy.db", "copy.db-wal", "copy.db-journal", "copy.db.spill"] {
@@ -239,8 +239,8 @@ fn no_file_that_is_there_is_overwritten_or_joined() -> Outcome {
 
 #[test]
 fn of_a_damaged_store_there_is_no_copy_and_nothing_is_left() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert_many((0..300).map(note))?;
     store.close()?;
     let sound = fs::read(file.path())?;
@@ -262,8 +262,8 @@ fn of_a_damaged_store_there_is_no_copy_and_nothing_is_left() -> Outcome {
 
 #[test]
 fn a_row_that_is_unsound_is_copied_as_it_is_and_told_of() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert_many((0..10).map(note))?;
     store.close()?;
     Connection::open(file.path())?.execute("UPDATE traces SET payload = 'no JSON' WHERE row = 4", [])?;
@@ -279,7 +279,7 @@ fn a_row_that_is_unsound_is_copied_as_it_is_and_told_of() -> Outcome {
 
 #[test]
 fn what_can_not_be_copied_is_an_error_that_names_the_file() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let to = file.folder().join("copy.db");
     let kind = |from: &Path, to: &Path| backup(from, to).err().map(|error| error.kind());
     assert_eq!(kind(file.path(), &to), Some(ErrorKind::Unreachable));

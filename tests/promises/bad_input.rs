@@ -1,6 +1,6 @@
 //! Bad input is refused with the field's name, and changes nothing.
 
-use crate::support::{Outcome, note};
+use harness::{Outcome, TestDir, note};
 use jiff::Timestamp;
 use mnemon::{
     DecayCurve, ErrorKind, ManualClock, NewTrace, Origin, Payload, Tier, TraceEdit, TraceId, TraceStore,
@@ -499,7 +499,7 @@ fn times_and_numbers_at_the_end_of_their_ranges_do_no_harm() -> Outcome {
 #[test]
 #[cfg(feature = "sqlite")]
 fn a_store_opens_at_the_ends_of_its_settings() -> Outcome {
-    let file = crate::support::scratch()?;
+    let file = TestDir::new()?;
     // A row of SQLite's has at most 1,000,000,000 bytes, 16 MiB of which are kept for the rest of it.
     const MOST: usize = 1_000_000_000 - (16 << 20);
     for bytes in [MOST + 1, usize::MAX] {

@@ -2,8 +2,8 @@
 //! else; what an erasure frees goes back by itself.
 #![cfg(feature = "sqlite")]
 
-use crate::support::{Outcome, Scratch, by_id, note, quietly, scratch, until};
-use mnemon::backend::{Applied, Backend, BackendError, Batch, Loaded, Reopened, Stored};
+use harness::backend::{Answer, Scripted, scripted};
+use harness::{Outcome, TestDir, by_id, flush_always, manual_flush, note, wait_until};
 use mnemon::{ErrorKind, NewTrace, Trace, TraceStore, TraceType, backup, verify};
 use serde_json::json;
 use std::fs;
@@ -46,7 +46,7 @@ fn remove_secrets(store: &TraceStore) -> Outcome {
 }
 
 /// Bytes of the file and its log.
-fn on_disk(scratch: &Scratch) -> u64 {
+fn on_disk(scratch: &TestDir) -> u64 {
     let bytes = |suffix: &str| {
         let path = format!("{}{suffix}", scratch.path().display());
         fs::metadata(path).map_or(0, |file| file.len())
@@ -54,13 +54,13 @@ fn on_disk(scratch: &Scratch) -> u64 {
     bytes("") + bytes("-wal")
 }
 
-fn pragma(scratch: &Scratch, name: &str) -> Outcome<u64> {
+fn pragma(scratch: &TestDir, name: &str) -> Outcome<u64> {
     let value: i64 = scratch.reader()?.pragma_query_value(None, name, |row| row.get(0))?;
     Ok(value.unsigned_abs())
 }
 
 /// How often this text stands in the files of the store, all of them.
-fn occurrences(scratch: &Scratch, text: &str) -> Outcome<usize> {
+fn occurrences(scratch: &TestDir, text: &str) -> Outcome<usize> {
     let mut found = 0;
     for file in fs::read_dir(scratch.folder())? {
         let bytes = fs::read(file?.path())?;
@@ -74,25 +74,25 @@ fn contents(store: &TraceStore) -> (Vec<Arc<Trace>>, usize) {
 }
 
 /// Closes the store, which is sound and holds the same when it is opened again.
-fn comes_back(scratch: &Scratch, store: TraceStore) -> Outcome {
+fn comes_back(scratch: &TestDir, store: TraceStore) -> Outcome {
     let before = contents(&store);
     store.close()?;
     let report = verify(scratch.path())?;
     assert!(report.is_sound(), "{report:?}");
-    let again = scratch.quiet()?;
+    let again = manual_flush().open(scratch.path())?;
     assert!(contents(&again) == before, "{} traces of {}", again.len(), before.0.len());
     Ok(())
 }
 
 #[test]
 fn compact_shrinks_file_and_keeps_content() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     fill(&store, 400)?;
     remove_secrets(&store)?;
     let free = 4096 * pragma(&scratch, "freelist_count")?;
     // After the flush, when it has done its housekeeping.
-    until(|| store.stats().free_bytes == free);
+    wait_until(|| store.stats().free_bytes == free);
     let (before, contents_before) = (on_disk(&scratch), contents(&store));
     assert!(free > 1_000_000, "{free} of {before} bytes are free");
     let report = store.compact()?;
@@ -111,12 +111,12 @@ fn compact_shrinks_file_and_keeps_content() -> Outcome {
 
 #[test]
 fn large_erasure_shrinks_file_and_log() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     fill(&store, 400)?;
     store.erase_type(TraceType::Sensory)?;
     // Nobody asks for more.
-    until(|| store.stats().free_bytes == 0 && store.stats().wal_bytes == 0);
+    wait_until(|| store.stats().free_bytes == 0 && store.stats().wal_bytes == 0);
     assert_eq!(on_disk(&scratch), 4096 * pragma(&scratch, "page_count")?);
     assert_eq!(pragma(&scratch, "freelist_count")?, 0);
     assert_eq!(occurrences(&scratch, "secret-")?, 0);
@@ -126,8 +126,8 @@ fn large_erasure_shrinks_file_and_log() -> Outcome {
 
 #[test]
 fn compact_ends_while_flushes_never_rest() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.restless()?;
+    let scratch = TestDir::new()?;
+    let store = flush_always().open(scratch.path())?;
     fill(&store, 200)?;
     remove_secrets(&store)?;
     let stop = AtomicBool::new(false);
@@ -152,8 +152,8 @@ fn compact_ends_while_flushes_never_rest() -> Outcome {
 
 #[test]
 fn readers_beside_see_one_cut() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     fill(&store, 300)?;
     remove_secrets(&store)?;
     let holder = scratch.reader()?;
@@ -193,7 +193,7 @@ fn readers_beside_see_one_cut() -> Outcome {
 }
 
 /// As files were made before they could be compacted.
-fn without_map(scratch: &Scratch) -> Outcome {
+fn without_map(scratch: &TestDir) -> Outcome {
     scratch.reader()?.execute_batch("PRAGMA auto_vacuum = NONE; VACUUM;")?;
     assert_eq!(pragma(scratch, "auto_vacuum")?, 0);
     Ok(())
@@ -201,11 +201,11 @@ fn without_map(scratch: &Scratch) -> Outcome {
 
 #[test]
 fn older_file_is_converted_once() -> Outcome {
-    let scratch = scratch()?;
-    scratch.quiet()?.close()?;
+    let scratch = TestDir::new()?;
+    manual_flush().open(scratch.path())?.close()?;
     assert_eq!(pragma(&scratch, "auto_vacuum")?, 2, "a new one is as it should be");
     without_map(&scratch)?;
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     fill(&store, 400)?;
     let before = contents(&store);
     // It does not shrink by itself, and holds nothing up.
@@ -221,61 +221,37 @@ fn older_file_is_converted_once() -> Outcome {
     // From then on it goes by steps, and by itself.
     fill(&store, 500)?;
     store.erase_type(TraceType::Sensory)?;
-    until(|| store.stats().free_bytes == 0);
+    wait_until(|| store.stats().free_bytes == 0);
     comes_back(&scratch, store)
 }
 
-/// A backend that compacts for as long as the test has it do so.
-struct Stepwise {
-    calls: Sender<&'static str>,
-    /// One answer a step: whether there is more to do.
-    more: Receiver<bool>,
-}
-
-impl Stepwise {
-    fn new() -> (Self, Receiver<&'static str>, Sender<bool>) {
-        let ((calls, called), (answer, more)) = (channel(), channel());
-        (Self { calls, more }, called, answer)
-    }
-
-    fn call(&self, what: &'static str) {
-        self.calls.send(what).ok();
-    }
-}
-
-impl Backend for Stepwise {
-    fn load(&mut self, _: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
-        Ok(Loaded::default())
-    }
-
-    fn apply(&mut self, _: &Batch<'_>) -> Result<Applied, BackendError> {
-        self.call("apply");
-        Ok(Applied::default())
-    }
-
-    fn reopen(&mut self) -> Result<Reopened, BackendError> {
-        Ok(Reopened::Same)
-    }
-
-    fn replace(&mut self) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    fn compact(&mut self, _: bool) -> Result<bool, BackendError> {
-        self.call("step");
-        Ok(self.more.recv().unwrap_or(false))
-    }
-
-    fn close(&mut self, _: u64) -> Result<(), BackendError> {
-        self.call("close");
-        Ok(())
-    }
+/// A backend that compacts for as long as the test has it do so, the calls of it, and the answer to each step:
+/// whether there is more to do.
+fn stepwise() -> (Scripted, Receiver<&'static str>, Sender<bool>) {
+    let ((calls, called), (answer, more)) = (channel(), channel::<bool>());
+    let call = |calls: &Sender<_>, what| {
+        calls.send(what).ok();
+    };
+    let (applies, steps) = (calls.clone(), calls.clone());
+    let (backend, _) = scripted(move |_| {
+        call(&applies, "apply");
+        Answer::Apply
+    });
+    let backend = backend.on_compact(move || {
+        call(&steps, "step");
+        more.recv().unwrap_or(false)
+    });
+    let backend = backend.on_close(move || {
+        call(&calls, "close");
+        None
+    });
+    (backend, called, answer)
 }
 
 #[test]
 fn flush_waits_for_one_step() -> Outcome {
-    let (backend, called, answer) = Stepwise::new();
-    let store = &quietly().open_with(backend)?;
+    let (backend, called, answer) = stepwise();
+    let store = &manual_flush().open_with(backend)?;
     thread::scope(move |scope| -> Outcome {
         let compacting = scope.spawn(|| store.compact());
         assert_eq!(called.recv()?, "step");
@@ -295,8 +271,8 @@ fn flush_waits_for_one_step() -> Outcome {
 
 #[test]
 fn close_ends_compaction() -> Outcome {
-    let (backend, called, answer) = Stepwise::new();
-    let store = &quietly().open_with(backend)?;
+    let (backend, called, answer) = stepwise();
+    let store = &manual_flush().open_with(backend)?;
     thread::scope(move |scope| -> Outcome {
         let compacting = scope.spawn(|| store.compact());
         assert_eq!(called.recv()?, "step");
@@ -316,13 +292,13 @@ fn close_ends_compaction() -> Outcome {
 #[test]
 fn compact_stops_at_another_owner() -> Outcome {
     for has_map in [true, false] {
-        let scratch = scratch()?;
-        scratch.quiet()?.close()?;
+        let scratch = TestDir::new()?;
+        manual_flush().open(scratch.path())?.close()?;
         if !has_map {
             without_map(&scratch)?;
         }
         // What is not its own it can't close either.
-        let store = quietly().close_timeout(Duration::ZERO).open(scratch.path())?;
+        let store = manual_flush().close_timeout(Duration::ZERO).open(scratch.path())?;
         fill(&store, 50)?;
         remove_secrets(&store)?;
         let free = pragma(&scratch, "freelist_count")?;

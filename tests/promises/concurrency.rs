@@ -1,8 +1,9 @@
 //! Many threads and a flusher that never rests: nothing is lost, nothing is torn, nobody waits for ever.
 #![cfg(feature = "sqlite")]
 
-use crate::support::backend::{Answer, look, scripted};
-use crate::support::{Outcome, by_id, note, scratch};
+use harness::backend::{Answer, look, scripted};
+use harness::{Outcome, TestDir, by_id, flush_always, note};
+use mnemon::backend::TraceChange;
 use mnemon::{ErrorKind, Trace, TraceEdit, TraceId, TraceStore};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
@@ -17,8 +18,8 @@ fn a_store_can_be_shared_and_sent() {
 
 #[test]
 fn no_write_of_eight_threads_is_lost() -> Outcome {
-    let file = scratch()?;
-    let store = file.restless()?;
+    let file = TestDir::new()?;
+    let store = flush_always().open(file.path())?;
     let ids = store.insert_many((0..64).map(note))?;
     thread::scope(|scope| {
         for thread in 0..8_usize {
@@ -50,8 +51,8 @@ fn no_write_of_eight_threads_is_lost() -> Outcome {
 fn concurrent_increments_all_count() -> Outcome {
     const THREADS: u32 = 8;
     const EACH: u32 = 2_000;
-    let file = scratch()?;
-    let store = file.restless()?;
+    let file = TestDir::new()?;
+    let store = flush_always().open(file.path())?;
     let id = store.insert(note(0).payload(serde_json::json!(0)))?;
     fn count(trace: &Trace) -> Option<u64> {
         trace.payload().as_value().ok()?.as_u64()
@@ -128,9 +129,14 @@ fn of_two_insertions_of_the_same_traces_each_is_whole_or_not_at_all() -> Outcome
 fn a_cut_never_shows_an_effect_without_its_cause() -> Outcome {
     const PAIRS: u64 = 20_000;
     let [a, b] = [TraceId::from_reference("a"), TraceId::from_reference("b")];
-    let (backend, log) = scripted(move |_, before| {
-        let number = |id| before.rows.get(&id).map_or(0, |trace| trace.revision());
-        assert!(number(b) <= number(a), "torn: a is at {}, b at {}", number(a), number(b));
+    let mut committed = [0; 2];
+    let (backend, log) = scripted(move |batch| {
+        for change in batch.traces {
+            if let TraceChange::Upsert { trace, .. } | TraceChange::UpdateNumbers { trace, .. } = change {
+                committed[usize::from(trace.id() == b)] = trace.revision();
+            }
+        }
+        assert!(committed[1] <= committed[0], "torn: a is at {}, b at {}", committed[0], committed[1]);
         Answer::Apply
     });
     let store = TraceStore::builder().flush_interval(Duration::ZERO).flush_threshold(1).open_with(backend)?;
@@ -145,15 +151,15 @@ fn a_cut_never_shows_an_effect_without_its_cause() -> Outcome {
     let stats = store.stats();
     assert!(stats.last_error.is_none(), "{:?}", stats.last_error);
     assert!(stats.cuts > 10, "the flusher was at work");
-    let rows = look(&log).rows.clone();
-    assert_eq!(rows.get(&b).map(|trace| trace.revision()), Some(PAIRS + 1), "the last write is there");
+    let log = look(&log);
+    assert_eq!(log.live.trace(b).map(|trace| trace.revision()), Some(PAIRS + 1), "the last write is there");
     Ok(())
 }
 
 #[test]
 fn closures_and_iteration_hold_no_lock() -> Outcome {
-    let file = scratch()?;
-    let store = file.restless()?;
+    let file = TestDir::new()?;
+    let store = flush_always().open(file.path())?;
     let ids = store.insert_many((0..1_000).map(note))?;
     let stop = Arc::new(AtomicBool::new(false));
     let writer = {

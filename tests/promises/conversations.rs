@@ -1,7 +1,7 @@
 //! Real conversations, stored by four threads under a flusher that never rests, are read back as they are.
 #![cfg(feature = "sqlite")]
 
-use crate::support::{Outcome, scratch};
+use harness::{Outcome, TestDir, flush_always};
 use mnemon::{NewTrace, TraceId, TraceStore, TraceType};
 use serde_json::Value;
 use std::fs;
@@ -41,8 +41,8 @@ fn every_record_is_read_back() -> Outcome {
     let lines = fs::read_to_string(source)?;
     let records = lines.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
     let new = records.iter().map(new_trace).collect::<Outcome<Vec<_>>>()?;
-    let file = scratch()?;
-    let store = file.restless()?;
+    let file = TestDir::new()?;
+    let store = flush_always().open(file.path())?;
     thread::scope(|scope| {
         for part in new.chunks(new.len().div_ceil(4)) {
             let store = &store;

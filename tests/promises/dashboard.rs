@@ -1,8 +1,8 @@
 //! The dashboard in `docs` shows what a store publishes: every metric, by its right name, and nothing else.
 #![cfg(feature = "metrics")]
 
-use crate::support::Outcome;
-use crate::support::listener::Listener;
+use crate::listener::Listener;
+use harness::Outcome;
 use mnemon::TraceStore;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! Fading: strength is a function of time; a cycle writes checkpoints and prunes, and nothing else.
 #![cfg(feature = "sqlite")]
 
-use crate::support::{Outcome, Scratch, clock, held, minutes, quietly, row, scratch, seconds};
+use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, row, seconds};
 use mnemon::memory::constants;
 use mnemon::{DecayCurve, FlushReport, ManualClock, NewTrace, StoreBuilder, TraceId, TraceStore, TraceType};
 use serde_json::json;
@@ -27,7 +27,7 @@ fn near(found: f64, expected: f64) -> bool {
 #[test]
 fn strength_fades_by_the_golden_values() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let start = clock.now();
     for (kind, golden) in GOLDEN {
         clock.set(start);
@@ -66,7 +66,7 @@ fn the_constants_are_those_of_the_model() {
 fn a_time_before_the_last_reinforcement_counts_as_that_of_it() -> Outcome {
     let clock = clock();
     for curve in [DecayCurve::PowerLaw, DecayCurve::Exponential { half_life: minutes(1) }] {
-        let store = quietly().clock(&clock).decay_curve(curve).in_memory()?;
+        let store = manual_flush().clock(&clock).decay_curve(curve).in_memory()?;
         let trace = held(&store, store.insert(NewTrace::sensory(json!(1)))?)?;
         for earlier in [seconds(0), seconds(1), minutes(525_600)] {
             assert_eq!(store.strength_at(&trace, clock.now() - earlier), 0.4, "{curve:?} {earlier:?} before");
@@ -77,9 +77,9 @@ fn a_time_before_the_last_reinforcement_counts_as_that_of_it() -> Outcome {
 }
 
 /// A store that has run a cycle while its clock was ten years early, and the time before and after that.
-fn with_future_checkpoint(file: &Scratch, clock: &ManualClock) -> Outcome<(TraceStore, TraceId)> {
+fn with_future_checkpoint(file: &TestDir, clock: &ManualClock) -> Outcome<(TraceStore, TraceId)> {
     let curve = DecayCurve::Exponential { half_life: minutes(60) };
-    let store = quietly().clock(clock).decay_curve(curve).prune(false).open(file.path())?;
+    let store = manual_flush().clock(clock).decay_curve(curve).prune(false).open(file.path())?;
     let id = store.insert(NewTrace::semantic(json!(1)).strength(0.8))?;
     clock.advance(minutes(10));
     assert_eq!(store.decay()?.checkpointed, 1);
@@ -93,7 +93,7 @@ fn with_future_checkpoint(file: &Scratch, clock: &ManualClock) -> Outcome<(Trace
 
 #[test]
 fn future_checkpoint_is_not_believed() -> Outcome {
-    let (file, clock) = (scratch()?, clock());
+    let (file, clock) = (TestDir::new()?, clock());
     let expected = 0.8 * (-1.0_f64 / 6.0).exp2();
     let (store, id) = with_future_checkpoint(&file, &clock)?;
     let strength = store.strength(&*held(&store, id)?);
@@ -101,7 +101,7 @@ fn future_checkpoint_is_not_believed() -> Outcome {
     assert_eq!(store.query().min_strength(0.5).run().len(), 1, "it is found by that");
     assert_eq!(store.decay()?.pruned, 0);
     store.close()?;
-    let store = quietly().clock(&clock).decay_curve(DecayCurve::None).open(file.path())?;
+    let store = manual_flush().clock(&clock).decay_curve(DecayCurve::None).open(file.path())?;
     assert!(near(store.strength(&*held(&store, id)?), 0.8), "nor one that is read from the file");
     let reinforced = store.reinforce(id)?.trace().ok_or("it is there")?;
     assert!(near(reinforced.strength(), 0.9), "a reinforcement adds to what it is");
@@ -110,7 +110,7 @@ fn future_checkpoint_is_not_believed() -> Outcome {
 
 #[test]
 fn edit_overrides_future_checkpoint() -> Outcome {
-    let (file, clock) = (scratch()?, clock());
+    let (file, clock) = (TestDir::new()?, clock());
     let (store, id) = with_future_checkpoint(&file, &clock)?;
     store.update(id, |trace| trace.tag("tide"))?;
     assert!(store.strength(&*held(&store, id)?) > 0.7, "of an edit that leaves the strength");
@@ -123,7 +123,7 @@ fn edit_overrides_future_checkpoint() -> Outcome {
 #[test]
 fn reinforcement_survives_clock_set_back() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let id = store.insert(NewTrace::semantic(json!(1)).strength(0.2).peak_strength(0.9))?;
     clock.advance(minutes(1));
     let trace = store.reinforce(id)?.trace().ok_or("it is there")?;
@@ -137,7 +137,7 @@ fn firmware_never_fades_whatever_its_rate() -> Outcome {
     let clock = clock();
     let half_life = minutes(1);
     for curve in [DecayCurve::PowerLaw, DecayCurve::Exponential { half_life }, DecayCurve::None] {
-        let store = quietly().clock(&clock).decay_curve(curve).in_memory()?;
+        let store = manual_flush().clock(&clock).decay_curve(curve).in_memory()?;
         let new = NewTrace::firmware(json!(1)).base_decay_rate(5.0).strength(0.7).peak_strength(0.9);
         let id = store.insert(new)?;
         let before = held(&store, id)?;
@@ -152,7 +152,7 @@ fn firmware_never_fades_whatever_its_rate() -> Outcome {
 
 #[test]
 fn a_rate_of_zero_does_not_fade() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     let trace = held(&store, store.insert(NewTrace::sensory(json!(1)).base_decay_rate(0.0))?)?;
     assert_eq!(store.strength_at(&trace, clock().now() + minutes(525_600)), 0.4);
     Ok(())
@@ -162,7 +162,8 @@ fn a_rate_of_zero_does_not_fade() -> Outcome {
 fn an_exponential_curve_halves_at_its_half_life_and_twice_as_fast_at_twice_the_rate() -> Outcome {
     let half_life = seconds(86_400);
     let clock = clock();
-    let store = quietly().clock(&clock).decay_curve(DecayCurve::Exponential { half_life }).in_memory()?;
+    let store =
+        manual_flush().clock(&clock).decay_curve(DecayCurve::Exponential { half_life }).in_memory()?;
     let semantic = held(&store, store.insert(NewTrace::semantic(json!(1)).strength(0.8))?)?;
     let faster =
         held(&store, store.insert(NewTrace::semantic(json!(1)).strength(0.8).base_decay_rate(0.02))?)?;
@@ -181,7 +182,8 @@ fn an_exponential_curve_halves_at_its_half_life_and_twice_as_fast_at_twice_the_r
 #[test]
 fn without_a_curve_nothing_fades() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).decay_curve(DecayCurve::None).checkpoint_step(0.0).in_memory()?;
+    let store =
+        manual_flush().clock(&clock).decay_curve(DecayCurve::None).checkpoint_step(0.0).in_memory()?;
     let id = store.insert(NewTrace::sensory(json!(1)).base_decay_rate(100.0))?;
     clock.advance(minutes(525_600));
     assert_eq!(store.strength(&*held(&store, id)?), 0.4);
@@ -191,7 +193,7 @@ fn without_a_curve_nothing_fades() -> Outcome {
 
 #[test]
 fn emotion_slows_fading_by_its_intensity_alone() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     let at = |intensity: f64, valence: f64| -> Outcome<f64> {
         let new = NewTrace::episodic(json!(1)).emotional_intensity(intensity).emotional_valence(valence);
         let trace = held(&store, store.insert(new)?)?;
@@ -226,7 +228,7 @@ fn mixed(count: u64, Ages(oldest): Ages, now: jiff::Timestamp) -> impl Iterator<
     })
 }
 
-fn filled(file: &Scratch, builder: StoreBuilder, ages: Ages, clock: &ManualClock) -> Outcome<TraceStore> {
+fn filled(file: &TestDir, builder: StoreBuilder, ages: Ages, clock: &ManualClock) -> Outcome<TraceStore> {
     let store = builder.clock(clock).open(file.path())?;
     store.insert_many(mixed(10_000, ages, clock.now()))?;
     store.flush()?;
@@ -240,7 +242,7 @@ fn trace_rows(report: &FlushReport) -> [u64; 4] {
 #[test]
 fn a_cycle_says_what_it_did() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let ids = store.insert_many([
         NewTrace::firmware(json!("never")),
         NewTrace::identity(json!("fades by less than a step")),
@@ -263,8 +265,8 @@ fn a_cycle_says_what_it_did() -> Outcome {
 
 #[test]
 fn a_cycle_writes_its_checkpoints_and_prunes_and_nothing_else() -> Outcome {
-    let (file, clock) = (scratch()?, clock());
-    let store = filled(&file, quietly(), HOURS, &clock)?;
+    let (file, clock) = (TestDir::new()?, clock());
+    let store = filled(&file, manual_flush(), HOURS, &clock)?;
     let report = store.decay()?;
     assert!(report.checkpointed > 100 && report.pruned > 100 && report.decayed > report.checkpointed);
     assert_eq!(store.stats().dirty, report.checkpointed + report.pruned);
@@ -276,8 +278,8 @@ fn a_cycle_writes_its_checkpoints_and_prunes_and_nothing_else() -> Outcome {
 #[test]
 fn after_a_cycle_the_file_tells_each_strength_to_within_a_step() -> Outcome {
     for step in [0.0, 0.01, 0.1] {
-        let (file, clock) = (scratch()?, clock());
-        let store = filled(&file, quietly().checkpoint_step(step), HOURS, &clock)?;
+        let (file, clock) = (TestDir::new()?, clock());
+        let store = filled(&file, manual_flush().checkpoint_step(step), HOURS, &clock)?;
         clock.advance(minutes(5));
         let report = store.decay()?;
         let flushed = store.flush()?;
@@ -300,8 +302,8 @@ fn after_a_cycle_the_file_tells_each_strength_to_within_a_step() -> Outcome {
 
 #[test]
 fn a_checkpoint_leaves_the_revision() -> Outcome {
-    let (file, clock) = (scratch()?, clock());
-    let store = quietly().clock(&clock).open(file.path())?;
+    let (file, clock) = (TestDir::new()?, clock());
+    let store = manual_flush().clock(&clock).open(file.path())?;
     let id = store.insert(NewTrace::episodic(json!(1)))?;
     store.update(id, |trace| trace.confidence(0.7))?;
     clock.advance(minutes(100));
@@ -317,8 +319,8 @@ fn a_checkpoint_leaves_the_revision() -> Outcome {
 #[test]
 fn a_checkpoint_never_changes_what_strength_is_later() -> Outcome {
     let clock = clock();
-    let never = quietly().clock(&clock).in_memory()?;
-    let often = quietly().clock(&clock).checkpoint_step(0.0).prune(false).in_memory()?;
+    let never = manual_flush().clock(&clock).in_memory()?;
+    let often = manual_flush().clock(&clock).checkpoint_step(0.0).prune(false).in_memory()?;
     let ids: Vec<_> = (0..500).map(|_| TraceId::new()).collect();
     for store in [&never, &often] {
         store.insert_many(mixed(500, HOURS, clock.now()).zip(&ids).map(|(new, id)| new.id(*id)))?;
@@ -354,8 +356,8 @@ fn rows_of_an_hour(store: &TraceStore, clock: &ManualClock) -> Outcome<Vec<u64>>
 #[test]
 fn an_hour_of_cycles_writes_few_rows() -> Outcome {
     for (ages, expected) in [(HOURS, 2_500), (NEW, 33_342)] {
-        let (file, clock) = (scratch()?, clock());
-        let store = filled(&file, quietly(), ages, &clock)?;
+        let (file, clock) = (TestDir::new()?, clock());
+        let store = filled(&file, manual_flush(), ages, &clock)?;
         // What has faded before the hour is not counted for it.
         store.decay()?;
         store.flush()?;
@@ -373,8 +375,8 @@ fn an_hour_of_cycles_writes_few_rows() -> Outcome {
 
 #[test]
 fn with_a_step_of_zero_all_that_fades_is_written_each_minute() -> Outcome {
-    let (file, clock) = (scratch()?, clock());
-    let store = filled(&file, quietly().checkpoint_step(0.0).prune(false), NEW, &clock)?;
+    let (file, clock) = (TestDir::new()?, clock());
+    let store = filled(&file, manual_flush().checkpoint_step(0.0).prune(false), NEW, &clock)?;
     let fading = store.iter().filter(|trace| trace.trace_type() != TraceType::Firmware).count() as u64;
     assert_eq!(rows_of_an_hour(&store, &clock)?, [fading; 60]);
     Ok(())
@@ -382,7 +384,7 @@ fn with_a_step_of_zero_all_that_fades_is_written_each_minute() -> Outcome {
 
 #[test]
 fn what_has_faded_to_a_hundredth_or_less_is_pruned_and_nothing_stronger() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     let [gone, less, kept] = [0.01, 0.0, 0.01_f64.next_up()]
         .map(|strength| store.insert(NewTrace::semantic(json!(strength)).strength(strength)));
     assert_eq!(store.decay()?.pruned, 2);
@@ -393,7 +395,7 @@ fn what_has_faded_to_a_hundredth_or_less_is_pruned_and_nothing_stronger() -> Out
 #[test]
 fn pruning_can_be_switched_off() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).prune(false).in_memory()?;
+    let store = manual_flush().clock(&clock).prune(false).in_memory()?;
     let id = store.insert(NewTrace::sensory(json!(1)).base_decay_rate(3.0))?;
     clock.advance(minutes(1_000));
     let report = store.decay()?;
@@ -405,7 +407,7 @@ fn pruning_can_be_switched_off() -> Outcome {
 #[test]
 fn what_is_pinned_fades_and_stays() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let fast = || NewTrace::sensory(json!(1)).base_decay_rate(3.0);
     let [pinned, loose] = [store.insert(fast().pinned(true))?, store.insert(fast())?];
     clock.advance(minutes(1_000));
@@ -418,8 +420,8 @@ fn what_is_pinned_fades_and_stays() -> Outcome {
 
 #[test]
 fn a_cycle_never_revives_a_removed_trace() -> Outcome {
-    let (file, clock) = (scratch()?, clock());
-    let store = quietly().clock(&clock).checkpoint_step(0.0).prune(false).open(file.path())?;
+    let (file, clock) = (TestDir::new()?, clock());
+    let store = manual_flush().clock(&clock).checkpoint_step(0.0).prune(false).open(file.path())?;
     for _ in 0..100 {
         let ids = store.insert_many((0..300).map(|n| NewTrace::episodic(json!(n))))?;
         clock.advance(minutes(1));
@@ -451,14 +453,14 @@ fn a_cycle_never_revives_a_removed_trace() -> Outcome {
         assert_eq!(store.len(), 0);
     }
     store.flush()?;
-    assert_eq!(crate::support::rows(&file.reader()?)?, 0);
+    assert_eq!(harness::rows(&file.reader()?)?, 0);
     Ok(())
 }
 
 #[test]
 fn a_cycle_never_undoes_a_reinforcement() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).checkpoint_step(0.0).in_memory()?;
+    let store = manual_flush().clock(&clock).checkpoint_step(0.0).in_memory()?;
     let ids = store.insert_many((0..500).map(|n| NewTrace::episodic(json!(n)).base_decay_rate(0.2)))?;
     for round in 1..=100 {
         clock.advance(minutes(3));

@@ -1,15 +1,15 @@
 //! A detached store begins with what a file holds, as of one moment, and has nothing to do with it from then on.
 #![cfg(feature = "sqlite")]
 
-use crate::support::{Outcome, by_id, note, scratch};
+use harness::{Outcome, TestDir, by_id, manual_flush, note};
 use mnemon::{ErrorKind, TraceId, TraceStore};
 use rusqlite::Connection;
 use std::fs;
 
 #[test]
 fn it_holds_what_a_store_in_use_has_flushed_and_changes_nothing_of_it() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..200).map(note))?;
     for pair in ids.windows(2) {
         store.co_activate(pair[0], pair[1])?;
@@ -37,8 +37,8 @@ fn it_holds_what_a_store_in_use_has_flushed_and_changes_nothing_of_it() -> Outco
 
 #[test]
 fn it_needs_neither_the_lock_nor_the_right_to_write() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let id = store.insert(note("read only"))?;
     store.close()?;
     let lock = file.path().with_extension("db.lock");
@@ -57,8 +57,8 @@ fn it_needs_neither_the_lock_nor_the_right_to_write() -> Outcome {
 
 #[test]
 fn a_row_that_is_no_trace_is_set_aside() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let [id, other] = store.insert_many((0..2).map(note))?[..] else { unreachable!() };
     store.close()?;
     Connection::open(file.path())?

@@ -1,8 +1,8 @@
 //! Erasing: traces, their links, quarantined rows, in one cut; and no byte of their payloads stays in any file.
 #![cfg(feature = "sqlite")]
 
-use crate::support::backend::{Answer, look, scripted};
-use crate::support::{Outcome, Scratch, note, rows, scratch};
+use harness::backend::{Answer, look, scripted};
+use harness::{Outcome, TestDir, manual_flush, note, rows};
 use mnemon::backend::Reach;
 use mnemon::{Durability, NewTrace, TraceId, TraceStore, TraceType};
 use serde_json::json;
@@ -15,7 +15,7 @@ fn secret(n: usize) -> String {
 }
 
 /// How often this text stands in the files of the store, all of them.
-fn occurrences(scratch: &Scratch, text: &str) -> Outcome<usize> {
+fn occurrences(scratch: &TestDir, text: &str) -> Outcome<usize> {
     let mut found = 0;
     for file in fs::read_dir(scratch.folder())? {
         let bytes = fs::read(file?.path())?;
@@ -34,8 +34,8 @@ fn sensory(n: usize) -> NewTrace {
 
 #[test]
 fn what_is_erased_by_type_is_gone_from_memory_rows_and_bytes() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let kept = store
         .insert_many((0..500).map(|n| NewTrace::semantic(json!(format!("kept-{n}-").repeat(1 + n % 300)))))?;
     let gone = store.insert_many((0..1_000).map(sensory))?;
@@ -67,7 +67,7 @@ fn what_is_erased_by_type_is_gone_from_memory_rows_and_bytes() -> Outcome {
     );
     store.close()?;
     assert_eq!(occurrences(&scratch, "secret-")?, 0);
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     assert_eq!((store.len(), store.link_count()), (500, 1));
     assert!(kept.iter().all(|id| store.contains(*id)) && !gone.iter().any(|id| store.contains(*id)));
     Ok(())
@@ -75,8 +75,8 @@ fn what_is_erased_by_type_is_gone_from_memory_rows_and_bytes() -> Outcome {
 
 #[test]
 fn a_partition_is_erased_with_its_rows() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     store.insert_many((0..200).map(sensory))?;
     store.flush()?;
     let report = store.erase_partition("odd")?;
@@ -90,15 +90,15 @@ fn a_partition_is_erased_with_its_rows() -> Outcome {
 
 #[test]
 fn quarantined_rows_of_the_type_go_too() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let [bad, linked] = store.insert_many([sensory(1), NewTrace::semantic(json!(1))])?[..] else {
         unreachable!()
     };
     store.co_activate(bad, linked)?;
     store.close()?;
     scratch.reader()?.execute("UPDATE traces SET tier = 'lukewarm' WHERE id = ?1", [bad.as_bytes()])?;
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     assert_eq!((store.len(), store.stats().quarantined.len()), (1, 2), "the trace and its link");
     let report = store.erase_type(TraceType::Sensory)?;
     assert_eq!((report.traces, report.rows), (0, 1));
@@ -106,15 +106,18 @@ fn quarantined_rows_of_the_type_go_too() -> Outcome {
     assert_eq!(occurrences(&scratch, "secret-")?, 0);
     assert!(store.stats().quarantined.is_empty(), "and are listed no more: {:?}", store.stats().quarantined);
     store.close()?;
-    assert!(scratch.quiet()?.stats().quarantined.is_empty(), "the link to it went with it");
+    assert!(
+        manual_flush().open(scratch.path())?.stats().quarantined.is_empty(),
+        "the link to it went with it"
+    );
     Ok(())
 }
 
 /// A reader that holds the log up holds up the overwriting of it, and nothing else.
 #[test]
 fn a_reader_holds_up_the_log_only_until_it_ends() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     store.insert_many((0..50).map(sensory))?;
     store.flush()?;
     let reader = scratch.reader()?;
@@ -131,15 +134,15 @@ fn a_reader_holds_up_the_log_only_until_it_ends() -> Outcome {
 
 #[test]
 fn what_is_inserted_after_an_erasure_stays() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let id = TraceId::from_reference("again");
     store.insert(sensory(1).id(id))?;
     store.flush()?;
     store.erase_type(TraceType::Sensory)?;
     store.insert(NewTrace::sensory(json!("new")).id(id))?;
     store.close()?;
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     assert_eq!(store.get(id).map(|trace| trace.payload().as_str().to_owned()).as_deref(), Some("\"new\""));
     Ok(())
 }
@@ -160,13 +163,13 @@ fn a_closed_store_erases_nothing_and_an_unflushed_one_is_erased_in_memory() -> O
 /// Nothing is written any more that would bring the flusher back to it.
 #[test]
 fn a_log_that_a_reader_held_is_emptied_once_the_reader_has_gone() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     store.insert_many((0..50).map(sensory))?;
     store.flush()?;
     let reader = scratch.reader()?;
     reader.execute_batch("BEGIN")?;
-    assert_eq!(crate::support::rows(&reader)?, 50);
+    assert_eq!(harness::rows(&reader)?, 50);
     assert_eq!(store.erase_type(TraceType::Sensory)?.rows, 50);
     // Longer than it takes the flusher to tidy up for want of work.
     std::thread::sleep(Duration::from_secs(7));
@@ -182,13 +185,13 @@ fn a_log_that_a_reader_held_is_emptied_once_the_reader_has_gone() -> Outcome {
 
 #[test]
 fn erasing_takes_rows_that_cannot_be_read_though_memory_holds_none() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert_many([note(1), note(2).partition("other")])?;
     store.insert(NewTrace::episodic(json!(3)))?;
     store.close()?;
     file.reader()?.execute("UPDATE traces SET strength = 7.0 WHERE type = 'semantic'", [])?;
-    let store = file.quiet()?;
+    let store = manual_flush().open(file.path())?;
     assert_eq!((store.len(), store.stats().quarantined.len()), (1, 2));
     let report = store.erase_partition("other")?;
     assert_eq!((report.traces, report.rows, rows(&file.reader()?)?), (0, 1, 2));
@@ -201,7 +204,7 @@ fn erasing_takes_rows_that_cannot_be_read_though_memory_holds_none() -> Outcome 
 #[test]
 fn erasing_tells_its_rows_whoever_flushes_them() -> Outcome {
     for builder in [TraceStore::builder(), TraceStore::builder().durability(Durability::Relaxed)] {
-        let file = scratch()?;
+        let file = TestDir::new()?;
         let store = builder.flush_interval(std::time::Duration::ZERO).flush_threshold(1).open(file.path())?;
         for round in 0..100 {
             store.insert(NewTrace::trust(json!(round)))?;
@@ -218,7 +221,7 @@ fn erasing_tells_its_rows_whoever_flushes_them() -> Outcome {
 
 #[test]
 fn an_erasure_is_durable_when_it_returns_whatever_other_flushes_are() -> Outcome {
-    let (backend, log) = scripted(|_, _| Answer::Apply);
+    let (backend, log) = scripted(|_| Answer::Apply);
     let store = TraceStore::builder().durability(Durability::Relaxed).open_with(backend)?;
     for _ in 0..500 {
         store.erase_type(TraceType::Semantic)?;
@@ -230,8 +233,8 @@ fn an_erasure_is_durable_when_it_returns_whatever_other_flushes_are() -> Outcome
 
 #[test]
 fn each_row_is_counted_as_erased_or_as_deleted() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let all = store.insert_many((0..10).map(sensory))?;
     let kept = store.insert(NewTrace::semantic(json!("kept")))?;
     store.co_activate(all[0], all[1])?;
@@ -247,8 +250,8 @@ fn each_row_is_counted_as_erased_or_as_deleted() -> Outcome {
 /// An unreadable trace that an erased one was linked to is still set aside: its link went, its row did not.
 #[test]
 fn what_can_t_be_read_and_is_not_erased_stays_listed() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let [unreadable, erased] = [TraceId::from_bytes([1; 16]), TraceId::from_bytes([2; 16])];
     store.insert_many([note(1).id(unreadable), sensory(1).id(erased)])?;
     store.co_activate(unreadable, erased)?;
@@ -256,7 +259,7 @@ fn what_can_t_be_read_and_is_not_erased_stays_listed() -> Outcome {
     scratch
         .reader()?
         .execute("UPDATE traces SET tier = 'lukewarm' WHERE id = ?1", [unreadable.as_bytes()])?;
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     assert_eq!(store.stats().quarantined.iter().filter(|row| row.is_link).count(), 1);
     store.erase_type(TraceType::Sensory)?;
     let quarantined = store.stats().quarantined;

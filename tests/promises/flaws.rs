@@ -1,8 +1,8 @@
 //! The flaws of the system that this one takes the place of, each as a promise that they do not come back.
 #![cfg(feature = "sqlite")]
 
-use crate::support::backend::{Answer, Log, look, scripted};
-use crate::support::{Outcome, clock, held, minutes, note, quietly, row, rows, scratch};
+use harness::backend::{Answer, Log, look, scripted};
+use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, note, row, rows};
 use mnemon::{ErrorKind, Eviction, NewTrace, Payload, Quota, TraceId, TraceStore};
 use rusqlite::Connection;
 use serde_json::json;
@@ -20,7 +20,7 @@ fn while_a_flush_writes(
     let (go, wait_go) = mpsc::channel::<()>();
     let stop = Arc::new(AtomicBool::new(false));
     let stops = stop.clone();
-    let (backend, log) = scripted(move |_, _| {
+    let (backend, log) = scripted(move |_| {
         if stops.swap(false, Ordering::SeqCst) {
             // The test has ended early if nobody is there any more.
             let _ = entered.send(());
@@ -28,7 +28,7 @@ fn while_a_flush_writes(
         }
         Answer::Apply
     });
-    let store = quietly().open_with(backend)?;
+    let store = manual_flush().open_with(backend)?;
     let id = store.insert(note("first"))?;
     store.flush()?;
     store.update(id, |trace| trace.payload(json!("second")))?;
@@ -51,7 +51,7 @@ fn a_write_while_a_flush_writes_its_snapshot_is_not_lost() -> Outcome {
         store.update(id, |trace| trace.payload(json!("third")))?;
         Ok(())
     })?;
-    assert_eq!(look(&log).rows.get(&id).map(|trace| trace.payload().to_string()), Some("\"third\"".into()));
+    assert_eq!(look(&log).live.trace(id).map(|trace| trace.payload().to_string()), Some("\"third\"".into()));
     assert_eq!(store.stats().dirty, 0);
     Ok(())
 }
@@ -62,14 +62,14 @@ fn a_removal_while_a_flush_writes_its_snapshot_takes_the_row() -> Outcome {
         store.remove(id)?;
         Ok(())
     })?;
-    assert_eq!((look(&log).rows.contains_key(&id), store.len(), store.stats().dirty), (false, 0, 0));
+    assert_eq!((look(&log).live.contains(id), store.len(), store.stats().dirty), (false, 0, 0));
     Ok(())
 }
 
 #[test]
 fn a_trace_that_is_removed_and_stored_again_has_its_row() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let id = store.insert(note("old"))?;
     store.flush()?;
     store.remove(id)?;
@@ -81,8 +81,8 @@ fn a_trace_that_is_removed_and_stored_again_has_its_row() -> Outcome {
 
 #[test]
 fn of_several_flushes_at_once_none_stores_an_older_state() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let id = store.insert(note(0))?;
     // How often a flush has returned with something older in the file than what its thread had written.
     let write_and_look = |thread: usize, reader: Connection| -> Outcome<usize> {
@@ -129,7 +129,7 @@ fn no_concurrent_reinforcement_is_lost() -> Outcome {
 #[test]
 fn a_decay_cycle_does_not_revive_a_removed_trace() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).checkpoint_step(0.0).in_memory()?;
+    let store = manual_flush().clock(&clock).checkpoint_step(0.0).in_memory()?;
     for _ in 0..20 {
         let ids = store.insert_many((0..300).map(|n| NewTrace::episodic(json!(n))))?;
         clock.advance(minutes(1));
@@ -154,8 +154,8 @@ fn a_decay_cycle_does_not_revive_a_removed_trace() -> Outcome {
 
 #[test]
 fn a_flush_costs_what_changed_and_not_what_the_store_holds() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..10_000).map(note))?;
     store.flush()?;
     store.update(ids[5_000], |trace| trace.confidence(0.9))?;
@@ -167,7 +167,7 @@ fn a_flush_costs_what_changed_and_not_what_the_store_holds() -> Outcome {
 #[test]
 fn decay_makes_nothing_dirty_but_what_it_changes() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).open_with(scripted(|_, _| Answer::Apply).0)?;
+    let store = manual_flush().clock(&clock).open_with(scripted(|_| Answer::Apply).0)?;
     store.insert_many((0..1_000).map(note))?;
     let fast = store.insert_many((0..3).map(|n| NewTrace::sensory(json!(n))))?;
     store.flush()?;
@@ -182,8 +182,8 @@ fn decay_makes_nothing_dirty_but_what_it_changes() -> Outcome {
 
 #[test]
 fn a_co_activation_writes_one_link_and_no_trace() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..50).map(note))?;
     for other in &ids[1..] {
         store.co_activate(ids[0], *other)?;
@@ -199,12 +199,12 @@ fn a_co_activation_writes_one_link_and_no_trace() -> Outcome {
 
 /// What a payload is in the file, and after a restart.
 fn after_a_restart(payload: Payload) -> Outcome<(String, Payload)> {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let id = store.insert(NewTrace::semantic(payload))?;
     store.close()?;
     let stored = row(&file.reader()?, id)?.ok_or("it has a row")?.1;
-    Ok((stored, held(&file.quiet()?, id)?.payload().clone()))
+    Ok((stored, held(&manual_flush().open(file.path())?, id)?.payload().clone()))
 }
 
 #[test]
@@ -232,12 +232,12 @@ fn text_that_looks_like_json_comes_back_as_text() -> Outcome {
 
 #[test]
 fn embedding_source_agent_and_key_survive_a_restart() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let new = note(1).embedding([0.25_f32, -1.5]).source_agent("agent-Ω").encryption_key_id("key/1");
     let id = store.insert(new)?;
     store.close()?;
-    let trace = held(&file.quiet()?, id)?;
+    let trace = held(&manual_flush().open(file.path())?, id)?;
     assert_eq!(trace.embedding(), Some(&[0.25, -1.5][..]));
     assert_eq!((trace.source_agent(), trace.encryption_key_id()), (Some("agent-Ω"), Some("key/1")));
     Ok(())
@@ -245,9 +245,9 @@ fn embedding_source_agent_and_key_survive_a_restart() -> Outcome {
 
 #[test]
 fn a_quota_evicts() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let quota = Quota { max_traces: 10, max_bytes: u64::MAX, eviction: Eviction::default() };
-    let store = quietly().quota(quota).open(file.path())?;
+    let store = manual_flush().quota(quota).open(file.path())?;
     store.insert_many((0..25).map(note))?;
     store.flush()?;
     assert_eq!(store.enforce_quota()?.evicted, 15);
@@ -258,9 +258,9 @@ fn a_quota_evicts() -> Outcome {
 #[cfg(feature = "snapshot")]
 #[test]
 fn a_snapshot_of_a_real_trace_is_saved_and_restored() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let snapshots = mnemon::Snapshots::in_folder(file.folder().join("snapshots"));
-    let store = file.quiet()?;
+    let store = manual_flush().open(file.path())?;
     let real = NewTrace::episodic(json!({"speaker": "Ana", "text": "café 日本", "seen": [1, 2.5, null]}))
         .tags(["ana", "s1"])
         .embedding(vec![0.25, -1.5])
@@ -278,16 +278,16 @@ fn a_snapshot_of_a_real_trace_is_saved_and_restored() -> Outcome {
 
 #[test]
 fn two_stores_cannot_delete_each_others_rows() -> Outcome {
-    let file = scratch()?;
-    let first = quietly().partition("shared").open(file.path())?;
+    let file = TestDir::new()?;
+    let first = manual_flush().partition("shared").open(file.path())?;
     let ids = first.insert_many((0..5).map(note))?;
     first.flush()?;
-    let second = quietly().partition("shared").open(file.path()).map(drop);
+    let second = manual_flush().partition("shared").open(file.path()).map(drop);
     assert_eq!(second.map_err(|error| error.kind()), Err(ErrorKind::InUse));
     first.insert(note("more"))?;
     first.close()?;
     // One after the other each has what the other has stored.
-    let second = quietly().partition("shared").open(file.path())?;
+    let second = manual_flush().partition("shared").open(file.path())?;
     second.insert(note("of the second"))?;
     second.remove(ids[0])?;
     second.close()?;
@@ -297,8 +297,8 @@ fn two_stores_cannot_delete_each_others_rows() -> Outcome {
 
 #[test]
 fn erasing_a_partition_leaves_no_row_of_it() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let gone = store.insert_many((0..5).map(|n| note(n).partition("gone")))?;
     let kept = store.insert_many((0..5).map(note))?;
     store.flush()?;

@@ -1,7 +1,7 @@
 //! A flush costs what changed, counted in rows and bytes.
 #![cfg(feature = "sqlite")]
 
-use crate::support::{Outcome, note, scratch};
+use harness::{Outcome, TestDir, manual_flush, note};
 use mnemon::{Stats, TraceId, TraceStore};
 use std::fs;
 
@@ -24,8 +24,8 @@ fn spent(before: &Stats, after: &Stats) -> [u64; 4] {
 #[test]
 fn changed_numbers_write_numbers_whatever_the_store_holds() -> Outcome {
     for count in [10_000, 100_000] {
-        let file = scratch()?;
-        let store = file.quiet()?;
+        let file = TestDir::new()?;
+        let store = manual_flush().open(file.path())?;
         let ids = filled(&store, count)?;
         let before = store.stats();
         for id in ids.iter().step_by(count / 500) {
@@ -41,8 +41,8 @@ fn changed_numbers_write_numbers_whatever_the_store_holds() -> Outcome {
 
 #[test]
 fn changed_payloads_write_their_own_rows_and_bytes() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let ids = filled(&store, 10_000)?;
     let before = store.stats();
     let mut bytes = 0;
@@ -57,8 +57,8 @@ fn changed_payloads_write_their_own_rows_and_bytes() -> Outcome {
 
 #[test]
 fn an_update_that_changes_nothing_makes_nothing_dirty() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let id = store.insert(note(1).tags(["a", "b"]))?;
     store.flush()?;
     let before = store.get(id);
@@ -74,8 +74,8 @@ fn an_update_that_changes_nothing_makes_nothing_dirty() -> Outcome {
 
 #[test]
 fn a_flush_with_nothing_dirty_touches_nothing() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     filled(&store, 100)?;
     let wal = file.folder().join("memory.db-wal");
     let look = || -> Outcome<_> {

@@ -1,8 +1,8 @@
 //! `flush` returns when its caller's earlier writes are in the file, and callers share cuts.
 #![cfg(feature = "sqlite")]
 
-use crate::support::backend::{Answer, look, scripted};
-use crate::support::{Outcome, note, row, scratch, until};
+use harness::backend::{Answer, look, scripted};
+use harness::{Outcome, TestDir, manual_flush, note, row, wait_until};
 use mnemon::backend::ErrorClass;
 use mnemon::{ErrorKind, Health, TraceStore};
 use std::future::Future;
@@ -16,8 +16,8 @@ use std::time::Duration;
 
 #[test]
 fn each_callers_writes_are_in_the_file() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     thread::scope(|scope| {
         let callers: Vec<_> = (0..8)
             .map(|thread| {
@@ -61,8 +61,8 @@ fn block_on<F: Future>(future: F) -> F::Output {
 
 #[test]
 fn flush_async_needs_no_runtime() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let id = store.insert(note(1))?;
     let first = store.flush_async();
     let second = store.flush_async();
@@ -74,7 +74,7 @@ fn flush_async_needs_no_runtime() -> Outcome {
     let id = store.insert(note(2))?;
     drop(store.flush_async());
     let durable = || row(&file.reader()?, id);
-    until(|| durable().is_ok_and(|found| found.is_some()));
+    wait_until(|| durable().is_ok_and(|found| found.is_some()));
     Ok(())
 }
 
@@ -82,7 +82,7 @@ fn flush_async_needs_no_runtime() -> Outcome {
 fn who_waits_for_a_mark_is_told_of_the_flush_that_covers_it() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let is_full = full.clone();
-    let (backend, log) = scripted(move |_, _| match is_full.load(Ordering::Relaxed) {
+    let (backend, log) = scripted(move |_| match is_full.load(Ordering::Relaxed) {
         true => Answer::Fail(ErrorClass::Full),
         false => Answer::Apply,
     });
@@ -100,14 +100,14 @@ fn who_waits_for_a_mark_is_told_of_the_flush_that_covers_it() -> Outcome {
     let again = store.wait(mark);
     store.flush()?;
     assert_eq!(block_on(again)?.watermark, mark.generation().max(store.watermark().durable));
-    assert!(look(&log).rows.contains_key(&id));
+    assert!(look(&log).live.contains(id));
     Ok(())
 }
 
 #[test]
 fn callers_that_wait_share_a_cut() -> Outcome {
     let (go, wait) = mpsc::channel::<()>();
-    let (backend, _) = scripted(move |_, _| {
+    let (backend, _) = scripted(move |_| {
         // Held until the test lets it go; the sender's end lets all go.
         let _ = wait.recv();
         Answer::Apply
@@ -116,7 +116,7 @@ fn callers_that_wait_share_a_cut() -> Outcome {
     thread::scope(|scope| -> Outcome {
         store.insert(note("first"))?;
         let first = scope.spawn(|| store.flush());
-        until(|| store.stats().cuts == 1);
+        wait_until(|| store.stats().cuts == 1);
         // All of these come while the first is being applied: one more cut serves them.
         store.insert(note("second"))?;
         let waiting: Vec<_> = (0..6).map(|_| store.flush_async()).collect();
@@ -133,7 +133,7 @@ fn callers_that_wait_share_a_cut() -> Outcome {
 #[test]
 fn a_flush_after_one_that_failed_tries_again() -> Outcome {
     let mut failures = 1;
-    let (backend, log) = scripted(move |_, _| match std::mem::take(&mut failures) {
+    let (backend, log) = scripted(move |_| match std::mem::take(&mut failures) {
         0 => Answer::Apply,
         _ => Answer::Fail(ErrorClass::Full),
     });
@@ -144,7 +144,7 @@ fn a_flush_after_one_that_failed_tries_again() -> Outcome {
     assert!(matches!(store.health(), Health::Degraded { kind: ErrorKind::DiskFull, attempts: 1, .. }));
     assert_eq!(store.stats().dirty, 1, "nothing is lost");
     assert_eq!(store.flush()?.rows_upserted, 1);
-    assert!(look(&log).rows.contains_key(&id));
+    assert!(look(&log).live.contains(id));
     assert_eq!((store.health(), store.stats().dirty), (Health::Healthy, 0));
     assert_eq!(store.stats().last_error.map(|error| error.kind()), Some(ErrorKind::DiskFull));
     Ok(())
@@ -152,8 +152,8 @@ fn a_flush_after_one_that_failed_tries_again() -> Outcome {
 
 #[test]
 fn flush_of_nothing_makes_no_cut() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
     store.flush()?;
     let cuts = store.stats().cuts;
@@ -164,8 +164,8 @@ fn flush_of_nothing_makes_no_cut() -> Outcome {
 
 #[test]
 fn dropped_future_lets_its_waker_go() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
     let unpark = Arc::new(Unpark(thread::current()));
     let waker = Waker::from(unpark.clone());

@@ -2,17 +2,17 @@
 //! makes it is refused or set aside.
 #![cfg(feature = "sqlite")]
 
-use crate::support::process::own_process;
-use crate::support::{Outcome, Scratch, note, rows, scratch};
+use harness::process::own_process;
+use harness::{Outcome, TestDir, manual_flush, note, rows};
 use mnemon::{ErrorKind, TraceStore};
 use rusqlite::Connection;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// A closed store with three traces, each linked to the others, in which this is done.
-fn prepared(sql: &str) -> Outcome<Scratch> {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+fn prepared(sql: &str) -> Outcome<TestDir> {
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let ids = store.insert_many((0..3).map(note))?;
     for (a, b) in [(0, 1), (1, 2), (2, 0)] {
         store.co_activate(ids[a], ids[b])?;
@@ -34,7 +34,7 @@ fn a_trigger_of_the_file_never_runs() -> Outcome {
          CREATE TRIGGER four AFTER INSERT ON links BEGIN SELECT RAISE(ABORT, 'no'); END;
          CREATE TRIGGER five AFTER UPDATE ON store BEGIN UPDATE store SET watermark = 0; END;",
     )?;
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     let ids: Vec<_> = store.iter().map(|trace| trace.id()).collect();
     store.update(ids[0], |trace| trace.confidence(0.9))?;
     store.remove(ids[1])?;
@@ -49,7 +49,7 @@ fn a_trigger_of_the_file_never_runs() -> Outcome {
     assert_eq!(rows(&reader)?, 3);
     let harm: i64 = reader.query_row("SELECT count(*) FROM harm", [], |row| row.get(0))?;
     assert_eq!(harm, 0);
-    assert_eq!(scratch.quiet()?.len(), 3);
+    assert_eq!(manual_flush().open(scratch.path())?.len(), 3);
     Ok(())
 }
 
@@ -87,7 +87,7 @@ fn a_table_that_is_not_as_we_make_it_is_refused_by_its_name() -> Outcome {
 #[test]
 fn what_a_person_has_added_for_himself_stays() -> Outcome {
     let scratch = prepared("CREATE INDEX by_type ON traces (type); CREATE TABLE mine (x)")?;
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     store.insert(note("new"))?;
     store.close()?;
     assert_eq!(rows(&scratch.reader()?)?, 4);
@@ -133,7 +133,7 @@ fn rows_that_no_store_would_write_are_set_aside_and_the_rest_is_loaded() -> Outc
         let report =
             mnemon::inspect(scratch.path()).map_err(|error| format!("{column} = {value:.40}: {error:?}"))?;
         assert_eq!((report.traces, report.by_partition.values().sum::<u64>()), (3, 3), "it is counted");
-        let store = scratch.quiet()?;
+        let store = manual_flush().open(scratch.path())?;
         let quarantined = store.stats().quarantined;
         assert_eq!((store.len(), store.link_count()), (2, 1), "{column} = {value:.40}");
         assert_eq!(quarantined.len(), 3, "{column} = {value:.40}: the trace and its links, {quarantined:?}");
@@ -154,7 +154,7 @@ fn a_payload_that_is_not_json_says_so_when_it_is_asked_for() -> Outcome {
     let deep = "[".repeat(100_000);
     for text in ["not json", "", "{\"a\":", "1e999999", deep.as_str()] {
         let scratch = prepared(&format!("UPDATE traces SET payload = '{text}' WHERE row = 1"))?;
-        let store = scratch.quiet()?;
+        let store = manual_flush().open(scratch.path())?;
         let bad = store.iter().filter(|trace| trace.payload().as_value().is_err()).count();
         assert_eq!((store.len(), bad), (3, 1), "{text:.20}");
         store.close()?;
@@ -170,7 +170,7 @@ fn links_that_no_store_would_write_are_set_aside() -> Outcome {
     let nowhere = "UPDATE links SET b = x'ffffffffffffffffffffffffffffffff' WHERE (a, b) = (SELECT a, b FROM links LIMIT 1)";
     for (sql, bad) in [(none, 3), (negative, 3), (late, 3), (nowhere, 1)] {
         let scratch = prepared(sql)?;
-        let store = scratch.quiet()?;
+        let store = manual_flush().open(scratch.path())?;
         assert_eq!(
             (store.len(), store.link_count(), store.stats().quarantined.len()),
             (3, 3 - bad, bad),
@@ -181,7 +181,7 @@ fn links_that_no_store_would_write_are_set_aside() -> Outcome {
 }
 
 /// Without the schema's own checks: an enemy writes what he likes and then puts the schema back.
-fn unchecked(sql: &str) -> Outcome<Scratch> {
+fn unchecked(sql: &str) -> Outcome<TestDir> {
     let scratch = prepared("")?;
     let unchecked = |enemy: &Connection, from: &str, to: &str| {
         let sql = "UPDATE sqlite_schema SET sql = replace(sql, ?1, ?2) WHERE type = 'table'";
@@ -213,9 +213,9 @@ fn unchecked(sql: &str) -> Outcome<Scratch> {
 const LONG: Duration = Duration::from_secs(60);
 
 /// Opens, writes, flushes, closes and opens again: whatever is in the file, it is an error or a store, never a panic.
-fn used(scratch: &Scratch, patience: Duration) -> Outcome<Result<usize, mnemon::Error>> {
+fn used(scratch: &TestDir, patience: Duration) -> Outcome<Result<usize, mnemon::Error>> {
     let tried = catch_unwind(AssertUnwindSafe(|| -> mnemon::Result<usize> {
-        let builder = crate::support::quietly().close_timeout(patience);
+        let builder = harness::manual_flush().close_timeout(patience);
         let store = builder.clone().open(scratch.path())?;
         let _ = mnemon::inspect(scratch.path());
         let loaded = store.len();
@@ -289,7 +289,7 @@ fn rows_at_the_ends_of_their_numbers_do_no_harm() -> Outcome {
     let ends = ["0", "-1", "-9223372036854775808", "9223372036854775807", "4611686018427387905"];
     for number in ends {
         let scratch = prepared(&format!("UPDATE traces SET row = {number} WHERE row = 3"))?;
-        let store = scratch.quiet()?;
+        let store = manual_flush().open(scratch.path())?;
         assert_eq!((store.len(), store.link_count(), store.stats().quarantined.len()), (2, 1, 3), "{number}");
         drop(store);
         assert_eq!(used(&scratch, LONG)??, 2, "{number}");

@@ -1,7 +1,7 @@
 //! The original's database goes in and comes out again; what can't go along is told, cell by cell, and stops nothing.
 #![cfg(feature = "legion")]
 
-use crate::support::{Outcome, by_id, scratch};
+use harness::{Outcome, TestDir, by_id, manual_flush};
 use mnemon::legion::{self, Exported, Finding, Imported};
 use mnemon::{ErrorKind, Link, NewTrace, Origin, Payload, Tier, Trace, TraceId, TraceStore, TraceType};
 use rusqlite::types::Value as Cell;
@@ -114,8 +114,8 @@ fn a_database_of_the_original_comes_out_as_it_went_in_cell_by_cell() -> Outcome 
         eprintln!("skipped: {ORIGINAL} is not there");
         return Ok(());
     }
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let imported = legion::read(original)?.store_in(&store)?;
     assert_eq!((imported.traces, imported.links), (2_198, 1_448));
     store.close()?;

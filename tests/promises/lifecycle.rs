@@ -1,8 +1,8 @@
 //! Opening, closing, dropping, and what a store does after its end.
 #![cfg(feature = "sqlite")]
 
-use crate::support::backend::{Answer, look, scripted};
-use crate::support::{Outcome, by_id, note, scratch, until};
+use harness::backend::{Answer, look, scripted};
+use harness::{Outcome, TestDir, by_id, flush_always, manual_flush, note, wait_until};
 use mnemon::backend::ErrorClass;
 use mnemon::{ErrorKind, Health, NewTrace, TraceStore, inspect};
 use std::future::Future;
@@ -14,8 +14,8 @@ use std::time::Duration;
 
 #[test]
 fn open_close_reopen() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert_many((0..100).map(note))?;
     let while_open = inspect(file.path())?;
     assert_eq!((while_open.clean, while_open.in_use_by), (false, Some(std::process::id())));
@@ -25,7 +25,7 @@ fn open_close_reopen() -> Outcome {
     let closed = inspect(file.path())?;
     assert_eq!((closed.clean, closed.in_use_by, closed.traces), (true, None, 100));
     assert_eq!((closed.watermark, closed.wal_bytes), (report.watermark, 0));
-    let store = file.quiet()?;
+    let store = manual_flush().open(file.path())?;
     assert_eq!((by_id(&store), store.stats().dirty), (before, 0), "loading makes nothing dirty");
     assert!(store.watermark().durable >= report.watermark, "generations go on");
     Ok(())
@@ -33,8 +33,8 @@ fn open_close_reopen() -> Outcome {
 
 #[test]
 fn writes_after_close_are_refused_and_reads_go_on() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let id = store.insert(note(1))?;
     let clone = store.clone();
     store.close()?;
@@ -62,8 +62,8 @@ fn writes_after_close_are_refused_and_reads_go_on() -> Outcome {
 #[test]
 fn a_write_that_races_a_close_is_in_the_file_or_refused() -> Outcome {
     for _ in 0..20 {
-        let file = scratch()?;
-        let store = file.restless()?;
+        let file = TestDir::new()?;
+        let store = flush_always().open(file.path())?;
         let written = AtomicUsize::new(0);
         let mut kept = Vec::new();
         thread::scope(|scope| -> Outcome {
@@ -82,7 +82,7 @@ fn a_write_that_races_a_close_is_in_the_file_or_refused() -> Outcome {
                     })
                 })
                 .collect();
-            until(|| written.load(Ordering::Relaxed) > 100);
+            wait_until(|| written.load(Ordering::Relaxed) > 100);
             store.close()?;
             for writer in writers {
                 let (ids, end) = writer.join().map_err(|_| "a writer panicked")?;
@@ -91,7 +91,7 @@ fn a_write_that_races_a_close_is_in_the_file_or_refused() -> Outcome {
             }
             Ok(())
         })?;
-        let store = file.quiet()?;
+        let store = manual_flush().open(file.path())?;
         assert!(kept.iter().all(|id| store.contains(*id)), "what was taken is kept");
         assert_eq!(store.len(), kept.len(), "and nothing that was refused");
     }
@@ -100,15 +100,15 @@ fn a_write_that_races_a_close_is_in_the_file_or_refused() -> Outcome {
 
 #[test]
 fn dropping_the_last_clone_drains_wherever_it_happens() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let id = store.insert(note(1))?;
     let clone = store.clone();
     drop(store);
     assert!(clone.insert(note(2)).is_ok(), "a clone is left");
     thread::spawn(move || drop(clone)).join().map_err(|_| "the drop panicked")?;
     assert!(inspect(file.path())?.clean);
-    let store = file.quiet()?;
+    let store = manual_flush().open(file.path())?;
     assert_eq!((store.len(), store.get(id).is_some()), (2, true));
     Ok(())
 }
@@ -126,7 +126,7 @@ fn opening_and_closing_at_once_ends() -> Outcome {
 #[test]
 fn a_close_that_times_out_gives_the_store_back() -> Outcome {
     let (go, wait) = mpsc::channel::<()>();
-    let (backend, log) = scripted(move |_, _| {
+    let (backend, log) = scripted(move |_| {
         let _ = wait.recv();
         Answer::Apply
     });
@@ -140,7 +140,7 @@ fn a_close_that_times_out_gives_the_store_back() -> Outcome {
     let second = store.insert(note(2))?;
     drop(go);
     store.close()?;
-    let rows = &look(&log).rows;
+    let rows = &look(&log).live.state().traces;
     assert!(rows.contains_key(&first) && rows.contains_key(&second));
     Ok(())
 }
@@ -168,8 +168,8 @@ fn a_close_that_times_out_while_it_is_tried_again_says_what_failed() -> Outcome 
     let (go, wait) = mpsc::channel::<()>();
     let (entered, tried_again) = mpsc::channel::<()>();
     let mut failures = 1;
-    let (backend, _) = scripted(|_, _| Answer::Apply);
-    let backend = backend.ending(move || match std::mem::take(&mut failures) {
+    let (backend, _) = scripted(|_| Answer::Apply);
+    let backend = backend.on_close(move || match std::mem::take(&mut failures) {
         0 => {
             let _ = entered.send(());
             let _ = wait.recv();
@@ -192,7 +192,7 @@ fn a_close_that_times_out_while_it_is_tried_again_says_what_failed() -> Outcome 
 fn a_close_that_fails_says_why_and_the_store_goes_on() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let asked = full.clone();
-    let (backend, log) = scripted(move |_, _| match asked.load(Ordering::Relaxed) {
+    let (backend, log) = scripted(move |_| match asked.load(Ordering::Relaxed) {
         true => Answer::Fail(ErrorClass::Full),
         false => Answer::Apply,
     });
@@ -206,7 +206,7 @@ fn a_close_that_fails_says_why_and_the_store_goes_on() -> Outcome {
     full.store(false, Ordering::Relaxed);
     store.flush()?;
     store.close()?;
-    assert_eq!(look(&log).rows.get(&id).map(|trace| trace.confidence()), Some(0.25));
+    assert_eq!(look(&log).live.trace(id).map(|trace| trace.confidence()), Some(0.25));
     Ok(())
 }
 
@@ -215,7 +215,7 @@ fn a_close_that_fails_says_why_and_the_store_goes_on() -> Outcome {
 fn a_close_is_tried_at_once_however_long_the_back_off() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let asked = full.clone();
-    let (backend, log) = scripted(move |_, _| match asked.load(Ordering::Relaxed) {
+    let (backend, log) = scripted(move |_| match asked.load(Ordering::Relaxed) {
         true => Answer::Fail(ErrorClass::Full),
         false => Answer::Apply,
     });
@@ -228,7 +228,7 @@ fn a_close_is_tried_at_once_however_long_the_back_off() -> Outcome {
     }
     full.store(false, Ordering::Relaxed);
     store.close()?;
-    assert!(look(&log).rows.contains_key(&id));
+    assert!(look(&log).live.contains(id));
     Ok(())
 }
 
@@ -236,7 +236,7 @@ fn a_close_is_tried_at_once_however_long_the_back_off() -> Outcome {
 #[test]
 fn what_a_drop_could_not_drain_is_drained_later() -> Outcome {
     let (go, wait) = mpsc::channel::<()>();
-    let (backend, log) = scripted(move |_, _| {
+    let (backend, log) = scripted(move |_| {
         let _ = wait.recv();
         Answer::Apply
     });
@@ -244,9 +244,9 @@ fn what_a_drop_could_not_drain_is_drained_later() -> Outcome {
     let store = builder.close_timeout(Duration::from_millis(10)).open_with(backend)?;
     let id = store.insert(note(1))?;
     drop(store);
-    assert!(look(&log).rows.is_empty());
+    assert!(look(&log).live.state().traces.is_empty());
     drop(go);
-    until(|| look(&log).rows.contains_key(&id));
+    wait_until(|| look(&log).live.contains(id));
     Ok(())
 }
 
@@ -265,8 +265,8 @@ fn an_in_memory_store_has_the_same_life() -> Outcome {
 /// The drop of a thread that panics is the drop of any other: it drains, and one panic stays one.
 #[test]
 fn dropping_the_last_clone_while_a_panic_unwinds_drains() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let id = store.insert(note(1))?;
     let panicked = thread::spawn(move || {
         store.insert(note(2)).and_then(|_| store.update(id, |_| panic!("of the caller's own"))).map(drop)
@@ -274,7 +274,7 @@ fn dropping_the_last_clone_while_a_panic_unwinds_drains() -> Outcome {
     let panic = panicked.join().err().ok_or("the closure panics")?;
     assert_eq!(panic.downcast_ref(), Some(&"of the caller's own"), "and no other panic took its place");
     assert!(inspect(file.path())?.clean);
-    let store = file.quiet()?;
+    let store = manual_flush().open(file.path())?;
     assert_eq!(
         (store.len(), store.get(id).map(|trace| trace.revision())),
         (2, Some(1)),
@@ -288,7 +288,7 @@ fn dropping_the_last_clone_while_a_panic_unwinds_drains() -> Outcome {
 fn a_drop_that_can_not_drain_while_a_panic_unwinds_ends_in_time_and_does_not_abort() -> Outcome {
     let answers: [fn() -> Answer; 2] = [|| Answer::Fail(ErrorClass::Full), || panic!("of the backend's own")];
     for answer in answers {
-        let (backend, log) = scripted(move |_, _| answer());
+        let (backend, log) = scripted(move |_| answer());
         let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
         let store = builder.close_timeout(Duration::from_millis(50)).open_with(backend)?;
         store.insert(note(1))?;
@@ -298,15 +298,15 @@ fn a_drop_that_can_not_drain_while_a_panic_unwinds_ends_in_time_and_does_not_abo
         }));
         let panic = panicked.err().ok_or("it panics")?;
         assert_eq!(panic.downcast_ref(), Some(&"of the caller's own"));
-        assert!(look(&log).rows.is_empty());
+        assert!(look(&log).live.state().traces.is_empty());
     }
     Ok(())
 }
 
 #[test]
 fn threads_whose_closures_panic_leave_a_store_that_works() -> Outcome {
-    let file = scratch()?;
-    let store = file.restless()?;
+    let file = TestDir::new()?;
+    let store = flush_always().open(file.path())?;
     let ids = store.insert_many((0..8).map(note))?;
     let writers: Vec<_> = (0..4_u32)
         .map(|writer| {
@@ -334,7 +334,7 @@ fn threads_whose_closures_panic_leave_a_store_that_works() -> Outcome {
     assert_eq!(revisions, 4 * 133, "each change that did not panic, and no other");
     let before = by_id(&store);
     store.close()?;
-    assert_eq!(by_id(&file.quiet()?), before);
+    assert_eq!(by_id(&manual_flush().open(file.path())?), before);
     Ok(())
 }
 
@@ -349,9 +349,9 @@ fn dropping_the_last_clone_in_the_flushers_own_thread_does_not_wait_for_itself()
             let _ = self.1.send(name.as_deref() == Some("mnemon-flusher"));
         }
     }
-    let file = scratch()?;
+    let file = TestDir::new()?;
     // Longer than this test waits: a drop that waited for itself would be noticed.
-    let store = crate::support::quietly().close_timeout(Duration::from_secs(3600)).open(file.path())?;
+    let store = harness::manual_flush().close_timeout(Duration::from_secs(3600)).open(file.path())?;
     store.insert(note(1))?;
     let (woken, by) = mpsc::channel();
     // The flush must not be over before the waker is there.
@@ -364,7 +364,7 @@ fn dropping_the_last_clone_in_the_flushers_own_thread_does_not_wait_for_itself()
     lock.execute_batch("ROLLBACK")?;
     assert!(by.recv_timeout(Duration::from_secs(60))?, "it was dropped in the flusher's thread");
     // The end is marked before the file is given up.
-    until(|| inspect(file.path()).is_ok_and(|report| report.clean && report.in_use_by.is_none()));
-    assert_eq!(file.quiet()?.len(), 1);
+    wait_until(|| inspect(file.path()).is_ok_and(|report| report.clean && report.in_use_by.is_none()));
+    assert_eq!(manual_flush().open(file.path())?.len(), 1);
     Ok(())
 }

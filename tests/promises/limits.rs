@@ -2,9 +2,9 @@
 //! block, the lag shows and is refused if so set, and one cut drains it all.
 #![cfg(feature = "testkit")]
 
-use crate::support::process::alone;
-use crate::support::script::State;
-use crate::support::{Outcome, note, quietly, until};
+use super::faults::script::state_of;
+use harness::process::alone;
+use harness::{Outcome, State, manual_flush, note, wait_until};
 use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Fault, Faults};
 use mnemon::{ErrorKind, Health, Lag, TraceId, TraceStore};
@@ -58,8 +58,8 @@ fn write_at_full_speed(store: &TraceStore, ids: &[TraceId]) -> Outcome {
 const DISTINCT: usize = TRACES + 2 * WRITERS + WRITERS * WRITES / 100;
 
 fn rows_and_memory_agree(faults: &Faults, store: &TraceStore) {
-    let memory = State::of_store(store);
-    assert!(State::of_image(&faults.live()) == memory && State::of_image(&faults.durable()) == memory);
+    let memory = State::of(store);
+    assert!(state_of(&faults.live()) == memory && state_of(&faults.durable()) == memory);
     assert_eq!(faults.violations(), [""; 0]);
 }
 
@@ -67,7 +67,7 @@ fn rows_and_memory_agree(faults: &Faults, store: &TraceStore) {
 fn writers_complete_while_the_backend_hangs_and_one_cut_drains_it() -> Outcome {
     alone(|| {
         let faults = Faults::new();
-        let store = quietly().lag_bound(Duration::ZERO).open_with(faults.backend())?;
+        let store = manual_flush().lag_bound(Duration::ZERO).open_with(faults.backend())?;
         let ids = store.insert_many((0..TRACES).map(note))?;
         store.flush()?;
         faults.fail(Call::Apply).with(Fault::Hang);
@@ -101,7 +101,7 @@ fn writers_complete_while_the_backend_hangs_and_one_cut_drains_it() -> Outcome {
 #[test]
 fn what_is_owed_to_a_backend_that_is_down_is_bounded_by_the_traces() -> Outcome {
     let faults = Faults::new();
-    let store = quietly().open_with(faults.backend())?;
+    let store = manual_flush().open_with(faults.backend())?;
     let ids = store.insert_many((0..TRACES).map(note))?;
     store.flush()?;
     faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
@@ -134,7 +134,7 @@ fn what_is_owed_to_a_backend_that_is_down_is_bounded_by_the_traces() -> Outcome 
 #[test]
 fn a_store_over_a_backend_that_hangs_refuses_writes_if_so_set_and_takes_them_again() -> Outcome {
     let faults = Faults::new();
-    let lag = quietly().lag_bound(Duration::ZERO).when_lagging(Lag::Refuse).flush_threshold(1);
+    let lag = manual_flush().lag_bound(Duration::ZERO).when_lagging(Lag::Refuse).flush_threshold(1);
     faults.fail(Call::Apply).with(Fault::Hang);
     let store = lag.open_with(faults.backend())?;
     let first = store.insert(note(1))?;
@@ -159,7 +159,7 @@ fn a_store_over_a_backend_that_hangs_refuses_writes_if_so_set_and_takes_them_aga
     assert!(matches!(store.health(), Health::Lagging { .. }));
     faults.release();
     store.flush()?;
-    until(|| store.health() == Health::Healthy);
+    wait_until(|| store.health() == Health::Healthy);
     let second = store.insert(note(4))?;
     store.flush()?;
     assert!(faults.durable().trace(second).is_some());
@@ -176,13 +176,13 @@ fn every_class_of_failure_is_recovered_from_without_being_asked() -> Outcome {
     let mut stores = Vec::new();
     for fault in faults {
         let faults = Faults::new();
-        let store = quietly().flush_threshold(1).open_with(faults.backend())?;
+        let store = manual_flush().flush_threshold(1).open_with(faults.backend())?;
         faults.fail(Call::Apply).for_good().with(fault);
         let id = store.insert(note(1))?;
         stores.push((fault, faults, store, id));
     }
     for (fault, faults, store, id) in &stores {
-        until(|| matches!(store.health(), Health::Degraded { .. }));
+        wait_until(|| matches!(store.health(), Health::Degraded { .. }));
         assert!(
             faults.durable().trace(*id).is_none() && store.stats().oldest_unflushed.is_some(),
             "{fault:?}"
@@ -190,9 +190,9 @@ fn every_class_of_failure_is_recovered_from_without_being_asked() -> Outcome {
         faults.lift();
     }
     for (fault, faults, store, id) in stores {
-        until(|| store.stats().dirty == 0);
+        wait_until(|| store.stats().dirty == 0);
         assert!(faults.durable().trace(id).is_some(), "{fault:?}");
-        until(|| store.health() == Health::Healthy);
+        wait_until(|| store.health() == Health::Healthy);
         rows_and_memory_agree(&faults, &store);
     }
     Ok(())

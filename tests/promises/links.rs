@@ -1,7 +1,7 @@
 //! Links: what was active together is associated; one co-activation is one row; a removal takes the links along.
 #![cfg(feature = "sqlite")]
 
-use crate::support::{Outcome, Scratch, scratch};
+use harness::{Outcome, TestDir, manual_flush};
 use mnemon::{ErrorKind, Link, ManualClock, NewTrace, TraceId, TraceStore};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ fn ids(traces: &[std::sync::Arc<mnemon::Trace>]) -> Vec<TraceId> {
 type LinkRow = (TraceId, TraceId, u32);
 
 /// The link rows of a file, and how many of them join a trace that has no row.
-fn rows(scratch: &Scratch) -> Outcome<(Vec<LinkRow>, u32)> {
+fn rows(scratch: &TestDir) -> Outcome<(Vec<LinkRow>, u32)> {
     let connection = scratch.reader()?;
     let mut statement = connection.prepare("SELECT a, b, count FROM links ORDER BY a, b")?;
     let rows = statement.query_map([], |row| {
@@ -98,8 +98,8 @@ fn a_closed_store_links_nothing() -> Outcome {
 
 #[test]
 fn one_co_activation_writes_one_row_and_dirties_no_trace() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let all = traces(&store, 100)?;
     for other in &all[1..] {
         store.co_activate(all[0], *other)?;
@@ -118,7 +118,7 @@ fn one_co_activation_writes_one_row_and_dirties_no_trace() -> Outcome {
 
 #[test]
 fn links_survive_a_restart_with_their_times() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let clock = ManualClock::at("2026-11-24T10:00:00.000001Z".parse()?);
     let store = TraceStore::builder().clock(&clock).open(scratch.path())?;
     let [a, b, c] = traces(&store, 3)?[..] else { unreachable!() };
@@ -141,8 +141,8 @@ fn links_survive_a_restart_with_their_times() -> Outcome {
 
 #[test]
 fn a_removal_takes_its_own_links_along_and_costs_as_many() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let all = traces(&store, 300)?;
     for pair in all.windows(2) {
         store.co_activate(pair[0], pair[1])?;
@@ -165,8 +165,8 @@ fn a_removal_takes_its_own_links_along_and_costs_as_many() -> Outcome {
 
 #[test]
 fn a_later_trace_of_the_same_id_has_none_of_the_links() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
     associate(&store, a, b, 5)?;
     store.flush()?;
@@ -280,7 +280,7 @@ fn concurrent_co_activations_of_a_pair_all_count() -> Outcome {
 /// file each link joins traces that are there, and in the end file and memory agree.
 #[test]
 fn no_link_row_is_without_its_traces_whatever_races() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let store = TraceStore::builder().flush_interval(Duration::ZERO).open(scratch.path())?;
     let all: Vec<_> = (0..6).map(|n| TraceId::from_reference(&n.to_string())).collect();
     let (done, seen, start) = (AtomicBool::new(false), AtomicBool::new(false), Barrier::new(5));
@@ -336,8 +336,8 @@ fn no_link_row_is_without_its_traces_whatever_races() -> Outcome {
 /// The removal of a trace with many links takes its time, and cuts fall in the middle of it.
 #[test]
 fn a_cut_in_the_middle_of_a_removal_leaves_no_link_behind() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let others = traces(&store, 3_000)?;
     let hub = TraceId::from_reference("hub");
     let (done, mut in_the_middle) = (AtomicBool::new(false), 0);
@@ -372,8 +372,8 @@ fn a_cut_in_the_middle_of_a_removal_leaves_no_link_behind() -> Outcome {
 
 #[test]
 fn a_stored_link_to_nowhere_is_set_aside() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
     store.co_activate(a, b)?;
     store.close()?;
@@ -382,7 +382,7 @@ fn a_stored_link_to_nowhere_is_set_aside() -> Outcome {
         "INSERT INTO links (a, b, count, first_at, last_at) VALUES (?1, ?2, 3, 0, 0)",
         rusqlite::params![a.as_bytes(), nowhere.as_bytes()],
     )?;
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     assert_eq!((store.link_count(), store.links(a).len()), (1, 1));
     let [quarantined] = &store.stats().quarantined[..] else { return Err("one row is set aside".into()) };
     assert!(quarantined.reason.contains(&nowhere.to_string()), "{}", quarantined.reason);
@@ -391,8 +391,8 @@ fn a_stored_link_to_nowhere_is_set_aside() -> Outcome {
 
 #[test]
 fn a_link_of_another_store_is_put_in_whole_and_in_the_place_of_the_one_there() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
     let (first, last) = ("2024-02-29T12:00:00.000001Z".parse()?, "2025-01-01T00:00:00Z".parse()?);
     let link = Link::new((b, a), 7, first, last)?;
@@ -411,7 +411,7 @@ fn a_link_of_another_store_is_put_in_whole_and_in_the_place_of_the_one_there() -
     assert!(error.to_string().contains(&nobody.to_string()), "{error}");
     store.clone().close()?;
     assert_eq!(store.put_link(link).err().map(|error| error.kind()), Some(ErrorKind::Closed));
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     assert_eq!(store.link(a, b), Some(link), "with its times");
     Ok(())
 }

@@ -21,6 +21,8 @@ mod limits;
 mod linearizable;
 mod links;
 mod links_recovery;
+#[cfg(feature = "metrics")]
+mod listener;
 mod metrics;
 mod model;
 mod opening;
@@ -35,8 +37,6 @@ mod spilling;
 mod spilling_again;
 mod status_file;
 mod subscribe;
-#[path = "../support/mod.rs"]
-mod support;
 mod tracing_layer;
 mod unopenable;
 mod upkeep;

@@ -2,8 +2,8 @@
 //! documentation lists.
 #![cfg(all(feature = "metrics", feature = "sqlite", feature = "testkit"))]
 
-use crate::support::listener::{Described, Listener};
-use crate::support::{Outcome, note, quietly, scratch, until};
+use crate::listener::{Described, Listener};
+use harness::{Outcome, TestDir, manual_flush, note, wait_until};
 use metrics::Unit;
 use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Faults};
@@ -67,8 +67,8 @@ fn names_have_base_units_as_prometheus_wants_them() -> Outcome {
 
 #[test]
 fn numbers_are_those_of_stats() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let listener = Listener::default();
     let value = |metric: &str| {
         listener.listen(&store);
@@ -132,7 +132,7 @@ fn numbers_are_those_of_stats() -> Outcome {
 #[test]
 fn removals_are_counted_by_cause() -> Outcome {
     let quota = Quota { max_traces: 5, ..Quota::default() };
-    let (store, listener) = (quietly().quota(quota).in_memory()?, Listener::default());
+    let (store, listener) = (manual_flush().quota(quota).in_memory()?, Listener::default());
     for _ in 0..2 {
         store.insert_many((0..3).map(|n| note(n).strength(0.0)))?;
         store.insert_many((0..6).map(note))?;
@@ -150,12 +150,12 @@ fn removals_are_counted_by_cause() -> Outcome {
 
 #[test]
 fn the_log_is_as_large_as_stats_say_and_the_time_of_publishing_is_told() -> Outcome {
-    let file = scratch()?;
-    let (store, listener) = (file.quiet()?, Listener::default());
+    let file = TestDir::new()?;
+    let (store, listener) = (manual_flush().open(file.path())?, Listener::default());
     let since_1970 = || jiff::Timestamp::now().as_duration().as_secs_f64();
     store.insert(note(1))?;
     store.flush()?;
-    until(|| store.stats().wal_bytes > 0);
+    wait_until(|| store.stats().wal_bytes > 0);
     let (before, as_before) = (since_1970(), store.stats().wal_bytes);
     listener.listen(&store);
     let published = listener.value("memory", "mnemon_published_timestamp_seconds", &[])?;
@@ -184,7 +184,7 @@ fn seen(listener: &Listener, store: &TraceStore) -> Outcome<(f64, f64, String)> 
 #[test]
 fn a_failing_disk_shows_and_so_does_its_recovery() -> Outcome {
     let (faults, listener) = (Faults::new(), Listener::default());
-    let store = quietly().name("notes").open_with(faults.backend())?;
+    let store = manual_flush().name("notes").open_with(faults.backend())?;
     assert_eq!(seen(&listener, &store)?, (1.0, 1.0, "healthy".to_owned()));
     store.insert(note(1))?;
     faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
@@ -212,14 +212,14 @@ fn a_store_is_ready_exactly_while_it_takes_writes() -> Outcome {
         [(Lag::Accept, moment, 1.0), (Lag::Refuse, moment, 0.0), (Lag::Refuse, hour, 1.0)]
     {
         let (faults, listener) = (Faults::new(), Listener::default());
-        let store = quietly().lag_bound(bound).when_lagging(lag).open_with(faults.backend())?;
+        let store = manual_flush().lag_bound(bound).when_lagging(lag).open_with(faults.backend())?;
         let takes = || match store.insert(note(2)) {
             Ok(_) => Ok(1.0),
             Err(error) if error.kind() == ErrorKind::Lagging => Ok(0.0),
             Err(error) => Err(error),
         };
         store.insert(note(1))?;
-        until(|| store.stats().oldest_unflushed.is_some_and(|age| age > moment));
+        wait_until(|| store.stats().oldest_unflushed.is_some_and(|age| age > moment));
         let (healthy, state) = if bound == hour { (1.0, "healthy") } else { (0.0, "lagging") };
         assert_eq!((seen(&listener, &store)?, takes()?), ((healthy, taken, state.to_owned()), taken));
 
@@ -236,9 +236,12 @@ fn a_store_is_ready_exactly_while_it_takes_writes() -> Outcome {
 
 #[test]
 fn stores_of_different_names_do_not_disturb_each_other() -> Outcome {
-    let (file, listener) = (scratch()?, Listener::default());
+    let (file, listener) = (TestDir::new()?, Listener::default());
     let first = TraceStore::builder().name("first").in_memory()?;
-    let (second, third) = (file.quiet()?, quietly().name("third").open(file.folder().join("other.db"))?);
+    let (second, third) = (
+        manual_flush().open(file.path())?,
+        manual_flush().name("third").open(file.folder().join("other.db"))?,
+    );
     first.insert_many((0..3).map(note))?;
     second.insert(note(1))?;
     second.flush()?;
@@ -255,16 +258,16 @@ fn stores_of_different_names_do_not_disturb_each_other() -> Outcome {
 
 #[test]
 fn a_store_is_called_after_its_file_unless_it_has_a_name() -> Outcome {
-    let file = scratch()?;
-    let agent = quietly().open(file.folder().join("agent.7.db"))?;
+    let file = TestDir::new()?;
+    let agent = manual_flush().open(file.folder().join("agent.7.db"))?;
     assert_eq!(agent.name(), "agent.7");
     agent.close()?;
-    assert_eq!(quietly().detached(file.folder().join("agent.7.db"))?.name(), "memory", "it has no file");
+    assert_eq!(manual_flush().detached(file.folder().join("agent.7.db"))?.name(), "memory", "it has no file");
     assert_eq!(TraceStore::in_memory().name(), "memory");
-    assert_eq!(quietly().name("x".repeat(1_024)).in_memory()?.name().len(), 1_024);
+    assert_eq!(manual_flush().name("x".repeat(1_024)).in_memory()?.name().len(), 1_024);
     let long = "x".repeat(1_025);
     for name in ["", "a\0b", &long] {
-        let error = quietly().name(name).in_memory().err().ok_or("a name that can't be taken")?;
+        let error = manual_flush().name(name).in_memory().err().ok_or("a name that can't be taken")?;
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().starts_with("name is"), "{error}");
     }
@@ -273,8 +276,8 @@ fn a_store_is_called_after_its_file_unless_it_has_a_name() -> Outcome {
 
 #[test]
 fn a_closed_store_says_so_when_it_is_asked_once_more() -> Outcome {
-    let (file, listener) = (scratch()?, Listener::default());
-    let store = file.quiet()?;
+    let (file, listener) = (TestDir::new()?, Listener::default());
+    let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
     assert_eq!(seen(&listener, &store)?, (1.0, 1.0, "healthy".to_owned()));
     store.clone().close()?;

@@ -1,8 +1,8 @@
 //! What is no store of ours is refused with the reason, and left as it was.
 #![cfg(feature = "sqlite")]
 
-use crate::support::process::own_process;
-use crate::support::{Outcome, note, rows, scratch};
+use harness::process::own_process;
+use harness::{Outcome, TestDir, manual_flush, note, rows};
 use mnemon::{ErrorKind, TraceId, TraceStore, inspect};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -28,15 +28,15 @@ fn refused(path: &Path) -> Outcome<mnemon::Error> {
 
 #[test]
 fn a_file_has_one_owner() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
     let error = refused(file.path())?;
     assert_eq!(error.kind(), ErrorKind::InUse);
     assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
     store.flush()?;
     store.close()?;
-    assert_eq!(file.quiet()?.len(), 1, "the next owner finds all");
+    assert_eq!(manual_flush().open(file.path())?.len(), 1, "the next owner finds all");
     Ok(())
 }
 
@@ -56,7 +56,7 @@ fn a_file_that_another_process_has_is_refused_until_that_is_gone() -> Outcome {
     else {
         return Ok(());
     };
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let mut other = command.env(PATH, file.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut told = BufReader::new(other.stdout.take().ok_or("it has a stdout")?).lines();
     let held = told.any(|line| line.is_ok_and(|line| line == "held"));
@@ -73,13 +73,13 @@ fn a_file_that_another_process_has_is_refused_until_that_is_gone() -> Outcome {
     assert_eq!((report.in_use_by, report.clean, report.traces), (Some(other.id()), false, 1));
     let after = inspect(file.path())?;
     assert_eq!((after.in_use_by, after.clean), (None, false), "it had no chance to close");
-    assert_eq!(file.quiet()?.len(), 1, "what was flushed survives the kill");
+    assert_eq!(manual_flush().open(file.path())?.len(), 1, "what was flushed survives the kill");
     Ok(())
 }
 
 #[test]
 fn a_file_that_is_no_database_is_left_alone() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     fs::write(file.path(), "Dear diary,\n".repeat(1_000))?;
     let before = contents(file.folder())?;
     assert_eq!(refused(file.path())?.kind(), ErrorKind::NotAStore);
@@ -91,7 +91,7 @@ fn a_file_that_is_no_database_is_left_alone() -> Outcome {
 #[test]
 fn another_applications_database_is_left_alone() -> Outcome {
     for (id, schema) in [(0, "CREATE TABLE traces (x)"), (77, "SELECT 1")] {
-        let file = scratch()?;
+        let file = TestDir::new()?;
         let other = Connection::open(file.path())?;
         other.execute_batch(&format!("PRAGMA application_id = {id}; PRAGMA user_version = 1; {schema}"))?;
         drop(other);
@@ -107,7 +107,7 @@ fn another_applications_database_is_left_alone() -> Outcome {
 /// The files of a database as a process leaves them that ends in the middle of a transaction, with a part of it in
 /// the file and the way back in a journal; `before` was committed before.
 fn left_in_the_middle(to: &Path, before: &str) -> Outcome {
-    let other = scratch()?;
+    let other = TestDir::new()?;
     let writer = Connection::open(other.path())?;
     writer.execute_batch(before)?;
     writer.execute_batch("PRAGMA cache_size = 1; BEGIN; CREATE TABLE half (x)")?;
@@ -122,23 +122,23 @@ fn left_in_the_middle(to: &Path, before: &str) -> Outcome {
 
 #[test]
 fn a_file_whose_making_was_cut_short_is_made_anew() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     left_in_the_middle(file.path(), "")?;
     assert!(fs::metadata(file.path())?.len() > 0, "a part of it is there");
     let before = contents(file.folder())?;
     assert_eq!(inspect(file.path()).err().map(|error| error.kind()), Some(ErrorKind::NotAStore));
     assert!(contents(file.folder())? == before, "who looks changes nothing");
-    let store = file.quiet()?;
+    let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
     store.close()?;
-    assert_eq!(file.quiet()?.len(), 1);
+    assert_eq!(manual_flush().open(file.path())?.len(), 1);
     assert_eq!(rows(&file.reader()?)?, 1);
     Ok(())
 }
 
 #[test]
 fn a_database_that_has_to_be_rolled_back_is_left_alone() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     left_in_the_middle(file.path(), "CREATE TABLE whole (x)")?;
     let before = contents(file.folder())?;
     refused(file.path())?;
@@ -153,7 +153,7 @@ fn the_original_systems_database_is_left_alone() -> Outcome {
         eprintln!("skipped: {} is not there", original.display());
         return Ok(());
     }
-    let file = scratch()?;
+    let file = TestDir::new()?;
     fs::copy(original, file.path())?;
     let before = contents(file.folder())?;
     assert_eq!(refused(file.path())?.kind(), ErrorKind::NotAStore);
@@ -163,8 +163,8 @@ fn the_original_systems_database_is_left_alone() -> Outcome {
 
 #[test]
 fn a_newer_schema_is_left_alone() -> Outcome {
-    let file = scratch()?;
-    file.quiet()?.close()?;
+    let file = TestDir::new()?;
+    manual_flush().open(file.path())?.close()?;
     file.reader()?.execute_batch("PRAGMA user_version = 99")?;
     let before = fs::read(file.path())?;
     let error = refused(file.path())?;
@@ -176,7 +176,7 @@ fn a_newer_schema_is_left_alone() -> Outcome {
 
 #[test]
 fn a_path_that_leads_nowhere_is_named() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     assert_eq!(refused(&file.folder().join("missing/memory.db"))?.kind(), ErrorKind::Unreachable);
     assert_eq!(refused(file.folder())?.kind(), ErrorKind::Unreachable);
     assert_eq!(inspect(file.path()).err().map(|error| error.kind()), Some(ErrorKind::Unreachable));
@@ -186,8 +186,8 @@ fn a_path_that_leads_nowhere_is_named() -> Outcome {
 
 #[test]
 fn a_damaged_file_is_said_to_be_and_left_alone() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert_many((0..2_000).map(note))?;
     store.close()?;
     let whole = fs::read(file.path())?;
@@ -209,8 +209,8 @@ fn a_damaged_file_is_said_to_be_and_left_alone() -> Outcome {
 
 #[test]
 fn a_row_that_is_no_trace_is_set_aside_and_stays() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..6).map(note))?;
     store.close()?;
     let spoil = |id: TraceId, sql: &str| -> Outcome {
@@ -223,7 +223,7 @@ fn a_row_that_is_no_trace_is_set_aside_and_stays() -> Outcome {
     spoil(ids[1], "confidence = 2.0")?;
     spoil(ids[2], "tags = 'not json'")?;
     spoil(ids[3], "created_at = 9223372036854775807")?;
-    let store = file.quiet()?;
+    let store = manual_flush().open(file.path())?;
     assert_eq!((store.len(), store.get(ids[4]).is_some()), (2, true));
     let set_aside = store.stats().quarantined;
     let reasons: Vec<_> = set_aside.iter().map(|row| (row.id, row.reason.as_str())).collect();
@@ -260,8 +260,8 @@ fn settings_that_make_no_sense_are_named() -> Outcome {
 #[cfg(unix)]
 fn what_is_made_belongs_to_its_owner_alone() -> Outcome {
     use std::os::unix::fs::PermissionsExt;
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
     store.flush()?;
     let made = contents(file.folder())?;
@@ -277,8 +277,8 @@ fn what_is_made_belongs_to_its_owner_alone() -> Outcome {
 /// would then take itself for the last one, and remove the log that the store goes on writing.
 #[test]
 fn looking_at_a_file_does_not_give_up_its_locks() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert(note("before"))?;
     store.flush()?;
     inspect(file.path())?;
@@ -299,10 +299,10 @@ fn looking_at_a_file_does_not_give_up_its_locks() -> Outcome {
 #[test]
 #[cfg(unix)]
 fn a_link_to_a_file_is_the_same_file() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let alias = file.folder().join("alias.db");
     std::os::unix::fs::symlink(file.path(), &alias)?;
-    let store = file.quiet()?;
+    let store = manual_flush().open(file.path())?;
     let error = TraceStore::open(&alias).err().ok_or("it was opened twice")?;
     assert_eq!(error.kind(), ErrorKind::InUse);
     store.insert(note(1))?;
@@ -310,15 +310,15 @@ fn a_link_to_a_file_is_the_same_file() -> Outcome {
     let store = TraceStore::open(&alias)?;
     store.insert(note(2))?;
     store.close()?;
-    assert_eq!(file.quiet()?.len(), 2);
+    assert_eq!(manual_flush().open(file.path())?.len(), 2);
     Ok(())
 }
 
 #[test]
 fn the_log_of_a_file_that_is_gone_is_put_aside_when_another_is_made_there() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let (path, log) = (scratch.path(), scratch.folder().join("memory.db-wal"));
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     store.insert(note("in the log alone"))?;
     store.flush()?;
     let (file, flushed) = (fs::read(path)?, fs::read(&log)?);
@@ -326,7 +326,7 @@ fn the_log_of_a_file_that_is_gone_is_put_aside_when_another_is_made_there() -> O
     fs::remove_file(path)?;
     fs::write(&log, &flushed)?;
 
-    let another = scratch.quiet()?;
+    let another = manual_flush().open(scratch.path())?;
     assert!(another.is_empty());
     another.insert(note("in another file"))?;
     another.close()?;
@@ -346,7 +346,7 @@ fn the_log_of_a_file_that_is_gone_is_put_aside_when_another_is_made_there() -> O
 
 #[test]
 fn who_only_looks_at_an_empty_file_leaves_the_log_beside_it_alone() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     fs::write(scratch.path(), "")?;
     let before = ["memory.db-wal", "memory.db-journal"].map(|name| (scratch.folder().join(name), "precious"));
     for (path, content) in &before {

@@ -1,7 +1,7 @@
 //! Reinforcement: what is used again grows stronger, and no use of it is lost.
 #![cfg(feature = "sqlite")]
 
-use crate::support::{Outcome, clock, held, minutes, note, quietly, scratch, seconds};
+use harness::{Outcome, TestDir, clock, flush_always, held, manual_flush, minutes, note, seconds};
 use mnemon::{NewTrace, Reinforcement, TraceId, TraceStore, TraceType};
 use serde_json::json;
 use std::sync::Barrier;
@@ -17,7 +17,7 @@ fn reinforced(store: &TraceStore, id: TraceId) -> Outcome<std::sync::Arc<mnemon:
 #[test]
 fn a_reinforcement_adds_a_tenth_to_what_is_left() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let id = store.insert(NewTrace::episodic(json!(1)))?;
     clock.advance(minutes(10));
     let left = store.strength_at(&*held(&store, id)?, clock.now());
@@ -35,7 +35,7 @@ fn a_reinforcement_adds_a_tenth_to_what_is_left() -> Outcome {
 #[test]
 fn a_reinforcement_below_the_peak_leaves_the_peak_and_is_kept() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let id = store.insert(NewTrace::sensory(json!(1)).strength(0.9))?;
     clock.advance(minutes(525_600));
     let left = store.strength(&*held(&store, id)?);
@@ -49,7 +49,7 @@ fn a_reinforcement_below_the_peak_leaves_the_peak_and_is_kept() -> Outcome {
 
 #[test]
 fn no_strength_rises_above_one() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     let id = store.insert(note(1).strength(0.95))?;
     for count in 1..=3 {
         let after = reinforced(&store, id)?;
@@ -62,7 +62,7 @@ fn no_strength_rises_above_one() -> Outcome {
 #[test]
 fn in_the_imprint_window_a_reinforcement_counts_three_times_and_a_new_trace_once() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).imprint_until(clock.now() + minutes(1)).in_memory()?;
+    let store = manual_flush().clock(&clock).imprint_until(clock.now() + minutes(1)).in_memory()?;
     let steady = || note(1).strength(0.1).base_decay_rate(0.0);
     let inside = store.insert(steady())?;
     assert_eq!(held(&store, inside)?.reinforcement_count(), 1);
@@ -79,7 +79,7 @@ fn in_the_imprint_window_a_reinforcement_counts_three_times_and_a_new_trace_once
 
 #[test]
 fn without_an_imprint_window_there_is_none() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     let id = store.insert(note(1).strength(0.1))?;
     assert_eq!(held(&store, id)?.reinforcement_count(), 0);
     assert_eq!(reinforced(&store, id)?.strength(), 0.1 + 0.10);
@@ -88,8 +88,8 @@ fn without_an_imprint_window_there_is_none() -> Outcome {
 
 #[test]
 fn firmware_is_not_reinforced_and_not_written() -> Outcome {
-    let (file, clock) = (scratch()?, clock());
-    let store = quietly().clock(&clock).open(file.path())?;
+    let (file, clock) = (TestDir::new()?, clock());
+    let store = manual_flush().clock(&clock).open(file.path())?;
     let id = store.insert(NewTrace::firmware(json!(1)).strength(0.5))?;
     store.flush()?;
     let before = held(&store, id)?;
@@ -103,7 +103,7 @@ fn firmware_is_not_reinforced_and_not_written() -> Outcome {
 
 #[test]
 fn what_the_store_does_not_hold_is_not_found() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     let removed = store.insert(note(1))?;
     store.remove(removed)?;
     for id in [removed, TraceId::new()] {
@@ -116,7 +116,7 @@ fn what_the_store_does_not_hold_is_not_found() -> Outcome {
 #[test]
 fn retrieving_reinforces_the_strongest_of_those_that_are_strong_enough() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let steady = |strength: f64| note(strength).strength(strength).base_decay_rate(0.0);
     let strengths = [0.1, 0.1_f64.next_down(), 0.9, 0.3, 0.05, 0.6];
     let ids = store.insert_many(strengths.map(steady))?;
@@ -140,7 +140,7 @@ fn retrieving_reinforces_the_strongest_of_those_that_are_strong_enough() -> Outc
 
 #[test]
 fn retrieving_finds_firmware_and_leaves_it_as_it_is() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     let firm = store.insert(NewTrace::firmware(json!(1)))?;
     let loose = store.insert(note(1))?;
     let before = held(&store, firm)?;
@@ -154,8 +154,8 @@ fn retrieving_finds_firmware_and_leaves_it_as_it_is() -> Outcome {
 fn concurrent_reinforcements_are_all_counted() -> Outcome {
     const THREADS: usize = 8;
     const EACH: usize = 2_000;
-    let file = scratch()?;
-    let store = file.restless()?;
+    let file = TestDir::new()?;
+    let store = flush_always().open(file.path())?;
     let ids = store.insert_many((0..4).map(|n| note(n).base_decay_rate(0.0)))?;
     let start = Barrier::new(THREADS);
     let refused: usize = thread::scope(|scope| {
@@ -185,7 +185,7 @@ fn concurrent_reinforcements_are_all_counted() -> Outcome {
 #[test]
 fn procedural_traces_fire_at_eighty_five_hundredths_and_no_others() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     for &kind in TraceType::ALL {
         for (strength, strong) in [(0.85, true), (0.85_f64.next_down(), false), (1.0, true)] {
             let new = NewTrace::new(kind, json!(1)).strength(strength);

@@ -1,13 +1,13 @@
 //! Removing and storing again, between two flushes and across them.
 #![cfg(feature = "sqlite")]
 
-use crate::support::{Outcome, note, row, rows, scratch};
+use harness::{Outcome, TestDir, flush_always, manual_flush, note, row, rows};
 use std::thread;
 
 #[test]
 fn remove_then_insert_between_two_flushes_leaves_the_new_row() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let id = store.insert(note("old"))?;
     store.flush()?;
     store.remove(id)?;
@@ -20,8 +20,8 @@ fn remove_then_insert_between_two_flushes_leaves_the_new_row() -> Outcome {
 
 #[test]
 fn insert_then_remove_between_two_flushes_sends_nothing() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let before = store.stats();
     let id = store.insert(note("brief"))?;
     assert!(store.remove(id)?.is_some());
@@ -38,8 +38,8 @@ fn insert_then_remove_between_two_flushes_sends_nothing() -> Outcome {
 
 #[test]
 fn a_removal_takes_its_row_and_only_its_row() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..10).map(note))?;
     store.flush()?;
     assert_eq!(store.remove(ids[3])?.map(|gone| gone.id()), Some(ids[3]));
@@ -52,8 +52,8 @@ fn a_removal_takes_its_row_and_only_its_row() -> Outcome {
 
 #[test]
 fn removing_and_inserting_one_id_settles_under_a_flusher_that_never_rests() -> Outcome {
-    let file = scratch()?;
-    let store = file.restless()?;
+    let file = TestDir::new()?;
+    let store = flush_always().open(file.path())?;
     let ids = store.insert_many((0..4).map(note))?;
     thread::scope(|scope| {
         for thread in 0..4 {

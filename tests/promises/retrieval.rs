@@ -1,7 +1,7 @@
 //! Retrieval: what a query finds, in which order, and how much it looks at for that; and ranking.
 #![cfg(feature = "sqlite")]
 
-use crate::support::{Outcome, clock, held, minutes, note, quietly, scratch, seconds};
+use harness::{Outcome, TestDir, clock, flush_always, held, manual_flush, minutes, note, seconds};
 use mnemon::{ManualClock, NewTrace, Order, Tier, Trace, TraceId, TraceStore, TraceType};
 use serde_json::json;
 use std::cmp::Ordering::Equal;
@@ -116,7 +116,7 @@ fn combinations(now: jiff::Timestamp) -> Vec<Wanted> {
 #[test]
 fn a_query_finds_what_meets_all_its_conditions_and_nothing_else() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     varied(&store, &clock, 700)?;
     let all: Vec<_> = store.iter().collect();
     let mut found = 0;
@@ -138,7 +138,7 @@ fn a_query_finds_what_meets_all_its_conditions_and_nothing_else() -> Outcome {
 #[test]
 fn the_bounds_of_time_and_strength_are_included() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let id = store.insert(note(1).strength(0.3).base_decay_rate(0.0))?;
     let (now, moment) = (clock.now(), std::time::Duration::from_micros(1));
     let found = |query: mnemon::Query<'_>| ids(&query.run()) == [id];
@@ -151,7 +151,7 @@ fn the_bounds_of_time_and_strength_are_included() -> Outcome {
 #[test]
 fn since_and_until_go_by_when_a_trace_was_made() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let id = store.insert(note(1))?;
     clock.advance(minutes(10));
     assert!(store.reinforce(id)?.is_reinforced());
@@ -162,7 +162,7 @@ fn since_and_until_go_by_when_a_trace_was_made() -> Outcome {
 
 #[test]
 fn a_tag_is_found_as_it_is_spelled_and_in_no_other_way() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     let id = store.insert(note(1).tags(["harbour", "café 日本"]))?;
     for tag in ["harbour", "café 日本"] {
         assert_eq!(ids(&store.query().tagged(tag).run()), [id]);
@@ -175,7 +175,7 @@ fn a_tag_is_found_as_it_is_spelled_and_in_no_other_way() -> Outcome {
 
 #[test]
 fn a_minimum_that_is_no_number_is_met_by_none() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     store.insert_many([note(1), note(2).strength(0.0), NewTrace::firmware(json!(3))])?;
     let found = |least| store.query().min_strength(least).run().len();
     assert_eq!([f64::NAN, f64::INFINITY, -1.0, f64::NEG_INFINITY, 0.0].map(found), [0, 0, 3, 3, 3]);
@@ -185,7 +185,7 @@ fn a_minimum_that_is_no_number_is_met_by_none() -> Outcome {
 #[test]
 fn a_query_is_ordered_by_strength_recency_or_score_as_of_now() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     varied(&store, &clock, 500)?;
     clock.advance(seconds(90));
     let now = clock.now();
@@ -220,7 +220,7 @@ fn a_query_is_ordered_by_strength_recency_or_score_as_of_now() -> Outcome {
 
 #[test]
 fn of_equals_the_smaller_id_comes_first_and_stays_under_a_limit() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     let numbers = (0..300_u128).map(|n| n * 7 % 300);
     store.insert_many(numbers.map(|n| note(1).id(numbered(n))))?;
     for order in [Order::Strength, Order::Recency, Order::Score] {
@@ -236,7 +236,7 @@ fn of_equals_the_smaller_id_comes_first_and_stays_under_a_limit() -> Outcome {
 fn times_that_differ_by_a_moment_are_in_order_at_the_end_of_time_too() -> Outcome {
     let moment = std::time::Duration::from_micros(1);
     let clock = ManualClock::at(jiff::Timestamp::MAX);
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     for (n, latest) in
         [jiff::Timestamp::MAX, "1700-01-01T00:00:00Z".parse()?, jiff::Timestamp::MIN + minutes(1)]
             .into_iter()
@@ -255,7 +255,7 @@ fn times_that_differ_by_a_moment_are_in_order_at_the_end_of_time_too() -> Outcom
 /// Of a trace that was reinforced while the clock was years early, and one that was reinforced just now.
 fn early_and_just_used() -> Outcome<(TraceStore, [TraceId; 2])> {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let [used, early] = [1, 2].map(|n| note(n).id(numbered(n)).base_decay_rate(0.0));
     let [used, early] = [store.insert(used)?, store.insert(early)?];
     let now = clock.now() + minutes(1);
@@ -278,7 +278,7 @@ fn future_reinforcement_does_not_come_first() -> Outcome {
 #[test]
 fn inserted_times_are_at_most_now() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let now = clock.now();
     let later = |n: u32| note(n).created_at(now + minutes(2)).last_decayed(now + minutes(1));
     let mut stored = vec![store.insert(later(1))?, store.insert(later(2).last_reinforced(now + seconds(1)))?];
@@ -297,7 +297,7 @@ fn inserted_times_are_at_most_now() -> Outcome {
 #[test]
 fn links_of_the_future_are_not_nearer() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let hub = store.insert(half())?;
     let near = store.insert_many((1..=21).map(|n| half().id(numbered(n))))?;
     let now = clock.now();
@@ -315,7 +315,7 @@ fn links_of_the_future_are_not_nearer() -> Outcome {
 
 #[test]
 fn at_most_a_hundred_are_found_unless_said() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     store.insert_many((0..150).map(note))?;
     let found = |query: mnemon::Query<'_>| query.run().len();
     assert_eq!(found(store.query()), 100);
@@ -332,7 +332,7 @@ fn visited(store: &TraceStore, query: mnemon::Query<'_>) -> u64 {
 
 #[test]
 fn a_query_looks_at_what_its_narrowest_condition_names() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     store.insert_many((0..10_000).map(|n| {
         let kind = if n % 10 == 0 { TraceType::Episodic } else { TraceType::Semantic };
         let new = NewTrace::new(kind, json!(n)).partition(if n < 500 { "small" } else { "large" });
@@ -361,8 +361,8 @@ fn a_query_looks_at_what_its_narrowest_condition_names() -> Outcome {
 
 #[test]
 fn what_is_no_more_costs_a_query_nothing() -> Outcome {
-    let file = scratch()?;
-    let store = quietly().clock(&clock()).open(file.path())?;
+    let file = TestDir::new()?;
+    let store = manual_flush().clock(&clock()).open(file.path())?;
     let ids = store.insert_many((0..1_000).map(|n| note(n).tag("old")))?;
     for id in &ids[..400] {
         store.update(*id, |trace| trace.tags(["new"]))?;
@@ -389,7 +389,7 @@ fn half() -> NewTrace {
 #[test]
 fn scores_are_the_golden_ones() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let start = clock.now();
     let [alone, a, b] = [store.insert(half())?, store.insert(half())?, store.insert(half())?];
     for _ in 0..3 {
@@ -423,7 +423,7 @@ fn scores_are_the_golden_ones() -> Outcome {
 #[test]
 fn a_score_fades_with_the_strength() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let id = store.insert(NewTrace::episodic(json!(1)))?;
     clock.advance(minutes(100));
     let [ranked] = &store.rank([id])[..] else { return Err("one is known".into()) };
@@ -436,7 +436,7 @@ fn a_score_fades_with_the_strength() -> Outcome {
 #[test]
 fn scores_of_long_ago_keep_their_order() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     // By id, the weakest and oldest first.
     let new = |n: u32, age| {
         let strength = 0.1 * f64::from(n);
@@ -464,7 +464,7 @@ fn scores_of_long_ago_keep_their_order() -> Outcome {
 #[test]
 fn equal_scores_go_by_strength_recency_id() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let new = |n: u32, strength: f64, age| {
         let new = note(n).id(numbered(u128::from(n))).strength(strength).base_decay_rate(0.0);
         new.last_reinforced(clock.now() - seconds(age))
@@ -486,7 +486,7 @@ fn equal_scores_go_by_strength_recency_id() -> Outcome {
 
 #[test]
 fn ranking_leaves_out_the_unknown_and_gives_each_once() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     let [a, b] = [store.insert(half())?, store.insert(half().strength(0.7))?];
     let gone = store.insert(half())?;
     store.remove(gone)?;
@@ -498,7 +498,7 @@ fn ranking_leaves_out_the_unknown_and_gives_each_once() -> Outcome {
 
 #[test]
 fn only_an_association_with_another_of_the_list_counts() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     let [a, b, c] = [store.insert(half())?, store.insert(half())?, store.insert(half())?];
     let bonus = |ids: &[TraceId], id| {
         let ranked = store.rank(ids.iter().copied()).into_iter().find(|ranked| ranked.trace.id() == id);
@@ -519,7 +519,7 @@ fn only_an_association_with_another_of_the_list_counts() -> Outcome {
 
 #[test]
 fn a_trace_beyond_the_twenty_nearest_of_another_is_not_associated_by_it() -> Outcome {
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     let hub = store.insert(half())?;
     let near = store.insert_many((0..21).map(|_| half()))?;
     for (at, id) in near.iter().enumerate() {
@@ -544,8 +544,8 @@ fn check(answer: &[Arc<Trace>], tag: &str) {
 fn no_query_finds_an_old_tag_or_misses_one_that_stays() -> Outcome {
     const WRITERS: usize = 3;
     const ROUNDS: usize = 2_000;
-    let file = scratch()?;
-    let store = file.restless()?;
+    let file = TestDir::new()?;
+    let store = flush_always().open(file.path())?;
     // Each writer moves its own traces to and fro, and all of them change what else the steady ones have.
     let steady = store.insert_many((0..8).map(|n| note(n).tags(["a", "b"])))?;
     let own: Vec<_> = (0..WRITERS)
@@ -632,8 +632,8 @@ fn a_contended_trace_is_found_under_the_tags_that_it_has() -> Outcome {
 
 #[test]
 fn a_trace_that_comes_and_goes_is_never_given_twice() -> Outcome {
-    let file = scratch()?;
-    let store = file.restless()?;
+    let file = TestDir::new()?;
+    let store = flush_always().open(file.path())?;
     let coming = store.insert_many((0..4).map(|n| note(n).tag("here")))?;
     let done = AtomicBool::new(false);
     let start = Barrier::new(3);

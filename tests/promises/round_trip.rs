@@ -1,7 +1,7 @@
 //! Every field of a trace, and every byte of its text, survives a restart.
 #![cfg(feature = "sqlite")]
 
-use crate::support::{Outcome, by_id, scratch};
+use harness::{Outcome, TestDir, by_id};
 use jiff::Timestamp;
 use mnemon::{ManualClock, NewTrace, Origin, Payload, Tier, Trace, TraceId, TraceStore, TraceType};
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ type Traces = Vec<Arc<Trace>>;
 
 /// Stores, closes, opens again, and answers what is there. For the store no time is to come: it would take it as now.
 fn restarted(fill: impl FnOnce(&TraceStore) -> Outcome) -> Outcome<(Traces, Traces)> {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let store = TraceStore::builder().clock(&ManualClock::at(Timestamp::MAX)).open(file.path())?;
     fill(&store)?;
     let before = by_id(&store);
@@ -103,7 +103,7 @@ fn every_byte_of_a_payload_survives() -> Outcome {
 
 #[test]
 fn what_an_update_changes_survives_and_the_rest_stays() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let store = TraceStore::open(file.path())?;
     let id = store.insert(full(TraceType::Episodic, Origin::Imprint, Tier::Warm)?.revision(1))?;
     store.flush()?;
@@ -138,7 +138,7 @@ fn what_an_update_changes_survives_and_the_rest_stays() -> Outcome {
 /// Only numbers are written then, by a statement of its own.
 #[test]
 fn what_an_update_changes_of_the_numbers_alone_survives() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let store = TraceStore::open(file.path())?;
     let id = store.insert(full(TraceType::Semantic, Origin::Imprint, Tier::Cold)?.revision(7))?;
     store.flush()?;
@@ -172,7 +172,7 @@ fn what_an_update_changes_of_the_numbers_alone_survives() -> Outcome {
 
 #[test]
 fn what_an_update_adds_survives() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let store = TraceStore::open(file.path())?;
     let id = store.insert(NewTrace::procedural(json!("bare")))?;
     store.flush()?;

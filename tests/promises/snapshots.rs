@@ -1,7 +1,7 @@
 //! Snapshots: one file at one cut while writers go on; restored in one cut, or refused with nothing changed.
 #![cfg(all(feature = "snapshot", feature = "sqlite"))]
 
-use crate::support::{Outcome, by_id, note, scratch};
+use harness::{Outcome, TestDir, by_id, flush_always, manual_flush, note};
 use mnemon::{ErrorKind, ManualClock, NewTrace, Snapshots, TraceId, TraceStore};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -33,9 +33,9 @@ fn filled(store: &TraceStore) -> Outcome<Vec<TraceId>> {
 
 #[test]
 fn what_was_saved_is_restored_with_every_field_and_link() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     let ids = filled(&store)?;
     let saved = content(&store);
     let info = store.save_snapshot(&snapshots)?;
@@ -50,7 +50,7 @@ fn what_was_saved_is_restored_with_every_field_and_link() -> Outcome {
     assert_eq!(store.restore_newest(&snapshots)?, 50);
     assert_eq!(content(&store), saved);
     store.close()?;
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     assert_eq!(content(&store), saved, "and it is what the file holds");
     assert_eq!(store.query().tagged("numbered").run().len(), 50, "found by what they are");
 
@@ -65,7 +65,7 @@ fn what_was_saved_is_restored_with_every_field_and_link() -> Outcome {
 /// one ahead. A third inserts pairs, the second of which names the first.
 #[test]
 fn a_snapshot_that_is_broken_off_leaves_nothing() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let store = TraceStore::in_memory();
     store.insert_many((0..3_000).map(note))?;
     for (end, done) in [(1, Some(1)), (3, Some(2_048)), (4, None)] {
@@ -89,9 +89,9 @@ fn a_snapshot_that_is_broken_off_leaves_nothing() -> Outcome {
 #[test]
 fn a_snapshot_is_one_cut_while_writers_go_on() -> Outcome {
     const RING: usize = 50;
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
-    let store = scratch.restless()?;
+    let store = flush_always().open(scratch.path())?;
     let rings = [store.insert_many((0..RING).map(note))?, store.insert_many((0..RING).map(note))?];
     store.insert_many((0..500).map(note))?;
     let done = AtomicBool::new(false);
@@ -160,8 +160,8 @@ fn a_snapshot_is_one_cut_while_writers_go_on() -> Outcome {
 /// Whoever reads the file sees the content before or the content after.
 #[test]
 fn a_restored_content_replaces_the_other_in_one_cut() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.restless()?;
+    let scratch = TestDir::new()?;
+    let store = flush_always().open(scratch.path())?;
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| -> Outcome {
         let reader = scratch.reader()?;
@@ -169,7 +169,7 @@ fn a_restored_content_replaces_the_other_in_one_cut() -> Outcome {
             let reader = reader;
             let mut seen = BTreeSet::new();
             while !done.load(Ordering::Relaxed) {
-                seen.insert(crate::support::rows(&reader).unwrap_or(-1));
+                seen.insert(harness::rows(&reader).unwrap_or(-1));
             }
             seen
         });
@@ -201,9 +201,9 @@ fn a_list_that_can_t_be_restored_changes_nothing() -> Outcome {
 
 #[test]
 fn a_file_that_is_not_right_is_refused_with_the_reason_and_changes_nothing() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     assert_eq!(
         store.restore_newest(&snapshots).unwrap_err().kind(),
         ErrorKind::NotFound,
@@ -248,7 +248,7 @@ fn a_file_that_is_not_right_is_refused_with_the_reason_and_changes_nothing() -> 
 
 #[test]
 fn snapshots_are_listed_newest_first_and_pruned_to_the_newest_ten() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
     let clock = ManualClock::at("2026-11-24T10:00:00Z".parse()?);
     let store = TraceStore::builder().clock(&clock).in_memory()?;
@@ -269,7 +269,7 @@ fn snapshots_are_listed_newest_first_and_pruned_to_the_newest_ten() -> Outcome {
 /// The clock is a minute, then decades late, as of a machine that has lost its time, and then decades early.
 #[test]
 fn newest_snapshot_is_the_last_saved() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
     let clock = ManualClock::at("2026-11-24T10:00:00Z".parse()?);
     let store = TraceStore::builder().clock(&clock).in_memory()?;
@@ -292,9 +292,9 @@ fn newest_snapshot_is_the_last_saved() -> Outcome {
 
 #[test]
 fn a_closed_store_is_saved_and_not_restored() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     filled(&store)?;
     let closed = store.clone();
     store.close()?;

@@ -1,25 +1,25 @@
 //! Spilling: what can't be written into the file is put beside it, and the next open applies it.
 #![cfg(all(feature = "snapshot", feature = "sqlite"))]
 
-use crate::support::{Outcome, Scratch, by_id, note, rows, scratch};
+use harness::{Outcome, TestDir, by_id, manual_flush, note, rows};
 use mnemon::{ErrorKind, NewTrace, TraceId, TraceStore, TraceType};
 use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-fn spill_of(scratch: &Scratch) -> PathBuf {
+fn spill_of(scratch: &TestDir) -> PathBuf {
     scratch.path().with_file_name("memory.db.spill")
 }
 
 /// A store whose file another connection holds, so that nothing more can be written; and that connection.
-fn stuck(scratch: &Scratch) -> Outcome<(TraceStore, rusqlite::Connection, Vec<TraceId>)> {
+fn stuck(scratch: &TestDir) -> Outcome<(TraceStore, rusqlite::Connection, Vec<TraceId>)> {
     stuck_for(scratch, Duration::from_secs(60))
 }
 
 /// The same, with a close that gives up after so long.
 fn stuck_for(
-    scratch: &Scratch,
+    scratch: &TestDir,
     patience: Duration,
 ) -> Outcome<(TraceStore, rusqlite::Connection, Vec<TraceId>)> {
     let never = Duration::from_secs(3600);
@@ -35,7 +35,7 @@ fn stuck_for(
 }
 
 /// The file and its log, as a crash of the process would leave them.
-fn copy_store(from: &Scratch, to: &Scratch) -> Outcome {
+fn copy_store(from: &TestDir, to: &TestDir) -> Outcome {
     fs::copy(from.path(), to.path())?;
     let _ = fs::copy(from.path().with_file_name("memory.db-wal"), to.path().with_file_name("memory.db-wal"));
     Ok(())
@@ -59,7 +59,7 @@ fn links(store: &TraceStore, ids: &[TraceId]) -> Vec<String> {
 
 #[test]
 fn what_could_not_be_written_is_there_after_the_next_open() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let (store, lock, ids) = stuck_for(&scratch, Duration::from_millis(50))?;
     change(&store, &ids)?;
     let (expected, linked) = (by_id(&store), links(&store, &ids));
@@ -69,7 +69,7 @@ fn what_could_not_be_written_is_there_after_the_next_open() -> Outcome {
     // The process ends here without another word to the file.
     std::mem::forget(failed);
     drop(lock);
-    let copy = crate::support::scratch()?;
+    let copy = TestDir::new()?;
     copy_store(&scratch, &copy)?;
     fs::copy(spill_of(&scratch), spill_of(&copy))?;
     for round in 0..2 {
@@ -84,7 +84,7 @@ fn what_could_not_be_written_is_there_after_the_next_open() -> Outcome {
 
 #[test]
 fn a_spill_that_the_file_has_caught_up_with_is_not_applied() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let (store, lock, ids) = stuck(&scratch)?;
     change(&store, &ids)?;
     store.spill()?;
@@ -103,11 +103,11 @@ fn a_spill_that_the_file_has_caught_up_with_is_not_applied() -> Outcome {
 
 #[test]
 fn an_erasure_is_spilled_too() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let (store, lock, ids) = stuck(&scratch)?;
     let erasing = store.clone();
     let eraser = std::thread::spawn(move || erasing.erase_type(TraceType::Sensory).is_ok());
-    crate::support::until(|| store.len() == 6);
+    harness::wait_until(|| store.len() == 6);
     let report = store.spill()?;
     assert_eq!(report.traces, 1);
     lock.execute_batch("ROLLBACK")?;
@@ -122,21 +122,21 @@ fn an_erasure_is_spilled_too() -> Outcome {
 /// What it could not read is in no trace of the spill: the erasure itself must be there.
 #[test]
 fn spilled_erasure_takes_unreadable_rows() -> Outcome {
-    let (scratch, copy) = (scratch()?, crate::support::scratch()?);
-    let store = scratch.quiet()?;
+    let (scratch, copy) = (TestDir::new()?, TestDir::new()?);
+    let store = manual_flush().open(scratch.path())?;
     store.insert(NewTrace::sensory(json!("unreadable")))?;
     store.close()?;
     scratch.reader()?.execute("UPDATE traces SET tier = 'lukewarm'", [])?;
     let (store, lock, ids) = stuck(&scratch)?;
     let erasing = store.clone();
     let eraser = std::thread::spawn(move || erasing.erase_type(TraceType::Sensory).is_ok());
-    crate::support::until(|| store.len() == ids.len());
+    harness::wait_until(|| store.len() == ids.len());
     store.spill()?;
     copy_store(&scratch, &copy)?;
     fs::copy(spill_of(&scratch), spill_of(&copy))?;
     lock.execute_batch("ROLLBACK")?;
     assert!(eraser.join().is_ok_and(|erased| erased));
-    let reopened = copy.quiet()?;
+    let reopened = manual_flush().open(copy.path())?;
     assert_eq!((reopened.len(), rows(&copy.reader()?)?), (ids.len(), ids.len() as i64));
     assert!(reopened.stats().quarantined.is_empty(), "{:?}", reopened.stats().quarantined);
     Ok(())
@@ -144,7 +144,7 @@ fn spilled_erasure_takes_unreadable_rows() -> Outcome {
 
 #[test]
 fn applied_spill_is_durable_before_it_goes() -> Outcome {
-    let (scratch, copy) = (scratch()?, crate::support::scratch()?);
+    let (scratch, copy) = (TestDir::new()?, TestDir::new()?);
     let (store, lock, ids) = stuck_for(&scratch, Duration::from_millis(50))?;
     change(&store, &ids)?;
     store.spill()?;
@@ -152,17 +152,17 @@ fn applied_spill_is_durable_before_it_goes() -> Outcome {
     fs::copy(spill_of(&scratch), spill_of(&copy))?;
     lock.execute_batch("ROLLBACK")?;
     // Nothing but the open itself flushes.
-    let reopened = copy.quiet()?;
+    let reopened = manual_flush().open(copy.path())?;
     assert!(!spill_of(&copy).exists());
     assert_eq!((reopened.stats().dirty, by_id(&reopened)), (0, by_id(&store)));
-    assert!(crate::support::row(&copy.reader()?, ids[1])?.is_none(), "the removal is in the file");
+    assert!(harness::row(&copy.reader()?, ids[1])?.is_none(), "the removal is in the file");
     assert_eq!(reopened.watermark().durable, reopened.watermark().committed);
     Ok(())
 }
 
 #[test]
 fn a_spill_that_is_not_right_is_refused_and_stays_and_the_store_does_too() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let (store, lock, ids) = stuck(&scratch)?;
     change(&store, &ids)?;
     store.spill()?;
@@ -171,7 +171,7 @@ fn a_spill_that_is_not_right_is_refused_and_stays_and_the_store_does_too() -> Ou
     drop(lock);
     fs::remove_file(spill_of(&scratch))?;
     store.close()?;
-    let before = by_id(&scratch.quiet()?);
+    let before = by_id(&manual_flush().open(scratch.path())?);
     let other = good.replacen("café", "cafe", 1);
     let short = good[..good.len() / 2].to_owned();
     let newer = good.replacen("\"mnemon_spill\":1", "\"mnemon_spill\":2", 1);
@@ -189,14 +189,14 @@ fn a_spill_that_is_not_right_is_refused_and_stays_and_the_store_does_too() -> Ou
         assert_eq!(fs::read_to_string(spill_of(&scratch))?, text, "it stays");
     }
     fs::remove_file(spill_of(&scratch))?;
-    assert_eq!(by_id(&scratch.quiet()?), before);
+    assert_eq!(by_id(&manual_flush().open(scratch.path())?), before);
     Ok(())
 }
 
 /// It says what changed since the file was last durable, and of an older state that is not all.
 #[test]
 fn a_spill_is_not_applied_to_an_older_state_of_its_file() -> Outcome {
-    let (scratch, older) = (scratch()?, crate::support::scratch()?);
+    let (scratch, older) = (TestDir::new()?, TestDir::new()?);
     let (store, lock, ids) = stuck(&scratch)?;
     copy_store(&scratch, &older)?;
     lock.execute_batch("ROLLBACK")?;
@@ -214,11 +214,11 @@ fn a_spill_is_not_applied_to_an_older_state_of_its_file() -> Outcome {
 
 #[test]
 fn a_spill_of_another_opening_or_store_is_refused() -> Outcome {
-    let (one, other) = (scratch()?, scratch()?);
+    let (one, other) = (TestDir::new()?, TestDir::new()?);
     let (store, lock, ids) = stuck(&one)?;
     change(&store, &ids)?;
     store.spill()?;
-    other.quiet()?.close()?;
+    manual_flush().open(other.path())?.close()?;
     fs::copy(spill_of(&one), spill_of(&other))?;
     let error = TraceStore::open(other.path()).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotAStore, "{error}");
@@ -232,8 +232,8 @@ fn a_spill_of_another_opening_or_store_is_refused() -> Outcome {
 fn a_store_in_memory_has_nowhere_to_spill_and_a_closed_one_nothing() -> Outcome {
     let error = TraceStore::in_memory().spill().map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     store.insert(note(1))?;
     let closed = store.clone();
     store.close()?;
@@ -246,7 +246,7 @@ fn a_store_in_memory_has_nowhere_to_spill_and_a_closed_one_nothing() -> Outcome 
 /// Its removal is committed and not synced, the new one is owed: two entries of one id, of which the newer speaks.
 #[test]
 fn a_trace_made_anew_after_an_unsynced_removal_is_spilled_as_it_is() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let store = TraceStore::builder()
         .durability(mnemon::Durability::Relaxed)
         .flush_interval(Duration::from_secs(3600))
@@ -258,7 +258,7 @@ fn a_trace_made_anew_after_an_unsynced_removal_is_spilled_as_it_is() -> Outcome 
     store.co_activate(id, other)?;
     store.flush()?;
     store.remove(id)?;
-    crate::support::until(|| store.stats().dirty == 0);
+    harness::wait_until(|| store.stats().dirty == 0);
     assert!(store.watermark().durable < store.watermark().committed, "the removal is not synced");
     let lock = scratch.reader()?;
     lock.execute_batch("BEGIN IMMEDIATE")?;
@@ -273,25 +273,25 @@ fn a_trace_made_anew_after_an_unsynced_removal_is_spilled_as_it_is() -> Outcome 
 /// A file holds what another program has put into it; its payloads are not parsed as they are loaded.
 #[test]
 fn a_payload_that_is_not_json_does_not_keep_the_rest_of_a_spill_from_being_applied() -> Outcome {
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     let (bad, good) = (store.insert(note("bad"))?, store.insert(note("good"))?);
     store.close()?;
     let spoilt =
         scratch.reader()?.execute("UPDATE traces SET payload = 'no JSON' WHERE id = ?1", [bad.as_bytes()])?;
     assert_eq!(spoilt, 1);
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     for id in [bad, good] {
         store.update(id, |trace| trace.confidence(0.9))?;
     }
     let expected = by_id(&store);
     store.spill()?;
-    let copy = crate::support::scratch()?;
+    let copy = TestDir::new()?;
     for suffix in ["", "-wal", ".spill"] {
         let file = format!("memory.db{suffix}");
         fs::copy(scratch.folder().join(&file), copy.folder().join(&file))?;
     }
-    let store = copy.quiet()?;
+    let store = manual_flush().open(copy.path())?;
     assert_eq!(by_id(&store), expected);
     assert_eq!(store.get(bad).map(|trace| trace.payload().to_string()), Some("no JSON".to_owned()));
     Ok(())

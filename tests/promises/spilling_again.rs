@@ -1,7 +1,7 @@
 //! A spill that the store left is never refused by its next open, and applied at most once.
 #![cfg(all(feature = "snapshot", feature = "sqlite"))]
 
-use crate::support::{Outcome, Scratch, by_id, note, quietly, scratch};
+use harness::{Outcome, TestDir, by_id, manual_flush, note};
 use mnemon::{Durability, ErrorKind, Link, Snapshots, Trace, TraceId, TraceStore};
 use std::fs;
 use std::path::PathBuf;
@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What a crash of the process leaves, in a folder of its own.
-fn copied(from: &Scratch, suffixes: &[&str]) -> Outcome<Scratch> {
-    let to = scratch()?;
+fn copied(from: &TestDir, suffixes: &[&str]) -> Outcome<TestDir> {
+    let to = TestDir::new()?;
     for suffix in suffixes {
         let name = format!("memory.db{suffix}");
         match fs::copy(from.folder().join(&name), to.folder().join(&name)) {
@@ -23,7 +23,7 @@ fn copied(from: &Scratch, suffixes: &[&str]) -> Outcome<Scratch> {
 
 const FILE_AND_LOG: [&str; 2] = ["", "-wal"];
 
-fn spill_of(scratch: &Scratch) -> PathBuf {
+fn spill_of(scratch: &TestDir) -> PathBuf {
     scratch.folder().join("memory.db.spill")
 }
 
@@ -46,7 +46,7 @@ fn content(store: &TraceStore) -> Content {
 }
 
 /// As a host ends that can't write its file: two closes fail, it spills, and is gone.
-fn spill_and_end(scratch: &Scratch, mut store: TraceStore) -> Outcome<Scratch> {
+fn spill_and_end(scratch: &TestDir, mut store: TraceStore) -> Outcome<TestDir> {
     let away = scratch.folder().join("away");
     fs::create_dir(&away)?;
     let names = ["memory.db", "memory.db-wal"];
@@ -73,14 +73,14 @@ fn spill_and_end(scratch: &Scratch, mut store: TraceStore) -> Outcome<Scratch> {
     Ok(left)
 }
 
-fn impatient(scratch: &Scratch) -> Outcome<TraceStore> {
-    Ok(quietly().close_timeout(Duration::from_millis(50)).open(scratch.path())?)
+fn impatient(scratch: &TestDir) -> Outcome<TraceStore> {
+    Ok(manual_flush().close_timeout(Duration::from_millis(50)).open(scratch.path())?)
 }
 
 #[test]
 fn spill_after_empty_cuts_is_taken_by_the_next_open() -> Outcome {
     for owes in [true, false] {
-        let scratch = scratch()?;
+        let scratch = TestDir::new()?;
         let store = impatient(&scratch)?;
         let id = store.insert(note("durable"))?;
         store.flush()?;
@@ -93,7 +93,7 @@ fn spill_after_empty_cuts_is_taken_by_the_next_open() -> Outcome {
         }
         let expected = content(&store);
         let left = spill_and_end(&scratch, store)?;
-        let store = left.quiet().map_err(|error| format!("owes {owes}: {error}"))?;
+        let store = manual_flush().open(left.path()).map_err(|error| format!("owes {owes}: {error}"))?;
         assert_eq!(content(&store), expected, "owes {owes}");
         assert!(!spill_of(&left).exists());
     }
@@ -103,14 +103,14 @@ fn spill_after_empty_cuts_is_taken_by_the_next_open() -> Outcome {
 /// Its deletion may not have come to the disk: at any time after, it may be there again.
 #[test]
 fn applied_spill_that_comes_back_changes_nothing() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let store = impatient(&scratch)?;
     let ids = store.insert_many((0..3).map(note))?;
     store.flush()?;
     store.update(ids[0], |trace| trace.confidence(0.1))?;
     let left = spill_and_end(&scratch, store)?;
     let spill = fs::read(spill_of(&left))?;
-    let store = left.quiet()?;
+    let store = manual_flush().open(left.path())?;
     store.update(ids[0], |trace| trace.confidence(0.9))?;
     store.remove(ids[1])?;
     store.flush()?;
@@ -118,14 +118,14 @@ fn applied_spill_that_comes_back_changes_nothing() -> Outcome {
     // The power fails, and the spill is back.
     let after = copied(&left, &FILE_AND_LOG)?;
     fs::write(spill_of(&after), &spill)?;
-    let store_after = after.quiet()?;
+    let store_after = manual_flush().open(after.path())?;
     assert_eq!(content(&store_after), expected);
     assert!(!spill_of(&after).exists());
     // Whoever puts it back after a later opening is told.
     store.close()?;
-    left.quiet()?.close()?;
+    manual_flush().open(left.path())?.close()?;
     fs::write(spill_of(&left), &spill)?;
-    let error = left.quiet().map(drop).unwrap_err();
+    let error = manual_flush().open(left.path()).map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotAStore, "{error}");
     assert_eq!(fs::read(spill_of(&left))?, spill, "it stays");
     Ok(())
@@ -134,19 +134,19 @@ fn applied_spill_that_comes_back_changes_nothing() -> Outcome {
 /// An application that was committed and a deletion that was not reached: what the process left when it ended between.
 #[test]
 fn application_is_recorded_by_its_own_commit() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let store = impatient(&scratch)?;
     let id = store.insert(note("durable"))?;
     store.flush()?;
     store.update(id, |trace| trace.confidence(0.1))?;
     let left = spill_and_end(&scratch, store)?;
     let spill = fs::read(spill_of(&left))?;
-    let applied = left.quiet()?;
+    let applied = manual_flush().open(left.path())?;
     let committed = copied(&left, &FILE_AND_LOG)?;
     drop(applied);
     fs::write(spill_of(&committed), spill)?;
     let watermark = mnemon::inspect(committed.path())?.watermark;
-    let store = committed.quiet()?;
+    let store = manual_flush().open(committed.path())?;
     assert_eq!(store.stats().flushes, 0, "it is not applied again");
     assert_eq!(store.watermark().durable, watermark);
     Ok(())
@@ -155,8 +155,8 @@ fn application_is_recorded_by_its_own_commit() -> Outcome {
 /// What is committed and not synced is in it as well: a power loss may take that back from the file.
 #[test]
 fn spill_holds_what_is_committed_and_not_synced() -> Outcome {
-    let scratch = scratch()?;
-    let builder = quietly().durability(Durability::Relaxed).flush_threshold(1);
+    let scratch = TestDir::new()?;
+    let builder = manual_flush().durability(Durability::Relaxed).flush_threshold(1);
     let store = builder.open(scratch.path())?;
     let ids = store.insert_many((0..5).map(note))?;
     store.co_activate(ids[0], ids[1])?;
@@ -171,19 +171,19 @@ fn spill_holds_what_is_committed_and_not_synced() -> Outcome {
     // A trace of the same id that has none of its links.
     store.remove(ids[4])?;
     store.insert(note("anew").id(ids[4]))?;
-    crate::support::until(|| store.stats().dirty == 0);
+    harness::wait_until(|| store.stats().dirty == 0);
     assert!(store.watermark().durable < store.watermark().committed, "that is not synced");
     let (report, expected) = (store.spill()?, content(&store));
     assert_eq!((report.traces, report.links), (4, 3));
     fs::copy(spill_of(&scratch), spill_of(&synced))?;
-    assert_eq!(content(&synced.quiet()?), expected);
+    assert_eq!(content(&manual_flush().open(synced.path())?), expected);
     Ok(())
 }
 
 /// The file is at the spill's own cut before it is applied, if something else is written first.
 #[test]
 fn spill_is_applied_before_anything_else_is_written() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let store = impatient(&scratch)?;
     let ids = store.insert_many((0..200).map(note))?;
     store.flush()?;
@@ -192,7 +192,7 @@ fn spill_is_applied_before_anything_else_is_written() -> Outcome {
     let expected = content(&store);
     let left = spill_and_end(&scratch, store)?;
     let file = mnemon::inspect(left.path())?.watermark;
-    let store = left.quiet()?;
+    let store = manual_flush().open(left.path())?;
     assert_eq!(content(&store), expected);
     assert!(store.watermark().durable > file + 1, "after the cut that the spill is of");
     Ok(())
@@ -201,7 +201,7 @@ fn spill_is_applied_before_anything_else_is_written() -> Outcome {
 /// Its file is gone, or an older copy is in its place, and could not be written anew: all is in the spill.
 #[test]
 fn spill_of_a_store_whose_file_is_lost_holds_everything() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let store = impatient(&scratch)?;
     let ids = store.insert_many((0..20).map(note))?;
     store.co_activate(ids[0], ids[1])?;
@@ -218,13 +218,13 @@ fn spill_of_a_store_whose_file_is_lost_holds_everything() -> Outcome {
     let lost = copied(&left, &[".spill"])?;
     fs::copy(spill_of(&left), spill_of(&older))?;
     for (place, what) in [(left, "as it was"), (lost, "gone"), (older, "older")] {
-        let store = place.quiet().map_err(|error| format!("{what}: {error}"))?;
+        let store = manual_flush().open(place.path()).map_err(|error| format!("{what}: {error}"))?;
         assert_eq!(content(&store), expected, "{what}");
         assert!(!spill_of(&place).exists(), "{what}");
         // The process ends between the commit and the deletion.
         let committed = copied(&place, &FILE_AND_LOG)?;
         fs::write(spill_of(&committed), &spill)?;
-        let again = committed.quiet().map_err(|error| format!("{what}: {error}"))?;
+        let again = manual_flush().open(committed.path()).map_err(|error| format!("{what}: {error}"))?;
         assert_eq!((content(&again), again.stats().flushes), (content(&store), 0), "{what}");
         assert!(!spill_of(&committed).exists(), "{what}");
     }

@@ -1,8 +1,8 @@
 //! A status file says how a store is doing, and is whole whenever somebody reads it.
 #![cfg(feature = "sqlite")]
 
-use crate::support::backend::{Answer, scripted};
-use crate::support::{Outcome, note, quietly, scratch};
+use harness::backend::{Answer, scripted};
+use harness::{Outcome, TestDir, manual_flush, note};
 use mnemon::backend::ErrorClass;
 use mnemon::{ErrorKind, StatusFile, TraceStore};
 use serde_json::Value;
@@ -16,8 +16,8 @@ fn read(path: &Path) -> Outcome<Value> {
 
 #[test]
 fn it_counts_what_was_flushed_what_is_owed_and_how_fast() -> Outcome {
-    let folder = scratch()?;
-    let store = folder.quiet()?;
+    let folder = TestDir::new()?;
+    let store = manual_flush().open(folder.path())?;
     let mut status = StatusFile::new(folder.folder().join("status"));
     status.write(&store, Some(0))?;
     let first = read(status.path())?;
@@ -57,13 +57,13 @@ fn it_counts_what_was_flushed_what_is_owed_and_how_fast() -> Outcome {
 
 #[test]
 fn it_says_that_the_store_is_in_trouble_and_that_it_is_closed() -> Outcome {
-    let folder = scratch()?;
+    let folder = TestDir::new()?;
     let mut refusals = 1;
-    let (backend, _log) = scripted(move |_, _| match std::mem::take(&mut refusals) {
+    let (backend, _log) = scripted(move |_| match std::mem::take(&mut refusals) {
         0 => Answer::Apply,
         _ => Answer::Fail(ErrorClass::Full),
     });
-    let store = quietly().open_with(backend)?;
+    let store = manual_flush().open_with(backend)?;
     let mut status = StatusFile::new(folder.folder().join("status"));
     store.insert(note(1))?;
     let error = store.flush().err().ok_or("the disk is full")?;
@@ -80,7 +80,7 @@ fn it_says_that_the_store_is_in_trouble_and_that_it_is_closed() -> Outcome {
 
 #[test]
 fn a_reader_finds_it_whole_at_any_time() -> Outcome {
-    let folder = scratch()?;
+    let folder = TestDir::new()?;
     let store = TraceStore::in_memory();
     let mut status = StatusFile::new(folder.folder().join("status"));
     status.write(&store, None)?;
@@ -106,7 +106,7 @@ fn a_reader_finds_it_whole_at_any_time() -> Outcome {
 
 #[test]
 fn where_it_cannot_be_written_the_error_names_the_path() -> Outcome {
-    let folder = scratch()?;
+    let folder = TestDir::new()?;
     let path = folder.folder().join("nowhere").join("status");
     let error =
         StatusFile::new(&path).write(&TraceStore::in_memory(), None).err().ok_or("there is no folder")?;
@@ -117,8 +117,8 @@ fn where_it_cannot_be_written_the_error_names_the_path() -> Outcome {
 
 #[test]
 fn nothing_but_a_status_file_is_replaced() -> Outcome {
-    let folder = scratch()?;
-    let store = folder.quiet()?;
+    let folder = TestDir::new()?;
+    let store = manual_flush().open(folder.path())?;
     store.insert(note(1))?;
     store.flush()?;
     let letter = folder.folder().join("letter");

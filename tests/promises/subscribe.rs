@@ -1,7 +1,7 @@
 //! The change feed: what was committed, in the order of cuts, bounded, and never in a writer's way.
 #![cfg(feature = "testkit")]
 
-use crate::support::{Outcome, note, quietly};
+use harness::{Outcome, manual_flush, note};
 use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Faults};
 use mnemon::{FeedEvent, Subscription, TraceId, TraceStore};
@@ -29,7 +29,7 @@ fn next(feed: &Subscription) -> Option<Seen> {
 
 #[test]
 fn a_commit_is_in_the_feed_when_the_flush_returns_each_trace_once_as_of_the_cut() -> Outcome {
-    let store = quietly().in_memory()?;
+    let store = manual_flush().in_memory()?;
     let before = store.insert(note(0))?;
     store.flush()?;
     let feed = store.subscribe(100);
@@ -65,7 +65,7 @@ fn a_commit_is_in_the_feed_when_the_flush_returns_each_trace_once_as_of_the_cut(
 #[test]
 fn what_failed_is_told_when_it_is_committed_and_what_is_refused_is_not() -> Outcome {
     let faults = Faults::new();
-    let store = quietly().open_with(faults.backend())?;
+    let store = manual_flush().open_with(faults.backend())?;
     let feed = store.subscribe(100);
     let (a, b) = (store.insert(note(1))?, store.insert(note(2))?);
     faults.fail(Call::Apply).for_good().with(ErrorClass::Full);
@@ -80,7 +80,7 @@ fn what_failed_is_told_when_it_is_committed_and_what_is_refused_is_not() -> Outc
 
 #[test]
 fn a_slow_reader_finds_a_gap_where_the_oldest_were_and_then_the_newest() -> Outcome {
-    let store = quietly().in_memory()?;
+    let store = manual_flush().in_memory()?;
     let (slow, quick) = (store.subscribe(5), store.subscribe(usize::MAX));
     let mut watermarks = Vec::new();
     for n in 0..4 {
@@ -164,7 +164,7 @@ impl Wake for Woken {
 
 #[test]
 fn a_future_is_woken_by_the_next_commit_and_by_the_end() -> Outcome {
-    let store = quietly().in_memory()?;
+    let store = manual_flush().in_memory()?;
     let mut feed = store.subscribe(10);
     let woken = Arc::<Woken>::default();
     let (waker, times) = (woken.clone().into(), || woken.0.load(Ordering::Relaxed));
@@ -186,7 +186,7 @@ fn a_future_is_woken_by_the_next_commit_and_by_the_end() -> Outcome {
 
 #[test]
 fn a_feed_ends_with_its_store_and_a_closed_one_has_an_ended_feed() -> Outcome {
-    let store = quietly().in_memory()?;
+    let store = manual_flush().in_memory()?;
     let feed = store.subscribe(10);
     assert!(feed.recv_timeout(Duration::from_millis(1)).is_none() && !feed.is_closed());
     store.insert(note(1))?;
@@ -198,7 +198,7 @@ fn a_feed_ends_with_its_store_and_a_closed_one_has_an_ended_feed() -> Outcome {
     assert!(late.is_closed() && late.recv().is_none());
 
     let faults = Faults::new();
-    let store = quietly().close_timeout(Duration::ZERO).open_with(faults.backend())?;
+    let store = manual_flush().close_timeout(Duration::ZERO).open_with(faults.backend())?;
     let feed = store.subscribe(10);
     store.insert(note(1))?;
     faults.fail(Call::Apply).for_good().with(ErrorClass::Busy);

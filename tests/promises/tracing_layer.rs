@@ -1,21 +1,21 @@
 //! Errors that are logged become memories: which, what they say, and what is never done.
 #![cfg(feature = "tracing-layer")]
 
-use mnemon::backend::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, Stored};
+use harness::Outcome;
+use harness::backend::{Answer, Log, look, scripted};
+use mnemon::backend::ErrorClass;
 use mnemon::{ErrorCounts, ErrorMemories, Lag, NewTrace, Trace, TraceStore, TraceType};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use tracing::subscriber::with_default;
 use tracing::{Dispatch, error, info};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
-
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 /// The thread's subscriber is the layer, over this store, while `work` runs.
 fn logged(store: &TraceStore, work: impl FnOnce()) -> ErrorMemories {
@@ -350,50 +350,15 @@ fn after_a_close_nothing_happens() -> Outcome {
     })
 }
 
-/// A backend, seen from outside.
-#[derive(Clone, Default)]
-struct Watched {
-    /// How often it was closed, as it is when the store has drained.
-    ended: Arc<AtomicUsize>,
-    /// Whether it fails.
-    failing: Arc<AtomicBool>,
-}
-
-impl Backend for Watched {
-    fn load(&mut self, _: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
-        Ok(Loaded::default())
-    }
-
-    fn apply(&mut self, _: &Batch<'_>) -> Result<Applied, BackendError> {
-        match self.failing.load(Ordering::Acquire) {
-            true => Err(BackendError::new(ErrorClass::Full, "no space")),
-            false => Ok(Applied::default()),
-        }
-    }
-
-    fn reopen(&mut self) -> Result<Reopened, BackendError> {
-        Ok(Reopened::Same)
-    }
-
-    fn replace(&mut self) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    fn close(&mut self, _: u64) -> Result<(), BackendError> {
-        self.ended.fetch_add(1, Ordering::Release);
-        Ok(())
-    }
-}
-
 #[test]
 fn the_layer_does_not_keep_the_store_open() -> Outcome {
-    let backend = Watched::default();
-    let store = TraceStore::builder().open_with(backend.clone())?;
+    let (backend, log) = scripted(|_| Answer::Apply);
+    let store = TraceStore::builder().open_with(backend)?;
     let errors = ErrorMemories::new(&store);
     with_default(tracing_subscriber::registry().with(errors.clone()), || {
         error!("before");
         drop(store);
-        assert_eq!(backend.ended.load(Ordering::Acquire), 1, "the drop of the store closed it");
+        assert_eq!(look(&log).closed, 1, "the drop of the store closed it");
         error!("after");
     });
     assert_eq!(counts(&errors), (1, 0, 0));
@@ -403,9 +368,13 @@ fn the_layer_does_not_keep_the_store_open() -> Outcome {
 /// The flusher goes on trying after such a drop; what is left to write must not grow.
 #[test]
 fn a_store_that_was_dropped_before_it_could_drain_is_sent_nothing() -> Outcome {
-    let backend = Watched::default();
-    backend.failing.store(true, Ordering::Release);
-    let store = TraceStore::builder().close_timeout(Duration::ZERO).open_with(backend.clone())?;
+    let failing = Arc::new(AtomicBool::new(true));
+    let fails = failing.clone();
+    let (backend, _) = scripted(move |_| match fails.load(Ordering::Acquire) {
+        true => Answer::Fail(ErrorClass::Full),
+        false => Answer::Apply,
+    });
+    let store = TraceStore::builder().close_timeout(Duration::ZERO).open_with(backend)?;
     let errors = ErrorMemories::new(&store);
     with_default(tracing_subscriber::registry().with(errors.clone()), || {
         error!("before");
@@ -413,7 +382,7 @@ fn a_store_that_was_dropped_before_it_could_drain_is_sent_nothing() -> Outcome {
         error!("after");
     });
     assert_eq!(counts(&errors), (1, 0, 0));
-    backend.failing.store(false, Ordering::Release);
+    failing.store(false, Ordering::Release);
     Ok(())
 }
 
@@ -422,20 +391,20 @@ fn a_store_that_was_dropped_before_it_could_drain_is_sent_nothing() -> Outcome {
 fn a_store_dropped_while_the_layer_is_at_work_is_closed_there_and_then() -> Outcome {
     struct Dropping {
         store: Cell<Option<TraceStore>>,
-        backend: Watched,
+        log: Arc<Mutex<Log>>,
         ended_in_drop: Cell<usize>,
     }
     impl fmt::Display for Dropping {
         fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
             drop(self.store.take());
-            self.ended_in_drop.set(self.backend.ended.load(Ordering::Acquire));
+            self.ended_in_drop.set(look(&self.log).closed);
             Ok(())
         }
     }
-    let backend = Watched::default();
-    let store = TraceStore::builder().open_with(backend.clone())?;
+    let (backend, log) = scripted(|_| Answer::Apply);
+    let store = TraceStore::builder().open_with(backend)?;
     let errors = ErrorMemories::new(&store);
-    let dropping = Dropping { store: Cell::new(Some(store)), backend, ended_in_drop: Cell::default() };
+    let dropping = Dropping { store: Cell::new(Some(store)), log, ended_in_drop: Cell::default() };
     let subscriber = tracing_subscriber::registry().with(errors.clone());
     with_default(subscriber, || error!(field = %dropping, "m"));
     assert_eq!((dropping.ended_in_drop.get(), counts(&errors)), (1, (0, 0, 0)));

@@ -1,8 +1,8 @@
 //! A file that can't be opened: the error says which, its cause says why, once, and its hint what to do.
 #![cfg(all(feature = "sqlite", unix))]
 
-use crate::support::process::own_process;
-use crate::support::{Outcome, note, scratch};
+use harness::process::own_process;
+use harness::{Outcome, TestDir, manual_flush, note};
 use mnemon::{Error, ErrorKind, TraceStore};
 use std::error::Error as _;
 use std::fs::{self, File};
@@ -23,7 +23,7 @@ fn causes(error: &Error) -> String {
 
 /// As every door of the library says it.
 fn check(path: &Path, expected_cause: &str, expected_hint: &str) -> Outcome {
-    let elsewhere = scratch()?;
+    let elsewhere = TestDir::new()?;
     let opened = TraceStore::open(path).map(drop);
     let inspected = mnemon::inspect(path).map(drop);
     let backed_up = mnemon::backup(path, elsewhere.path()).map(drop);
@@ -43,7 +43,7 @@ fn check(path: &Path, expected_cause: &str, expected_hint: &str) -> Outcome {
 
 #[test]
 fn each_reason_is_told_from_the_others() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let folder = scratch.folder();
     check(&folder.join("no/memory.db"), "its folder", "make the folder")?;
 
@@ -67,7 +67,7 @@ fn each_reason_is_told_from_the_others() -> Outcome {
 /// Beside a file of this name there would be no room for the names of its log, or of what is put aside.
 #[test]
 fn a_name_that_leaves_no_room_for_those_beside_it_is_refused() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let longest = scratch.folder().join("n".repeat(226));
     TraceStore::open(&longest)?.close()?;
     let path = scratch.folder().join("n".repeat(227));
@@ -111,8 +111,8 @@ fn too_many_open_files_are_told_as_such() -> Outcome {
     else {
         return Ok(());
     };
-    let scratch = scratch()?;
-    let store = scratch.quiet()?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
     store.insert(note(1))?;
     store.close()?;
     let mut limited = Command::new("sh");

@@ -1,14 +1,14 @@
 //! Upkeep: tiers, the quota, and the thread that sees to them.
 #![cfg(feature = "sqlite")]
 
-use crate::support::backend::{Answer, scripted};
-use crate::support::process::alone;
-use crate::support::{Outcome, clock, held, minutes, note, quietly, scratch, seconds};
+use harness::backend::{Answer, scripted};
+use harness::process::alone;
+use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, note, seconds};
 use mnemon::backend::ErrorClass;
 use mnemon::{Eviction, NewTrace, Quota, Tier, TraceId, TraceStore, Upkeep};
 use serde_json::json;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const MOMENT: Duration = Duration::from_micros(1);
@@ -24,7 +24,7 @@ fn tiers(store: &TraceStore, ids: &[TraceId]) -> Outcome<Vec<Tier>> {
 #[test]
 fn tiers_go_by_age_to_the_microsecond_and_by_strength() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let aged = |age: Duration| steady("aged").last_reinforced(clock.now() - age);
     let (hot, warm) = (seconds(86_400), seconds(7_776_000));
     let ids = store.insert_many([
@@ -50,8 +50,8 @@ fn tiers_go_by_age_to_the_microsecond_and_by_strength() -> Outcome {
 
 #[test]
 fn only_traces_whose_tier_changes_are_written_and_their_revision_stays() -> Outcome {
-    let (file, clock) = (scratch()?, clock());
-    let store = quietly().clock(&clock).open(file.path())?;
+    let (file, clock) = (TestDir::new()?, clock());
+    let store = manual_flush().clock(&clock).open(file.path())?;
     let ids = store.insert_many((0..100).map(|n| {
         let new = steady(n);
         if n < 7 { new.last_reinforced(clock.now() - seconds(90_000)) } else { new }
@@ -71,7 +71,7 @@ fn only_traces_whose_tier_changes_are_written_and_their_revision_stays() -> Outc
 #[test]
 fn what_is_reinforced_is_hot_again() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     let id = store.insert(steady(1))?;
     for (days, tier) in [(100, Tier::Cold), (0, Tier::Hot), (2, Tier::Warm), (0, Tier::Hot)] {
         clock.advance(seconds(86_400 * days));
@@ -100,7 +100,7 @@ fn left(store: &TraceStore, ids: &[TraceId]) -> Vec<usize> {
 fn order_of_eviction(eviction: Eviction, new: Vec<NewTrace>) -> Outcome<Vec<usize>> {
     let (mut order, count) = (Vec::new(), new.len());
     for most in (0..count).rev() {
-        let store = quietly().clock(&clock()).quota(quota(most, u64::MAX, eviction)).in_memory()?;
+        let store = manual_flush().clock(&clock()).quota(quota(most, u64::MAX, eviction)).in_memory()?;
         let ids = store.insert_many(new.clone())?;
         let report = store.enforce_quota()?;
         assert_eq!((report.evicted, store.len(), report.over), (count - most, most, false));
@@ -135,7 +135,7 @@ fn the_least_sure_go_first() -> Outcome {
 #[test]
 fn a_reinforcement_keeps_a_trace_from_eviction() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).quota(quota(2, u64::MAX, Eviction::default())).in_memory()?;
+    let store = manual_flush().clock(&clock).quota(quota(2, u64::MAX, Eviction::default())).in_memory()?;
     let ids = store.insert_many((0..3).map(note))?;
     clock.advance(seconds(1));
     for at in [0, 2] {
@@ -148,7 +148,7 @@ fn a_reinforcement_keeps_a_trace_from_eviction() -> Outcome {
 #[test]
 fn future_reinforcement_does_not_evict_what_was_used() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).quota(quota(1, u64::MAX, Eviction::default())).in_memory()?;
+    let store = manual_flush().clock(&clock).quota(quota(1, u64::MAX, Eviction::default())).in_memory()?;
     let ids = store.insert_many([note(1).id(numbered(1)), note(2).id(numbered(2))])?;
     let now = clock.now() + seconds(1);
     clock.advance(minutes(5_256_000));
@@ -166,7 +166,7 @@ fn as_many_bytes_go_as_must_and_no_trace_more() -> Outcome {
     for (most, evicted, bytes) in
         [(100, 0, 0), (99, 1, 10), (90, 1, 10), (89, 2, 30), (65, 3, 60), (0, 4, 100)]
     {
-        let store = quietly().clock(&clock).quota(quota(100, most, Eviction::default())).in_memory()?;
+        let store = manual_flush().clock(&clock).quota(quota(100, most, Eviction::default())).in_memory()?;
         let aged = |n: u64| sized(10 * n as usize).last_reinforced(clock.now() - seconds(100 - n));
         let ids = store.insert_many((1..=4).map(aged))?;
         let report = store.enforce_quota()?;
@@ -179,7 +179,7 @@ fn as_many_bytes_go_as_must_and_no_trace_more() -> Outcome {
 #[test]
 fn both_limits_hold() -> Outcome {
     for (most_traces, most_bytes, evicted) in [(5, 1_000, 5), (8, 60, 4), (4, 60, 6), (10, 100, 0)] {
-        let store = quietly()
+        let store = manual_flush()
             .clock(&clock())
             .quota(quota(most_traces, most_bytes, Eviction::default()))
             .in_memory()?;
@@ -193,8 +193,9 @@ fn both_limits_hold() -> Outcome {
 
 #[test]
 fn an_eviction_takes_rows_and_links_with_it() -> Outcome {
-    let file = scratch()?;
-    let store = quietly().clock(&clock()).quota(quota(1, u64::MAX, Eviction::default())).open(file.path())?;
+    let file = TestDir::new()?;
+    let store =
+        manual_flush().clock(&clock()).quota(quota(1, u64::MAX, Eviction::default())).open(file.path())?;
     let ids = store.insert_many([note(1).last_reinforced(clock().now() - seconds(1)), note(2)])?;
     store.co_activate(ids[0], ids[1])?;
     store.flush()?;
@@ -209,7 +210,7 @@ fn an_eviction_takes_rows_and_links_with_it() -> Outcome {
 fn firmware_and_pinned_traces_are_never_evicted() -> Outcome {
     let old = clock().now() - minutes(1_000_000);
     for eviction in [Eviction::LeastRecentlyReinforced, Eviction::LowestConfidence] {
-        let store = quietly().clock(&clock()).quota(quota(2, u64::MAX, eviction)).in_memory()?;
+        let store = manual_flush().clock(&clock()).quota(quota(2, u64::MAX, eviction)).in_memory()?;
         let ids = store.insert_many([
             NewTrace::firmware(json!(1)).last_reinforced(old).confidence(0.0),
             note(2).last_reinforced(old).confidence(0.0).pinned(true),
@@ -224,7 +225,7 @@ fn firmware_and_pinned_traces_are_never_evicted() -> Outcome {
 #[test]
 fn a_quota_that_cannot_be_met_is_said_to_be_exceeded() -> Outcome {
     for limits in [quota(2, u64::MAX, Eviction::default()), quota(10, 40, Eviction::default())] {
-        let store = quietly().clock(&clock()).quota(limits).in_memory()?;
+        let store = manual_flush().clock(&clock()).quota(limits).in_memory()?;
         let pinned = (0..3).map(|_| sized(20).pinned(true));
         store.insert_many(pinned.chain([sized(20), sized(20)]))?;
         let report = store.enforce_quota()?;
@@ -239,7 +240,7 @@ fn a_quota_that_cannot_be_met_is_said_to_be_exceeded() -> Outcome {
 fn nothing_is_evicted_without_a_quota() -> Outcome {
     let limited = Quota { max_traces: 10_001, ..Quota::default() };
     assert_eq!(limited.eviction, Eviction::LeastRecentlyReinforced);
-    for (builder, evicted) in [(quietly(), 0), (quietly().quota(limited), 63)] {
+    for (builder, evicted) in [(manual_flush(), 0), (manual_flush().quota(limited), 63)] {
         let store = builder.clock(&clock()).in_memory()?;
         store.insert_many((0..10_003).map(note))?;
         store.insert(sized(1 << 20))?;
@@ -291,12 +292,12 @@ fn the_periods_are_a_minute_and_five_unless_set() {
 #[test]
 fn the_thread_is_off_unless_asked_for_and_stops_with_close_and_drop() -> Outcome {
     alone(|| {
-        let plain = quietly().in_memory()?;
+        let plain = manual_flush().in_memory()?;
         plain.insert(note(1))?;
         plain.flush()?;
         assert_eq!(upkeep_threads(), 0, "off unless asked for");
         for close in [true, false] {
-            let store = quietly().upkeep(Upkeep::default()).in_memory()?;
+            let store = manual_flush().upkeep(Upkeep::default()).in_memory()?;
             soon("the thread has its name", || upkeep_threads() == 1)?;
             drop(store.clone());
             assert_eq!(upkeep_threads(), 1, "it ends with the last clone");
@@ -314,8 +315,11 @@ fn the_thread_is_off_unless_asked_for_and_stops_with_close_and_drop() -> Outcome
 #[test]
 fn the_thread_decays() -> Outcome {
     let clock = clock();
-    let store =
-        quietly().clock(&clock).checkpoint_step(0.0).upkeep(Upkeep { decay: OFTEN, ..NEVER }).in_memory()?;
+    let store = manual_flush()
+        .clock(&clock)
+        .checkpoint_step(0.0)
+        .upkeep(Upkeep { decay: OFTEN, ..NEVER })
+        .in_memory()?;
     let id = store.insert(fades())?;
     for _ in 0..3 {
         clock.advance(minutes(1_000));
@@ -335,7 +339,7 @@ fn the_thread_decays() -> Outcome {
 #[test]
 fn the_thread_sees_to_tiers() -> Outcome {
     let clock = clock();
-    let store = quietly().clock(&clock).upkeep(Upkeep { tiers: OFTEN, ..NEVER }).in_memory()?;
+    let store = manual_flush().clock(&clock).upkeep(Upkeep { tiers: OFTEN, ..NEVER }).in_memory()?;
     let id = store.insert(steady(1))?;
     for (days, tier) in [(2, Tier::Warm), (100, Tier::Cold)] {
         clock.advance(seconds(86_400 * days));
@@ -348,7 +352,8 @@ fn the_thread_sees_to_tiers() -> Outcome {
 fn the_thread_enforces_the_quota() -> Outcome {
     let clock = clock();
     let limits = quota(5, u64::MAX, Eviction::default());
-    let store = quietly().clock(&clock).quota(limits).upkeep(Upkeep { quota: OFTEN, ..NEVER }).in_memory()?;
+    let store =
+        manual_flush().clock(&clock).quota(limits).upkeep(Upkeep { quota: OFTEN, ..NEVER }).in_memory()?;
     for _ in 0..3 {
         clock.advance(seconds(1));
         store.insert_many((0..5).map(note))?;
@@ -364,11 +369,12 @@ fn the_thread_goes_on_after_a_close_that_failed() -> Outcome {
         let clock = clock();
         let full = Arc::new(AtomicBool::new(true));
         let is_full = full.clone();
-        let (backend, _log) = scripted(move |_, _| match is_full.load(Ordering::Relaxed) {
+        let (backend, _log) = scripted(move |_| match is_full.load(Ordering::Relaxed) {
             true => Answer::Fail(ErrorClass::Full),
             false => Answer::Apply,
         });
-        let builder = quietly().clock(&clock).checkpoint_step(0.0).upkeep(Upkeep { decay: OFTEN, ..NEVER });
+        let builder =
+            manual_flush().clock(&clock).checkpoint_step(0.0).upkeep(Upkeep { decay: OFTEN, ..NEVER });
         let store = builder.close_timeout(Duration::from_millis(20)).open_with(backend)?;
         let id = store.insert(fades())?;
         let Err(failed) = store.close() else { return Err("the backend was full".into()) };

@@ -1,16 +1,16 @@
 //! `verify` finds what is wrong with a store's file, names where and why, and touches nothing.
 #![cfg(feature = "sqlite")]
 
-use crate::support::{Outcome, Scratch, note, scratch};
+use harness::{Outcome, TestDir, flush_always, manual_flush, note};
 use mnemon::{ErrorKind, FileFinding, FilePart, NewTrace, TraceId, TraceStore, VerifyReport, verify};
 use rusqlite::Connection;
 use std::fs;
 use std::path::Path;
 
 /// The file of a closed store with 200 traces, each linked to the next, and their ids in the order of their rows.
-fn filled() -> Outcome<(Scratch, Vec<TraceId>)> {
-    let file = scratch()?;
-    let store = file.quiet()?;
+fn filled() -> Outcome<(TestDir, Vec<TraceId>)> {
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert_many((0..200).map(note))?;
     store.flush()?;
     let ids = file
@@ -55,8 +55,8 @@ fn a_sound_file_is_said_to_be_and_left_as_it_is() -> Outcome {
 
 #[test]
 fn what_a_host_writes_meanwhile_is_no_damage() -> Outcome {
-    let file = scratch()?;
-    let store = file.restless()?;
+    let file = TestDir::new()?;
+    let store = flush_always().open(file.path())?;
     let hub = store.insert(note("hub"))?;
     store.flush()?;
     std::thread::scope(|scope| -> Outcome {
@@ -333,8 +333,8 @@ fn files_that_a_store_has_left_beside_are_named() -> Outcome {
 
 #[test]
 fn findings_beyond_a_thousand_are_counted() -> Outcome {
-    let file = scratch()?;
-    let store = file.quiet()?;
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
     store.insert_many((0..1_200).map(note))?;
     store.close()?;
     tamper(file.path(), "UPDATE traces SET confidence = 2")?;
@@ -346,7 +346,7 @@ fn findings_beyond_a_thousand_are_counted() -> Outcome {
 
 #[test]
 fn what_is_no_store_is_an_error_that_says_so() -> Outcome {
-    let file = scratch()?;
+    let file = TestDir::new()?;
     let kind = |path: &Path| verify(path).err().map(|error| error.kind());
     assert_eq!(kind(file.path()), Some(ErrorKind::Unreachable));
     assert_eq!(kind(file.folder()), Some(ErrorKind::Unreachable));

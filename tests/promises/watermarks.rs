@@ -1,7 +1,7 @@
 //! No watermark that is told is ahead of what the file says of itself, and a mark belongs to its store.
 #![cfg(all(feature = "snapshot", feature = "sqlite"))]
 
-use crate::support::{Outcome, note, row, rows, scratch};
+use harness::{Outcome, TestDir, manual_flush, note, row, rows};
 use mnemon::{ErrorKind, Snapshots, TraceStore};
 use std::fs;
 use std::future::Future;
@@ -23,9 +23,9 @@ const EMPTY_CUTS: [(&str, EmptyCut); 3] = [
 #[test]
 fn empty_cut_moves_no_watermark_beyond_the_file() -> Outcome {
     for (what, cut) in EMPTY_CUTS {
-        let scratch = scratch()?;
+        let scratch = TestDir::new()?;
         let snapshots = Snapshots::in_folder(scratch.folder());
-        let store = scratch.quiet()?;
+        let store = manual_flush().open(scratch.path())?;
         store.insert(note(1))?;
         store.flush()?;
         for round in 0..3 {
@@ -51,9 +51,9 @@ fn empty_cut_moves_no_watermark_beyond_the_file() -> Outcome {
 /// It bears the store's own signature, and lacks what was durable.
 #[test]
 fn older_copy_in_the_files_place_is_put_aside() -> Outcome {
-    let (scratch, older) = (scratch()?, scratch()?);
+    let (scratch, older) = (TestDir::new()?, TestDir::new()?);
     let names = ["memory.db", "memory.db-wal", "memory.db-shm"];
-    let store = scratch.quiet()?;
+    let store = manual_flush().open(scratch.path())?;
     store.insert(note("in both"))?;
     store.flush()?;
     for name in &names[..2] {

@@ -1,6 +1,6 @@
 //! A subscriber that keeps what it hears, and the guide's tables to compare that with.
 
-use crate::support::{Outcome, quietly};
+use harness::{Outcome, manual_flush};
 use mnemon::StoreBuilder;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
@@ -141,7 +141,7 @@ pub fn heard(name: &str) -> StoreBuilder {
         let listening = tracing_subscriber::registry().with(Listening);
         assert!(tracing::subscriber::set_global_default(listening).is_ok(), "it is the only one");
     });
-    quietly().partition(name)
+    manual_flush().partition(name)
 }
 
 /// What was said of this store; all of it is documented.

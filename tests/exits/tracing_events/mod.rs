@@ -7,8 +7,8 @@
 #![cfg(all(feature = "sqlite", feature = "testkit"))]
 
 mod heard;
-use crate::support::process::alone;
-use crate::support::{Outcome, note, scratch, until};
+use harness::process::alone;
+use harness::{Outcome, TestDir, note, wait_until};
 use heard::{Said, documented, events, heard, milliseconds, number, only, said_of, spans, told};
 use mnemon::NewTrace;
 use mnemon::backend::ErrorClass;
@@ -24,7 +24,7 @@ const WORKS: &str = "the backend works again";
 #[test]
 fn a_healthy_store_says_nothing_that_an_operator_sees() -> Outcome {
     alone(|| {
-        let scratch = scratch()?;
+        let scratch = TestDir::new()?;
         for opening in 0..2 {
             let store = heard("healthy").open(scratch.path())?;
             let ids = store.insert_many((0..1_000).map(|n| note(n).tag("numbered")))?;
@@ -221,7 +221,7 @@ fn what_becomes_of_a_file_is_told() -> Outcome {
     const ASIDE: &str = "put aside, and kept";
     const OLDER: &str =
         "an older copy was in the file's place: it was put aside, and all is written anew from memory";
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let store = heard("older").open(scratch.path())?;
     store.insert(note(1))?;
     store.close()?;
@@ -252,7 +252,7 @@ fn what_becomes_of_a_file_is_told() -> Outcome {
 fn rows_that_can_not_be_read_are_one_error() -> Outcome {
     const UNREADABLE: &str =
         "stored rows can't be used: they stay where they are, and are set aside; this is the first";
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let store = heard("written").open(scratch.path())?;
     store.insert_many((0..50).map(note))?;
     store.close()?;
@@ -318,7 +318,7 @@ fn upkeep_that_fails_is_a_warning() -> Outcome {
     let refusing = heard("upkeep").when_lagging(mnemon::Lag::Refuse).lag_bound(Duration::ZERO).upkeep(upkeep);
     let store = refusing.in_memory()?;
     store.insert(note(1))?;
-    until(|| !events(&said_of("upkeep"), Level::WARN, UPKEEP).is_empty());
+    wait_until(|| !events(&said_of("upkeep"), Level::WARN, UPKEEP).is_empty());
     let said = said_of("upkeep");
     let warning = events(&said, Level::WARN, UPKEEP)[0];
     assert_eq!((&warning.fields["chore"], &warning.fields["kind"]), (&json!("decay"), &json!("lagging")));
@@ -327,7 +327,7 @@ fn upkeep_that_fails_is_a_warning() -> Outcome {
 
 #[test]
 fn opening_flushing_and_closing_are_spans() -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let store = heard("spans").open(scratch.path())?;
     let ids = store.insert_many((0..4).map(|n| note(n.to_string())))?;
     (0..3).try_for_each(|_| store.co_activate(ids[0], ids[1]).map(drop))?;

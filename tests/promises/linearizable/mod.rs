@@ -9,8 +9,8 @@
 mod checker;
 mod model;
 mod record;
-use crate::support::scratch;
 use checker::{History, Sight, Timed, check};
+use harness::{TestDir, flush_always, manual_flush};
 use model::{Call, Held, Moment, Outcome, State};
 use record::{Came, Round, THREADS};
 use rusqlite::Connection;
@@ -31,12 +31,11 @@ fn explained(history: &History<Call>) -> Result<(), String> {
 }
 
 #[test]
-fn every_history_can_be_told_as_one_thread_s() -> crate::support::Outcome {
+fn every_history_can_be_told_as_one_thread_s() -> harness::Outcome {
     let histories = std::env::var("MNEMON_HISTORIES").map_or(Ok(300), |count| count.parse::<u64>())?;
-    let file = scratch()?;
-    let mut store = file.restless()?;
-    let mut readers =
-        (0..THREADS).map(|_| file.reader()).collect::<crate::support::Outcome<Vec<Connection>>>()?;
+    let file = TestDir::new()?;
+    let mut store = flush_always().open(file.path())?;
+    let mut readers = (0..THREADS).map(|_| file.reader()).collect::<harness::Outcome<Vec<Connection>>>()?;
     let mut came = Came::default();
     for seed in 0..histories {
         let round = Round::new();
@@ -44,7 +43,11 @@ fn every_history_can_be_told_as_one_thread_s() -> crate::support::Outcome {
         // One in four has the store closed under the threads' hands, and opened again.
         if seed % 4 == 0 {
             came = came.and(round.run(&store, &mut readers, seed, true, &mut history));
-            store = if seed % 8 == 0 { file.quiet()? } else { file.restless()? };
+            store = if seed % 8 == 0 {
+                manual_flush().open(file.path())?
+            } else {
+                flush_always().open(file.path())?
+            };
         }
         came = came.and(round.run(&store, &mut readers, !seed, false, &mut history));
         // Or each opening would load all that there ever was.

@@ -2,6 +2,7 @@
 
 use super::checker::{History, Timed};
 use super::model::{Call, KEYS, Outcome, PAIRS, State, held};
+use harness::Rng;
 use mnemon::{ErrorKind, NewTrace, Result, TraceEdit, TraceId, TraceStore};
 use rusqlite::{Connection, OptionalExtension};
 use std::sync::Barrier;
@@ -21,19 +22,6 @@ pub struct Came {
     pub refused: u64,
     pub files: u64,
     pub counts: u64,
-}
-
-/// Numbers without a pattern, the same for the same seed (splitmix64).
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
 }
 
 /// The ids of one history, and its clock: numbers, each given out once. That orders memory more than clocks of
@@ -97,12 +85,12 @@ impl Round {
                 .map(|(thread, (calls, reader))| {
                     let (store, begin) = (store.clone(), &begin);
                     scope.spawn(move || {
-                        let dice = Dice(seed.wrapping_mul(31).wrapping_add(thread as u64));
+                        let rng = Rng::with_seed(seed.wrapping_mul(31).wrapping_add(thread as u64));
                         let mut hand = Hand {
                             round: self,
                             store,
                             reader,
-                            dice,
+                            rng,
                             revisions: [1; KEYS],
                             pair: None,
                             came: Came::default(),
@@ -148,7 +136,7 @@ struct Hand<'a> {
     round: &'a Round,
     store: TraceStore,
     reader: &'a mut Connection,
-    dice: Dice,
+    rng: Rng,
     /// The last revision that it knows of each trace.
     revisions: [u64; KEYS],
     /// Of the co-activation that is going on.
@@ -158,7 +146,7 @@ struct Hand<'a> {
 
 impl Hand<'_> {
     fn note(&mut self, call: impl FnOnce(&mut Self) -> Result<Call>) -> Vec<Timed<Call>> {
-        if self.dice.below(3) == 0 {
+        if self.rng.u8(..3) == 0 {
             thread::yield_now();
         }
         let start = self.round.now();
@@ -182,12 +170,11 @@ impl Hand<'_> {
     }
 
     fn anything(&mut self) -> Result<Call> {
-        let (key, pair) =
-            (self.dice.below(KEYS as u64) as usize, self.dice.below(PAIRS.len() as u64) as usize);
+        let (key, pair) = (self.rng.usize(..KEYS), self.rng.usize(..PAIRS.len()));
         let (id, [a, b]) = (self.round.ids[key], PAIRS[pair].map(|key| self.round.ids[key]));
         let missing =
             |kind| move |error: mnemon::Error| if error.kind() == kind { Ok(None) } else { Err(error) };
-        match self.dice.below(100) {
+        match self.rng.u8(..100) {
             0..18 => {
                 let value = self.round.value();
                 let done = self.store.insert(NewTrace::semantic(serde_json::json!(value)).id(id)).map(Some);
@@ -195,7 +182,7 @@ impl Hand<'_> {
                 Ok(Call::Insert { key, value, done })
             }
             18..38 => {
-                let (value, mut saw, slowly) = (self.round.value(), (0, 0), self.dice.below(2) == 0);
+                let (value, mut saw, slowly) = (self.round.value(), (0, 0), self.rng.bool());
                 let mut runs = 0;
                 let changed = self.store.update(id, |edit| {
                     runs += 1;
@@ -207,7 +194,7 @@ impl Hand<'_> {
                 Ok(Call::Update { key, value, done: changed.map(|trace| (saw, answered(&trace, value))) })
             }
             38..53 => {
-                let (value, mut saw, slowly) = (self.round.value(), (0, 0), self.dice.below(2) == 0);
+                let (value, mut saw, slowly) = (self.round.value(), (0, 0), self.rng.bool());
                 let revision = self.revisions[key];
                 let done = self.store.update_if(id, revision, |edit| {
                     saw = held(edit.before());

@@ -5,7 +5,7 @@ mod engine;
 mod journal;
 mod record;
 mod rows;
-use crate::support::{Outcome, by_id, note, quietly};
+use harness::{Outcome, by_id, manual_flush, note};
 use journal::Journal;
 use mnemon::backend::{Applied, Backend, BackendError, Batch, ErrorClass, Loaded, Reopened, Stored};
 use mnemon::{ErrorKind, Link, NewTrace, Origin, Payload, Tier, Trace, TraceId, TraceStore, TraceType};
@@ -30,7 +30,7 @@ fn all(store: &TraceStore) -> Held {
 }
 
 fn open(path: &Path) -> mnemon::Result<TraceStore> {
-    quietly().open_with(Journal::open(path)?)
+    manual_flush().open_with(Journal::open(path)?)
 }
 
 fn place() -> Outcome<(tempfile::TempDir, PathBuf)> {
@@ -184,7 +184,7 @@ fn a_batch_that_stopped_half_way_is_written_again_and_nothing_is_lost() -> Outco
         let (_folder, path) = place()?;
         let left = Arc::new(AtomicUsize::new(0));
         let backend = Stopping { journal: Journal::open(&path)?, class, left: left.clone() };
-        let store = quietly().open_with(backend)?;
+        let store = manual_flush().open_with(backend)?;
         let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
         store.flush()?;
         store.co_activate(a, b)?;

@@ -1,6 +1,6 @@
 //! Tests that need a process of their own: their program runs once more, for that one test.
 
-use super::Outcome;
+use crate::Outcome;
 use std::any::type_name;
 use std::process::Command;
 

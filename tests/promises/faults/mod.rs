@@ -6,11 +6,13 @@
 //! faults were injected.
 #![cfg(feature = "testkit")]
 
-use crate::support::script::{Case, Dice, Script, State, Tally, name, run};
-use crate::support::{Outcome, note, quietly, until};
+pub mod script;
+
+use harness::{Outcome, Rng, State, manual_flush, note, wait_until};
 use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Fault, Faults, Image};
 use mnemon::{Durability, NewTrace, TraceId, TraceStore};
+use script::{Case, Script, Tally, name, run, state_of};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once};
 
@@ -180,7 +182,7 @@ fn no_crash_tears_a_cut_while_writers_race() -> Outcome {
     const ROUNDS: usize = 250;
     for durability in [Durability::Full, Durability::Relaxed] {
         let faults = Faults::new();
-        let store = quietly().flush_threshold(2).durability(durability).open_with(faults.backend())?;
+        let store = manual_flush().flush_threshold(2).durability(durability).open_with(faults.backend())?;
         let pairs: [[TraceId; 2]; 3] = std::array::from_fn(|_| [TraceId::new(), TraceId::new()]);
         for id in pairs.iter().flatten() {
             store.insert(NewTrace::semantic(serde_json::json!(0)).id(*id))?;
@@ -210,7 +212,7 @@ fn no_crash_tears_a_cut_while_writers_race() -> Outcome {
         println!("racing, {durability:?}: {tally} images, {} faults", faults.injected());
         faults.lift();
         store.flush()?;
-        assert!(State::of_image(&faults.durable()) == State::of_store(&store));
+        assert!(state_of(&faults.durable()) == State::of(&store));
         assert_eq!(faults.violations(), [""; 0]);
     }
     Ok(())
@@ -230,7 +232,7 @@ fn whole(faults: &Faults, pairs: &[[TraceId; 2]; 3], acknowledged: [u64; 3]) -> 
     Ok(images.len() as u64)
 }
 
-/// Flushes over and over with whatever fault the dice give, and looks at every image; answers at how many.
+/// Flushes over and over with random faults, and looks at every image; answers at how many.
 fn race(
     faults: &Faults,
     store: &TraceStore,
@@ -238,7 +240,7 @@ fn race(
     counted: &[AtomicU64; 3],
     rounds: usize,
 ) -> Outcome<u64> {
-    let (mut dice, mut images) = (Dice(11), 0);
+    let (mut rng, mut images) = (Rng::with_seed(11), 0);
     let mut acknowledged = [0; 3];
     let all = || counted.iter().map(|count| count.load(Ordering::SeqCst)).sum::<u64>();
     for round in 0..rounds {
@@ -246,12 +248,11 @@ fn race(
             faults.lift();
         }
         let so_far = all();
-        let call = [Call::Apply, Call::Tidy, Call::Reopen][dice.below(3) as usize];
-        let class =
-            [ErrorClass::Io, ErrorClass::Full, ErrorClass::Other, ErrorClass::Memory][dice.below(4) as usize];
-        let plan = faults.fail(call).at(1 + dice.below(3));
-        if dice.below(2) == 0 { plan.late() } else { plan }.with(class);
-        until(|| all() > so_far);
+        let call = [Call::Apply, Call::Tidy, Call::Reopen][rng.usize(..3)];
+        let class = [ErrorClass::Io, ErrorClass::Full, ErrorClass::Other, ErrorClass::Memory][rng.usize(..4)];
+        let plan = faults.fail(call).at(1 + rng.u64(..3));
+        if rng.bool() { plan.late() } else { plan }.with(class);
+        wait_until(|| all() > so_far);
         images += whole(faults, pairs, acknowledged)?;
         let before = counted.each_ref().map(|count| count.load(Ordering::SeqCst));
         if store.flush().is_ok() {
@@ -267,11 +268,11 @@ fn race(
 
 /// A store whose flusher commits each change at once, and syncs nothing.
 fn relaxed(faults: &Faults) -> mnemon::Result<TraceStore> {
-    quietly().flush_threshold(1).durability(Durability::Relaxed).open_with(faults.backend())
+    manual_flush().flush_threshold(1).durability(Durability::Relaxed).open_with(faults.backend())
 }
 
 fn committed(store: &TraceStore) {
-    until(|| store.stats().dirty == 0);
+    wait_until(|| store.stats().dirty == 0);
 }
 
 /// What was committed and not synced is sent again after a failed sync. The removal of a link was not: the flusher
@@ -362,7 +363,7 @@ fn a_power_loss_at_every_sync_leaves_a_state_of_the_run() -> Outcome {
 #[test]
 fn a_link_whose_write_was_not_answered_for_goes_when_it_is_removed() -> Outcome {
     let faults = Faults::new();
-    let store = quietly().open_with(faults.backend())?;
+    let store = manual_flush().open_with(faults.backend())?;
     let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
     store.co_activate(a, b)?;
     faults.fail(Call::Apply).late().with(ErrorClass::Full);
@@ -377,7 +378,7 @@ fn a_link_whose_write_was_not_answered_for_goes_when_it_is_removed() -> Outcome 
 #[test]
 fn a_link_left_out_with_a_refused_trace_comes_when_that_is_accepted() -> Outcome {
     let faults = Faults::new();
-    let store = quietly().open_with(faults.backend())?;
+    let store = manual_flush().open_with(faults.backend())?;
     let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
     store.co_activate(a, b)?;
     faults.refuse(a);
@@ -386,14 +387,14 @@ fn a_link_left_out_with_a_refused_trace_comes_when_that_is_accepted() -> Outcome
     faults.accept(a);
     store.update(a, |trace| trace.confidence(0.1))?;
     store.flush()?;
-    assert!(State::of_image(&faults.durable()) == State::of_store(&store));
+    assert!(state_of(&faults.durable()) == State::of(&store));
     Ok(())
 }
 
 #[test]
 fn an_erasure_that_failed_is_done_by_the_next_flush() -> Outcome {
     let faults = Faults::new();
-    let store = quietly().open_with(faults.backend())?;
+    let store = manual_flush().open_with(faults.backend())?;
     store.insert_many((0..3).map(note))?;
     store.flush()?;
     faults.fail(Call::Apply).for_good().with(ErrorClass::Full);

@@ -1,6 +1,7 @@
 //! The model: one thread and a few maps.
 
-use super::steps::{Bond, Bonds, IMPRINT_SECONDS, MOST_BYTES, MOST_TRACES, Record, Rows, STEP, Wanted};
+use crate::record::{Bond, Bonds, Record, Rows};
+use crate::steps::{IMPRINT_SECONDS, MOST_BYTES, MOST_TRACES, STEP, Wanted};
 use mnemon::{Order, TraceId};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};

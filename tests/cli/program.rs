@@ -1,7 +1,7 @@
 //! The program, run as a process in a folder of its own; and a store for it to look at, the same each time.
 
-use super::Outcome;
 use assert_cmd::Command;
+use harness::Outcome;
 use mnemon::{ManualClock, NewTrace, Origin, Payload, Tier, TraceId, TraceStore, TraceType};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -12,16 +12,16 @@ use tempfile::TempDir;
 pub const AT: &str = "--at 2026-01-01T02:00:00Z";
 
 /// A folder with a store.
-pub struct Place(TempDir);
+pub struct TestDir(TempDir);
 
 #[derive(Debug)]
-pub struct Ran {
+pub struct Output {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
 
-impl Place {
+impl TestDir {
     pub fn new() -> Outcome<Self> {
         Ok(Self(tempfile::tempdir()?))
     }
@@ -38,16 +38,16 @@ impl Place {
     }
 
     /// Runs the program in the folder; lines are 80 columns long.
-    pub fn run(&self, arguments: &str) -> Outcome<Ran> {
+    pub fn run(&self, arguments: &str) -> Outcome<Output> {
         self.run_in(arguments, &[("COLUMNS", "80")])
     }
 
-    pub fn run_in(&self, arguments: &str, environment: &[(&str, &str)]) -> Outcome<Ran> {
+    pub fn run_in(&self, arguments: &str, environment: &[(&str, &str)]) -> Outcome<Output> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
         command.current_dir(self.0.path()).args(arguments.split_whitespace());
         command.envs(environment.iter().copied());
         let output = command.output()?;
-        Ok(Ran {
+        Ok(Output {
             code: output.status.code(),
             stdout: String::from_utf8(output.stdout)?,
             stderr: String::from_utf8(output.stderr)?,
@@ -87,7 +87,7 @@ pub const FAINT: &str = "d5e20714-7c2f-4e77-9fa0-2e81a13e4c03";
 pub const FAR: &str = "e6f31825-8d30-4f88-80b1-3f92b24f5d04";
 
 /// Six memories of a harbour office, of the first hour of 2026. The first two ids begin alike.
-pub fn memories(place: &Place) -> Outcome<TraceStore> {
+pub fn memories(place: &TestDir) -> Outcome<TraceStore> {
     let clock = ManualClock::at("2026-01-01T00:00:00Z".parse()?);
     let store =
         TraceStore::builder().clock(&clock).flush_interval(Duration::MAX).open(place.path("memory.db"))?;

@@ -4,16 +4,12 @@
 //! `MNEMON_MODEL_CASES` sets how many sequences are tried.
 #![cfg(feature = "sqlite")]
 
-mod model;
-mod pair;
-mod steps;
-
-use crate::support;
+use harness::Outcome;
+use harness::pair::Pair;
+use harness::steps::{Edit, New, PARTITIONS, SLOTS, STRENGTHS, Step, TAGS, Wanted};
 use mnemon::{Order, Tier, TraceType};
-use pair::Pair;
 use proptest::prelude::*;
 use proptest::sample::select;
-use steps::{Edit, New, PARTITIONS, SLOTS, Step, TAGS, Wanted};
 
 fn slot() -> impl Strategy<Value = usize> {
     // Some more often than others.
@@ -29,7 +25,7 @@ fn tags() -> impl Strategy<Value = Vec<&'static str>> {
 }
 
 fn strength() -> impl Strategy<Value = f64> {
-    select(&[0.0, 0.01, 0.05, 0.1, 0.3, 0.5, 0.85, 0.95, 1.0])
+    select(&STRENGTHS)
 }
 
 fn maybe<T: std::fmt::Debug>(of: impl Strategy<Value = T>) -> impl Strategy<Value = Option<T>> {
@@ -50,7 +46,7 @@ prop_compose! {
         unresolved in any::<bool>(),
         pinned in prop::bool::weighted(0.2),
     ) -> New {
-        New { slot, kind, tags, partition, strength, rate, intensity, confidence, age, unresolved, pinned }
+        New { slot, kind, tags, partition, strength, rate, intensity, confidence, age, unresolved, pinned, n: 0 }
     }
 }
 
@@ -69,7 +65,7 @@ prop_compose! {
 
 prop_compose! {
     fn edit()(
-        payload in maybe(any::<u8>()),
+        payload in maybe(0..256_u64),
         tags in maybe(tags()),
         strength in maybe(strength()),
         confidence in maybe(select(&[0.0, 0.5, 0.9])),
@@ -138,12 +134,12 @@ proptest! {
 
     #[test]
     fn the_store_answers_as_its_model_does(steps in prop::collection::vec(step(), 1..80)) {
-        let mut pair = Pair::new()?;
-        for step in &steps {
-
-            pair.take(step)?;
-        }
-        pair.take(&Step::Flush)?;
-        pair.take(&Step::Reopen)?;
+        let run = || -> Outcome {
+            let mut pair = Pair::new(|builder, path| builder.open(path))?;
+            steps.iter().try_for_each(|step| pair.take(step))?;
+            pair.take(&Step::Flush)?;
+            pair.take(&Step::Reopen)
+        };
+        run().map_err(|broken| TestCaseError::fail(broken.to_string()))?;
     }
 }

@@ -3,18 +3,18 @@
 //! The run's memory does not depend on its backend. So the states after each of its steps are recorded once, without
 //! any fault, and every image that a crash would leave must be one of them.
 
-use super::{Outcome, clock, quietly};
+use harness::steps::{Edit, New, Step};
+use harness::{Outcome, Rng, State, clock, manual_flush};
+use jiff::Timestamp;
 use mnemon::backend::ErrorClass;
 use mnemon::testkit::{Call, Crash, Fault, Faults, FaultyBackend, Image};
-use mnemon::{
-    Durability, Error, ErrorKind, Health, Link, ManualClock, NewTrace, Trace, TraceId, TraceStore, TraceType,
-};
+use mnemon::{Durability, Error, ErrorKind, Health, ManualClock, NewTrace, TraceId, TraceStore, TraceType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-const SLOTS: u64 = 14;
+const SLOTS: usize = 14;
 
 /// How often an image was compared with the states, and how often a store was opened over one.
 #[derive(Default, Debug)]
@@ -33,56 +33,15 @@ impl Tally {
 
 #[derive(Clone, Debug)]
 enum Op {
-    Insert(u64, u64),
-    Rewrite(u64, u64),
-    Touch(u64, u64),
-    Remove(u64),
-    Reinforce(u64),
-    CoActivate(u64, u64),
-    EraseType,
-    ErasePartition,
-    Restore(Vec<u64>),
-    Flush,
+    Do(Step),
     /// Until the background has committed everything, where it does so at once.
     Settle,
-    Reopen,
 }
 
-fn id(slot: u64) -> TraceId {
-    TraceId::from_reference(&slot.to_string())
-}
-
-fn new(slot: u64, n: u64) -> NewTrace {
-    let kind = if slot.is_multiple_of(5) { TraceType::Episodic } else { TraceType::Semantic };
-    let partition = if slot.is_multiple_of(4) { "other" } else { "default" };
-    NewTrace::new(kind, serde_json::json!({"slot": slot, "n": n})).id(id(slot)).partition(partition)
-}
-
-/// All that is in a store, or in an image of one.
-#[derive(Clone, Default, PartialEq, Debug)]
-pub struct State {
-    traces: BTreeMap<TraceId, Arc<Trace>>,
-    links: BTreeMap<(TraceId, TraceId), Link>,
-}
-
-impl State {
-    pub fn of_store(store: &TraceStore) -> Self {
-        let traces: BTreeMap<_, _> = store.iter().map(|trace| (trace.id(), trace)).collect();
-        let links = traces.keys().flat_map(|id| store.links(*id)).map(|link| (link.ends(), link)).collect();
-        Self { traces, links }
-    }
-
-    pub fn of_image(image: &Image) -> Self {
-        let traces = image.traces().map(|trace| (trace.id(), trace.clone())).collect();
-        Self { traces, links: image.links().map(|link| (link.ends(), *link)).collect() }
-    }
-
-    fn without(&self, ids: &BTreeSet<TraceId>) -> Self {
-        let mut rest = self.clone();
-        rest.traces.retain(|id, _| !ids.contains(id));
-        rest.links.retain(|(a, b), _| !ids.contains(a) && !ids.contains(b));
-        rest
-    }
+/// All that is in an image of a store.
+pub fn state_of(image: &Image) -> State {
+    let traces = image.traces().map(|trace| (trace.id(), trace.clone())).collect();
+    State { traces, links: image.links().map(|link| (link.ends(), *link)).collect() }
 }
 
 /// The steps, and the state after each; the first state is the empty one.
@@ -91,55 +50,52 @@ pub struct Script {
     states: Vec<State>,
 }
 
-/// SplitMix64.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n
-    }
-}
-
 impl Script {
     pub fn new(seed: u64, length: usize) -> Outcome<Self> {
-        let mut dice = Dice(seed);
+        let mut rng = Rng::with_seed(seed);
         let mut ops = Vec::new();
         let mut n = 0;
         while ops.len() < length {
             n += 1;
-            let (a, b) = (dice.below(SLOTS), dice.below(SLOTS));
-            match dice.below(100) {
-                0..16 => ops.push(Op::Insert(a, n)),
+            let (a, b) = (rng.usize(..SLOTS), rng.usize(..SLOTS));
+            let insert = |rng: &mut Rng| Op::Do(Step::Insert(New::random(rng, a, n)));
+            let rewrite = |slot| Op::Do(Step::Update(slot, Edit { payload: Some(n), ..Edit::default() }));
+            let (remove, link) = (Op::Do(Step::Remove(a)), Op::Do(Step::CoActivate(a, b, 1)));
+            match rng.u8(..100) {
+                0..16 => ops.push(insert(&mut rng)),
                 // A pair: whoever sees the second must see the first.
-                16..24 => ops.extend([Op::Rewrite(a, n), Op::Rewrite(b, n)]),
-                24..36 => ops.push(Op::Touch(a, n % 100)),
-                36..46 => ops.push(Op::Remove(a)),
+                16..24 => ops.extend([rewrite(a), rewrite(b)]),
+                24..36 => {
+                    let confidence = Some((n % 100) as f64 / 100.0);
+                    ops.push(Op::Do(Step::Update(a, Edit { confidence, ..Edit::default() })));
+                }
+                36..46 => ops.push(remove),
                 // The same id again, perhaps before the removal is flushed, and a link of the new trace.
-                46..52 => ops.extend([Op::Remove(a), Op::Insert(a, n), Op::CoActivate(a, b)]),
-                52..58 => ops.extend([Op::Remove(a), Op::Settle, Op::Insert(a, n), Op::CoActivate(a, b)]),
-                58..66 => ops.push(Op::Reinforce(a)),
-                66..82 => ops.push(Op::CoActivate(a, b)),
-                82 => ops.push(Op::EraseType),
-                83 => ops.push(Op::ErasePartition),
-                84 => ops.push(Op::Restore((0..SLOTS).filter(|_| dice.below(3) > 0).collect())),
+                46..52 => ops.extend([remove, insert(&mut rng), link]),
+                52..58 => ops.extend([remove, Op::Settle, insert(&mut rng), link]),
+                58..66 => ops.push(Op::Do(Step::Reinforce(a))),
+                66..82 => ops.push(link),
+                82 => ops.push(Op::Do(Step::EraseType(TraceType::Episodic))),
+                83 => ops.push(Op::Do(Step::ErasePartition("other"))),
+                84 => {
+                    let slots = (0..SLOTS).filter(|_| rng.u8(..3) > 0).collect::<Vec<_>>();
+                    let list = slots.into_iter().map(|slot| New::random(&mut rng, slot, n));
+                    ops.push(Op::Do(Step::Restore(list.collect())));
+                }
                 85..88 => ops.push(Op::Settle),
-                88..99 => ops.push(Op::Flush),
-                _ => ops.push(Op::Reopen),
+                88..99 => ops.push(Op::Do(Step::Flush)),
+                _ => ops.push(Op::Do(Step::Reopen)),
             }
         }
-        // Each kind of call is made at least once, wherever the dice fall.
-        ops.insert(length / 3, Op::Reopen);
+        // Each kind of call is made at least once, whatever the seed is.
+        ops.insert(length / 3, Op::Do(Step::Reopen));
         let mut script = Self { ops, states: vec![State::default()] };
         let clock = clock();
         let store = TraceStore::builder().clock(&clock).in_memory()?;
         for op in &script.ops {
             clock.advance(Duration::from_secs(1));
-            op.change(&store)?;
-            script.states.push(State::of_store(&store));
+            op.change(&store, clock.now())?;
+            script.states.push(State::of(&store));
         }
         Ok(script)
     }
@@ -151,7 +107,7 @@ impl Script {
         for at in 1.. {
             let (faults, clock) = (Faults::new(), clock());
             faults.freeze_at_sync(at);
-            let builder = quietly().clock(&clock).durability(case.durability);
+            let builder = manual_flush().clock(&clock).durability(case.durability);
             let store = match case.durability {
                 Durability::Full => builder,
                 Durability::Relaxed => builder.flush_threshold(1),
@@ -161,9 +117,9 @@ impl Script {
             let (mut least, mut most) = (0, 0);
             for (done, op) in self.ops.iter().enumerate() {
                 clock.advance(Duration::from_secs(1));
-                op.change(&store)?;
-                let flushes = matches!(op, Op::Flush) || op.flushes();
-                if matches!(op, Op::Flush) {
+                op.change(&store, clock.now())?;
+                let flushes = matches!(op, Op::Do(Step::Flush)) || op.flushes();
+                if matches!(op, Op::Do(Step::Flush)) {
                     store.flush()?;
                 }
                 if faults.syncs() < at {
@@ -172,7 +128,7 @@ impl Script {
                 }
             }
             let syncs = faults.syncs();
-            let found = State::of_image(&faults.durable());
+            let found = state_of(&faults.durable());
             let most = if syncs < at { self.ops.len() } else { most.min(self.ops.len()) };
             if !self.states[least..=most].contains(&found) {
                 return Err(format!("at sync {at}: no state of the steps {least} to {most}").into());
@@ -187,38 +143,15 @@ impl Script {
 
 impl Op {
     /// What it does to memory; `Err` where a flush that is part of it fails.
-    fn change(&self, store: &TraceStore) -> mnemon::Result<()> {
-        let outcome = match self {
-            Op::Insert(slot, n) => store.insert(new(*slot, *n)).map(drop),
-            Op::Rewrite(slot, n) => {
-                store.update(id(*slot), |trace| trace.payload(serde_json::json!({"n": n}))).map(drop)
-            }
-            Op::Touch(slot, n) => {
-                store.update(id(*slot), |trace| trace.confidence(*n as f64 / 100.0)).map(drop)
-            }
-            Op::Remove(slot) => store.remove(id(*slot)).map(drop),
-            Op::Reinforce(slot) => store.reinforce(id(*slot)).map(drop),
-            Op::CoActivate(a, b) => store.co_activate(id(*a), id(*b)).map(drop),
-            Op::EraseType => return store.erase_type(TraceType::Episodic).map(drop),
-            Op::ErasePartition => return store.erase_partition("other").map(drop),
-            Op::Restore(slots) => store.restore(slots.iter().map(|slot| new(*slot, 0))).map(drop),
-            Op::Flush | Op::Settle | Op::Reopen => Ok(()),
-        };
-        match outcome {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    ErrorKind::AlreadyExists | ErrorKind::NotFound | ErrorKind::InvalidInput
-                ) =>
-            {
-                Ok(())
-            }
-            other => other,
+    fn change(&self, store: &TraceStore, now: Timestamp) -> mnemon::Result<()> {
+        match self {
+            Op::Settle | Op::Do(Step::Flush) => Ok(()),
+            Op::Do(step) => step.apply(store, now),
         }
     }
 
     fn flushes(&self) -> bool {
-        matches!(self, Op::EraseType | Op::ErasePartition)
+        matches!(self, Op::Do(Step::EraseType(_) | Step::ErasePartition(_)))
     }
 }
 
@@ -344,13 +277,13 @@ impl Run<'_> {
             let op = &self.script.ops[at];
             self.clock.advance(Duration::from_secs(1));
             self.begun.store(at + 1, SeqCst);
-            match op.change(&store) {
+            match op.change(&store, self.clock.now()) {
                 Ok(()) if op.flushes() => self.acknowledge(at + 1)?,
                 Ok(()) => {}
                 Err(error) => self.failed(&store, &error)?,
             }
             match op {
-                Op::Flush => match store.flush() {
+                Op::Do(Step::Flush) => match store.flush() {
                     Ok(_) => self.acknowledge(at + 1)?,
                     Err(error) => self.failed(&store, &error)?,
                 },
@@ -358,7 +291,9 @@ impl Run<'_> {
                     wait(|| store.stats().dirty == 0 || store.health() != Health::Healthy)?;
                     self.look_at_images()?;
                 }
-                Op::Reopen if self.case.fault != Fault::RefuseRow => store = self.reopen(store, at + 1)?,
+                Op::Do(Step::Reopen) if self.case.fault != Fault::RefuseRow => {
+                    store = self.reopen(store, at + 1)?
+                }
                 _ => {}
             }
         }
@@ -367,7 +302,8 @@ impl Run<'_> {
 
     fn builder(&self) -> mnemon::StoreBuilder {
         let patience = Duration::from_secs(10);
-        let builder = quietly().clock(&self.clock).durability(self.case.durability).close_timeout(patience);
+        let builder =
+            manual_flush().clock(&self.clock).durability(self.case.durability).close_timeout(patience);
         match self.case.durability {
             Durability::Full => builder,
             Durability::Relaxed => builder.flush_threshold(1),
@@ -399,7 +335,7 @@ impl Run<'_> {
             return Err("closed, and no clean end".into());
         }
         let store = self.open()?;
-        match State::of_store(&store) == self.script.states[done] {
+        match State::of(&store) == self.script.states[done] {
             true => Ok(store),
             false => Err(format!("opened again after step {done}, the store is not what it was").into()),
         }
@@ -426,7 +362,7 @@ impl Run<'_> {
             // A retry has succeeded meanwhile: then everything is there.
             Health::Healthy => {
                 let now = &self.script.states[self.begun.load(SeqCst)];
-                State::of_image(&self.faults.live()) == *now
+                state_of(&self.faults.live()) == *now
             }
             _ => false,
         };
@@ -463,7 +399,7 @@ impl Run<'_> {
 
     fn is_a_state(&self, what: &str, image: &Image, from: usize, refused: &BTreeSet<TraceId>) -> Outcome {
         Tally::add(&self.tally.images, 1);
-        let found = State::of_image(image).without(refused);
+        let found = state_of(image).without(refused);
         if self.case.wipes() && image.watermark() == 0 && found == State::default() {
             return Ok(());
         }
@@ -491,9 +427,9 @@ impl Run<'_> {
         for crash in [Crash::Kill, Crash::PowerLoss] {
             Tally::add(&self.tally.crashes, 1);
             let after = self.faults.crash(crash);
-            let left = State::of_image(&after.live());
+            let left = state_of(&after.live());
             let store = self.builder().open_with(after.backend())?;
-            if State::of_store(&store) != left || !store.stats().quarantined.is_empty() {
+            if State::of(&store) != left || !store.stats().quarantined.is_empty() {
                 return Err(format!("{crash:?}: opened, it is not what the crash has left").into());
             }
             let id = store.insert(NewTrace::semantic(serde_json::json!("after the crash")))?;
@@ -516,13 +452,13 @@ impl Run<'_> {
         // A retry of the background may have had its fault before, and answer a little later.
         (0..3).find_map(|_| store.flush().ok()).ok_or("the faults are over, and a flush fails")?;
         wait(|| store.health() == Health::Healthy)?;
-        let held = State::of_store(&store);
+        let held = State::of(&store);
         let last = &self.script.states[self.script.states.len() - 1];
         if held.without(&refused) != last.without(&refused) {
             return Err("memory is not what it should be".into());
         }
         for (what, image) in [("live", self.faults.live()), ("durable", self.faults.durable())] {
-            if State::of_image(&image) != held {
+            if state_of(&image) != held {
                 return Err(format!("{what}: rows and memory do not agree").into());
             }
         }
