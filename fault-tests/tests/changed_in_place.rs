@@ -297,7 +297,7 @@ fn seeds() -> Vec<u64> {
 }
 
 #[test]
-fn a_file_changed_in_place_is_mended_before_the_store_closes() -> Outcome {
+fn file_changed_in_place_is_mended() -> Outcome {
     let common = folder()?;
     Files::make_common(common.path())?;
     let mut counts = BTreeMap::<Damage, Counts>::new();

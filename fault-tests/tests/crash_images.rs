@@ -119,7 +119,7 @@ fn record(cuts: Cuts, fault: Option<Fault>, large: usize) -> Outcome<(Vec<State>
 }
 
 #[test]
-fn at_any_call_of_a_run_a_power_loss_leaves_a_cut_that_is_not_before_the_last_durable_one() -> Outcome {
+fn power_loss_anywhere_leaves_durable_cut() -> Outcome {
     let (states, events) = record(Cuts::Planned, None, 3_000)?;
     let mut trial = Trial::of(&states)?;
     let (mut crash, mut rng) = (Crash::default(), Rng::with_seed(1));
@@ -137,7 +137,7 @@ fn at_any_call_of_a_run_a_power_loss_leaves_a_cut_that_is_not_before_the_last_du
 
 /// The system may have marked as clean what it could not write: no later sync makes it certain.
 #[test]
-fn after_a_failed_sync_a_power_loss_leaves_what_is_reported_durable_all_the_same() -> Outcome {
+fn power_loss_after_failed_sync() -> Outcome {
     let folder = folder()?;
     let disk = Disk::under(folder.path())?;
     let mut run = Run::new(&disk, &database(&folder), Cuts::Anywhere);
@@ -206,7 +206,7 @@ fn power_loss_while_compacting_leaves_cut() -> Outcome {
 
 /// A log of more than 1,000 pages is moved into the file while the store goes on.
 #[test]
-fn while_a_large_log_is_moved_into_the_file_a_power_loss_leaves_a_cut() -> Outcome {
+fn power_loss_during_checkpoint_leaves_cut() -> Outcome {
     let (states, events) = record(Cuts::Planned, None, 900_000)?;
     let mut trial = Trial::of(&states)?;
     let (mut crash, mut rng) = (Crash::default(), Rng::with_seed(3));

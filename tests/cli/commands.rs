@@ -103,7 +103,7 @@ fn sample_records() -> Result<u64> {
 }
 
 #[test]
-fn a_file_ingested_twice_changes_and_flushes_nothing_the_second_time() -> Result {
+fn second_ingest_changes_and_flushes_nothing() -> Result {
     let (place, records) = (TestDir::new()?, sample_records()?);
     let first = place.run(&format!("ingest {SAMPLE} --db memory.db --json"))?;
     assert_eq!(first.code, Some(0), "{first:?}");
@@ -123,7 +123,7 @@ fn a_file_ingested_twice_changes_and_flushes_nothing_the_second_time() -> Result
 }
 
 #[test]
-fn every_field_of_a_record_is_stored_and_the_payload_byte_for_byte() -> Result {
+fn record_is_stored_byte_for_byte() -> Result {
     let place = TestDir::new()?;
     let payload = r#"{"b":1.0,   "a": "caf\u00e9 日本", "b": [1e3]}"#;
     let line = format!(
@@ -149,7 +149,7 @@ fn every_field_of_a_record_is_stored_and_the_payload_byte_for_byte() -> Result {
 }
 
 #[test]
-fn bad_lines_are_reported_with_number_and_reason_and_the_rest_is_stored() -> Result {
+fn bad_lines_are_reported_others_stored() -> Result {
     let place = TestDir::new()?;
     let lines: [&[u8]; 11] = [
         br#"{"type": "semantic", "payload": 1, "ref": "one"}"#,
@@ -186,7 +186,7 @@ fn bad_lines_are_reported_with_number_and_reason_and_the_rest_is_stored() -> Res
 }
 
 #[test]
-fn odd_line_ends_a_byte_order_mark_and_endless_names_are_no_matter() -> Result {
+fn odd_line_ends_and_names_accepted() -> Result {
     let place = TestDir::new()?;
     let record = r#"{"type": "semantic", "payload": 1}"#;
     place.write("records.jsonl", format!("\u{feff}{record}\r\n\r\n{record}"))?;
@@ -211,7 +211,7 @@ fn odd_line_ends_a_byte_order_mark_and_endless_names_are_no_matter() -> Result {
 
 /// A pair of escapes is one character of those that JSON can't escape in one.
 #[test]
-fn half_a_character_is_named_as_that() -> Result {
+fn half_a_character_is_named() -> Result {
     let place = TestDir::new()?;
     let lines = [
         r#"{"type": "semantic", "payload": "\ud83d\ude00"}"#,
@@ -233,7 +233,7 @@ fn half_a_character_is_named_as_that() -> Result {
 }
 
 #[test]
-fn a_time_beyond_those_that_there_are_is_told_the_last_one() -> Result {
+fn time_out_of_range_names_limit() -> Result {
     let place = TestDir::new()?;
     let record = |time: &str| format!(r#"{{"type": "semantic", "payload": 1, "created_at": "{time}"}}"#);
     let times = [
@@ -257,7 +257,7 @@ fn a_time_beyond_those_that_there_are_is_told_the_last_one() -> Result {
 }
 
 #[test]
-fn what_holds_no_records_is_named_in_one_line_with_the_command_for_it() -> Result {
+fn ingest_of_other_file_names_command() -> Result {
     let place = TestDir::new()?;
     let record = r#"{"type": "semantic", "payload": 1}"#;
     place.write("records.jsonl", record)?;
@@ -303,7 +303,7 @@ fn what_holds_no_records_is_named_in_one_line_with_the_command_for_it() -> Resul
 }
 
 #[test]
-fn of_many_bad_lines_the_first_twenty_are_shown() -> Result {
+fn first_twenty_bad_lines_are_shown() -> Result {
     let place = TestDir::new()?;
     place.write("a.jsonl", "bad\n".repeat(23))?;
     let ran = place.run("ingest a.jsonl --db memory.db")?;
@@ -317,7 +317,7 @@ fn of_many_bad_lines_the_first_twenty_are_shown() -> Result {
 }
 
 #[test]
-fn under_strict_nothing_of_a_file_with_a_bad_line_is_kept() -> Result {
+fn strict_ingest_is_all_or_nothing() -> Result {
     let place = TestDir::new()?;
     place.write("first.jsonl", r#"{"type": "semantic", "payload": 1, "ref": "a"}"#)?;
     assert_eq!(place.run("ingest first.jsonl --db memory.db --strict")?.code, Some(0));
@@ -345,7 +345,7 @@ fn under_strict_nothing_of_a_file_with_a_bad_line_is_kept() -> Result {
 }
 
 #[test]
-fn a_parent_is_found_on_a_later_line_and_in_the_store() -> Result {
+fn parent_is_found_on_later_line() -> Result {
     let place = TestDir::new()?;
     place.write(
         "a.jsonl",
@@ -363,7 +363,7 @@ fn a_parent_is_found_on_a_later_line_and_in_the_store() -> Result {
 }
 
 #[test]
-fn dangling_parents_are_counted_and_the_trace_has_none() -> Result {
+fn dangling_parents_are_counted_and_dropped() -> Result {
     let place = TestDir::new()?;
     // The third names a record that is not stored, for it is bad.
     place.write(
@@ -384,7 +384,7 @@ fn dangling_parents_are_counted_and_the_trace_has_none() -> Result {
 }
 
 #[test]
-fn a_record_brings_its_trace_up_to_date_in_the_fields_it_gives() -> Result {
+fn record_updates_the_fields_it_gives() -> Result {
     let place = TestDir::new()?;
     place.write(
         "a.jsonl",
@@ -417,7 +417,7 @@ fn a_record_brings_its_trace_up_to_date_in_the_fields_it_gives() -> Result {
 }
 
 #[test]
-fn a_record_with_neither_ref_nor_id_is_a_new_trace_each_time() -> Result {
+fn record_without_id_is_always_new() -> Result {
     let place = TestDir::new()?;
     let record = r#"{"type": "sensory", "payload": "salt"}"#;
     for stored in 1..=2 {
@@ -433,7 +433,7 @@ fn a_record_with_neither_ref_nor_id_is_a_new_trace_each_time() -> Result {
 }
 
 #[test]
-fn a_busy_host_finds_in_the_file_what_its_writers_were_told() -> Result {
+fn busy_host_file_has_acknowledged_writes() -> Result {
     for durability in ["full", "relaxed"] {
         let place = TestDir::new()?;
         let ran = place.run(&format!(
@@ -479,7 +479,7 @@ fn a_busy_host_finds_in_the_file_what_its_writers_were_told() -> Result {
 }
 
 #[test]
-fn the_demo_stores_the_sample_keeps_it_busy_and_leaves_nothing_behind() -> Result {
+fn demo_leaves_nothing_behind() -> Result {
     let (place, records) = (TestDir::new()?, sample_records()?);
     let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
     command.env("TMPDIR", place.0.path()).args(["demo", "--seconds", "0.5", "--json"]);
@@ -504,7 +504,7 @@ fn the_demo_stores_the_sample_keeps_it_busy_and_leaves_nothing_behind() -> Resul
 }
 
 #[test]
-fn the_demo_keeps_the_store_that_it_was_given() -> Result {
+fn demo_keeps_given_store() -> Result {
     let place = TestDir::new()?;
     let records = r#"{"type": "semantic", "payload": 1, "ref": "a"}
                      {"type": "semantic", "payload": 1, "ref": "b", "confidence": 2}"#;
@@ -519,7 +519,7 @@ fn the_demo_keeps_the_store_that_it_was_given() -> Result {
 }
 
 #[test]
-fn stat_counts_what_is_in_a_file_that_another_store_has_open() -> Result {
+fn stat_counts_store_in_use() -> Result {
     let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
     store.insert_many((0..1_200).map(|n| NewTrace::semantic(json!(n)).partition("p")))?;
@@ -553,7 +553,7 @@ fn stat_counts_what_is_in_a_file_that_another_store_has_open() -> Result {
 }
 
 #[test]
-fn an_error_says_what_is_wrong_and_what_to_do() -> Result {
+fn error_has_cause_and_hint() -> Result {
     let place = TestDir::new()?;
     place.write("notes.txt", "this is not a database, however long one looks at it")?;
     place.write("a.jsonl", r#"{"type": "semantic", "payload": 1, "ref": "a"}"#)?;

@@ -43,7 +43,7 @@ fn compact_reports_bytes_before_and_after() -> Outcome {
 }
 
 #[test]
-fn compact_refuses_what_is_no_free_store() -> Outcome {
+fn compact_refuses_used_or_foreign_file() -> Outcome {
     let place = TestDir::new()?;
     fs::write(place.path("empty.db"), "")?;
     fs::write(place.path("notes.txt"), "not a database, and longer than a header: ".repeat(100))?;

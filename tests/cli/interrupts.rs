@@ -42,7 +42,7 @@ fn with_many() -> Outcome<TestDir> {
 }
 
 #[test]
-fn what_is_not_whole_is_not_left_behind() -> Outcome {
+fn interrupt_leaves_no_partial_file() -> Outcome {
     let place = with_many()?;
     fs::create_dir(place.path("to"))?;
     for command in
@@ -59,7 +59,7 @@ fn what_is_not_whole_is_not_left_behind() -> Outcome {
 }
 
 #[test]
-fn an_ingest_says_how_much_it_has_stored_and_can_go_on() -> Outcome {
+fn interrupted_ingest_can_go_on() -> Outcome {
     let place = TestDir::new()?;
     let record =
         |n| json!({"type": "semantic", "payload": "tide ".repeat(40), "ref": format!("{n}")}).to_string();
@@ -96,7 +96,7 @@ fn a_demo_leaves_nothing_behind() -> Outcome {
 }
 
 #[test]
-fn an_import_is_there_whole_or_not_at_all() -> Outcome {
+fn interrupted_import_is_whole_or_absent() -> Outcome {
     let place = with_many()?;
     assert_eq!(place.run("export memory.db a.jsonl")?.code, Some(0));
     let child = start(&place, "import a.jsonl --db other.db")?;
@@ -109,7 +109,7 @@ fn an_import_is_there_whole_or_not_at_all() -> Outcome {
 }
 
 #[test]
-fn a_host_closes_its_store_and_compares_its_file() -> Outcome {
+fn interrupted_host_closes_and_verifies() -> Outcome {
     let place = TestDir::new()?;
     let child = start(&place, "host --db memory.db --traces 200 --seconds 600 --flush-every 60000 --status")?;
     let status =

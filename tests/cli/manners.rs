@@ -31,7 +31,7 @@ fn commands(place: &TestDir) -> Outcome<Vec<String>> {
 }
 
 #[test]
-fn every_help_says_what_the_exit_codes_are() -> Outcome {
+fn help_lists_exit_codes() -> Outcome {
     let place = TestDir::new()?;
     for command in commands(&place)?.iter().chain([&String::new()]) {
         let ran = place.run(&format!("{command} --help"))?;
@@ -44,7 +44,7 @@ fn every_help_says_what_the_exit_codes_are() -> Outcome {
 }
 
 #[test]
-fn every_command_has_a_page_and_can_be_completed() -> Outcome {
+fn commands_have_pages_and_completions() -> Outcome {
     let place = TestDir::new()?;
     let commands = commands(&place)?;
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
@@ -71,7 +71,7 @@ fn every_command_has_a_page_and_can_be_completed() -> Outcome {
 }
 
 #[test]
-fn colours_are_for_terminals_and_for_who_asks_for_them() -> Outcome {
+fn colours_only_for_terminals_or_asked() -> Outcome {
     let place = TestDir::with_memories()?;
     for command in READING {
         let command = with_id(command, FACT);
@@ -86,7 +86,7 @@ fn colours_are_for_terminals_and_for_who_asks_for_them() -> Outcome {
 
 /// JSON has whole ids and payloads anyway.
 #[test]
-fn json_is_whole_with_full_and_without() -> Outcome {
+fn json_is_whole_without_full_too() -> Outcome {
     let place = TestDir::with_memories()?;
     for command in READING.iter().filter(|command| !command.starts_with("get")) {
         let command = with_id(&command.replace(" --full", ""), FACT);
@@ -98,7 +98,7 @@ fn json_is_whole_with_full_and_without() -> Outcome {
 }
 
 #[test]
-fn no_text_of_a_store_commands_the_terminal() -> Outcome {
+fn stored_text_cannot_command_the_terminal() -> Outcome {
     let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
     let hostile = "pilot \u{9b}2J \u{202e}evil";
@@ -119,7 +119,7 @@ fn no_text_of_a_store_commands_the_terminal() -> Outcome {
 }
 
 #[test]
-fn nothing_that_is_wrong_commands_the_terminal_either() -> Outcome {
+fn errors_cannot_command_the_terminal() -> Outcome {
     let place = TestDir::with_memories()?;
     let hostile = "\u{1b}]0;title\u{7}\u{9b}2J";
     let open = || rusqlite::Connection::open(place.path("memory.db"));
@@ -158,7 +158,7 @@ fn nothing_that_is_wrong_commands_the_terminal_either() -> Outcome {
 }
 
 #[test]
-fn the_exit_code_is_the_same_where_nobody_reads() -> Outcome {
+fn exit_code_ignores_closed_output() -> Outcome {
     let place = TestDir::with_memories()?;
     std::fs::write(place.path("records.jsonl"), "nonsense\n")?;
     std::fs::write(place.path("memory.db.spill"), "left")?;
@@ -190,7 +190,7 @@ fn the_exit_code_is_the_same_where_nobody_reads() -> Outcome {
 }
 
 #[test]
-fn a_command_whose_reader_has_gone_ends_quietly() -> Outcome {
+fn closed_pipe_ends_quietly() -> Outcome {
     let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
     // More than a pipe holds.

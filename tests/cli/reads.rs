@@ -31,7 +31,7 @@ fn rounded(json: &str) -> String {
 }
 
 #[test]
-fn one_trace_is_shown_with_all_its_fields_its_payload_and_its_links() -> Outcome {
+fn get_shows_fields_payload_and_links() -> Outcome {
     let place = TestDir::with_memories()?;
     insta::assert_snapshot!("get_80", place.shown(&format!("get memory.db {FACT}"), "80")?);
     insta::assert_snapshot!("get_120", place.shown(&format!("get memory.db {FACT}"), "120")?);
@@ -49,7 +49,7 @@ fn one_trace_is_shown_with_all_its_fields_its_payload_and_its_links() -> Outcome
 }
 
 #[test]
-fn an_id_may_be_given_as_far_as_no_other_begins_so() -> Outcome {
+fn id_prefix_is_enough_if_unique() -> Outcome {
     let place = TestDir::with_memories()?;
     for begun in ["b3a0e5f2", "b3a0e5f2-5", "B3A0E5F25A0D", &TIDE.replace('-', ""), TIDE, "b3a0e5f2-"] {
         assert_eq!(place.ids(&format!("get memory.db {begun}"))?, [TIDE], "{begun}");
@@ -80,7 +80,7 @@ fn an_id_may_be_given_as_far_as_no_other_begins_so() -> Outcome {
 }
 
 #[test]
-fn ids_that_begin_alike_are_shown_by_their_ends() -> Outcome {
+fn similar_ids_are_shown_by_ends() -> Outcome {
     let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
     // Three of one moment; the last one of all begins as the second one ends.
@@ -150,7 +150,7 @@ fn every_condition_narrows_the_list() -> Outcome {
 }
 
 #[test]
-fn the_list_comes_in_the_order_asked_for_and_no_longer_than_asked_for() -> Outcome {
+fn list_has_asked_order_and_limit() -> Outcome {
     let place = TestDir::with_memories()?;
     let store = place.store()?;
     for (order, by) in [("strength", Order::Strength), ("recency", Order::Recency), ("score", Order::Score)] {
@@ -183,7 +183,7 @@ fn the_list_comes_in_the_order_asked_for_and_no_longer_than_asked_for() -> Outco
 
 /// A score of a year later is 0 as a number.
 #[test]
-fn scores_of_long_ago_are_told_apart() -> Outcome {
+fn list_tells_old_scores_apart() -> Outcome {
     let place = TestDir::with_memories()?;
     let later = jiff::Timestamp::constant(1_798_761_600, 0);
     let store = place.store()?;
@@ -212,7 +212,7 @@ fn scores_of_long_ago_are_told_apart() -> Outcome {
 }
 
 #[test]
-fn a_walk_is_a_tree_of_what_associations_lead_to() -> Outcome {
+fn walk_shows_a_tree_of_associations() -> Outcome {
     let place = TestDir::with_memories()?;
     for columns in ["80", "120"] {
         insta::assert_snapshot!(
@@ -254,7 +254,7 @@ fn a_walk_is_a_tree_of_what_associations_lead_to() -> Outcome {
 /// Where a path for each step would not fit: half a ring of 20,000 is 10,000 ids long.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_walk_takes_memory_for_the_traces_that_it_reaches() -> Outcome {
+fn walk_memory_is_of_reached_traces() -> Outcome {
     const RING: u32 = 20_000;
     let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
@@ -281,7 +281,7 @@ fn a_walk_takes_memory_for_the_traces_that_it_reaches() -> Outcome {
 }
 
 #[test]
-fn the_parts_of_a_score_multiply_to_the_score_that_the_library_gives() -> Outcome {
+fn score_factors_multiply_to_library_score() -> Outcome {
     let place = TestDir::with_memories()?;
     let objects = place.objects("recall memory.db pilot")?;
     let found: Vec<TraceId> = objects
@@ -308,7 +308,7 @@ fn the_parts_of_a_score_multiply_to_the_score_that_the_library_gives() -> Outcom
 }
 
 #[test]
-fn recall_finds_tags_and_whole_words_however_they_are_capitalized() -> Outcome {
+fn recall_ignores_case() -> Outcome {
     let place = TestDir::with_memories()?;
     let cases: [(&str, &[&str]); 10] = [
         ("pilot", &[FACT, SOURCE, FAR]),
@@ -344,7 +344,7 @@ fn recall_finds_tags_and_whole_words_however_they_are_capitalized() -> Outcome {
 }
 
 #[test]
-fn a_store_in_use_is_read_as_it_was_last_flushed() -> Outcome {
+fn store_in_use_reads_last_flush() -> Outcome {
     let place = TestDir::new()?;
     let store = memories(&place)?;
     let late = store.insert(NewTrace::semantic(json!("not flushed: pilot")))?;

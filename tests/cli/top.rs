@@ -36,7 +36,7 @@ fn settled(work: impl FnOnce()) {
 }
 
 #[test]
-fn one_picture_shows_rates_lag_flushes_and_health() -> Outcome {
+fn one_picture_shows_rates_and_health() -> Outcome {
     let place = TestDir::new()?;
     let trouble = json!({"health": "degraded", "trouble": "memory.db can't be written: the disk is full: make room, and flushing goes on\u{9b}2J", "set_aside": 2});
     let fresh = json!({"writes": null, "writes_per_second": null, "flushes_per_second": null, "dirty": 0, "lag_seconds": 0.0,
@@ -62,7 +62,7 @@ fn one_picture_shows_rates_lag_flushes_and_health() -> Outcome {
 }
 
 #[test]
-fn without_a_terminal_it_prints_a_line_a_reading_until_the_store_is_closed() -> Outcome {
+fn without_terminal_prints_lines_until_closed() -> Outcome {
     let place = TestDir::new()?;
     let closed = status(json!({"health": "closed"}));
     write(&place, "memory.status", &closed)?;
@@ -80,7 +80,7 @@ fn without_a_terminal_it_prints_a_line_a_reading_until_the_store_is_closed() -> 
 }
 
 #[test]
-fn of_a_store_it_shows_the_status_file_beside_it() -> Outcome {
+fn store_path_shows_its_status_file() -> Outcome {
     let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
     store.insert(NewTrace::semantic(json!("slack water at noon")))?;
@@ -99,7 +99,7 @@ fn of_a_store_it_shows_the_status_file_beside_it() -> Outcome {
 }
 
 #[test]
-fn a_status_that_is_old_missing_or_something_else_is_an_error_that_names_the_file() -> Outcome {
+fn unusable_status_is_named() -> Outcome {
     let place = TestDir::new()?;
     write(&place, "old", &status(json!({"at": "2026-01-01T00:00:00Z"})))?;
     write(&place, "closed", &status(json!({"at": "2026-01-01T00:00:00Z", "health": "closed"})))?;
@@ -123,7 +123,7 @@ fn a_status_that_is_old_missing_or_something_else_is_an_error_that_names_the_fil
 }
 
 #[test]
-fn a_host_that_is_asked_to_says_how_it_is_doing_from_its_first_write_to_its_last() -> Outcome {
+fn host_writes_status_throughout() -> Outcome {
     let place = TestDir::new()?;
     let mut host = Command::new(env!("CARGO_BIN_EXE_mnemon"));
     host.current_dir(place.path("")).args(["host", "--db", "memory.db", "--traces", "200", "--status"]);

@@ -22,7 +22,7 @@ fn number(line: &str, word: &str) -> Option<usize> {
 }
 
 #[test]
-fn what_was_durable_when_it_was_killed_is_found_and_nothing_is_missing() -> Result {
+fn killed_example_keeps_durable_writes() -> Result {
     let crash = example("crash")?;
     if !crash.exists() {
         eprintln!("skipped: {} was not built, as with --test", crash.display());

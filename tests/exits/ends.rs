@@ -71,7 +71,7 @@ fn ends(how: &str, path: &std::ffi::OsStr) -> Outcome {
 }
 
 #[test]
-fn what_was_flushed_is_there_after_a_process_that_ended_without_a_close() -> Outcome {
+fn flushed_writes_survive_exit_without_close() -> Outcome {
     let ways = ["exit", "abort", "leaked", "elsewhere", "returned"];
     let ways = ways.into_iter().flat_map(|way| [format!("{way}-asked"), format!("{way}-unasked")]);
     for how in ways {

@@ -122,7 +122,7 @@ fn failing_once(class: ErrorClass) -> Result<TraceStore, Failed> {
 }
 
 #[test]
-fn a_subscriber_that_panics_ends_no_flusher() -> Outcome {
+fn panicking_subscriber_ends_no_flusher() -> Outcome {
     hostile(|| -> Result<(), Failed> {
         // Reopened and damaged: each says something of its own.
         for class in [ErrorClass::Full, ErrorClass::Io, ErrorClass::Corrupt] {
@@ -138,7 +138,7 @@ fn a_subscriber_that_panics_ends_no_flusher() -> Outcome {
 }
 
 #[test]
-fn a_subscriber_that_panics_ends_no_open_and_no_close() -> Outcome {
+fn panicking_subscriber_lets_open_and_close() -> Outcome {
     hostile(|| -> Result<(), Failed> {
         let file = TestDir::new().map_err(text)?;
         for count in 1..=3 {
@@ -156,7 +156,7 @@ fn a_subscriber_that_panics_ends_no_open_and_no_close() -> Outcome {
 
 /// It does not abort: what a drop has to say is said while a panic unwinds.
 #[test]
-fn a_subscriber_that_panics_while_a_panic_unwinds_does_not_abort() -> Outcome {
+fn panicking_subscriber_while_unwinding_aborts_nothing() -> Outcome {
     hostile(|| -> Result<(), Failed> {
         let (backend, _) = scripted(|_| Answer::Fail(ErrorClass::Full));
         let store = manual_flush().close_timeout(Duration::from_millis(20)).open_with(backend)?;
@@ -204,7 +204,7 @@ fn held_up(
 }
 
 #[test]
-fn a_waker_that_panics_after_a_flush_that_failed_ends_no_flusher() -> Outcome {
+fn panicking_waker_ends_no_flusher() -> Outcome {
     hostile(|| -> Result<(), Failed> {
         let (says, woken) = mpsc::channel();
         let waker = on_wake(move || {
@@ -224,7 +224,7 @@ fn a_waker_that_panics_after_a_flush_that_failed_ends_no_flusher() -> Outcome {
 }
 
 #[test]
-fn a_subscriber_that_panics_ends_no_upkeep() -> Outcome {
+fn panicking_subscriber_ends_no_upkeep() -> Outcome {
     hostile(|| -> Result<(), Failed> {
         let clock = clock();
         let stuck = Arc::new(AtomicBool::new(true));
@@ -257,7 +257,7 @@ fn a_subscriber_that_panics_ends_no_upkeep() -> Outcome {
 
 /// A flusher that waited for itself would wait for ever.
 #[test]
-fn what_waits_is_refused_on_the_flushers_own_thread() -> Outcome {
+fn waiting_on_flusher_thread_is_refused() -> Outcome {
     hostile(|| -> Result<(), Failed> {
         let (told, kinds) = mpsc::channel();
         let (store, go, _flush) = held_up(
@@ -290,7 +290,7 @@ fn what_waits_is_refused_on_the_flushers_own_thread() -> Outcome {
 
 /// Nor for another store's, which may wait for this one.
 #[test]
-fn a_store_that_is_dropped_on_anothers_flusher_closes_by_itself() -> Outcome {
+fn store_dropped_on_others_flusher_closes() -> Outcome {
     hostile(|| -> Result<(), Failed> {
         let (backend, log) = scripted(|_| Answer::Apply);
         let other = manual_flush().open_with(backend)?;
@@ -319,7 +319,7 @@ fn a_store_that_is_dropped_on_anothers_flusher_closes_by_itself() -> Outcome {
 /// Each event and span of the library is told through `guarded`: one that is not brings a subscriber's panic to wherever
 /// it is told, as the tests above can't know of those that they do not reach.
 #[test]
-fn whatever_is_said_is_guarded() -> Outcome {
+fn every_event_is_guarded() -> Outcome {
     const SAYING: [&str; 7] =
         ["trace!(", "debug!(", "info!(", "warn!(", "error!(", "event!(", "debug_span!("];
     let says = |line: &str| {

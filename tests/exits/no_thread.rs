@@ -51,7 +51,7 @@ fn waits() -> Outcome {
 }
 
 #[test]
-fn who_waits_is_answered_where_no_thread_can_be_started() -> Outcome {
+fn waiter_without_threads_is_answered() -> Outcome {
     let Some(mut command) = own_process(|| {
         let spawned = std::thread::Builder::new().spawn(|| ());
         assert!(spawned.is_err(), "there is no room for the stack of a thread");

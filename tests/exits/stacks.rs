@@ -8,7 +8,7 @@ use mnemon::{NewTrace, Payload, TraceStore};
 const STACK: usize = 256 << 10;
 
 #[test]
-fn a_small_stack_is_enough_for_every_call() -> Outcome {
+fn small_stack_suffices_for_every_call() -> Outcome {
     let file = TestDir::new()?;
     let calls = move || -> Result<(), String> {
         let calls = || -> Outcome {

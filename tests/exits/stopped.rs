@@ -40,7 +40,7 @@ fn is_stopped(child: &Child) -> bool {
 }
 
 #[test]
-fn the_time_for_which_a_process_is_stopped_does_not_count() -> Outcome {
+fn stopped_time_does_not_count() -> Outcome {
     let Some(mut command) = own_process(|| {
         println!("{}", close()?);
         Ok(())

@@ -40,7 +40,7 @@ impl fmt::Display for Complaining {
 }
 
 #[test]
-fn a_thread_may_log_while_it_logs_and_as_it_ends() -> Outcome {
+fn thread_may_log_while_logging() -> Outcome {
     alone(|| {
         let store = TraceStore::in_memory();
         let errors = ErrorMemories::new(&store);

@@ -39,7 +39,7 @@ fn a_panic_gives_its_batch_back() -> Outcome {
 }
 
 #[test]
-fn what_is_damaged_is_replaced_and_written_whole() -> Outcome {
+fn damaged_backend_is_replaced_and_rewritten() -> Outcome {
     let damaged = Arc::new(AtomicBool::new(false));
     let asked = damaged.clone();
     let (backend, log) = scripted(move |_| match asked.swap(false, Ordering::Relaxed) {
@@ -61,7 +61,7 @@ fn what_is_damaged_is_replaced_and_written_whole() -> Outcome {
 }
 
 #[test]
-fn after_a_failed_sync_everything_since_the_last_durable_batch_is_written_again() -> Outcome {
+fn failed_sync_rewrites_since_durable_batch() -> Outcome {
     let broken = Arc::new(AtomicBool::new(false));
     let asked = broken.clone();
     let (backend, log) = scripted(move |_| match asked.swap(false, Ordering::Relaxed) {
@@ -97,7 +97,7 @@ fn after_a_failed_sync_everything_since_the_last_durable_batch_is_written_again(
 }
 
 #[test]
-fn a_refused_row_is_set_aside_and_tried_again_when_it_changes() -> Outcome {
+fn refused_row_is_retried_when_changed() -> Outcome {
     let refuse = Arc::new(AtomicBool::new(true));
     let asked = refuse.clone();
     let bad = mnemon::TraceId::new();
@@ -125,7 +125,7 @@ fn a_refused_row_is_set_aside_and_tried_again_when_it_changes() -> Outcome {
 }
 
 #[test]
-fn a_backend_that_hangs_makes_the_store_lag_and_refuse_if_so_set() -> Outcome {
+fn hanging_backend_lags_and_refuses_writes() -> Outcome {
     let (go, wait) = mpsc::channel::<()>();
     let (backend, log) = scripted(move |_| {
         let _ = wait.recv();
@@ -154,7 +154,7 @@ fn a_backend_that_hangs_makes_the_store_lag_and_refuse_if_so_set() -> Outcome {
 }
 
 #[test]
-fn a_store_that_lags_takes_writes_unless_told_otherwise() -> Outcome {
+fn lagging_store_accepts_writes_by_default() -> Outcome {
     let (go, wait) = mpsc::channel::<()>();
     let (backend, log) = scripted(move |_| {
         let _ = wait.recv();
@@ -173,7 +173,7 @@ fn a_store_that_lags_takes_writes_unless_told_otherwise() -> Outcome {
 }
 
 #[test]
-fn a_backend_that_is_down_for_long_owes_each_trace_once() -> Outcome {
+fn long_outage_owes_each_trace_once() -> Outcome {
     let down = Arc::new(AtomicBool::new(true));
     let (asked, batches) = (down.clone(), Arc::new(AtomicUsize::new(0)));
     let tried = batches.clone();
@@ -200,7 +200,7 @@ fn a_backend_that_is_down_for_long_owes_each_trace_once() -> Outcome {
 }
 
 #[test]
-fn writers_go_on_while_another_connection_holds_the_files_lock() -> Outcome {
+fn locked_file_stops_no_writer() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
@@ -219,7 +219,7 @@ fn writers_go_on_while_another_connection_holds_the_files_lock() -> Outcome {
 }
 
 #[test]
-fn a_file_that_is_deleted_under_the_store_is_written_anew() -> Outcome {
+fn deleted_file_is_rewritten() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..100).map(note))?;
@@ -240,7 +240,7 @@ fn a_file_that_is_deleted_under_the_store_is_written_anew() -> Outcome {
 
 /// SQLite itself goes on writing into a file that was moved.
 #[test]
-fn a_file_that_is_moved_under_the_store_is_written_anew_and_the_moved_one_no_more() -> Outcome {
+fn moved_file_is_rewritten_in_place() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..100).map(note))?;
@@ -261,7 +261,7 @@ fn a_file_that_is_moved_under_the_store_is_written_anew_and_the_moved_one_no_mor
 }
 
 #[test]
-fn another_file_put_in_its_place_is_not_overwritten() -> Outcome {
+fn other_file_in_place_is_kept() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
@@ -284,7 +284,7 @@ fn another_file_put_in_its_place_is_not_overwritten() -> Outcome {
 }
 
 #[test]
-fn a_row_that_somebody_gave_another_id_becomes_the_traces_own_again() -> Outcome {
+fn row_with_changed_id_is_restored() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..3).map(note))?;
@@ -307,7 +307,7 @@ fn a_row_that_somebody_gave_another_id_becomes_the_traces_own_again() -> Outcome
 }
 
 #[test]
-fn a_row_that_somebody_deleted_is_written_whole_with_its_next_change() -> Outcome {
+fn deleted_row_is_rewritten_when_changed() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let id = store.insert(note(1))?;
@@ -321,7 +321,7 @@ fn a_row_that_somebody_deleted_is_written_whole_with_its_next_change() -> Outcom
 }
 
 #[test]
-fn a_row_that_clashes_in_the_file_is_set_aside() -> Outcome {
+fn clashing_row_is_set_aside() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let (mine, other) = (store.insert(note(1))?, mnemon::TraceId::new());
@@ -346,7 +346,7 @@ fn a_row_that_clashes_in_the_file_is_set_aside() -> Outcome {
 
 /// As when the reopening that made the file failed before it could sign it.
 #[test]
-fn a_new_file_that_nobody_has_signed_is_taken_over() -> Outcome {
+fn unsigned_new_file_is_taken_over() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
@@ -365,7 +365,7 @@ fn a_new_file_that_nobody_has_signed_is_taken_over() -> Outcome {
 }
 
 #[test]
-fn a_file_that_another_owner_has_signed_is_not_written() -> Outcome {
+fn file_of_other_owner_is_kept() -> Outcome {
     let file = TestDir::new()?;
     let store = TraceStore::builder().close_timeout(Duration::from_millis(10)).open(file.path())?;
     store.insert(note(1))?;
@@ -378,7 +378,7 @@ fn a_file_that_another_owner_has_signed_is_not_written() -> Outcome {
 }
 
 #[test]
-fn a_close_that_meets_anothers_lock_says_so() -> Outcome {
+fn close_under_foreign_lock_says_so() -> Outcome {
     let file = TestDir::new()?;
     let store = TraceStore::builder().close_timeout(Duration::from_secs(3)).open(file.path())?;
     let id = store.insert(note(1))?;

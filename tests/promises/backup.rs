@@ -22,7 +22,7 @@ fn names(folder: &Path) -> Outcome<Vec<String>> {
 
 /// Whenever it is told to end, up to its last word.
 #[test]
-fn a_backup_that_is_broken_off_leaves_nothing() -> Outcome {
+fn interrupted_backup_leaves_nothing() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     store.insert_many((0..20_000).map(|n| note(n).tag("tide")))?;
@@ -63,7 +63,7 @@ fn a_backup_that_is_broken_off_leaves_nothing() -> Outcome {
 }
 
 #[test]
-fn while_writers_go_on_the_copy_is_the_store_at_one_cut() -> Outcome {
+fn backup_among_writers_is_one_cut() -> Outcome {
     const WRITERS: u64 = 2;
     let file = TestDir::new()?;
     let store = flush_always().open(file.path())?;
@@ -130,7 +130,7 @@ fn while_writers_go_on_the_copy_is_the_store_at_one_cut() -> Outcome {
 }
 
 #[test]
-fn the_copy_holds_what_was_flushed_and_the_host_goes_on_as_before() -> Outcome {
+fn backup_holds_flushed_host_goes_on() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..300).map(note))?;
@@ -153,7 +153,7 @@ fn the_copy_holds_what_was_flushed_and_the_host_goes_on_as_before() -> Outcome {
 }
 
 #[test]
-fn the_copy_is_one_file_of_its_owner_and_says_whose_history_it_is() -> Outcome {
+fn backup_is_private_and_keeps_history() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     store.insert_many((0..50).map(note))?;
@@ -200,7 +200,7 @@ fn the_copy_is_one_file_of_its_owner_and_says_whose_history_it_is() -> Outcome {
 
 #[cfg(feature = "snapshot")]
 #[test]
-fn what_the_host_could_not_write_can_be_applied_to_the_copy() -> Outcome {
+fn spill_applies_to_backup() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     store.insert_many((0..50).map(note))?;
@@ -218,7 +218,7 @@ fn what_the_host_could_not_write_can_be_applied_to_the_copy() -> Outcome {
 }
 
 #[test]
-fn no_file_that_is_there_is_overwritten_or_joined() -> Outcome {
+fn backup_overwrites_nothing() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
@@ -238,7 +238,7 @@ fn no_file_that_is_there_is_overwritten_or_joined() -> Outcome {
 }
 
 #[test]
-fn of_a_damaged_store_there_is_no_copy_and_nothing_is_left() -> Outcome {
+fn damaged_store_leaves_no_backup() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     store.insert_many((0..300).map(note))?;
@@ -261,7 +261,7 @@ fn of_a_damaged_store_there_is_no_copy_and_nothing_is_left() -> Outcome {
 }
 
 #[test]
-fn a_row_that_is_unsound_is_copied_as_it_is_and_told_of() -> Outcome {
+fn unsound_row_is_copied_and_told() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     store.insert_many((0..10).map(note))?;
@@ -278,7 +278,7 @@ fn a_row_that_is_unsound_is_copied_as_it_is_and_told_of() -> Outcome {
 }
 
 #[test]
-fn what_can_not_be_copied_is_an_error_that_names_the_file() -> Outcome {
+fn impossible_backup_names_the_file() -> Outcome {
     let file = TestDir::new()?;
     let to = file.folder().join("copy.db");
     let kind = |from: &Path, to: &Path| backup(from, to).err().map(|error| error.kind());

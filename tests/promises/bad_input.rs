@@ -15,7 +15,7 @@ fn long() -> String {
 }
 
 #[test]
-fn a_bad_new_trace_names_its_field_and_is_not_stored() -> Outcome {
+fn bad_trace_names_its_field() -> Outcome {
     let store = TraceStore::builder().max_payload_bytes(100).in_memory()?;
     let cases: Vec<(&str, NewTrace)> = vec![
         ("strength", note(1).strength(f64::NAN)),
@@ -61,7 +61,7 @@ fn emotion_is_clamped() -> Outcome {
 }
 
 #[test]
-fn a_payload_must_be_json_that_can_be_read_back() -> Outcome {
+fn payload_must_be_readable_json() -> Outcome {
     let deep = "[".repeat(500) + &"]".repeat(500);
     for bad in ["", "{", "{'a': 1}", "[1,]", "nan", "1e999", r#""\ud800""#, "\"\0\"", &deep] {
         let error = Payload::from_json(bad).err().ok_or_else(|| format!("{bad} was taken"))?;
@@ -146,7 +146,7 @@ fn a_conflict_names_both_revisions() -> Outcome {
 }
 
 #[test]
-fn a_closure_that_panics_leaves_everything_as_it_was() -> Outcome {
+fn panicking_closure_changes_nothing() -> Outcome {
     let store = TraceStore::in_memory();
     let id = store.insert(note(1))?;
     let before = store.get(id);
@@ -213,7 +213,7 @@ fn take_apart(value: Value) {
 
 /// Its stack is that of any thread: 2 MiB.
 #[test]
-fn a_value_nested_too_deep_is_refused_however_deep_it_is() -> Outcome {
+fn deep_nesting_is_refused() -> Outcome {
     let store = TraceStore::in_memory();
     let id = store.insert(note(1))?;
     let mut tally = Tally::default();
@@ -249,7 +249,7 @@ fn a_value_nested_too_deep_is_refused_however_deep_it_is() -> Outcome {
 }
 
 #[test]
-fn whatever_is_given_is_refused_and_nothing_panics() -> Outcome {
+fn bad_values_are_refused_without_panic() -> Outcome {
     let store = TraceStore::in_memory();
     let id = store.insert(note(1))?;
     let mut tally = Tally::default();
@@ -437,7 +437,7 @@ fn whatever_is_given_is_refused_and_nothing_panics() -> Outcome {
 
 /// What is asked, not stored, may be anything.
 #[test]
-fn times_and_numbers_at_the_end_of_their_ranges_do_no_harm() -> Outcome {
+fn range_ends_do_no_harm() -> Outcome {
     let ends = [Timestamp::MIN, Timestamp::UNIX_EPOCH, Timestamp::MAX];
     let mut tried = 0;
     for (made, now) in ends.into_iter().flat_map(|made| ends.map(|now| (made, now))) {
@@ -498,7 +498,7 @@ fn times_and_numbers_at_the_end_of_their_ranges_do_no_harm() -> Outcome {
 /// What was sized as a limit once is read again by who has a lower one.
 #[test]
 #[cfg(feature = "sqlite")]
-fn a_store_opens_at_the_ends_of_its_settings() -> Outcome {
+fn store_opens_at_range_ends() -> Outcome {
     let file = TestDir::new()?;
     // A row of SQLite's has at most 1,000,000,000 bytes, 16 MiB of which are kept for the rest of it.
     const MOST: usize = 1_000_000_000 - (16 << 20);

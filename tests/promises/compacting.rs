@@ -311,7 +311,7 @@ fn compact_stops_at_another_owner() -> Outcome {
 }
 
 #[test]
-fn store_without_file_has_nothing_to_do() -> Outcome {
+fn store_without_file_compacts_nothing() -> Outcome {
     let store = TraceStore::in_memory();
     store.insert(note(1))?;
     let report = store.compact()?;

@@ -11,13 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 #[test]
-fn a_store_can_be_shared_and_sent() {
+fn store_is_send_and_sync() {
     fn shared<T: Clone + Send + Sync + 'static>() {}
     shared::<TraceStore>();
 }
 
 #[test]
-fn no_write_of_eight_threads_is_lost() -> Outcome {
+fn eight_threads_lose_no_write() -> Outcome {
     let file = TestDir::new()?;
     let store = flush_always().open(file.path())?;
     let ids = store.insert_many((0..64).map(note))?;
@@ -95,7 +95,7 @@ fn concurrent_increments_all_count() -> Outcome {
 
 /// Both find the ids free, and meet in the middle.
 #[test]
-fn of_two_insertions_of_the_same_traces_each_is_whole_or_not_at_all() -> Outcome {
+fn racing_bulk_insertions_are_whole() -> Outcome {
     const TRACES: usize = 64;
     let store = TraceStore::builder().flush_interval(Duration::ZERO).in_memory()?;
     let start = Barrier::new(2);
@@ -126,7 +126,7 @@ fn of_two_insertions_of_the_same_traces_each_is_whole_or_not_at_all() -> Outcome
 
 /// A thread writes `a`, then `b`, with rising numbers: in what is committed, `b` is never ahead of `a`.
 #[test]
-fn a_cut_never_shows_an_effect_without_its_cause() -> Outcome {
+fn cut_shows_no_effect_without_cause() -> Outcome {
     const PAIRS: u64 = 20_000;
     let [a, b] = [TraceId::from_reference("a"), TraceId::from_reference("b")];
     let mut committed = [0; 2];

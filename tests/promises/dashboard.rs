@@ -48,7 +48,7 @@ fn published() -> Listener {
 }
 
 #[test]
-fn every_metric_that_is_published_is_shown_and_every_one_that_is_shown_is_published() -> Outcome {
+fn dashboard_shows_exactly_published_metrics() -> Outcome {
     let dashboard = dashboard()?;
     let mut shown = BTreeSet::new();
     for (_, target) in expressions(&dashboard)? {
@@ -62,7 +62,7 @@ fn every_metric_that_is_published_is_shown_and_every_one_that_is_shown_is_publis
 }
 
 #[test]
-fn counters_are_shown_as_rates_and_each_expression_is_of_the_stores_chosen() -> Outcome {
+fn counters_are_rates_of_chosen_stores() -> Outcome {
     let (dashboard, published) = (dashboard()?, published());
     let kinds: BTreeMap<_, _> = published.published();
     for (_, target) in expressions(&dashboard)? {
@@ -86,7 +86,7 @@ fn counters_are_shown_as_rates_and_each_expression_is_of_the_stores_chosen() -> 
 }
 
 #[test]
-fn each_panel_has_a_title_a_unit_and_the_chosen_data_source() -> Outcome {
+fn panels_have_title_unit_and_source() -> Outcome {
     let dashboard = dashboard()?;
     let (mut ids, mut titles, mut places) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for panel in list(&dashboard, "panels")? {

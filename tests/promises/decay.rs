@@ -47,7 +47,7 @@ fn strength_fades_by_the_golden_values() -> Outcome {
 }
 
 #[test]
-fn the_constants_are_those_of_the_model() {
+fn constants_are_those_of_model() {
     let rates = [0.0, 0.001, 0.005, 0.008, 0.010, 0.020, 0.100];
     let starts = [1.0, 1.0, 0.4, 0.3, 0.5, 0.6, 0.4];
     for ((kind, rate), start) in TraceType::ALL.iter().zip(rates).zip(starts) {
@@ -63,7 +63,7 @@ fn the_constants_are_those_of_the_model() {
 }
 
 #[test]
-fn a_time_before_the_last_reinforcement_counts_as_that_of_it() -> Outcome {
+fn time_before_reinforcement_counts_as_it() -> Outcome {
     let clock = clock();
     for curve in [DecayCurve::PowerLaw, DecayCurve::Exponential { half_life: minutes(1) }] {
         let store = manual_flush().clock(&clock).decay_curve(curve).in_memory()?;
@@ -151,7 +151,7 @@ fn firmware_never_fades_whatever_its_rate() -> Outcome {
 }
 
 #[test]
-fn a_rate_of_zero_does_not_fade() -> Outcome {
+fn rate_of_zero_never_fades() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     let trace = held(&store, store.insert(NewTrace::sensory(json!(1)).base_decay_rate(0.0))?)?;
     assert_eq!(store.strength_at(&trace, clock().now() + minutes(525_600)), 0.4);
@@ -159,7 +159,7 @@ fn a_rate_of_zero_does_not_fade() -> Outcome {
 }
 
 #[test]
-fn an_exponential_curve_halves_at_its_half_life_and_twice_as_fast_at_twice_the_rate() -> Outcome {
+fn exponential_curve_halves_at_half_life() -> Outcome {
     let half_life = seconds(86_400);
     let clock = clock();
     let store =
@@ -192,7 +192,7 @@ fn without_a_curve_nothing_fades() -> Outcome {
 }
 
 #[test]
-fn emotion_slows_fading_by_its_intensity_alone() -> Outcome {
+fn emotional_intensity_alone_slows_fading() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     let at = |intensity: f64, valence: f64| -> Outcome<f64> {
         let new = NewTrace::episodic(json!(1)).emotional_intensity(intensity).emotional_valence(valence);
@@ -264,7 +264,7 @@ fn a_cycle_says_what_it_did() -> Outcome {
 }
 
 #[test]
-fn a_cycle_writes_its_checkpoints_and_prunes_and_nothing_else() -> Outcome {
+fn cycle_writes_only_checkpoints_and_prunes() -> Outcome {
     let (file, clock) = (TestDir::new()?, clock());
     let store = filled(&file, manual_flush(), HOURS, &clock)?;
     let report = store.decay()?;
@@ -276,7 +276,7 @@ fn a_cycle_writes_its_checkpoints_and_prunes_and_nothing_else() -> Outcome {
 }
 
 #[test]
-fn after_a_cycle_the_file_tells_each_strength_to_within_a_step() -> Outcome {
+fn file_strength_is_within_a_step() -> Outcome {
     for step in [0.0, 0.01, 0.1] {
         let (file, clock) = (TestDir::new()?, clock());
         let store = filled(&file, manual_flush().checkpoint_step(step), HOURS, &clock)?;
@@ -317,7 +317,7 @@ fn a_checkpoint_leaves_the_revision() -> Outcome {
 }
 
 #[test]
-fn a_checkpoint_never_changes_what_strength_is_later() -> Outcome {
+fn checkpoint_keeps_later_strength() -> Outcome {
     let clock = clock();
     let never = manual_flush().clock(&clock).in_memory()?;
     let often = manual_flush().clock(&clock).checkpoint_step(0.0).prune(false).in_memory()?;
@@ -354,7 +354,7 @@ fn rows_of_an_hour(store: &TraceStore, clock: &ManualClock) -> Outcome<Vec<u64>>
 
 /// A write of every trace each minute, as the original did, would be 60 rows a trace.
 #[test]
-fn an_hour_of_cycles_writes_few_rows() -> Outcome {
+fn hour_of_cycles_writes_few_rows() -> Outcome {
     for (ages, expected) in [(HOURS, 2_500), (NEW, 33_342)] {
         let (file, clock) = (TestDir::new()?, clock());
         let store = filled(&file, manual_flush(), ages, &clock)?;
@@ -374,7 +374,7 @@ fn an_hour_of_cycles_writes_few_rows() -> Outcome {
 }
 
 #[test]
-fn with_a_step_of_zero_all_that_fades_is_written_each_minute() -> Outcome {
+fn step_of_zero_writes_all_fading() -> Outcome {
     let (file, clock) = (TestDir::new()?, clock());
     let store = filled(&file, manual_flush().checkpoint_step(0.0).prune(false), NEW, &clock)?;
     let fading = store.iter().filter(|trace| trace.trace_type() != TraceType::Firmware).count() as u64;
@@ -383,7 +383,7 @@ fn with_a_step_of_zero_all_that_fades_is_written_each_minute() -> Outcome {
 }
 
 #[test]
-fn what_has_faded_to_a_hundredth_or_less_is_pruned_and_nothing_stronger() -> Outcome {
+fn prunes_at_a_hundredth() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     let [gone, less, kept] = [0.01, 0.0, 0.01_f64.next_up()]
         .map(|strength| store.insert(NewTrace::semantic(json!(strength)).strength(strength)));
@@ -419,7 +419,7 @@ fn what_is_pinned_fades_and_stays() -> Outcome {
 }
 
 #[test]
-fn a_cycle_never_revives_a_removed_trace() -> Outcome {
+fn cycle_revives_no_removed_trace() -> Outcome {
     let (file, clock) = (TestDir::new()?, clock());
     let store = manual_flush().clock(&clock).checkpoint_step(0.0).prune(false).open(file.path())?;
     for _ in 0..100 {
@@ -491,7 +491,7 @@ fn a_cycle_never_undoes_a_reinforcement() -> Outcome {
 }
 
 #[test]
-fn a_clock_that_several_threads_advance_goes_on_by_all_of_it() {
+fn shared_clock_adds_all_advances() {
     let clock = clock();
     let start = clock.now();
     std::thread::scope(|scope| {
@@ -503,7 +503,7 @@ fn a_clock_that_several_threads_advance_goes_on_by_all_of_it() {
 }
 
 #[test]
-fn what_is_no_number_has_no_strength() {
+fn nan_has_no_strength() {
     let curve = DecayCurve::PowerLaw;
     let nan = [(f64::NAN, 0.1, 0.0, 1.0), (0.5, f64::NAN, 0.0, 1.0), (f64::INFINITY, 1e9, 0.0, 1e9)];
     for (peak, rate, intensity, ticks) in nan {

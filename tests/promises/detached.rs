@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use std::fs;
 
 #[test]
-fn it_holds_what_a_store_in_use_has_flushed_and_changes_nothing_of_it() -> Outcome {
+fn detached_holds_flushed_and_changes_nothing() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..200).map(note))?;
@@ -36,7 +36,7 @@ fn it_holds_what_a_store_in_use_has_flushed_and_changes_nothing_of_it() -> Outco
 }
 
 #[test]
-fn it_needs_neither_the_lock_nor_the_right_to_write() -> Outcome {
+fn detached_needs_no_lock_or_write() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let id = store.insert(note("read only"))?;
@@ -56,7 +56,7 @@ fn it_needs_neither_the_lock_nor_the_right_to_write() -> Outcome {
 }
 
 #[test]
-fn a_row_that_is_no_trace_is_set_aside() -> Outcome {
+fn detached_sets_bad_row_aside() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let [id, other] = store.insert_many((0..2).map(note))?[..] else { unreachable!() };

@@ -33,7 +33,7 @@ fn sensory(n: usize) -> NewTrace {
 }
 
 #[test]
-fn what_is_erased_by_type_is_gone_from_memory_rows_and_bytes() -> Outcome {
+fn erased_type_leaves_no_bytes() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     let kept = store
@@ -74,7 +74,7 @@ fn what_is_erased_by_type_is_gone_from_memory_rows_and_bytes() -> Outcome {
 }
 
 #[test]
-fn a_partition_is_erased_with_its_rows() -> Outcome {
+fn partition_is_erased_with_rows() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     store.insert_many((0..200).map(sensory))?;
@@ -89,7 +89,7 @@ fn a_partition_is_erased_with_its_rows() -> Outcome {
 }
 
 #[test]
-fn quarantined_rows_of_the_type_go_too() -> Outcome {
+fn quarantined_rows_are_erased_too() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     let [bad, linked] = store.insert_many([sensory(1), NewTrace::semantic(json!(1))])?[..] else {
@@ -115,7 +115,7 @@ fn quarantined_rows_of_the_type_go_too() -> Outcome {
 
 /// A reader that holds the log up holds up the overwriting of it, and nothing else.
 #[test]
-fn a_reader_holds_up_the_log_only_until_it_ends() -> Outcome {
+fn reader_delays_log_until_it_ends() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     store.insert_many((0..50).map(sensory))?;
@@ -133,7 +133,7 @@ fn a_reader_holds_up_the_log_only_until_it_ends() -> Outcome {
 }
 
 #[test]
-fn what_is_inserted_after_an_erasure_stays() -> Outcome {
+fn insert_after_erasure_stays() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     let id = TraceId::from_reference("again");
@@ -148,7 +148,7 @@ fn what_is_inserted_after_an_erasure_stays() -> Outcome {
 }
 
 #[test]
-fn a_closed_store_erases_nothing_and_an_unflushed_one_is_erased_in_memory() -> Outcome {
+fn closed_store_erases_nothing() -> Outcome {
     let store = TraceStore::in_memory();
     store.insert_many((0..10).map(sensory))?;
     assert_eq!(store.erase_type(TraceType::Sensory)?.traces, 10);
@@ -162,7 +162,7 @@ fn a_closed_store_erases_nothing_and_an_unflushed_one_is_erased_in_memory() -> O
 
 /// Nothing is written any more that would bring the flusher back to it.
 #[test]
-fn a_log_that_a_reader_held_is_emptied_once_the_reader_has_gone() -> Outcome {
+fn log_is_emptied_after_reader_ends() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     store.insert_many((0..50).map(sensory))?;
@@ -184,7 +184,7 @@ fn a_log_that_a_reader_held_is_emptied_once_the_reader_has_gone() -> Outcome {
 }
 
 #[test]
-fn erasing_takes_rows_that_cannot_be_read_though_memory_holds_none() -> Outcome {
+fn unreadable_rows_are_erased() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     store.insert_many([note(1), note(2).partition("other")])?;
@@ -202,7 +202,7 @@ fn erasing_takes_rows_that_cannot_be_read_though_memory_holds_none() -> Outcome 
 }
 
 #[test]
-fn erasing_tells_its_rows_whoever_flushes_them() -> Outcome {
+fn erasure_reports_rows_of_any_flush() -> Outcome {
     for builder in [TraceStore::builder(), TraceStore::builder().durability(Durability::Relaxed)] {
         let file = TestDir::new()?;
         let store = builder.flush_interval(std::time::Duration::ZERO).flush_threshold(1).open(file.path())?;
@@ -220,7 +220,7 @@ fn erasing_tells_its_rows_whoever_flushes_them() -> Outcome {
 }
 
 #[test]
-fn an_erasure_is_durable_when_it_returns_whatever_other_flushes_are() -> Outcome {
+fn erasure_is_durable_in_relaxed_store() -> Outcome {
     let (backend, log) = scripted(|_| Answer::Apply);
     let store = TraceStore::builder().durability(Durability::Relaxed).open_with(backend)?;
     for _ in 0..500 {
@@ -232,7 +232,7 @@ fn an_erasure_is_durable_when_it_returns_whatever_other_flushes_are() -> Outcome
 }
 
 #[test]
-fn each_row_is_counted_as_erased_or_as_deleted() -> Outcome {
+fn row_counts_as_erased_or_deleted() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     let all = store.insert_many((0..10).map(sensory))?;
@@ -249,7 +249,7 @@ fn each_row_is_counted_as_erased_or_as_deleted() -> Outcome {
 
 /// An unreadable trace that an erased one was linked to is still set aside: its link went, its row did not.
 #[test]
-fn what_can_t_be_read_and_is_not_erased_stays_listed() -> Outcome {
+fn unreadable_unerased_rows_stay_listed() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     let [unreadable, erased] = [TraceId::from_bytes([1; 16]), TraceId::from_bytes([2; 16])];

@@ -46,7 +46,7 @@ fn while_a_flush_writes(
 }
 
 #[test]
-fn a_write_while_a_flush_writes_its_snapshot_is_not_lost() -> Outcome {
+fn write_during_flush_is_kept() -> Outcome {
     let (store, id, log) = while_a_flush_writes(|store, id| {
         store.update(id, |trace| trace.payload(json!("third")))?;
         Ok(())
@@ -57,7 +57,7 @@ fn a_write_while_a_flush_writes_its_snapshot_is_not_lost() -> Outcome {
 }
 
 #[test]
-fn a_removal_while_a_flush_writes_its_snapshot_takes_the_row() -> Outcome {
+fn removal_during_flush_takes_row() -> Outcome {
     let (store, id, log) = while_a_flush_writes(|store, id| {
         store.remove(id)?;
         Ok(())
@@ -67,7 +67,7 @@ fn a_removal_while_a_flush_writes_its_snapshot_takes_the_row() -> Outcome {
 }
 
 #[test]
-fn a_trace_that_is_removed_and_stored_again_has_its_row() -> Outcome {
+fn reinserted_trace_has_its_row() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let id = store.insert(note("old"))?;
@@ -80,7 +80,7 @@ fn a_trace_that_is_removed_and_stored_again_has_its_row() -> Outcome {
 }
 
 #[test]
-fn of_several_flushes_at_once_none_stores_an_older_state() -> Outcome {
+fn concurrent_flushes_store_no_older_state() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let id = store.insert(note(0))?;
@@ -127,7 +127,7 @@ fn no_concurrent_reinforcement_is_lost() -> Outcome {
 }
 
 #[test]
-fn a_decay_cycle_does_not_revive_a_removed_trace() -> Outcome {
+fn decay_revives_no_removed_trace() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).checkpoint_step(0.0).in_memory()?;
     for _ in 0..20 {
@@ -153,7 +153,7 @@ fn a_decay_cycle_does_not_revive_a_removed_trace() -> Outcome {
 }
 
 #[test]
-fn a_flush_costs_what_changed_and_not_what_the_store_holds() -> Outcome {
+fn flush_costs_what_changed() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..10_000).map(note))?;
@@ -165,7 +165,7 @@ fn a_flush_costs_what_changed_and_not_what_the_store_holds() -> Outcome {
 }
 
 #[test]
-fn decay_makes_nothing_dirty_but_what_it_changes() -> Outcome {
+fn decay_dirties_only_what_it_changes() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).open_with(scripted(|_| Answer::Apply).0)?;
     store.insert_many((0..1_000).map(note))?;
@@ -181,7 +181,7 @@ fn decay_makes_nothing_dirty_but_what_it_changes() -> Outcome {
 }
 
 #[test]
-fn a_co_activation_writes_one_link_and_no_trace() -> Outcome {
+fn co_activation_writes_one_link() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..50).map(note))?;
@@ -208,7 +208,7 @@ fn after_a_restart(payload: Payload) -> Outcome<(String, Payload)> {
 }
 
 #[test]
-fn text_that_is_not_ascii_stays_as_it_is() -> Outcome {
+fn non_ascii_text_stays() -> Outcome {
     let text = "café 日本";
     let (stored, loaded) = after_a_restart(Payload::text(text))?;
     assert_eq!((stored.as_str(), loaded.as_value()?), ("\"café 日本\"", json!(text)));
@@ -216,14 +216,14 @@ fn text_that_is_not_ascii_stays_as_it_is() -> Outcome {
 }
 
 #[test]
-fn an_array_comes_back_as_an_array() -> Outcome {
+fn array_stays_an_array() -> Outcome {
     let (stored, loaded) = after_a_restart(Payload::from_json("[1,\"two\",[3]]")?)?;
     assert_eq!((stored.as_str(), loaded.as_value()?), ("[1,\"two\",[3]]", json!([1, "two", [3]])));
     Ok(())
 }
 
 #[test]
-fn text_that_looks_like_json_comes_back_as_text() -> Outcome {
+fn text_like_json_stays_text() -> Outcome {
     let text = r#"{"not": "an object"}"#;
     let (_, loaded) = after_a_restart(Payload::text(text))?;
     assert_eq!(loaded.as_value()?, json!(text));
@@ -231,7 +231,7 @@ fn text_that_looks_like_json_comes_back_as_text() -> Outcome {
 }
 
 #[test]
-fn embedding_source_agent_and_key_survive_a_restart() -> Outcome {
+fn embedding_agent_and_key_survive_restart() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let new = note(1).embedding([0.25_f32, -1.5]).source_agent("agent-Ω").encryption_key_id("key/1");
@@ -257,7 +257,7 @@ fn a_quota_evicts() -> Outcome {
 
 #[cfg(feature = "snapshot")]
 #[test]
-fn a_snapshot_of_a_real_trace_is_saved_and_restored() -> Outcome {
+fn real_trace_snapshot_is_restored() -> Outcome {
     let file = TestDir::new()?;
     let snapshots = mnemon::Snapshots::in_folder(file.folder().join("snapshots"));
     let store = manual_flush().open(file.path())?;
@@ -277,7 +277,7 @@ fn a_snapshot_of_a_real_trace_is_saved_and_restored() -> Outcome {
 }
 
 #[test]
-fn two_stores_cannot_delete_each_others_rows() -> Outcome {
+fn stores_keep_each_others_rows() -> Outcome {
     let file = TestDir::new()?;
     let first = manual_flush().partition("shared").open(file.path())?;
     let ids = first.insert_many((0..5).map(note))?;
@@ -296,7 +296,7 @@ fn two_stores_cannot_delete_each_others_rows() -> Outcome {
 }
 
 #[test]
-fn erasing_a_partition_leaves_no_row_of_it() -> Outcome {
+fn erased_partition_leaves_no_row() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let gone = store.insert_many((0..5).map(|n| note(n).partition("gone")))?;

@@ -22,7 +22,7 @@ fn spent(before: &Stats, after: &Stats) -> [u64; 4] {
 }
 
 #[test]
-fn changed_numbers_write_numbers_whatever_the_store_holds() -> Outcome {
+fn changed_numbers_write_numbers_only() -> Outcome {
     for count in [10_000, 100_000] {
         let file = TestDir::new()?;
         let store = manual_flush().open(file.path())?;
@@ -40,7 +40,7 @@ fn changed_numbers_write_numbers_whatever_the_store_holds() -> Outcome {
 }
 
 #[test]
-fn changed_payloads_write_their_own_rows_and_bytes() -> Outcome {
+fn changed_payloads_write_their_rows() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let ids = filled(&store, 10_000)?;
@@ -56,7 +56,7 @@ fn changed_payloads_write_their_own_rows_and_bytes() -> Outcome {
 }
 
 #[test]
-fn an_update_that_changes_nothing_makes_nothing_dirty() -> Outcome {
+fn update_without_change_dirties_nothing() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let id = store.insert(note(1).tags(["a", "b"]))?;
@@ -73,7 +73,7 @@ fn an_update_that_changes_nothing_makes_nothing_dirty() -> Outcome {
 }
 
 #[test]
-fn a_flush_with_nothing_dirty_touches_nothing() -> Outcome {
+fn clean_flush_touches_nothing() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     filled(&store, 100)?;

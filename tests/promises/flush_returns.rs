@@ -15,7 +15,7 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 #[test]
-fn each_callers_writes_are_in_the_file() -> Outcome {
+fn callers_writes_are_in_the_file() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     thread::scope(|scope| {
@@ -79,7 +79,7 @@ fn flush_async_needs_no_runtime() -> Outcome {
 }
 
 #[test]
-fn who_waits_for_a_mark_is_told_of_the_flush_that_covers_it() -> Outcome {
+fn mark_waits_for_covering_flush() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let is_full = full.clone();
     let (backend, log) = scripted(move |_| match is_full.load(Ordering::Relaxed) {
@@ -131,7 +131,7 @@ fn callers_that_wait_share_a_cut() -> Outcome {
 }
 
 #[test]
-fn a_flush_after_one_that_failed_tries_again() -> Outcome {
+fn flush_after_failure_tries_again() -> Outcome {
     let mut failures = 1;
     let (backend, log) = scripted(move |_| match std::mem::take(&mut failures) {
         0 => Answer::Apply,

@@ -25,7 +25,7 @@ fn prepared(sql: &str) -> Outcome<TestDir> {
 }
 
 #[test]
-fn a_trigger_of_the_file_never_runs() -> Outcome {
+fn trigger_in_file_never_runs() -> Outcome {
     let scratch = prepared(
         "CREATE TABLE harm (what);
          CREATE TRIGGER one AFTER UPDATE ON traces BEGIN INSERT INTO harm VALUES ('update'); END;
@@ -54,7 +54,7 @@ fn a_trigger_of_the_file_never_runs() -> Outcome {
 }
 
 #[test]
-fn a_table_that_is_not_as_we_make_it_is_refused_by_its_name() -> Outcome {
+fn altered_table_is_refused_by_name() -> Outcome {
     let cases = [
         ("DROP TABLE links", "links"),
         (
@@ -85,7 +85,7 @@ fn a_table_that_is_not_as_we_make_it_is_refused_by_its_name() -> Outcome {
 
 /// An index or a table of one's own is a person's right.
 #[test]
-fn what_a_person_has_added_for_himself_stays() -> Outcome {
+fn additions_by_people_stay() -> Outcome {
     let scratch = prepared("CREATE INDEX by_type ON traces (type); CREATE TABLE mine (x)")?;
     let store = manual_flush().open(scratch.path())?;
     store.insert(note("new"))?;
@@ -95,7 +95,7 @@ fn what_a_person_has_added_for_himself_stays() -> Outcome {
 }
 
 #[test]
-fn rows_that_no_store_would_write_are_set_aside_and_the_rest_is_loaded() -> Outcome {
+fn impossible_rows_are_set_aside() -> Outcome {
     let tags = format!("'[{}\"x\"]'", "\"t\",".repeat(5_000));
     let long = format!("'{}'", "x".repeat(5_000));
     let cases = [
@@ -150,7 +150,7 @@ fn rows_that_no_store_would_write_are_set_aside_and_the_rest_is_loaded() -> Outc
 
 /// The text of a payload is not parsed as it is loaded: who asks for its value is told.
 #[test]
-fn a_payload_that_is_not_json_says_so_when_it_is_asked_for() -> Outcome {
+fn bad_payload_says_so_when_read() -> Outcome {
     let deep = "[".repeat(100_000);
     for text in ["not json", "", "{\"a\":", "1e999999", deep.as_str()] {
         let scratch = prepared(&format!("UPDATE traces SET payload = '{text}' WHERE row = 1"))?;
@@ -163,7 +163,7 @@ fn a_payload_that_is_not_json_says_so_when_it_is_asked_for() -> Outcome {
 }
 
 #[test]
-fn links_that_no_store_would_write_are_set_aside() -> Outcome {
+fn impossible_links_are_set_aside() -> Outcome {
     let none = "UPDATE links SET count = 0";
     let negative = "UPDATE links SET count = -5, first_at = 1";
     let late = "UPDATE links SET last_at = 9223372036854775807";
@@ -240,7 +240,7 @@ fn used(scratch: &TestDir, patience: Duration) -> Outcome<Result<usize, mnemon::
 }
 
 #[test]
-fn a_value_of_any_type_in_any_column_is_read_or_set_aside() -> Outcome {
+fn any_cell_is_read_or_aside() -> Outcome {
     let columns = [
         "id",
         "strength",
@@ -285,7 +285,7 @@ fn a_value_of_any_type_in_any_column_is_read_or_set_aside() -> Outcome {
 }
 
 #[test]
-fn rows_at_the_ends_of_their_numbers_do_no_harm() -> Outcome {
+fn row_numbers_at_limits_are_harmless() -> Outcome {
     let ends = ["0", "-1", "-9223372036854775808", "9223372036854775807", "4611686018427387905"];
     for number in ends {
         let scratch = prepared(&format!("UPDATE traces SET row = {number} WHERE row = 3"))?;
@@ -301,7 +301,7 @@ fn rows_at_the_ends_of_their_numbers_do_no_harm() -> Outcome {
 }
 
 #[test]
-fn a_watermark_that_no_store_reaches_is_refused() -> Outcome {
+fn unreachable_watermark_is_refused() -> Outcome {
     for number in ["9223372036854775807", "4611686018427387905"] {
         let scratch = prepared(&format!("UPDATE store SET watermark = {number}"))?;
         let error = TraceStore::open(scratch.path()).map(drop).unwrap_err();
@@ -317,7 +317,7 @@ fn a_watermark_that_no_store_reaches_is_refused() -> Outcome {
 }
 
 #[test]
-fn two_rows_of_one_id_are_one_trace_and_the_other_is_set_aside() -> Outcome {
+fn duplicate_id_loads_at_most_once() -> Outcome {
     // The index that would not have it is left as it was.
     let scratch = prepared(
         "PRAGMA writable_schema = ON;
@@ -343,7 +343,7 @@ fn two_rows_of_one_id_are_one_trace_and_the_other_is_set_aside() -> Outcome {
 }
 
 #[test]
-fn a_schema_that_an_enemy_has_written_is_an_error_or_left_alone() -> Outcome {
+fn hostile_schema_is_refused_or_ignored() -> Outcome {
     let schema = |sql: &str| format!("PRAGMA writable_schema = ON; {sql}");
     let many: String = (0..5_000).map(|n| format!("CREATE TABLE t{n} (x);")).collect();
     let cases = [
@@ -399,7 +399,7 @@ fn a_schema_that_an_enemy_has_written_is_an_error_or_left_alone() -> Outcome {
 /// Runs itself as another process, so that what the process holds at most is that of the opening alone.
 #[test]
 #[cfg(target_os = "linux")]
-fn values_of_hundreds_of_megabytes_are_not_read_into_memory() -> Outcome {
+fn huge_values_stay_out_of_memory() -> Outcome {
     const PATH: &str = "MNEMON_TEST_HUGE";
     let Some(mut command) = own_process(|| {
         let store = TraceStore::open(std::env::var_os(PATH).ok_or("the parent names a file")?)?;
@@ -444,7 +444,7 @@ fn values_of_hundreds_of_megabytes_are_not_read_into_memory() -> Outcome {
 
 /// Whoever can write to the file gets around a strict table.
 #[test]
-fn a_cell_of_another_type_than_its_column_is_damage() -> Outcome {
+fn cell_of_wrong_type_is_damage() -> Outcome {
     let strict = |change: &str| {
         format!(
             "PRAGMA writable_schema = ON;
@@ -478,7 +478,7 @@ fn a_cell_of_another_type_than_its_column_is_damage() -> Outcome {
 
 /// SQLite calls it an error of ours.
 #[test]
-fn a_file_of_a_schema_format_that_sqlite_does_not_know_is_damage() -> Outcome {
+fn unknown_schema_format_is_damage() -> Outcome {
     let scratch = prepared("")?;
     let mut file = std::fs::read(scratch.path())?;
     file[44..48].copy_from_slice(&9_u32.to_be_bytes()); // https://www.sqlite.org/fileformat2.html#schema_format_number

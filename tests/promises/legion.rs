@@ -108,7 +108,7 @@ fn columns(findings: &[Finding]) -> Vec<(i64, &'static str)> {
 }
 
 #[test]
-fn a_database_of_the_original_comes_out_as_it_went_in_cell_by_cell() -> Outcome {
+fn original_database_round_trips_every_cell() -> Outcome {
     let original = Path::new(ORIGINAL);
     if !original.exists() {
         eprintln!("skipped: {ORIGINAL} is not there");
@@ -164,7 +164,7 @@ fn a_database_of_the_original_comes_out_as_it_went_in_cell_by_cell() -> Outcome 
 }
 
 #[test]
-fn text_is_text_whatever_it_looks_like_and_only_an_object_is_an_object() -> Outcome {
+fn text_is_text_whatever_it_resembles() -> Outcome {
     let database = Database::new()?;
     let texts = ["café 日本", "", " ", "[1, 2]", "7", "null", "\"quoted\"", "{not json", "{} and more"];
     let objects = [r#"{"a":1}"#, " {\"n\": 1.10, \"n\": 100000000000000000000000} "];
@@ -187,7 +187,7 @@ fn text_is_text_whatever_it_looks_like_and_only_an_object_is_an_object() -> Outc
 }
 
 #[test]
-fn every_field_of_a_row_is_taken() -> Outcome {
+fn every_field_of_row_is_read() -> Outcome {
     let database = Database::new()?;
     let [id, parent, child] = [TraceId::new(), TraceId::new(), TraceId::new()];
     let cells: [Cell; 21] = [
@@ -250,7 +250,7 @@ fn every_field_of_a_row_is_taken() -> Outcome {
 }
 
 #[test]
-fn a_cell_that_cannot_be_used_is_told_by_row_and_column_and_its_field_has_its_default() -> Outcome {
+fn unusable_cell_is_told_and_defaulted() -> Outcome {
     let database = Database::new()?;
     let blob = || Cell::from(vec![0xff, 0x00]);
     let text = |text: &str| Cell::from(text.to_owned());
@@ -323,7 +323,7 @@ fn a_cell_that_cannot_be_used_is_told_by_row_and_column_and_its_field_has_its_de
 }
 
 #[test]
-fn of_many_elements_that_cannot_be_used_the_first_are_named_and_the_others_counted() -> Outcome {
+fn many_unusable_elements_are_counted() -> Outcome {
     let database = Database::new()?;
     database.cell("child_ids", format!("[{}0]", "0,".repeat(99)))?;
     let (_, imported) = database.import()?;
@@ -334,7 +334,7 @@ fn of_many_elements_that_cannot_be_used_the_first_are_named_and_the_others_count
 }
 
 #[test]
-fn a_row_without_a_usable_id_type_or_content_is_left_out() -> Outcome {
+fn row_without_essentials_is_left_out() -> Outcome {
     let database = Database::new()?;
     let id = TraceId::new();
     database.trace(id, "kept")?;
@@ -364,7 +364,7 @@ fn a_row_without_a_usable_id_type_or_content_is_left_out() -> Outcome {
 }
 
 #[test]
-fn of_an_emotion_in_parts_the_number_that_counts_is_kept_and_the_rest_is_told() -> Outcome {
+fn emotion_keeps_its_main_number() -> Outcome {
     let cases = [
         (r#"{"joy": 0.5, "valence": -0.25}"#, -0.25),
         (r#"{"score": 0.1, "polarity": 0.2, "sentiment": 0.3, "emotional_valence": 0.4}"#, 0.4),
@@ -394,7 +394,7 @@ fn of_an_emotion_in_parts_the_number_that_counts_is_kept_and_the_rest_is_told() 
 }
 
 #[test]
-fn a_pair_is_one_link_and_the_larger_count_of_its_directions_wins() -> Outcome {
+fn pair_keeps_larger_count() -> Outcome {
     let database = Database::new()?;
     let mut ids: Vec<_> = (0..5).map(|_| TraceId::new()).collect();
     ids.sort();
@@ -448,7 +448,7 @@ fn a_pair_is_one_link_and_the_larger_count_of_its_directions_wins() -> Outcome {
 }
 
 #[test]
-fn tables_of_an_older_original_do_with_what_they_have() -> Outcome {
+fn older_original_reads_what_is_there() -> Outcome {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("old.db");
     let id = TraceId::new();
@@ -466,7 +466,7 @@ fn tables_of_an_older_original_do_with_what_they_have() -> Outcome {
 }
 
 #[test]
-fn what_the_original_cannot_express_is_told_and_the_rest_comes_back() -> Outcome {
+fn inexpressible_fields_are_told() -> Outcome {
     let store = TraceStore::in_memory();
     let day = |day: u32| format!("2024-05-{day:02}T00:00:00Z").parse::<jiff::Timestamp>();
     let plain = |payload: Value, at| -> Outcome<NewTrace> {
@@ -516,7 +516,7 @@ fn what_the_original_cannot_express_is_told_and_the_rest_comes_back() -> Outcome
 }
 
 #[test]
-fn what_is_no_database_of_the_original_is_refused_and_nothing_of_it_runs() -> Outcome {
+fn foreign_database_is_refused_unrun() -> Outcome {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("original.db");
     let refused = |kind: ErrorKind| -> Outcome {
@@ -543,7 +543,7 @@ fn what_is_no_database_of_the_original_is_refused_and_nothing_of_it_runs() -> Ou
 }
 
 #[test]
-fn an_export_never_overwrites_and_leaves_nothing_half_written() -> Outcome {
+fn export_never_overwrites_or_leaves_half() -> Outcome {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("original.db");
     fs::write(&path, "precious")?;

@@ -32,7 +32,7 @@ fn open_close_reopen() -> Outcome {
 }
 
 #[test]
-fn writes_after_close_are_refused_and_reads_go_on() -> Outcome {
+fn closed_store_refuses_writes_serves_reads() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let id = store.insert(note(1))?;
@@ -60,7 +60,7 @@ fn writes_after_close_are_refused_and_reads_go_on() -> Outcome {
 
 /// Each write says whether it is in the file: there is nothing between success and `Closed`.
 #[test]
-fn a_write_that_races_a_close_is_in_the_file_or_refused() -> Outcome {
+fn write_racing_close_stored_or_refused() -> Outcome {
     for _ in 0..20 {
         let file = TestDir::new()?;
         let store = flush_always().open(file.path())?;
@@ -99,7 +99,7 @@ fn a_write_that_races_a_close_is_in_the_file_or_refused() -> Outcome {
 }
 
 #[test]
-fn dropping_the_last_clone_drains_wherever_it_happens() -> Outcome {
+fn last_drop_drains_anywhere() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let id = store.insert(note(1))?;
@@ -124,7 +124,7 @@ fn opening_and_closing_at_once_ends() -> Outcome {
 }
 
 #[test]
-fn a_close_that_times_out_gives_the_store_back() -> Outcome {
+fn timed_out_close_returns_store() -> Outcome {
     let (go, wait) = mpsc::channel::<()>();
     let (backend, log) = scripted(move |_| {
         let _ = wait.recv();
@@ -147,7 +147,7 @@ fn a_close_that_times_out_gives_the_store_back() -> Outcome {
 
 /// A patience that ends about when the drain does: either the close has succeeded, or the store is not closed.
 #[test]
-fn a_close_that_times_out_at_the_last_moment_has_not_closed() -> Outcome {
+fn late_close_timeout_leaves_store_open() -> Outcome {
     let mut timed_out = 0;
     for patience in (0..6_000).map(|n| Duration::from_micros(n % 120)) {
         let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
@@ -164,7 +164,7 @@ fn a_close_that_times_out_at_the_last_moment_has_not_closed() -> Outcome {
 
 /// Before the end is tried again everything is flushed, and that succeeds; the end's own failure stays the reason.
 #[test]
-fn a_close_that_times_out_while_it_is_tried_again_says_what_failed() -> Outcome {
+fn timed_out_retry_says_what_failed() -> Outcome {
     let (go, wait) = mpsc::channel::<()>();
     let (entered, tried_again) = mpsc::channel::<()>();
     let mut failures = 1;
@@ -189,7 +189,7 @@ fn a_close_that_times_out_while_it_is_tried_again_says_what_failed() -> Outcome 
 }
 
 #[test]
-fn a_close_that_fails_says_why_and_the_store_goes_on() -> Outcome {
+fn failed_close_says_why_goes_on() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let asked = full.clone();
     let (backend, log) = scripted(move |_| match asked.load(Ordering::Relaxed) {
@@ -212,7 +212,7 @@ fn a_close_that_fails_says_why_and_the_store_goes_on() -> Outcome {
 
 /// After many failures the next try is half a minute away; a close does not wait for it.
 #[test]
-fn a_close_is_tried_at_once_however_long_the_back_off() -> Outcome {
+fn close_ignores_backoff() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let asked = full.clone();
     let (backend, log) = scripted(move |_| match asked.load(Ordering::Relaxed) {
@@ -234,7 +234,7 @@ fn a_close_is_tried_at_once_however_long_the_back_off() -> Outcome {
 
 /// The drop gives up waiting, the flusher does not give up trying.
 #[test]
-fn what_a_drop_could_not_drain_is_drained_later() -> Outcome {
+fn undrained_drop_drains_later() -> Outcome {
     let (go, wait) = mpsc::channel::<()>();
     let (backend, log) = scripted(move |_| {
         let _ = wait.recv();
@@ -251,7 +251,7 @@ fn what_a_drop_could_not_drain_is_drained_later() -> Outcome {
 }
 
 #[test]
-fn an_in_memory_store_has_the_same_life() -> Outcome {
+fn in_memory_store_closes_alike() -> Outcome {
     let store = TraceStore::builder().partition("elsewhere").in_memory()?;
     let id = store.insert(NewTrace::identity(serde_json::json!("I")))?;
     store.flush()?;
@@ -264,7 +264,7 @@ fn an_in_memory_store_has_the_same_life() -> Outcome {
 
 /// The drop of a thread that panics is the drop of any other: it drains, and one panic stays one.
 #[test]
-fn dropping_the_last_clone_while_a_panic_unwinds_drains() -> Outcome {
+fn drop_while_unwinding_drains() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let id = store.insert(note(1))?;
@@ -285,7 +285,7 @@ fn dropping_the_last_clone_while_a_panic_unwinds_drains() -> Outcome {
 
 /// Neither can what goes wrong in such a drop: it is logged, and the panic goes on.
 #[test]
-fn a_drop_that_can_not_drain_while_a_panic_unwinds_ends_in_time_and_does_not_abort() -> Outcome {
+fn undrainable_drop_while_unwinding_ends() -> Outcome {
     let answers: [fn() -> Answer; 2] = [|| Answer::Fail(ErrorClass::Full), || panic!("of the backend's own")];
     for answer in answers {
         let (backend, log) = scripted(move |_| answer());
@@ -304,7 +304,7 @@ fn a_drop_that_can_not_drain_while_a_panic_unwinds_ends_in_time_and_does_not_abo
 }
 
 #[test]
-fn threads_whose_closures_panic_leave_a_store_that_works() -> Outcome {
+fn panicking_closures_leave_store_working() -> Outcome {
     let file = TestDir::new()?;
     let store = flush_always().open(file.path())?;
     let ids = store.insert_many((0..8).map(note))?;
@@ -340,7 +340,7 @@ fn threads_whose_closures_panic_leave_a_store_that_works() -> Outcome {
 
 /// The flusher wakes who waits for a flush: what the waker owns may be the last of the store.
 #[test]
-fn dropping_the_last_clone_in_the_flushers_own_thread_does_not_wait_for_itself() -> Outcome {
+fn drop_on_flusher_thread_never_waits() -> Outcome {
     struct Last(std::sync::Mutex<Option<TraceStore>>, mpsc::Sender<bool>);
     impl std::task::Wake for Last {
         fn wake(self: Arc<Self>) {

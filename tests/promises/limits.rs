@@ -64,7 +64,7 @@ fn rows_and_memory_agree(faults: &Faults, store: &TraceStore) {
 }
 
 #[test]
-fn writers_complete_while_the_backend_hangs_and_one_cut_drains_it() -> Outcome {
+fn one_cut_drains_a_hanging_backend() -> Outcome {
     alone(|| {
         let faults = Faults::new();
         let store = manual_flush().lag_bound(Duration::ZERO).open_with(faults.backend())?;
@@ -99,7 +99,7 @@ fn writers_complete_while_the_backend_hangs_and_one_cut_drains_it() -> Outcome {
 }
 
 #[test]
-fn what_is_owed_to_a_backend_that_is_down_is_bounded_by_the_traces() -> Outcome {
+fn owed_rows_are_bounded_by_traces() -> Outcome {
     let faults = Faults::new();
     let store = manual_flush().open_with(faults.backend())?;
     let ids = store.insert_many((0..TRACES).map(note))?;
@@ -132,7 +132,7 @@ fn what_is_owed_to_a_backend_that_is_down_is_bounded_by_the_traces() -> Outcome 
 }
 
 #[test]
-fn a_store_over_a_backend_that_hangs_refuses_writes_if_so_set_and_takes_them_again() -> Outcome {
+fn refused_writes_are_taken_after_release() -> Outcome {
     let faults = Faults::new();
     let lag = manual_flush().lag_bound(Duration::ZERO).when_lagging(Lag::Refuse).flush_threshold(1);
     faults.fail(Call::Apply).with(Fault::Hang);
@@ -169,7 +169,7 @@ fn a_store_over_a_backend_that_hangs_refuses_writes_if_so_set_and_takes_them_aga
 
 /// By itself: nobody asks for a flush.
 #[test]
-fn every_class_of_failure_is_recovered_from_without_being_asked() -> Outcome {
+fn every_failure_recovers_unasked() -> Outcome {
     use ErrorClass::{Busy, Corrupt, Foreign, Full, Io, Memory, Newer, Other, Owned, Unreachable};
     let classes = [Busy, Full, Io, Corrupt, Unreachable, Memory, Foreign, Newer, Owned, Other];
     let faults = classes.map(Fault::Error).into_iter().chain([Fault::Panic, Fault::Vanish]);

@@ -40,7 +40,7 @@ fn rows(scratch: &TestDir) -> Outcome<(Vec<LinkRow>, u32)> {
 }
 
 #[test]
-fn the_third_co_activation_forms_the_association_and_the_pair_has_no_order() -> Outcome {
+fn third_co_activation_forms_association() -> Outcome {
     let store = TraceStore::in_memory();
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
     let done = [
@@ -69,7 +69,7 @@ fn two_of_them_associate_nothing_yet() -> Outcome {
 }
 
 #[test]
-fn a_co_activation_says_which_trace_is_not_there() -> Outcome {
+fn co_activation_names_missing_trace() -> Outcome {
     let store = TraceStore::in_memory();
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
     let missing = TraceId::new();
@@ -97,7 +97,7 @@ fn a_closed_store_links_nothing() -> Outcome {
 }
 
 #[test]
-fn one_co_activation_writes_one_row_and_dirties_no_trace() -> Outcome {
+fn co_activation_writes_one_row() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     let all = traces(&store, 100)?;
@@ -117,7 +117,7 @@ fn one_co_activation_writes_one_row_and_dirties_no_trace() -> Outcome {
 }
 
 #[test]
-fn links_survive_a_restart_with_their_times() -> Outcome {
+fn links_survive_restart_with_times() -> Outcome {
     let scratch = TestDir::new()?;
     let clock = ManualClock::at("2026-11-24T10:00:00.000001Z".parse()?);
     let store = TraceStore::builder().clock(&clock).open(scratch.path())?;
@@ -140,7 +140,7 @@ fn links_survive_a_restart_with_their_times() -> Outcome {
 }
 
 #[test]
-fn a_removal_takes_its_own_links_along_and_costs_as_many() -> Outcome {
+fn removal_takes_its_own_links() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     let all = traces(&store, 300)?;
@@ -164,7 +164,7 @@ fn a_removal_takes_its_own_links_along_and_costs_as_many() -> Outcome {
 }
 
 #[test]
-fn a_later_trace_of_the_same_id_has_none_of_the_links() -> Outcome {
+fn later_trace_inherits_no_links() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
@@ -182,7 +182,7 @@ fn a_later_trace_of_the_same_id_has_none_of_the_links() -> Outcome {
 }
 
 #[test]
-fn the_neighbours_with_the_highest_counts_are_associated_and_none_is_dropped_for_ever() -> Outcome {
+fn highest_counts_are_associated() -> Outcome {
     let store = TraceStore::in_memory();
     let hub = store.insert(NewTrace::semantic(json!("hub")))?;
     let mut others = Vec::new();
@@ -206,7 +206,7 @@ fn the_neighbours_with_the_highest_counts_are_associated_and_none_is_dropped_for
 }
 
 #[test]
-fn a_walk_goes_breadth_first_with_depth_and_path() -> Outcome {
+fn walk_is_breadth_first() -> Outcome {
     let store = TraceStore::in_memory();
     let all = traces(&store, 8)?;
     // 0 - 1 - 2 - 3 - 4, and 0 - 5 - 2, and 6 apart; 7 is too weak and the only way to 6.
@@ -245,7 +245,7 @@ fn a_walk_goes_breadth_first_with_depth_and_path() -> Outcome {
 }
 
 #[test]
-fn a_walk_searches_no_further_than_it_is_asked_for() -> Outcome {
+fn walk_searches_no_further_than_asked() -> Outcome {
     let store = TraceStore::in_memory();
     let all = traces(&store, 5)?;
     for pair in all.windows(2) {
@@ -259,7 +259,7 @@ fn a_walk_searches_no_further_than_it_is_asked_for() -> Outcome {
 }
 
 #[test]
-fn concurrent_co_activations_of_a_pair_all_count() -> Outcome {
+fn concurrent_co_activations_all_count() -> Outcome {
     let store = TraceStore::in_memory();
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
     let formed = std::thread::scope(|scope| {
@@ -279,7 +279,7 @@ fn concurrent_co_activations_of_a_pair_all_count() -> Outcome {
 /// Removals and insertions race co-activations over a few ids while the flusher never rests: in every state of the
 /// file each link joins traces that are there, and in the end file and memory agree.
 #[test]
-fn no_link_row_is_without_its_traces_whatever_races() -> Outcome {
+fn racing_links_always_have_traces() -> Outcome {
     let scratch = TestDir::new()?;
     let store = TraceStore::builder().flush_interval(Duration::ZERO).open(scratch.path())?;
     let all: Vec<_> = (0..6).map(|n| TraceId::from_reference(&n.to_string())).collect();
@@ -335,7 +335,7 @@ fn no_link_row_is_without_its_traces_whatever_races() -> Outcome {
 
 /// The removal of a trace with many links takes its time, and cuts fall in the middle of it.
 #[test]
-fn a_cut_in_the_middle_of_a_removal_leaves_no_link_behind() -> Outcome {
+fn cut_during_removal_leaves_no_link() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     let others = traces(&store, 3_000)?;
@@ -371,7 +371,7 @@ fn a_cut_in_the_middle_of_a_removal_leaves_no_link_behind() -> Outcome {
 }
 
 #[test]
-fn a_stored_link_to_nowhere_is_set_aside() -> Outcome {
+fn stored_link_to_nowhere_is_aside() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
@@ -390,7 +390,7 @@ fn a_stored_link_to_nowhere_is_set_aside() -> Outcome {
 }
 
 #[test]
-fn a_link_of_another_store_is_put_in_whole_and_in_the_place_of_the_one_there() -> Outcome {
+fn put_link_replaces_whole_link() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };

@@ -77,7 +77,7 @@ fn linked_and_unlinked(store: &TraceStore) -> Outcome<(TraceId, TraceId)> {
 }
 
 #[test]
-fn a_removal_that_a_reopening_lost_takes_the_links_along_again() -> Outcome {
+fn lost_removal_takes_links_again() -> Outcome {
     let (store, disk) = relaxed()?;
     let (a, _) = linked_and_unlinked(&store)?;
     assert!(links(&disk.look().live).is_empty() && !links(&disk.look().synced).is_empty());
@@ -91,7 +91,7 @@ fn a_removal_that_a_reopening_lost_takes_the_links_along_again() -> Outcome {
 }
 
 #[test]
-fn a_link_made_anew_is_not_taken_for_the_one_that_a_reopening_brought_back() -> Outcome {
+fn new_link_is_not_the_old() -> Outcome {
     let (store, disk) = relaxed()?;
     let (a, b) = linked_and_unlinked(&store)?;
     disk.fail_with(ErrorClass::Io);
@@ -109,7 +109,7 @@ fn a_link_made_anew_is_not_taken_for_the_one_that_a_reopening_brought_back() -> 
 
 /// The link that is made anew has come and gone before the removal of the old one could be written again.
 #[test]
-fn nor_is_one_that_came_and_went() -> Outcome {
+fn passing_link_is_not_the_old() -> Outcome {
     let (store, disk) = relaxed()?;
     let (a, b) = linked_and_unlinked(&store)?;
     disk.fail_with(ErrorClass::Io);
@@ -133,7 +133,7 @@ fn nor_is_one_that_came_and_went() -> Outcome {
 /// The batch with the removal failed, and nothing of it is there: what the link's entry remembers of its row must last
 /// until the removal has been committed, not only until it was captured.
 #[test]
-fn a_removal_that_failed_is_written_though_the_link_came_and_went_since() -> Outcome {
+fn failed_removal_outlives_passing_link() -> Outcome {
     let (backend, disk) = disk();
     let store = manual_flush().open_with(backend)?;
     let (a, b) = (TraceId::from_reference("a"), TraceId::from_reference("b"));
@@ -155,7 +155,7 @@ fn a_removal_that_failed_is_written_though_the_link_came_and_went_since() -> Out
 }
 
 #[test]
-fn an_erasure_of_rows_alone_is_durable_when_it_returns() -> Outcome {
+fn erasure_of_rows_alone_is_durable() -> Outcome {
     for _ in 0..200 {
         let (store, disk) = relaxed()?;
         store.erase_type(TraceType::Sensory)?;
@@ -165,7 +165,7 @@ fn an_erasure_of_rows_alone_is_durable_when_it_returns() -> Outcome {
 }
 
 #[test]
-fn erasing_again_and_again_while_nothing_can_be_written_adds_no_more() -> Outcome {
+fn repeated_erasures_do_not_pile_up() -> Outcome {
     let (store, disk) = relaxed()?;
     disk.fail_with(ErrorClass::Full);
     for n in 0..20 {

@@ -39,7 +39,7 @@ fn documented() -> Outcome<BTreeMap<String, Row>> {
 }
 
 #[test]
-fn what_is_documented_described_and_published_is_the_same() -> Outcome {
+fn documented_metrics_are_the_published() -> Outcome {
     let (listener, documented) = (Listener::default(), documented()?);
     assert!(documented.len() >= 20, "the table is not understood: {documented:?}");
     listener.listen(&TraceStore::in_memory());
@@ -54,7 +54,7 @@ fn what_is_documented_described_and_published_is_the_same() -> Outcome {
 }
 
 #[test]
-fn names_have_base_units_as_prometheus_wants_them() -> Outcome {
+fn names_have_prometheus_base_units() -> Outcome {
     for (name, row) in documented()? {
         let Described { kind, unit, .. } = row.described;
         assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
@@ -149,7 +149,7 @@ fn removals_are_counted_by_cause() -> Outcome {
 }
 
 #[test]
-fn the_log_is_as_large_as_stats_say_and_the_time_of_publishing_is_told() -> Outcome {
+fn log_size_and_time_are_published() -> Outcome {
     let file = TestDir::new()?;
     let (store, listener) = (manual_flush().open(file.path())?, Listener::default());
     let since_1970 = || jiff::Timestamp::now().as_duration().as_secs_f64();
@@ -182,7 +182,7 @@ fn seen(listener: &Listener, store: &TraceStore) -> Outcome<(f64, f64, String)> 
 }
 
 #[test]
-fn a_failing_disk_shows_and_so_does_its_recovery() -> Outcome {
+fn disk_failure_and_recovery_show() -> Outcome {
     let (faults, listener) = (Faults::new(), Listener::default());
     let store = manual_flush().name("notes").open_with(faults.backend())?;
     assert_eq!(seen(&listener, &store)?, (1.0, 1.0, "healthy".to_owned()));
@@ -206,7 +206,7 @@ fn a_failing_disk_shows_and_so_does_its_recovery() -> Outcome {
 }
 
 #[test]
-fn a_store_is_ready_exactly_while_it_takes_writes() -> Outcome {
+fn ready_exactly_while_taking_writes() -> Outcome {
     let (moment, hour) = (Duration::from_millis(1), Duration::from_secs(3_600));
     for (lag, bound, taken) in
         [(Lag::Accept, moment, 1.0), (Lag::Refuse, moment, 0.0), (Lag::Refuse, hour, 1.0)]
@@ -235,7 +235,7 @@ fn a_store_is_ready_exactly_while_it_takes_writes() -> Outcome {
 }
 
 #[test]
-fn stores_of_different_names_do_not_disturb_each_other() -> Outcome {
+fn named_stores_publish_apart() -> Outcome {
     let (file, listener) = (TestDir::new()?, Listener::default());
     let first = TraceStore::builder().name("first").in_memory()?;
     let (second, third) = (
@@ -257,7 +257,7 @@ fn stores_of_different_names_do_not_disturb_each_other() -> Outcome {
 }
 
 #[test]
-fn a_store_is_called_after_its_file_unless_it_has_a_name() -> Outcome {
+fn store_name_defaults_to_file() -> Outcome {
     let file = TestDir::new()?;
     let agent = manual_flush().open(file.folder().join("agent.7.db"))?;
     assert_eq!(agent.name(), "agent.7");
@@ -275,7 +275,7 @@ fn a_store_is_called_after_its_file_unless_it_has_a_name() -> Outcome {
 }
 
 #[test]
-fn a_closed_store_says_so_when_it_is_asked_once_more() -> Outcome {
+fn closed_store_publishes_that() -> Outcome {
     let (file, listener) = (TestDir::new()?, Listener::default());
     let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;

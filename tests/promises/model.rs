@@ -133,7 +133,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
-    fn the_store_answers_as_its_model_does(steps in prop::collection::vec(step(), 1..80)) {
+    fn store_answers_as_its_model(steps in prop::collection::vec(step(), 1..80)) {
         let run = || -> Outcome {
             let mut pair = Pair::new(|builder, path| builder.open(path))?;
             steps.iter().try_for_each(|step| pair.take(step))?;

@@ -42,7 +42,7 @@ fn a_file_has_one_owner() -> Outcome {
 
 /// Runs itself as the other process, which holds the file until it is killed.
 #[test]
-fn a_file_that_another_process_has_is_refused_until_that_is_gone() -> Outcome {
+fn file_of_other_process_is_refused() -> Outcome {
     const PATH: &str = "MNEMON_TEST_HOLDS";
     let Some(mut command) = own_process(|| {
         let store = TraceStore::open(std::env::var_os(PATH).ok_or("the parent names a file")?)?;
@@ -78,7 +78,7 @@ fn a_file_that_another_process_has_is_refused_until_that_is_gone() -> Outcome {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_left_alone() -> Outcome {
+fn file_without_database_is_left_alone() -> Outcome {
     let file = TestDir::new()?;
     fs::write(file.path(), "Dear diary,\n".repeat(1_000))?;
     let before = contents(file.folder())?;
@@ -121,7 +121,7 @@ fn left_in_the_middle(to: &Path, before: &str) -> Outcome {
 }
 
 #[test]
-fn a_file_whose_making_was_cut_short_is_made_anew() -> Outcome {
+fn half_made_file_is_made_anew() -> Outcome {
     let file = TestDir::new()?;
     left_in_the_middle(file.path(), "")?;
     assert!(fs::metadata(file.path())?.len() > 0, "a part of it is there");
@@ -137,7 +137,7 @@ fn a_file_whose_making_was_cut_short_is_made_anew() -> Outcome {
 }
 
 #[test]
-fn a_database_that_has_to_be_rolled_back_is_left_alone() -> Outcome {
+fn database_with_journal_is_left_alone() -> Outcome {
     let file = TestDir::new()?;
     left_in_the_middle(file.path(), "CREATE TABLE whole (x)")?;
     let before = contents(file.folder())?;
@@ -147,7 +147,7 @@ fn a_database_that_has_to_be_rolled_back_is_left_alone() -> Outcome {
 }
 
 #[test]
-fn the_original_systems_database_is_left_alone() -> Outcome {
+fn original_database_is_left_alone() -> Outcome {
     let original = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/legion_local.db");
     if !original.exists() {
         eprintln!("skipped: {} is not there", original.display());
@@ -175,7 +175,7 @@ fn a_newer_schema_is_left_alone() -> Outcome {
 }
 
 #[test]
-fn a_path_that_leads_nowhere_is_named() -> Outcome {
+fn path_to_nowhere_is_named() -> Outcome {
     let file = TestDir::new()?;
     assert_eq!(refused(&file.folder().join("missing/memory.db"))?.kind(), ErrorKind::Unreachable);
     assert_eq!(refused(file.folder())?.kind(), ErrorKind::Unreachable);
@@ -185,7 +185,7 @@ fn a_path_that_leads_nowhere_is_named() -> Outcome {
 }
 
 #[test]
-fn a_damaged_file_is_said_to_be_and_left_alone() -> Outcome {
+fn damaged_file_is_named_left_alone() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     store.insert_many((0..2_000).map(note))?;
@@ -208,7 +208,7 @@ fn a_damaged_file_is_said_to_be_and_left_alone() -> Outcome {
 }
 
 #[test]
-fn a_row_that_is_no_trace_is_set_aside_and_stays() -> Outcome {
+fn bad_row_is_set_aside_stays() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..6).map(note))?;
@@ -245,7 +245,7 @@ fn a_row_that_is_no_trace_is_set_aside_and_stays() -> Outcome {
 }
 
 #[test]
-fn settings_that_make_no_sense_are_named() -> Outcome {
+fn senseless_settings_are_named() -> Outcome {
     let error = TraceStore::builder().flush_threshold(0).in_memory().err().ok_or("it was opened")?;
     assert_eq!(
         (error.kind(), error.to_string().contains("flush_threshold")),
@@ -258,7 +258,7 @@ fn settings_that_make_no_sense_are_named() -> Outcome {
 
 #[test]
 #[cfg(unix)]
-fn what_is_made_belongs_to_its_owner_alone() -> Outcome {
+fn files_belong_to_their_owner_alone() -> Outcome {
     use std::os::unix::fs::PermissionsExt;
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
@@ -276,7 +276,7 @@ fn what_is_made_belongs_to_its_owner_alone() -> Outcome {
 /// Closing a descriptor of its own would make a process give up SQLite's locks on the file; another connection
 /// would then take itself for the last one, and remove the log that the store goes on writing.
 #[test]
-fn looking_at_a_file_does_not_give_up_its_locks() -> Outcome {
+fn inspecting_keeps_the_locks() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     store.insert(note("before"))?;
@@ -298,7 +298,7 @@ fn looking_at_a_file_does_not_give_up_its_locks() -> Outcome {
 
 #[test]
 #[cfg(unix)]
-fn a_link_to_a_file_is_the_same_file() -> Outcome {
+fn symlink_is_the_same_file() -> Outcome {
     let file = TestDir::new()?;
     let alias = file.folder().join("alias.db");
     std::os::unix::fs::symlink(file.path(), &alias)?;
@@ -315,7 +315,7 @@ fn a_link_to_a_file_is_the_same_file() -> Outcome {
 }
 
 #[test]
-fn the_log_of_a_file_that_is_gone_is_put_aside_when_another_is_made_there() -> Outcome {
+fn log_of_lost_file_is_quarantined() -> Outcome {
     let scratch = TestDir::new()?;
     let (path, log) = (scratch.path(), scratch.folder().join("memory.db-wal"));
     let store = manual_flush().open(scratch.path())?;
@@ -345,7 +345,7 @@ fn the_log_of_a_file_that_is_gone_is_put_aside_when_another_is_made_there() -> O
 }
 
 #[test]
-fn who_only_looks_at_an_empty_file_leaves_the_log_beside_it_alone() -> Outcome {
+fn inspecting_empty_file_leaves_its_log() -> Outcome {
     let scratch = TestDir::new()?;
     fs::write(scratch.path(), "")?;
     let before = ["memory.db-wal", "memory.db-journal"].map(|name| (scratch.folder().join(name), "precious"));

@@ -23,7 +23,7 @@ const MISHAPS: [fn() -> Answer; 7] = [
 ];
 
 #[test]
-fn what_is_stored_and_memory_agree_after_any_mishaps() -> Outcome {
+fn rows_and_memory_agree_after_mishaps() -> Outcome {
     // How often each mishap has happened.
     let counts: Arc<[AtomicUsize; MISHAPS.len()]> = Arc::default();
     let (faults, happened) = (Arc::new(AtomicBool::new(true)), counts.clone());

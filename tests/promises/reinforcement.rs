@@ -15,7 +15,7 @@ fn reinforced(store: &TraceStore, id: TraceId) -> Outcome<std::sync::Arc<mnemon:
 }
 
 #[test]
-fn a_reinforcement_adds_a_tenth_to_what_is_left() -> Outcome {
+fn reinforcement_adds_a_tenth() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     let id = store.insert(NewTrace::episodic(json!(1)))?;
@@ -33,7 +33,7 @@ fn a_reinforcement_adds_a_tenth_to_what_is_left() -> Outcome {
 }
 
 #[test]
-fn a_reinforcement_below_the_peak_leaves_the_peak_and_is_kept() -> Outcome {
+fn reinforcement_below_peak_keeps_peak() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     let id = store.insert(NewTrace::sensory(json!(1)).strength(0.9))?;
@@ -60,7 +60,7 @@ fn no_strength_rises_above_one() -> Outcome {
 }
 
 #[test]
-fn in_the_imprint_window_a_reinforcement_counts_three_times_and_a_new_trace_once() -> Outcome {
+fn imprint_window_triples_reinforcement() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).imprint_until(clock.now() + minutes(1)).in_memory()?;
     let steady = || note(1).strength(0.1).base_decay_rate(0.0);
@@ -78,7 +78,7 @@ fn in_the_imprint_window_a_reinforcement_counts_three_times_and_a_new_trace_once
 }
 
 #[test]
-fn without_an_imprint_window_there_is_none() -> Outcome {
+fn no_imprint_window_by_default() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     let id = store.insert(note(1).strength(0.1))?;
     assert_eq!(held(&store, id)?.reinforcement_count(), 0);
@@ -87,7 +87,7 @@ fn without_an_imprint_window_there_is_none() -> Outcome {
 }
 
 #[test]
-fn firmware_is_not_reinforced_and_not_written() -> Outcome {
+fn firmware_is_neither_reinforced_nor_written() -> Outcome {
     let (file, clock) = (TestDir::new()?, clock());
     let store = manual_flush().clock(&clock).open(file.path())?;
     let id = store.insert(NewTrace::firmware(json!(1)).strength(0.5))?;
@@ -102,7 +102,7 @@ fn firmware_is_not_reinforced_and_not_written() -> Outcome {
 }
 
 #[test]
-fn what_the_store_does_not_hold_is_not_found() -> Outcome {
+fn reinforcing_absent_trace_is_not_found() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     let removed = store.insert(note(1))?;
     store.remove(removed)?;
@@ -114,7 +114,7 @@ fn what_the_store_does_not_hold_is_not_found() -> Outcome {
 }
 
 #[test]
-fn retrieving_reinforces_the_strongest_of_those_that_are_strong_enough() -> Outcome {
+fn retrieval_reinforces_the_strongest() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     let steady = |strength: f64| note(strength).strength(strength).base_decay_rate(0.0);
@@ -139,7 +139,7 @@ fn retrieving_reinforces_the_strongest_of_those_that_are_strong_enough() -> Outc
 }
 
 #[test]
-fn retrieving_finds_firmware_and_leaves_it_as_it_is() -> Outcome {
+fn retrieval_leaves_firmware_unchanged() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     let firm = store.insert(NewTrace::firmware(json!(1)))?;
     let loose = store.insert(note(1))?;
@@ -183,7 +183,7 @@ fn concurrent_reinforcements_are_all_counted() -> Outcome {
 }
 
 #[test]
-fn procedural_traces_fire_at_eighty_five_hundredths_and_no_others() -> Outcome {
+fn only_strong_procedural_traces_fire() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     for &kind in TraceType::ALL {

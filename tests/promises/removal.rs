@@ -5,7 +5,7 @@ use harness::{Outcome, TestDir, flush_always, manual_flush, note, row, rows};
 use std::thread;
 
 #[test]
-fn remove_then_insert_between_two_flushes_leaves_the_new_row() -> Outcome {
+fn remove_then_insert_leaves_new_row() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let id = store.insert(note("old"))?;
@@ -19,7 +19,7 @@ fn remove_then_insert_between_two_flushes_leaves_the_new_row() -> Outcome {
 }
 
 #[test]
-fn insert_then_remove_between_two_flushes_sends_nothing() -> Outcome {
+fn insert_then_remove_sends_nothing() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let before = store.stats();
@@ -37,7 +37,7 @@ fn insert_then_remove_between_two_flushes_sends_nothing() -> Outcome {
 }
 
 #[test]
-fn a_removal_takes_its_row_and_only_its_row() -> Outcome {
+fn removal_takes_only_its_row() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let ids = store.insert_many((0..10).map(note))?;
@@ -51,7 +51,7 @@ fn a_removal_takes_its_row_and_only_its_row() -> Outcome {
 }
 
 #[test]
-fn removing_and_inserting_one_id_settles_under_a_flusher_that_never_rests() -> Outcome {
+fn remove_insert_races_settle() -> Outcome {
     let file = TestDir::new()?;
     let store = flush_always().open(file.path())?;
     let ids = store.insert_many((0..4).map(note))?;

@@ -114,7 +114,7 @@ fn combinations(now: jiff::Timestamp) -> Vec<Wanted> {
 }
 
 #[test]
-fn a_query_finds_what_meets_all_its_conditions_and_nothing_else() -> Outcome {
+fn query_meets_all_conditions() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     varied(&store, &clock, 700)?;
@@ -136,7 +136,7 @@ fn a_query_finds_what_meets_all_its_conditions_and_nothing_else() -> Outcome {
 }
 
 #[test]
-fn the_bounds_of_time_and_strength_are_included() -> Outcome {
+fn time_and_strength_bounds_are_inclusive() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     let id = store.insert(note(1).strength(0.3).base_decay_rate(0.0))?;
@@ -149,7 +149,7 @@ fn the_bounds_of_time_and_strength_are_included() -> Outcome {
 }
 
 #[test]
-fn since_and_until_go_by_when_a_trace_was_made() -> Outcome {
+fn since_and_until_use_creation_time() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     let id = store.insert(note(1))?;
@@ -161,7 +161,7 @@ fn since_and_until_go_by_when_a_trace_was_made() -> Outcome {
 }
 
 #[test]
-fn a_tag_is_found_as_it_is_spelled_and_in_no_other_way() -> Outcome {
+fn tags_match_exactly_as_spelled() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     let id = store.insert(note(1).tags(["harbour", "café 日本"]))?;
     for tag in ["harbour", "café 日本"] {
@@ -174,7 +174,7 @@ fn a_tag_is_found_as_it_is_spelled_and_in_no_other_way() -> Outcome {
 }
 
 #[test]
-fn a_minimum_that_is_no_number_is_met_by_none() -> Outcome {
+fn nan_matches_nothing() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     store.insert_many([note(1), note(2).strength(0.0), NewTrace::firmware(json!(3))])?;
     let found = |least| store.query().min_strength(least).run().len();
@@ -183,7 +183,7 @@ fn a_minimum_that_is_no_number_is_met_by_none() -> Outcome {
 }
 
 #[test]
-fn a_query_is_ordered_by_strength_recency_or_score_as_of_now() -> Outcome {
+fn query_orders_by_strength_recency_score() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     varied(&store, &clock, 500)?;
@@ -219,7 +219,7 @@ fn a_query_is_ordered_by_strength_recency_or_score_as_of_now() -> Outcome {
 }
 
 #[test]
-fn of_equals_the_smaller_id_comes_first_and_stays_under_a_limit() -> Outcome {
+fn smaller_id_comes_first_among_equals() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     let numbers = (0..300_u128).map(|n| n * 7 % 300);
     store.insert_many(numbers.map(|n| note(1).id(numbered(n))))?;
@@ -233,7 +233,7 @@ fn of_equals_the_smaller_id_comes_first_and_stays_under_a_limit() -> Outcome {
 }
 
 #[test]
-fn times_that_differ_by_a_moment_are_in_order_at_the_end_of_time_too() -> Outcome {
+fn close_times_order_at_range_end() -> Outcome {
     let moment = std::time::Duration::from_micros(1);
     let clock = ManualClock::at(jiff::Timestamp::MAX);
     let store = manual_flush().clock(&clock).in_memory()?;
@@ -295,7 +295,7 @@ fn inserted_times_are_at_most_now() -> Outcome {
 }
 
 #[test]
-fn links_of_the_future_are_not_nearer() -> Outcome {
+fn future_links_are_not_nearer() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     let hub = store.insert(half())?;
@@ -314,7 +314,7 @@ fn links_of_the_future_are_not_nearer() -> Outcome {
 }
 
 #[test]
-fn at_most_a_hundred_are_found_unless_said() -> Outcome {
+fn query_limit_defaults_to_a_hundred() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     store.insert_many((0..150).map(note))?;
     let found = |query: mnemon::Query<'_>| query.run().len();
@@ -331,7 +331,7 @@ fn visited(store: &TraceStore, query: mnemon::Query<'_>) -> u64 {
 }
 
 #[test]
-fn a_query_looks_at_what_its_narrowest_condition_names() -> Outcome {
+fn query_visits_its_narrowest_condition() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     store.insert_many((0..10_000).map(|n| {
         let kind = if n % 10 == 0 { TraceType::Episodic } else { TraceType::Semantic };
@@ -360,7 +360,7 @@ fn a_query_looks_at_what_its_narrowest_condition_names() -> Outcome {
 }
 
 #[test]
-fn what_is_no_more_costs_a_query_nothing() -> Outcome {
+fn removed_traces_cost_queries_nothing() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().clock(&clock()).open(file.path())?;
     let ids = store.insert_many((0..1_000).map(|n| note(n).tag("old")))?;
@@ -434,7 +434,7 @@ fn a_score_fades_with_the_strength() -> Outcome {
 
 /// A score of so long ago is 0 as a number.
 #[test]
-fn scores_of_long_ago_keep_their_order() -> Outcome {
+fn old_scores_keep_their_order() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     // By id, the weakest and oldest first.
@@ -462,7 +462,7 @@ fn scores_of_long_ago_keep_their_order() -> Outcome {
 }
 
 #[test]
-fn equal_scores_go_by_strength_recency_id() -> Outcome {
+fn equal_scores_order_by_strength_next() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     let new = |n: u32, strength: f64, age| {
@@ -485,7 +485,7 @@ fn equal_scores_go_by_strength_recency_id() -> Outcome {
 }
 
 #[test]
-fn ranking_leaves_out_the_unknown_and_gives_each_once() -> Outcome {
+fn ranking_skips_unknown_and_duplicates() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     let [a, b] = [store.insert(half())?, store.insert(half().strength(0.7))?];
     let gone = store.insert(half())?;
@@ -497,7 +497,7 @@ fn ranking_leaves_out_the_unknown_and_gives_each_once() -> Outcome {
 }
 
 #[test]
-fn only_an_association_with_another_of_the_list_counts() -> Outcome {
+fn only_associations_within_list_count() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     let [a, b, c] = [store.insert(half())?, store.insert(half())?, store.insert(half())?];
     let bonus = |ids: &[TraceId], id| {
@@ -518,7 +518,7 @@ fn only_an_association_with_another_of_the_list_counts() -> Outcome {
 }
 
 #[test]
-fn a_trace_beyond_the_twenty_nearest_of_another_is_not_associated_by_it() -> Outcome {
+fn only_twenty_nearest_are_associated() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     let hub = store.insert(half())?;
     let near = store.insert_many((0..21).map(|_| half()))?;
@@ -541,7 +541,7 @@ fn check(answer: &[Arc<Trace>], tag: &str) {
 }
 
 #[test]
-fn no_query_finds_an_old_tag_or_misses_one_that_stays() -> Outcome {
+fn racing_queries_see_current_tags() -> Outcome {
     const WRITERS: usize = 3;
     const ROUNDS: usize = 2_000;
     let file = TestDir::new()?;
@@ -599,7 +599,7 @@ fn no_query_finds_an_old_tag_or_misses_one_that_stays() -> Outcome {
 
 /// All writers set the tags of one trace: those that lose the race must not take away what the winner has set.
 #[test]
-fn a_contended_trace_is_found_under_the_tags_that_it_has() -> Outcome {
+fn contended_trace_is_found_by_tags() -> Outcome {
     const WRITERS: usize = 4;
     let store = TraceStore::builder().flush_interval(std::time::Duration::ZERO).in_memory()?;
     let id = store.insert(note(1).tags(["kept", "a"]))?;
@@ -631,7 +631,7 @@ fn a_contended_trace_is_found_under_the_tags_that_it_has() -> Outcome {
 }
 
 #[test]
-fn a_trace_that_comes_and_goes_is_never_given_twice() -> Outcome {
+fn passing_trace_is_never_given_twice() -> Outcome {
     let file = TestDir::new()?;
     let store = flush_always().open(file.path())?;
     let coming = store.insert_many((0..4).map(|n| note(n).tag("here")))?;

@@ -50,7 +50,7 @@ fn full(kind: TraceType, origin: Origin, tier: Tier) -> Outcome<NewTrace> {
 }
 
 #[test]
-fn every_field_of_every_kind_of_trace_survives() -> Outcome {
+fn every_field_of_trace_survives() -> Outcome {
     let (before, after) = restarted(|store| {
         for &kind in TraceType::ALL {
             for &origin in Origin::ALL {
@@ -102,7 +102,7 @@ fn every_byte_of_a_payload_survives() -> Outcome {
 }
 
 #[test]
-fn what_an_update_changes_survives_and_the_rest_stays() -> Outcome {
+fn updated_fields_survive_others_stay() -> Outcome {
     let file = TestDir::new()?;
     let store = TraceStore::open(file.path())?;
     let id = store.insert(full(TraceType::Episodic, Origin::Imprint, Tier::Warm)?.revision(1))?;
@@ -137,7 +137,7 @@ fn what_an_update_changes_survives_and_the_rest_stays() -> Outcome {
 
 /// Only numbers are written then, by a statement of its own.
 #[test]
-fn what_an_update_changes_of_the_numbers_alone_survives() -> Outcome {
+fn updated_numbers_alone_survive() -> Outcome {
     let file = TestDir::new()?;
     let store = TraceStore::open(file.path())?;
     let id = store.insert(full(TraceType::Semantic, Origin::Imprint, Tier::Cold)?.revision(7))?;

@@ -15,7 +15,7 @@ fn read(path: &Path) -> Outcome<Value> {
 }
 
 #[test]
-fn it_counts_what_was_flushed_what_is_owed_and_how_fast() -> Outcome {
+fn status_counts_flushed_owed_and_rates() -> Outcome {
     let folder = TestDir::new()?;
     let store = manual_flush().open(folder.path())?;
     let mut status = StatusFile::new(folder.folder().join("status"));
@@ -56,7 +56,7 @@ fn it_counts_what_was_flushed_what_is_owed_and_how_fast() -> Outcome {
 }
 
 #[test]
-fn it_says_that_the_store_is_in_trouble_and_that_it_is_closed() -> Outcome {
+fn status_tells_trouble_and_close() -> Outcome {
     let folder = TestDir::new()?;
     let mut refusals = 1;
     let (backend, _log) = scripted(move |_| match std::mem::take(&mut refusals) {
@@ -79,7 +79,7 @@ fn it_says_that_the_store_is_in_trouble_and_that_it_is_closed() -> Outcome {
 }
 
 #[test]
-fn a_reader_finds_it_whole_at_any_time() -> Outcome {
+fn status_is_whole_at_any_time() -> Outcome {
     let folder = TestDir::new()?;
     let store = TraceStore::in_memory();
     let mut status = StatusFile::new(folder.folder().join("status"));
@@ -105,7 +105,7 @@ fn a_reader_finds_it_whole_at_any_time() -> Outcome {
 }
 
 #[test]
-fn where_it_cannot_be_written_the_error_names_the_path() -> Outcome {
+fn unwritable_status_names_the_path() -> Outcome {
     let folder = TestDir::new()?;
     let path = folder.folder().join("nowhere").join("status");
     let error =
@@ -116,7 +116,7 @@ fn where_it_cannot_be_written_the_error_names_the_path() -> Outcome {
 }
 
 #[test]
-fn nothing_but_a_status_file_is_replaced() -> Outcome {
+fn only_status_files_are_replaced() -> Outcome {
     let folder = TestDir::new()?;
     let store = manual_flush().open(folder.path())?;
     store.insert(note(1))?;

@@ -28,7 +28,7 @@ fn next(feed: &Subscription) -> Option<Seen> {
 }
 
 #[test]
-fn a_commit_is_in_the_feed_when_the_flush_returns_each_trace_once_as_of_the_cut() -> Outcome {
+fn feed_has_commit_when_flush_returns() -> Outcome {
     let store = manual_flush().in_memory()?;
     let before = store.insert(note(0))?;
     store.flush()?;
@@ -63,7 +63,7 @@ fn a_commit_is_in_the_feed_when_the_flush_returns_each_trace_once_as_of_the_cut(
 }
 
 #[test]
-fn what_failed_is_told_when_it_is_committed_and_what_is_refused_is_not() -> Outcome {
+fn feed_tells_committed_rows_only() -> Outcome {
     let faults = Faults::new();
     let store = manual_flush().open_with(faults.backend())?;
     let feed = store.subscribe(100);
@@ -79,7 +79,7 @@ fn what_failed_is_told_when_it_is_committed_and_what_is_refused_is_not() -> Outc
 }
 
 #[test]
-fn a_slow_reader_finds_a_gap_where_the_oldest_were_and_then_the_newest() -> Outcome {
+fn slow_reader_finds_a_gap() -> Outcome {
     let store = manual_flush().in_memory()?;
     let (slow, quick) = (store.subscribe(5), store.subscribe(usize::MAX));
     let mut watermarks = Vec::new();
@@ -107,7 +107,7 @@ fn a_slow_reader_finds_a_gap_where_the_oldest_were_and_then_the_newest() -> Outc
 }
 
 #[test]
-fn a_copy_that_follows_is_the_store() -> Outcome {
+fn copy_that_follows_equals_store() -> Outcome {
     const WRITERS: usize = 3;
     let store = TraceStore::builder().flush_interval(Duration::ZERO).in_memory()?;
     let ids = store.insert_many((0..50).map(note))?;
@@ -163,7 +163,7 @@ impl Wake for Woken {
 }
 
 #[test]
-fn a_future_is_woken_by_the_next_commit_and_by_the_end() -> Outcome {
+fn commit_and_end_wake_futures() -> Outcome {
     let store = manual_flush().in_memory()?;
     let mut feed = store.subscribe(10);
     let woken = Arc::<Woken>::default();
@@ -185,7 +185,7 @@ fn a_future_is_woken_by_the_next_commit_and_by_the_end() -> Outcome {
 }
 
 #[test]
-fn a_feed_ends_with_its_store_and_a_closed_one_has_an_ended_feed() -> Outcome {
+fn feed_ends_with_its_store() -> Outcome {
     let store = manual_flush().in_memory()?;
     let feed = store.subscribe(10);
     assert!(feed.recv_timeout(Duration::from_millis(1)).is_none() && !feed.is_closed());

@@ -43,7 +43,7 @@ fn payload(store: &TraceStore) -> Outcome<Value> {
 }
 
 #[test]
-fn an_error_becomes_an_unresolved_episodic_trace() -> Outcome {
+fn error_becomes_unresolved_episodic_trace() -> Outcome {
     let store = TraceStore::builder().partition("agent-7").in_memory()?;
     let cause = std::io::Error::other("rusty");
     let line = line!() + 2;
@@ -74,7 +74,7 @@ fn an_error_becomes_an_unresolved_episodic_trace() -> Outcome {
 }
 
 #[test]
-fn other_levels_become_nothing_and_other_layers_still_get_them() {
+fn other_levels_pass_through() {
     #[derive(Clone, Default)]
     struct Counting(Arc<AtomicUsize>);
     impl<S: tracing::Subscriber> Layer<S> for Counting {
@@ -96,7 +96,7 @@ fn other_levels_become_nothing_and_other_layers_still_get_them() {
 }
 
 #[test]
-fn a_repeat_is_suppressed_and_another_message_or_target_is_not() {
+fn only_repeats_are_suppressed() {
     let store = TraceStore::in_memory();
     let errors = logged(&store, || {
         for berth in 0..3 {
@@ -109,7 +109,7 @@ fn a_repeat_is_suppressed_and_another_message_or_target_is_not() {
 }
 
 #[test]
-fn an_event_without_a_message_is_known_by_its_place() -> Outcome {
+fn event_without_message_has_its_place() -> Outcome {
     let store = TraceStore::in_memory();
     let errors = logged(&store, || {
         for berth in 0..2 {
@@ -125,7 +125,7 @@ fn an_event_without_a_message_is_known_by_its_place() -> Outcome {
 }
 
 #[test]
-fn a_storm_of_different_errors_makes_a_bounded_number_of_traces() {
+fn error_storm_makes_bounded_traces() {
     const THREADS: usize = 8;
     const EACH: usize = 12_500;
     let (store, barrier) = (TraceStore::in_memory(), Barrier::new(THREADS));
@@ -152,7 +152,7 @@ fn a_storm_of_different_errors_makes_a_bounded_number_of_traces() {
 }
 
 #[test]
-fn the_same_error_from_many_threads_is_one_trace() {
+fn same_error_of_threads_is_one() {
     const THREADS: usize = 8;
     let (store, barrier) = (TraceStore::in_memory(), Barrier::new(THREADS));
     let errors = ErrorMemories::new(&store);
@@ -183,7 +183,7 @@ fn errors_of_this_crate_are_ignored() {
 
 /// The guard against recursion must not outlive the panic.
 #[test]
-fn a_field_that_panics_does_not_silence_its_thread() {
+fn panicking_field_silences_no_thread() {
     struct Panicking;
     impl fmt::Display for Panicking {
         fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -200,7 +200,7 @@ fn a_field_that_panics_does_not_silence_its_thread() {
 }
 
 #[test]
-fn what_is_too_long_is_cut_and_says_so() -> Outcome {
+fn long_text_is_cut_and_marked() -> Outcome {
     let long = "é".repeat(1 << 20);
     let fits = "x".repeat(4_096);
     let store = TraceStore::in_memory();
@@ -226,7 +226,7 @@ fn what_is_too_long_is_cut_and_says_so() -> Outcome {
 
 /// A value that would write for ever is asked for no more than it may say.
 #[test]
-fn formatting_ends_where_the_value_is_cut() -> Outcome {
+fn formatting_ends_at_the_cut() -> Outcome {
     struct Endless;
     impl fmt::Debug for Endless {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -242,7 +242,7 @@ fn formatting_ends_where_the_value_is_cut() -> Outcome {
 }
 
 #[test]
-fn fields_are_bounded_in_number_and_all_together() -> Outcome {
+fn fields_are_bounded_alone_and_together() -> Outcome {
     /// An event with forty fields of the same value.
     macro_rules! wide_error {
         ($value:expr; $($name:ident)*) => { error!($($name = $value,)* "wide") };
@@ -289,7 +289,7 @@ fn any_target_becomes_a_tag() -> Outcome {
 
 /// As `tracing-log` hands on what is logged by way of the `log` crate.
 #[test]
-fn a_bridged_record_has_its_own_target_and_place() -> Outcome {
+fn bridged_record_keeps_target_and_place() -> Outcome {
     let store = TraceStore::in_memory();
     let bridged = |target: &str| {
         error!(target: "log", { log.target = target, log.file = "gate.rs", log.line = 12u64 }, "stuck");
@@ -307,7 +307,7 @@ fn a_bridged_record_has_its_own_target_and_place() -> Outcome {
 }
 
 #[test]
-fn what_the_store_refuses_is_counted_and_may_be_stored_later() -> Outcome {
+fn refused_error_is_counted_storable_later() -> Outcome {
     let store = TraceStore::builder().max_payload_bytes(300).in_memory()?;
     let errors = logged(&store, || {
         error!(detail = "x".repeat(1_000), "stuck");
@@ -318,7 +318,7 @@ fn what_the_store_refuses_is_counted_and_may_be_stored_later() -> Outcome {
 }
 
 #[test]
-fn a_lagging_store_that_refuses_writes_is_left_alone() -> Outcome {
+fn lagging_store_is_left_alone() -> Outcome {
     let never = Duration::from_secs(3600);
     let store = TraceStore::builder()
         .flush_interval(never)
@@ -351,7 +351,7 @@ fn after_a_close_nothing_happens() -> Outcome {
 }
 
 #[test]
-fn the_layer_does_not_keep_the_store_open() -> Outcome {
+fn layer_does_not_keep_store_open() -> Outcome {
     let (backend, log) = scripted(|_| Answer::Apply);
     let store = TraceStore::builder().open_with(backend)?;
     let errors = ErrorMemories::new(&store);
@@ -367,7 +367,7 @@ fn the_layer_does_not_keep_the_store_open() -> Outcome {
 
 /// The flusher goes on trying after such a drop; what is left to write must not grow.
 #[test]
-fn a_store_that_was_dropped_before_it_could_drain_is_sent_nothing() -> Outcome {
+fn undrained_dropped_store_gets_nothing() -> Outcome {
     let failing = Arc::new(AtomicBool::new(true));
     let fails = failing.clone();
     let (backend, _) = scripted(move |_| match fails.load(Ordering::Acquire) {
@@ -388,7 +388,7 @@ fn a_store_that_was_dropped_before_it_could_drain_is_sent_nothing() -> Outcome {
 
 /// The layer owns no handle even while it is at work: the thread that logs never has to drain the store.
 #[test]
-fn a_store_dropped_while_the_layer_is_at_work_is_closed_there_and_then() -> Outcome {
+fn store_dropped_in_layer_closes_there() -> Outcome {
     struct Dropping {
         store: Cell<Option<TraceStore>>,
         log: Arc<Mutex<Log>>,

@@ -42,7 +42,7 @@ fn check(path: &Path, expected_cause: &str, expected_hint: &str) -> Outcome {
 }
 
 #[test]
-fn each_reason_is_told_from_the_others() -> Outcome {
+fn each_reason_is_told_apart() -> Outcome {
     let scratch = TestDir::new()?;
     let folder = scratch.folder();
     check(&folder.join("no/memory.db"), "its folder", "make the folder")?;
@@ -66,7 +66,7 @@ fn each_reason_is_told_from_the_others() -> Outcome {
 
 /// Beside a file of this name there would be no room for the names of its log, or of what is put aside.
 #[test]
-fn a_name_that_leaves_no_room_for_those_beside_it_is_refused() -> Outcome {
+fn too_long_name_is_refused() -> Outcome {
     let scratch = TestDir::new()?;
     let longest = scratch.folder().join("n".repeat(226));
     TraceStore::open(&longest)?.close()?;
@@ -81,7 +81,7 @@ fn a_name_that_leaves_no_room_for_those_beside_it_is_refused() -> Outcome {
 
 /// In a process of its own, where a shell has set the limit.
 #[test]
-fn too_many_open_files_are_told_as_such() -> Outcome {
+fn too_many_open_files_are_named() -> Outcome {
     const PATH: &str = "MNEMON_TEST_LIMITED";
     let Some(command) = own_process(|| {
         let path = std::env::var_os(PATH).ok_or("the parent names a file")?;

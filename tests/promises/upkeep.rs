@@ -22,7 +22,7 @@ fn tiers(store: &TraceStore, ids: &[TraceId]) -> Outcome<Vec<Tier>> {
 }
 
 #[test]
-fn tiers_go_by_age_to_the_microsecond_and_by_strength() -> Outcome {
+fn tiers_follow_age_and_strength() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     let aged = |age: Duration| steady("aged").last_reinforced(clock.now() - age);
@@ -49,7 +49,7 @@ fn tiers_go_by_age_to_the_microsecond_and_by_strength() -> Outcome {
 }
 
 #[test]
-fn only_traces_whose_tier_changes_are_written_and_their_revision_stays() -> Outcome {
+fn only_changed_tiers_are_written() -> Outcome {
     let (file, clock) = (TestDir::new()?, clock());
     let store = manual_flush().clock(&clock).open(file.path())?;
     let ids = store.insert_many((0..100).map(|n| {
@@ -133,7 +133,7 @@ fn the_least_sure_go_first() -> Outcome {
 }
 
 #[test]
-fn a_reinforcement_keeps_a_trace_from_eviction() -> Outcome {
+fn reinforced_trace_is_not_evicted() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).quota(quota(2, u64::MAX, Eviction::default())).in_memory()?;
     let ids = store.insert_many((0..3).map(note))?;
@@ -146,7 +146,7 @@ fn a_reinforcement_keeps_a_trace_from_eviction() -> Outcome {
 }
 
 #[test]
-fn future_reinforcement_does_not_evict_what_was_used() -> Outcome {
+fn future_reinforcement_evicts_no_used_trace() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).quota(quota(1, u64::MAX, Eviction::default())).in_memory()?;
     let ids = store.insert_many([note(1).id(numbered(1)), note(2).id(numbered(2))])?;
@@ -160,7 +160,7 @@ fn future_reinforcement_does_not_evict_what_was_used() -> Outcome {
 }
 
 #[test]
-fn as_many_bytes_go_as_must_and_no_trace_more() -> Outcome {
+fn quota_evicts_no_more_than_needed() -> Outcome {
     let clock = clock();
     // Of 10, 20, 30, 40 bytes, the smallest is the oldest.
     for (most, evicted, bytes) in
@@ -192,7 +192,7 @@ fn both_limits_hold() -> Outcome {
 }
 
 #[test]
-fn an_eviction_takes_rows_and_links_with_it() -> Outcome {
+fn eviction_takes_rows_and_links() -> Outcome {
     let file = TestDir::new()?;
     let store =
         manual_flush().clock(&clock()).quota(quota(1, u64::MAX, Eviction::default())).open(file.path())?;
@@ -207,7 +207,7 @@ fn an_eviction_takes_rows_and_links_with_it() -> Outcome {
 }
 
 #[test]
-fn firmware_and_pinned_traces_are_never_evicted() -> Outcome {
+fn firmware_and_pinned_are_never_evicted() -> Outcome {
     let old = clock().now() - minutes(1_000_000);
     for eviction in [Eviction::LeastRecentlyReinforced, Eviction::LowestConfidence] {
         let store = manual_flush().clock(&clock()).quota(quota(2, u64::MAX, eviction)).in_memory()?;
@@ -223,7 +223,7 @@ fn firmware_and_pinned_traces_are_never_evicted() -> Outcome {
 }
 
 #[test]
-fn a_quota_that_cannot_be_met_is_said_to_be_exceeded() -> Outcome {
+fn unmeetable_quota_is_reported_exceeded() -> Outcome {
     for limits in [quota(2, u64::MAX, Eviction::default()), quota(10, 40, Eviction::default())] {
         let store = manual_flush().clock(&clock()).quota(limits).in_memory()?;
         let pinned = (0..3).map(|_| sized(20).pinned(true));
@@ -282,7 +282,7 @@ fn stored_strength(store: &TraceStore, id: TraceId) -> f64 {
 }
 
 #[test]
-fn the_periods_are_a_minute_and_five_unless_set() {
+fn default_periods_are_one_and_five() {
     let usual = Upkeep::default();
     assert_eq!(usual.decay, Some(seconds(60)));
     assert_eq!((usual.tiers, usual.quota), (Some(seconds(300)), Some(seconds(300))));
@@ -290,7 +290,7 @@ fn the_periods_are_a_minute_and_five_unless_set() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_thread_is_off_unless_asked_for_and_stops_with_close_and_drop() -> Outcome {
+fn upkeep_thread_stops_with_its_store() -> Outcome {
     alone(|| {
         let plain = manual_flush().in_memory()?;
         plain.insert(note(1))?;
@@ -364,7 +364,7 @@ fn the_thread_enforces_the_quota() -> Outcome {
 }
 
 #[test]
-fn the_thread_goes_on_after_a_close_that_failed() -> Outcome {
+fn upkeep_goes_on_after_failed_close() -> Outcome {
     alone(|| {
         let clock = clock();
         let full = Arc::new(AtomicBool::new(true));

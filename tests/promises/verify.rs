@@ -41,7 +41,7 @@ fn only(report: &VerifyReport) -> Outcome<&FileFinding> {
 }
 
 #[test]
-fn a_sound_file_is_said_to_be_and_left_as_it_is() -> Outcome {
+fn sound_file_is_said_sound_untouched() -> Outcome {
     let (file, _) = filled()?;
     let before = fs::read(file.path())?;
     let report = verify(file.path())?;
@@ -54,7 +54,7 @@ fn a_sound_file_is_said_to_be_and_left_as_it_is() -> Outcome {
 }
 
 #[test]
-fn what_a_host_writes_meanwhile_is_no_damage() -> Outcome {
+fn concurrent_writes_are_no_damage() -> Outcome {
     let file = TestDir::new()?;
     let store = flush_always().open(file.path())?;
     let hub = store.insert(note("hub"))?;
@@ -84,7 +84,7 @@ fn what_a_host_writes_meanwhile_is_no_damage() -> Outcome {
 }
 
 #[test]
-fn a_page_that_was_overwritten_is_found_whichever_it_is() -> Outcome {
+fn any_overwritten_page_is_found() -> Outcome {
     const PAGE: usize = 4_096;
     let (file, _) = filled()?;
     let sound = fs::read(file.path())?;
@@ -110,7 +110,7 @@ fn a_page_that_was_overwritten_is_found_whichever_it_is() -> Outcome {
 }
 
 #[test]
-fn a_flipped_byte_of_a_page_is_found_and_what_can_be_read_is_counted() -> Outcome {
+fn flipped_byte_is_found() -> Outcome {
     let (file, _) = filled()?;
     let connection = Connection::open(file.path())?;
     // A leaf of the table: its first byte says what kind of page it is.
@@ -134,7 +134,7 @@ fn a_flipped_byte_of_a_page_is_found_and_what_can_be_read_is_counted() -> Outcom
 }
 
 #[test]
-fn a_payload_that_is_not_json_is_found_with_its_row() -> Outcome {
+fn bad_payload_is_found_with_row() -> Outcome {
     let (file, ids) = filled()?;
     tamper(file.path(), "UPDATE traces SET payload = '{\"note\": 7' WHERE row = 8")?;
     let report = verify(file.path())?;
@@ -147,7 +147,7 @@ fn a_payload_that_is_not_json_is_found_with_its_row() -> Outcome {
 }
 
 #[test]
-fn a_link_to_a_trace_that_is_not_there_is_found() -> Outcome {
+fn link_to_absent_trace_is_found() -> Outcome {
     let (file, ids) = filled()?;
     tamper(file.path(), "DELETE FROM traces WHERE row = 200")?;
     let report = verify(file.path())?;
@@ -159,7 +159,7 @@ fn a_link_to_a_trace_that_is_not_there_is_found() -> Outcome {
 }
 
 #[test]
-fn values_that_are_out_of_range_are_found_with_column_and_reason() -> Outcome {
+fn value_out_of_range_is_found() -> Outcome {
     let cases = [
         ("UPDATE traces SET strength = 1.5 WHERE row = 3", "strength is 1.5"),
         ("UPDATE traces SET type = 'dream' WHERE row = 3", "type is \"dream\""),
@@ -180,7 +180,7 @@ fn values_that_are_out_of_range_are_found_with_column_and_reason() -> Outcome {
 }
 
 #[test]
-fn values_of_a_wrong_type_are_found_though_the_table_is_strict() -> Outcome {
+fn value_of_wrong_type_is_found() -> Outcome {
     let (file, ids) = filled()?;
     let declared = "UPDATE sqlite_schema SET sql = replace(sql, ') STRICT', ')') WHERE name = 'traces'";
     tamper(file.path(), declared)?;
@@ -197,7 +197,7 @@ fn values_of_a_wrong_type_are_found_though_the_table_is_strict() -> Outcome {
 }
 
 #[test]
-fn what_the_checks_of_the_tables_would_hold_is_found_without_running_them() -> Outcome {
+fn violated_checks_are_found_unrun() -> Outcome {
     let (file, ids) = filled()?;
     tamper(file.path(), "UPDATE traces SET id = x'00' WHERE row = 1")?;
     let (low, high) = (ids[99].min(ids[100]), ids[99].max(ids[100]));
@@ -219,7 +219,7 @@ fn what_the_checks_of_the_tables_would_hold_is_found_without_running_them() -> O
 }
 
 #[test]
-fn a_table_that_is_missing_or_made_otherwise_is_found() -> Outcome {
+fn missing_or_altered_table_is_found() -> Outcome {
     for table in ["traces", "links", "store"] {
         let (file, _) = filled()?;
         tamper(file.path(), &format!("DROP TABLE {table}"))?;
@@ -232,7 +232,7 @@ fn a_table_that_is_missing_or_made_otherwise_is_found() -> Outcome {
 }
 
 #[test]
-fn a_table_that_is_declared_otherwise_is_named_and_not_read() -> Outcome {
+fn altered_table_is_named_not_read() -> Outcome {
     let (file, _) = filled()?;
     tamper(file.path(), "ALTER TABLE links ADD COLUMN note TEXT")?;
     let report = verify(file.path())?;
@@ -253,7 +253,7 @@ fn a_table_that_is_declared_otherwise_is_named_and_not_read() -> Outcome {
 }
 
 #[test]
-fn the_row_of_the_store_is_looked_at() -> Outcome {
+fn store_row_is_verified() -> Outcome {
     let cases = [
         ("DELETE FROM store", "its row is not there"),
         ("UPDATE store SET watermark = -3", "it says that the file is at cut -3"),
@@ -277,7 +277,7 @@ fn the_row_of_the_store_is_looked_at() -> Outcome {
 }
 
 #[test]
-fn an_index_that_does_not_fit_its_table_is_found() -> Outcome {
+fn index_not_fitting_table_is_found() -> Outcome {
     let (file, _) = filled()?;
     // The index is taken for another one of the same shape, which is empty.
     tamper(
@@ -294,7 +294,7 @@ fn an_index_that_does_not_fit_its_table_is_found() -> Outcome {
 }
 
 #[test]
-fn what_a_person_has_put_into_the_file_is_not_run_nor_judged() -> Outcome {
+fn foreign_tables_are_not_judged() -> Outcome {
     let (file, _) = filled()?;
     tamper(
         file.path(),
@@ -309,7 +309,7 @@ fn what_a_person_has_put_into_the_file_is_not_run_nor_judged() -> Outcome {
 }
 
 #[test]
-fn files_that_a_store_has_left_beside_are_named() -> Outcome {
+fn files_left_beside_are_named() -> Outcome {
     let (file, _) = filled()?;
     let beside = |suffix: &str| format!("{}{suffix}", file.path().display());
     for suffix in [".spill", ".damaged-17", ".damaged-17-wal", ".orphaned-18-wal", ".orphaned-18-shm"] {
@@ -345,7 +345,7 @@ fn findings_beyond_a_thousand_are_counted() -> Outcome {
 }
 
 #[test]
-fn what_is_no_store_is_an_error_that_says_so() -> Outcome {
+fn verifying_no_store_is_an_error() -> Outcome {
     let file = TestDir::new()?;
     let kind = |path: &Path| verify(path).err().map(|error| error.kind());
     assert_eq!(kind(file.path()), Some(ErrorKind::Unreachable));

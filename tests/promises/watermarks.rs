@@ -21,7 +21,7 @@ const EMPTY_CUTS: [(&str, EmptyCut); 3] = [
 ];
 
 #[test]
-fn empty_cut_moves_no_watermark_beyond_the_file() -> Outcome {
+fn empty_cut_moves_no_watermark() -> Outcome {
     for (what, cut) in EMPTY_CUTS {
         let scratch = TestDir::new()?;
         let snapshots = Snapshots::in_folder(scratch.folder());
@@ -50,7 +50,7 @@ fn empty_cut_moves_no_watermark_beyond_the_file() -> Outcome {
 
 /// It bears the store's own signature, and lacks what was durable.
 #[test]
-fn older_copy_in_the_files_place_is_put_aside() -> Outcome {
+fn older_copy_is_put_aside() -> Outcome {
     let (scratch, older) = (TestDir::new()?, TestDir::new()?);
     let names = ["memory.db", "memory.db-wal", "memory.db-shm"];
     let store = manual_flush().open(scratch.path())?;

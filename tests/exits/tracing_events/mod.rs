@@ -22,7 +22,7 @@ const FAILED: &str = "the backend failed: what is owed is kept, and tried again"
 const WORKS: &str = "the backend works again";
 
 #[test]
-fn a_healthy_store_says_nothing_that_an_operator_sees() -> Outcome {
+fn healthy_store_is_silent() -> Outcome {
     alone(|| {
         let scratch = TestDir::new()?;
         for opening in 0..2 {
@@ -54,7 +54,7 @@ fn a_healthy_store_says_nothing_that_an_operator_sees() -> Outcome {
 }
 
 #[test]
-fn trouble_is_one_warning_when_it_begins_and_one_line_when_it_ends() -> Outcome {
+fn trouble_is_one_warning_one_end() -> Outcome {
     let faults = Faults::new();
     let store = heard("full").open_with(faults.backend())?;
     faults.fail(Call::Apply).times(5).with(ErrorClass::Full);
@@ -85,7 +85,7 @@ fn trouble_is_one_warning_when_it_begins_and_one_line_when_it_ends() -> Outcome 
 }
 
 #[test]
-fn each_episode_is_told_and_so_is_a_change_of_its_kind() -> Outcome {
+fn episodes_and_changes_of_kind_told() -> Outcome {
     let faults = Faults::new();
     let store = heard("changing").open_with(faults.backend())?;
     for episode in 0..2 {
@@ -133,7 +133,7 @@ fn contention_is_told_when_it_lasts() -> Outcome {
 
 /// Housekeeping that fails is trouble, though every flush succeeds.
 #[test]
-fn the_warning_names_the_step_that_failed() -> Outcome {
+fn warning_names_failed_step() -> Outcome {
     let faults = Faults::new();
     let store = heard("tidying").open_with(faults.backend())?;
     faults.fail(Call::Tidy).with(ErrorClass::Memory);
@@ -150,7 +150,7 @@ fn the_warning_names_the_step_that_failed() -> Outcome {
 }
 
 #[test]
-fn a_refused_row_is_an_error_once() -> Outcome {
+fn refused_row_is_one_error() -> Outcome {
     const TRACE: &str = "the backend refuses this trace's row: it is set aside, and the rest goes on";
     const LINK: &str = "the backend refuses this link's row: it is left out, and the rest goes on";
     let faults = Faults::new();
@@ -195,7 +195,7 @@ fn a_refused_row_is_an_error_once() -> Outcome {
 }
 
 #[test]
-fn damage_is_an_error_once_however_often_replacing_it_fails() -> Outcome {
+fn damage_is_one_error_despite_retries() -> Outcome {
     const DAMAGED: &str = "what was stored is damaged: it was put aside, and all is written anew from memory";
     let faults = Faults::new();
     let store = heard("damaged").open_with(faults.backend())?;
@@ -217,7 +217,7 @@ fn damage_is_an_error_once_however_often_replacing_it_fails() -> Outcome {
 /// The files of SQLite: what is put aside is named, and so is the cause of a failure.
 #[cfg(unix)]
 #[test]
-fn what_becomes_of_a_file_is_told() -> Outcome {
+fn fate_of_file_is_told() -> Outcome {
     const ASIDE: &str = "put aside, and kept";
     const OLDER: &str =
         "an older copy was in the file's place: it was put aside, and all is written anew from memory";
@@ -249,7 +249,7 @@ fn what_becomes_of_a_file_is_told() -> Outcome {
 }
 
 #[test]
-fn rows_that_can_not_be_read_are_one_error() -> Outcome {
+fn unreadable_rows_are_one_error() -> Outcome {
     const UNREADABLE: &str =
         "stored rows can't be used: they stay where they are, and are set aside; this is the first";
     let scratch = TestDir::new()?;
@@ -272,7 +272,7 @@ fn rows_that_can_not_be_read_are_one_error() -> Outcome {
 }
 
 #[test]
-fn a_drop_that_could_not_drain_says_what_is_owed() -> Outcome {
+fn undrained_drop_says_what_is_owed() -> Outcome {
     const DROPPED: &str =
         "a store was dropped before it could be drained: what it owes is lost if the process ends now";
     let faults = Faults::new();
@@ -389,7 +389,7 @@ fn opening_flushing_and_closing_are_spans() -> Outcome {
 
 /// A flush that fails has its span, and one that is asked for and finds nothing has none.
 #[test]
-fn a_flush_that_fails_is_a_span_without_rows() -> Outcome {
+fn failed_flush_span_has_no_rows() -> Outcome {
     let faults = Faults::new();
     let store = heard("failing").durability(mnemon::Durability::Relaxed).open_with(faults.backend())?;
     faults.fail(Call::Apply).with(ErrorClass::Full);

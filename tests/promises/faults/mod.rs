@@ -138,7 +138,7 @@ fn nothing_is_lost_when_batches_fail() -> Outcome {
 }
 
 #[test]
-fn nothing_is_lost_when_batches_fail_that_come_after_unsynced_ones() -> Outcome {
+fn nothing_is_lost_after_unsynced_batches() -> Outcome {
     every_fault_of(Call::Apply, Durability::Relaxed, None, 3)
 }
 
@@ -177,7 +177,7 @@ fn chain(image: &Image, [first, second]: [TraceId; 2]) -> Outcome<[u64; 3]> {
 /// Each writer counts in one trace, then in another, then in their link: whatever the moment, no image is ahead with
 /// what came later, nor behind what was acknowledged.
 #[test]
-fn no_crash_tears_a_cut_while_writers_race() -> Outcome {
+fn racing_writers_see_no_torn_cut() -> Outcome {
     silence_planned_panics();
     const ROUNDS: usize = 250;
     for durability in [Durability::Full, Durability::Relaxed] {
@@ -278,7 +278,7 @@ fn committed(store: &TraceStore) {
 /// What was committed and not synced is sent again after a failed sync. The removal of a link was not: the flusher
 /// remembered that the row was gone, and it came back with a power loss.
 #[test]
-fn a_removed_link_does_not_come_back_after_a_failed_sync() -> Outcome {
+fn removed_link_stays_after_failed_sync() -> Outcome {
     let faults = Faults::new();
     let store = relaxed(&faults)?;
     let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
@@ -302,7 +302,7 @@ fn a_removed_link_does_not_come_back_after_a_failed_sync() -> Outcome {
 /// The removed link stays among what is not synced, and a new one of the same two traces is another record. A failed
 /// sync brought the removed one back into the batch, in the place of the new.
 #[test]
-fn a_link_made_anew_is_not_lost_to_a_failed_sync() -> Outcome {
+fn new_link_survives_failed_sync() -> Outcome {
     let faults = Faults::new();
     let store = relaxed(&faults)?;
     let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
@@ -323,7 +323,7 @@ fn a_link_made_anew_is_not_lost_to_a_failed_sync() -> Outcome {
 
 /// And where the new one goes as well before anything is synced, the row of the first goes.
 #[test]
-fn a_link_made_anew_and_removed_leaves_no_row_after_a_failed_sync() -> Outcome {
+fn new_removed_link_leaves_no_row() -> Outcome {
     let faults = Faults::new();
     let store = relaxed(&faults)?;
     let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
@@ -348,7 +348,7 @@ fn a_link_made_anew_and_removed_leaves_no_row_after_a_failed_sync() -> Outcome {
 
 /// The power fails at each sync in turn, and nobody is told: what is durable then is a state of the run.
 #[test]
-fn a_power_loss_at_every_sync_leaves_a_state_of_the_run() -> Outcome {
+fn power_loss_leaves_a_known_state() -> Outcome {
     let script = script()?;
     for durability in [Durability::Full, Durability::Relaxed] {
         let case = Case::without_fault(durability);
@@ -361,7 +361,7 @@ fn a_power_loss_at_every_sync_leaves_a_state_of_the_run() -> Outcome {
 
 /// A batch that was committed and not answered for may have left a row, of a link too.
 #[test]
-fn a_link_whose_write_was_not_answered_for_goes_when_it_is_removed() -> Outcome {
+fn unanswered_link_goes_when_removed() -> Outcome {
     let faults = Faults::new();
     let store = manual_flush().open_with(faults.backend())?;
     let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
@@ -376,7 +376,7 @@ fn a_link_whose_write_was_not_answered_for_goes_when_it_is_removed() -> Outcome 
 }
 
 #[test]
-fn a_link_left_out_with_a_refused_trace_comes_when_that_is_accepted() -> Outcome {
+fn link_comes_with_its_accepted_trace() -> Outcome {
     let faults = Faults::new();
     let store = manual_flush().open_with(faults.backend())?;
     let (a, b) = (store.insert(note("a"))?, store.insert(note("b"))?);
@@ -392,7 +392,7 @@ fn a_link_left_out_with_a_refused_trace_comes_when_that_is_accepted() -> Outcome
 }
 
 #[test]
-fn an_erasure_that_failed_is_done_by_the_next_flush() -> Outcome {
+fn failed_erasure_is_done_by_flush() -> Outcome {
     let faults = Faults::new();
     let store = manual_flush().open_with(faults.backend())?;
     store.insert_many((0..3).map(note))?;

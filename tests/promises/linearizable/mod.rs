@@ -31,7 +31,7 @@ fn explained(history: &History<Call>) -> Result<(), String> {
 }
 
 #[test]
-fn every_history_can_be_told_as_one_thread_s() -> harness::Outcome {
+fn every_history_is_linearizable() -> harness::Outcome {
     let histories = std::env::var("MNEMON_HISTORIES").map_or(Ok(300), |count| count.parse::<u64>())?;
     let file = TestDir::new()?;
     let mut store = flush_always().open(file.path())?;

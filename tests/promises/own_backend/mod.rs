@@ -82,7 +82,7 @@ fn after_a_kill(path: &Path) -> Outcome<Held> {
 }
 
 #[test]
-fn whatever_was_done_is_there_when_it_is_opened_again() -> Outcome {
+fn reopening_finds_everything() -> Outcome {
     let (_folder, path) = place()?;
     let mut store = open(&path)?;
     for round in 0..6 {
@@ -118,7 +118,7 @@ fn whatever_was_done_is_there_when_it_is_opened_again() -> Outcome {
 }
 
 #[test]
-fn of_what_is_erased_no_byte_stays() -> Outcome {
+fn erased_data_leaves_no_bytes() -> Outcome {
     let (folder, path) = place()?;
     let store = open(&path)?;
     let occurs = || -> Outcome<bool> {
@@ -177,7 +177,7 @@ impl Backend for Stopping {
 }
 
 #[test]
-fn a_batch_that_stopped_half_way_is_written_again_and_nothing_is_lost() -> Outcome {
+fn half_written_batch_is_written_again() -> Outcome {
     let classes =
         [ErrorClass::Full, ErrorClass::Memory, ErrorClass::Io, ErrorClass::Unreachable, ErrorClass::Corrupt];
     for class in classes {
@@ -204,7 +204,7 @@ fn a_batch_that_stopped_half_way_is_written_again_and_nothing_is_lost() -> Outco
 }
 
 #[test]
-fn a_journal_moved_away_under_a_running_store_is_noticed_and_written_anew() -> Outcome {
+fn moved_journal_is_noticed_and_rewritten() -> Outcome {
     let (folder, path) = place()?;
     let store = open(&path)?;
     store.insert(note("a"))?;
@@ -223,7 +223,7 @@ fn a_journal_moved_away_under_a_running_store_is_noticed_and_written_anew() -> O
 }
 
 #[test]
-fn a_last_line_torn_anywhere_was_never_written() -> Outcome {
+fn torn_last_line_was_never_written() -> Outcome {
     let (_folder, path) = place()?;
     let store = open(&path)?;
     let id = store.insert(note("a"))?;
@@ -242,7 +242,7 @@ fn a_last_line_torn_anywhere_was_never_written() -> Outcome {
 }
 
 #[test]
-fn what_is_damaged_or_somebody_elses_is_refused_and_left_alone() -> Outcome {
+fn damaged_or_foreign_journal_is_refused() -> Outcome {
     let (_folder, path) = place()?;
     let store = open(&path)?;
     for n in 0..3 {
@@ -261,7 +261,7 @@ fn what_is_damaged_or_somebody_elses_is_refused_and_left_alone() -> Outcome {
 }
 
 #[test]
-fn a_row_that_is_no_trace_stays_with_its_link_until_it_is_erased() -> Outcome {
+fn bad_row_stays_until_erased() -> Outcome {
     let (_folder, path) = place()?;
     let store = open(&path)?;
     let hers = store.insert(NewTrace::episodic(json!("a")).partition("hers"))?;
