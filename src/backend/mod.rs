@@ -23,8 +23,8 @@ use std::sync::Arc;
 /// Rows are identified by number: the store gives each trace a number when it is first written, and never gives it to
 /// another trace while the store is open. A backend therefore need not look traces up by id.
 ///
-/// In the repository, `examples/backend.rs` is a small backend, and `tests/own_backend` one that keeps a journal in a
-/// file.
+/// In the repository, `examples/backend.rs` is a small backend, and `tests/promises/own_backend` one that keeps a
+/// journal in a file.
 pub trait Backend: Send + 'static {
     /// Gives everything stored to `into`, every trace before any link, and returns the other facts it knows. The store
     /// assumes that all of it is durable. Called when the store is opened, and again after a [`reopen`](Self::reopen)

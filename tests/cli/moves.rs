@@ -1,5 +1,5 @@
 //! The program moves a store without loss: export and import, backup, verify and snapshots. It is run as a process;
-//! what it prints is compared with `tests/snapshots`, which [insta](https://insta.rs) reviews and updates.
+//! what it prints is compared with `tests/cli/snapshots`, which [insta](https://insta.rs) reviews and updates.
 #![cfg(feature = "cli")]
 
 use assert_cmd::Command;

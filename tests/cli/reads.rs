@@ -1,5 +1,5 @@
 //! What the program's reading commands show. They are run as processes, on a store made through the library; what they
-//! print is compared with `tests/snapshots`, which [insta](https://insta.rs) reviews and updates.
+//! print is compared with `tests/cli/snapshots`, which [insta](https://insta.rs) reviews and updates.
 #![cfg(feature = "cli")]
 
 use crate::program::{FACT, FAINT, FAR, LONELY, SOURCE, TIDE, TestDir, memories};
