@@ -26,42 +26,42 @@ fn replay_folder(folder: &Path, check: fn(&[u8]) -> Outcome) -> Outcome {
 }
 
 #[test]
-fn a_line_is_refused_with_a_reason_or_makes_the_trace_that_it_says() -> Outcome {
+fn lines_hold() -> Outcome {
     replay("line", fuzzed::line::check)
 }
 
 #[test]
-fn a_snapshot_is_refused_and_changes_nothing_or_is_restored_whole() -> Outcome {
+fn snapshots_hold() -> Outcome {
     replay("snapshot", fuzzed::snapshot::check)
 }
 
 #[test]
-fn a_spill_is_refused_and_stays_or_is_applied_whole() -> Outcome {
+fn spills_hold() -> Outcome {
     replay("spill", fuzzed::spill::check)
 }
 
 #[test]
-fn a_row_of_anything_is_set_aside_and_healthy_ones_stay() -> Outcome {
+fn cells_hold() -> Outcome {
     replay("cells", fuzzed::cells::check)
 }
 
 #[test]
-fn a_row_of_anything_in_the_original_is_taken_in_or_told_and_comes_back() -> Outcome {
+fn legion_rows_hold() -> Outcome {
     replay("legion", fuzzed::legion::check)
 }
 
 #[test]
-fn a_database_is_refused_or_keeps_what_is_written_into_it() -> Outcome {
+fn databases_hold() -> Outcome {
     replay("database", fuzzed::database::check)
 }
 
 #[test]
-fn a_script_gets_the_answers_of_the_model() -> Outcome {
+fn scripts_hold() -> Outcome {
     replay("script", fuzzed::script::check)
 }
 
 #[test]
-fn what_the_fuzzer_begins_with_is_made_anew_and_holds() -> Outcome {
+fn seeds_hold() -> Outcome {
     let folder = tempfile::tempdir()?;
     fuzzed::seeds::write(folder.path())?;
     type Check = fn(&[u8]) -> Outcome;

@@ -21,6 +21,7 @@
 //! - The index of the log (`-shm`) does not outlive the system.
 
 use crate::disk::{Event, Name};
+use harness::Rng;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
@@ -152,7 +153,7 @@ impl Crash {
 
     /// Images: nothing of what is uncertain, all of it, all and nothing of each file, each deed alone and each one
     /// missing (at most `each` of them, spread), and as many random subsets of whole and of torn deeds as told.
-    pub fn images(&self, each: usize, random: usize, dice: &mut Dice) -> Vec<Image> {
+    pub fn images(&self, each: usize, random: usize, rng: &mut Rng) -> Vec<Image> {
         let mut images = vec![
             self.image(|versions| versions - 1, |_, _| Keep::Whole),
             self.image(|versions| versions - 1, |_, _| Keep::Nothing),
@@ -171,18 +172,18 @@ impl Crash {
             let missing = |at| if at == chosen { Keep::Nothing } else { Keep::Whole };
             images.push(self.image(newest, |_, at| alone(at)));
             images.push(self.image(newest, |_, at| missing(at)));
-            let torn = dice.roll();
+            let torn = rng.u64(..);
             let halves = |at| if at == chosen { Keep::Torn(torn) } else { Keep::Whole };
             images.push(self.image(newest, |_, at| halves(at)));
         }
         for round in 0..random {
-            let mut names = Dice(dice.roll());
+            let mut names = Rng::with_seed(rng.u64(..));
             images.push(self.image(
-                |versions| versions - 1 - usize::from(names.roll().is_multiple_of(4)) % versions,
-                |_, _| match dice.roll() % if round % 2 == 0 { 2 } else { 4 } {
+                |versions| versions - 1 - usize::from(names.u8(..4) == 0) % versions,
+                |_, _| match rng.u8(..if round % 2 == 0 { 2 } else { 4 }) {
                     0 => Keep::Nothing,
                     1 => Keep::Whole,
-                    _ => Keep::Torn(dice.roll()),
+                    _ => Keep::Torn(rng.u64(..)),
                 },
             ));
         }
@@ -319,17 +320,5 @@ impl Image {
         let mut hasher = DefaultHasher::new();
         self.hash(&mut hasher);
         hasher.finish()
-    }
-}
-
-/// Random numbers that are the same each time (xorshift64*, Vigna 2016).
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 }

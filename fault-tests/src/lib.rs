@@ -19,5 +19,4 @@ pub mod scratch;
 pub mod state;
 pub mod vfs;
 
-/// What a test answers with.
-pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+pub use harness::Outcome;

@@ -55,7 +55,7 @@ impl Run {
             path: path.to_owned(),
             disk: disk.clone(),
             cuts,
-            clock: ManualClock::at(jiff::Timestamp::constant(1_795_510_800, 0)),
+            clock: harness::clock(),
             store: None,
             states: vec![State::default()],
             errors: Vec::new(),

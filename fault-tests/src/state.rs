@@ -1,41 +1,11 @@
 //! What a store holds, and what its file holds, to be compared.
 
-use crate::Outcome;
-use mnemon::{Link, Trace, TraceId, TraceStore};
+use harness::Outcome;
+pub use harness::{State, reader};
+use mnemon::TraceId;
 use rusqlite::Connection;
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 use uuid::Uuid;
-
-/// Every trace and every link.
-#[derive(Clone, PartialEq, Default, Debug)]
-pub struct State {
-    pub traces: BTreeMap<TraceId, Arc<Trace>>,
-    pub links: BTreeMap<(TraceId, TraceId), Link>,
-}
-
-impl State {
-    /// All that a store holds in memory, while nobody writes.
-    pub fn of(store: &TraceStore) -> Self {
-        let traces: BTreeMap<_, _> = store.iter().map(|trace| (trace.id(), trace)).collect();
-        let links = traces.keys().flat_map(|id| store.links(*id)).map(|link| (link.ends(), link)).collect();
-        Self { traces, links }
-    }
-
-    /// In a few words, for a message.
-    pub fn summary(&self) -> String {
-        let revisions: u64 = self.traces.values().map(|trace| trace.revision()).sum();
-        format!("{} traces of {revisions} revisions, {} links", self.traces.len(), self.links.len())
-    }
-}
-
-/// A second connection to a file.
-pub fn reader(path: &Path) -> Outcome<Connection> {
-    let reader = Connection::open(path)?;
-    reader.busy_timeout(std::time::Duration::from_secs(10))?;
-    Ok(reader)
-}
 
 /// Makes sure that the file is sound, and that its rows are this very state, as far as columns are plain: ids,
 /// revisions, payloads, and links with both their traces.

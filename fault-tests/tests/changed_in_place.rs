@@ -4,7 +4,6 @@
 #![cfg(unix)]
 
 use fault_tests::Outcome;
-use fault_tests::crash::Dice;
 use fault_tests::run::note;
 use fault_tests::scratch::{folder, more};
 use fault_tests::state::{State, check_rows, reader};
@@ -75,16 +74,20 @@ const KINDS: [Damage; 22] = [
     Damage::Touched,
 ];
 
-struct Rng(Dice);
+/// Random numbers (xorshift64*, Vigna 2016) of this test alone: a round that has found a mistake is one of these numbers.
+struct Rng(u64);
 
 impl Rng {
     fn new(seed: u64) -> Self {
-        Self(Dice((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        Self((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// Below `end`, which counts as 1 at least.
     fn below(&mut self, end: u64) -> u64 {
-        (self.0.roll() >> 16) % end.max(1)
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % end.max(1)
     }
 
     fn coin(&mut self) -> bool {
@@ -294,7 +297,7 @@ fn seeds() -> Vec<u64> {
 }
 
 #[test]
-fn a_file_changed_in_place_is_mended_before_the_store_closes() -> Outcome {
+fn file_changed_in_place_is_mended() -> Outcome {
     let common = folder()?;
     Files::make_common(common.path())?;
     let mut counts = BTreeMap::<Damage, Counts>::new();

@@ -3,11 +3,12 @@
 #![cfg(unix)]
 
 use fault_tests::Outcome;
-use fault_tests::crash::{Crash, Dice, Image};
+use fault_tests::crash::{Crash, Image};
 use fault_tests::disk::{Call, Disk, Event, Fault, How};
 use fault_tests::run::{Cuts, Run, note};
 use fault_tests::scratch::{database, folder, more};
 use fault_tests::state::{State, check_rows, reader};
+use harness::Rng;
 use mnemon::TraceStore;
 use std::collections::HashSet;
 use std::path::Path;
@@ -118,14 +119,14 @@ fn record(cuts: Cuts, fault: Option<Fault>, large: usize) -> Outcome<(Vec<State>
 }
 
 #[test]
-fn at_any_call_of_a_run_a_power_loss_leaves_a_cut_that_is_not_before_the_last_durable_one() -> Outcome {
+fn power_loss_anywhere_leaves_durable_cut() -> Outcome {
     let (states, events) = record(Cuts::Planned, None, 3_000)?;
     let mut trial = Trial::of(&states)?;
-    let (mut crash, mut dice) = (Crash::default(), Dice(1));
+    let (mut crash, mut rng) = (Crash::default(), Rng::with_seed(1));
     for event in &events {
         if crash.happened(event) {
             trial.tally.cut_offs += 1;
-            for image in crash.images(EACH * more(), RANDOM * more(), &mut dice) {
+            for image in crash.images(EACH * more(), RANDOM * more(), &mut rng) {
                 trial.check(&image, &crash)?;
             }
         }
@@ -136,14 +137,14 @@ fn at_any_call_of_a_run_a_power_loss_leaves_a_cut_that_is_not_before_the_last_du
 
 /// The system may have marked as clean what it could not write: no later sync makes it certain.
 #[test]
-fn after_a_failed_sync_a_power_loss_leaves_what_is_reported_durable_all_the_same() -> Outcome {
+fn power_loss_after_failed_sync() -> Outcome {
     let folder = folder()?;
     let disk = Disk::under(folder.path())?;
     let mut run = Run::new(&disk, &database(&folder), Cuts::Anywhere);
     run.all()?;
     run.close()?;
     let syncs = disk.calls()[&Call::Sync];
-    let (mut all, mut dice) = (Tally::default(), Dice(2));
+    let (mut all, mut rng) = (Tally::default(), Rng::with_seed(2));
     for nth in 1..=syncs {
         let fault = Fault { call: Call::Sync, nth, times: 1, how: How::Error };
         let (states, events) =
@@ -157,7 +158,7 @@ fn after_a_failed_sync_a_power_loss_leaves_what_is_reported_durable_all_the_same
             let worth = matches!(event, Event::Durable(_)) || at % (16 / more()).max(1) == 0;
             if changed && worth && failed.is_some_and(|failed| at >= failed) {
                 trial.tally.cut_offs += 1;
-                for image in crash.images(EACH.min(4), RANDOM.min(6) * more(), &mut dice) {
+                for image in crash.images(EACH.min(4), RANDOM.min(6) * more(), &mut rng) {
                     trial.check(&image, &crash)?;
                 }
             }
@@ -186,7 +187,7 @@ fn power_loss_while_compacting_leaves_cut() -> Outcome {
     let events = disk.events();
     run.close()?;
     let mut trial = Trial::of(&run.states)?;
-    let (mut crash, mut dice) = (Crash::default(), Dice(4));
+    let (mut crash, mut rng) = (Crash::default(), Rng::with_seed(4));
     let step = ((events.len() - begins) / (60 * more())).max(1);
     let mut cut_off = 0;
     for (at, event) in events.iter().enumerate() {
@@ -194,7 +195,7 @@ fn power_loss_while_compacting_leaves_cut() -> Outcome {
         cut_off += usize::from(at >= begins && matches!(event, Event::Truncated { .. }));
         if crash.happened(event) && at >= begins && (decisive || at % step == 0) {
             trial.tally.cut_offs += 1;
-            for image in crash.images(1, 2, &mut dice) {
+            for image in crash.images(1, 2, &mut rng) {
                 trial.check(&image, &crash)?;
             }
         }
@@ -205,16 +206,16 @@ fn power_loss_while_compacting_leaves_cut() -> Outcome {
 
 /// A log of more than 1,000 pages is moved into the file while the store goes on.
 #[test]
-fn while_a_large_log_is_moved_into_the_file_a_power_loss_leaves_a_cut() -> Outcome {
+fn power_loss_during_checkpoint_leaves_cut() -> Outcome {
     let (states, events) = record(Cuts::Planned, None, 900_000)?;
     let mut trial = Trial::of(&states)?;
-    let (mut crash, mut dice) = (Crash::default(), Dice(3));
+    let (mut crash, mut rng) = (Crash::default(), Rng::with_seed(3));
     let step = (events.len() / (60 * more())).max(1);
     for (at, event) in events.iter().enumerate() {
         let synced = matches!(event, Event::Synced { .. } | Event::Truncated { .. });
         if crash.happened(event) && (synced || at % step == 0) {
             trial.tally.cut_offs += 1;
-            for image in crash.images(1, 2, &mut dice) {
+            for image in crash.images(1, 2, &mut rng) {
                 trial.check(&image, &crash)?;
             }
         }

@@ -64,7 +64,7 @@ fn changes_all_and_ends_well(store: TraceStore, path: &Path) -> Outcome {
 }
 
 #[test]
-fn a_damaged_page_at_opening_is_an_error_that_touches_nothing_or_does_no_harm() -> Outcome {
+fn damaged_page_at_opening_is_harmless() -> Outcome {
     let folder = folder()?;
     let path = database(&folder);
     let store = quiet(&path)?;
@@ -122,7 +122,7 @@ fn a_damaged_page_at_opening_is_an_error_that_touches_nothing_or_does_no_harm() 
 
 /// What a connection has read it does not read again, so the store is made to open a new one.
 #[test]
-fn a_page_that_is_damaged_under_a_running_store_is_written_anew_from_memory() -> Outcome {
+fn page_damaged_meanwhile_is_rewritten() -> Outcome {
     let (mut replaced, mut unharmed) = (0, 0);
     let mut page = 0;
     loop {

@@ -112,7 +112,7 @@ fn fill_and_make_room(path: &Path, make_room: impl FnOnce() -> Outcome) -> Outco
 }
 
 #[test]
-fn a_full_file_system_in_memory_and_then_room_again() -> Outcome {
+fn full_memory_file_system_recovers() -> Outcome {
     let folder = folder()?;
     let at = folder.path().join("small");
     let mount = match small(&at) {
@@ -129,7 +129,7 @@ fn a_full_file_system_in_memory_and_then_room_again() -> Outcome {
 }
 
 #[test]
-fn a_full_file_system_on_a_device_and_then_room_again() -> Outcome {
+fn full_device_recovers() -> Outcome {
     let folder = folder()?;
     let (device, at) = (folder.path().join("device"), folder.path().join("small"));
     fs::File::create(&device)?.set_len(4 << 20)?;
@@ -150,7 +150,7 @@ fn a_full_file_system_on_a_device_and_then_room_again() -> Outcome {
 
 /// SQLite tells a used-up quota from nothing but a broken disk.
 #[test]
-fn a_quota_that_is_used_up_is_a_full_disk() -> Outcome {
+fn exhausted_quota_is_full_disk() -> Outcome {
     let folder = folder()?;
     let path = database(&folder);
     let disk = Disk::under(folder.path())?;
@@ -172,16 +172,13 @@ fn a_quota_that_is_used_up_is_a_full_disk() -> Outcome {
 
 /// As a shell's `ulimit -f` sets it; the signal would end the process, were it not ignored.
 #[test]
-fn a_limit_of_the_size_of_files_is_a_full_disk() -> Outcome {
+fn file_size_limit_is_full_disk() -> Outcome {
     const INSIDE: &str = "FAULT_TESTS_LIMITED";
     if std::env::var_os(INSIDE).is_none() {
         let script = "trap '' XFSZ; ulimit -f 400; exec \"$0\" \"$@\"";
         let program = std::env::current_exe()?;
         let mut limited = Command::new("sh");
-        limited
-            .args(["-c", script])
-            .arg(program)
-            .args(["--exact", "a_limit_of_the_size_of_files_is_a_full_disk"]);
+        limited.args(["-c", script]).arg(program).args(["--exact", "file_size_limit_is_full_disk"]);
         let output = limited.env(INSIDE, "1").output()?;
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
         return Ok(());
@@ -205,7 +202,7 @@ fn skip(why: &str) -> Outcome {
 
 /// SQLite waits 5 seconds; two of its waits are taken for contention, the third for a failure.
 #[test]
-fn a_lock_that_another_process_holds_for_longer_than_all_waiting() -> Outcome {
+fn lock_outlasting_all_waiting_is_busy() -> Outcome {
     let folder = folder()?;
     let path = database(&folder);
     let store = quiet(&path)?;
@@ -256,9 +253,9 @@ fn is_unprivileged(test: &str, folder: &Path) -> Outcome<bool> {
 
 /// A file that may not be written, in a folder that may not: what is open goes on, what has to be reopened waits.
 #[test]
-fn rights_that_are_taken_away_and_given_back() -> Outcome {
+fn lost_rights_are_recovered() -> Outcome {
     let folder = folder()?;
-    if !is_unprivileged("rights_that_are_taken_away_and_given_back", folder.path())? {
+    if !is_unprivileged("lost_rights_are_recovered", folder.path())? {
         return Ok(());
     }
     let path = database(&folder);
@@ -283,9 +280,9 @@ fn rights_that_are_taken_away_and_given_back() -> Outcome {
 }
 
 #[test]
-fn a_file_that_may_not_be_written_is_not_opened_and_stays_as_it_is() -> Outcome {
+fn read_only_file_is_not_opened() -> Outcome {
     let folder = folder()?;
-    let test = "a_file_that_may_not_be_written_is_not_opened_and_stays_as_it_is";
+    let test = "read_only_file_is_not_opened";
     if !is_unprivileged(test, folder.path())? {
         return Ok(());
     }
@@ -316,9 +313,9 @@ fn a_file_that_may_not_be_written_is_not_opened_and_stays_as_it_is() -> Outcome 
 
 /// Names can be made in such a folder, and it can't be opened to be synced.
 #[test]
-fn a_backup_whose_folder_cannot_be_synced_says_that() -> Outcome {
+fn backup_into_unsyncable_folder_says_so() -> Outcome {
     let folder = folder()?;
-    if !is_unprivileged("a_backup_whose_folder_cannot_be_synced_says_that", folder.path())? {
+    if !is_unprivileged("backup_into_unsyncable_folder_says_so", folder.path())? {
         return Ok(());
     }
     let (path, elsewhere) = (database(&folder), folder.path().join("elsewhere"));
@@ -342,9 +339,9 @@ fn a_backup_whose_folder_cannot_be_synced_says_that() -> Outcome {
 
 /// An archive: nothing can be made beside it, so there can be no log, nor its index.
 #[test]
-fn a_file_in_a_folder_that_may_not_be_written_can_be_looked_at() -> Outcome {
+fn file_in_read_only_folder_readable() -> Outcome {
     let folder = folder()?;
-    if !is_unprivileged("a_file_in_a_folder_that_may_not_be_written_can_be_looked_at", folder.path())? {
+    if !is_unprivileged("file_in_read_only_folder_readable", folder.path())? {
         return Ok(());
     }
     // Characters that mean something in a URI.
@@ -391,7 +388,7 @@ fn a_file_in_a_folder_that_may_not_be_written_can_be_looked_at() -> Outcome {
 }
 
 #[test]
-fn a_folder_that_goes_and_comes_back() -> Outcome {
+fn lost_folder_comes_back() -> Outcome {
     let folder = folder()?;
     let home = folder.path().join("home");
     fs::create_dir(&home)?;
@@ -414,7 +411,7 @@ fn a_folder_that_goes_and_comes_back() -> Outcome {
 
 /// The lock file went with the folder.
 #[test]
-fn a_store_whose_folder_came_back_owns_its_file_still() -> Outcome {
+fn store_owns_file_of_returned_folder() -> Outcome {
     let folder = folder()?;
     let home = folder.path().join("home");
     fs::create_dir(&home)?;
@@ -433,7 +430,7 @@ fn a_store_whose_folder_came_back_owns_its_file_still() -> Outcome {
 
 /// Nothing more goes into the file, for good as the store sees it; the folder takes a spill.
 #[test]
-fn a_store_that_a_full_disk_keeps_from_closing_comes_back_and_is_spilled() -> Outcome {
+fn full_disk_close_returns_and_spills() -> Outcome {
     let folder = folder()?;
     let path = database(&folder);
     let spill = folder.path().join("memory.db.spill");
@@ -477,7 +474,7 @@ fn a_store_that_a_full_disk_keeps_from_closing_comes_back_and_is_spilled() -> Ou
 }
 
 #[test]
-fn a_close_and_a_spill_on_a_full_file_system_fail_and_succeed_when_there_is_room() -> Outcome {
+fn full_disk_close_succeeds_with_room() -> Outcome {
     let folder = folder()?;
     let at = folder.path().join("small");
     let mount = match small(&at) {

@@ -101,7 +101,7 @@ fn truncations_and_removals_that_fail() -> Outcome {
 }
 
 #[test]
-fn files_that_cannot_be_opened_or_measured() -> Outcome {
+fn unopenable_files_are_survived() -> Outcome {
     fail_each(Call::Open, &[How::Error])?;
     fail_each(Call::FileSize, &[How::Error])
 }
@@ -117,7 +117,7 @@ fn locks_that_fail() -> Outcome {
 }
 
 #[test]
-fn the_logs_index_that_cannot_be_mapped_or_locked() -> Outcome {
+fn unmappable_log_index_is_survived() -> Outcome {
     fail_each(Call::ShmMap, &[How::Error])?;
     fail_each(Call::ShmLock, &[How::Error])
 }

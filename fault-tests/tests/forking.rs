@@ -47,7 +47,7 @@ fn is_forked<T>(outcome: mnemon::Result<T>) -> bool {
 }
 
 #[test]
-fn what_would_wait_for_the_flusher_is_an_error_in_a_child_and_its_drop_writes_nothing() -> Outcome {
+fn waiting_in_child_is_an_error() -> Outcome {
     let _turn = turn();
     let (folder, path, store) = with_a_trace()?;
     store.flush()?;
@@ -92,7 +92,7 @@ fn what_would_wait_for_the_flusher_is_an_error_in_a_child_and_its_drop_writes_no
 
 /// The last handle of all, and the file as the parent has left it, to the byte.
 #[test]
-fn the_drop_of_the_last_handle_in_a_child_does_not_wait_and_touches_no_file() -> Outcome {
+fn drop_in_child_touches_no_file() -> Outcome {
     let _turn = turn();
     let (folder, path, store) = with_a_trace()?;
     store.flush()?;
@@ -125,7 +125,7 @@ fn the_drop_of_the_last_handle_in_a_child_does_not_wait_and_touches_no_file() ->
 
 /// The child has a descriptor of the lock file too.
 #[test]
-fn a_child_that_lives_on_does_not_keep_a_closed_file_locked() -> Outcome {
+fn child_keeps_no_closed_file_locked() -> Outcome {
     let _turn = turn();
     let (_folder, path, store) = with_a_trace()?;
     let (mut wait, mut go) = std::io::pipe()?;
@@ -140,7 +140,7 @@ fn a_child_that_lives_on_does_not_keep_a_closed_file_locked() -> Outcome {
 }
 
 #[test]
-fn a_child_opens_a_store_of_its_own() -> Outcome {
+fn child_opens_its_own_store() -> Outcome {
     let _turn = turn();
     let (folder, path, store) = with_a_trace()?;
     let other = folder.path().join("other.db");

@@ -3,9 +3,9 @@
 //! The tables are strict. Whoever can write to the file can get around that: here the schema is loosened, the rows
 //! are inserted, and it is put back word for word.
 
-use super::support::{Outcome, clock, note, quietly, scratch};
 use super::{Held, holds, same_as, says, template};
 use arbitrary::Unstructured;
+use harness::{Outcome, TestDir, clock, manual_flush, note};
 use mnemon::{ErrorKind, StoreBuilder, Trace};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, params_from_iter};
@@ -44,7 +44,7 @@ struct Loose {
 pub fn check(data: &[u8]) -> Outcome {
     static LOOSE: OnceLock<Loose> = OnceLock::new();
     let loose = template::once(&LOOSE, Loose::make)?;
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     fs::write(scratch.path(), &loose.file)?;
     let rows = loose.rows(&mut Unstructured::new(data)).unwrap_or_default();
     let connection = template::hasty(scratch.path())?;
@@ -89,7 +89,7 @@ pub fn check(data: &[u8]) -> Outcome {
 }
 
 fn builder() -> StoreBuilder {
-    quietly().clock(&clock())
+    manual_flush().clock(&clock())
 }
 
 fn count(connection: &Connection, table: &str) -> Outcome<usize> {
@@ -110,7 +110,7 @@ pub(super) fn in_range(trace: &Trace) -> Outcome {
 
 impl Loose {
     fn make() -> Outcome<Self> {
-        let scratch = scratch()?;
+        let scratch = TestDir::new()?;
         fs::write(scratch.path(), template::file()?)?;
         let store = builder().open(scratch.path())?;
         let healthy = Held::of(&store);

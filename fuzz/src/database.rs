@@ -1,7 +1,7 @@
 //! A whole database file.
 
-use super::support::{Outcome, by_id, clock, note, quietly, scratch};
 use super::{Held, holds, same_as, says};
+use harness::{Outcome, TestDir, by_id, clock, manual_flush, note};
 use mnemon::{ErrorKind, StoreBuilder, Trace};
 use rusqlite::Connection;
 use std::fs;
@@ -20,7 +20,7 @@ const FAILED: [ErrorKind; 4] =
 /// there when it is opened again. Where SQLite itself finds the file damaged, and that could not be seen at
 /// once, writing may fail, and must say so.
 pub fn check(file: &[u8]) -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     fs::write(scratch.path(), file)?;
     let sound = is_sound(scratch.path());
     let report = mnemon::inspect(scratch.path());
@@ -62,7 +62,7 @@ pub fn check(file: &[u8]) -> Outcome {
 }
 
 fn builder() -> StoreBuilder {
-    quietly().clock(&clock()).close_timeout(Duration::from_secs(1))
+    manual_flush().clock(&clock()).close_timeout(Duration::from_secs(1))
 }
 
 fn read(trace: &Trace) -> Outcome {

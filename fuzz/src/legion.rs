@@ -1,9 +1,9 @@
 //! A database of the original system whose cells hold anything.
 
 use super::cells::{Cell, cell, in_range};
-use super::support::{Outcome, scratch};
 use super::{Held, holds, same_as, template};
 use arbitrary::Unstructured;
+use harness::{Outcome, TestDir};
 use mnemon::{TraceStore, legion};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -43,7 +43,7 @@ const PAIR: [&str; 4] = ["trace_id_a", "trace_id_b", "coactivation_count", "part
 /// from there.
 pub fn check(data: &[u8]) -> Outcome {
     static EMPTY: OnceLock<Vec<u8>> = OnceLock::new();
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let path = scratch.folder().join("original.db");
     fs::write(&path, template::once(&EMPTY, empty)?)?;
     let connection = template::hasty(&path)?;
@@ -86,7 +86,7 @@ fn take_in(path: &Path) -> Outcome<(TraceStore, legion::Imported)> {
 
 /// Its tables, without types and demands.
 fn empty() -> Outcome<Vec<u8>> {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let connection = template::hasty(scratch.path())?;
     connection.execute_batch(&format!(
         "PRAGMA page_size = 512;

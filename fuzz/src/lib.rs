@@ -16,20 +16,12 @@ mod template;
 
 #[path = "../../src/bin/mnemon/line_error.rs"]
 mod line_error;
-#[path = "../../tests/model/model.rs"]
-mod model;
-#[path = "../../tests/model/pair.rs"]
-mod pair;
 #[path = "../../src/bin/mnemon/ingest/record.rs"]
 mod record;
-#[path = "../../tests/model/steps.rs"]
-mod steps;
-#[path = "../../tests/support/mod.rs"]
-mod support;
 #[path = "../../src/bin/mnemon/times.rs"]
 mod times;
 
-pub use support::Outcome;
+pub use harness::Outcome;
 
 /// `Err` with this text unless it holds.
 fn holds(it: bool, otherwise: impl std::fmt::Display) -> Outcome {
@@ -64,7 +56,7 @@ struct Held {
 
 impl Held {
     fn of(store: &mnemon::TraceStore) -> Self {
-        let traces = support::by_id(store);
+        let traces = harness::by_id(store);
         let links = traces.iter().flat_map(|trace| {
             let mut links = store.links(trace.id());
             links.sort_unstable_by_key(mnemon::Link::ends);

@@ -3,7 +3,7 @@
 use super::holds;
 use super::line_error;
 use super::record::{Parent, Record};
-use super::support::Outcome;
+use harness::Outcome;
 use mnemon::{TraceId, TraceStore};
 use serde_json::Value;
 

@@ -1,9 +1,9 @@
-//! A script of API calls, done to a store and to the model of it that `tests/model` has.
+//! A script of API calls, done to a store and to the model of it that `tests/harness` has.
 
-use super::pair::Pair;
-use super::steps::{Edit, New, PARTITIONS, SLOTS, Step, TAGS, Wanted};
-use super::support::Outcome;
 use arbitrary::{Arbitrary, Result, Unstructured};
+use harness::Outcome;
+use harness::pair::Pair;
+use harness::steps::{Edit, New, PARTITIONS, SLOTS, STRENGTHS, Step, TAGS, Wanted};
 use mnemon::{Order, Tier, TraceType};
 
 /// Longer ones take too long for their worth.
@@ -13,7 +13,7 @@ const MOST_STEPS: usize = 60;
 /// end.
 pub fn check(data: &[u8]) -> Outcome {
     let mut data = Unstructured::new(data);
-    let mut pair = Pair::new().map_err(|broken| broken.to_string())?;
+    let mut pair = Pair::new(|builder, path| builder.open(path))?;
     let mut take = |step: &Step| pair.take(step).map_err(|broken| format!("{step:?}: {broken}"));
     for _ in 0..MOST_STEPS {
         if data.is_empty() {
@@ -37,7 +37,7 @@ fn step(data: &mut Unstructured<'_>) -> Result<Step> {
         14..=16 => Step::CoActivate(slot(data)?, slot(data)?, data.int_in_range(1..=3)?),
         17 => Step::Befriend(slot(data)?, data.int_in_range(1..=4)?),
         18 => Step::Decay,
-        19 => Step::Retier,
+        19 => Step::UpdateTiers,
         20 => Step::EnforceQuota,
         21 => Step::EraseType(kind(data)?),
         22 => Step::ErasePartition(data.choose(&PARTITIONS)?),
@@ -65,12 +65,13 @@ fn new(data: &mut Unstructured<'_>) -> Result<New> {
         age: maybe(data, |data| data.choose(&[0, 60, 86_400, 90_000, 8_000_000, -500]).copied())?,
         unresolved: bool::arbitrary(data)?,
         pinned: data.ratio(1, 5)?,
+        n: 0,
     })
 }
 
 fn edit(data: &mut Unstructured<'_>) -> Result<Edit> {
     Ok(Edit {
-        payload: maybe(data, u8::arbitrary)?,
+        payload: maybe(data, u8::arbitrary)?.map(u64::from),
         tags: maybe(data, |data| several(data, 2, tag))?,
         strength: maybe(data, strength)?,
         confidence: maybe(data, |data| data.choose(&[0.0, 0.5, 0.9]).copied())?,
@@ -110,7 +111,7 @@ fn tag(data: &mut Unstructured<'_>) -> Result<&'static str> {
 }
 
 fn strength(data: &mut Unstructured<'_>) -> Result<f64> {
-    data.choose(&[0.0, 0.01, 0.05, 0.1, 0.3, 0.5, 0.85, 0.95, 1.0]).copied()
+    data.choose(&STRENGTHS).copied()
 }
 
 fn maybe<'a, T>(

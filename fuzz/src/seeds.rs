@@ -1,8 +1,8 @@
 //! What the corpora begin with: input that is well formed, made by the crate itself.
 
 use super::sealed::seal;
-use super::support::{Outcome, clock, note, quietly, scratch};
 use super::template;
+use harness::{Outcome, TestDir, clock, manual_flush, note};
 use mnemon::{NewTrace, Snapshots};
 use serde_json::json;
 use std::fs;
@@ -49,9 +49,9 @@ fn unsealed(file: &[u8]) -> &[u8] {
 }
 
 fn snapshot() -> Outcome<Vec<u8>> {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     fs::write(scratch.path(), template::file()?)?;
-    let store = quietly().clock(&clock()).open(scratch.path())?;
+    let store = manual_flush().clock(&clock()).open(scratch.path())?;
     let saved = store.save_snapshot(&Snapshots::in_folder(scratch.folder()))?;
     store.close()?;
     Ok(fs::read(saved.path)?)
@@ -59,10 +59,11 @@ fn snapshot() -> Outcome<Vec<u8>> {
 
 /// Of every kind of line one; without the seal.
 fn spill() -> Outcome<Vec<u8>> {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     fs::write(scratch.path(), template::file()?)?;
     let path = scratch.path().with_file_name("memory.db.spill");
-    let store = quietly().clock(&clock()).close_timeout(Duration::from_millis(50)).open(scratch.path())?;
+    let store =
+        manual_flush().clock(&clock()).close_timeout(Duration::from_millis(50)).open(scratch.path())?;
     let lock = scratch.reader()?;
     lock.execute_batch("BEGIN IMMEDIATE")?;
     store.update(template::id(0), |trace| trace.confidence(0.9))?;

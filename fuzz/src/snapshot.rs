@@ -1,8 +1,8 @@
 //! The file of a snapshot.
 
 use super::sealed::{file_of, lines};
-use super::support::{Outcome, clock, note, quietly, scratch};
 use super::{Held, holds, same, same_as, says, template};
+use harness::{Outcome, TestDir, clock, manual_flush, note};
 use mnemon::{ErrorKind, Snapshots, TraceStore, archive};
 use std::fs;
 
@@ -12,12 +12,12 @@ const REFUSED: [ErrorKind; 4] =
 /// A file is refused, and nothing is changed; or all of it is restored, can be read as an export, saved and restored
 /// again, and written into a database, without a difference.
 pub fn check(data: &[u8]) -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let (file, folder) = (file_of(data), scratch.folder().join("saved"));
     let path = scratch.folder().join("given");
     fs::write(&path, &file)?;
     let snapshots = Snapshots::in_folder(folder);
-    let store = quietly().clock(&clock()).in_memory()?;
+    let store = manual_flush().clock(&clock()).in_memory()?;
     store.insert(note("before").id(template::id(0)))?;
     let before = Held::of(&store);
     let read = archive::Reader::new(&*file).and_then(Iterator::collect::<mnemon::Result<Vec<_>>>);
@@ -42,12 +42,12 @@ pub fn check(data: &[u8]) -> Outcome {
     let again = TraceStore::in_memory();
     again.restore_newest(&snapshots)?;
     same("saved and restored", &store, &again)?;
-    let written = quietly().open(scratch.path())?;
+    let written = manual_flush().open(scratch.path())?;
     written.restore_newest(&snapshots)?;
     let report = written.flush()?;
     holds(report.rows_refused == 0, format_args!("rows are refused: {report:?}"))?;
     written.close()?;
-    let read = quietly().open(scratch.path())?;
+    let read = manual_flush().open(scratch.path())?;
     holds(read.stats().quarantined.is_empty(), "what was restored can't be read")?;
     same("restored, written and read", &store, &read)?;
     for store in [store, again, read] {

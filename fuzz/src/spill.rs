@@ -1,8 +1,8 @@
 //! The file of a spill, beside its database.
 
 use super::sealed::{Line, file_of, lines};
-use super::support::{Outcome, Scratch, clock, quietly, scratch};
 use super::{Held, holds, same_as, says, template};
+use harness::{Outcome, TestDir, clock, manual_flush};
 use mnemon::{ErrorKind, TraceId, TraceStore};
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,7 @@ const REFUSED: [ErrorKind; 5] = [
 /// A spill is refused, stays where it is, and leaves the database as it was; or it is applied: it is gone, and every
 /// trace is as its last line says, in memory and when the file is opened again.
 pub fn check(data: &[u8]) -> Outcome {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     let file = file_of(data);
     let path = scratch.path().with_file_name("memory.db.spill");
     fs::write(scratch.path(), template::file()?)?;
@@ -51,7 +51,7 @@ pub fn check(data: &[u8]) -> Outcome {
 
 /// By the template.
 fn held_before() -> Outcome<Held> {
-    let scratch = scratch()?;
+    let scratch = TestDir::new()?;
     fs::write(scratch.path(), template::file()?)?;
     let store = open(&scratch)?;
     let held = Held::of(&store);
@@ -59,8 +59,8 @@ fn held_before() -> Outcome<Held> {
     Ok(held)
 }
 
-fn open(scratch: &Scratch) -> mnemon::Result<TraceStore> {
-    quietly().clock(&clock()).open(scratch.path())
+fn open(scratch: &TestDir) -> mnemon::Result<TraceStore> {
+    manual_flush().clock(&clock()).open(scratch.path())
 }
 
 /// What the lines say of each trace they name; those that the database has caught up with say nothing.
@@ -89,7 +89,7 @@ fn applied(store: &TraceStore, before: &Held, lines: &[Line]) -> Outcome {
 fn watermark() -> Outcome<u64> {
     static WATERMARK: OnceLock<u64> = OnceLock::new();
     let known = template::once(&WATERMARK, || {
-        let scratch = scratch()?;
+        let scratch = TestDir::new()?;
         fs::write(scratch.path(), template::file()?)?;
         Ok(mnemon::inspect(scratch.path())?.watermark)
     });

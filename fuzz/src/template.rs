@@ -1,6 +1,6 @@
 //! A store's file that all is well with, made once: small, and the same in every process.
 
-use super::support::{Outcome, clock, note, quietly, scratch};
+use harness::{Outcome, TestDir, clock, manual_flush, note};
 use mnemon::{NewTrace, TraceId};
 use rusqlite::Connection;
 use serde_json::json;
@@ -30,8 +30,8 @@ pub fn once<T>(kept: &'static OnceLock<T>, make: impl FnOnce() -> Outcome<T>) ->
 }
 
 fn make() -> Outcome<Vec<u8>> {
-    let scratch = scratch()?;
-    let store = quietly().clock(&clock()).open(scratch.path())?;
+    let scratch = TestDir::new()?;
+    let store = manual_flush().clock(&clock()).open(scratch.path())?;
     store.insert(note(0).id(id(0)).tag("a").tag("日本"))?;
     store.insert(NewTrace::episodic(json!("seen")).id(id(1)).parent(id(0)).embedding(vec![0.5, -1.0]))?;
     store.insert(NewTrace::firmware(json!(null)).id(id(2)).partition("other").children([id(0), id(1)]))?;

@@ -1,10 +1,10 @@
 //! Every kind of call at once, over few traces, while the flusher never rests: in the end the file is what memory is.
 
-use crate::dice::Dice;
 use crate::threads::{Failure, all};
 use fault_tests::Outcome;
 use fault_tests::scratch::{database, folder};
 use fault_tests::state::{State, check_rows, reader};
+use harness::Rng;
 use mnemon::{
     Durability, ErrorKind, ManualClock, NewTrace, Order, Quota, Snapshots, StoreBuilder, TraceId, TraceStore,
     TraceType, Upkeep,
@@ -21,7 +21,7 @@ use std::time::Duration;
 const IDS: usize = 40;
 
 /// What one thread does.
-type Work = fn(&World, Dice) -> Result<(), Failure>;
+type Work = fn(&World, Rng) -> Result<(), Failure>;
 
 struct World {
     store: TraceStore,
@@ -35,7 +35,7 @@ struct World {
 pub fn run(calls: usize) -> Outcome {
     let folder = folder()?;
     let path = database(&folder);
-    let clock = ManualClock::at(jiff::Timestamp::constant(1_795_510_800, 0));
+    let clock = harness::clock();
     for (life, durability) in [Durability::Durable, Durability::Committed].into_iter().enumerate() {
         let world = Arc::new(World {
             store: restless(&clock).durability(durability).upkeep(often()).open(&path)?,
@@ -47,7 +47,7 @@ pub fn run(calls: usize) -> Outcome {
         let work: [Work; 7] = [write, write, write, link, read, keep, flush];
         all(work.into_iter().enumerate().map(|(seat, work)| {
             let world = world.clone();
-            move || work(&world, Dice::new(10 * life + seat))
+            move || work(&world, Rng::with_seed((10 * life + seat) as u64))
         }))?;
         let store = world.store.clone();
         all([move || chain(&world)])?;
@@ -97,11 +97,11 @@ fn new(n: usize, id: TraceId) -> NewTrace {
     new.tag(["red", "green", "blue"][n % 3]).partition(["home", "away"][n % 2])
 }
 
-fn write(world: &World, mut dice: Dice) -> Result<(), Failure> {
+fn write(world: &World, mut rng: Rng) -> Result<(), Failure> {
     let store = &world.store;
     for n in 0..world.calls {
-        let id = world.ids[dice.throw(IDS)];
-        match dice.throw(10) {
+        let id = world.ids[rng.usize(..IDS)];
+        match rng.u8(..10) {
             0..3 => drop(met(store.insert(new(n, id)))?),
             3 => drop(met(store.remove(id))?),
             4 => {
@@ -114,7 +114,7 @@ fn write(world: &World, mut dice: Dice) -> Result<(), Failure> {
             }
             6 => drop(met(store.reinforce(id))?),
             7 => {
-                let pair = [id, world.ids[dice.throw(IDS)]];
+                let pair = [id, world.ids[rng.usize(..IDS)]];
                 met(store.insert_many(pair.map(|id| new(n + 1, id))))?;
             }
             _ => drop(met(store.update(id, |trace| trace.confidence((n % 100) as f64 / 100.0)))?),
@@ -123,11 +123,11 @@ fn write(world: &World, mut dice: Dice) -> Result<(), Failure> {
     Ok(())
 }
 
-fn link(world: &World, mut dice: Dice) -> Result<(), Failure> {
+fn link(world: &World, mut rng: Rng) -> Result<(), Failure> {
     let store = &world.store;
     for _ in 0..world.calls {
-        let (a, b) = (world.ids[dice.throw(IDS)], world.ids[dice.throw(8)]);
-        match dice.throw(12) {
+        let (a, b) = (world.ids[rng.usize(..IDS)], world.ids[rng.usize(..8)]);
+        match rng.u8(..12) {
             0 => drop(black_box(store.links(a))),
             1 => drop(black_box(store.walk(a, 3, 0.0).count())),
             2 => drop(black_box(store.associated(b, 0.1, 20))),
@@ -139,11 +139,11 @@ fn link(world: &World, mut dice: Dice) -> Result<(), Failure> {
     Ok(())
 }
 
-fn read(world: &World, mut dice: Dice) -> Result<(), Failure> {
+fn read(world: &World, mut rng: Rng) -> Result<(), Failure> {
     let store = &world.store;
     for _ in 0..world.calls {
-        let id = world.ids[dice.throw(IDS)];
-        match dice.throw(40) {
+        let id = world.ids[rng.usize(..IDS)];
+        match rng.u8(..40) {
             0 => drop(black_box(store.query().tagged("red").order(Order::Score).limit(10).run())),
             1 => drop(black_box(store.query().of_type(TraceType::Episodic).partition("home").run())),
             2 => drop(black_box(store.query().order(Order::Recency).run())),
@@ -163,11 +163,11 @@ fn read(world: &World, mut dice: Dice) -> Result<(), Failure> {
 }
 
 /// Time passes, and everything that looks after the store.
-fn keep(world: &World, mut dice: Dice) -> Result<(), Failure> {
+fn keep(world: &World, mut rng: Rng) -> Result<(), Failure> {
     let store = &world.store;
     for n in 0..world.calls / 20 {
-        world.clock.advance(Duration::from_secs(dice.throw(300) as u64));
-        match dice.throw(9) {
+        world.clock.advance(Duration::from_secs(rng.u64(..300)));
+        match rng.u8(..9) {
             0 => drop(met(store.erase_type(TraceType::Sensory))?),
             1 => drop(met(store.erase_partition("away"))?),
             2 => drop(met(store.update_tiers())?),
@@ -184,9 +184,9 @@ fn keep(world: &World, mut dice: Dice) -> Result<(), Failure> {
     Ok(())
 }
 
-fn flush(world: &World, mut dice: Dice) -> Result<(), Failure> {
+fn flush(world: &World, mut rng: Rng) -> Result<(), Failure> {
     for _ in 0..world.calls / 20 {
-        match dice.throw(2) {
+        match rng.u8(..2) {
             0 => drop(world.store.flush()?),
             _ => drop(block_on(world.store.flush_async())?),
         }

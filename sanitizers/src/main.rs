@@ -9,7 +9,6 @@
 #[cfg(mnemon_sanitize_thread)]
 #[allow(unsafe_code)]
 mod counts;
-mod dice;
 mod ends;
 mod everything;
 #[allow(unsafe_code)]

@@ -45,8 +45,8 @@ use std::sync::Arc;
 ///
 /// After a `reopen`, every change that is not known to be durable is applied again.
 ///
-/// In the repository, `examples/backend.rs` is a small backend, and `tests/own_backend` one that keeps a journal in a
-/// file.
+/// In the repository, `examples/backend.rs` is a small backend, and `tests/promises/own_backend` one that keeps a
+/// journal in a file.
 pub trait Backend: Send + 'static {
     /// Gives everything stored to `into`, every trace before any link, and returns the other facts it knows. The store
     /// assumes that all of it is durable. Called when the store is opened, and again after a [`reopen`](Self::reopen)

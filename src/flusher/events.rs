@@ -4,7 +4,7 @@
 //! may panic: see [`guarded`](crate::guarded). An episode of
 //! trouble is one `WARN` when it begins to count, one more for each change of its kind, and one `INFO` when it ends;
 //! every other try that fails is `DEBUG`. Nothing is said under a lock, as a subscriber may ask the store something.
-//! What each message and field means stands in `src/guide/operating.md`: `tests/tracing_events` compares the two.
+//! What each message and field means stands in `src/guide/operating.md`: `tests/exits/tracing_events` compares the two.
 
 use crate::Durability;
 use crate::backend::{LinkChange, Reopened};

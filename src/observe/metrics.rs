@@ -1,7 +1,7 @@
 //! The metrics of a store for the facade `metrics`: each with its unit and help, described and published together.
 //!
 //! Uses only the public interface of the store. The documentation of [`publish_metrics`](TraceStore::publish_metrics)
-//! lists the published metrics; `tests/metrics.rs` compares the two.
+//! lists the published metrics; `tests/promises/metrics.rs` compares the two.
 
 use crate::state::Health;
 use crate::store::{Stats, TraceStore, Watermark};

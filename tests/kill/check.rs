@@ -2,10 +2,10 @@
 
 use crate::child::WRITING;
 use crate::log::{Log, Told};
-use crate::plan::{Dice, Plan, Point};
+use crate::plan::{Plan, Point};
 use crate::state::{Finding, State};
-use crate::support::Outcome;
 use crate::world;
+use harness::{Outcome, Rng};
 use mnemon::{TraceStore, inspect};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -86,18 +86,18 @@ impl Lineage {
     /// One child, from its start to its end, and what it left.
     pub fn round(&mut self, round: u64, tally: &mut Tally) -> Result<(), Finding> {
         let broken = |error: Box<dyn std::error::Error>| Finding::Broken(error.to_string());
-        let mut dice = Dice::new(round);
+        let mut rng = Rng::with_seed(round);
         let plan = Plan {
             point: match round.is_multiple_of(2 * crate::LINEAGE) {
                 true => Point::Open,
                 false => crate::POINTS[(round % crate::POINTS.len() as u64) as usize],
             },
-            relaxed: dice.below(2) == 0,
-            interval_micros: [0, 1_000, 20_000][dice.below(3) as usize],
+            relaxed: rng.bool(),
+            interval_micros: [0, 1_000, 20_000][rng.usize(..3)],
             open_micros: self.open_micros,
-            seed: dice.below(u64::MAX),
+            seed: rng.u64(..),
         };
-        let told = self.play(plan, &mut dice).map_err(broken)?;
+        let told = self.play(plan, &mut rng).map_err(broken)?;
         tally.rounds += 1;
         tally.kills += 1;
         tally.acknowledged += told.acknowledged;
@@ -119,7 +119,7 @@ impl Lineage {
     }
 
     /// Runs a child to its end; what it was told.
-    fn play(&self, plan: Plan, dice: &mut Dice) -> Outcome<Told> {
+    fn play(&self, plan: Plan, rng: &mut Rng) -> Outcome<Told> {
         let expected = self.folder.path().join("expected");
         if expected.exists() {
             fs::remove_file(&expected)?;
@@ -142,7 +142,7 @@ impl Lineage {
                 line.clear();
                 lines.read_line(&mut line)? > 0
             } {}
-            thread::sleep(Duration::from_micros(dice.below(60_000)));
+            thread::sleep(Duration::from_micros(rng.u64(..60_000)));
             child.kill()?;
         }
         let signal = ended(&mut child)?;
@@ -239,8 +239,7 @@ fn ended(child: &mut Child) -> Outcome<Option<i32>> {
 }
 
 fn quiet(path: &Path) -> Result<TraceStore, Finding> {
-    let store =
-        crate::support::quietly().open(path).map_err(|error| Finding::Broken(format!("{error:?}")))?;
+    let store = harness::manual_flush().open(path).map_err(|error| Finding::Broken(format!("{error:?}")))?;
     match store.stats().quarantined {
         none if none.is_empty() => Ok(store),
         some => Err(Finding::Torn(format!("rows that can't be read: {some:?}"))),

@@ -2,9 +2,9 @@
 
 use crate::fuse::{Fuse, end_here};
 use crate::log::Log;
-use crate::plan::{Dice, Plan, Point};
-use crate::support::Outcome;
+use crate::plan::{Plan, Point};
 use crate::world::{BEFORE_CLOSE, World};
+use harness::{Outcome, Rng};
 use mnemon::{Durability, Result, TraceStore};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,10 +35,10 @@ pub fn run(folder: PathBuf, plan: Plan) -> Outcome {
     }));
     let path = folder.join("memory.db");
     let log = Arc::new(Log::open(&folder.join("expected"))?);
-    let mut dice = Dice::new(plan.seed);
+    let mut rng = Rng::with_seed(plan.seed);
     let store = match plan.point {
         Point::Open => {
-            let burns = Duration::from_micros(dice.below(plan.open_micros + plan.open_micros / 5));
+            let burns = Duration::from_micros(rng.u64(..(plan.open_micros + plan.open_micros / 5).max(1)));
             Fuse::new(&log, burns).during(|| open(&path, plan))?
         }
         _ => open(&path, plan)?,
@@ -48,25 +48,25 @@ pub fn run(folder: PathBuf, plan: Plan) -> Outcome {
     println!("\n{WRITING}");
     match plan.point {
         Point::Random | Point::Open => {}
-        Point::Closure => world.closures = AtomicU64::new(dice.below(3_000)),
+        Point::Closure => world.closures = AtomicU64::new(rng.u64(..3_000)),
         Point::Insert | Point::Erase => {
             // Once to see how long it takes.
             world.run_all(|| {
                 while world.took.load(Ordering::Relaxed) == 0 {
                     pause(100);
                 }
-                pause(dice.below(5_000));
+                pause(rng.u64(..5_000));
             });
             world.arm.store(true, Ordering::Relaxed);
         }
         Point::Flush => {
             world.run_all(|| {
                 let took = world.flushing().as_nanos() as u64;
-                for _ in 0..dice.below(6) {
+                for _ in 0..rng.u64(..6) {
                     world.flushing();
                 }
                 let (cut, started) = (world.next_cut(), Instant::now());
-                let burns = Duration::from_nanos(dice.below(took));
+                let burns = Duration::from_nanos(rng.u64(..took.max(1)));
                 while started.elapsed() < burns && !world.is_committed(cut) {
                     std::hint::spin_loop();
                 }
@@ -74,16 +74,17 @@ pub fn run(folder: PathBuf, plan: Plan) -> Outcome {
             });
         }
         Point::Flushed => world.run_all(|| {
-            (0..=dice.below(6)).for_each(|_| drop(world.flush()));
+            (0..=rng.u64(..6)).for_each(|_| drop(world.flush()));
             end_here(&log, true);
         }),
         Point::Restore => {
-            world.run_all(|| pause(dice.below(5_000)));
+            world.run_all(|| pause(rng.u64(..5_000)));
             let started = Instant::now();
             world.restore()?;
             let took = started.elapsed().as_nanos() as u64;
-            world.run_all(|| pause(dice.below(5_000)));
-            Fuse::new(&log, Duration::from_nanos(dice.below(took + took / 5))).during(|| world.restore())?;
+            world.run_all(|| pause(rng.u64(..5_000)));
+            Fuse::new(&log, Duration::from_nanos(rng.u64(..(took + took / 5).max(1))))
+                .during(|| world.restore())?;
         }
         Point::Close => {
             let started = Instant::now();
@@ -92,7 +93,7 @@ pub fn run(folder: PathBuf, plan: Plan) -> Outcome {
             let store = open(&path, plan)?;
             log.opened();
             world = World::of(store, plan, log.clone())?;
-            world.close(Some(Duration::from_nanos(dice.below(took + took / 5))))?;
+            world.close(Some(Duration::from_nanos(rng.u64(..(took + took / 5).max(1)))))?;
             // It ends here after all, when it is closed.
             loop {
                 thread::park();

@@ -16,18 +16,16 @@ mod plan;
 mod scene;
 mod script;
 mod state;
-#[path = "../support/mod.rs"]
-mod support;
 mod world;
 
 use check::{Lineage, Tally};
+use harness::Outcome;
 use mnemon::TraceStore;
 use plan::{POINTS, Plan, Point};
 use scene::{id, new, payload};
 use script::{ALL, beginning};
 use state::{Finding, State};
 use std::io::Write;
-use support::Outcome;
 
 /// The child's orders, where this process is one.
 const ORDERS: &str = "MNEMON_KILL_CHILD";
@@ -35,7 +33,7 @@ const ORDERS: &str = "MNEMON_KILL_CHILD";
 const LINEAGE: u64 = 10;
 
 #[test]
-fn nothing_acknowledged_is_lost_and_no_cut_is_torn_however_the_process_ends() -> Outcome {
+fn kills_lose_and_tear_nothing() -> Outcome {
     let rounds = std::env::var("MNEMON_KILL_ROUNDS").map_or(Ok(150), |rounds| rounds.parse::<u64>())?;
     let (mut tally, mut findings) = (Tally::default(), Vec::new());
     let mut round = 0;
@@ -71,7 +69,7 @@ fn child() -> Outcome {
 }
 
 #[test]
-fn a_script_is_where_its_operations_lead() {
+fn script_position_matches_its_operations() {
     for script in ALL {
         let mut scene = script.scene(0);
         for position in 0..script.length() * 12 {
@@ -129,7 +127,7 @@ fn a_torn_store_is_found_out() -> Outcome {
 }
 
 #[test]
-fn a_state_that_lacks_something_is_behind() {
+fn state_that_lacks_something_is_behind() {
     let state = |epoch, first| {
         let mut state = State { epoch, positions: [5; ALL.len()] };
         state.positions[0] = first;

@@ -3,11 +3,11 @@
 
 use crate::fuse::{Fuse, end_here};
 use crate::log::Log;
-use crate::plan::{Dice, Plan, Point};
+use crate::plan::{Plan, Point};
 use crate::scene::{ERASABLE, Shown, hint, id, new, payload};
 use crate::script::{ALL, Op, Positions, RINGS, Script, beginning};
 use crate::state::{Finding, State};
-use crate::support::Outcome;
+use harness::{Outcome, Rng};
 use mnemon::{ErrorKind, Result, Trace, TraceEdit, TraceStore};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -134,7 +134,7 @@ impl World {
         }
         let took = self.took.load(Ordering::Relaxed);
         if took > 0 && self.arm.load(Ordering::Relaxed) {
-            let burns = Dice::new(self.plan.seed).below(took + took / 5);
+            let burns = Rng::with_seed(self.plan.seed).u64(..(took + took / 5).max(1));
             return Fuse::new(&self.log, Duration::from_nanos(burns)).during(work);
         }
         let started = Instant::now();
@@ -150,10 +150,10 @@ impl World {
             for at in 0..ALL.len() {
                 scope.spawn(move || self.until_stopped(|| self.step(at)));
             }
-            let mut dice = Dice::new(self.plan.seed ^ 1);
+            let mut rng = Rng::with_seed(self.plan.seed ^ 1);
             scope.spawn(move || {
                 self.until_stopped(|| {
-                    thread::sleep(Duration::from_micros(dice.below(3_000)));
+                    thread::sleep(Duration::from_micros(rng.u64(..3_000)));
                     self.flush()
                 });
             });

@@ -1,0 +1,602 @@
+//! The program `mnemon` does what its help says. It is run as a process; what it left in a file is looked
+//! at through the library.
+#![cfg(feature = "cli")]
+
+use assert_cmd::Command;
+use mnemon::{NewTrace, Trace, TraceId, TraceStore};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+const SAMPLE: &str = "examples/sample.jsonl";
+
+/// A folder with files of records and a store.
+struct TestDir(TempDir);
+
+/// What a run of the program ended with.
+#[derive(Debug)]
+struct Output {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl TestDir {
+    fn new() -> Result<Self> {
+        Ok(Self(tempfile::tempdir()?))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result {
+        Ok(fs::write(self.path(name), content)?)
+    }
+
+    /// Runs the program in the folder.
+    fn run(&self, arguments: &str) -> Result<Output> {
+        self.run_with(arguments, "")
+    }
+
+    fn run_with(&self, arguments: &str, stdin: &str) -> Result<Output> {
+        let sample = std::path::absolute(SAMPLE)?;
+        let arguments = arguments.split(' ').map(|word| match word {
+            SAMPLE => sample.clone().into_os_string(),
+            word => word.into(),
+        });
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
+        let output = command.current_dir(self.0.path()).args(arguments).write_stdin(stdin).output()?;
+        Ok(Output {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout)?,
+            stderr: String::from_utf8(output.stderr)?,
+        })
+    }
+
+    /// The store's traces, by id.
+    fn traces(&self) -> Result<Vec<Arc<Trace>>> {
+        let store = TraceStore::open(self.path("memory.db"))?;
+        let mut traces: Vec<_> = store.iter().collect();
+        traces.sort_by_key(|trace| trace.id());
+        store.close()?;
+        Ok(traces)
+    }
+
+    fn trace(&self, reference: &str) -> Result<Arc<Trace>> {
+        let id = TraceId::from_reference(reference);
+        let found = self.traces()?.into_iter().find(|trace| trace.id() == id);
+        found.ok_or_else(|| format!("no trace of {reference}").into())
+    }
+}
+
+impl Output {
+    fn json(&self) -> Result<Value> {
+        let last = self.stdout.lines().last().ok_or_else(|| format!("nothing on stdout: {self:?}"))?;
+        Ok(serde_json::from_str(last).map_err(|error| format!("{error}: {self:?}"))?)
+    }
+
+    /// The report of an ingest, without its time, which has no promised value.
+    fn ingested(&self) -> Result<Value> {
+        let mut report = self.json()?;
+        let seconds = report.as_object_mut().and_then(|report| report.remove("seconds"));
+        assert!(seconds.is_some_and(|seconds| seconds.as_f64().is_some_and(|seconds| seconds > 0.0)));
+        Ok(report)
+    }
+
+    #[track_caller]
+    fn warned(&self, expected: &str) {
+        assert!(
+            self.stderr.lines().any(|line| line.starts_with(expected)),
+            "no {expected:?} in {}",
+            self.stderr
+        );
+    }
+}
+
+fn sample_records() -> Result<u64> {
+    Ok(fs::read_to_string(SAMPLE)?.lines().count() as u64)
+}
+
+#[test]
+fn second_ingest_changes_and_flushes_nothing() -> Result {
+    let (place, records) = (TestDir::new()?, sample_records()?);
+    let first = place.run(&format!("ingest {SAMPLE} --db memory.db --json"))?;
+    assert_eq!(first.code, Some(0), "{first:?}");
+    let expected = json!({"lines": records, "inserted": records, "updated": 0, "unchanged": 0, "bad": 0,
+        "dangling_parents": 0, "rows_flushed": records});
+    assert_eq!(first.ingested()?, expected);
+    let stored = place.traces()?;
+    assert_eq!(stored.len() as u64, records);
+
+    let second = place.run(&format!("ingest {SAMPLE} --db memory.db --threads 3 --json"))?;
+    assert_eq!(second.code, Some(0), "{second:?}");
+    let expected = json!({"lines": records, "inserted": 0, "updated": 0, "unchanged": records, "bad": 0,
+        "dangling_parents": 0, "rows_flushed": 0});
+    assert_eq!(second.ingested()?, expected);
+    assert_eq!(place.traces()?, stored);
+    Ok(())
+}
+
+#[test]
+fn record_is_stored_byte_for_byte() -> Result {
+    let place = TestDir::new()?;
+    let payload = r#"{"b":1.0,   "a": "caf\u00e9 日本", "b": [1e3]}"#;
+    let line = format!(
+        r#"{{"type": "trust", "payload": {payload}, "ref": "a", "tags": ["x", "ü"], "partition": "p", "created_at":
+        "2026-03-03T07:30:00+01:00", "parent_ref": null, "confidence": 0.25, "emotional_valence": -0.5,
+        "emotional_intensity": 0.75}}"#
+    );
+    place.write("a.jsonl", line.replace('\n', " "))?;
+    assert_eq!(place.run("ingest a.jsonl --db memory.db")?.code, Some(0));
+    let expected = NewTrace::trust(mnemon::Payload::from_json(payload)?)
+        .id(TraceId::from_reference("a"))
+        .tags(["x", "ü"])
+        .partition("p")
+        .created_at("2026-03-03T06:30:00Z".parse()?)
+        .confidence(0.25)
+        .emotional_valence(-0.5)
+        .emotional_intensity(0.75)
+        .into_trace()?;
+    let stored = place.trace("a")?;
+    assert_eq!(*stored, expected);
+    assert_eq!(stored.payload().as_str(), payload);
+    Ok(())
+}
+
+#[test]
+fn bad_lines_are_reported_others_stored() -> Result {
+    let place = TestDir::new()?;
+    let lines: [&[u8]; 11] = [
+        br#"{"type": "semantic", "payload": 1, "ref": "one"}"#,
+        br#"{"type": "semantic", "payload": 1, "ref": "two", "colour": "red"}"#,
+        b"",
+        b"{\"type\": \"semantic\", \"payload\": \"\xff\"}",
+        br#"{"type": "semantic", "payload": 1, "ref": "one"}"#,
+        br#"{"type": "semantic", "payload": 1, "ref": "six", "confidence": 1.5}"#,
+        b"nonsense",
+        br#"{"type": "semantic", "payload": 1, "ref": "eight", "id": "0190163d-8694-739b-aea5-966c26f8ad91"}"#,
+        br#"{"type": "semantic", "payload": [1, }"#,
+        b"  \r",
+        b"{\"type\": \"semantic\", \"payload\": 1, \"ref\": \"eleven\"}\r",
+    ];
+    place.write("a.jsonl", lines.join(&b'\n'))?;
+    let ran = place.run("ingest a.jsonl --db memory.db --json")?;
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    ran.warned("line 2: unknown field `colour`, expected one of `type`, `payload`, ");
+    ran.warned("line 4: not UTF-8 at byte 34");
+    ran.warned("line 5: its ref or id is that of line 1");
+    ran.warned("line 6: confidence is 1.5: give a number from 0 to 1");
+    ran.warned("line 7: not a JSON object: write one record a line");
+    ran.warned("line 8: both ref and id are given");
+    ran.warned("line 9: payload: expected value (column 37)");
+    assert_eq!(ran.stderr.lines().count(), 7, "{}", ran.stderr);
+    let expected = json!({"lines": 9, "inserted": 2, "updated": 0, "unchanged": 0, "bad": 7,
+        "dangling_parents": 0, "rows_flushed": 2});
+    assert_eq!(ran.ingested()?, expected);
+    let stored: Vec<_> = place.traces()?.iter().map(|trace| trace.id()).collect();
+    let mut good = ["one", "eleven"].map(TraceId::from_reference);
+    good.sort_unstable();
+    assert_eq!(stored, good);
+    Ok(())
+}
+
+#[test]
+fn odd_line_ends_and_names_accepted() -> Result {
+    let place = TestDir::new()?;
+    let record = r#"{"type": "semantic", "payload": 1}"#;
+    place.write("records.jsonl", format!("\u{feff}{record}\r\n\r\n{record}"))?;
+    let ran = place.run("ingest records.jsonl --db memory.db --json")?;
+    assert_eq!((ran.code, &*ran.stderr), (Some(0), ""), "{ran:?}");
+    assert_eq!(mnemon::inspect(place.path("memory.db"))?.traces, 2);
+
+    // As where several such files were put together.
+    place.write("joined.jsonl", format!("{record}\n\u{feff}{record}\n \u{feff} {record}\n\u{feff}\n"))?;
+    let ran = place.run("ingest joined.jsonl --db memory.db")?;
+    assert_eq!((ran.code, &*ran.stderr), (Some(0), ""), "{ran:?}");
+    assert_eq!(mnemon::inspect(place.path("memory.db"))?.traces, 5);
+
+    place.write("long.jsonl", format!("{{\"{}\": 1}}", "a".repeat(1 << 20)))?;
+    let ran = place.run("ingest long.jsonl --db memory.db")?;
+    assert!(
+        ran.code == Some(2) && ran.stderr.contains("unknown field") && ran.stderr.len() < 1_100,
+        "{ran:?}"
+    );
+    Ok(())
+}
+
+/// A pair of escapes is one character of those that JSON can't escape in one.
+#[test]
+fn half_a_character_is_named() -> Result {
+    let place = TestDir::new()?;
+    let lines = [
+        r#"{"type": "semantic", "payload": "\ud83d\ude00"}"#,
+        r#"{"type": "semantic", "payload": "\ud83d"}"#,
+        r#"{"type": "semantic", "payload": {"a": "\ude00"}}"#,
+        r#"{"type": "semantic", "payload": {"\ud83d\ud83d": 1}}"#,
+        r#"{"type": "semantic", "payload": 1, "ref": "a\ud83db"}"#,
+    ];
+    let mut bytes = lines.join("\n").into_bytes();
+    bytes.extend_from_slice(b"\n{\"type\": \"semantic\", \"payload\": \"\xed\xa0\xbd\"}");
+    place.write("a.jsonl", bytes)?;
+    let ran = place.run("ingest a.jsonl --db memory.db --json")?;
+    assert_eq!((ran.code, &ran.ingested()?["bad"]), (Some(2), &json!(5)), "{ran:?}");
+    for (line, reason) in ran.stderr.lines().zip(2..).map(|(reason, line)| (line, reason)) {
+        assert!(reason.starts_with(&format!("line {line}: ")), "{reason}");
+        assert!(reason.contains("lone surrogate") && reason.contains("both halves"), "{reason}");
+    }
+    Ok(())
+}
+
+#[test]
+fn time_out_of_range_names_limit() -> Result {
+    let place = TestDir::new()?;
+    let record = |time: &str| format!(r#"{{"type": "semantic", "payload": 1, "created_at": "{time}"}}"#);
+    let times = [
+        "9999-12-31T00:00:00Z",
+        "9999-12-30T22:00:00.999999Z",
+        "-009999-01-01T00:00:00Z",
+        "9999-13-01T00:00:00Z",
+    ];
+    place.write("a.jsonl", times.map(record).join("\n"))?;
+    let ran = place.run("ingest a.jsonl --db memory.db")?;
+    ran.warned(
+        r#"line 1: created_at is "9999-12-31T00:00:00Z": the last time is 9999-12-30T22:00:00.999999Z"#,
+    );
+    ran.warned(
+        r#"line 3: created_at is "-009999-01-01T00:00:00Z": the first time is -009999-01-02T01:59:59Z"#,
+    );
+    ran.warned(r#"line 4: created_at is "9999-13-01T00:00:00Z": give a time such as "#);
+    assert_eq!(ran.stderr.lines().count(), 3, "{}", ran.stderr);
+    assert_eq!(place.traces()?[0].created_at().to_string(), times[1]);
+    Ok(())
+}
+
+#[test]
+fn ingest_of_other_file_names_command() -> Result {
+    let place = TestDir::new()?;
+    let record = r#"{"type": "semantic", "payload": 1}"#;
+    place.write("records.jsonl", record)?;
+    assert_eq!(place.run("ingest records.jsonl --db other.db")?.code, Some(0));
+    assert_eq!(place.run("export other.db export")?.code, Some(0));
+    assert_eq!(place.run("snapshot save other.db --dir shots")?.code, Some(0));
+    let snapshot = fs::read_dir(place.path("shots"))?.next().ok_or("no snapshot")??.path();
+    let utf_16 = |bytes: fn(u16) -> [u8; 2]| record.encode_utf16().flat_map(bytes).collect::<Vec<_>>();
+    let marked = [&b"\xff\xfe"[..], &utf_16(u16::to_le_bytes)].concat();
+    let cases = [
+        (fs::read(place.path("export"))?, "is an export: take it in with `mnemon import`"),
+        (fs::read(snapshot)?, "is a snapshot: `mnemon snapshot restore`"),
+        (fs::read(place.path("other.db"))?, "is an SQLite database: `mnemon import-legion`"),
+        (
+            format!("\u{feff} [\n{record},\n{record}]").into_bytes(),
+            "is a JSON array: give one object a line, ",
+        ),
+        (
+            record.replace('{', "{\n  ").into_bytes(),
+            "has an object over several lines: give one object a line, ",
+        ),
+        (marked, "is UTF-16: make UTF-8 of it, "),
+        (utf_16(u16::to_be_bytes), "is UTF-16: make UTF-8 of it, "),
+        (b"\x1f\x8b\x08\0\0\0\0\0".to_vec(), "is compressed: "),
+        (b"\x7fELF\x02\x01\x01\0\0".to_vec(), "is binary, and no text: "),
+    ];
+    for (content, expected) in cases {
+        place.write("given", &content)?;
+        let commands = match expected.contains("is an export") {
+            true => ["ingest given --db memory.db", "demo given", "ingest given --db memory.db --strict"],
+            false => ["ingest given --db memory.db", "demo given", "import given --db memory.db"],
+        };
+        for command in commands {
+            let ran = place.run(command)?;
+            assert_eq!((ran.code, &*ran.stdout, ran.stderr.lines().count()), (Some(1), "", 1), "{ran:?}");
+            assert!(ran.stderr.starts_with(&format!("error: given {expected}")), "{}", ran.stderr);
+        }
+        assert!(!place.path("memory.db").exists(), "nothing was made");
+    }
+    let ran = place.run("import records.jsonl --db memory.db")?;
+    assert!(ran.code == Some(1) && ran.stderr.contains("`mnemon ingest` takes records"), "{ran:?}");
+    Ok(())
+}
+
+#[test]
+fn first_twenty_bad_lines_are_shown() -> Result {
+    let place = TestDir::new()?;
+    place.write("a.jsonl", "bad\n".repeat(23))?;
+    let ran = place.run("ingest a.jsonl --db memory.db")?;
+    let shown: Vec<_> = ran.stderr.lines().collect();
+    assert_eq!(
+        (shown.len(), shown[19], shown[20]),
+        (21, "line 20: not a JSON object: write one record a line", "and 3 more")
+    );
+    assert!(ran.stdout.contains("bad                 23"), "{}", ran.stdout);
+    Ok(())
+}
+
+#[test]
+fn strict_ingest_is_all_or_nothing() -> Result {
+    let place = TestDir::new()?;
+    place.write("first.jsonl", r#"{"type": "semantic", "payload": 1, "ref": "a"}"#)?;
+    assert_eq!(place.run("ingest first.jsonl --db memory.db --strict")?.code, Some(0));
+    let stored = place.traces()?;
+    assert_eq!(stored.len(), 1);
+
+    let good = r#"{"type": "semantic", "payload": 2, "ref": "a"}
+        {"type": "semantic", "payload": 3, "ref": "b"}"#;
+    let bad = ["bad", r#"{"type": "semantic", "payload": 4, "ref": "b"}"#];
+    for bad in bad.into_iter().chain([r#"{"type": "episodic", "payload": 4, "ref": "a"}"#]) {
+        place.write("second.jsonl", format!("{good}\n{bad}\n"))?;
+        let ran = place.run("ingest second.jsonl --db memory.db --strict --json")?;
+        assert_eq!((ran.code, &*ran.stdout), (Some(1), ""), "{ran:?}");
+        ran.warned("line 3: ");
+        ran.warned(
+            "error: nothing of second.jsonl is stored, for its 1 bad line: mend them, or leave out --strict",
+        );
+        assert_eq!(place.traces()?, stored, "after {bad}");
+    }
+
+    place.write("second.jsonl", "bad\n")?;
+    assert_eq!(place.run("ingest second.jsonl --db other.db --strict")?.code, Some(1));
+    assert!(!place.path("other.db").exists(), "a store was made for nothing");
+    Ok(())
+}
+
+#[test]
+fn parent_is_found_on_later_line() -> Result {
+    let place = TestDir::new()?;
+    place.write(
+        "a.jsonl",
+        r#"{"type": "semantic", "payload": 1, "ref": "child", "parent_ref": "parent"}
+           {"type": "semantic", "payload": 2, "ref": "parent"}"#,
+    )?;
+    assert_eq!(place.run("ingest a.jsonl --db memory.db --json")?.json()?["dangling_parents"], 0);
+    place
+        .write("b.jsonl", r#"{"type": "semantic", "payload": 3, "ref": "second", "parent_ref": "child"}"#)?;
+    assert_eq!(place.run("ingest b.jsonl --db memory.db --json")?.json()?["dangling_parents"], 0);
+    assert_eq!(place.trace("child")?.parent(), Some(TraceId::from_reference("parent")));
+    assert_eq!(place.trace("parent")?.parent(), None);
+    assert_eq!(place.trace("second")?.parent(), Some(TraceId::from_reference("child")));
+    Ok(())
+}
+
+#[test]
+fn dangling_parents_are_counted_and_dropped() -> Result {
+    let place = TestDir::new()?;
+    // The third names a record that is not stored, for it is bad.
+    place.write(
+        "a.jsonl",
+        r#"{"type": "semantic", "payload": 1, "ref": "a", "parent_ref": "nowhere"}
+           {"type": "semantic", "payload": 2, "ref": "bad", "confidence": 2}
+           {"type": "semantic", "payload": 3, "ref": "c", "parent_ref": "bad"}"#,
+    )?;
+    for (inserted, unchanged) in [(2, 0), (0, 2)] {
+        let ran = place.run("ingest a.jsonl --db memory.db --json")?;
+        ran.warned("2 records named a parent that is neither in the file nor in the store");
+        let report = ran.json()?;
+        let counts = [&report["dangling_parents"], &report["inserted"], &report["unchanged"], &report["bad"]];
+        assert_eq!(counts, [&json!(2), &json!(inserted), &json!(unchanged), &json!(1)]);
+    }
+    assert_eq!((place.trace("a")?.parent(), place.trace("c")?.parent()), (None, None));
+    Ok(())
+}
+
+#[test]
+fn record_updates_the_fields_it_gives() -> Result {
+    let place = TestDir::new()?;
+    place.write(
+        "a.jsonl",
+        r#"{"type": "semantic", "payload": 1, "ref": "a", "tags": ["old"], "confidence": 0.25}
+           {"type": "semantic", "payload": 1, "ref": "b", "tags": ["old"], "partition": "p", "created_at": "2026-01-01T00:00:00Z"}"#,
+    )?;
+    place.run("ingest a.jsonl --db memory.db")?;
+    place.write(
+        "b.jsonl",
+        r#"{"type": "semantic", "payload": 2, "ref": "a", "emotional_valence": 0.5}
+           {"type": "episodic", "payload": 2, "ref": "b"}
+           {"type": "semantic", "payload": 2, "ref": "b", "partition": "q"}
+           {"type": "semantic", "payload": 2, "ref": "b", "created_at": "2026-01-01T00:00:00.000001Z"}
+           {"type": "semantic", "payload": 1, "ref": "b", "tags": ["new"], "created_at": "2026-01-01T01:00:00+01:00"}"#,
+    )?;
+    let ran = place.run("ingest b.jsonl --db memory.db --json")?;
+    ran.warned("line 2: type is episodic, and semantic in the store, where it can't change");
+    ran.warned("line 3: partition is q, and p in the store, where it can't change");
+    ran.warned("line 4: created_at is 2026-01-01T00:00:00.000001Z, and 2026-01-01T00:00:00Z in the store");
+    let expected = json!({"lines": 5, "inserted": 0, "updated": 2, "unchanged": 0, "bad": 3,
+        "dangling_parents": 0, "rows_flushed": 2});
+    assert_eq!(ran.ingested()?, expected);
+    let (a, b) = (place.trace("a")?, place.trace("b")?);
+    assert_eq!(
+        (a.payload().as_str(), a.confidence(), a.emotional_valence(), a.has_tag("old")),
+        ("2", 0.25, 0.5, true)
+    );
+    assert_eq!((b.payload().as_str(), b.tags().collect::<Vec<_>>()), ("1", vec!["new"]));
+    Ok(())
+}
+
+#[test]
+fn record_without_id_is_always_new() -> Result {
+    let place = TestDir::new()?;
+    let record = r#"{"type": "sensory", "payload": "salt"}"#;
+    for stored in 1..=2 {
+        let ran = place.run_with("ingest - --db memory.db --json", record)?;
+        assert_eq!(ran.json()?["inserted"], 1, "{ran:?}");
+        assert_eq!(place.traces()?.len(), stored);
+    }
+    let id = "0190163d-8694-739b-aea5-966c26f8ad91";
+    place.run_with("ingest - --db memory.db", &record.replace('}', &format!(r#", "id": "{id}"}}"#)))?;
+    let id = id.parse()?;
+    assert!(place.traces()?.iter().any(|trace| trace.id() == id));
+    Ok(())
+}
+
+#[test]
+fn busy_host_file_has_acknowledged_writes() -> Result {
+    for durability in ["full", "relaxed"] {
+        let place = TestDir::new()?;
+        let ran = place.run(&format!(
+            "host --db memory.db --writers 3 --seconds 0.6 --traces 700 --flush-every 20 --durability {durability} --json"
+        ))?;
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let report = ran.json()?;
+        let count = |pointer: &str| {
+            report.pointer(pointer).and_then(Value::as_f64).ok_or_else(|| format!("no {pointer}"))
+        };
+        // The number of traces stays about level, but for those that faded away.
+        let traces = count("/traces")?;
+        assert!((550.0..=700.0).contains(&traces), "{report}");
+        let links = &report["verify"]["links"];
+        assert_eq!(
+            report["verify"],
+            json!({"rows": report["traces"], "links": links, "missing": 0, "stale": 0, "extra": 0})
+        );
+        assert_eq!(place.traces()?.len() as f64, traces);
+        let rows = ["rows_upserted", "rows_updated", "rows_deleted", "links_upserted", "links_deleted"];
+        let work =
+            ["writes", "reinforcements", "co_activations", "queries", "decay/cycles", "decay/checkpointed"];
+        for busy in rows.iter().chain(&work).chain(&["cuts", "payload_bytes_serialized", "verify/links"]) {
+            assert!(count(&format!("/{busy}"))? > 0.0, "{busy} in {report}");
+        }
+        for percentile in ["p50", "p99", "p999", "max"] {
+            assert!(count(&format!("/write_ns/idle/{percentile}"))? > 0.0, "{percentile} in {report}");
+            assert!(count(&format!("/write_ns/flushing/{percentile}"))? > 0.0, "{percentile} in {report}");
+        }
+        assert_eq!(count("/write_ns/idle/count")? + count("/write_ns/flushing/count")?, count("/writes")?);
+        for percentile in ["p50", "p99", "max"] {
+            assert!(count(&format!("/flush_ms/{percentile}"))? > 0.0, "{percentile} in {report}");
+        }
+        let numbers = &report["numbers_only"];
+        assert_eq!((&numbers["rows_upserted"], &numbers["payload_bytes_serialized"]), (&json!(0), &json!(0)));
+        assert_eq!(numbers["writes"], 5_000);
+        assert!(numbers["rows_updated"].as_u64() >= Some(500), "{report}");
+        let columns = ["in", "the", "file", "rows", "links", "missing", "stale", "extra"];
+        assert!(ran.stdout.lines().any(|line| line.split_whitespace().eq(columns)), "{}", ran.stdout);
+        assert!(ran.stdout.contains("none of them missing, stale or extra"), "{}", ran.stdout);
+    }
+    Ok(())
+}
+
+#[test]
+fn demo_leaves_nothing_behind() -> Result {
+    let (place, records) = (TestDir::new()?, sample_records()?);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
+    command.env("TMPDIR", place.0.path()).args(["demo", "--seconds", "0.5", "--json"]);
+    let output = command.output()?;
+    let stdout = String::from_utf8(output.stdout)?;
+    assert_eq!(output.status.code(), Some(0), "{stdout}");
+    let first =
+        format!("{records} memories of the sample went into a store in a temporary file: {records} new, ");
+    assert!(stdout.starts_with(&first), "{stdout}");
+    assert!(stdout.contains("\nThe file holds what the writers were told: "), "{stdout}");
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap_or_default())?;
+    assert_eq!((&report["ingest"]["inserted"], &report["ingest"]["bad"]), (&json!(records), &json!(0)));
+    let links = &report["verify"]["links"];
+    assert_eq!(
+        report["verify"],
+        json!({"rows": report["traces"], "links": links, "missing": 0, "stale": 0, "extra": 0})
+    );
+    assert_eq!(report["numbers_only"]["payload_bytes_serialized"], 0);
+    assert!(report["rows_updated"].as_u64() > Some(0) && report["writes"].as_u64() > Some(0), "{report}");
+    assert_eq!(fs::read_dir(place.0.path())?.count(), 0, "the temporary folder is still there");
+    Ok(())
+}
+
+#[test]
+fn demo_keeps_given_store() -> Result {
+    let place = TestDir::new()?;
+    let records = r#"{"type": "semantic", "payload": 1, "ref": "a"}
+                     {"type": "semantic", "payload": 1, "ref": "b", "confidence": 2}"#;
+    place.write("a.jsonl", records)?;
+    let ran = place.run("demo a.jsonl --db memory.db --seconds 0.2 --json")?;
+    assert_eq!(ran.code, Some(2), "a bad line: {ran:?}");
+    let first = "1 memory of a.jsonl went into a store in memory.db: 1 new, 0 updated, 0 unchanged, 1 bad.";
+    assert!(ran.stdout.starts_with(first), "{}", ran.stdout);
+    ran.warned("line 2: confidence is 2");
+    assert_eq!(ran.json()?["traces"], place.traces()?.len());
+    Ok(())
+}
+
+#[test]
+fn stat_counts_store_in_use() -> Result {
+    let place = TestDir::new()?;
+    let store = TraceStore::open(place.path("memory.db"))?;
+    store.insert_many((0..1_200).map(|n| NewTrace::semantic(json!(n)).partition("p")))?;
+    store.insert_many((0..3).map(|n| NewTrace::episodic(json!(n)).partition("q")))?;
+    store.flush()?;
+    store.insert(NewTrace::sensory(json!("not flushed")))?;
+    let json = place.run("stat memory.db --json")?.json()?;
+    assert_eq!(json["by_type"], json!({"semantic": 1200, "episodic": 3}));
+    assert_eq!(json["by_partition"], json!({"p": 1200, "q": 3}));
+    assert_eq!(json["by_tier"], json!({"hot": 1203}));
+    assert_eq!((&json["traces"], &json["links"], &json["clean"]), (&json!(1203), &json!(0), &json!(false)));
+    assert_eq!(json["in_use_by"], std::process::id());
+    assert_eq!(json["watermark"], store.watermark().committed);
+    assert!(json["file_bytes"].as_u64() > Some(0) && json["wal_bytes"].as_u64() > Some(0), "{json}");
+    assert!(json["schema_version"].as_i64() >= Some(1), "{json}");
+
+    let table = place.run("stat memory.db")?.stdout;
+    assert!(table.contains(&format!("in use by process {}", std::process::id())), "{table}");
+    let lines: Vec<_> =
+        table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let by_type = lines.iter().position(|line| line == "type traces").ok_or("no counts by type")?;
+    assert_eq!(lines[by_type + 1..][..2], ["semantic 1,200", "episodic 3"], "the most first: {table}");
+
+    store.close()?;
+    let json = place.run("stat memory.db --json")?.json()?;
+    assert_eq!(
+        (&json["traces"], &json["clean"], &json["in_use_by"]),
+        (&json!(1204), &json!(true), &Value::Null)
+    );
+    Ok(())
+}
+
+#[test]
+fn error_has_cause_and_hint() -> Result {
+    let place = TestDir::new()?;
+    place.write("notes.txt", "this is not a database, however long one looks at it")?;
+    place.write("a.jsonl", r#"{"type": "semantic", "payload": 1, "ref": "a"}"#)?;
+    let cases = [
+        (
+            "ingest nowhere.jsonl --db memory.db",
+            "nowhere.jsonl can't be read: give the path of a file of records: ",
+        ),
+        ("ingest a.jsonl --db notes.txt", "notes.txt is no SQLite database: give the path of a store"),
+        ("host --db notes.txt --seconds 0.1", "notes.txt is no SQLite database: give the path of a store"),
+        ("demo a.jsonl --db notes.txt", "notes.txt is no SQLite database: give the path of a store"),
+        ("stat notes.txt", "notes.txt is no SQLite database: give the path of a store"),
+        ("stat nowhere.db", "nowhere.db: No such file or directory (os error 2)\nhint: check the path\n"),
+        ("ingest a.jsonl --db no/such/folder.db", "no/such is not there\nhint: make the folder, or "),
+        ("host --db memory.db --traces 0", "memory.db holds no traces to work on: give --traces 1 or more"),
+        (
+            "host --db memory.db --seconds 0",
+            "invalid value '0' for '--seconds <S>': give a number of seconds above 0",
+        ),
+    ];
+    for (arguments, expected) in cases {
+        let ran = place.run(arguments)?;
+        assert_eq!((ran.code, &*ran.stdout), (Some(1), ""), "{arguments}: {ran:?}");
+        assert!(
+            ran.stderr.starts_with("error: ") && ran.stderr.contains(expected),
+            "{arguments}: {}",
+            ran.stderr
+        );
+        assert!(!ran.stderr.contains("panicked"), "{arguments}: {}", ran.stderr);
+    }
+    assert_eq!(
+        fs::read_to_string(place.path("notes.txt"))?,
+        "this is not a database, however long one looks at it"
+    );
+
+    let store = TraceStore::open(place.path("memory.db"))?;
+    let ran = place.run("ingest a.jsonl --db memory.db")?;
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.stderr.contains(&format!("memory.db is in use by process {}", std::process::id())),
+        "{}",
+        ran.stderr
+    );
+    store.close()?;
+    Ok(())
+}

@@ -1,0 +1,579 @@
+//! The original's database goes in and comes out again; what can't go along is told, cell by cell, and stops nothing.
+#![cfg(feature = "legion")]
+
+use harness::{Outcome, TestDir, by_id, manual_flush};
+use mnemon::legion::{self, Exported, Finding, Imported};
+use mnemon::{ErrorKind, Link, NewTrace, Origin, Payload, Tier, Trace, TraceId, TraceStore, TraceType};
+use rusqlite::types::Value as Cell;
+use rusqlite::{Connection, params, params_from_iter};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const ORIGINAL: &str = "../shared/data/legion_local.db";
+
+/// The columns of a table of the original's, by name.
+type Row = BTreeMap<String, Cell>;
+
+/// A database of the original to be filled.
+struct Database {
+    folder: TempDir,
+    connection: Connection,
+}
+
+impl Database {
+    fn new() -> Outcome<Self> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("original.db");
+        legion::export(&TraceStore::in_memory(), &path)?;
+        Ok(Self { folder, connection: Connection::open(path)? })
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("original.db")
+    }
+
+    /// A trace with this cell, and answers its row.
+    fn cell(&self, column: &str, cell: impl Into<Cell>) -> Outcome<i64> {
+        let id = self.trace(TraceId::new(), "{}")?;
+        let sql = format!("UPDATE memory_traces SET {column} = ?2 WHERE id = ?1");
+        self.connection.execute(&sql, params![id, cell.into()])?;
+        Ok(id)
+    }
+
+    fn trace(&self, id: TraceId, content: &str) -> Outcome<i64> {
+        self.connection.execute(
+            "INSERT INTO memory_traces (trace_id, trace_type, content, created_at) VALUES (?1, 'semantic', ?2, ?3)",
+            params![id.to_string(), content, "2024-05-01 12:00:00.000000"],
+        )?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    fn pair(&self, a: impl ToString, b: impl ToString, count: i64) -> Outcome<i64> {
+        self.connection.execute(
+            "INSERT INTO memory_associations (trace_id_a, trace_id_b, coactivation_count) VALUES (?1, ?2, ?3)",
+            params![a.to_string(), b.to_string(), count],
+        )?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    fn import(&self) -> Outcome<(TraceStore, Imported)> {
+        let store = TraceStore::in_memory();
+        let imported = legion::read(self.path())?.store_in(&store)?;
+        Ok((store, imported))
+    }
+}
+
+fn table(path: &Path, table: &str) -> Outcome<Vec<Row>> {
+    let connection = Connection::open(path)?;
+    let mut statement = connection.prepare(&format!("SELECT * FROM {table}"))?;
+    let names: Vec<_> = statement.column_names().map(str::to_owned).collect();
+    let rows = statement.query_map([], |row| {
+        names.iter().enumerate().map(|(at, name)| Ok((name.clone(), row.get(at)?))).collect()
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn text(cell: &Cell) -> Outcome<&str> {
+    match cell {
+        Cell::Text(text) => Ok(text),
+        other => Err(format!("{other:?} is no text").into()),
+    }
+}
+
+/// By id, with sets as sets and without what numbers the rows.
+fn comparable(mut rows: Vec<Row>) -> Outcome<BTreeMap<String, Row>> {
+    let mut by_id = BTreeMap::new();
+    for mut row in rows.drain(..) {
+        row.remove("id");
+        for column in ["domain_tags", "associated_traces"] {
+            if let Some(Cell::Text(list)) = row.get_mut(column) {
+                let set: BTreeSet<String> = serde_json::from_str(list)?;
+                *list = json!(set).to_string();
+            }
+        }
+        let key = match row.get("trace_id") {
+            Some(id) => text(id)?.to_owned(),
+            None => format!("{} {}", text(&row["trace_id_a"])?, text(&row["trace_id_b"])?),
+        };
+        by_id.insert(key, row);
+    }
+    Ok(by_id)
+}
+
+fn columns(findings: &[Finding]) -> Vec<(i64, &'static str)> {
+    findings.iter().map(|finding| (finding.row, finding.column)).collect()
+}
+
+#[test]
+fn original_database_round_trips_every_cell() -> Outcome {
+    let original = Path::new(ORIGINAL);
+    if !original.exists() {
+        eprintln!("skipped: {ORIGINAL} is not there");
+        return Ok(());
+    }
+    let scratch = TestDir::new()?;
+    let store = manual_flush().open(scratch.path())?;
+    let imported = legion::read(original)?.store_in(&store)?;
+    assert_eq!((imported.traces, imported.links), (2_198, 1_448));
+    store.close()?;
+    let again = scratch.folder().join("again.db");
+    let exported = legion::export(&TraceStore::builder().detached(scratch.path())?, &again)?;
+    assert_eq!(exported, {
+        let mut all = Exported::default();
+        (all.traces, all.links) = (2_198, 1_448);
+        all
+    });
+
+    let (was, is) =
+        (comparable(table(original, "memory_traces")?)?, comparable(table(&again, "memory_traces")?)?);
+    assert_eq!(was.len(), 2_198);
+    assert_eq!(was.keys().collect::<Vec<_>>(), is.keys().collect::<Vec<_>>());
+    let mut differ = Vec::new();
+    for (id, row) in &was {
+        let number = |(column, _): (&String, _)| column.clone();
+        let columns = row.iter().filter(|(column, cell)| is[id][*column] != **cell).map(number);
+        differ.extend(columns.map(|column| (id.clone(), column)));
+    }
+    // What the report of the import names, and nothing else.
+    let ids: BTreeMap<i64, String> = Connection::open(original)?
+        .prepare("SELECT id, trace_id FROM memory_traces")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut told: Vec<_> =
+        imported.findings.iter().map(|told| (ids[&told.row].clone(), told.column.to_owned())).collect();
+    told.sort();
+    assert_eq!(told.len(), 76);
+    assert_eq!(differ, told);
+    let pairs = [original, &again].map(|path| table(path, "memory_associations"));
+    let [was, is] = pairs.map(|rows| comparable(rows?));
+    let (was, is) = (was?, is?);
+    assert_eq!(was.len(), 2_896);
+    assert_eq!(was, is);
+    let schema = |path: &Path| -> Outcome<BTreeSet<String>> {
+        let sql = "SELECT coalesce(sql, name) FROM sqlite_schema";
+        let connection = Connection::open(path)?;
+        let mut statement = connection.prepare(sql)?;
+        let all = statement.query_map([], |row| row.get::<_, String>(0))?;
+        Ok(all.map(|sql| Ok(sql?.split_whitespace().collect())).collect::<rusqlite::Result<_>>()?)
+    };
+    assert_eq!(schema(original)?, schema(&again)?);
+    Ok(())
+}
+
+#[test]
+fn text_is_text_whatever_it_resembles() -> Outcome {
+    let database = Database::new()?;
+    let texts = ["café 日本", "", " ", "[1, 2]", "7", "null", "\"quoted\"", "{not json", "{} and more"];
+    let objects = [r#"{"a":1}"#, " {\"n\": 1.10, \"n\": 100000000000000000000000} "];
+    let mut expected = BTreeMap::new();
+    for content in texts {
+        let id = TraceId::new();
+        database.trace(id, content)?;
+        expected.insert(id, Payload::text(content));
+    }
+    for content in objects {
+        let id = TraceId::new();
+        database.trace(id, content)?;
+        expected.insert(id, Payload::from_json(content)?);
+    }
+    let (store, imported) = database.import()?;
+    assert_eq!(imported.findings, []);
+    let payloads: BTreeMap<_, _> = store.iter().map(|trace| (trace.id(), trace.payload().clone())).collect();
+    assert_eq!(payloads, expected);
+    Ok(())
+}
+
+#[test]
+fn every_field_of_row_is_read() -> Outcome {
+    let database = Database::new()?;
+    let [id, parent, child] = [TraceId::new(), TraceId::new(), TraceId::new()];
+    let cells: [Cell; 21] = [
+        id.to_string().to_uppercase().into(),
+        "trust".to_owned().into(),
+        r#"{"who":"Ana"}"#.to_owned().into(),
+        0.25.into(),
+        0.5.into(),
+        0.125.into(),
+        "-0.75".to_owned().into(),
+        0.375.into(),
+        r#"["b","a"]"#.to_owned().into(),
+        "mesh_transfer".to_owned().into(),
+        "2024-02-29 23:59:59.123456".to_owned().into(),
+        "2024-03-01T01:00:00+01:00".to_owned().into(),
+        "2024-03-02 00:00:00 UTC".to_owned().into(),
+        7.into(),
+        0.875.into(),
+        "cold".to_owned().into(),
+        "agent-7".to_owned().into(),
+        parent.to_string().into(),
+        json!([child.to_string()]).to_string().into(),
+        1.into(),
+        "t".to_owned().into(),
+    ];
+    database.connection.execute(
+        "INSERT INTO memory_traces (trace_id, trace_type, content, strength, peak_strength, base_decay_rate,
+            emotional_valence, emotional_intensity, domain_tags, origin, created_at, last_reinforced, last_decayed,
+            reinforcement_count, confidence, storage_tier, partition_id, parent_id, child_ids, unresolved,
+            consolidation_candidate)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        params_from_iter(cells),
+    )?;
+    let (store, imported) = database.import()?;
+    assert_eq!(imported.findings, []);
+    let expected = NewTrace::trust(json!({"who": "Ana"}))
+        .id(id)
+        .strength(0.25)
+        .peak_strength(0.5)
+        .base_decay_rate(0.125)
+        .emotional_valence(-0.75)
+        .emotional_intensity(0.375)
+        .tags(["a", "b"])
+        .origin(Origin::MeshTransfer)
+        .created_at("2024-02-29T23:59:59.123456Z".parse()?)
+        .last_reinforced("2024-03-01T00:00:00Z".parse()?)
+        .last_decayed("2024-03-02T00:00:00Z".parse()?)
+        .reinforcement_count(7)
+        .confidence(0.875)
+        .tier(Tier::Cold)
+        .partition("agent-7")
+        .parent(parent)
+        .children([child])
+        .unresolved(true)
+        .consolidation_candidate(true);
+    let other = TraceStore::in_memory();
+    other.insert(expected)?;
+    assert_eq!(by_id(&store), by_id(&other));
+    Ok(())
+}
+
+#[test]
+fn unusable_cell_is_told_and_defaulted() -> Outcome {
+    let database = Database::new()?;
+    let blob = || Cell::from(vec![0xff, 0x00]);
+    let text = |text: &str| Cell::from(text.to_owned());
+    let long = format!(r#"["{}"]"#, "x".repeat(1_025));
+    let bad = [
+        ("strength", 1.5.into()),
+        ("strength", text("strong")),
+        ("peak_strength", (-0.1).into()),
+        ("base_decay_rate", f64::INFINITY.into()),
+        ("emotional_valence", text("1.5")),
+        ("emotional_valence", text("[1]")),
+        ("emotional_valence", text("{")),
+        ("emotional_valence", blob()),
+        ("emotional_intensity", 2.into()),
+        ("domain_tags", text("harbour")),
+        ("domain_tags", text(r#"{"a": 1}"#)),
+        ("origin", text("hearsay")),
+        ("created_at", text("yesterday")),
+        ("created_at", text("2024-13-01 00:00:00")),
+        ("created_at", 0.into()),
+        ("last_reinforced", text("99999-01-01 00:00:00")),
+        ("last_decayed", blob()),
+        ("reinforcement_count", (-1).into()),
+        ("reinforcement_count", 4_294_967_296_i64.into()),
+        ("reinforcement_count", 1.5.into()),
+        ("confidence", text("NaN")),
+        ("storage_tier", text("tepid")),
+        ("partition_id", text("")),
+        ("partition_id", text("a\0b")),
+        ("parent_id", text("nobody")),
+        ("child_ids", text("no list")),
+        ("associated_traces", 7.into()),
+        ("unresolved", 2.into()),
+        ("consolidation_candidate", text("yes")),
+    ];
+    let mut expected = Vec::new();
+    for (column, cell) in bad {
+        expected.push((database.cell(column, cell)?, column));
+    }
+    // Of lists the elements that can be used are kept.
+    let partly = [
+        ("domain_tags", r#"["good", 7, ""]"#, 2),
+        ("domain_tags", long.as_str(), 1),
+        ("child_ids", r#"["nobody", "67e55044-10b1-426f-9247-bb680e5fe0c8"]"#, 1),
+    ];
+    for (column, cell, left_out) in partly {
+        let row = database.cell(column, text(cell))?;
+        expected.extend((0..left_out).map(|_| (row, column)));
+    }
+    let finer = database.cell("created_at", text("2024-05-01 12:00:00.0000009"))?;
+    expected.push((finer, "created_at"));
+
+    let (store, imported) = database.import()?;
+    assert_eq!(columns(&imported.findings), expected);
+    assert!(imported.findings.iter().all(|finding| finding.reason.len() < 200), "{:?}", imported.findings);
+    assert_eq!(imported.traces, 29 + 4);
+    let semantic = TraceType::Semantic;
+    for trace in store.iter() {
+        assert_eq!(trace.trace_type(), semantic);
+        // The schema's own defaults stand in the cells that were left alone.
+        assert!([1.0, semantic.starting_strength()].contains(&trace.strength()), "{trace:?}");
+        assert_eq!((trace.emotional_valence(), trace.confidence()), (0.0, 0.5));
+        assert_eq!(
+            (trace.origin(), trace.tier(), trace.partition()),
+            (Origin::DirectExperience, Tier::Hot, "default")
+        );
+        assert!(trace.tags().all(|tag| tag == "good") && trace.children().len() < 2);
+    }
+    Ok(())
+}
+
+#[test]
+fn many_unusable_elements_are_counted() -> Outcome {
+    let database = Database::new()?;
+    database.cell("child_ids", format!("[{}0]", "0,".repeat(99)))?;
+    let (_, imported) = database.import()?;
+    let reasons: Vec<_> = imported.findings.iter().map(|finding| &*finding.reason).collect();
+    assert_eq!(reasons.len(), 21, "{reasons:?}");
+    assert_eq!((reasons[0], reasons[20]), ("left out: 0 is no text", "left out: 80 more of its elements"));
+    Ok(())
+}
+
+#[test]
+fn row_without_essentials_is_left_out() -> Outcome {
+    let database = Database::new()?;
+    let id = TraceId::new();
+    database.trace(id, "kept")?;
+    let twice = database.cell("trace_id", id.to_string().to_uppercase())?;
+    let mut expected = vec![(twice, "trace_id")];
+    let not_utf8 = database.trace(TraceId::new(), "{}")?;
+    database
+        .connection
+        .execute("UPDATE memory_traces SET content = CAST(x'7bff7d' AS TEXT) WHERE id = ?1", [not_utf8])?;
+    expected.push((not_utf8, "content"));
+    for (column, cell) in [("trace_id", "7"), ("trace_type", "rumour"), ("trace_type", "")] {
+        expected.push((database.cell(column, cell.to_owned())?, column));
+    }
+    expected.push((database.cell("content", vec![1, 2])?, "content"));
+    let (store, imported) = database.import()?;
+    assert_eq!(columns(&imported.findings), expected);
+    let all: Vec<_> = store.iter().map(|trace| trace.payload().clone()).collect();
+    assert_eq!(all, [Payload::text("kept")]);
+
+    // What this store takes is for it to say.
+    let strict = TraceStore::builder().max_payload_bytes(3).in_memory()?;
+    let imported = legion::read(database.path())?.store_in(&strict)?;
+    assert_eq!((imported.traces, imported.findings.len()), (0, expected.len() + 1));
+    let last = imported.findings.last().ok_or("it was stored")?.to_string();
+    assert!(last.starts_with("memory_traces, row 1, trace_id: left out: payload is"), "{last}");
+    Ok(())
+}
+
+#[test]
+fn emotion_keeps_its_main_number() -> Outcome {
+    let cases = [
+        (r#"{"joy": 0.5, "valence": -0.25}"#, -0.25),
+        (r#"{"score": 0.1, "polarity": 0.2, "sentiment": 0.3, "emotional_valence": 0.4}"#, 0.4),
+        (r#"{"score": 0.1, "polarity": 0.2}"#, 0.2),
+        (r#"{"joy": 0.5, "why": "the sea"}"#, 0.5),
+        (r#"{"joy": 0.5, "fear": 0.1}"#, 0.0),
+        (r#"{"valence": "high"}"#, 0.0),
+        (r#"{"valence": 7}"#, 1.0),
+        ("{}", 0.0),
+    ];
+    for (cell, expected) in cases {
+        let database = Database::new()?;
+        let row = database.cell("emotional_valence", cell.to_owned())?;
+        let (store, imported) = database.import()?;
+        assert_eq!(columns(&imported.findings), [(row, "emotional_valence")], "{cell}");
+        let found: Vec<_> = store.iter().map(|trace| trace.emotional_valence()).collect();
+        assert_eq!(found, [expected], "{cell}");
+    }
+    for (cell, expected) in [("0.3", 0.3), ("-1", -1.0), ("null", 0.0)] {
+        let database = Database::new()?;
+        database.cell("emotional_valence", cell.to_owned())?;
+        let (store, imported) = database.import()?;
+        assert_eq!(imported.findings, []);
+        assert!(store.iter().all(|trace| trace.emotional_valence() == expected), "{cell}");
+    }
+    Ok(())
+}
+
+#[test]
+fn pair_keeps_larger_count() -> Outcome {
+    let database = Database::new()?;
+    let mut ids: Vec<_> = (0..5).map(|_| TraceId::new()).collect();
+    ids.sort();
+    let rows: Vec<_> = ids.iter().map(|&id| database.trace(id, "{}")).collect::<Outcome<_>>()?;
+    let [a, b, c, d, e] = ids[..] else { unreachable!() };
+    database.connection.execute(
+        "UPDATE memory_traces SET last_reinforced = '2025-01-01 00:00:00', created_at = '2024-06-01 00:00:00'
+         WHERE id = ?1",
+        [rows[1]],
+    )?;
+    database.pair(a, b, 4)?;
+    database.pair(b, a, 4)?;
+    database.pair(a, c, 2)?;
+    let differs = database.pair(c, a, 9)?;
+    database.pair(d, a, 1)?;
+    let nobody = TraceId::new();
+    let dangling = [database.pair(nobody, a, 3)?, database.pair(a, nobody, 3)?];
+    let itself = database.pair(a, a, 3)?;
+    let never = database.pair(b, c, 0)?;
+    let no_id = database.pair("x", b, 1)?;
+    let list = json!([b, d, e, nobody, a, e].map(|id| id.to_string())).to_string();
+    database
+        .connection
+        .execute("UPDATE memory_traces SET associated_traces = ?2 WHERE id = ?1", params![rows[0], list])?;
+    let (store, imported) = database.import()?;
+    let expected = [
+        (rows[0], "associated_traces"), // e: no pair
+        (rows[0], "associated_traces"), // nobody
+        (rows[0], "associated_traces"), // itself
+        (differs, "coactivation_count"),
+        (dangling[0], "trace_id_a"),
+        (dangling[1], "trace_id_b"),
+        (itself, "trace_id_b"),
+        (never, "coactivation_count"),
+        (no_id, "trace_id_a"),
+    ];
+    assert_eq!(columns(&imported.findings), expected);
+    let counts: Vec<_> = store.links(a).iter().map(|link| (link.other(a), link.count())).collect();
+    assert_eq!(counts, [(Some(b), 4), (Some(c), 9), (Some(d), 1), (Some(e), 3)]);
+    assert_eq!((store.link_count(), imported.links), (4, 4));
+    let (first, last) = ("2024-06-01T00:00:00Z".parse()?, "2025-01-01T00:00:00Z".parse()?);
+    assert_eq!(store.link(a, b), Some(Link::new((a, b), 4, first, last)?));
+
+    // The same again changes nothing; what is here and is more stays.
+    store.co_activate(a, d)?;
+    let before = (by_id(&store), store.links(a));
+    let again = legion::read(database.path())?.store_in(&store)?;
+    assert_eq!((again.traces, again.traces_known, again.links, again.links_known), (0, 5, 0, 4));
+    assert_eq!((by_id(&store), store.links(a)), before);
+    Ok(())
+}
+
+#[test]
+fn older_original_reads_what_is_there() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("old.db");
+    let id = TraceId::new();
+    Connection::open(&path)?.execute_batch(&format!(
+        "CREATE TABLE memory_traces (trace_id TEXT, trace_type TEXT, content TEXT, later TEXT AS ('x') STORED);
+         INSERT INTO memory_traces VALUES ('{id}', 'episodic', 'the ferry was late');"
+    ))?;
+    let original = legion::read(&path)?;
+    assert_eq!((original.traces(), original.links(), original.findings()), (1, 0, &[][..]));
+    let store = TraceStore::builder().partition("mine").in_memory()?;
+    original.store_in(&store)?;
+    let trace = store.get(id).ok_or("stored")?;
+    assert_eq!((trace.partition(), trace.strength()), ("mine", 0.6));
+    Ok(())
+}
+
+#[test]
+fn inexpressible_fields_are_told() -> Outcome {
+    let store = TraceStore::in_memory();
+    let day = |day: u32| format!("2024-05-{day:02}T00:00:00Z").parse::<jiff::Timestamp>();
+    let plain = |payload: Value, at| -> Outcome<NewTrace> {
+        Ok(NewTrace::episodic(payload).created_at(day(at)?).last_reinforced(day(at)?).last_decayed(day(at)?))
+    };
+    let kept = store.insert(plain(json!({"text": "kept"}), 1)?)?;
+    let full =
+        plain(json!({}), 2)?.embedding([0.5, 1.5]).source_agent("a").encryption_key_id("k").pinned(true);
+    let full = store.insert(full.revision(4))?;
+    let list = store.insert(plain(json!([1, 2]), 3)?)?;
+    let looks = store.insert(plain(json!("{\"a\": 1}"), 4)?)?;
+    let plain_text = store.insert(plain(json!("{a"), 5)?)?;
+    for _ in 0..3 {
+        store.co_activate(kept, plain_text)?;
+    }
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("original.db");
+    let exported = legion::export(&store, &path)?;
+    assert_eq!((exported.traces, exported.links), (5, 1));
+    let expected = [
+        (2, "embedding"),
+        (2, "source_agent"),
+        (2, "encryption_key_id"),
+        (2, "pinned"),
+        (2, "revision"),
+        (3, "content"),
+        (4, "content"),
+    ];
+    assert_eq!(columns(&exported.findings), expected);
+    #[cfg(unix)]
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path)?.permissions()) & 0o777, 0o600);
+
+    let back = TraceStore::in_memory();
+    legion::read(&path)?.store_in(&back)?;
+    let same = |id| (store.get(id), back.get(id));
+    for id in [kept, plain_text] {
+        let (was, is) = same(id);
+        assert!(is.is_some() && was == is, "{was:?} {is:?}");
+    }
+    let payload = |id| -> Outcome<Payload> { Ok(back.get(id).ok_or("there")?.payload().clone()) };
+    assert_eq!(payload(list)?, Payload::text("[1,2]"));
+    assert_eq!(payload(looks)?, Payload::from_json("{\"a\": 1}")?);
+    let is_plain = |trace: &Trace| trace.embedding().is_none() && !trace.is_pinned() && trace.revision() == 1;
+    assert!(back.get(full).is_some_and(|trace| is_plain(&trace)));
+    assert_eq!(back.link(kept, plain_text).map(|link| link.count()), Some(3));
+    Ok(())
+}
+
+#[test]
+fn foreign_database_is_refused_unrun() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("original.db");
+    let refused = |kind: ErrorKind| -> Outcome {
+        let error = legion::read(&path).err().ok_or("it was read")?;
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(error.to_string().contains(&*path.to_string_lossy()), "{error}");
+        Ok(())
+    };
+    refused(ErrorKind::Unreachable)?;
+    assert!(!path.exists());
+    fs::write(&path, "something else, which is no database")?;
+    refused(ErrorKind::Corrupt)?;
+    for schema in [
+        "CREATE TABLE other (a)",
+        "CREATE TABLE memory_traces (a)",
+        "CREATE TABLE t (trace_id, trace_type, content); CREATE VIEW memory_traces AS SELECT * FROM t",
+        "CREATE VIRTUAL TABLE memory_traces USING fts5(trace_id, trace_type, content)",
+    ] {
+        fs::remove_file(&path)?;
+        Connection::open(&path)?.execute_batch(schema)?;
+        refused(ErrorKind::NotAStore)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn export_never_overwrites_or_leaves_half() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("original.db");
+    fs::write(&path, "precious")?;
+    let error = legion::export(&TraceStore::in_memory(), &path).err().ok_or("overwritten")?;
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    assert_eq!(fs::read(&path)?, b"precious");
+    let nowhere = folder.path().join("nowhere").join("original.db");
+    let error = legion::export(&TraceStore::in_memory(), &nowhere).err().ok_or("written")?;
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
+    assert!(error.to_string().contains(&*nowhere.to_string_lossy()), "{error}");
+    // What an earlier database has left, and SQLite would delete.
+    for left in ["earlier.db-journal", "earlier.db-wal"] {
+        let left = folder.path().join(left);
+        fs::write(&left, "precious")?;
+        let error = legion::export(&TraceStore::in_memory(), folder.path().join("earlier.db")).err();
+        assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::AlreadyExists));
+        assert_eq!(fs::read(&left)?, b"precious");
+        fs::remove_file(left)?;
+    }
+    // A directory where SQLite wants its journal.
+    let path = folder.path().join("blocked.db");
+    fs::create_dir(folder.path().join("blocked.db-journal"))?;
+    assert!(legion::export(&TraceStore::in_memory(), &path).is_err());
+    assert!(!path.exists(), "a half-written export is left behind");
+    let store = TraceStore::in_memory();
+    store.insert(NewTrace::semantic(json!("the pilot is aboard")))?;
+    let (before, path) = (fs::read_dir(folder.path())?.count(), folder.path().join("broken-off.db"));
+    let error = legion::export_with(&store, &path, |_| ControlFlow::Break(())).err().ok_or("written")?;
+    assert_eq!(error.kind(), ErrorKind::Interrupted);
+    assert_eq!(fs::read_dir(folder.path())?.count(), before, "a half-written export is left behind");
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! What mnemon promises, through its public API: one module a promise, or a few that belong together.
+
+mod backend_faults;
+mod backup;
+mod bad_input;
+mod compacting;
+mod concurrency;
+mod conversations;
+mod dashboard;
+mod decay;
+mod detached;
+mod erasing;
+mod faults;
+mod flaws;
+mod flush_cost;
+mod flush_returns;
+mod hostile;
+mod legion;
+mod lifecycle;
+mod limits;
+mod linearizable;
+mod links;
+mod links_recovery;
+#[cfg(feature = "metrics")]
+mod listener;
+mod metrics;
+mod model;
+mod opening;
+mod own_backend;
+mod recovery;
+mod reinforcement;
+mod removal;
+mod retrieval;
+mod round_trip;
+mod snapshots;
+mod spilling;
+mod spilling_again;
+mod status_file;
+mod subscribe;
+mod tracing_layer;
+mod unopenable;
+mod upkeep;
+mod verify;
+mod watermarks;

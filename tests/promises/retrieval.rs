@@ -1,0 +1,672 @@
+//! Retrieval: what a query finds, in which order, and how much it looks at for that; and ranking.
+#![cfg(feature = "sqlite")]
+
+use harness::{Outcome, TestDir, clock, flush_always, held, manual_flush, minutes, note, seconds};
+use mnemon::{ManualClock, NewTrace, Order, Tier, Trace, TraceId, TraceStore, TraceType};
+use serde_json::json;
+use std::cmp::Ordering::Equal;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+fn ids(traces: &[Arc<Trace>]) -> Vec<TraceId> {
+    traces.iter().map(|trace| trace.id()).collect()
+}
+
+fn numbered(number: u128) -> TraceId {
+    TraceId::from_bytes(number.to_be_bytes())
+}
+
+/// Every condition that a query may have, as a test of a trace.
+#[derive(Clone, Default, Debug)]
+struct Wanted {
+    types: Vec<TraceType>,
+    tags: Vec<&'static str>,
+    partition: Option<&'static str>,
+    tiers: Vec<Tier>,
+    unresolved: Option<bool>,
+    since: Option<jiff::Timestamp>,
+    until: Option<jiff::Timestamp>,
+    min_strength: Option<f64>,
+}
+
+impl Wanted {
+    fn query<'a>(&self, store: &'a TraceStore) -> mnemon::Query<'a> {
+        let query = store.query().limit(usize::MAX);
+        let query = self.types.iter().fold(query, |query, kind| query.of_type(*kind));
+        let query = self.tags.iter().fold(query, |query, tag| query.tagged(*tag));
+        let query = self.tiers.iter().fold(query, |query, tier| query.tier(*tier));
+        let query = self.partition.iter().fold(query, |query, name| query.partition(*name));
+        let query = self.unresolved.iter().fold(query, |query, unresolved| query.unresolved(*unresolved));
+        let query = self.since.iter().fold(query, |query, at| query.since(*at));
+        let query = self.until.iter().fold(query, |query, at| query.until(*at));
+        self.min_strength.iter().fold(query, |query, strength| query.min_strength(*strength))
+    }
+
+    fn fits(&self, trace: &Trace, strength: f64) -> bool {
+        (self.types.is_empty() || self.types.contains(&trace.trace_type()))
+            && self.tags.iter().all(|wanted| trace.tags().any(|tag| tag == *wanted))
+            && self.partition.is_none_or(|name| trace.partition() == name)
+            && (self.tiers.is_empty() || self.tiers.contains(&trace.tier()))
+            && self.unresolved.is_none_or(|unresolved| trace.is_unresolved() == unresolved)
+            && self.since.is_none_or(|at| trace.created_at() >= at)
+            && self.until.is_none_or(|at| trace.created_at() <= at)
+            && self.min_strength.is_none_or(|least| strength >= least)
+    }
+}
+
+/// 0 to `below`, the same each time, without a pattern.
+fn scattered(n: u64, salt: u64, below: u64) -> u64 {
+    let mixed = (n * 16 + salt + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33) % below
+}
+
+fn varied(store: &TraceStore, clock: &ManualClock, count: u64) -> Outcome {
+    let now = clock.now();
+    store.insert_many((0..count).map(|n| {
+        let pick = |salt, below| scattered(n, salt, below);
+        let tags = ["a", "b", "c"].into_iter().enumerate().filter(|(at, _)| pick(*at as u64, 2) == 0);
+        NewTrace::new(TraceType::ALL[pick(3, 7) as usize], json!(n))
+            .tags(tags.map(|(_, tag)| tag))
+            .partition(["default", "other"][pick(4, 2) as usize])
+            .tier(Tier::ALL[pick(5, 4) as usize])
+            .unresolved(pick(6, 2) == 0)
+            .emotional_intensity(pick(7, 5) as f64 / 4.0)
+            .created_at(now - minutes(pick(8, 100)))
+            .last_reinforced(now - minutes(pick(9, 20)))
+    }))?;
+    Ok(())
+}
+
+fn combinations(now: jiff::Timestamp) -> Vec<Wanted> {
+    use TraceType::{Episodic, Firmware, Semantic};
+    let mut all = Vec::new();
+    for types in [vec![], vec![Semantic], vec![Firmware, Episodic], vec![Semantic, Semantic]] {
+        for tags in [vec![], vec!["a"], vec!["a", "b"], vec!["unknown"]] {
+            for partition in [None, Some("other")] {
+                for tiers in [vec![], vec![Tier::Warm], vec![Tier::Warm, Tier::Erased]] {
+                    for unresolved in [None, Some(true), Some(false)] {
+                        for (since, until) in
+                            [(None, None), (Some(80), None), (None, Some(30)), (Some(70), Some(20))]
+                        {
+                            for min_strength in [None, Some(0.4)] {
+                                let [since, until] =
+                                    [since, until].map(|age| age.map(|age| now - minutes(age)));
+                                all.push(Wanted {
+                                    types: types.clone(),
+                                    tags: tags.clone(),
+                                    partition,
+                                    tiers: tiers.clone(),
+                                    unresolved,
+                                    since,
+                                    until,
+                                    min_strength,
+                                });
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn query_meets_all_conditions() -> Outcome {
+    let clock = clock();
+    let store = manual_flush().clock(&clock).in_memory()?;
+    varied(&store, &clock, 700)?;
+    let all: Vec<_> = store.iter().collect();
+    let mut found = 0;
+    for wanted in combinations(clock.now()) {
+        let expected: BTreeSet<_> = all
+            .iter()
+            .filter(|trace| wanted.fits(trace, store.strength(trace)))
+            .map(|trace| trace.id())
+            .collect();
+        let answer = wanted.query(&store).run();
+        found += answer.len();
+        assert_eq!(answer.len(), expected.len(), "{wanted:?}: each once");
+        assert!(answer.iter().all(|trace| expected.contains(&trace.id())), "{wanted:?}");
+    }
+    assert!(found > 10_000, "the conditions are met by many: {found}");
+    Ok(())
+}
+
+#[test]
+fn time_and_strength_bounds_are_inclusive() -> Outcome {
+    let clock = clock();
+    let store = manual_flush().clock(&clock).in_memory()?;
+    let id = store.insert(note(1).strength(0.3).base_decay_rate(0.0))?;
+    let (now, moment) = (clock.now(), std::time::Duration::from_micros(1));
+    let found = |query: mnemon::Query<'_>| ids(&query.run()) == [id];
+    assert!(found(store.query().since(now)) && found(store.query().until(now)));
+    assert!(!found(store.query().since(now + moment)) && !found(store.query().until(now - moment)));
+    assert!(found(store.query().min_strength(0.3)) && !found(store.query().min_strength(0.3_f64.next_up())));
+    Ok(())
+}
+
+#[test]
+fn since_and_until_use_creation_time() -> Outcome {
+    let clock = clock();
+    let store = manual_flush().clock(&clock).in_memory()?;
+    let id = store.insert(note(1))?;
+    clock.advance(minutes(10));
+    assert!(store.reinforce(id)?.is_reinforced());
+    assert!(store.query().since(clock.now()).run().is_empty());
+    assert_eq!(ids(&store.query().until(clock.now() - minutes(10)).run()), [id]);
+    Ok(())
+}
+
+#[test]
+fn tags_match_exactly_as_spelled() -> Outcome {
+    let store = manual_flush().clock(&clock()).in_memory()?;
+    let id = store.insert(note(1).tags(["harbour", "café 日本"]))?;
+    for tag in ["harbour", "café 日本"] {
+        assert_eq!(ids(&store.query().tagged(tag).run()), [id]);
+    }
+    for tag in ["Harbour", "harbou", "harbour ", "", "cafe 日本", "semantic", "default"] {
+        assert!(store.query().tagged(tag).run().is_empty(), "{tag:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn nan_matches_nothing() -> Outcome {
+    let store = manual_flush().clock(&clock()).in_memory()?;
+    store.insert_many([note(1), note(2).strength(0.0), NewTrace::firmware(json!(3))])?;
+    let found = |least| store.query().min_strength(least).run().len();
+    assert_eq!([f64::NAN, f64::INFINITY, -1.0, f64::NEG_INFINITY, 0.0].map(found), [0, 0, 3, 3, 3]);
+    Ok(())
+}
+
+#[test]
+fn query_orders_by_strength_recency_score() -> Outcome {
+    let clock = clock();
+    let store = manual_flush().clock(&clock).in_memory()?;
+    varied(&store, &clock, 500)?;
+    clock.advance(seconds(90));
+    let now = clock.now();
+    let weight = |trace: &Trace, order: Order| {
+        let strength = store.strength_at(trace, now);
+        let age = now.duration_since(trace.last_reinforced()).as_secs_f64().max(0.0);
+        match order {
+            Order::Strength => strength,
+            Order::Recency => -age,
+            _ => strength * (-age / 3_600.0).exp2() * (1.0 + trace.emotional_intensity()),
+        }
+    };
+    for order in [Order::Strength, Order::Recency, Order::Score] {
+        let mut expected: Vec<_> = store.iter().collect();
+        expected.sort_by(|a, b| {
+            let by_weight = weight(b, order).partial_cmp(&weight(a, order)).unwrap_or(Equal);
+            let by_strength = store.strength_at(b, now).total_cmp(&store.strength_at(a, now));
+            let by_recency = b.last_reinforced().cmp(&a.last_reinforced());
+            let ties = if order == Order::Score { by_strength.then(by_recency) } else { Equal };
+            by_weight.then(ties).then(a.id().cmp(&b.id()))
+        });
+        let found = store.query().order(order).limit(usize::MAX).run();
+        assert_eq!(ids(&found), ids(&expected), "{order:?}");
+        for limit in [0, 1, 2, 7, 499, 500, 501] {
+            let found = store.query().order(order).limit(limit).run();
+            assert_eq!(ids(&found), ids(&expected[..limit.min(500)]), "{order:?} {limit}");
+        }
+    }
+    assert_eq!(store.query().run(), store.query().order(Order::Strength).run(), "by strength unless said");
+    Ok(())
+}
+
+#[test]
+fn smaller_id_comes_first_among_equals() -> Outcome {
+    let store = manual_flush().clock(&clock()).in_memory()?;
+    let numbers = (0..300_u128).map(|n| n * 7 % 300);
+    store.insert_many(numbers.map(|n| note(1).id(numbered(n))))?;
+    for order in [Order::Strength, Order::Recency, Order::Score] {
+        for limit in [1, 10, 299, 300] {
+            let found = store.query().order(order).limit(limit).run();
+            assert_eq!(ids(&found), (0..limit as u128).map(numbered).collect::<Vec<_>>(), "{order:?}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn close_times_order_at_range_end() -> Outcome {
+    let moment = std::time::Duration::from_micros(1);
+    let clock = ManualClock::at(jiff::Timestamp::MAX);
+    let store = manual_flush().clock(&clock).in_memory()?;
+    for (n, latest) in
+        [jiff::Timestamp::MAX, "1700-01-01T00:00:00Z".parse()?, jiff::Timestamp::MIN + minutes(1)]
+            .into_iter()
+            .enumerate()
+    {
+        let partition = n.to_string();
+        let later = |n: u128| note(n).partition(&partition).last_reinforced(latest - moment * (2 - n as u32));
+        let ids_by_age = store.insert_many((0..3).map(|n| later(n).id(TraceId::new())))?;
+        let found = store.query().partition(&*partition).order(Order::Recency).run();
+        let newest_first: Vec<_> = ids_by_age.into_iter().rev().collect();
+        assert_eq!(ids(&found), newest_first, "before {latest}");
+    }
+    Ok(())
+}
+
+/// Of a trace that was reinforced while the clock was years early, and one that was reinforced just now.
+fn early_and_just_used() -> Outcome<(TraceStore, [TraceId; 2])> {
+    let clock = clock();
+    let store = manual_flush().clock(&clock).in_memory()?;
+    let [used, early] = [1, 2].map(|n| note(n).id(numbered(n)).base_decay_rate(0.0));
+    let [used, early] = [store.insert(used)?, store.insert(early)?];
+    let now = clock.now() + minutes(1);
+    clock.advance(minutes(5_256_000));
+    assert!(store.reinforce(early)?.is_reinforced());
+    clock.set(now);
+    assert!(store.reinforce(used)?.is_reinforced());
+    Ok((store, [used, early]))
+}
+
+#[test]
+fn future_reinforcement_does_not_come_first() -> Outcome {
+    let (store, [used, early]) = early_and_just_used()?;
+    for order in [Order::Recency, Order::Score] {
+        assert_eq!(ids(&store.query().order(order).run()), [used, early], "{order:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn inserted_times_are_at_most_now() -> Outcome {
+    let clock = clock();
+    let store = manual_flush().clock(&clock).in_memory()?;
+    let now = clock.now();
+    let later = |n: u32| note(n).created_at(now + minutes(2)).last_decayed(now + minutes(1));
+    let mut stored = vec![store.insert(later(1))?, store.insert(later(2).last_reinforced(now + seconds(1)))?];
+    stored.extend(store.insert_many([later(3).strength(0.2).peak_strength(0.9)])?);
+    for id in &stored {
+        let trace = held(&store, *id)?;
+        assert_eq!((trace.last_reinforced(), trace.last_decayed()), (now, now));
+        assert_eq!(trace.created_at(), now + minutes(2), "what it says of itself stays");
+    }
+    assert_eq!(store.strength(&*held(&store, stored[2])?), 0.2);
+    store.restore([later(4)])?;
+    assert!(store.iter().all(|trace| trace.last_reinforced() == now));
+    Ok(())
+}
+
+#[test]
+fn future_links_are_not_nearer() -> Outcome {
+    let clock = clock();
+    let store = manual_flush().clock(&clock).in_memory()?;
+    let hub = store.insert(half())?;
+    let near = store.insert_many((1..=21).map(|n| half().id(numbered(n))))?;
+    let now = clock.now();
+    for (at, id) in near.iter().enumerate().rev() {
+        // The last one was active with it while the clock was early.
+        clock.set(if at == 20 { now + minutes(5_256_000) } else { now });
+        for _ in 0..3 {
+            store.co_activate(hub, *id)?;
+        }
+    }
+    let found: BTreeSet<_> = store.associated(hub, 0.0, 20).iter().map(|trace| trace.id()).collect();
+    assert_eq!(found, near[..20].iter().copied().collect());
+    Ok(())
+}
+
+#[test]
+fn query_limit_defaults_to_a_hundred() -> Outcome {
+    let store = manual_flush().clock(&clock()).in_memory()?;
+    store.insert_many((0..150).map(note))?;
+    let found = |query: mnemon::Query<'_>| query.run().len();
+    assert_eq!(found(store.query()), 100);
+    assert_eq!([0, 1, 150, 1_000].map(|limit| found(store.query().limit(limit))), [0, 1, 150, 150]);
+    Ok(())
+}
+
+/// How many entries a query looks at.
+fn visited(store: &TraceStore, query: mnemon::Query<'_>) -> u64 {
+    let before = store.stats().entries_visited;
+    query.run();
+    store.stats().entries_visited - before
+}
+
+#[test]
+fn query_visits_its_narrowest_condition() -> Outcome {
+    let store = manual_flush().clock(&clock()).in_memory()?;
+    store.insert_many((0..10_000).map(|n| {
+        let kind = if n % 10 == 0 { TraceType::Episodic } else { TraceType::Semantic };
+        let new = NewTrace::new(kind, json!(n)).partition(if n < 500 { "small" } else { "large" });
+        if n % 50 == 0 { new.tags(["rare", "common"]) } else { new.tag("common") }
+    }))?;
+    let query = || store.query();
+    assert_eq!(visited(&store, query()), 10_000, "no condition names anything");
+    assert_eq!(visited(&store, query().unresolved(true).tier(Tier::Hot).min_strength(0.9)), 10_000);
+    assert_eq!(visited(&store, query().tagged("rare")), 200);
+    let narrow = query().tagged("rare").tagged("common").of_type(TraceType::Episodic).partition("large");
+    assert_eq!(visited(&store, narrow), 200, "whatever else is given");
+    assert_eq!(visited(&store, query().tagged("rare").limit(1).order(Order::Score)), 200);
+    assert_eq!(visited(&store, query().of_type(TraceType::Episodic)), 1_000);
+    assert_eq!(visited(&store, query().of_type(TraceType::Episodic).tagged("common")), 1_000);
+    assert_eq!(visited(&store, query().of_type(TraceType::Episodic).partition("small")), 500);
+    assert_eq!(visited(&store, query().partition("small")), 500);
+    let both = query().of_type(TraceType::Episodic).of_type(TraceType::Semantic);
+    assert_eq!(visited(&store, both), 10_000);
+    let twice = query().of_type(TraceType::Episodic).of_type(TraceType::Episodic);
+    assert_eq!(visited(&store, twice), 1_000, "each once");
+    for none in [query().tagged("none"), query().of_type(TraceType::Trust), query().partition("none")] {
+        assert_eq!(visited(&store, none), 0);
+    }
+    Ok(())
+}
+
+#[test]
+fn removed_traces_cost_queries_nothing() -> Outcome {
+    let file = TestDir::new()?;
+    let store = manual_flush().clock(&clock()).open(file.path())?;
+    let ids = store.insert_many((0..1_000).map(|n| note(n).tag("old")))?;
+    for id in &ids[..400] {
+        store.update(*id, |trace| trace.tags(["new"]))?;
+    }
+    for id in &ids[400..600] {
+        store.remove(*id)?;
+    }
+    let look = |store: &TraceStore| {
+        let query = || store.query();
+        [query().tagged("old"), query().tagged("new"), query().of_type(TraceType::Semantic)]
+            .map(|query| visited(store, query))
+    };
+    assert_eq!(look(&store), [400, 400, 800]);
+    store.close()?;
+    assert_eq!(look(&TraceStore::open(file.path())?), [400, 400, 800], "nor after a restart");
+    Ok(())
+}
+
+/// Strength, emotional intensity and rate of the traces that the golden scores are of.
+fn half() -> NewTrace {
+    note("half").strength(0.5).emotional_intensity(0.5).base_decay_rate(0.0)
+}
+
+#[test]
+fn scores_are_the_golden_ones() -> Outcome {
+    let clock = clock();
+    let store = manual_flush().clock(&clock).in_memory()?;
+    let start = clock.now();
+    let [alone, a, b] = [store.insert(half())?, store.insert(half())?, store.insert(half())?];
+    for _ in 0..3 {
+        store.co_activate(a, b)?;
+    }
+    for (at, plain, associated) in [
+        (start, 0.75, 0.8625),
+        (start + seconds(3_600), 0.375, 0.43125),
+        (start + seconds(7_200), 0.1875, 0.215625),
+        (start - seconds(3_600), 0.75, 0.8625),
+    ] {
+        clock.set(at);
+        let ranked = store.rank([alone, a, b]);
+        for (ranked, (id, score)) in ranked.iter().zip([(a, associated), (b, associated), (alone, plain)]) {
+            assert_eq!(ranked.trace.id(), id, "at {at}");
+            assert!((ranked.score - score).abs() < 1e-12, "{} at {at}, not {score}", ranked.score);
+        }
+        assert_eq!(ranked.len(), 3);
+        for ranked in &ranked {
+            let product = ranked.strength * ranked.recency * ranked.emotion * ranked.association;
+            assert_eq!((product, ranked.strength, ranked.emotion), (ranked.score, 0.5, 1.5));
+        }
+        let scores = |ranked: &[mnemon::Ranked]| -> Vec<_> {
+            ranked.iter().map(|ranked| (ranked.trace.id(), ranked.score)).collect()
+        };
+        assert_eq!(scores(&store.rank([b, a, alone])), scores(&ranked), "in whatever order they are given");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_score_fades_with_the_strength() -> Outcome {
+    let clock = clock();
+    let store = manual_flush().clock(&clock).in_memory()?;
+    let id = store.insert(NewTrace::episodic(json!(1)))?;
+    clock.advance(minutes(100));
+    let [ranked] = &store.rank([id])[..] else { return Err("one is known".into()) };
+    assert!((ranked.strength - 0.547097617).abs() < 1e-9);
+    assert!((ranked.score - 0.547097617 * (-100.0_f64 / 60.0).exp2()).abs() < 1e-9);
+    Ok(())
+}
+
+/// A score of so long ago is 0 as a number.
+#[test]
+fn old_scores_keep_their_order() -> Outcome {
+    let clock = clock();
+    let store = manual_flush().clock(&clock).in_memory()?;
+    // By id, the weakest and oldest first.
+    let new = |n: u32, age| {
+        let strength = 0.1 * f64::from(n);
+        note(n)
+            .id(numbered(u128::from(n)))
+            .strength(strength)
+            .base_decay_rate(0.0)
+            .last_reinforced(clock.now() - age)
+    };
+    let days = |days: u64| seconds(86_400 * days);
+    let mut stored =
+        store.insert_many([new(1, days(400)), new(2, days(400)), new(3, days(399)), new(4, days(50))])?;
+    for _ in 0..3 {
+        store.co_activate(stored[0], stored[1])?;
+    }
+    stored.reverse();
+    assert_eq!(ids(&store.query().order(Order::Score).run()), stored);
+    assert_eq!(ids(&store.query().order(Order::Score).limit(2).run()), stored[..2]);
+    let ranked = store.rank(stored.clone());
+    assert_eq!(ranked.iter().map(|ranked| ranked.trace.id()).collect::<Vec<_>>(), stored);
+    assert_eq!((ranked[0].score, ranked[0].recency), (0.0, 0.0));
+    Ok(())
+}
+
+#[test]
+fn equal_scores_order_by_strength_next() -> Outcome {
+    let clock = clock();
+    let store = manual_flush().clock(&clock).in_memory()?;
+    let new = |n: u32, strength: f64, age| {
+        let new = note(n).id(numbered(u128::from(n))).strength(strength).base_decay_rate(0.0);
+        new.last_reinforced(clock.now() - seconds(age))
+    };
+    let stored = store.insert_many([
+        new(6, 1.0, 0),
+        new(5, 0.5, 0).emotional_intensity(1.0),
+        new(7, 0.5, 0).emotional_intensity(1.0),
+        new(4, 0.0, 1),
+        new(2, 0.0, 2),
+        new(3, 0.0, 2),
+    ])?;
+    assert_eq!(ids(&store.query().order(Order::Score).run()), stored);
+    let ranked = store.rank(stored.clone());
+    assert_eq!(ranked.iter().map(|ranked| ranked.trace.id()).collect::<Vec<_>>(), stored);
+    assert_eq!(ranked.iter().map(|ranked| ranked.score).collect::<Vec<_>>(), [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
+    Ok(())
+}
+
+#[test]
+fn ranking_skips_unknown_and_duplicates() -> Outcome {
+    let store = manual_flush().clock(&clock()).in_memory()?;
+    let [a, b] = [store.insert(half())?, store.insert(half().strength(0.7))?];
+    let gone = store.insert(half())?;
+    store.remove(gone)?;
+    let ranked = store.rank([a, TraceId::new(), b, a, gone, b, a]);
+    assert_eq!(ranked.iter().map(|ranked| ranked.trace.id()).collect::<Vec<_>>(), [b, a]);
+    assert!(store.rank([]).is_empty() && store.rank([gone]).is_empty());
+    Ok(())
+}
+
+#[test]
+fn only_associations_within_list_count() -> Outcome {
+    let store = manual_flush().clock(&clock()).in_memory()?;
+    let [a, b, c] = [store.insert(half())?, store.insert(half())?, store.insert(half())?];
+    let bonus = |ids: &[TraceId], id| {
+        let ranked = store.rank(ids.iter().copied()).into_iter().find(|ranked| ranked.trace.id() == id);
+        ranked.map(|ranked| ranked.association)
+    };
+    for _ in 0..2 {
+        store.co_activate(a, b)?;
+    }
+    assert_eq!(bonus(&[a, b], a), Some(1.0), "twice is not yet associated");
+    store.co_activate(b, a)?;
+    assert_eq!(
+        [bonus(&[a, b, c], a), bonus(&[a, b, c], b), bonus(&[a, b, c], c)],
+        [Some(1.15), Some(1.15), Some(1.0)]
+    );
+    assert_eq!([bonus(&[a, c], a), bonus(&[a], a), bonus(&[a, a], a)], [Some(1.0); 3]);
+    Ok(())
+}
+
+#[test]
+fn only_twenty_nearest_are_associated() -> Outcome {
+    let store = manual_flush().clock(&clock()).in_memory()?;
+    let hub = store.insert(half())?;
+    let near = store.insert_many((0..21).map(|_| half()))?;
+    for (at, id) in near.iter().enumerate() {
+        for _ in 0..if at == 10 { 3 } else { 4 } {
+            store.co_activate(hub, *id)?;
+        }
+    }
+    let ranked = store.rank([hub, near[10]]);
+    let bonuses: Vec<_> = ranked.iter().map(|ranked| (ranked.trace.id(), ranked.association)).collect();
+    assert_eq!(bonuses, [(hub, 1.15), (near[10], 1.0)]);
+    Ok(())
+}
+
+/// Fails if an answer gives a trace twice, or one that is not tagged so.
+fn check(answer: &[Arc<Trace>], tag: &str) {
+    let distinct: BTreeSet<_> = answer.iter().map(|trace| trace.id()).collect();
+    assert_eq!(distinct.len(), answer.len(), "a trace is given twice");
+    assert!(answer.iter().all(|trace| trace.has_tag(tag)), "a trace is given under a tag that it has not");
+}
+
+#[test]
+fn racing_queries_see_current_tags() -> Outcome {
+    const WRITERS: usize = 3;
+    const ROUNDS: usize = 2_000;
+    let file = TestDir::new()?;
+    let store = flush_always().open(file.path())?;
+    // Each writer moves its own traces to and fro, and all of them change what else the steady ones have.
+    let steady = store.insert_many((0..8).map(|n| note(n).tags(["a", "b"])))?;
+    let own: Vec<_> = (0..WRITERS)
+        .map(|_| store.insert_many((0..4).map(|n| note(n).tag("a"))))
+        .collect::<Result<_, _>>()?;
+    let (start, done) = (Barrier::new(WRITERS + 1), AtomicBool::new(false));
+    let find = |tag: &str| store.query().tagged(tag).limit(usize::MAX).run();
+    thread::scope(|scope| -> Outcome {
+        let reader = scope.spawn(|| {
+            start.wait();
+            while !done.load(Ordering::Relaxed) {
+                for tag in ["a", "b"] {
+                    let answer = find(tag);
+                    check(&answer, tag);
+                    let found = steady.iter().filter(|id| answer.iter().any(|trace| trace.id() == **id));
+                    assert_eq!(found.count(), steady.len(), "a trace that is always tagged {tag} is missed");
+                }
+            }
+        });
+        let writers = own.iter().enumerate().map(|(writer, own)| {
+            let (store, steady, start, find) = (&store, &steady, &start, &find);
+            scope.spawn(move || -> mnemon::Result<()> {
+                start.wait();
+                for round in 0..ROUNDS {
+                    let id = own[round % own.len()];
+                    let [old, new] = if round / own.len() % 2 == 0 { ["a", "b"] } else { ["b", "a"] };
+                    store.update(id, |trace| trace.tags([new]))?;
+                    assert!(find(old).iter().all(|trace| trace.id() != id), "found under an old tag");
+                    assert!(find(new).iter().any(|trace| trace.id() == id), "missed under its new tag");
+                    let other = ["x", "y", "z"][(writer + round) % 3];
+                    store.update(steady[round % steady.len()], |trace| trace.tags(["a", "b", other]))?;
+                }
+                Ok(())
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        done.store(true, Ordering::Relaxed);
+        reader.join().map_err(|_| "the reader panicked")?;
+        for ended in ended {
+            ended.map_err(|_| "a writer panicked")??;
+        }
+        Ok(())
+    })?;
+    // Nothing is left behind of all the moves.
+    let visits: u64 =
+        ["a", "b", "x", "y", "z"].iter().map(|tag| visited(&store, store.query().tagged(*tag))).sum();
+    assert_eq!(visits, 8 * 3 + 4 * WRITERS as u64);
+    Ok(())
+}
+
+/// All writers set the tags of one trace: those that lose the race must not take away what the winner has set.
+#[test]
+fn contended_trace_is_found_by_tags() -> Outcome {
+    const WRITERS: usize = 4;
+    let store = TraceStore::builder().flush_interval(std::time::Duration::ZERO).in_memory()?;
+    let id = store.insert(note(1).tags(["kept", "a"]))?;
+    let start = Barrier::new(WRITERS);
+    let failed: usize = thread::scope(|scope| {
+        let writers = (0..WRITERS).map(|writer| {
+            let (store, start) = (&store, &start);
+            scope.spawn(move || {
+                start.wait();
+                let move_on = |round: usize| {
+                    let tag = ["a", "b", "c"][(writer + round) % 3];
+                    let moved = store.update(id, |trace| trace.tags(["kept", tag])).is_ok();
+                    let kept = store.query().tagged("kept").run();
+                    moved && kept.len() == 1
+                };
+                (0..5_000).filter(|round| !move_on(*round)).count()
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        writers.into_iter().map(|writer| writer.join().unwrap_or(usize::MAX / 8)).sum()
+    });
+    assert_eq!(failed, 0, "found each time");
+    let tags: Vec<_> = held(&store, id)?.tags().map(str::to_owned).collect();
+    for tag in ["a", "b", "c", "kept"] {
+        let expected = u64::from(tags.iter().any(|has| has == tag));
+        assert_eq!(visited(&store, store.query().tagged(tag)), expected, "{tag} of {tags:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn passing_trace_is_never_given_twice() -> Outcome {
+    let file = TestDir::new()?;
+    let store = flush_always().open(file.path())?;
+    let coming = store.insert_many((0..4).map(|n| note(n).tag("here")))?;
+    let done = AtomicBool::new(false);
+    let start = Barrier::new(3);
+    thread::scope(|scope| -> Outcome {
+        let writers = [0, 1].map(|half| {
+            let (store, coming, start) = (&store, &coming[half * 2..half * 2 + 2], &start);
+            scope.spawn(move || -> mnemon::Result<()> {
+                start.wait();
+                for n in 0..5_000 {
+                    let id = coming[n % 2];
+                    store.remove(id)?;
+                    let kind = TraceType::ALL[n % TraceType::ALL.len()];
+                    store.insert(NewTrace::new(kind, json!(n)).tag("here").id(id))?;
+                }
+                Ok(())
+            })
+        });
+        let reader = scope.spawn(|| {
+            start.wait();
+            while !done.load(Ordering::Relaxed) {
+                check(&store.query().tagged("here").run(), "here");
+                let all = TraceType::ALL.iter().fold(store.query(), |query, kind| query.of_type(*kind));
+                check(&all.run(), "here");
+            }
+        });
+        let ended = writers.map(|writer| writer.join());
+        done.store(true, Ordering::Relaxed);
+        reader.join().map_err(|_| "the reader panicked")?;
+        for ended in ended {
+            ended.map_err(|_| "a writer panicked")??;
+        }
+        Ok(())
+    })?;
+    assert_eq!(store.query().tagged("here").run().len(), 4);
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! No watermark that is told is ahead of what the file says of itself, and a mark belongs to its store.
+#![cfg(all(feature = "snapshot", feature = "sqlite"))]
+
+use harness::{Outcome, TestDir, manual_flush, note, row, rows};
+use mnemon::{ErrorKind, Snapshots, TraceStore};
+use std::fs;
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+/// A cut that holds nothing for the file.
+type EmptyCut = fn(&TraceStore, &Snapshots) -> mnemon::Result<()>;
+
+const EMPTY_CUTS: [(&str, EmptyCut); 3] = [
+    ("a snapshot of an idle store", |store, snapshots| store.save_snapshot(snapshots).map(drop)),
+    ("a trace that came and went between two flushes", |store, _| {
+        store.remove(store.insert(note("passing"))?)?;
+        store.flush().map(drop)
+    }),
+    ("a spill", |store, _| store.spill().map(drop)),
+];
+
+#[test]
+fn empty_cut_moves_no_watermark() -> Outcome {
+    for (what, cut) in EMPTY_CUTS {
+        let scratch = TestDir::new()?;
+        let snapshots = Snapshots::in_folder(scratch.folder());
+        let store = manual_flush().open(scratch.path())?;
+        store.insert(note(1))?;
+        store.flush()?;
+        for round in 0..3 {
+            let cuts = store.stats().cuts;
+            cut(&store, &snapshots)?;
+            assert!(store.stats().cuts > cuts, "{what} is a cut");
+            let (mark, report) = (store.mark(), store.flush()?);
+            let (told, file) = (store.watermark(), mnemon::inspect(scratch.path())?.watermark);
+            let all = [told.committed, told.durable, report.watermark, store.stats().last_flush.watermark];
+            assert_eq!(all, [file; 4], "{what}, round {round}");
+            assert!(mark.generation() <= file, "{what}: all that it names is stored");
+        }
+        store.insert(note(2))?;
+        let report = store.flush()?;
+        assert_eq!(report.watermark, mnemon::inspect(scratch.path())?.watermark, "{what}");
+        cut(&store, &snapshots)?;
+        let closed = store.close()?;
+        assert_eq!(closed.watermark, mnemon::inspect(scratch.path())?.watermark, "{what}");
+    }
+    Ok(())
+}
+
+/// It bears the store's own signature, and lacks what was durable.
+#[test]
+fn older_copy_is_put_aside() -> Outcome {
+    let (scratch, older) = (TestDir::new()?, TestDir::new()?);
+    let names = ["memory.db", "memory.db-wal", "memory.db-shm"];
+    let store = manual_flush().open(scratch.path())?;
+    store.insert(note("in both"))?;
+    store.flush()?;
+    for name in &names[..2] {
+        fs::copy(scratch.folder().join(name), older.folder().join(name))?;
+    }
+    let lacking = store.insert(note("not in the copy"))?;
+    let durable = store.flush()?.watermark;
+    for name in names {
+        fs::rename(scratch.folder().join(name), scratch.folder().join(format!("away-{name}")))?;
+    }
+    for name in &names[..2] {
+        fs::copy(older.folder().join(name), scratch.folder().join(name))?;
+    }
+    store.insert(note("new"))?;
+    assert_eq!(store.flush().map(drop).unwrap_err().kind(), ErrorKind::Unreachable);
+    assert!(store.flush()?.watermark > durable);
+    let reader = scratch.reader()?;
+    assert!(row(&reader, lacking)?.is_some() && rows(&reader)? == 3, "all is written anew from memory");
+    let aside = fs::read_dir(scratch.folder())?.filter_map(Result::ok).map(|entry| entry.file_name());
+    let kept = aside.filter(|name| name.to_string_lossy().starts_with("memory.db.damaged-")).count();
+    assert!(kept > 0, "and the copy is kept");
+    Ok(())
+}
+
+/// The flusher would cut again and again for a generation that its store does not come to.
+#[test]
+fn mark_of_another_store_is_refused() -> Outcome {
+    let (one, other) = (TraceStore::in_memory(), TraceStore::in_memory());
+    for n in 0..20 {
+        one.insert(note(n))?;
+        one.flush()?;
+    }
+    let mark = one.mark();
+    let mut wait = pin!(other.wait(mark));
+    let answer = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(Err(error)) = answer else { return Err(format!("{answer:?}").into()) };
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(pin!(one.wait(mark)).poll(&mut Context::from_waker(Waker::noop())).is_ready());
+    assert_ne!(mark, other.mark());
+    // The flusher's next job is to sleep: it makes no cut that nobody asked for.
+    other.flush()?;
+    assert_eq!(other.stats().cuts, 0);
+    Ok(())
+}
