@@ -1,9 +1,9 @@
 //! The flusher: the one thread that cuts, captures, applies and retries.
 //!
 //! It owns the backend, the right to cut, and everything captured and not yet committed. Writers never wait for it;
-//! callers of flush and close wait for the watermark that it publishes. No panic ends its thread: each call of the host's
-//! code is [guarded](crate::guarded), and a backend that panics gives its batch back. If a turn panics all the same,
-//! everybody who waits is told at once, health says so, and the next turn captures everything again.
+//! callers of flush and close wait for the watermark that it publishes. No panic ends its thread: each call of the
+//! host's code is [guarded](crate::guarded), and a backend that panics gives its batch back. If a turn panics all the
+//! same, everybody who waits is told at once, health says so, and the next turn captures everything again.
 //!
 //! - [`run`](mod@run): the loop, and what is due next;
 //! - [`flush`]: one flush, from the cut to the watermark; [`pending`] and [`links`]: what it captures;
@@ -86,7 +86,7 @@ impl Flusher {
         last_row: RowNumber,
     ) -> Self {
         Self {
-            state: state,
+            state,
             backend,
             cutter,
             pending: Vec::new(),

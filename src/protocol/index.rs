@@ -4,6 +4,7 @@
 //! says. So a value is never found under what it is no more, and it is never missed under what it is, as long as the
 //! index lists a key before its value says so, and takes it out only after.
 
+use super::planted::{Mistake, planted};
 use super::sync::ShardedMap;
 use std::collections::BTreeSet;
 use std::hash::Hash;
@@ -170,7 +171,7 @@ impl<K: EdgeKey, V> Index<K, V> for Adjacency<K> {
         for (node, other) in directions(key) {
             self.nodes.edit_or_remove(&node, |others| {
                 // Asked under the lock of this list: who makes the cell anew after this looks here after that.
-                if !has_cell() {
+                if !has_cell() || planted(Mistake::DetachedUnasked) {
                     others.remove(&other);
                 }
                 others.is_empty()

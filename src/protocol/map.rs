@@ -173,6 +173,7 @@ where
         let mut listed = 0;
         loop {
             let misplaced = planted(Mistake::GenerationFirst).then(|| generations.enter());
+            let checked = planted(Mistake::SealCheckedEarly).then(|| generations.enter().is_sealed());
             // Held by count, and with nothing pinned, while the caller's code runs, which may take its time.
             let state = self.cells.load_owned(key);
             let new = match change(state.value()).map_err(Rejected::By)? {
@@ -188,7 +189,7 @@ where
                 state.give_up_early();
             }
             let inside = misplaced.unwrap_or_else(|| generations.enter());
-            if inside.is_sealed() && sealed == Sealed::Refuses {
+            if checked.unwrap_or_else(|| inside.is_sealed()) && sealed == Sealed::Refuses {
                 return Err(Rejected::Sealed);
             }
             if let Ok(new) = self.publish(generations, inside, key, &state, new, &mut listed) {
@@ -254,8 +255,11 @@ where
     {
         let is_first = old.generation() < inside.number();
         let successor = old.successor(inside.number(), new);
+        let counted_late = planted(Mistake::CountedLate);
         if is_first {
-            inside.reserve();
+            if !counted_late {
+                inside.reserve();
+            }
             if *listed < inside.number() {
                 *listed = inside.number();
                 generations.list(&inside, key.clone().into());
@@ -272,12 +276,15 @@ where
         // From before the compare-and-swap until what it replaced has been given up.
         let pin = pin();
         if !self.cells.publish(key, old, &successor) {
-            if is_first {
+            if is_first && !counted_late {
                 inside.unreserve();
             }
             self.index.leave(key, after, before);
             self.index.detach(key, || self.cells.contains(key));
             return Err(());
+        }
+        if is_first && counted_late {
+            inside.reserve();
         }
         if after.is_some() {
             self.index.attach(key);

@@ -66,6 +66,12 @@ pub enum Mistake {
     LinkNotFenced,
     /// What follows from a write is refused in a sealed generation.
     FollowerRefused,
+    /// A key is counted as dirty only after its record can be seen.
+    CountedLate,
+    /// A transition looks whether the generation is sealed before it enters.
+    SealCheckedEarly,
+    /// A key is taken out of the adjacency without asking whether it has a cell by now.
+    DetachedUnasked,
 }
 
 #[cfg(not(loom))]

@@ -188,3 +188,26 @@ fn cut_made_while_cuts_are_blocked() {
 fn flusher_named_to_its_bell_after_the_flag() {
     caught("NamedLate", "notify::a_ring_is_never_lost", "deadlock");
 }
+
+#[test]
+fn key_counted_after_its_record_can_be_seen() {
+    caught(
+        "CountedLate",
+        "flusher::flush_covers_a_write_that_joined_anothers",
+        "the caller's write is committed when flush returns",
+    );
+}
+
+#[test]
+fn seal_checked_before_entering() {
+    caught(
+        "SealCheckedEarly",
+        "flusher::close_keeps_what_it_accepted",
+        "an accepted write is in the last batch",
+    );
+}
+
+#[test]
+fn detached_without_asking() {
+    caught("DetachedUnasked", "index::a_joint_made_anew_is_found_from_both_ends", "who has made it finds it");
+}

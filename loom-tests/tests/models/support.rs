@@ -31,7 +31,7 @@ const SLOW: [(&str, usize); 7] = [
 /// The code that a process ends with when a model finds its mistake.
 pub const CAUGHT: i32 = 99;
 
-const MISTAKES: [Mistake; 30] = [
+const MISTAKES: [Mistake; 33] = [
     Mistake::NoGrace,
     Mistake::CaptureNewest,
     Mistake::PreviousNotCarried,
@@ -62,6 +62,9 @@ const MISTAKES: [Mistake; 30] = [
     Mistake::RemovalNotFenced,
     Mistake::LinkNotFenced,
     Mistake::FollowerRefused,
+    Mistake::CountedLate,
+    Mistake::SealCheckedEarly,
+    Mistake::DetachedUnasked,
 ];
 
 /// Plants the mistake that the environment names, if it names one.
