@@ -140,7 +140,8 @@ impl Header {
         let begun = serde_json::from_slice::<Begun<'_>>(text).ok();
         let is_header = |kind: &str| kind.starts_with(HEADER);
         let begins = begun.as_ref().and_then(|begun| begun.kind.as_deref()).is_some_and(is_header);
-        if !begins && !KINDS.iter().any(|kind| text.starts_with(kind.beginning())) {
+        if !(begins && text.starts_with(b"{")) && !KINDS.iter().any(|kind| text.starts_with(kind.beginning()))
+        {
             return Err(foreign("does not begin with a header"));
         }
         // The version first: the rest of a newer header may look different.
