@@ -137,11 +137,11 @@ impl Header {
         if text.is_empty() {
             return Err(foreign("is empty"));
         }
-        let begun = serde_json::from_slice::<Begun<'_>>(text).ok();
+        let begun = Some(text).filter(|text| text.starts_with(b"{"));
+        let begun = begun.and_then(|text| serde_json::from_slice::<Begun<'_>>(text).ok());
         let is_header = |kind: &str| kind.starts_with(HEADER);
         let begins = begun.as_ref().and_then(|begun| begun.kind.as_deref()).is_some_and(is_header);
-        if !(begins && text.starts_with(b"{")) && !KINDS.iter().any(|kind| text.starts_with(kind.beginning()))
-        {
+        if !begins && !KINDS.iter().any(|kind| text.starts_with(kind.beginning())) {
             return Err(foreign("does not begin with a header"));
         }
         // The version first: the rest of a newer header may look different.
