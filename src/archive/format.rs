@@ -137,7 +137,8 @@ impl Header {
         if text.is_empty() {
             return Err(foreign("is empty"));
         }
-        let begun = serde_json::from_slice::<Begun<'_>>(text).ok();
+        let begun = Some(text).filter(|text| text.starts_with(b"{"));
+        let begun = begun.and_then(|text| serde_json::from_slice::<Begun<'_>>(text).ok());
         let is_header = |kind: &str| kind.starts_with(HEADER);
         let begins = begun.as_ref().and_then(|begun| begun.kind.as_deref()).is_some_and(is_header);
         if !begins && !KINDS.iter().any(|kind| text.starts_with(kind.beginning())) {

@@ -8,12 +8,13 @@ use super::error::{io_error, unusable};
 use super::format::Header;
 use super::name::Name;
 use super::seal::Key;
-use super::snapshots::SnapshotInfo;
+use super::snapshots::{SnapshotHeader, SnapshotInfo};
 use super::state::Known;
 use super::write::Writer;
 use super::{State, folder};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::Watch;
+use crate::trace::Micros;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,9 @@ pub(super) fn save(folder: &Path, key: &Key, state: &State, watch: &Watch) -> Re
     let partial = Partial::reserve(folder, folder::next_name(folder, state.taken_at)?)?;
     let header = state.header();
     fill(&partial, key, &header, state, watch)?;
-    Ok(SnapshotInfo::new(partial.finish()?, state.taken_at, Ok(header)))
+    let taken_at = Micros::from(state.taken_at).into();
+    let header = SnapshotHeader { watermark: state.watermark, traces: header.traces, links: header.links };
+    Ok(SnapshotInfo { path: partial.finish()?, taken_at, header: Ok(header) })
 }
 
 fn fill(partial: &Partial, key: &Key, header: &Header, state: &State, watch: &Watch) -> Result<()> {

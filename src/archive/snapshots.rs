@@ -1,13 +1,12 @@
 //! The folder of the snapshots, and what is in it.
 
 use super::error::ReadError;
-use super::format::{Header, Kind};
+use super::format::Kind;
 use super::read::Lines;
 use super::seal::{Hex, Key};
 use super::{State, folder, save};
 use crate::error::{Error, Result};
 use crate::progress::{Progress, Watch};
-use crate::trace::Micros;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use jiff::Timestamp;
 use std::fmt;
@@ -180,16 +179,14 @@ impl fmt::Debug for Snapshots {
 
 /// The time in the name stands in for that of a header that can't be read.
 fn info(path: PathBuf, time: Timestamp) -> SnapshotInfo {
-    let header = open(&path).and_then(|file| {
+    let read = open(&path).and_then(|file| {
         let Lines { header, .. } = Lines::open(file, Some(Kind::Snapshot), Key::None)?;
-        Ok((header.created_at()?, header.watermark()?, header))
+        let (watermark, taken_at) = (header.watermark()?, header.created_at()?);
+        Ok((taken_at, SnapshotHeader { watermark, traces: header.traces, links: header.links }))
     });
-    match header {
-        Ok((taken_at, _, header)) => SnapshotInfo::new(path, taken_at, Ok(header)),
-        Err(error) => {
-            let error = error.of(path.display());
-            SnapshotInfo::new(path, time, Err(error))
-        }
+    match read {
+        Ok((taken_at, header)) => SnapshotInfo { path, taken_at, header: Ok(header) },
+        Err(error) => SnapshotInfo { taken_at: time, header: Err(error.of(path.display())), path },
     }
 }
 
@@ -212,18 +209,6 @@ pub struct SnapshotInfo {
     pub taken_at: Timestamp,
     /// The header, or the reason why it can't be read.
     pub header: Result<SnapshotHeader>,
-}
-
-impl SnapshotInfo {
-    pub(super) fn new(path: PathBuf, taken_at: Timestamp, header: Result<Header>) -> Self {
-        let taken_at = Micros::from(taken_at).into();
-        let header = header.map(|header| SnapshotHeader {
-            watermark: header.watermark.unwrap_or_default(),
-            traces: header.traces,
-            links: header.links,
-        });
-        Self { path, taken_at, header }
-    }
 }
 
 /// The header of a snapshot.

@@ -68,7 +68,13 @@ fn a_foreign_file_is_refused() {
     let kind = ErrorKind::NotASnapshot;
     assert_refused(b"", &Key::None, kind, "FILE is empty: give the path of a snapshot");
     let message = "FILE does not begin with a header: give the path of a snapshot";
-    for foreign in ["[]", "{}", "SQLite format 3\0", "{\"kind\":\"mnemon-snapsh", "{\"kind\":\"trace\"}"] {
+    for foreign in [
+        "[\"mnemon-snapshot\",1,0,0]",
+        "{}",
+        "SQLite format 3\0",
+        "{\"kind\":\"mnemon-snapsh",
+        "{\"kind\":\"trace\"}",
+    ] {
         assert_refused(&sealed(foreign, &Key::None), &Key::None, kind, message);
         assert_refused(foreign.as_bytes(), &Key::None, kind, message);
     }
