@@ -1,6 +1,6 @@
 //! Bad input is refused with the field's name, and changes nothing.
 
-use harness::{Outcome, TestDir, note};
+use harness::{Outcome, note};
 use jiff::Timestamp;
 use mnemon::{
     DecayCurve, ErrorKind, ManualClock, NewTrace, Origin, Payload, Tier, TraceEdit, TraceId, TraceStore,
@@ -499,7 +499,7 @@ fn range_ends_do_no_harm() -> Outcome {
 #[test]
 #[cfg(feature = "sqlite")]
 fn store_opens_at_range_ends() -> Outcome {
-    let file = TestDir::new()?;
+    let file = harness::TestDir::new()?;
     // A row of SQLite's has at most 1,000,000,000 bytes, 16 MiB of which are kept for the rest of it.
     const MOST: usize = 1_000_000_000 - (16 << 20);
     for bytes in [MOST + 1, usize::MAX] {

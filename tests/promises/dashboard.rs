@@ -1,5 +1,5 @@
 //! The dashboard in `docs` shows what a store publishes: every metric, by its right name, and nothing else.
-#![cfg(feature = "metrics")]
+#![cfg(all(feature = "metrics", feature = "sqlite", feature = "testkit"))]
 
 use crate::listener::Listener;
 use harness::Outcome;

@@ -1,4 +1,5 @@
 //! A recorder of the facade `metrics` that remembers what it is told.
+#![cfg(all(feature = "metrics", feature = "sqlite", feature = "testkit"))]
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use mnemon::TraceStore;

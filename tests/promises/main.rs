@@ -21,7 +21,6 @@ mod limits;
 mod linearizable;
 mod links;
 mod links_recovery;
-#[cfg(feature = "metrics")]
 mod listener;
 mod metrics;
 mod model;
