@@ -87,7 +87,7 @@ impl Flusher {
         last_row: RowNumber,
     ) -> Self {
         Self {
-            state: state,
+            state,
             backend,
             cutter,
             pending: Vec::new(),

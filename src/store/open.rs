@@ -392,7 +392,7 @@ impl Stored {
         let flusher = Flusher::new(state.clone(), Box::new(backend), cutter, reached, loaded.last_row);
         let (flusher, no_flusher) = FlusherThread::start(flusher);
         let inner = Arc::new(Inner {
-            state: state,
+            state,
             settings,
             #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
             home: self.home,
@@ -402,7 +402,7 @@ impl Stored {
             evicted: AtomicU64::new(0),
         });
         let upkeep = upkeep::Thread::default();
-        (TraceStore { owner: Arc::new(Owner { inner: inner, upkeep, flusher }) }, no_flusher)
+        (TraceStore { owner: Arc::new(Owner { inner, upkeep, flusher }) }, no_flusher)
     }
 
     /// Returns the store, unless there is a spill, which this build can't read.
