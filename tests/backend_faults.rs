@@ -44,9 +44,8 @@ fn a_panic_gives_its_batch_back() -> Outcome {
 fn what_is_damaged_is_replaced_and_written_whole() -> Outcome {
     let damaged = Arc::new(AtomicBool::new(false));
     let asked = damaged.clone();
-    let (backend, log) = scripted(move |_, _| match asked.swap(false, Ordering::Relaxed) {
-        true => Answer::Fail(ErrorKind::Corrupt),
-        false => Answer::Apply,
+    let (backend, log) = scripted(move |_, _| {
+        if asked.swap(false, Ordering::Relaxed) { Answer::Fail(ErrorKind::Corrupt) } else { Answer::Apply }
     });
     let store = TraceStore::builder().flush_interval(NEVER).open_with(backend)?;
     let ids = store.insert_many((0..50).map(note))?;
@@ -66,9 +65,8 @@ fn what_is_damaged_is_replaced_and_written_whole() -> Outcome {
 fn after_a_failed_sync_everything_since_the_last_durable_batch_is_written_again() -> Outcome {
     let broken = Arc::new(AtomicBool::new(false));
     let asked = broken.clone();
-    let (backend, log) = scripted(move |_, _| match asked.swap(false, Ordering::Relaxed) {
-        true => Answer::Fail(ErrorKind::Io),
-        false => Answer::Apply,
+    let (backend, log) = scripted(move |_, _| {
+        if asked.swap(false, Ordering::Relaxed) { Answer::Fail(ErrorKind::Io) } else { Answer::Apply }
     });
     let builder =
         TraceStore::builder().durability(Durability::Committed).flush_interval(NEVER).flush_threshold(1);
@@ -105,10 +103,10 @@ fn a_refused_row_is_set_aside_and_tried_again_when_it_changes() -> Outcome {
     let refuse = Arc::new(AtomicBool::new(true));
     let asked = refuse.clone();
     let bad = mnemon::TraceId::new();
-    let (backend, log) = scripted(move |_, _| match asked.load(Ordering::Relaxed) {
-        true => Answer::Refuse(vec![bad]),
-        false => Answer::Apply,
-    });
+    let (backend, log) =
+        scripted(
+            move |_, _| if asked.load(Ordering::Relaxed) { Answer::Refuse(vec![bad]) } else { Answer::Apply },
+        );
     let store = TraceStore::builder().flush_interval(NEVER).open_with(backend)?;
     let good = store.insert(note("good"))?;
     store.insert(note("bad").id(bad))?;
@@ -184,12 +182,13 @@ fn a_backend_that_is_down_for_long_owes_each_trace_once() -> Outcome {
     let down = Arc::new(AtomicBool::new(true));
     let (asked, batches) = (down.clone(), Arc::new(AtomicUsize::new(0)));
     let tried = batches.clone();
-    let (backend, log) = scripted(move |batch, _| match asked.load(Ordering::Relaxed) {
-        true => {
+    let (backend, log) = scripted(move |batch, _| {
+        if asked.load(Ordering::Relaxed) {
             tried.store(batch.traces.len(), Ordering::Relaxed);
             Answer::Fail(ErrorKind::DiskFull)
+        } else {
+            Answer::Apply
         }
-        false => Answer::Apply,
     });
     let store = TraceStore::builder().flush_interval(NEVER).open_with(backend)?;
     let ids = store.insert_many((0..100).map(note))?;

@@ -83,9 +83,8 @@ fn flush_async_needs_no_runtime() -> Outcome {
 fn who_waits_for_a_mark_is_told_of_the_flush_that_covers_it() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let is_full = full.clone();
-    let (backend, log) = scripted(move |_, _| match is_full.load(Ordering::Relaxed) {
-        true => Answer::Fail(ErrorKind::DiskFull),
-        false => Answer::Apply,
+    let (backend, log) = scripted(move |_, _| {
+        if is_full.load(Ordering::Relaxed) { Answer::Fail(ErrorKind::DiskFull) } else { Answer::Apply }
     });
     let store = TraceStore::builder().flush_interval(Duration::from_secs(3600)).open_with(backend)?;
     assert_eq!(block_on(store.wait(store.mark()))?.rows_upserted, 0, "nothing was written");

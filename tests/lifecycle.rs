@@ -193,9 +193,8 @@ fn a_close_that_times_out_while_it_is_tried_again_says_what_failed() -> Outcome 
 fn a_close_that_fails_says_why_and_the_store_goes_on() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let asked = full.clone();
-    let (backend, log) = scripted(move |_, _| match asked.load(Ordering::Relaxed) {
-        true => Answer::Fail(ErrorKind::DiskFull),
-        false => Answer::Apply,
+    let (backend, log) = scripted(move |_, _| {
+        if asked.load(Ordering::Relaxed) { Answer::Fail(ErrorKind::DiskFull) } else { Answer::Apply }
     });
     let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
     let store = builder.close_timeout(Duration::from_millis(50)).open_with(backend)?;
@@ -216,9 +215,8 @@ fn a_close_that_fails_says_why_and_the_store_goes_on() -> Outcome {
 fn a_close_is_tried_at_once_however_long_the_back_off() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let asked = full.clone();
-    let (backend, log) = scripted(move |_, _| match asked.load(Ordering::Relaxed) {
-        true => Answer::Fail(ErrorKind::DiskFull),
-        false => Answer::Apply,
+    let (backend, log) = scripted(move |_, _| {
+        if asked.load(Ordering::Relaxed) { Answer::Fail(ErrorKind::DiskFull) } else { Answer::Apply }
     });
     let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
     let store = builder.close_timeout(Duration::from_secs(10)).open_with(backend)?;

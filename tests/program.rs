@@ -286,9 +286,10 @@ fn what_holds_no_records_is_named_in_one_line_with_the_command_for_it() -> Resul
     ];
     for (content, expected) in cases {
         place.write("given", &content)?;
-        let commands = match expected.contains("is an export") {
-            true => ["ingest given --db memory.db", "demo given", "ingest given --db memory.db --strict"],
-            false => ["ingest given --db memory.db", "demo given", "import given --db memory.db"],
+        let commands = if expected.contains("is an export") {
+            ["ingest given --db memory.db", "demo given", "ingest given --db memory.db --strict"]
+        } else {
+            ["ingest given --db memory.db", "demo given", "import given --db memory.db"]
         };
         for command in commands {
             let ran = place.run(command)?;

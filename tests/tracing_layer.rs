@@ -365,9 +365,10 @@ impl Backend for Watched {
     }
 
     fn apply(&mut self, _: &Batch<'_>) -> Result<Applied, BackendError> {
-        match self.failing.load(Ordering::Acquire) {
-            true => Err(BackendError::new(ErrorKind::DiskFull, "no space")),
-            false => Ok(Applied::default()),
+        if self.failing.load(Ordering::Acquire) {
+            Err(BackendError::new(ErrorKind::DiskFull, "no space"))
+        } else {
+            Ok(Applied::default())
         }
     }
 

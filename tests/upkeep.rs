@@ -369,9 +369,8 @@ fn the_thread_goes_on_after_a_close_that_failed() -> Outcome {
     let (_alone, clock) = (alone(), clock());
     let full = Arc::new(AtomicBool::new(true));
     let is_full = full.clone();
-    let (backend, _log) = scripted(move |_, _| match is_full.load(Ordering::Relaxed) {
-        true => Answer::Fail(ErrorKind::DiskFull),
-        false => Answer::Apply,
+    let (backend, _log) = scripted(move |_, _| {
+        if is_full.load(Ordering::Relaxed) { Answer::Fail(ErrorKind::DiskFull) } else { Answer::Apply }
     });
     let builder = quietly().clock(&clock).checkpoint_step(0.0).upkeep(Upkeep { decay: OFTEN, ..NEVER });
     let store = builder.close_timeout(Duration::from_millis(20)).open_with(backend)?;

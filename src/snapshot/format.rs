@@ -116,19 +116,17 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn add_trace(&mut self, id: TraceId) -> Result<(), String> {
-        match self.traces.insert(id) {
-            true => Ok(()),
-            false => Err(format!("there is another trace {id}")),
-        }
+        if self.traces.insert(id) { Ok(()) } else { Err(format!("there is another trace {id}")) }
     }
 
     pub(super) fn add_link(&mut self, ends: LinkKey) -> Result<(), String> {
         if let Some(end) = ends.ids().iter().find(|end| !self.traces.contains(end)) {
             return Err(format!("the link is to trace {end}, which is not there"));
         }
-        match self.links.insert(ends) {
-            true => Ok(()),
-            false => Err(format!("there is another link of {} and {}", ends.ids()[0], ends.ids()[1])),
+        if self.links.insert(ends) {
+            Ok(())
+        } else {
+            Err(format!("there is another link of {} and {}", ends.ids()[0], ends.ids()[1]))
         }
     }
 }

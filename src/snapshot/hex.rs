@@ -33,8 +33,5 @@ pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
 }
 
 pub(super) fn array<const N: usize>(text: &str) -> Option<[u8; N]> {
-    match text.len() == 2 * N {
-        true => bytes(text)?.try_into().ok(),
-        false => None,
-    }
+    if text.len() == 2 * N { bytes(text)?.try_into().ok() } else { None }
 }

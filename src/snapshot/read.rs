@@ -40,18 +40,16 @@ pub(super) fn vouched(mut file: impl Read + Seek, key: &Key) -> Result<State, Re
     file.rewind()?;
     let mut lines = Lines::of(file.take(sealed));
     let state = state(&mut lines)?;
-    match seal::digest(&lines.hashed) == seal::digest(&hashed) {
-        true => Ok(state),
-        false => Err(Refusal::damaged("it changed while it was read")),
+    if seal::digest(&lines.hashed) == seal::digest(&hashed) {
+        Ok(state)
+    } else {
+        Err(Refusal::damaged("it changed while it was read"))
     }
 }
 
 /// A device or a pipe might never end.
 fn open(path: &Path) -> Result<File, Refusal> {
-    match path.metadata()?.is_file() {
-        true => Ok(File::open(path)?),
-        false => Err(Refusal::Foreign("is no file")),
-    }
+    if path.metadata()?.is_file() { Ok(File::open(path)?) } else { Err(Refusal::Foreign("is no file")) }
 }
 
 /// How many bytes come before the last line, and that line with its end.

@@ -78,11 +78,10 @@ impl<W: Write, F: Fn(io::Error) -> Error> Output<W, F> {
         self.line.clear();
         serde_json::to_writer(&mut self.line, line).map_err(|error| (self.failed)(error.into()))?;
         self.line.push(b'\n');
-        match self.line.len() as u64 <= MAX_LINE {
-            true => self.writer.write_all(&self.line).map_err(&self.failed),
-            false => {
-                Err(unusable(what, format_args!("its line is longer than {MAX_LINE} bytes: make it smaller")))
-            }
+        if self.line.len() as u64 <= MAX_LINE {
+            self.writer.write_all(&self.line).map_err(&self.failed)
+        } else {
+            Err(unusable(what, format_args!("its line is longer than {MAX_LINE} bytes: make it smaller")))
         }
     }
 }
@@ -188,8 +187,5 @@ fn make(folder: &Path) -> io::Result<()> {
 
 /// Elsewhere a folder can't be opened, and the system sees to its entries.
 pub(super) fn sync(folder: &Path) -> io::Result<()> {
-    match cfg!(unix) {
-        true => File::open(folder)?.sync_all(),
-        false => Ok(()),
-    }
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

@@ -184,9 +184,10 @@ impl Spill {
         for (line, number) in lines {
             spill.add(line, &mut partition).map_err(|problem| Refusal::line(number, problem))?;
         }
-        match spill.len() as u64 == header.lines {
-            true => Ok(spill),
-            false => Err(Refusal::damaged("it has not as many lines as its header says")),
+        if spill.len() as u64 == header.lines {
+            Ok(spill)
+        } else {
+            Err(Refusal::damaged("it has not as many lines as its header says"))
         }
     }
 

@@ -191,9 +191,10 @@ fn shown(time: Timestamp) -> Cow<'static, str> {
 /// The same value. In JSON a line break stands between the parts of a value, and never within one.
 fn in_one_line(json: &str) -> Cow<'_, str> {
     let json = json.trim_ascii();
-    match json.contains(['\n', '\r']) {
-        true => Cow::Owned(json.replace(['\n', '\r'], " ")),
-        false => Cow::Borrowed(json),
+    if json.contains(['\n', '\r']) {
+        Cow::Owned(json.replace(['\n', '\r'], " "))
+    } else {
+        Cow::Borrowed(json)
     }
 }
 
@@ -298,8 +299,9 @@ fn id(field: &str, text: &str) -> Result<TraceId> {
 
 /// The library would bring it into its range; a line that is out of it is no trace's.
 fn within(field: &str, value: f64, low: f64) -> Result<f64> {
-    match (low..=1.0).contains(&value) {
-        true => Ok(value),
-        false => bail!("{field} is {value}: give a number from {low} to 1"),
+    if (low..=1.0).contains(&value) {
+        Ok(value)
+    } else {
+        bail!("{field} is {value}: give a number from {low} to 1")
     }
 }
