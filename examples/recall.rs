@@ -82,9 +82,10 @@ fn associate(store: &TraceStore, records: &[Value]) -> mnemon::Result<()> {
     let mut last_turns = HashMap::new();
     for record in records {
         let (Some(this), turn) = (id(record), record["type"] == "episodic") else { continue };
-        let before = match turn {
-            true => last_turns.insert(record["partition"].as_str(), this),
-            false => record["parent_ref"].as_str().map(TraceId::from_reference),
+        let before = if turn {
+            last_turns.insert(record["partition"].as_str(), this)
+        } else {
+            record["parent_ref"].as_str().map(TraceId::from_reference)
         };
         if let Some(before) = before.filter(|before| store.contains(*before)) {
             for _ in 0..3 {

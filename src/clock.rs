@@ -64,9 +64,10 @@ pub(crate) fn new_uuid() -> Uuid {
 /// Returns a UUID of version 7. That version can't represent a time before 1970, and the `uuid` crate panics if the
 /// clock shows one: 1970 is used then.
 fn uuid_at(now: SystemTime) -> Uuid {
-    match now >= SystemTime::UNIX_EPOCH {
-        true => Uuid::now_v7(),
-        false => Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 0, 0)),
+    if now >= SystemTime::UNIX_EPOCH {
+        Uuid::now_v7()
+    } else {
+        Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, 0, 0))
     }
 }
 

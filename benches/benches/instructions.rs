@@ -131,9 +131,10 @@ fn compare(accept: bool) -> Outcome {
     if problem(UPDATE, measured.get(PLANTED), &expected[UPDATE]).is_none() {
         problems.push(format!("the guard did not notice an {PLANTED}"));
     }
-    match problems.is_empty() {
-        true => println!("guard: {} cases within a tenth, the planted copy was noticed", expected.len()),
-        false => return Err(problems.join("\n").into()),
+    if problems.is_empty() {
+        println!("guard: {} cases within a tenth, the planted copy was noticed", expected.len())
+    } else {
+        return Err(problems.join("\n").into());
     }
     Ok(())
 }

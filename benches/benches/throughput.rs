@@ -86,9 +86,10 @@ fn threads(figures: &mut Figures, store: &TraceStore, ids: &[TraceId], traces: &
                 let run = |on: &dyn Records| {
                     together(threads, |thread| {
                         for (n, at) in drawn[thread].iter().enumerate() {
-                            match n * 37 % 100 < changes {
-                                true => assert!(on.update(ids[*at], (n % 100) as f64 / 100.0)),
-                                false => drop(black_box(on.get(ids[*at]))),
+                            if n * 37 % 100 < changes {
+                                assert!(on.update(ids[*at], (n % 100) as f64 / 100.0))
+                            } else {
+                                drop(black_box(on.get(ids[*at])))
                             }
                         }
                     })

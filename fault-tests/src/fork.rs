@@ -76,9 +76,10 @@ impl Child {
                 }
                 _ => self.0 = GONE,
             }
-            return match libc::WIFEXITED(status) {
-                true => Ok(libc::WEXITSTATUS(status)),
-                false => Err(format!("the child was ended by signal {}", libc::WTERMSIG(status)).into()),
+            return if libc::WIFEXITED(status) {
+                Ok(libc::WEXITSTATUS(status))
+            } else {
+                Err(format!("the child was ended by signal {}", libc::WTERMSIG(status)).into())
             };
         }
     }

@@ -200,9 +200,10 @@ impl Run {
                 Ok(store) => {
                     let found = State::of(&store);
                     self.store = Some(store);
-                    return match self.states.last() == Some(&found) {
-                        true => Ok(()),
-                        false => Err(format!("opened with {}", found.summary()).into()),
+                    return if self.states.last() == Some(&found) {
+                        Ok(())
+                    } else {
+                        Err(format!("opened with {}", found.summary()).into())
                     };
                 }
                 Err(error) => self.note(&error)?,

@@ -23,9 +23,10 @@ pub fn check_rows(reader: &Connection, expected: &State) -> Outcome {
     let mut links = reader.prepare("SELECT a, b, count FROM links")?;
     let links = links.query_map([], |row| Ok(((id(row.get(0)?), id(row.get(1)?)), row.get(2)?)))?;
     let links = links.collect::<Result<BTreeMap<(TraceId, TraceId), u32>, _>>()?;
-    match links == expected.links.iter().map(|(ends, link)| (*ends, link.count())).collect() {
-        true => Ok(()),
-        false => Err(format!("links differ: {} rows, {}", links.len(), expected.summary()).into()),
+    if links == expected.links.iter().map(|(ends, link)| (*ends, link.count())).collect() {
+        Ok(())
+    } else {
+        Err(format!("links differ: {} rows, {}", links.len(), expected.summary()).into())
     }
 }
 

@@ -129,9 +129,10 @@ impl Files {
 
     fn keep_older(&self) -> Outcome {
         outsider(&["copy".as_ref(), &self.db, &self.older])?;
-        match self.log.exists() {
-            true => outsider(&["copy".as_ref(), &self.log, &self.older_log]),
-            false => Ok(fs::write(&self.older_log, "")?),
+        if self.log.exists() {
+            outsider(&["copy".as_ref(), &self.log, &self.older_log])
+        } else {
+            Ok(fs::write(&self.older_log, "")?)
         }
     }
 

@@ -57,10 +57,7 @@ fn changes_all_and_ends_well(store: TraceStore, path: &Path) -> Outcome {
         check_rows(&reader(path)?, &memory)?;
     }
     store.close()?;
-    match State::of(&quiet(path)?) == memory {
-        true => Ok(()),
-        false => Err("reopened, it is another".into()),
-    }
+    if State::of(&quiet(path)?) == memory { Ok(()) } else { Err("reopened, it is another".into()) }
 }
 
 #[test]

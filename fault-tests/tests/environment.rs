@@ -52,9 +52,10 @@ fn is_whole(store: TraceStore, path: &Path) -> Outcome {
 /// Runs a command, which may be missing or not allowed.
 fn command(name: &str, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(name).args(arguments).output().map_err(|error| format!("{name}: {error}"))?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-        false => Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    } else {
+        Err(format!("{name}: {}", String::from_utf8_lossy(&output.stderr).trim()))
     }
 }
 
@@ -245,9 +246,10 @@ fn is_unprivileged(test: &str, folder: &Path) -> Outcome<bool> {
     again.args(["--exact", test, "--nocapture"]).uid(NOBODY).gid(NOBODY).current_dir(folder);
     let output = again.env("TMPDIR", folder).output()?;
     let said = String::from_utf8_lossy(&output.stdout);
-    match output.status.success() && said.contains("1 passed") {
-        true => Ok(false),
-        false => Err(format!("{said}\n{}", String::from_utf8_lossy(&output.stderr)).into()),
+    if output.status.success() && said.contains("1 passed") {
+        Ok(false)
+    } else {
+        Err(format!("{said}\n{}", String::from_utf8_lossy(&output.stderr)).into())
     }
 }
 

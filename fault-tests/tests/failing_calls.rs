@@ -73,9 +73,10 @@ fn fail_each(call: Call, ways: &[How]) -> Outcome {
         }
     }
     println!("{call:?} made to fail: {tally:?}");
-    match tally.injected >= tally.runs {
-        true => Ok(()),
-        false => Err(format!("not every run had its fault: {tally:?}").into()),
+    if tally.injected >= tally.runs {
+        Ok(())
+    } else {
+        Err(format!("not every run had its fault: {tally:?}").into())
     }
 }
 

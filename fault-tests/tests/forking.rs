@@ -173,10 +173,12 @@ fn child_with_same_pid_is_recognized() -> Outcome {
             Ok(output) => [output.stdout, output.stderr].concat(),
         };
         let said = String::from_utf8_lossy(&said);
-        return match said.contains("running 1 test") {
-            true if said.contains("test result: ok. 1 passed") => Ok(()),
-            true => Err(said.into()),
-            false => skip(said.trim()),
+        return if !said.contains("running 1 test") {
+            skip(said.trim())
+        } else if said.contains("test result: ok. 1 passed") {
+            Ok(())
+        } else {
+            Err(said.into())
         };
     }
     assert_eq!(std::process::id(), 1);

@@ -60,9 +60,10 @@ impl Bound {
     fn new(from: &Path, at: &Path) -> Result<Self, String> {
         let mount = Command::new("mount").arg("--bind").args([from, at]).output();
         let output = mount.map_err(|error| error.to_string())?;
-        match output.status.success() {
-            true => Ok(Self(at.to_owned())),
-            false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        if output.status.success() {
+            Ok(Self(at.to_owned()))
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
         }
     }
 }
@@ -94,11 +95,12 @@ fn has_one_owner_by_both_names(path: &Path, other: &Path, store: TraceStore) -> 
     let is_of_its_own = fs::metadata(other.with_extension("db-wal")).is_err();
     let read =
         verify(other).map(|report| report.is_sound()).map_err(|error| (error.kind(), error.to_string()));
-    match is_of_its_own {
-        false => assert_eq!(read, Ok(true)),
-        true => assert!(read.is_err_and(|(kind, message)| {
+    if !is_of_its_own {
+        assert_eq!(read, Ok(true))
+    } else {
+        assert!(read.is_err_and(|(kind, message)| {
             kind == ErrorKind::Unreachable && message.contains("other.db is another name of")
-        })),
+        }))
     }
     store.insert(note(2, 40))?;
     store.flush()?;
@@ -261,9 +263,10 @@ fn closed_descriptors_are_noticed_before_writing() -> Outcome {
             let mut bytes = Vec::new();
             file_is.ino() == path_is.ino() && file.read_to_end(&mut bytes).is_ok() && bytes.is_empty()
         };
-        match files.iter_mut().zip(&victims).all(&mut is_untouched) {
-            true => i32::from(files[0].as_raw_fd() > 10) * 9,
-            false => 10,
+        if files.iter_mut().zip(&victims).all(&mut is_untouched) {
+            i32::from(files[0].as_raw_fd() > 10) * 9
+        } else {
+            10
         }
     })?;
     assert_eq!(child.wait()?, 0);

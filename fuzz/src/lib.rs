@@ -25,10 +25,7 @@ pub use harness::Outcome;
 
 /// `Err` with this text unless it holds.
 fn holds(it: bool, otherwise: impl std::fmt::Display) -> Outcome {
-    match it {
-        true => Ok(()),
-        false => Err(otherwise.to_string().into()),
-    }
+    if it { Ok(()) } else { Err(otherwise.to_string().into()) }
 }
 
 /// `Err` unless the kind is one of these, and the message says something.

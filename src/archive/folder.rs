@@ -83,9 +83,10 @@ fn begins_as_ours(path: &Path) -> bool {
 fn remove_unless_in_use(path: &Path) -> Result<bool> {
     let Ok(file) = File::open(path) else { return Ok(false) };
     let empty = file.metadata().is_ok_and(|file| file.len() == 0);
-    match file.try_lock().is_ok() && (empty || begins_as_ours(path)) {
-        true => remove(path).map(|()| true),
-        false => Ok(false),
+    if file.try_lock().is_ok() && (empty || begins_as_ours(path)) {
+        remove(path).map(|()| true)
+    } else {
+        Ok(false)
     }
 }
 

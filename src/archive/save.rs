@@ -142,8 +142,5 @@ fn make(folder: &Path) -> io::Result<()> {
 
 /// Elsewhere a folder can't be opened, and the system sees to its entries.
 pub(super) fn sync(folder: &Path) -> io::Result<()> {
-    match cfg!(unix) {
-        true => File::open(folder)?.sync_all(),
-        false => Ok(()),
-    }
+    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }

@@ -15,10 +15,11 @@ impl Flusher {
         }
         let drained = self.flush_once(Durability::Durable, Opening::Sealed);
         let closed = drained && self.close_backend() && self.state.progress.finish_closing();
-        match closed {
-            true => self.state.feed.close(),
+        if closed {
+            self.state.feed.close();
+        } else {
             // Of the sealed generation it captures what followed from writes before it, and nothing else is in it.
-            false => self.cut(Opening::Open),
+            self.cut(Opening::Open);
         }
         closed
     }

@@ -45,10 +45,7 @@ pub(super) fn flush(name: &Name, finds_work: impl FnOnce() -> bool) -> Guarded {
 
 /// The span of its cut.
 pub(super) fn cut(flush: &Guarded) -> Guarded {
-    match flush.is_disabled() {
-        true => Guarded::none(),
-        false => guarded::span(|| debug_span!(target: TARGET, "cut")),
-    }
+    if flush.is_disabled() { Guarded::none() } else { guarded::span(|| debug_span!(target: TARGET, "cut")) }
 }
 
 /// What has been cut, with what was pending before.
@@ -85,9 +82,10 @@ pub(super) fn has_not_committed(flush: &Guarded, started: Instant) {
 /// What is loud the first time, and `DEBUG` when it is said again: a level is a constant of each event.
 macro_rules! loud_or_debug {
     ($loud:expr, $level:expr, $($fields:tt)*) => {
-        match $loud {
-            true => guarded::run(|| event!(target: TARGET, $level, $($fields)*)),
-            false => guarded::run(|| event!(target: TARGET, Level::DEBUG, $($fields)*)),
+        if $loud {
+            guarded::run(|| event!(target: TARGET, $level, $($fields)*))
+        } else {
+            guarded::run(|| event!(target: TARGET, Level::DEBUG, $($fields)*))
         }
     };
 }

@@ -168,10 +168,8 @@ impl Flusher {
         let is_suspect = self.needs_replace || self.uncompared || self.must_recapture_all;
         let whole = is_suspect || !guarded_call(|| self.backend.is_untouched()).unwrap_or(false);
         let (cut, state) = (self.cut, &self.state);
-        let (all, all_links) = match whole {
-            true => (state.traces.keys(), state.links.keys()),
-            false => (Vec::new(), Vec::new()),
-        };
+        let (all, all_links) =
+            if whole { (state.traces.keys(), state.links.keys()) } else { (Vec::new(), Vec::new()) };
         let pending = self.unsynced.values().copied().chain(self.pending.iter().map(|pending| pending.id));
         let traces: BTreeSet<_> = all.into_iter().chain(pending).collect();
         let pending =
@@ -216,9 +214,10 @@ impl Flusher {
         let untouched = batch.is_empty()
             && !self.must_write
             && (durability == Durability::Committed || self.is_all_durable());
-        let applied = match untouched {
-            true => Applied::default(),
-            false => events::apply().in_scope(|| self.backend.apply(&batch))?,
+        let applied = if untouched {
+            Applied::default()
+        } else {
+            events::apply().in_scope(|| self.backend.apply(&batch))?
         };
         let report = FlushReport {
             watermark: if untouched { self.committed.stored } else { self.cut },

@@ -78,10 +78,11 @@ impl Pending {
         cut: u64,
         last_row: &mut RowNumber,
     ) -> Option<Self> {
-        match traces.sink(&id, Row::number) == Some(row) {
-            true => Self::recapture(traces, id, cut, last_row),
+        if traces.sink(&id, Row::number) == Some(row) {
+            Self::recapture(traces, id, cut, last_row)
+        } else {
             // A later trace of the id has a row of its own.
-            false => Some(Self { id, row, value: None, recapture_links: false, in_doubt: true }),
+            Some(Self { id, row, value: None, recapture_links: false, in_doubt: true })
         }
     }
 

@@ -99,14 +99,13 @@ impl Flusher {
             strange += usize::from(!is_known);
         })?;
         // Those that could not be read when the store was opened still can't be.
-        match strange == unreadable && traces.is_empty() && links.is_empty() {
-            true => Ok(()),
-            false => {
-                let missing = traces.len() + links.len();
-                let strange = strange.abs_diff(unreadable);
-                let message = format!("of what was stored {missing} rows are gone, and {strange} are others");
-                Err(BackendError::new(ErrorKind::Corrupt, message))
-            }
+        if strange == unreadable && traces.is_empty() && links.is_empty() {
+            Ok(())
+        } else {
+            let missing = traces.len() + links.len();
+            let strange = strange.abs_diff(unreadable);
+            let message = format!("of what was stored {missing} rows are gone, and {strange} are others");
+            Err(BackendError::new(ErrorKind::Corrupt, message))
         }
     }
 

@@ -116,9 +116,11 @@ pub(super) fn next_job(flusher: &Flusher, tidied: bool) -> Job {
         return if left.is_zero() { Job::Tidy } else { Job::Sleep(Some(left)) };
     };
     let left = state.options.interval.saturating_sub(now.saturating_duration_since(first_write));
-    match left.is_zero() || inside.dirty() >= state.options.threshold {
-        true => background,
-        false if flusher.compacts() => Job::Compact,
-        false => Job::Sleep(Some(left)),
+    if left.is_zero() || inside.dirty() >= state.options.threshold {
+        background
+    } else if flusher.compacts() {
+        Job::Compact
+    } else {
+        Job::Sleep(Some(left))
     }
 }

@@ -97,9 +97,10 @@ fn number(cell: ValueRef<'_>) -> Result<f64, Wrong> {
 }
 
 fn within(number: f64, high: f64) -> Result<f64, Wrong> {
-    match (0.0..=high).contains(&number) {
-        true => Ok(number),
-        false => Err(format!("{number:?} is out of its range").into()),
+    if (0.0..=high).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("{number:?} is out of its range").into())
     }
 }
 
@@ -144,10 +145,8 @@ pub(super) fn time(cell: ValueRef<'_>) -> Result<Partly<Timestamp>, Wrong> {
         }
     };
     let micros = Timestamp::from_microsecond(time.as_microsecond()).map_err(|_| wrong())?;
-    let lost = match micros == time {
-        true => Vec::new(),
-        false => vec!["what is finer than a microsecond is not kept".into()],
-    };
+    let lost =
+        if micros == time { Vec::new() } else { vec!["what is finer than a microsecond is not kept".into()] };
     Ok(Partly { value: micros, lost })
 }
 
@@ -173,9 +172,10 @@ pub(super) fn valence(cell: ValueRef<'_>) -> Result<Partly<f64>, Wrong> {
         }
         other => number(other)?,
     };
-    match (-1.0..=1.0).contains(&number) {
-        true => Ok(Partly::all(number)),
-        false => Err(format!("{number:?} is out of its range").into()),
+    if (-1.0..=1.0).contains(&number) {
+        Ok(Partly::all(number))
+    } else {
+        Err(format!("{number:?} is out of its range").into())
     }
 }
 

@@ -60,19 +60,17 @@ pub fn read(path: impl AsRef<Path>) -> Result<Original> {
     let mut connection = look_at(&resolved(path)?).map_err(doing)?;
     let snapshot = connection.transaction().map_err(doing)?;
     let mut reading = Reading::default();
-    let tables = reading.traces(&snapshot).and_then(|there| match there {
-        true => reading.associations(&snapshot).map(|()| true),
-        false => Ok(false),
-    });
-    match tables.map_err(doing)? {
-        true => Ok(reading.done()),
-        false => {
-            let message = format!(
-                "{} has no table {TRACES} with ids, types and content: give a database of the original system",
-                path.display()
-            );
-            Err(Error::new(ErrorKind::NotAStore, message))
-        }
+    let tables = reading
+        .traces(&snapshot)
+        .and_then(|there| if there { reading.associations(&snapshot).map(|()| true) } else { Ok(false) });
+    if tables.map_err(doing)? {
+        Ok(reading.done())
+    } else {
+        let message = format!(
+            "{} has no table {TRACES} with ids, types and content: give a database of the original system",
+            path.display()
+        );
+        Err(Error::new(ErrorKind::NotAStore, message))
     }
 }
 
@@ -165,11 +163,11 @@ impl Reading {
         while let Some(row) = rows.next()? {
             let mut cells = Cells::new(row, &columns, &mut self.findings)?;
             let Some((id, new, known)) = cells.trace() else { continue };
-            match self.known.contains_key(&id) {
-                true => cells.find("trace_id", format!("left out: another row has {id}")),
-                false => {
+            match self.known.entry(id) {
+                Entry::Occupied(_) => cells.find("trace_id", format!("left out: another row has {id}")),
+                Entry::Vacant(free) => {
+                    free.insert(known);
                     let row = cells.number;
-                    self.known.insert(id, known);
                     self.traces.push((row, new));
                 }
             }

@@ -111,10 +111,7 @@ impl<D> GenerationGuard<D> {
     /// Number of keys written in this generation, or about to be. None in a sealed generation: what is listed there
     /// [follows](super::Map::follow) from what was written before it, and is captured with that.
     pub fn dirty(&self) -> usize {
-        match self.0.sealed {
-            true => 0,
-            false => self.0.count.load(Ordering::Relaxed),
-        }
+        if self.0.sealed { 0 } else { self.0.count.load(Ordering::Relaxed) }
     }
 
     /// Counts a key that is about to be written for the first time in this generation.

@@ -130,16 +130,18 @@ pub(crate) fn wake(waker: Waker) {
 
 impl<R: Clone, E: Clone> State<R, E> {
     fn ticket(&self, generation: u64) -> Result<FlushTicket, u64> {
-        match generation <= self.durable.cut {
-            true => Err(self.durable.stored),
-            false => Ok(FlushTicket { generation, failures_before: self.failures }),
+        if generation <= self.durable.cut {
+            Err(self.durable.stored)
+        } else {
+            Ok(FlushTicket { generation, failures_before: self.failures })
         }
     }
 
     fn outcome(&self, goal: FlushTicket) -> Option<FlushOutcome<R, E>> {
-        match self.durable.cut >= goal.generation {
-            true => Some(FlushOutcome::Done(self.report.clone())),
-            false => self.failure(goal).map(|error| FlushOutcome::Failed(error.clone())),
+        if self.durable.cut >= goal.generation {
+            Some(FlushOutcome::Done(self.report.clone()))
+        } else {
+            self.failure(goal).map(|error| FlushOutcome::Failed(error.clone()))
         }
     }
 

@@ -107,10 +107,7 @@ impl fmt::Display for Health {
 }
 
 fn writes(refused: bool) -> &'static str {
-    match refused {
-        true => "writes are refused until it has caught up",
-        false => "writes are taken and kept in memory",
-    }
+    if refused { "writes are refused until it has caught up" } else { "writes are taken and kept in memory" }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -140,27 +140,29 @@ impl State {
 
     /// Refuses what the flusher would have to do, where there is none.
     pub(crate) fn check_not_forked(&self) -> Result<(), Error> {
-        match self.is_forked() {
-            false => Ok(()),
-            true => Err(Error::new(
+        if !self.is_forked() {
+            Ok(())
+        } else {
+            Err(Error::new(
                 ErrorKind::Forked,
                 format!(
                     "the store belongs to process {}, which this one was forked from, and nothing is written here: use it there, or open one of another file here",
                     self.process.id()
                 ),
-            )),
+            ))
         }
     }
 
     /// Refuses to wait for the flusher, where there is none, and where this thread is doing a flusher's work.
     pub(crate) fn check_may_wait(&self) -> Result<(), Error> {
         self.check_not_forked()?;
-        match is_at_work() {
-            false => Ok(()),
-            true => Err(Error::new(
+        if !is_at_work() {
+            Ok(())
+        } else {
+            Err(Error::new(
                 ErrorKind::WouldDeadlock,
                 "the flusher's thread would wait for itself: in a waker or a subscriber call nothing that waits; use flush_async, or another thread",
-            )),
+            ))
         }
     }
 

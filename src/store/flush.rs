@@ -59,10 +59,8 @@ impl TraceStore {
     pub fn mark(&self) -> Mark {
         let (state, generation) = (self.state(), self.newest_change());
         // In a child process the lock may stay locked forever.
-        let generation = match state.is_forked() {
-            false => state.progress.watermark_of(generation),
-            true => generation,
-        };
+        let generation =
+            if !state.is_forked() { state.progress.watermark_of(generation) } else { generation };
         Mark { store: state.number, generation }
     }
 
@@ -97,9 +95,10 @@ impl TraceStore {
     }
 
     fn is_mine(&self, mark: Mark) -> Result<()> {
-        match mark.store == self.state().number {
-            true => Ok(()),
-            false => Err(Error::invalid("mark", "of another store", "wait for it where it was made")),
+        if mark.store == self.state().number {
+            Ok(())
+        } else {
+            Err(Error::invalid("mark", "of another store", "wait for it where it was made"))
         }
     }
 

@@ -65,10 +65,7 @@ impl Inner {
     /// Checks the conditions that reject a write whatever its content.
     pub(super) fn check_writable(&self) -> Result<()> {
         self.state.check_lag()?;
-        match self.state.generations.enter().is_sealed() {
-            true => Err(TraceStore::closed()),
-            false => Ok(()),
-        }
+        if self.state.generations.enter().is_sealed() { Err(TraceStore::closed()) } else { Ok(()) }
     }
 
     pub(super) fn insert(&self, new: NewTrace) -> Result<TraceId> {
@@ -94,13 +91,10 @@ impl Inner {
 
     pub(super) fn check_size(&self, trace: &Trace) -> Result<()> {
         let (found, most) = (trace.payload().as_str().len(), self.settings.max_payload_bytes);
-        match found <= most {
-            true => Ok(()),
-            false => Err(Error::invalid(
-                "payload",
-                format_args!("{found} bytes"),
-                format_args!("give at most {most}"),
-            )),
+        if found <= most {
+            Ok(())
+        } else {
+            Err(Error::invalid("payload", format_args!("{found} bytes"), format_args!("give at most {most}")))
         }
     }
 
@@ -160,10 +154,7 @@ impl Inner {
         let mut dropped = 0;
         for ends in self.links().index().of(&gone.id()) {
             let is_dropped = self.links().follow(&self.state.generations, &ends, |tie| {
-                match tie.touches(gone.id(), gone.birth()) {
-                    true => Change::Remove,
-                    false => Change::Keep,
-                }
+                if tie.touches(gone.id(), gone.birth()) { Change::Remove } else { Change::Keep }
             });
             dropped += usize::from(is_dropped);
         }
@@ -174,10 +165,7 @@ impl Inner {
     pub(super) fn renumbered(old: &Trace, change: impl FnOnce(&mut Dynamics)) -> Change<Trace> {
         let mut new = old.clone();
         change(&mut new.numbers);
-        match new.numbers == old.numbers {
-            true => Change::Keep,
-            false => Change::Put(new),
-        }
+        if new.numbers == old.numbers { Change::Keep } else { Change::Put(new) }
     }
 }
 

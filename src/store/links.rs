@@ -253,9 +253,8 @@ impl Inner {
         if self.are_still(ends, births) || planted(Mistake::NoSecondLook) {
             return true;
         }
-        self.links().follow(&self.state.generations, &ends, |tie| match tie.joins(births) {
-            true => Change::Remove,
-            false => Change::Keep,
+        self.links().follow(&self.state.generations, &ends, |tie| {
+            if tie.joins(births) { Change::Remove } else { Change::Keep }
         });
         false
     }

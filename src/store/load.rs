@@ -115,9 +115,10 @@ impl Stored {
             backend::Stored::Trace { row, trace } => {
                 let trace = trace.map_err(|wrong| (wrong.id, format!("row {row}: {}", wrong.reason)))?;
                 let (id, held) = (trace.id(), Row::stored(row, &trace));
-                match self.traces.load(id, trace, held) {
-                    true => Ok(()),
-                    false => Err((Some(id), format!("row {row} has the id of another row"))),
+                if self.traces.load(id, trace, held) {
+                    Ok(())
+                } else {
+                    Err((Some(id), format!("row {row} has the id of another row")))
                 }
             }
             backend::Stored::Link(link) => {
@@ -134,9 +135,10 @@ impl Stored {
             None => Err(format!("the link of {a} and {b}: there is no trace {id}")),
         };
         let tie = LinkState::new(link, [birth(a)?, birth(b)?]);
-        match self.links.load(link.ends, tie, LinkRow::stored()) {
-            true => Ok(()),
-            false => Err(format!("the link of {a} and {b} is there twice")),
+        if self.links.load(link.ends, tie, LinkRow::stored()) {
+            Ok(())
+        } else {
+            Err(format!("the link of {a} and {b} is there twice"))
         }
     }
 }

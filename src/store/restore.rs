@@ -68,9 +68,10 @@ impl Inner {
     pub(super) fn put_link(&self, link: Link, births: [Incarnation; 2]) -> Result<()> {
         let tie = LinkState::new(link, births);
         let put = self.links().upsert(&self.state.generations, &link.ends, |_| {
-            match tie.joins(self.births(link.ends)?) {
-                true => Ok(Change::Put(tie.clone())),
-                false => Err(not_found(link.ends.ids()[0])),
+            if tie.joins(self.births(link.ends)?) {
+                Ok(Change::Put(tie.clone()))
+            } else {
+                Err(not_found(link.ends.ids()[0]))
             }
         });
         match put {

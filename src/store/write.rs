@@ -178,9 +178,8 @@ impl TraceStore {
 
     /// Removes a trace that `put` stored, unless it has changed since.
     fn take_back(&self, trace: &Arc<Trace>) {
-        let undone = self.inner().update(trace.id(), |now| match Arc::ptr_eq(now, trace) {
-            true => Ok(Change::Remove),
-            false => Ok(Change::Keep),
+        let undone = self.inner().update(trace.id(), |now| {
+            if Arc::ptr_eq(now, trace) { Ok(Change::Remove) } else { Ok(Change::Keep) }
         });
         if let Err(error) = undone {
             guarded::run(|| {
@@ -199,9 +198,10 @@ impl TraceStore {
         state.check_lag()?;
         let done = self.inner().update(id, change)?;
         // Without a change no write was rejected either; a closed store still returns its error.
-        match done.as_ref().is_none_or(Transition::is_noop) && state.generations.enter().is_sealed() {
-            true => Err(Self::closed()),
-            false => Ok(done),
+        if done.as_ref().is_none_or(Transition::is_noop) && state.generations.enter().is_sealed() {
+            Err(Self::closed())
+        } else {
+            Ok(done)
         }
     }
 }

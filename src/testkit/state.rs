@@ -206,10 +206,7 @@ impl State {
         self.owner = Some(backend);
         self.must_reopen = false;
         self.live.set_closed(false);
-        match std::mem::take(&mut self.vanished) {
-            true => Reopened::Empty,
-            false => Reopened::Same,
-        }
+        if std::mem::take(&mut self.vanished) { Reopened::Empty } else { Reopened::Same }
     }
 
     pub(super) fn replace(&mut self) {

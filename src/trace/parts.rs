@@ -179,23 +179,26 @@ pub(crate) fn timestamp(micros: i64) -> Result<Timestamp, jiff::Error> {
 }
 
 pub(super) fn fraction(field: &str, value: f64) -> Result<f64> {
-    match (0.0..=1.0).contains(&value) {
-        true => Ok(value),
-        false => Err(Error::invalid(field, value, "give a number from 0 to 1")),
+    if (0.0..=1.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err(Error::invalid(field, value, "give a number from 0 to 1"))
     }
 }
 
 pub(super) fn clamped(field: &str, value: f64, low: f64) -> Result<f64> {
-    match value.is_nan() {
-        true => Err(Error::invalid(field, value, format_args!("give a number from {low} to 1"))),
-        false => Ok(value.clamp(low, 1.0)),
+    if value.is_nan() {
+        Err(Error::invalid(field, value, format_args!("give a number from {low} to 1")))
+    } else {
+        Ok(value.clamp(low, 1.0))
     }
 }
 
 pub(super) fn rate(field: &str, value: f64) -> Result<f64> {
-    match value.is_finite() && value >= 0.0 {
-        true => Ok(value),
-        false => Err(Error::invalid(field, value, "give a finite number that is not negative")),
+    if value.is_finite() && value >= 0.0 {
+        Ok(value)
+    } else {
+        Err(Error::invalid(field, value, "give a finite number that is not negative"))
     }
 }
 

@@ -94,13 +94,16 @@ impl Payload {
     /// [`Corrupt`](crate::ErrorKind::Corrupt) if the text is not JSON, and
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if it is not a `T`.
     pub fn deserialize<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(&self.0).map_err(|error| match error.is_data() {
-            true => not_json(error, "ask for the type that was stored"),
-            false => Error::new(
-                crate::ErrorKind::Corrupt,
-                "the stored payload is not JSON: replace or remove the trace",
-            )
-            .because(error),
+        serde_json::from_str(&self.0).map_err(|error| {
+            if error.is_data() {
+                not_json(error, "ask for the type that was stored")
+            } else {
+                Error::new(
+                    crate::ErrorKind::Corrupt,
+                    "the stored payload is not JSON: replace or remove the trace",
+                )
+                .because(error)
+            }
         })
     }
 }
@@ -116,9 +119,10 @@ struct Shallow {
 impl Shallow {
     fn enter(&mut self) -> io::Result<()> {
         self.depth += 1;
-        match self.depth <= MAX_DEPTH {
-            true => Ok(()),
-            false => Err(io::Error::other(format!("it is nested deeper than {MAX_DEPTH}"))),
+        if self.depth <= MAX_DEPTH {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("it is nested deeper than {MAX_DEPTH}")))
         }
     }
 }

@@ -286,9 +286,10 @@ fn ingest_of_other_file_names_command() -> Result {
     ];
     for (content, expected) in cases {
         place.write("given", &content)?;
-        let commands = match expected.contains("is an export") {
-            true => ["ingest given --db memory.db", "demo given", "ingest given --db memory.db --strict"],
-            false => ["ingest given --db memory.db", "demo given", "import given --db memory.db"],
+        let commands = if expected.starts_with("is an export") || expected.starts_with("is a snapshot") {
+            ["ingest given --db memory.db", "demo given", "ingest given --db memory.db --strict"]
+        } else {
+            ["ingest given --db memory.db", "demo given", "import given --db memory.db"]
         };
         for command in commands {
             let ran = place.run(command)?;

@@ -13,9 +13,10 @@ const READING: [&str; 5] =
 
 /// Of a command that needs one, with the id.
 fn with_id(command: &str, id: &str) -> String {
-    match command.starts_with("get") || command.starts_with("walk") {
-        true => format!("{command} {id}"),
-        false => command.to_owned(),
+    if command.starts_with("get") || command.starts_with("walk") {
+        format!("{command} {id}")
+    } else {
+        command.to_owned()
     }
 }
 

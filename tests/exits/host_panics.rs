@@ -228,9 +228,8 @@ fn panicking_subscriber_ends_no_upkeep() -> Outcome {
         let clock = clock();
         let stuck = Arc::new(AtomicBool::new(true));
         let is_stuck = stuck.clone();
-        let (backend, _) = scripted(move |_| match is_stuck.load(Ordering::Relaxed) {
-            true => Answer::Fail(ErrorKind::DiskFull),
-            false => Answer::Apply,
+        let (backend, _) = scripted(move |_| {
+            if is_stuck.load(Ordering::Relaxed) { Answer::Fail(ErrorKind::DiskFull) } else { Answer::Apply }
         });
         let upkeep = Upkeep { decay: Some(Duration::from_millis(1)), tiers: None, quota: None };
         let builder = manual_flush()

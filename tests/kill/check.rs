@@ -88,9 +88,10 @@ impl Lineage {
         let broken = |error: Box<dyn std::error::Error>| Finding::Broken(error.to_string());
         let mut rng = Rng::with_seed(round);
         let plan = Plan {
-            point: match round.is_multiple_of(2 * crate::LINEAGE) {
-                true => Point::Open,
-                false => crate::POINTS[(round % crate::POINTS.len() as u64) as usize],
+            point: if round.is_multiple_of(2 * crate::LINEAGE) {
+                Point::Open
+            } else {
+                crate::POINTS[(round % crate::POINTS.len() as u64) as usize]
             },
             relaxed: rng.bool(),
             interval_micros: [0, 1_000, 20_000][rng.usize(..3)],

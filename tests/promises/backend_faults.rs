@@ -42,9 +42,8 @@ fn a_panic_gives_its_batch_back() -> Outcome {
 fn damaged_backend_is_replaced_and_rewritten() -> Outcome {
     let damaged = Arc::new(AtomicBool::new(false));
     let asked = damaged.clone();
-    let (backend, log) = scripted(move |_| match asked.swap(false, Ordering::Relaxed) {
-        true => Answer::Fail(ErrorKind::Corrupt),
-        false => Answer::Apply,
+    let (backend, log) = scripted(move |_| {
+        if asked.swap(false, Ordering::Relaxed) { Answer::Fail(ErrorKind::Corrupt) } else { Answer::Apply }
     });
     let store = TraceStore::builder().flush_interval(NEVER).open_with(backend)?;
     let ids = store.insert_many((0..50).map(note))?;
@@ -64,9 +63,8 @@ fn damaged_backend_is_replaced_and_rewritten() -> Outcome {
 fn failed_sync_rewrites_since_durable_batch() -> Outcome {
     let broken = Arc::new(AtomicBool::new(false));
     let asked = broken.clone();
-    let (backend, log) = scripted(move |_| match asked.swap(false, Ordering::Relaxed) {
-        true => Answer::Fail(ErrorKind::Io),
-        false => Answer::Apply,
+    let (backend, log) = scripted(move |_| {
+        if asked.swap(false, Ordering::Relaxed) { Answer::Fail(ErrorKind::Io) } else { Answer::Apply }
     });
     let builder =
         TraceStore::builder().durability(Durability::Committed).flush_interval(NEVER).flush_threshold(1);
@@ -103,10 +101,10 @@ fn refused_row_is_retried_when_changed() -> Outcome {
     let refuse = Arc::new(AtomicBool::new(true));
     let asked = refuse.clone();
     let bad = mnemon::TraceId::new();
-    let (backend, log) = scripted(move |_| match asked.load(Ordering::Relaxed) {
-        true => Answer::Refuse(vec![bad]),
-        false => Answer::Apply,
-    });
+    let (backend, log) =
+        scripted(
+            move |_| if asked.load(Ordering::Relaxed) { Answer::Refuse(vec![bad]) } else { Answer::Apply },
+        );
     let store = TraceStore::builder().flush_interval(NEVER).open_with(backend)?;
     let good = store.insert(note("good"))?;
     store.insert(note("bad").id(bad))?;
@@ -179,12 +177,13 @@ fn long_outage_owes_each_trace_once() -> Outcome {
     let down = Arc::new(AtomicBool::new(true));
     let (asked, batches) = (down.clone(), Arc::new(AtomicUsize::new(0)));
     let tried = batches.clone();
-    let (backend, log) = scripted(move |batch| match asked.load(Ordering::Relaxed) {
-        true => {
+    let (backend, log) = scripted(move |batch| {
+        if asked.load(Ordering::Relaxed) {
             tried.store(batch.traces.len(), Ordering::Relaxed);
             Answer::Fail(ErrorKind::DiskFull)
+        } else {
+            Answer::Apply
         }
-        false => Answer::Apply,
     });
     let store = TraceStore::builder().flush_interval(NEVER).open_with(backend)?;
     let ids = store.insert_many((0..100).map(note))?;

@@ -81,9 +81,8 @@ fn flush_async_needs_no_runtime() -> Outcome {
 fn mark_waits_for_covering_flush() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let is_full = full.clone();
-    let (backend, log) = scripted(move |_| match is_full.load(Ordering::Relaxed) {
-        true => Answer::Fail(ErrorKind::DiskFull),
-        false => Answer::Apply,
+    let (backend, log) = scripted(move |_| {
+        if is_full.load(Ordering::Relaxed) { Answer::Fail(ErrorKind::DiskFull) } else { Answer::Apply }
     });
     let store = TraceStore::builder().flush_interval(Duration::from_secs(3600)).open_with(backend)?;
     assert_eq!(block_on(store.wait(store.mark()))?.rows_upserted, 0, "nothing was written");

@@ -191,9 +191,8 @@ fn timed_out_retry_says_what_failed() -> Outcome {
 fn failed_close_says_why_goes_on() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let asked = full.clone();
-    let (backend, log) = scripted(move |_| match asked.load(Ordering::Relaxed) {
-        true => Answer::Fail(ErrorKind::DiskFull),
-        false => Answer::Apply,
+    let (backend, log) = scripted(move |_| {
+        if asked.load(Ordering::Relaxed) { Answer::Fail(ErrorKind::DiskFull) } else { Answer::Apply }
     });
     let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
     let store = builder.close_timeout(Duration::from_millis(50)).open_with(backend)?;
@@ -214,9 +213,8 @@ fn failed_close_says_why_goes_on() -> Outcome {
 fn close_ignores_backoff() -> Outcome {
     let full = Arc::new(AtomicBool::new(true));
     let asked = full.clone();
-    let (backend, log) = scripted(move |_| match asked.load(Ordering::Relaxed) {
-        true => Answer::Fail(ErrorKind::DiskFull),
-        false => Answer::Apply,
+    let (backend, log) = scripted(move |_| {
+        if asked.load(Ordering::Relaxed) { Answer::Fail(ErrorKind::DiskFull) } else { Answer::Apply }
     });
     let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
     let store = builder.close_timeout(Duration::from_secs(10)).open_with(backend)?;

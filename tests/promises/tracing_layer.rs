@@ -369,9 +369,8 @@ fn layer_does_not_keep_store_open() -> Outcome {
 fn undrained_dropped_store_gets_nothing() -> Outcome {
     let failing = Arc::new(AtomicBool::new(true));
     let fails = failing.clone();
-    let (backend, _) = scripted(move |_| match fails.load(Ordering::Acquire) {
-        true => Answer::Fail(ErrorKind::DiskFull),
-        false => Answer::Apply,
+    let (backend, _) = scripted(move |_| {
+        if fails.load(Ordering::Acquire) { Answer::Fail(ErrorKind::DiskFull) } else { Answer::Apply }
     });
     let store = TraceStore::builder().close_timeout(Duration::ZERO).open_with(backend)?;
     let errors = ErrorMemories::new(&store);

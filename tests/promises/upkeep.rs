@@ -369,9 +369,8 @@ fn upkeep_goes_on_after_failed_close() -> Outcome {
         let clock = clock();
         let full = Arc::new(AtomicBool::new(true));
         let is_full = full.clone();
-        let (backend, _log) = scripted(move |_| match is_full.load(Ordering::Relaxed) {
-            true => Answer::Fail(ErrorKind::DiskFull),
-            false => Answer::Apply,
+        let (backend, _log) = scripted(move |_| {
+            if is_full.load(Ordering::Relaxed) { Answer::Fail(ErrorKind::DiskFull) } else { Answer::Apply }
         });
         let builder =
             manual_flush().clock(&clock).checkpoint_step(0.0).upkeep(Upkeep { decay: OFTEN, ..NEVER });

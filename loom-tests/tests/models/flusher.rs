@@ -323,10 +323,10 @@ impl Backend for ContentTable {
                 }
             };
         }
-        match fails {
-            true => Err(BackendError::new(ErrorKind::DiskFull, "full")),
-            false => Ok(Applied::default()),
+        if fails {
+            return Err(BackendError::new(ErrorKind::DiskFull, "full"));
         }
+        Ok(Applied::default())
     }
 
     fn reopen(&mut self) -> Result<Reopened, BackendError> {

@@ -97,12 +97,11 @@ pub(crate) fn resolved(path: &Path) -> Result<PathBuf, BackendError> {
         resolved => resolved.map_err(failed)?,
     };
     let bytes = true_path.as_os_str().len();
-    match bytes <= LONGEST_PATH {
-        true => Ok(true_path),
-        false => {
-            let cause = format!("its path has {bytes} bytes, and SQLite takes {LONGEST_PATH} at most");
-            Err(failed(io::Error::new(io::ErrorKind::InvalidFilename, cause)))
-        }
+    if bytes <= LONGEST_PATH {
+        Ok(true_path)
+    } else {
+        let cause = format!("its path has {bytes} bytes, and SQLite takes {LONGEST_PATH} at most");
+        Err(failed(io::Error::new(io::ErrorKind::InvalidFilename, cause)))
     }
 }
 
@@ -198,9 +197,10 @@ impl Attached {
     pub(super) fn checkpoint(&self, idle: bool) -> rusqlite::Result<Option<bool>> {
         let pages = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
         let (logged, moved) = self.connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], pages)?;
-        let (waiting, mode) = match idle {
-            true => (logged > 0, "PRAGMA wal_checkpoint(TRUNCATE)"),
-            false => (logged - moved > super::CHECKPOINT_PAGES, "PRAGMA wal_checkpoint(PASSIVE)"),
+        let (waiting, mode) = if idle {
+            (logged > 0, "PRAGMA wal_checkpoint(TRUNCATE)")
+        } else {
+            (logged - moved > super::CHECKPOINT_PAGES, "PRAGMA wal_checkpoint(PASSIVE)")
         };
         if !waiting {
             return Ok(None);
@@ -253,12 +253,13 @@ fn set_up(connection: &Connection, longest: usize) -> rusqlite::Result<()> {
          PRAGMA checkpoint_fullfsync = ON;",
     )?;
     let mode = into_log_mode(connection)?;
-    match mode == "wal" {
-        true => Ok(()),
-        false => Err(rusqlite::Error::SqliteFailure(
+    if mode == "wal" {
+        Ok(())
+    } else {
+        Err(rusqlite::Error::SqliteFailure(
             ffi::Error::new(ffi::SQLITE_CANTOPEN),
             Some(format!("the file system allows no write-ahead log (journal mode {mode})")),
-        )),
+        ))
     }
 }
 
@@ -415,9 +416,10 @@ fn while_looking(path: &Path, error: rusqlite::Error) -> BackendError {
         }
         _ => {
             let failure = while_doing("opening", path, error);
-            match failure.kind() == ErrorKind::Unreachable && file_identity::wal_bytes(path) > 0 {
-                true => failure.with_hint("copy it and its log (-wal) to a folder that may be written"),
-                false => failure,
+            if failure.kind() == ErrorKind::Unreachable && file_identity::wal_bytes(path) > 0 {
+                failure.with_hint("copy it and its log (-wal) to a folder that may be written")
+            } else {
+                failure
             }
         }
     }

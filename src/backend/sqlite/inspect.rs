@@ -68,12 +68,11 @@ pub(crate) fn read(path: &Path, into: &mut dyn FnMut(Stored)) -> Result<Loaded, 
 pub(super) fn of_a_store(path: &Path) -> Result<(PathBuf, i64), BackendError> {
     let path = file::resolved(path)?;
     let identity = file::look_before_touching(&path)?;
-    match identity.is_new() {
-        true => {
-            let message = format!("{} is empty: give the path of a store", path.display());
-            Err(BackendError::new(ErrorKind::NotAStore, message))
-        }
-        false => Ok((path, identity.version)),
+    if identity.is_new() {
+        let message = format!("{} is empty: give the path of a store", path.display());
+        Err(BackendError::new(ErrorKind::NotAStore, message))
+    } else {
+        Ok((path, identity.version))
     }
 }
 

@@ -128,10 +128,12 @@ impl Sqlite {
         let (mut attached, store) = Attached::open(&path, longest)?;
         // A spill belongs to the opening that left it: until it is applied, that one goes on, also in a new file if all
         // is in the spill.
-        let boot = match file_identity::spill(&path).exists() {
-            true if store.watermark == 0 => whole.or(store.boot),
-            true => store.boot,
-            false => None,
+        let boot = if !file_identity::spill(&path).exists() {
+            None
+        } else if store.watermark == 0 {
+            whole.or(store.boot)
+        } else {
+            store.boot
         };
         let boot = boot.unwrap_or_else(new_uuid);
         let place = attached.claim(&path, boot)?;
@@ -257,10 +259,11 @@ impl Sqlite {
     /// The very file that this store has signed was its own: what is in it now was written over that.
     fn damaged(&self, error: BackendError) -> BackendError {
         let is_no_store = matches!(error.kind(), ErrorKind::NotAStore | ErrorKind::NewerSchema);
-        match is_no_store && self.place.is_file_at(&self.path) {
-            true => BackendError::new(ErrorKind::Corrupt, format!("{} is damaged", self.path.display()))
-                .because(error),
-            false => error,
+        if is_no_store && self.place.is_file_at(&self.path) {
+            BackendError::new(ErrorKind::Corrupt, format!("{} is damaged", self.path.display()))
+                .because(error)
+        } else {
+            error
         }
     }
 
@@ -385,11 +388,13 @@ impl Backend for Sqlite {
         if self.changed {
             self.check_pages()?;
         }
-        Ok(match self.changed {
+        Ok(if self.unfilled && store.watermark == 0 {
             // Whoever was told so may not have come to act on it.
-            _ if self.unfilled && store.watermark == 0 => Reopened::Empty,
-            true => Reopened::Changed,
-            false => Reopened::Same,
+            Reopened::Empty
+        } else if self.changed {
+            Reopened::Changed
+        } else {
+            Reopened::Same
         })
     }
 

@@ -54,10 +54,7 @@ impl VerifyReport {
     }
 
     fn list(&mut self, finding: FileFinding) {
-        match self.findings.len() < LISTED {
-            true => self.findings.push(finding),
-            false => self.unlisted += 1,
-        }
+        if self.findings.len() < LISTED { self.findings.push(finding) } else { self.unlisted += 1 }
     }
 }
 
@@ -323,9 +320,10 @@ fn integrity(
         AND name NOT IN ('traces', 'links', 'store')";
     let is_ours_alone =
         ours.len() == TABLES.len() && moment.query_row(others, [], |row| row.get::<_, i64>(0))? == 0;
-    let checks = match is_ours_alone {
-        true => vec![format!("PRAGMA integrity_check({LISTED})")],
-        false => ours.iter().map(|table| format!("PRAGMA integrity_check({table})")).collect(),
+    let checks = if is_ours_alone {
+        vec![format!("PRAGMA integrity_check({LISTED})")]
+    } else {
+        ours.iter().map(|table| format!("PRAGMA integrity_check({table})")).collect()
     };
     for check in checks {
         let mut statement = moment.prepare(&check)?;

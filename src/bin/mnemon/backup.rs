@@ -60,10 +60,7 @@ impl Backup {
                 findings: verify::findings(&backup.copy),
             })?;
         }
-        Ok(match backup.copy.is_sound() {
-            true => ExitCode::SUCCESS,
-            false => WITH_BAD_LINES.into(),
-        })
+        Ok(if backup.copy.is_sound() { ExitCode::SUCCESS } else { WITH_BAD_LINES.into() })
     }
 }
 

@@ -70,10 +70,7 @@ impl Demo {
         if self.json {
             text::print_json(&DemoReport { ingest: &ingested, host: &host })?;
         }
-        Ok(match host.verify.is_good() {
-            true => interrupt::or(ingested.exit_code()),
-            false => host.exit_code(),
-        })
+        Ok(if host.verify.is_good() { interrupt::or(ingested.exit_code()) } else { host.exit_code() })
     }
 
     fn load(&self) -> Load {

@@ -55,12 +55,13 @@ impl Get {
         let seen = self.source.open()?;
         let trace = seen.find(&self.id)?;
         let near = neighbours(&trace, &seen);
-        match self.json {
-            true => text::print_json(&GetJson {
+        if self.json {
+            text::print_json(&GetJson {
                 trace: TraceJson::of(&trace, &seen),
                 links: near.iter().map(LinkJson::of).collect(),
-            })?,
-            false => text::print(&page(&trace, &near, &seen))?,
+            })?
+        } else {
+            text::print(&page(&trace, &near, &seen))?
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -38,16 +38,10 @@ pub fn or(otherwise: ExitCode) -> ExitCode {
 
 /// Where a command can stop, with what that means.
 pub fn check(outcome: &str) -> Result<()> {
-    match has_come() {
-        true => bail!("interrupted: {outcome}"),
-        false => Ok(()),
-    }
+    if has_come() { bail!("interrupted: {outcome}") } else { Ok(()) }
 }
 
 /// For the library, which asks.
 pub fn flow() -> ControlFlow<()> {
-    match has_come() {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
-    }
+    if has_come() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }

@@ -143,14 +143,12 @@ fn all(findings: Vec<Finding>) -> Vec<Found> {
 
 impl Report {
     fn say(&self, summary: &str, json: bool) -> Result<ExitCode> {
-        match json {
-            true => text::print_json(self)?,
-            false => text::print(&format!("{summary}{}", self.table()))?,
+        if json {
+            text::print_json(self)?
+        } else {
+            text::print(&format!("{summary}{}", self.table()))?
         }
-        Ok(match self.findings.is_empty() {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::from(WITH_FINDINGS),
-        })
+        Ok(if self.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(WITH_FINDINGS) })
     }
 
     /// The findings column by column, the first few of each.

@@ -9,9 +9,10 @@ pub fn object(line: &[u8]) -> Result<&str, String> {
             _ => format!("not UTF-8 at byte {}: save the file as UTF-8", at + 1),
         }
     })?;
-    match line.starts_with('{') {
-        true => Ok(line),
-        false => Err("not a JSON object: write one record a line".to_owned()),
+    if line.starts_with('{') {
+        Ok(line)
+    } else {
+        Err("not a JSON object: write one record a line".to_owned())
     }
 }
 

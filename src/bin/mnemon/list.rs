@@ -97,13 +97,14 @@ impl List {
         let mut found = self.filter.find(&seen, self.order);
         let all = found.len();
         found.truncate(self.limit);
-        match self.json {
-            true => text::print_json_lines(found.iter().map(|trace| {
+        if self.json {
+            text::print_json_lines(found.iter().map(|trace| {
                 let ranked = if self.order == By::Score { ranked(trace, &seen) } else { None };
                 let (score, log_score) = ranked.map(|ranked| (ranked.score, ranked.log_score)).unzip();
                 ListJson { trace: TraceJson::of(trace, &seen), score, log_score }
-            }))?,
-            false => text::print(&self.page(&found, all, &seen))?,
+            }))?
+        } else {
+            text::print(&self.page(&found, all, &seen))?
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -112,8 +112,5 @@ fn main() -> ExitCode {
 /// is 2, which stands for bad lines here.
 fn explain(usage: &clap::Error) -> ExitCode {
     let printed = usage.print();
-    match usage.use_stderr() || printed.is_err() {
-        true => ExitCode::FAILURE,
-        false => ExitCode::SUCCESS,
-    }
+    if usage.use_stderr() || printed.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

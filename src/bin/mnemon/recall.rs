@@ -73,10 +73,12 @@ impl Recall {
         let (mut hits, each) = find(&words, &seen);
         let all = hits.len();
         hits.truncate(self.limit);
-        match self.json {
-            true => text::print_json_lines(hits.iter().map(|hit| RecallJson::of(hit, &seen)))?,
-            false if all == 0 => text::print(&nothing(&words, &each))?,
-            false => text::print(&self.page(&hits, all, &words, &seen))?,
+        if self.json {
+            text::print_json_lines(hits.iter().map(|hit| RecallJson::of(hit, &seen)))?;
+        } else if all == 0 {
+            text::print(&nothing(&words, &each))?;
+        } else {
+            text::print(&self.page(&hits, all, &words, &seen))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -90,19 +92,18 @@ impl Recall {
         let mut page = String::new();
         for (hit, score) in hits.iter().zip(scores) {
             let trace = &*hit.ranked.trace;
-            let said = match self.full {
-                true => trace::whole(trace),
-                false => excerpt(&trace::whole(trace), words, room),
-            };
+            let said =
+                if self.full { trace::whole(trace) } else { excerpt(&trace::whole(trace), words, room) };
             let score = styled(BOLD, format!("{score:>widest$}"));
             page.push_str(&format!("  {score}  {said}\n"));
             let id = styled(ID, digits.of(trace.id()));
             let rest = format!("{}  {}{}", trace.trace_type(), parts(&hit.ranked), tags(&hit.tags));
             page.push_str(&format!("  {:widest$}  {id}  {}\n", "", styled(DIM, rest)));
         }
-        let summary = match hits.len() == all {
-            true => format!("{} found", text::count(all as u64, "trace")),
-            false => format!("{} of {} found", number(hits.len() as u64), text::count(all as u64, "trace")),
+        let summary = if hits.len() == all {
+            format!("{} found", text::count(all as u64, "trace"))
+        } else {
+            format!("{} of {} found", number(hits.len() as u64), text::count(all as u64, "trace"))
         };
         page.push_str(&styled(
             DIM,
@@ -195,9 +196,8 @@ fn parts(ranked: &Ranked) -> String {
     let Ranked { strength, recency, emotion, association, .. } = *ranked;
     let parts =
         [("strength", strength), ("recency", recency), ("emotion", emotion), ("association", association)];
-    let named = parts.map(|(name, part)| match text::line_width() >= WIDE {
-        true => format!("{name} {}", fraction(part)),
-        false => fraction(part),
+    let named = parts.map(|(name, part)| {
+        if text::line_width() >= WIDE { format!("{name} {}", fraction(part)) } else { fraction(part) }
     });
     named.join(" × ")
 }

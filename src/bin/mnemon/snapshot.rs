@@ -172,10 +172,7 @@ impl Save {
         if self.json {
             text::print_json(&InfoReport::of(&info))?;
         }
-        Ok(match quarantined.is_empty() {
-            true => ExitCode::SUCCESS,
-            false => WITH_BAD_LINES.into(),
-        })
+        Ok(if quarantined.is_empty() { ExitCode::SUCCESS } else { WITH_BAD_LINES.into() })
     }
 }
 
@@ -189,10 +186,7 @@ impl Restore {
         if self.json {
             text::print_json(&restored)?;
         }
-        Ok(match refused.is_empty() {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::FAILURE,
-        })
+        Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     fn path(&self, snapshots: &Snapshots) -> Result<PathBuf> {
@@ -242,9 +236,10 @@ impl List {
             }
             false => text::print(&list(&found))?,
         }
-        Ok(match found.iter().all(|info| info.header.is_ok()) {
-            true => ExitCode::SUCCESS,
-            false => WITH_BAD_LINES.into(),
+        Ok(if found.iter().all(|info| info.header.is_ok()) {
+            ExitCode::SUCCESS
+        } else {
+            WITH_BAD_LINES.into()
         })
     }
 }

@@ -39,9 +39,10 @@ struct StatReport<'a> {
 impl Stat {
     pub fn run(self) -> Result<ExitCode> {
         let file = mnemon::inspect(&self.path)?;
-        match self.json {
-            true => text::print_json(&StatReport::of(&file))?,
-            false => text::print(&table(&file))?,
+        if self.json {
+            text::print_json(&StatReport::of(&file))?
+        } else {
+            text::print(&table(&file))?
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -150,10 +150,7 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
     }
     let mut safe = String::with_capacity(text.len() + 16);
     for letter in text.chars() {
-        match commands(letter) {
-            true => safe.extend(letter.escape_unicode()),
-            false => safe.push(letter),
-        }
+        if commands(letter) { safe.extend(letter.escape_unicode()) } else { safe.push(letter) }
     }
     Cow::Owned(safe)
 }

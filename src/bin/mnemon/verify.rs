@@ -52,8 +52,8 @@ impl Verify {
         let verified = mnemon::verify_with(&self.db, tell);
         bar.finish_and_clear();
         let verified = verified?;
-        match self.json {
-            true => text::print_json(&Report {
+        if self.json {
+            text::print_json(&Report {
                 sound: verified.is_sound(),
                 traces: verified.traces,
                 links: verified.links,
@@ -62,13 +62,11 @@ impl Verify {
                 in_use_by: verified.in_use_by,
                 findings: findings(&verified),
                 unlisted: verified.unlisted,
-            })?,
-            false => text::print(&format!("{}\n\n{}", table(&verified), verdict(&verified)))?,
+            })?
+        } else {
+            text::print(&format!("{}\n\n{}", table(&verified), verdict(&verified)))?
         }
-        Ok(match verified.is_sound() {
-            true => ExitCode::SUCCESS,
-            false => WITH_BAD_LINES.into(),
-        })
+        Ok(if verified.is_sound() { ExitCode::SUCCESS } else { WITH_BAD_LINES.into() })
     }
 }
 

@@ -57,14 +57,15 @@ impl Walk {
         let start = seen.find(&self.id)?;
         let mut walk = seen.store.walk(start.id(), self.hops, self.min_strength);
         let steps: Vec<_> = walk.by_ref().take(self.limit).collect();
-        match self.json {
-            true => text::print_json_lines(steps.iter().map(|step| StepJson {
+        if self.json {
+            text::print_json_lines(steps.iter().map(|step| StepJson {
                 depth: step.depth,
                 count: count(step, &seen),
                 path: walk.path(step.trace.id()).iter().map(TraceId::to_string).collect(),
                 trace: TraceJson::of(&step.trace, &seen),
-            }))?,
-            false => text::print(&self.page(&start, &steps, walk.next().is_none(), &seen))?,
+            }))?
+        } else {
+            text::print(&self.page(&start, &steps, walk.next().is_none(), &seen))?
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -135,9 +136,10 @@ fn branches(start: TraceId, steps: &[Step], levels: usize) -> Vec<Branch<'_>> {
     let mut ahead = next(start, "");
     while let Some((step, tree, is_last)) = ahead.pop() {
         let (corner, beside) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-        let (tree, beside) = match step.depth <= levels {
-            true => (format!("{tree}{corner}"), format!("{tree}{beside}")),
-            false => (format!("{} away: ", number(step.depth as u64)), String::new()),
+        let (tree, beside) = if step.depth <= levels {
+            (format!("{tree}{corner}"), format!("{tree}{beside}"))
+        } else {
+            (format!("{} away: ", number(step.depth as u64)), String::new())
         };
         branches.push(Branch { step, tree });
         ahead.extend(next(step.trace.id(), &beside));

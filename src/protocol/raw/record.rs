@@ -194,9 +194,10 @@ impl<V: Record> Pointer<V> {
         }
         // SAFETY: the pointer is from `Arc::into_raw`, of the type that the tag says, and so is the count.
         unsafe {
-            match self.is_tombstone() {
-                true => CellState::Removed(Arc::from_raw(self.tombstone())),
-                false => CellState::Value(Arc::from_raw(self.0)),
+            if self.is_tombstone() {
+                CellState::Removed(Arc::from_raw(self.tombstone()))
+            } else {
+                CellState::Value(Arc::from_raw(self.0))
             }
         }
     }

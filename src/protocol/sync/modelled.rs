@@ -70,9 +70,10 @@ fn edit_hidden<T, R>(value: &mut std::sync::Arc<T>, edit: impl FnOnce(&mut T) ->
 
 impl<K: Ord + Clone, T> ShardedMap<K, T> {
     pub(crate) fn new() -> Self {
-        match HIDES_LOCKS.get() {
-            false => Self::Locked(RwLock::new(BTreeMap::new())),
-            true => Self::Hidden(std::sync::Mutex::new(BTreeMap::new())),
+        if HIDES_LOCKS.get() {
+            Self::Hidden(std::sync::Mutex::new(BTreeMap::new()))
+        } else {
+            Self::Locked(RwLock::new(BTreeMap::new()))
         }
     }
 

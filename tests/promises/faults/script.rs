@@ -334,16 +334,18 @@ impl Run<'_> {
             return Err("closed, and no clean end".into());
         }
         let store = self.open()?;
-        match State::of(&store) == self.script.states[done] {
-            true => Ok(store),
-            false => Err(format!("opened again after step {done}, the store is not what it was").into()),
+        if State::of(&store) == self.script.states[done] {
+            Ok(store)
+        } else {
+            Err(format!("opened again after step {done}, the store is not what it was").into())
         }
     }
 
     fn expected(&self, error: &Error) -> Outcome {
-        match self.case.kinds().contains(&error.kind()) {
-            true => Ok(()),
-            false => Err(format!("an unplanned error: {error:?}").into()),
+        if self.case.kinds().contains(&error.kind()) {
+            Ok(())
+        } else {
+            Err(format!("an unplanned error: {error:?}").into())
         }
     }
 
@@ -404,20 +406,19 @@ impl Run<'_> {
         }
         let to = self.begun.load(SeqCst);
         let mut states = self.script.states[from..=to].iter().rev();
-        match states.any(|state| match refused.is_empty() {
-            true => *state == found,
-            false => state.without(refused) == found,
-        }) {
-            true => Ok(()),
-            false => {
-                let whenever = self.script.states.iter().rposition(|state| *state == found);
-                let last = &self.script.states[to];
-                Err(format!(
-                    "{what}: no state of the steps {from} to {to}, but that of {whenever:?}; watermark {}; it has {} traces and {} links, the last state {} and {}",
-                    image.watermark(), found.traces.len(), found.links.len(), last.traces.len(), last.links.len(),
-                )
-                .into())
-            }
+        let is_found = |state: &State| {
+            if refused.is_empty() { *state == found } else { state.without(refused) == found }
+        };
+        if states.any(is_found) {
+            Ok(())
+        } else {
+            let whenever = self.script.states.iter().rposition(|state| *state == found);
+            let last = &self.script.states[to];
+            Err(format!(
+                "{what}: no state of the steps {from} to {to}, but that of {whenever:?}; watermark {}; it has {} traces and {} links, the last state {} and {}",
+                image.watermark(), found.traces.len(), found.links.len(), last.traces.len(), last.links.len(),
+            )
+            .into())
         }
     }
 
@@ -466,9 +467,10 @@ impl Run<'_> {
         }
         self.crash()?;
         store.close().map_err(|failed| format!("it did not close: {:?}", failed.error))?;
-        match self.faults.violations().is_empty() {
-            true => Ok(()),
-            false => Err(format!("violations: {:?}", self.faults.violations()).into()),
+        if self.faults.violations().is_empty() {
+            Ok(())
+        } else {
+            Err(format!("violations: {:?}", self.faults.violations()).into())
         }
     }
 

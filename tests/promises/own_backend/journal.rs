@@ -73,9 +73,10 @@ impl Journal {
         self.file.write_all(line)?;
         self.file.sync_data()?;
         // What nobody can find is not durable: the path must still lead to this file.
-        match fs::metadata(&self.path)?.len() == self.length + line.len() as u64 {
-            true => Ok(()),
-            false => Err(io::ErrorKind::NotFound.into()),
+        if fs::metadata(&self.path)?.len() == self.length + line.len() as u64 {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::NotFound.into())
         }
     }
 
@@ -104,8 +105,9 @@ impl Journal {
 
 /// An empty file is as good as one with the signature: it was being made.
 pub fn check_signature(path: &Path, bytes: &[u8]) -> Result<(), BackendError> {
-    match bytes.starts_with(SIGNATURE.as_bytes()) || bytes.is_empty() {
-        true => Ok(()),
-        false => Err(problem(ErrorKind::NotAStore, path, "is no journal of this version: give another path")),
+    if bytes.starts_with(SIGNATURE.as_bytes()) || bytes.is_empty() {
+        Ok(())
+    } else {
+        Err(problem(ErrorKind::NotAStore, path, "is no journal of this version: give another path"))
     }
 }

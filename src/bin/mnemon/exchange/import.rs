@@ -277,10 +277,7 @@ impl Plan {
 impl Step {
     /// A trace that is removed takes its links along: they are put back.
     fn take(self, store: &TraceStore) -> Result<()> {
-        let links = match self.replaces {
-            true => store.links(self.trace.id()),
-            false => Vec::new(),
-        };
+        let links = if self.replaces { store.links(self.trace.id()) } else { Vec::new() };
         if self.replaces {
             store.remove(self.trace.id())?;
         }

@@ -95,10 +95,7 @@ impl Host {
         if self.json {
             text::print_json(&report)?;
         }
-        Ok(match report.verify.is_good() {
-            true => interrupt::or(report.exit_code()),
-            false => report.exit_code(),
-        })
+        Ok(if report.verify.is_good() { interrupt::or(report.exit_code()) } else { report.exit_code() })
     }
 }
 

@@ -98,10 +98,7 @@ impl HostReport {
     }
 
     pub fn exit_code(&self) -> ExitCode {
-        match self.verify.is_good() {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::FAILURE,
-        }
+        if self.verify.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     pub fn table(&self) -> String {
@@ -161,11 +158,12 @@ impl HostReport {
     pub fn verdict(&self) -> String {
         let Verify { rows, links, .. } = self.verify;
         let rows = format!("{} and {}", text::count(rows, "trace"), text::count(links, "link"));
-        match self.verify.is_good() {
-            true => format!(
+        if self.verify.is_good() {
+            format!(
                 "The file holds what the writers were told: {rows}, none of them missing, stale or extra."
-            ),
-            false => "The file does NOT hold what the writers were told; the first differences are shown above: please report them.".to_owned(),
+            )
+        } else {
+            "The file does NOT hold what the writers were told; the first differences are shown above: please report them.".to_owned()
         }
     }
 

@@ -81,11 +81,10 @@ impl Ingest {
             refuse(&lines.bad, &self.file)?;
         }
         let store = text::while_spinning("opening the store", || open(&self.db))?;
-        let ingested = match self.strict {
-            true => {
-                lines.plan(&store).refuse_bad(&self.file).and_then(|plan| plan.store(&store, self.threads))
-            }
-            false => lines.plan(&store).store(&store, self.threads),
+        let ingested = if self.strict {
+            lines.plan(&store).refuse_bad(&self.file).and_then(|plan| plan.store(&store, self.threads))
+        } else {
+            lines.plan(&store).store(&store, self.threads)
         };
         let closed = store.close();
         let ingested = ingested?.taking(started.elapsed());

@@ -131,9 +131,10 @@ impl Step {
             return Ok(());
         };
         let trace = store.update(self.id, |trace| self.record.edit(trace, self.parent))?;
-        match trace.context("its trace has gone")?.revision() == revision {
-            true => tally.unchanged += 1,
-            false => tally.updated += 1,
+        if trace.context("its trace has gone")?.revision() == revision {
+            tally.unchanged += 1
+        } else {
+            tally.updated += 1
         }
         Ok(())
     }

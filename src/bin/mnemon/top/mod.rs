@@ -126,10 +126,7 @@ impl Show {
 fn status_file(path: &Path) -> PathBuf {
     let mut begins = [0; 16];
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut begins));
-    match read.is_ok() && begins == *b"SQLite format 3\0" {
-        true => beside(path),
-        false => path.to_owned(),
-    }
+    if read.is_ok() && begins == *b"SQLite format 3\0" { beside(path) } else { path.to_owned() }
 }
 
 /// The status file of a store, unless another one is named.

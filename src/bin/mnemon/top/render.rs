@@ -37,9 +37,10 @@ pub fn render(path: &Path, status: &Status, width: usize) -> Vec<String> {
     let said = |(name, value): &(&str, String)| format!("{}  {value:>VALUE$}", label(name));
     let side_by_side = 2 * (2 + LABEL + VALUE) + BETWEEN + 2;
     for (left, right) in left.iter().zip(&right) {
-        match width < side_by_side {
-            true => lines.extend([left, right].map(|one| format!("  {}", said(one)))),
-            false => lines.push(format!("  {}{:BETWEEN$}{}", said(left), "", said(right))),
+        if width < side_by_side {
+            lines.extend([left, right].map(|one| format!("  {}", said(one))))
+        } else {
+            lines.push(format!("  {}{:BETWEEN$}{}", said(left), "", said(right)))
         }
     }
     lines

@@ -140,11 +140,12 @@ pub(in crate::protocol::raw) fn read<V>(cell: &AtomicPtr<V>, order: Ordering, pi
     // stored before. A load that gave something older is made again, by a read-modify-write, which sees the newest.
     let is_too_old =
         |tracked: &mut Tracked| tracked.left != 0 && Some(tracked.left) <= pin.last_deferral.get();
-    match with(|collector| collector.tracked(Pointer(found)).is_some_and(is_too_old)) {
-        false => found,
-        true => match cell.compare_exchange(ptr::null_mut(), ptr::null_mut(), order, order) {
+    if with(|collector| collector.tracked(Pointer(found)).is_some_and(is_too_old)) {
+        match cell.compare_exchange(ptr::null_mut(), ptr::null_mut(), order, order) {
             Ok(newest) | Err(newest) => newest,
-        },
+        }
+    } else {
+        found
     }
 }
 
@@ -212,10 +213,12 @@ pub mod explore {
         assert!(with(|collector| collector.pinned.is_empty()), "nobody is pinned");
         while let Some(deferral) = with(|collector| {
             let newest_first = collector.hostile.as_ref().is_some_and(|hostile| hostile.mode.newest_first);
-            match newest_first {
-                true => collector.deferred.pop(),
-                false if collector.deferred.is_empty() => None,
-                false => Some(collector.deferred.remove(0)),
+            if newest_first {
+                collector.deferred.pop()
+            } else if collector.deferred.is_empty() {
+                None
+            } else {
+                Some(collector.deferred.remove(0))
             }
         }) {
             (deferral.work)();
