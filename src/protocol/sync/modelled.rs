@@ -64,6 +64,7 @@ fn unlocked<T>(hidden: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Edits a value that nobody looks at: with hidden locks that is so wherever looking takes no step that loom knows.
+#[allow(clippy::panic)]
 fn edit_hidden<T, R>(value: &mut std::sync::Arc<T>, edit: impl FnOnce(&mut T) -> R) -> R {
     edit(std::sync::Arc::get_mut(value).unwrap_or_else(|| panic!("edited while it is looked at")))
 }
