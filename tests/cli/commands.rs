@@ -2,60 +2,18 @@
 //! at through the library.
 #![cfg(feature = "cli")]
 
+use crate::program::{Output, SAMPLE, TestDir};
 use assert_cmd::Command;
 use mnemon::{NewTrace, Trace, TraceId, TraceStore};
 use serde_json::{Value, json};
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
-use tempfile::TempDir;
 
 type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-const SAMPLE: &str = "examples/sample.jsonl";
-
-/// A folder with files of records and a store.
-struct TestDir(TempDir);
-
-/// What a run of the program ended with.
-#[derive(Debug)]
-struct Output {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
 impl TestDir {
-    fn new() -> Result<Self> {
-        Ok(Self(tempfile::tempdir()?))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result {
         Ok(fs::write(self.path(name), content)?)
-    }
-
-    /// Runs the program in the folder.
-    fn run(&self, arguments: &str) -> Result<Output> {
-        self.run_with(arguments, "")
-    }
-
-    fn run_with(&self, arguments: &str, stdin: &str) -> Result<Output> {
-        let sample = std::path::absolute(SAMPLE)?;
-        let arguments = arguments.split(' ').map(|word| match word {
-            SAMPLE => sample.clone().into_os_string(),
-            word => word.into(),
-        });
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
-        let output = command.current_dir(self.0.path()).args(arguments).write_stdin(stdin).output()?;
-        Ok(Output {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout)?,
-            stderr: String::from_utf8(output.stderr)?,
-        })
     }
 
     /// The store's traces, by id.
@@ -483,7 +441,7 @@ fn busy_host_file_has_acknowledged_writes() -> Result {
 fn demo_leaves_nothing_behind() -> Result {
     let (place, records) = (TestDir::new()?, sample_records()?);
     let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
-    command.env("TMPDIR", place.0.path()).args(["demo", "--seconds", "0.5", "--json"]);
+    command.env("TMPDIR", place.path("")).args(["demo", "--seconds", "0.5", "--json"]);
     let output = command.output()?;
     let stdout = String::from_utf8(output.stdout)?;
     assert_eq!(output.status.code(), Some(0), "{stdout}");
@@ -500,7 +458,7 @@ fn demo_leaves_nothing_behind() -> Result {
     );
     assert_eq!(report["numbers_only"]["payload_bytes_serialized"], 0);
     assert!(report["rows_updated"].as_u64() > Some(0) && report["writes"].as_u64() > Some(0), "{report}");
-    assert_eq!(fs::read_dir(place.0.path())?.count(), 0, "the temporary folder is still there");
+    assert_eq!(fs::read_dir(place.path(""))?.count(), 0, "the temporary folder is still there");
     Ok(())
 }
 

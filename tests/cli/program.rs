@@ -11,14 +11,29 @@ use tempfile::TempDir;
 /// Two hours after the store was made.
 pub const AT: &str = "--at 2026-01-01T02:00:00Z";
 
-/// A folder with a store.
+/// Records to ingest, wherever the program runs.
+pub const SAMPLE: &str = "examples/sample.jsonl";
+
+/// A folder for the program's files.
 pub struct TestDir(TempDir);
 
+/// What a run of the program ended with.
 #[derive(Debug)]
 pub struct Output {
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl Output {
+    fn of(command: &mut Command) -> Outcome<Self> {
+        let output = command.output()?;
+        Ok(Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout)?,
+            stderr: String::from_utf8(output.stderr)?,
+        })
+    }
 }
 
 impl TestDir {
@@ -42,16 +57,24 @@ impl TestDir {
         self.run_in(arguments, &[("COLUMNS", "80")])
     }
 
+    /// With this to read on its standard input.
+    pub fn run_with(&self, arguments: &str, stdin: &str) -> Outcome<Output> {
+        Output::of(self.command(arguments)?.env("COLUMNS", "80").write_stdin(stdin))
+    }
+
     pub fn run_in(&self, arguments: &str, environment: &[(&str, &str)]) -> Outcome<Output> {
+        Output::of(self.command(arguments)?.envs(environment.iter().copied()))
+    }
+
+    fn command(&self, arguments: &str) -> Outcome<Command> {
+        let sample = std::path::absolute(SAMPLE)?;
+        let arguments = arguments.split_whitespace().map(|word| match word {
+            SAMPLE => sample.as_os_str(),
+            word => word.as_ref(),
+        });
         let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
-        command.current_dir(self.0.path()).args(arguments.split_whitespace());
-        command.envs(environment.iter().copied());
-        let output = command.output()?;
-        Ok(Output {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout)?,
-            stderr: String::from_utf8(output.stderr)?,
-        })
+        command.current_dir(self.0.path()).args(arguments);
+        Ok(command)
     }
 
     /// What the program prints of the store at [`AT`], when all is well.
