@@ -72,8 +72,8 @@ impl TraceStore {
     /// Applies the spill of an earlier opening, in a cut after that of the spill, and deletes it once that is durable;
     /// if the database did not take every row, it is put aside.
     fn apply_spill(&self, database: &Path, spill: Spill) -> Result<()> {
+        let path = sqlite::spill(database);
         guarded::run(|| {
-            let path = sqlite::spill(database);
             tracing::info!(path = %path.display(), traces = spill.traces.len(), "applying a spill");
         });
         let before = self.stats().quarantined;
