@@ -52,7 +52,7 @@ pub enum ErrorKind {
     /// The call waits for a flusher, and was made on a flusher's thread: by a [`Waker`](std::task::Waker), a `tracing`
     /// subscriber or a [`Backend`](crate::backend::Backend). Nothing was done.
     WouldDeadlock,
-    /// The callback that receives the [`Progress`](crate::Progress) of a long operation ended it.
+    /// The callback that receives the `Progress` of a long operation ended it.
     Interrupted,
     /// The store belongs to the process that opened it, and this process was forked from that one; or the file to be
     /// opened was open at the fork.

@@ -13,7 +13,7 @@ impl TraceStore {
     /// The flusher compacts in steps of a few milliseconds between flushes: a flush waits for at most one step, reads
     /// and writes for none. The content of the store does not change, and a power loss during compaction undoes some
     /// of its steps and nothing else. Moved pages pass through the WAL, and the file shrinks when the WAL is emptied:
-    /// a reader that holds the WAL, such as a [backup](crate::backup), delays that until it ends. The cost is
+    /// a reader that holds the WAL, such as a backup, delays that until it ends. The cost is
     /// proportional to the free space, and the cost for each page grows slightly with the number of free pages.
     ///
     /// A file made by a version before 0.1.0 is rewritten once, in one step: flushes wait for that, and it takes
