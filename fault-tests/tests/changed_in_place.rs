@@ -306,9 +306,11 @@ fn round(files: &Files, how: Damage, rng: &mut Rng, counts: &mut Counts) -> Outc
 }
 
 /// `CHANGED_IN_PLACE_SEED=23` runs that round alone.
-fn seeds() -> std::ops::Range<u64> {
+fn seeds() -> Vec<u64> {
+    // A page of the index of ids, from which no row is read.
+    const INDEX_PAGE: u64 = 886;
     let one = std::env::var("CHANGED_IN_PLACE_SEED").ok().and_then(|seed| seed.parse().ok());
-    one.map_or(0..220 * more() as u64, |seed: u64| seed..seed + 1)
+    one.map_or_else(|| (0..220 * more() as u64).chain([INDEX_PAGE]).collect(), |seed| vec![seed])
 }
 
 #[test]

@@ -210,6 +210,20 @@ impl Sqlite {
         }
     }
 
+    /// Whether every page is sound: who compares the rows does not come to those of the index of ids.
+    fn check_pages(&mut self) -> Result<(), BackendError> {
+        let path = self.path.clone();
+        let connection = &self.attached()?.connection;
+        let found = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0));
+        match found.map_err(|error| while_doing("checking", &path, error))?.as_str() {
+            "ok" => Ok(()),
+            damage => Err(BackendError::new(
+                ErrorClass::Corrupt,
+                format!("{} was changed by another program, and is damaged: {damage}", path.display()),
+            )),
+        }
+    }
+
     /// Gives up a connection that can't be trusted, or a file that is not ours, writing nothing more to it.
     fn detach(&mut self) {
         if self.is_held() {
@@ -361,6 +375,9 @@ impl Backend for Sqlite {
             return self.put_right(store.watermark);
         }
         self.sign()?;
+        if self.changed {
+            self.check_pages()?;
+        }
         Ok(match self.changed {
             // Whoever was told so may not have come to act on it.
             _ if self.unfilled && store.watermark == 0 => Reopened::Empty,
