@@ -175,25 +175,6 @@ impl Files {
         }
     }
 
-    /// What is written in the very moment in which the store writes is beyond the promise: waits until its housekeeping
-    /// is over, and until a file that is written now has a later time than its own.
-    fn wait_out(&self, store: &TraceStore) -> Outcome {
-        let written = |path: &Path| fs::metadata(path).ok().and_then(|file| file.modified().ok());
-        let log_bytes = || fs::metadata(&self.log).map_or(0, |log| log.len());
-        // Before the first flush of an opening there is no housekeeping, and nothing is told of the log.
-        while store.stats().cuts > 0 && store.stats().wal_bytes != log_bytes() {
-            std::thread::yield_now();
-        }
-        let probe = self.db.with_extension("probe");
-        loop {
-            fs::write(&probe, "")?;
-            if written(&probe) > written(&self.db) && written(&probe) > written(&self.log) {
-                return Ok(fs::remove_file(&probe)?);
-            }
-            std::thread::yield_now();
-        }
-    }
-
     /// Whether something was put aside.
     fn has_aside(&self) -> Outcome<bool> {
         let mut names = fs::read_dir(self.db.parent().ok_or("it has a folder")?)?;
@@ -279,7 +260,6 @@ fn round(files: &Files, how: Damage, rng: &mut Rng, counts: &mut Counts) -> Outc
     if rng.coin() {
         write(&store, rng)?;
     }
-    files.wait_out(&store)?;
     files.damage(how, rng)?;
     if rng.coin() {
         write(&store, rng)?;
