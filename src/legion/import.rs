@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, Statement};
 use std::collections::btree_map::{BTreeMap, Entry};
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map};
 use std::path::Path;
 
 /// The content of a database of the original. Returned by [`read`].
@@ -164,11 +164,12 @@ impl Reading {
             let mut cells = Cells::new(row, &columns, &mut self.findings)?;
             let Some((id, new, known)) = cells.trace() else { continue };
             match self.known.entry(id) {
-                Entry::Occupied(_) => cells.find("trace_id", format!("left out: another row has {id}")),
-                Entry::Vacant(free) => {
-                    free.insert(known);
-                    let row = cells.number;
-                    self.traces.push((row, new));
+                hash_map::Entry::Occupied(_) => {
+                    cells.find("trace_id", format!("left out: another row has {id}"))
+                }
+                hash_map::Entry::Vacant(place) => {
+                    place.insert(known);
+                    self.traces.push((cells.number, new));
                 }
             }
         }

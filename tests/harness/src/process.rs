@@ -30,9 +30,10 @@ pub fn alone_for<F>(test: impl FnOnce() -> Outcome) -> Outcome {
     let Some(mut command) = own_process_for::<F>(test)? else { return Ok(()) };
     let output = command.output()?;
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    match output.status.success() && stdout.contains("1 passed") {
-        true => Ok(()),
-        false => Err(format!("{}\n{stdout}\n{stderr}", output.status).into()),
+    if output.status.success() && stdout.contains("1 passed") {
+        Ok(())
+    } else {
+        Err(format!("{}\n{stdout}\n{stderr}", output.status).into())
     }
 }
 
