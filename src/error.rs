@@ -23,7 +23,8 @@ pub enum ErrorKind {
     RevisionConflict,
     /// A write to a closed store.
     Closed,
-    /// A write to a store whose flusher lags, if the store was opened with [`LagPolicy::RejectWrites`](crate::LagPolicy::RejectWrites).
+    /// A write to a store whose flusher lags, if the store was opened with
+    /// [`RejectWrites`](crate::LagPolicy::RejectWrites).
     Lagging,
     /// The file already has a writing owner.
     InUse,

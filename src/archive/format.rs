@@ -11,9 +11,9 @@ pub(super) const VERSION: u64 = 1;
 /// Longer than any header, in bytes.
 pub(super) const MAX_HEADER: u64 = 1 << 10;
 
-/// The longest line that is written or read, in bytes, its end included. More than SQLite lets a row hold, with the
-/// escapes.
-pub(super) const MAX_LINE: u64 = if cfg!(test) { 1 << 20 } else { 1 << 31 };
+/// The longest line that is written or read, in bytes, its end included. More than SQLite lets a row hold, with
+/// the payload as JSON and, in escapes, as text.
+pub(super) const MAX_LINE: u64 = if cfg!(test) { 1 << 20 } else { 1 << 33 };
 
 /// The golden files of the tests outlast a release.
 const WRITTEN_BY: &str =

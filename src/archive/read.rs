@@ -28,13 +28,14 @@ use std::io::{BufRead, Read};
 /// }
 /// let exported = writer.finish()?;
 ///
+/// // All of it first: nothing of a damaged file is used.
+/// let lines = Reader::new(&*exported)?.collect::<mnemon::Result<Vec<_>>>()?;
 /// let other = TraceStore::in_memory();
-/// let mut reader = Reader::new(&*exported)?;
-/// while let Some(line) = reader.next() {
-///     match line? {
+/// for line in lines {
+///     match line {
 ///         Line::Trace(trace) => drop(other.insert(NewTrace::from(trace))?),
 ///         Line::Link(link) => other.put_link(link)?,
-///         Line::Bad(error) => eprintln!("line {}: {error}", reader.number()),
+///         Line::Bad(error) => eprintln!("{error}"),
 ///     }
 /// }
 /// assert_eq!(other.len(), 1);

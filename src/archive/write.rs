@@ -56,7 +56,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     ///
     /// [`InvalidInput`](ErrorKind::InvalidInput) if its payload is not JSON, as another program may have left
-    /// it, or its line is longer than 2 GiB; nothing is written then.
+    /// it, its line is longer than 8 GiB, or more traces are written than announced; nothing is written then.
     pub fn trace(&mut self, trace: &Trace) -> Result<()> {
         let name = format_args!("trace {}", trace.id());
         trace.payload().check().map_err(|error| unusable(name, "replace or remove it").because(error))?;
@@ -65,8 +65,9 @@ impl<W: Write> Writer<W> {
 
     /// Writes a trace whatever its payload is.
     pub(super) fn unchecked_trace(&mut self, trace: &Trace) -> Result<()> {
+        let left = self.traces.checked_sub(1).ok_or_else(|| self.surplus("traces"))?;
         self.write(format_args!("trace {}", trace.id()), |line| record::write_trace(trace, line))?;
-        self.traces = self.traces.saturating_sub(1);
+        self.traces = left;
         Ok(())
     }
 
@@ -74,11 +75,17 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     ///
-    /// Those of the output.
+    /// Those of the output; [`InvalidInput`](ErrorKind::InvalidInput) if more links are written than announced.
     pub fn link(&mut self, link: &Link) -> Result<()> {
+        let left = self.links.checked_sub(1).ok_or_else(|| self.surplus("links"))?;
         self.write("a link", |line| record::write_link(link, line))?;
-        self.links = self.links.saturating_sub(1);
+        self.links = left;
         Ok(())
+    }
+
+    fn surplus(&self, what: &str) -> Error {
+        let message = format!("more {what} than {} announces: count them first", self.name);
+        Error::new(ErrorKind::InvalidInput, message)
     }
 
     /// Flushes the output, and returns it.
@@ -87,7 +94,7 @@ impl<W: Write> Writer<W> {
     ///
     /// [`InvalidInput`](ErrorKind::InvalidInput) if fewer traces or links were written than announced.
     pub fn finish(mut self) -> Result<W> {
-        if self.traces + self.links > 0 {
+        if self.traces > 0 || self.links > 0 {
             let missing = format!("{} traces and {} links are missing", self.traces, self.links);
             let message = format!("{missing} of those that {} announces: write them all", self.name);
             return Err(Error::new(ErrorKind::InvalidInput, message));

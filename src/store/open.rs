@@ -151,10 +151,7 @@ impl StoreBuilder {
 
     /// Durability of background flushes. Default: [`Durability::Durable`].
     pub fn durability(mut self, durability: Durability) -> Self {
-        self.flush.background = match durability {
-            Durability::Durable => Durability::Durable,
-            Durability::Committed => Durability::Committed,
-        };
+        self.flush.background = durability;
         self
     }
 

@@ -133,8 +133,8 @@ fn delete(database: &Path) -> Result<()> {
 }
 
 fn put_aside(database: &Path, refused: usize) -> Result<()> {
+    let path = sqlite::spill(database);
     guarded::run(|| {
-        let path = sqlite::spill(database);
         tracing::warn!(
             path = %path.display(), refused, "a spill is applied, but for rows that were refused: it is put aside"
         );

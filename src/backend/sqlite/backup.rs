@@ -212,7 +212,7 @@ fn give_name(partial: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// On systems other than Unix a folder can't be opened, and the system syncs its entries.
-fn sync_folder(file: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(file: &Path) -> io::Result<()> {
     match file.parent() {
         Some(folder) if cfg!(unix) => File::open(folder)?.sync_all(),
         _ => Ok(()),

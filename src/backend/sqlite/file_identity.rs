@@ -103,10 +103,12 @@ const ORPHANED: &str = "orphaned";
 const KEPT: &str = "kept";
 const ASIDE: [&str; 3] = [DAMAGED, ORPHANED, KEPT];
 
-/// Puts the spill beside the database aside, of which not every row could be applied.
+/// Puts the spill beside the database aside, of which not every row could be applied. A power loss does not bring it
+/// back: it would be refused as that of another opening.
 #[cfg(feature = "snapshot")]
 pub(crate) fn put_spill_aside(path: &Path) -> Result<(), BackendError> {
-    quarantine_file(path, KEPT, &[".spill"])
+    quarantine_file(path, KEPT, &[".spill"])?;
+    super::backup::sync_folder(path).map_err(|error| unreachable_file(path, error))
 }
 
 /// Renames those of the path's files that are there, to names that say why and when; deletes nothing.

@@ -11,11 +11,11 @@
 //! - [`changes`]: noticing that somebody else has written to it;
 //! - [`wal`]: making certain what an earlier connection has left in the WAL;
 //! - [`schema`]: the tables, their version, and the steps from one version to the next;
-//! - [`rows`]: a trace as a row, and back;
+//! - [`rows_read`] and [`rows_write`]: a trace as a row, and back;
 //! - [`links`]: the same of a link;
 //! - [`erase`]: deleting so that nothing is left behind;
 //! - [`compact`]: giving back the pages that nothing uses;
-//! - [`error`]: SQLite's error codes by class;
+//! - [`error`]: SQLite's error codes by kind;
 //! - [`lock`]: the file's one writing owner;
 //! - [`inspect`]: what a reader is told of a file, without owning it;
 //! - [`verify`]: whether a file is sound;

@@ -23,18 +23,18 @@ enum Recorded {
     Removed,
 }
 
-/// What a store holds, against a expected.
+/// What a store holds, against what is expected.
 #[derive(Default, Serialize)]
 pub struct Verify {
     /// Traces in the store.
     pub rows: u64,
     /// Links in the store.
     pub links: u64,
-    /// Traces and links in the expected, and not in the store.
+    /// Traces and links that are expected, and not in the store.
     pub missing: u64,
-    /// Other in the store than in the expected, in any field.
+    /// Other in the store than expected, in any field.
     pub stale: u64,
-    /// In the store, and not in the expected.
+    /// In the store, and not expected.
     pub extra: u64,
     /// The first of those, for a person.
     #[serde(skip)]
