@@ -267,6 +267,7 @@ fn other_file_in_place_is_kept() -> Outcome {
     let store = manual_flush().open(file.path())?;
     store.insert(note(1))?;
     store.flush()?;
+    tidied(&store);
     // The other store's file, with its rows.
     let other = TestDir::new()?;
     let others = manual_flush().open(other.path())?;
