@@ -1,5 +1,6 @@
 //! What mnemon promises, through its public API: one module a promise, or a few that belong together.
 
+mod any_input;
 mod backend_faults;
 mod backup;
 mod bad_input;
@@ -8,6 +9,7 @@ mod concurrency;
 mod conversations;
 mod dashboard;
 mod decay;
+mod decay_cycles;
 mod detached;
 mod erasing;
 mod faults;
@@ -15,7 +17,9 @@ mod flaws;
 mod flush_cost;
 mod flush_returns;
 mod hostile;
+mod hostile_schema;
 mod legion;
+mod legion_export;
 mod lifecycle;
 mod limits;
 mod linearizable;
@@ -26,6 +30,8 @@ mod metrics;
 mod model;
 mod opening;
 mod own_backend;
+mod racing_queries;
+mod ranking;
 mod recovery;
 mod reinforcement;
 mod removal;

@@ -1,20 +1,19 @@
 //! Retrieval: what a query finds, in which order, and how much it looks at for that; and ranking.
 #![cfg(feature = "sqlite")]
 
-use harness::{Outcome, TestDir, clock, flush_always, held, manual_flush, minutes, note, seconds};
+use super::ranking::half;
+use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, note, seconds};
 use mnemon::{ManualClock, NewTrace, Order, Tier, Trace, TraceId, TraceStore, TraceType};
 use serde_json::json;
 use std::cmp::Ordering::Equal;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
-use std::thread;
+use std::sync::Arc;
 
-fn ids(traces: &[Arc<Trace>]) -> Vec<TraceId> {
+pub(super) fn ids(traces: &[Arc<Trace>]) -> Vec<TraceId> {
     traces.iter().map(|trace| trace.id()).collect()
 }
 
-fn numbered(number: u128) -> TraceId {
+pub(super) fn numbered(number: u128) -> TraceId {
     TraceId::from_bytes(number.to_be_bytes())
 }
 
@@ -324,7 +323,7 @@ fn query_limit_defaults_to_a_hundred() -> Outcome {
 }
 
 /// How many entries a query looks at.
-fn visited(store: &TraceStore, query: mnemon::Query<'_>) -> u64 {
+pub(super) fn visited(store: &TraceStore, query: mnemon::Query<'_>) -> u64 {
     let before = store.stats().entries_visited;
     query.run();
     store.stats().entries_visited - before
@@ -378,295 +377,5 @@ fn removed_traces_cost_queries_nothing() -> Outcome {
     assert_eq!(look(&store), [400, 400, 800]);
     store.close()?;
     assert_eq!(look(&TraceStore::open(file.path())?), [400, 400, 800], "nor after a restart");
-    Ok(())
-}
-
-/// Strength, emotional intensity and rate of the traces that the golden scores are of.
-fn half() -> NewTrace {
-    note("half").strength(0.5).emotional_intensity(0.5).base_decay_rate(0.0)
-}
-
-#[test]
-fn scores_are_the_golden_ones() -> Outcome {
-    let clock = clock();
-    let store = manual_flush().clock(&clock).in_memory()?;
-    let start = clock.now();
-    let [alone, a, b] = [store.insert(half())?, store.insert(half())?, store.insert(half())?];
-    for _ in 0..3 {
-        store.co_activate(a, b)?;
-    }
-    for (at, plain, associated) in [
-        (start, 0.75, 0.8625),
-        (start + seconds(3_600), 0.375, 0.43125),
-        (start + seconds(7_200), 0.1875, 0.215625),
-        (start - seconds(3_600), 0.75, 0.8625),
-    ] {
-        clock.set(at);
-        let ranked = store.rank([alone, a, b]);
-        for (ranked, (id, score)) in ranked.iter().zip([(a, associated), (b, associated), (alone, plain)]) {
-            assert_eq!(ranked.trace.id(), id, "at {at}");
-            assert!((ranked.score - score).abs() < 1e-12, "{} at {at}, not {score}", ranked.score);
-        }
-        assert_eq!(ranked.len(), 3);
-        for ranked in &ranked {
-            let product = ranked.strength * ranked.recency * ranked.emotion * ranked.association;
-            assert_eq!((product, ranked.strength, ranked.emotion), (ranked.score, 0.5, 1.5));
-        }
-        let scores = |ranked: &[mnemon::Ranked]| -> Vec<_> {
-            ranked.iter().map(|ranked| (ranked.trace.id(), ranked.score)).collect()
-        };
-        assert_eq!(scores(&store.rank([b, a, alone])), scores(&ranked), "in whatever order they are given");
-    }
-    Ok(())
-}
-
-#[test]
-fn a_score_fades_with_the_strength() -> Outcome {
-    let clock = clock();
-    let store = manual_flush().clock(&clock).in_memory()?;
-    let id = store.insert(NewTrace::episodic(json!(1)))?;
-    clock.advance(minutes(100));
-    let [ranked] = &store.rank([id])[..] else { return Err("one is known".into()) };
-    assert!((ranked.strength - 0.547097617).abs() < 1e-9);
-    assert!((ranked.score - 0.547097617 * (-100.0_f64 / 60.0).exp2()).abs() < 1e-9);
-    Ok(())
-}
-
-/// A score of so long ago is 0 as a number.
-#[test]
-fn old_scores_keep_their_order() -> Outcome {
-    let clock = clock();
-    let store = manual_flush().clock(&clock).in_memory()?;
-    // By id, the weakest and oldest first.
-    let new = |n: u32, age| {
-        let strength = 0.1 * f64::from(n);
-        note(n)
-            .id(numbered(u128::from(n)))
-            .strength(strength)
-            .base_decay_rate(0.0)
-            .last_reinforced(clock.now() - age)
-    };
-    let days = |days: u64| seconds(86_400 * days);
-    let mut stored =
-        store.insert_many([new(1, days(400)), new(2, days(400)), new(3, days(399)), new(4, days(50))])?;
-    for _ in 0..3 {
-        store.co_activate(stored[0], stored[1])?;
-    }
-    stored.reverse();
-    assert_eq!(ids(&store.query().order(Order::Score).run()), stored);
-    assert_eq!(ids(&store.query().order(Order::Score).limit(2).run()), stored[..2]);
-    let ranked = store.rank(stored.clone());
-    assert_eq!(ranked.iter().map(|ranked| ranked.trace.id()).collect::<Vec<_>>(), stored);
-    assert_eq!((ranked[0].score, ranked[0].recency), (0.0, 0.0));
-    Ok(())
-}
-
-#[test]
-fn equal_scores_order_by_strength_next() -> Outcome {
-    let clock = clock();
-    let store = manual_flush().clock(&clock).in_memory()?;
-    let new = |n: u32, strength: f64, age| {
-        let new = note(n).id(numbered(u128::from(n))).strength(strength).base_decay_rate(0.0);
-        new.last_reinforced(clock.now() - seconds(age))
-    };
-    let stored = store.insert_many([
-        new(6, 1.0, 0),
-        new(5, 0.5, 0).emotional_intensity(1.0),
-        new(7, 0.5, 0).emotional_intensity(1.0),
-        new(4, 0.0, 1),
-        new(2, 0.0, 2),
-        new(3, 0.0, 2),
-    ])?;
-    assert_eq!(ids(&store.query().order(Order::Score).run()), stored);
-    let ranked = store.rank(stored.clone());
-    assert_eq!(ranked.iter().map(|ranked| ranked.trace.id()).collect::<Vec<_>>(), stored);
-    assert_eq!(ranked.iter().map(|ranked| ranked.score).collect::<Vec<_>>(), [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]);
-    Ok(())
-}
-
-#[test]
-fn ranking_skips_unknown_and_duplicates() -> Outcome {
-    let store = manual_flush().clock(&clock()).in_memory()?;
-    let [a, b] = [store.insert(half())?, store.insert(half().strength(0.7))?];
-    let gone = store.insert(half())?;
-    store.remove(gone)?;
-    let ranked = store.rank([a, TraceId::new(), b, a, gone, b, a]);
-    assert_eq!(ranked.iter().map(|ranked| ranked.trace.id()).collect::<Vec<_>>(), [b, a]);
-    assert!(store.rank([]).is_empty() && store.rank([gone]).is_empty());
-    Ok(())
-}
-
-#[test]
-fn only_associations_within_list_count() -> Outcome {
-    let store = manual_flush().clock(&clock()).in_memory()?;
-    let [a, b, c] = [store.insert(half())?, store.insert(half())?, store.insert(half())?];
-    let bonus = |ids: &[TraceId], id| {
-        let ranked = store.rank(ids.iter().copied()).into_iter().find(|ranked| ranked.trace.id() == id);
-        ranked.map(|ranked| ranked.association)
-    };
-    for _ in 0..2 {
-        store.co_activate(a, b)?;
-    }
-    assert_eq!(bonus(&[a, b], a), Some(1.0), "twice is not yet associated");
-    store.co_activate(b, a)?;
-    assert_eq!(
-        [bonus(&[a, b, c], a), bonus(&[a, b, c], b), bonus(&[a, b, c], c)],
-        [Some(1.15), Some(1.15), Some(1.0)]
-    );
-    assert_eq!([bonus(&[a, c], a), bonus(&[a], a), bonus(&[a, a], a)], [Some(1.0); 3]);
-    Ok(())
-}
-
-#[test]
-fn only_twenty_nearest_are_associated() -> Outcome {
-    let store = manual_flush().clock(&clock()).in_memory()?;
-    let hub = store.insert(half())?;
-    let near = store.insert_many((0..21).map(|_| half()))?;
-    for (at, id) in near.iter().enumerate() {
-        for _ in 0..if at == 10 { 3 } else { 4 } {
-            store.co_activate(hub, *id)?;
-        }
-    }
-    let ranked = store.rank([hub, near[10]]);
-    let bonuses: Vec<_> = ranked.iter().map(|ranked| (ranked.trace.id(), ranked.association)).collect();
-    assert_eq!(bonuses, [(hub, 1.15), (near[10], 1.0)]);
-    Ok(())
-}
-
-/// Fails if an answer gives a trace twice, or one that is not tagged so.
-fn check(answer: &[Arc<Trace>], tag: &str) {
-    let distinct: BTreeSet<_> = answer.iter().map(|trace| trace.id()).collect();
-    assert_eq!(distinct.len(), answer.len(), "a trace is given twice");
-    assert!(answer.iter().all(|trace| trace.has_tag(tag)), "a trace is given under a tag that it has not");
-}
-
-#[test]
-fn racing_queries_see_current_tags() -> Outcome {
-    const WRITERS: usize = 3;
-    const ROUNDS: usize = 2_000;
-    let file = TestDir::new()?;
-    let store = flush_always().open(file.path())?;
-    // Each writer moves its own traces to and fro, and all of them change what else the steady ones have.
-    let steady = store.insert_many((0..8).map(|n| note(n).tags(["a", "b"])))?;
-    let own: Vec<_> = (0..WRITERS)
-        .map(|_| store.insert_many((0..4).map(|n| note(n).tag("a"))))
-        .collect::<Result<_, _>>()?;
-    let (start, done) = (Barrier::new(WRITERS + 1), AtomicBool::new(false));
-    let find = |tag: &str| store.query().tagged(tag).limit(usize::MAX).run();
-    thread::scope(|scope| -> Outcome {
-        let reader = scope.spawn(|| {
-            start.wait();
-            while !done.load(Ordering::Relaxed) {
-                for tag in ["a", "b"] {
-                    let answer = find(tag);
-                    check(&answer, tag);
-                    let found = steady.iter().filter(|id| answer.iter().any(|trace| trace.id() == **id));
-                    assert_eq!(found.count(), steady.len(), "a trace that is always tagged {tag} is missed");
-                }
-            }
-        });
-        let writers = own.iter().enumerate().map(|(writer, own)| {
-            let (store, steady, start, find) = (&store, &steady, &start, &find);
-            scope.spawn(move || -> mnemon::Result<()> {
-                start.wait();
-                for round in 0..ROUNDS {
-                    let id = own[round % own.len()];
-                    let [old, new] = if round / own.len() % 2 == 0 { ["a", "b"] } else { ["b", "a"] };
-                    store.update(id, |trace| trace.tags([new]))?;
-                    assert!(find(old).iter().all(|trace| trace.id() != id), "found under an old tag");
-                    assert!(find(new).iter().any(|trace| trace.id() == id), "missed under its new tag");
-                    let other = ["x", "y", "z"][(writer + round) % 3];
-                    store.update(steady[round % steady.len()], |trace| trace.tags(["a", "b", other]))?;
-                }
-                Ok(())
-            })
-        });
-        let writers: Vec<_> = writers.collect();
-        let ended: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
-        done.store(true, Ordering::Relaxed);
-        reader.join().map_err(|_| "the reader panicked")?;
-        for ended in ended {
-            ended.map_err(|_| "a writer panicked")??;
-        }
-        Ok(())
-    })?;
-    // Nothing is left behind of all the moves.
-    let visits: u64 =
-        ["a", "b", "x", "y", "z"].iter().map(|tag| visited(&store, store.query().tagged(*tag))).sum();
-    assert_eq!(visits, 8 * 3 + 4 * WRITERS as u64);
-    Ok(())
-}
-
-/// All writers set the tags of one trace: those that lose the race must not take away what the winner has set.
-#[test]
-fn contended_trace_is_found_by_tags() -> Outcome {
-    const WRITERS: usize = 4;
-    let store = TraceStore::builder().flush_interval(std::time::Duration::ZERO).in_memory()?;
-    let id = store.insert(note(1).tags(["kept", "a"]))?;
-    let start = Barrier::new(WRITERS);
-    let failed: usize = thread::scope(|scope| {
-        let writers = (0..WRITERS).map(|writer| {
-            let (store, start) = (&store, &start);
-            scope.spawn(move || {
-                start.wait();
-                let move_on = |round: usize| {
-                    let tag = ["a", "b", "c"][(writer + round) % 3];
-                    let moved = store.update(id, |trace| trace.tags(["kept", tag])).is_ok();
-                    let kept = store.query().tagged("kept").run();
-                    moved && kept.len() == 1
-                };
-                (0..5_000).filter(|round| !move_on(*round)).count()
-            })
-        });
-        let writers: Vec<_> = writers.collect();
-        writers.into_iter().map(|writer| writer.join().unwrap_or(usize::MAX / 8)).sum()
-    });
-    assert_eq!(failed, 0, "found each time");
-    let tags: Vec<_> = held(&store, id)?.tags().map(str::to_owned).collect();
-    for tag in ["a", "b", "c", "kept"] {
-        let expected = u64::from(tags.iter().any(|has| has == tag));
-        assert_eq!(visited(&store, store.query().tagged(tag)), expected, "{tag} of {tags:?}");
-    }
-    Ok(())
-}
-
-#[test]
-fn passing_trace_is_never_given_twice() -> Outcome {
-    let file = TestDir::new()?;
-    let store = flush_always().open(file.path())?;
-    let coming = store.insert_many((0..4).map(|n| note(n).tag("here")))?;
-    let done = AtomicBool::new(false);
-    let start = Barrier::new(3);
-    thread::scope(|scope| -> Outcome {
-        let writers = [0, 1].map(|half| {
-            let (store, coming, start) = (&store, &coming[half * 2..half * 2 + 2], &start);
-            scope.spawn(move || -> mnemon::Result<()> {
-                start.wait();
-                for n in 0..5_000 {
-                    let id = coming[n % 2];
-                    store.remove(id)?;
-                    let kind = TraceType::ALL[n % TraceType::ALL.len()];
-                    store.insert(NewTrace::new(kind, json!(n)).tag("here").id(id))?;
-                }
-                Ok(())
-            })
-        });
-        let reader = scope.spawn(|| {
-            start.wait();
-            while !done.load(Ordering::Relaxed) {
-                check(&store.query().tagged("here").run(), "here");
-                let all = TraceType::ALL.iter().fold(store.query(), |query, kind| query.of_type(*kind));
-                check(&all.run(), "here");
-            }
-        });
-        let ended = writers.map(|writer| writer.join());
-        done.store(true, Ordering::Relaxed);
-        reader.join().map_err(|_| "the reader panicked")?;
-        for ended in ended {
-            ended.map_err(|_| "a writer panicked")??;
-        }
-        Ok(())
-    })?;
-    assert_eq!(store.query().tagged("here").run().len(), 4);
     Ok(())
 }
