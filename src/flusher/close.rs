@@ -24,7 +24,7 @@ impl Flusher {
         closed
     }
 
-    pub(super) fn close_backend(&mut self) -> bool {
+    fn close_backend(&mut self) -> bool {
         // Housekeeping after the last commit may have made the connection doubtful: then the next try reopens it.
         if self.needs_reopen || self.needs_replace {
             return false;

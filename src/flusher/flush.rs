@@ -9,10 +9,7 @@ use crate::Durability;
 use crate::backend::{Applied, BackendError, Batch, LinkChange, TraceChange};
 use crate::protocol::planted::{Mistake, planted};
 use crate::protocol::{Opening, Reached};
-use crate::state::Commit;
-use crate::state::FailedStep;
-use crate::state::FlushReport;
-use crate::state::{CutTask, Dirty, Erasure, State};
+use crate::state::{Commit, CutTask, Dirty, Erasure, FailedStep, FlushReport, State};
 use crate::trace::{LinkKey, TraceId};
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
 use std::collections::BTreeSet;
@@ -61,7 +58,7 @@ impl Flusher {
     }
 
     /// Whether a turn would find something to do for the backend, as far as can be told before its cut.
-    pub(super) fn has_work(&self, durability: Durability) -> bool {
+    fn has_work(&self, durability: Durability) -> bool {
         let syncs = durability == Durability::Durable && !self.is_all_durable();
         let owes =
             self.pending_count() > 0 || self.must_write || self.needs_reopen || self.needs_replace || syncs;
@@ -124,7 +121,7 @@ impl Flusher {
 
     /// What somebody wanted of this cut, before the next. Erasures first: what they have removed is in the cut, and who
     /// wants to see it came perhaps before their task did.
-    pub(super) fn run_tasks(&mut self, tasks: Vec<CutTask>) {
+    fn run_tasks(&mut self, tasks: Vec<CutTask>) {
         let (erasures, others): (Vec<_>, Vec<_>) =
             tasks.into_iter().partition(|task| matches!(task, CutTask::Erase(_)));
         for task in erasures.into_iter().chain(others) {
@@ -143,7 +140,7 @@ impl Flusher {
     }
 
     /// Once is enough for each scope, and for each that waits to be told of it.
-    pub(super) fn enqueue_erasure(&mut self, erasure: Erasure) {
+    fn enqueue_erasure(&mut self, erasure: Erasure) {
         let is_other =
             |pending: &Erasure| pending.scope != erasure.scope || Arc::strong_count(&pending.rows) > 1;
         self.pending_erasures.retain(is_other);
@@ -152,7 +149,7 @@ impl Flusher {
 
     /// The state as of the last cut, while no other is made.
     #[cfg(all(feature = "snapshot", not(loom)))]
-    pub(super) fn view(&self) -> crate::state::View {
+    fn view(&self) -> crate::state::View {
         let (state, cut) = (&self.state, self.cut);
         let traces = state.traces.keys().into_iter();
         let traces = traces.filter_map(|id| state.traces.capture(&id, cut, |_| ())?.0.value).collect();
@@ -164,7 +161,7 @@ impl Flusher {
 
     /// What is not known to be durable, as of the last cut; and everything, where what is stored can't be counted on.
     #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
-    pub(super) fn spill(&mut self) -> crate::archive::Spill {
+    fn spill(&mut self) -> crate::archive::Spill {
         let is_suspect = self.needs_replace || self.uncompared || self.must_recapture_all;
         let whole = is_suspect || !guarded_call(|| self.backend.is_untouched()).unwrap_or(false);
         let (cut, state) = (self.cut, &self.state);
@@ -246,22 +243,22 @@ impl Flusher {
     }
 
     /// Reports the rows that the backend left out.
-    pub(super) fn record_refused(
+    fn record_refused(
         &self,
         traces: &[TraceChange],
         links: &[LinkChange],
         applied: &Applied,
     ) -> HashSet<TraceId> {
-        let State { name, counters: telemetry, .. } = &*self.state;
+        let State { name, counters, .. } = &*self.state;
         let refused = || applied.refused.iter().filter_map(|(at, why)| Some((traces.get(*at)?.id(), why)));
         let ids: HashSet<_> = refused().map(|(id, _)| id).collect();
-        telemetry.accept(traces.iter().map(TraceChange::id).filter(|id| !ids.contains(id)));
-        telemetry.accept_links(without_refused(links, &applied.refused_links).map(LinkChange::ends));
+        counters.accept(traces.iter().map(TraceChange::id).filter(|id| !ids.contains(id)));
+        counters.accept_links(without_refused(links, &applied.refused_links).map(LinkChange::ends));
         for (id, why) in refused() {
-            events::refused(name, id, why, telemetry.refuse(id, why));
+            events::refused(name, id, why, counters.refuse(id, why));
         }
         for (link, why) in applied.refused_links.iter().filter_map(|(at, why)| Some((links.get(*at)?, why))) {
-            events::refused_link(name, link, why, telemetry.refuse_link(link.ends()));
+            events::refused_link(name, link, why, counters.refuse_link(link.ends()));
         }
         ids
     }
@@ -302,12 +299,12 @@ impl Flusher {
     }
 
     /// The backend may hold what it was asked to commit, though it said that it failed.
-    pub(super) fn mark_in_doubt(&mut self) {
+    fn mark_in_doubt(&mut self) {
         self.pending.iter_mut().for_each(|pending| pending.doubt(&self.state.traces));
         self.pending_links.iter_mut().for_each(|pending| pending.doubt(&self.state.links));
     }
 
-    pub(super) fn is_all_durable(&self) -> bool {
+    fn is_all_durable(&self) -> bool {
         self.unsynced.is_empty() && self.unsynced_links.is_empty()
     }
 
@@ -318,7 +315,7 @@ impl Flusher {
 
     /// Whether so much is kept to be written again that it is time for a sync, which nobody asked for: it is the only
     /// thing that says of a row of the past that it is gone for good.
-    pub(super) fn needs_sync(&self) -> bool {
+    fn needs_sync(&self) -> bool {
         self.unsynced_count() > MOST_UNSYNCED + self.state.traces.len() + self.state.links.len()
     }
 

@@ -10,8 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::guarded;
 use crate::protocol::Opening;
 use crate::protocol::planted::{Mistake, planted};
-use crate::state::State;
-use crate::state::{FailedStep, Outage, needs_reopen};
+use crate::state::{FailedStep, Outage, State, needs_reopen};
 use crate::trace::LinkKey;
 use std::collections::HashMap;
 use std::time::Instant;
@@ -47,7 +46,7 @@ impl Flusher {
         Ok(())
     }
 
-    pub(super) fn reopen(&mut self) -> Result<(), BackendError> {
+    fn reopen(&mut self) -> Result<(), BackendError> {
         let found = self.backend.reopen()?;
         events::reopened(&self.state.name, found);
         if found == Reopened::Empty {
@@ -72,7 +71,7 @@ impl Flusher {
     /// # Errors
     ///
     /// It is not, which is damage; or it can't be read.
-    pub(super) fn compare(&mut self) -> Result<(), BackendError> {
+    fn compare(&mut self) -> Result<(), BackendError> {
         let (state, cut) = (self.state.clone(), self.cut);
         let (mut exempt, mut exempt_links, unreadable) = state.counters.set_aside();
         exempt.extend(self.pending.iter().map(|pending| pending.id));
@@ -110,7 +109,7 @@ impl Flusher {
     }
 
     /// Of what was committed but not synced, nothing can be counted on any more.
-    pub(super) fn enqueue_unsynced(&mut self) {
+    fn enqueue_unsynced(&mut self) {
         self.committed = self.state.progress.lost(false);
         let (state, cut) = (self.state.clone(), self.cut);
         let traces = std::mem::take(&mut self.unsynced)
@@ -122,7 +121,7 @@ impl Flusher {
     }
 
     /// The backend holds nothing any more, and memory holds everything.
-    pub(super) fn enqueue_everything(&mut self) {
+    fn enqueue_everything(&mut self) {
         self.committed = self.state.progress.lost(true);
         self.must_write = true;
         self.forget_unsynced();
@@ -130,7 +129,7 @@ impl Flusher {
     }
 
     /// All that is in memory, and all that was removed and not settled.
-    pub(super) fn recapture_all(&mut self) {
+    fn recapture_all(&mut self) {
         let state = self.state.clone();
         let traces = state.traces.keys().into_iter();
         let traces =
@@ -144,7 +143,7 @@ impl Flusher {
         self.unsynced_links.clear();
     }
 
-    pub(super) fn enqueue_again(&mut self, traces: Vec<Pending>, links: Vec<LinkKey>) {
+    fn enqueue_again(&mut self, traces: Vec<Pending>, links: Vec<LinkKey>) {
         let (state, cut) = (self.state.clone(), self.cut);
         let recapture = |ends| PendingLink::recapture(ends, cut, &state.links, &state.traces);
         let links = links.into_iter().map(recapture).collect();
@@ -182,14 +181,14 @@ impl Flusher {
     /// A turn has panicked, outside of the backend's calls: how far it came is not known. Whoever waits is told, for
     /// whatever it waits.
     pub(super) fn panicked(&mut self, panic: &str) {
-        let State { name, generations: clock, progress, counters: telemetry, .. } = &*self.state;
+        let State { name, generations, progress, counters, .. } = &*self.state;
         (self.must_recapture_all, self.needs_reopen) = (true, true);
         let message = format!("the flusher panicked: {panic}; everything is in memory, and is written again");
         let error = Error::new(ErrorKind::Panicked, message);
-        let outage = telemetry.failed(&error, FailedStep::Commit);
+        let outage = counters.failed(&error, FailedStep::Commit);
         progress.fail(u64::MAX, error.clone());
         events::panicked(name, &outage, &error);
-        if clock.enter().is_sealed() && !progress.is_closed() {
+        if generations.enter().is_sealed() && !progress.is_closed() {
             self.cut(Opening::Open);
         }
     }

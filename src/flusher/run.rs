@@ -13,7 +13,7 @@ const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// Nothing to do for so long: the time to tidy up.
 pub(super) const IDLE_AFTER: Duration = Duration::from_secs(5);
 
-/// How long a flusher rests that has panicked, unless it is rung for.
+/// How long a flusher rests that has panicked, unless it is notified.
 const AFTER_PANIC: Duration = Duration::from_millis(250);
 
 /// What the flusher does next.
@@ -50,7 +50,7 @@ pub(super) fn run_job(flusher: &mut Flusher, tidied: &mut bool) -> bool {
     }
 }
 
-pub(super) fn do_job(job: Job, flusher: &mut Flusher, tidied: &mut bool) -> bool {
+fn do_job(job: Job, flusher: &mut Flusher, tidied: &mut bool) -> bool {
     match job {
         Job::Flush(durability) => {
             *tidied = false;
@@ -109,7 +109,7 @@ pub(super) fn next_job(flusher: &Flusher, tidied: bool) -> Job {
             return Job::Compact;
         }
         if tidied {
-            // Nothing is due: the first write of a generation rings, and whoever else has work for the flusher.
+            // Nothing is due: the first write of a generation notifies, and so does whoever else has work.
             return Job::Sleep(None);
         }
         let left = IDLE_AFTER.saturating_sub(flusher.last_flush().elapsed());

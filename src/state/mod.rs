@@ -107,24 +107,24 @@ impl State {
         reached: Reached,
         options: FlushOptions,
     ) -> (Self, Cutter<Dirty>) {
-        let bell = Arc::new(Notify::default());
-        let (clock, cutter) = Generations::new(reached.cut + 1, options.threshold, bell.clone());
+        let notify = Arc::new(Notify::default());
+        let (generations, cutter) = Generations::new(reached.cut + 1, options.threshold, notify.clone());
         let report = FlushReport { watermark: reached.stored, ..FlushReport::default() };
         let progress = FlushProgress::new(reached, report);
-        let (tasks, telemetry, feed) = (ShortMutex::default(), FlushCounters::default(), Feed::default());
+        let (tasks, counters, feed) = (ShortMutex::default(), FlushCounters::default(), Feed::default());
         let process = Process::current();
         // Relaxed: only that no two are the same counts.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let state = Self {
             number,
             name,
-            generations: clock,
+            generations,
             traces,
             links,
             tasks,
             progress,
-            notify: bell,
-            counters: telemetry,
+            notify,
+            counters,
             feed,
             options,
             process,
@@ -140,9 +140,7 @@ impl State {
 
     /// Refuses what the flusher would have to do, where there is none.
     pub(crate) fn check_not_forked(&self) -> Result<(), Error> {
-        if !self.is_forked() {
-            Ok(())
-        } else {
+        if self.is_forked() {
             Err(Error::new(
                 ErrorKind::Forked,
                 format!(
@@ -150,31 +148,33 @@ impl State {
                     self.process.id()
                 ),
             ))
+        } else {
+            Ok(())
         }
     }
 
     /// Refuses to wait for the flusher, where there is none, and where this thread is doing a flusher's work.
     pub(crate) fn check_may_wait(&self) -> Result<(), Error> {
         self.check_not_forked()?;
-        if !is_at_work() {
-            Ok(())
-        } else {
+        if is_at_work() {
             Err(Error::new(
                 ErrorKind::WouldDeadlock,
                 "the flusher's thread would wait for itself: in a waker or a subscriber call nothing that waits; use flush_async, or another thread",
             ))
+        } else {
+            Ok(())
         }
     }
 
-    /// A goal for whoever waits for a generation without asking for it; `Err` with how much is durable, if that is
+    /// A ticket for whoever waits for a generation without asking for it; `Err` with how much is durable, if that is
     /// enough.
     pub(crate) fn await_generation(&self, generation: u64) -> Result<FlushTicket, u64> {
-        let goal = self.progress.ticket(generation)?;
+        let ticket = self.progress.ticket(generation)?;
         if self.generations.enter().first_write().is_none() {
-            // The generation may be one that got no write, and so there is none that rings.
+            // The generation may be one that got no write, and so there is none that notifies.
             self.notify.notify();
         }
-        Ok(goal)
+        Ok(ticket)
     }
 
     /// Has the flusher do something with a cut that is not made yet. Who holds off cuts meanwhile has it done

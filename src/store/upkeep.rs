@@ -153,16 +153,16 @@ impl PeriodicTask {
 
     /// Does the work. A panic is an error, which health reports until the same work has been done without one.
     fn supervised(&mut self, inner: &Inner) -> Result<()> {
-        let telemetry = &inner.state.counters;
+        let counters = &inner.state.counters;
         match guarded::caught(|| (self.work)(inner)) {
             Ok(outcome) => {
-                telemetry.upkeep_works(self.name);
+                counters.upkeep_works(self.name);
                 outcome
             }
             Err(panic) => {
                 let message = format!("the upkeep panicked at {}: {panic}", self.name);
                 let error = Error::new(ErrorKind::Panicked, message);
-                telemetry.upkeep_panicked(self.name, &error);
+                counters.upkeep_panicked(self.name, &error);
                 Err(error)
             }
         }

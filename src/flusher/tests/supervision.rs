@@ -45,6 +45,19 @@ fn a_panic_is_told_to_all_who_wait_and_everything_is_owed_again() -> Outcome {
     Ok(())
 }
 
+/// It may have been in our own part of the commit, which had taken what was pending.
+#[test]
+fn panic_in_commit_recaptures_everything() {
+    let (mut flusher, state, told) = two_linked();
+    state.touch('a');
+    told.next(Turn::Meanwhile(Box::new(|| std::panic::resume_unwind(Box::new("as the test says")))));
+    assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
+    flusher.pending.clear();
+    told.calls();
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["reopen", "sync 3 +a +b +ab"]);
+}
+
 #[test]
 fn a_panic_of_a_close_leaves_a_store_that_takes_writes_and_closes() {
     let (mut flusher, state, told) = flusher(NEVER);
