@@ -1,9 +1,9 @@
 //! The kept input of the fuzz targets: whatever it held up once must hold, on machines without a fuzzer too.
 //!
-//! `fuzz/README.md` says what each target checks.
+//! `tests/fuzz/README.md` says what each target checks.
 #![cfg(all(feature = "cli", feature = "snapshot", feature = "sqlite"))]
 
-#[path = "../fuzz/src/lib.rs"]
+#[path = "fuzz/src/lib.rs"]
 mod fuzzed;
 
 use fuzzed::Outcome;
@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 fn replay(target: &str, check: fn(&[u8]) -> Outcome) -> Outcome {
-    replay_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target), check)
+    replay_folder(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(target), check)
 }
 
 fn replay_folder(folder: &Path, check: fn(&[u8]) -> Outcome) -> Outcome {

@@ -55,8 +55,8 @@ impl TraceStore {
     ///
     /// `mnemon_flush_time_seconds` is a gauge because counters of the facade are whole numbers; `rate` works on it as
     /// on a counter. A recorder keeps showing the last published values, so a host that has stopped publishing looks
-    /// unchanged: set an alarm on the age of `mnemon_published_timestamp_seconds` too. `docs/grafana.json` of the
-    /// repository is a dashboard of all these metrics.
+    /// unchanged: set an alarm on the age of `mnemon_published_timestamp_seconds` too.
+    /// `examples/memory-service/grafana.json` of the repository is a dashboard of all these metrics.
     ///
     /// Costs as much as [`stats`](Self::stats), and some lookups in the recorder: microseconds. Each call describes
     /// every metric again, since a recorder may be installed at any time.

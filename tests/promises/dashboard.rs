@@ -1,4 +1,4 @@
-//! The dashboard in `docs` shows what a store publishes: every metric, by its right name, and nothing else.
+//! The dashboard of `examples/memory-service` shows what a store publishes: every metric, by its right name, and nothing else.
 #![cfg(all(feature = "metrics", feature = "sqlite", feature = "testkit"))]
 
 use crate::listener::Listener;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 fn dashboard() -> Outcome<Value> {
-    Ok(serde_json::from_str(include_str!("../../docs/grafana.json"))?)
+    Ok(serde_json::from_str(include_str!("../../examples/memory-service/grafana.json"))?)
 }
 
 fn list<'a>(value: &'a Value, name: &str) -> Outcome<&'a [Value]> {

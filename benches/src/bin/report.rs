@@ -1,5 +1,5 @@
 //! From figures to pages: `report FIGURES.jsonl "machine and date" OTHERS.jsonl "machine and date"` writes
-//! `src/guide/performance.md` with its plots, `docs/plots/*.svg`, and the table of the README, [`HEADLINES`], between the
+//! `src/guide/performance.md` with its plots, `benches/plots/*.svg`, and the table of the README, [`HEADLINES`], between the
 //! marks `<!-- figures -->` and `<!-- end -->`. Of the second machine only figures that have a target are shown.
 //!
 //! Why a target was missed is told in `benches/missed.md`, by hand. Of figures that were said more than once, in several
@@ -116,7 +116,7 @@ fn main() -> Outcome {
     let targets =
         format!("Measured on {machine}; second machine: {other_machine}.\n\n{}", targets(&figures, &others));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let plots = root.join("docs/plots");
+    let plots = root.join("benches/plots");
     fs::create_dir_all(&plots)?;
     let mut page = format!(
         "What the store costs, compared with what one would use instead. Both sides of a ratio take turns in one run. Of two runs the \

@@ -1,4 +1,4 @@
-//! The picture of fading: `strength` writes `docs/plots/strength.svg` and puts it into `src/guide/memory.md`, between the
+//! The picture of fading: `strength` writes `benches/plots/strength.svg` and puts it into `src/guide/memory.md`, between the
 //! marks `<!-- strength -->` and `<!-- end -->`; `strength --check` says whether both are as they would be written.
 //!
 //! Each point is what a store answers for a trace of that type at that time, by a clock that is moved.
@@ -42,7 +42,7 @@ fn main() -> Outcome {
     let picture = picture()?;
     let page = fs::read_to_string(root.join("src/guide/memory.md"))?;
     let page = with_picture(&page, &picture)?;
-    for (file, text) in [("docs/plots/strength.svg", picture), ("src/guide/memory.md", page)] {
+    for (file, text) in [("benches/plots/strength.svg", picture), ("src/guide/memory.md", page)] {
         let path = root.join(file);
         if !is_check {
             fs::write(path, text)?;

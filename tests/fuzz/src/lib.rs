@@ -14,11 +14,11 @@ pub mod snapshot;
 pub mod spill;
 mod template;
 
-#[path = "../../src/bin/mnemon/line_error.rs"]
+#[path = "../../../src/bin/mnemon/line_error.rs"]
 mod line_error;
-#[path = "../../src/bin/mnemon/ingest/record.rs"]
+#[path = "../../../src/bin/mnemon/ingest/record.rs"]
 mod record;
-#[path = "../../src/bin/mnemon/times.rs"]
+#[path = "../../../src/bin/mnemon/times.rs"]
 mod times;
 
 pub use harness::Outcome;

@@ -1,4 +1,4 @@
-//! Mistakes that a sanitizer must report, and the same done right: `sanitizers/run` begins with them, so that it can't
+//! Mistakes that a sanitizer must report, and the same done right: `tests/sanitizers/run` begins with them, so that it can't
 //! look for nothing.
 
 use std::hint::black_box;
