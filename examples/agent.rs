@@ -33,7 +33,7 @@ fn main() -> Outcome {
             let recalled = recall(&store, turn, slept);
             store.insert(new.clone())?;
             for (n, (_, old)) in recalled.iter().enumerate() {
-                drop(store.reinforce(old.trace.id())?); // what is used grows stronger,
+                store.reinforce(old.trace.id())?; // what is used grows stronger,
                 for (_, other) in &recalled[..n] {
                     store.co_activate(old.trace.id(), other.trace.id())?; // together three times: associated
                 }

@@ -4,7 +4,7 @@
 //! alone.
 
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, RowNumber, Stored, TraceChange,
+    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, Stored, TraceChange,
 };
 use mnemon::{ErrorKind, Link, NewTrace, Trace, TraceId, TraceStore};
 use serde_json::json;
@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Default)]
 struct Rows {
     watermark: u64,
-    last_row: RowNumber,
-    traces: BTreeMap<RowNumber, Arc<Trace>>,
+    last_row: i64,
+    traces: BTreeMap<i64, Arc<Trace>>,
     links: BTreeMap<(TraceId, TraceId), Link>,
     are_down: bool,
 }

@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // What is recalled is used, and what is used grows stronger.
     for step in steps.iter().filter(|step| step.depth <= 2) {
-        drop(store.reinforce(step.trace.id())?);
+        store.reinforce(step.trace.id())?;
     }
     println!("\nscore  what of it matters most from now on");
     for ranked in store.rank(steps.iter().map(|step| step.trace.id())).iter().take(4) {

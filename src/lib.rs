@@ -70,7 +70,7 @@ pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantin
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
 pub use store::SpillReport;
 pub use store::{
-    CloseError, CloseReport, CoActivation, Eviction, Iter, LagPolicy, Mark, Order, Query, Quota,
-    Reinforcement, Removed, Stats, Step, StoreBuilder, TraceStore, Upkeep, Walk, Watermark,
+    CloseError, Eviction, LagPolicy, Mark, Order, Query, Quota, Removed, Stats, Step, StoreBuilder,
+    TraceStore, Upkeep, Walk, Watermark,
 };
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

@@ -67,7 +67,7 @@ fn run(case: &str) -> Outcome {
         for some in (0..count()).collect::<Vec<_>>().chunks(1_000) {
             let store = TraceStore::in_memory();
             must(store.insert_many(some.iter().map(|n| trace(*n))));
-            for held in &store {
+            for held in store.iter() {
                 map.insert(uuid::Uuid::from(held.id()), copy(&held));
             }
         }

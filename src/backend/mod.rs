@@ -154,15 +154,15 @@ pub struct Space {
 }
 
 /// Number that identifies the row of a trace: 1 or more.
-pub type RowNumber = i64;
+pub(crate) type RowNumber = i64;
 
 /// A stored row, as [`Backend::load`] gives it.
 #[derive(Debug)]
 pub enum Stored {
     /// A trace, or a row that should be one.
     Trace {
-        /// Number of the row.
-        row: RowNumber,
+        /// Number of the row: 1 or more.
+        row: i64,
         /// The trace, or the reason why its row can't be used; such a row stays unchanged and is listed as
         /// [quarantined](crate::Stats::quarantined).
         trace: Result<Trace, Unreadable>,
@@ -187,12 +187,12 @@ pub struct Loaded {
     /// The generation up to which everything is stored; 0 if nothing was ever stored.
     pub watermark: u64,
     /// The highest row number ever used; 0 if there is none.
-    pub last_row: RowNumber,
+    pub last_row: i64,
 }
 
 impl Loaded {
     /// Returns the state, for a backend outside this crate.
-    pub fn new(watermark: u64, last_row: RowNumber) -> Self {
+    pub fn new(watermark: u64, last_row: i64) -> Self {
         Self { watermark, last_row }
     }
 }
@@ -285,23 +285,23 @@ impl LinkChange {
 pub enum TraceChange {
     /// Deletes the row, if it exists.
     Delete {
-        /// Number of the row.
-        row: RowNumber,
+        /// Number of the row: 1 or more.
+        row: i64,
         /// Id of its trace.
         id: TraceId,
     },
     /// Writes the whole row, whether or not it exists.
     Upsert {
-        /// Number of the row.
-        row: RowNumber,
+        /// Number of the row: 1 or more.
+        row: i64,
         /// New content of the row.
         trace: Arc<Trace>,
     },
     /// Updates a row that exists and already holds this trace's payload, embedding, tags and all other fields that do
     /// not count, grow or fade: only the remaining fields are written. A backend may write the whole row.
     UpdateNumbers {
-        /// Number of the row.
-        row: RowNumber,
+        /// Number of the row: 1 or more.
+        row: i64,
         /// New content of the row.
         trace: Arc<Trace>,
     },

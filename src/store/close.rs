@@ -1,23 +1,11 @@
 //! Closing, and the drop that replaces a missing close.
 
 use super::inner::Inner;
-use super::{Owner, TraceStore, events};
+use super::{Owner, TraceStore, Watermark, events};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::is_at_work;
 use std::fmt;
-use std::time::{Duration, Instant};
-
-/// Result of a [close](TraceStore::close).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct CloseReport {
-    /// The generation up to which everything is durable: it covers every write ever made.
-    pub watermark: u64,
-    /// Number of traces in the store, quarantined ones included.
-    pub traces: usize,
-    /// Duration of the close.
-    pub elapsed: Duration,
-}
+use std::time::Instant;
 
 /// A failed close. It contains the store, which works as before: close it again, or continue to use it.
 pub struct CloseError {
@@ -58,17 +46,19 @@ impl TraceStore {
     /// [`Stats::quarantined`](crate::Stats::quarantined). Later writes, through any clone, return
     /// [`Closed`](ErrorKind::Closed). Reads continue from memory. Closing a closed store is not an error.
     ///
+    /// Returns the last watermark, which covers every write ever made.
+    ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
     /// # use serde_json::json;
     /// # let store = TraceStore::in_memory();
     /// store.insert(NewTrace::semantic(json!("the pilot is aboard")))?;
-    /// let report = match store.close() {
-    ///     Ok(report) => report,
+    /// let watermark = match store.close() {
+    ///     Ok(watermark) => watermark,
     ///     // The disk is full, say: the store is back, and nothing is lost as long as it lives.
     ///     Err(failed) => failed.store.close()?,
     /// };
-    /// assert_eq!(report.traces, 1);
+    /// assert_eq!(watermark.durable, watermark.committed);
     /// # Ok::<(), mnemon::Error>(())
     /// ```
     ///
@@ -78,21 +68,21 @@ impl TraceStore {
     /// [timeout](crate::StoreBuilder::close_timeout). The store continues to accept writes, although a write made
     /// during the last attempt to close may have been rejected. [`Forked`](ErrorKind::Forked) in a child process,
     /// [`WouldDeadlock`](ErrorKind::WouldDeadlock) on a flusher's own thread.
-    pub fn close(self) -> Result<CloseReport, CloseError> {
+    pub fn close(self) -> Result<Watermark, CloseError> {
         if let Err(error) = self.state().check_may_wait() {
             return Err(CloseError { store: self, error });
         }
         match self.owner.close() {
             Ok(report) => Ok(report),
             Err(error) if self.state().progress.give_up_closing() => Err(CloseError { store: self, error }),
-            // The store closed at the last moment: a second close returns the report.
+            // The store closed at the last moment: a second close returns the watermark.
             Err(_) => self.close(),
         }
     }
 }
 
 impl Owner {
-    fn close(&self) -> Result<CloseReport, Error> {
+    fn close(&self) -> Result<Watermark, Error> {
         let started = Instant::now();
         let Inner { state, settings, .. } = &*self.inner;
         let (progress, patience) = (&state.progress, settings.close_timeout);
@@ -103,13 +93,11 @@ impl Owner {
         self.flusher.run_inline(|flusher| {
             flusher.close();
         });
-        let last = progress.wait_closed(patience).map_err(|cause| self.not_drained(cause))?;
+        let last = progress.wait_closed(patience).map_err(|cause| self.not_drained(cause))?.watermark;
         self.upkeep.stop();
         self.flusher.join();
-        let report =
-            CloseReport { watermark: last.watermark, traces: state.traces.len(), elapsed: started.elapsed() };
-        events::closed(&span, &report);
-        Ok(report)
+        events::closed(&span, last, state.traces.len(), started.elapsed());
+        Ok(Watermark { committed: last, durable: last })
     }
 
     fn not_drained(&self, cause: Option<Error>) -> Error {

@@ -1,14 +1,14 @@
 //! `tracing` events of a store that is being opened or closed. Events in between are emitted by the flusher, by the
 //! same rules.
 
-use super::{CloseReport, TraceStore};
+use super::TraceStore;
 use crate::error::{Error, Result};
 use crate::guarded::{self, Guarded};
 use crate::state::{Name, Quarantined, cause, milliseconds};
 use jiff::SignedDuration;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::field::{self, Empty};
 use tracing::{debug, debug_span, error, info, warn};
 
@@ -89,13 +89,11 @@ pub(super) fn closing(name: &Name) -> Guarded {
     })
 }
 
-pub(super) fn closed(span: &Guarded, report: &CloseReport) {
+pub(super) fn closed(span: &Guarded, watermark: u64, traces: usize, elapsed: Duration) {
     if span.is_disabled() {
         return;
     }
-    span.record("watermark", report.watermark)
-        .record("traces", report.traces)
-        .record("elapsed_ms", milliseconds(report.elapsed));
+    span.record("watermark", watermark).record("traces", traces).record("elapsed_ms", milliseconds(elapsed));
     guarded::run(|| debug!(target: TARGET, "closed"));
 }
 

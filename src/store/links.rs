@@ -16,16 +16,6 @@ use std::iter::FusedIterator;
 use std::sync::Arc;
 use std::{fmt, vec};
 
-/// Result of a [co-activation](TraceStore::co_activate).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct CoActivation {
-    /// Number of times that the two traces have been active together so far.
-    pub count: u32,
-    /// Whether this co-activation made them associated: the third one does.
-    pub formed: bool,
-}
-
 /// A trace reached by a [walk](TraceStore::walk).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -98,8 +88,8 @@ impl fmt::Debug for Walk<'_> {
 }
 
 impl TraceStore {
-    /// Records that two traces were active together. Three co-activations make them associated. Changes one link
-    /// record and one row: neither trace becomes dirty.
+    /// Records that two traces were active together, and returns their link. Three co-activations make them
+    /// associated. Changes one link record and one row: neither trace becomes dirty.
     ///
     /// If one of the two traces is removed during the call, and another one with its id inserted, the call may count
     /// for the earlier trace before it counts for the later one.
@@ -109,9 +99,9 @@ impl TraceStore {
     /// # let store = TraceStore::in_memory();
     /// let tide = store.insert(NewTrace::semantic(serde_json::json!("tide")))?;
     /// let moon = store.insert(NewTrace::semantic(serde_json::json!("moon")))?;
-    /// for _ in 0..3 {
-    ///     store.co_activate(tide, moon)?;
-    /// }
+    /// assert!(!store.co_activate(tide, moon)?.is_associated());
+    /// store.co_activate(tide, moon)?;
+    /// assert!(store.co_activate(tide, moon)?.is_associated());
     /// let near: Vec<_> = store.associated(tide, 0.0, 20).iter().map(|trace| trace.id()).collect();
     /// assert_eq!(near, [moon]);
     /// # Ok::<(), mnemon::Error>(())
@@ -122,7 +112,7 @@ impl TraceStore {
     /// [`NotFound`](crate::ErrorKind::NotFound) names the trace that is not in the store;
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if both ids are the same; otherwise the errors of
     /// [`insert`](Self::insert). Nothing is changed.
-    pub fn co_activate(&self, a: TraceId, b: TraceId) -> Result<CoActivation> {
+    pub fn co_activate(&self, a: TraceId, b: TraceId) -> Result<Link> {
         self.state().check_lag()?;
         self.inner().co_activate(a, b)
     }
@@ -210,7 +200,7 @@ impl TraceStore {
 }
 
 impl Inner {
-    fn co_activate(&self, a: TraceId, b: TraceId) -> Result<CoActivation> {
+    fn co_activate(&self, a: TraceId, b: TraceId) -> Result<Link> {
         let Some(ends) = LinkKey::of(a, b) else {
             return Err(Error::invalid("b", format_args!("{b}, as a is"), "give two traces"));
         };
@@ -232,12 +222,8 @@ impl Inner {
                 Ok(Change::Put(LinkState::new(link, births)))
             });
             let Transition { new, .. } = done.map_err(reason)?;
-            if self.look_again(ends, births) {
-                let link = new.map(|tie| tie.link);
-                return Ok(CoActivation {
-                    count: link.map_or(0, |link| link.count),
-                    formed: link.is_some_and(|link| link.forms_now()),
-                });
+            if let Some(tie) = new.filter(|_| self.look_again(ends, births)) {
+                return Ok(tie.link);
             }
         }
     }

@@ -35,14 +35,12 @@ mod upkeep;
 mod weak;
 mod write;
 
-pub use close::{CloseError, CloseReport};
+pub use close::CloseError;
 pub use flush::Mark;
-pub use links::{CoActivation, Step, Walk};
+pub use links::{Step, Walk};
 pub use open::{LagPolicy, StoreBuilder};
 pub use query::{Order, Query};
 pub use quota::{Eviction, Quota};
-pub use read::Iter;
-pub use reinforce::Reinforcement;
 pub use removed::Removed;
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
 pub use spill::SpillReport;

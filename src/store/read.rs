@@ -1,7 +1,6 @@
 //! Reading: from memory only, never from the disk.
 
 use super::TraceStore;
-use super::inner::Inner;
 use crate::trace::{Trace, TraceId};
 use std::sync::Arc;
 
@@ -43,40 +42,8 @@ impl TraceStore {
     /// assert_eq!(mean, 0.5);
     /// # Ok::<(), mnemon::Error>(())
     /// ```
-    pub fn iter(&self) -> Iter {
-        Iter { ids: self.state().traces.keys().into_iter(), inner: self.owner.inner.clone() }
-    }
-}
-
-/// Iterates over every trace of a store; from [`TraceStore::iter`].
-pub struct Iter {
-    ids: std::vec::IntoIter<TraceId>,
-    inner: Arc<Inner>,
-}
-
-impl Iterator for Iter {
-    type Item = Arc<Trace>;
-
-    fn next(&mut self) -> Option<Arc<Trace>> {
-        self.ids.find_map(|id| self.inner.traces().get(&id))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (0, Some(self.ids.len()))
-    }
-}
-
-impl std::fmt::Debug for Iter {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Iter").field("left_at_most", &self.ids.len()).finish()
-    }
-}
-
-impl IntoIterator for &TraceStore {
-    type Item = Arc<Trace>;
-    type IntoIter = Iter;
-
-    fn into_iter(self) -> Iter {
-        self.iter()
+    pub fn iter(&self) -> impl Iterator<Item = Arc<Trace>> + use<> {
+        let inner = self.owner.inner.clone();
+        self.state().traces.keys().into_iter().filter_map(move |id| inner.traces().get(&id))
     }
 }

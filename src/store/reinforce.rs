@@ -10,44 +10,18 @@ use crate::trace::{MAX_REVISION, Micros, Trace, TraceId, TraceType};
 use jiff::Timestamp;
 use std::sync::Arc;
 
-/// Result of a reinforcement.
-#[derive(Clone, Debug)]
-#[must_use = "it says whether the trace was reinforced"]
-pub enum Reinforcement {
-    /// The trace was reinforced; its new state.
-    Reinforced(Arc<Trace>),
-    /// Not reinforced: the strength of firmware never changes.
-    Firmware(Arc<Trace>),
-    /// Not reinforced: the store does not hold the trace.
-    NotFound,
-}
-
-impl Reinforcement {
-    /// Whether the trace was reinforced.
-    pub fn is_reinforced(&self) -> bool {
-        matches!(self, Reinforcement::Reinforced(_))
-    }
-
-    /// Returns the trace, reinforced or not, if the store holds it.
-    pub fn trace(self) -> Option<Arc<Trace>> {
-        match self {
-            Reinforcement::Reinforced(trace) | Reinforcement::Firmware(trace) => Some(trace),
-            Reinforcement::NotFound => None,
-        }
-    }
-}
-
 impl TraceStore {
     /// Makes a trace stronger, atomically: to `min(1, strength now + 0.10)`, with three times the increment in the
     /// [imprint window](crate::StoreBuilder::imprint_until). Its peak strength rises accordingly, and its decay
-    /// restarts now.
+    /// restarts now. Returns its new state; that of firmware never changes. `None` if the store does not hold the
+    /// trace.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
     /// # use serde_json::json;
     /// # let store = TraceStore::in_memory();
     /// let id = store.insert(NewTrace::semantic(json!("the harbour silts up")))?; // starts at 0.5
-    /// let trace = store.reinforce(id)?.trace().expect("it is there");
+    /// let trace = store.reinforce(id)?.expect("it is there");
     /// assert!((trace.strength() - 0.6).abs() < 1e-3);
     /// assert_eq!(trace.reinforcement_count(), 1);
     /// # Ok::<(), mnemon::Error>(())
@@ -57,14 +31,10 @@ impl TraceStore {
     ///
     /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), under the conditions of
     /// [`insert`](Self::insert).
-    pub fn reinforce(&self, id: TraceId) -> Result<Reinforcement> {
+    pub fn reinforce(&self, id: TraceId) -> Result<Option<Arc<Trace>>> {
         let inner = self.inner();
         let done = self.alter(id, |old| Ok(inner.reinforced(old, inner.now())))?;
-        Ok(match done.and_then(|done| done.new) {
-            None => Reinforcement::NotFound,
-            Some(trace) if trace.trace_type() == TraceType::Firmware => Reinforcement::Firmware(trace),
-            Some(trace) => Reinforcement::Reinforced(trace),
-        })
+        Ok(done.and_then(|done| done.new))
     }
 
     /// Reinforces the `limit` strongest traces that have a strength of 0.1 or more now, and returns their new states,
@@ -79,7 +49,7 @@ impl TraceStore {
         let found = self.query().min_strength(RETRIEVABLE).order(Order::Strength).limit(limit).run();
         let mut reinforced = Vec::with_capacity(found.len());
         for trace in found {
-            reinforced.extend(self.reinforce(trace.id())?.trace());
+            reinforced.extend(self.reinforce(trace.id())?);
         }
         Ok(reinforced)
     }

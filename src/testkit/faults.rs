@@ -8,15 +8,6 @@ use crate::backend::Backend;
 use crate::trace::TraceId;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// An unclean end of a process.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Crash {
-    /// The process is killed: everything that was applied survives.
-    Kill,
-    /// The power fails: everything that was synced survives.
-    PowerLoss,
-}
-
 /// A test's handle to a [backend](Self::backend) that fails: plans faults, and shows the stored data. Clones are the same handle. When
 /// the last clone is dropped, a call that hangs is released.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +46,9 @@ impl Faults {
         Self::default()
     }
 
-    /// A handle with this image stored, both live and durable, and no faults.
+    /// A handle with this image stored, both live and durable, and no faults. Over the [live](Self::live) image of
+    /// another handle it has what a killed process leaves, over its [durable](Self::durable) one what a power loss
+    /// leaves; the original run goes on.
     pub fn over(image: Image) -> Self {
         let desk = SharedState { state: Mutex::new(State::over(image)), moved: Condvar::new() };
         Self { handle: Arc::new(Handle { desk: Arc::new(desk) }) }
@@ -162,16 +155,6 @@ impl Faults {
     /// since, with the first two, and so on.
     pub fn after_power_loss(&self) -> Vec<Image> {
         self.lock().after_power_loss()
-    }
-
-    /// Returns a handle over the data that a crash at this moment would leave, with no faults. The original run goes
-    /// on.
-    #[must_use = "the run goes on: what the crash leaves is in the handle"]
-    pub fn crash(&self, crash: Crash) -> Faults {
-        Self::over(match crash {
-            Crash::Kill => self.live(),
-            Crash::PowerLoss => self.durable(),
-        })
     }
 
     /// Number of calls of this kind so far, including those that failed.

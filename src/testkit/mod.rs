@@ -3,8 +3,8 @@
 //!
 //! [`Faults`] is the test's handle. It creates the [backend](Faults::backend) to open a store with, makes calls
 //! [fail](Faults::fail) by kind and number, and shows the stored data: the [live](Faults::live) image, which survives
-//! the end of the process, and the [durable](Faults::durable) one, which survives a power loss. A
-//! [crash](Faults::crash) returns another handle over the data that would survive, and does not disturb the run.
+//! the end of the process, and the [durable](Faults::durable) one, which survives a power loss. Another
+//! handle [over](Faults::over) such an image has the data that a crash would leave, and does not disturb the run.
 //!
 //! The backend lives in memory and is stricter than a disk. A batch that is not well formed, a link without its
 //! traces, a watermark that falls, or a call without the reopening that an earlier error requires is recorded as a
@@ -12,7 +12,7 @@
 //! contract.
 //!
 //! ```
-//! use mnemon::testkit::{Call, Crash, Faults};
+//! use mnemon::testkit::{Call, Faults};
 //! use mnemon::{ErrorKind, Health, NewTrace, TraceStore};
 //! use serde_json::json;
 //!
@@ -36,7 +36,7 @@
 //! assert!(matches!(store.health(), Health::Degraded { kind: ErrorKind::DiskFull, .. }));
 //!
 //! // Should the power fail now, the first note is there and the second is not.
-//! let after = TraceStore::builder().open_with(faults.crash(Crash::PowerLoss).backend())?;
+//! let after = TraceStore::builder().open_with(Faults::over(faults.durable()).backend())?;
 //! assert_eq!(after.len(), 1);
 //!
 //! // Space again: the second follows by itself, or with the next flush.
@@ -77,6 +77,6 @@ mod image;
 mod plan;
 mod state;
 
-pub use faults::{Crash, Faults};
+pub use faults::Faults;
 pub use image::Image;
 pub use plan::{Call, Fault, Plan};

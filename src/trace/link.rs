@@ -58,11 +58,6 @@ impl Link {
         self.count >= ASSOCIATED_AT
     }
 
-    /// Whether the last co-activation made the two associated.
-    pub(crate) fn forms_now(&self) -> bool {
-        self.count == ASSOCIATED_AT
-    }
-
     /// The time of the first co-activation.
     pub fn first_at(&self) -> Timestamp {
         self.first_at.into()

@@ -16,7 +16,7 @@ fn small_stack_suffices_for_every_call() -> Outcome {
             let ids = store.insert_many((0..3).map(|n| note(n).tag("x")))?;
             store.update(ids[0], |trace| trace.confidence(0.5))?;
             store.co_activate(ids[0], ids[1])?;
-            assert!(store.reinforce(ids[0])?.is_reinforced());
+            assert!(store.reinforce(ids[0])?.is_some());
             // The deepest payload that is taken.
             let deepest = "[".repeat(127) + &"]".repeat(127);
             let deep = store.insert(NewTrace::semantic(Payload::from_json(deepest)?))?;

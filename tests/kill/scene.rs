@@ -140,7 +140,7 @@ pub fn ends(a: &str, b: &str) -> [String; 2] {
 /// Everything that a store holds, and what its witnesses have seen.
 pub fn look(store: &TraceStore) -> Result<(Scene, BTreeMap<String, u64>), String> {
     let (mut scene, mut seen, mut names) = (Scene::default(), BTreeMap::new(), BTreeMap::new());
-    for trace in store {
+    for trace in store.iter() {
         let (name, shown, saw) = Shown::of(&trace)?;
         names.insert(trace.id(), name.clone());
         seen.insert(name.clone(), saw);

@@ -315,7 +315,7 @@ fn range_ends_do_no_harm() -> Outcome {
                     assert!((0.0..=1.0).contains(&store.strength_at(&trace, at)));
                     tried += 1;
                 }
-                let _ = store.reinforce(*id)?;
+                store.reinforce(*id)?;
                 store.update(*id, |trace| trace.confidence(0.9))?;
                 let trace = store.get(*id).ok_or("it is there")?;
                 assert!((1..=i64::MAX as u64).contains(&trace.revision()));

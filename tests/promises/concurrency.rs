@@ -171,7 +171,7 @@ fn closures_and_iteration_hold_no_lock() -> Outcome {
         })
     };
     let mut seen = 0;
-    for trace in &store {
+    for trace in store.iter() {
         // Each of these takes the lock of a shard, perhaps of the one that is being iterated.
         store.insert(note("inside"))?;
         store.update(trace.id(), |edit| {

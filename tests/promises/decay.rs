@@ -105,7 +105,7 @@ fn future_checkpoint_is_not_believed() -> Outcome {
     store.close()?;
     let store = manual_flush().clock(&clock).decay_curve(DecayCurve::None).open(file.path())?;
     assert!(near(store.strength(&*held(&store, id)?), 0.8), "nor one that is read from the file");
-    let reinforced = store.reinforce(id)?.trace().ok_or("it is there")?;
+    let reinforced = store.reinforce(id)?.ok_or("it is there")?;
     assert!(near(reinforced.strength(), 0.9), "a reinforcement adds to what it is");
     Ok(())
 }
@@ -128,7 +128,7 @@ fn reinforcement_survives_clock_set_back() -> Outcome {
     let store = manual_flush().clock(&clock).in_memory()?;
     let id = store.insert(NewTrace::semantic(json!(1)).strength(0.2).peak_strength(0.9))?;
     clock.advance(minutes(1));
-    let trace = store.reinforce(id)?.trace().ok_or("it is there")?;
+    let trace = store.reinforce(id)?.ok_or("it is there")?;
     clock.set(clock.now() - seconds(1));
     assert!(near(store.strength(&trace), 0.3), "{}", store.strength(&trace));
     Ok(())

@@ -97,7 +97,7 @@ fn file_strength_is_within_a_step() -> Outcome {
         let stored: BTreeMap<_, _> = rows.collect::<Result<_, _>>()?;
         assert_eq!(stored.len() as u64, 10_000 - pruned, "none that was pruned is there");
         assert_eq!(stored.len(), store.len());
-        for trace in &store {
+        for trace in store.iter() {
             let row = *stored.get(trace.id().as_bytes()).ok_or("a survivor has its row")?;
             let strength = store.strength_at(&trace, clock.now());
             assert!((row - strength).abs() <= step, "step {step}: stored {row}, is {strength}");
@@ -280,8 +280,7 @@ fn a_cycle_never_undoes_a_reinforcement() -> Outcome {
                 (0..5).filter(|_| store.decay().is_err()).count()
             });
             start.wait();
-            let refused =
-                ids.iter().filter(|id| !store.reinforce(**id).is_ok_and(|done| done.is_reinforced()));
+            let refused = ids.iter().filter(|id| !store.reinforce(**id).is_ok_and(|done| done.is_some()));
             (refused.count(), cycles.join().unwrap_or(usize::MAX))
         });
         assert_eq!(failed, (0, 0));

@@ -172,7 +172,7 @@ fn decay_dirties_only_what_it_changes() -> Outcome {
     let fast = store.insert_many((0..3).map(|n| NewTrace::sensory(json!(n))))?;
     store.flush()?;
     clock.advance(minutes(1));
-    for trace in &store {
+    for trace in store.iter() {
         assert!(store.strength(&trace) < trace.strength(), "all fade by reading alone");
     }
     assert_eq!(store.stats().dirty, 0);

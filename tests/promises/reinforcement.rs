@@ -2,16 +2,13 @@
 #![cfg(feature = "sqlite")]
 
 use harness::{Outcome, TestDir, clock, flush_always, held, manual_flush, minutes, note, seconds};
-use mnemon::{NewTrace, Reinforcement, TraceId, TraceStore};
+use mnemon::{NewTrace, TraceId, TraceStore};
 use serde_json::json;
 use std::sync::Barrier;
 use std::thread;
 
 fn reinforced(store: &TraceStore, id: TraceId) -> Outcome<std::sync::Arc<mnemon::Trace>> {
-    match store.reinforce(id)? {
-        Reinforcement::Reinforced(trace) => Ok(trace),
-        other => Err(format!("not reinforced: {other:?}").into()),
-    }
+    Ok(store.reinforce(id)?.ok_or("it is there")?)
 }
 
 #[test]
@@ -94,9 +91,7 @@ fn firmware_is_neither_reinforced_nor_written() -> Outcome {
     store.flush()?;
     let before = held(&store, id)?;
     clock.advance(minutes(1));
-    let answer = store.reinforce(id)?;
-    assert!(!answer.is_reinforced());
-    assert!(matches!(&answer, Reinforcement::Firmware(trace) if *trace == before), "{answer:?}");
+    assert_eq!(store.reinforce(id)?.as_ref(), Some(&before));
     assert_eq!((held(&store, id)?, store.stats().dirty), (before, 0));
     Ok(())
 }
@@ -107,7 +102,7 @@ fn reinforcing_absent_trace_is_not_found() -> Outcome {
     let removed = store.insert(note(1))?;
     store.remove(removed)?;
     for id in [removed, TraceId::new()] {
-        assert!(matches!(store.reinforce(id)?, Reinforcement::NotFound));
+        assert_eq!(store.reinforce(id)?, None);
     }
     assert_eq!(store.len(), 0);
     Ok(())
@@ -164,7 +159,7 @@ fn concurrent_reinforcements_are_all_counted() -> Outcome {
             scope.spawn(move || {
                 start.wait();
                 let done = |n: usize| store.reinforce(ids[(thread + n) % ids.len()]);
-                (0..EACH).filter(|n| !done(*n).is_ok_and(|done| done.is_reinforced())).count()
+                (0..EACH).filter(|n| !done(*n).is_ok_and(|done| done.is_some())).count()
             })
         });
         let threads: Vec<_> = threads.collect();

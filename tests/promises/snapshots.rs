@@ -27,7 +27,7 @@ fn filled(store: &TraceStore) -> Outcome<Vec<TraceId>> {
         store.co_activate(pair[0], pair[1])?;
     }
     store.update(ids[3], |trace| trace.confidence(0.123_456_789_012_345_68))?;
-    drop(store.reinforce(ids[4])?);
+    store.reinforce(ids[4])?;
     Ok(ids)
 }
 

@@ -43,7 +43,7 @@ fn empty_cut_moves_no_watermark() -> Outcome {
         assert_eq!(report.watermark, mnemon::inspect(scratch.path())?.watermark, "{what}");
         cut(&store, &snapshots)?;
         let closed = store.close()?;
-        assert_eq!(closed.watermark, mnemon::inspect(scratch.path())?.watermark, "{what}");
+        assert_eq!(closed.durable, mnemon::inspect(scratch.path())?.watermark, "{what}");
     }
     Ok(())
 }

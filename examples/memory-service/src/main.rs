@@ -1,5 +1,5 @@
-//! A host that serves memories over HTTP. You see the address it listens on and, when Ctrl-C or SIGTERM ends it, with
-//! how many traces it has closed its file, or what failed.
+//! A host that serves memories over HTTP. You see the address it listens on and, when Ctrl-C or SIGTERM ends it, at
+//! which cut it has closed its file, or what failed.
 //! `cargo run -p memory-service -- agent.db 127.0.0.1:8080`, and in another terminal the commands of the README.
 
 use axum::extract::{Path, Query, State, rejection::JsonRejection, rejection::QueryRejection};
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("{} traces of {file} on http://{}", store.len(), listener.local_addr()?);
     axum::serve(listener, routes).with_graceful_shutdown(told_to_end).await?;
-    println!("closed with {} traces", store.close()?.traces); // Blocks, which this thread may: no request is left.
+    println!("closed at cut {}", store.close()?.durable); // Blocks, which this thread may: no request is left.
     Ok(())
 }
 

@@ -240,9 +240,8 @@ fn told_to_end_it_closes_its_store() -> Outcome {
         assert!(service.ends()?, "it goes on after SIG{signal}");
         let mut said = String::new();
         std::io::Read::read_to_string(&mut service.says, &mut said)?;
-        assert_eq!(said, "closed with 1 traces\n");
         let report = mnemon::inspect(&file)?;
-        assert!(report.clean, "{report:?}");
+        assert_eq!((said, report.clean), (format!("closed at cut {}\n", report.watermark), true));
         let store = mnemon::TraceStore::open(&file)?;
         assert!(store.contains(id.parse()?));
     }

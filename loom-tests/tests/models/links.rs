@@ -174,11 +174,11 @@ fn a_late_link_takes_no_count_away() {
         let late = Arc::<Mutex<u32>>::default();
         let told = late.clone();
         let linking = spawn(&store, move |store| {
-            *told.lock().unwrap() = store.co_activate(id(1), id(2)).map_or(0, |done| done.count);
+            *told.lock().unwrap() = store.co_activate(id(1), id(2)).map_or(0, |done| done.count());
         });
         assert!(store.remove(id(1)).unwrap().is_some());
         insert(&store, 1);
-        let count = store.co_activate(id(1), id(2)).unwrap().count;
+        let count = store.co_activate(id(1), id(2)).unwrap().count();
         linking.join().unwrap();
         let (late, now) = (*late.lock().unwrap(), store.link(id(1), id(2)).map_or(0, |link| link.count()));
         assert!(now >= count && (late, count) != (1, 1), "told {late} and {count}, and it is {now}");

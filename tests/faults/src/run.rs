@@ -309,9 +309,9 @@ impl Run {
                 self.states.push(State::of(&store));
             }
             match store.close() {
-                Ok(report) => {
+                Ok(watermark) => {
                     self.disk.remark(Event::Durable(self.states.len() - 1));
-                    self.disk.remark(Event::Told(report.watermark));
+                    self.disk.remark(Event::Told(watermark.durable));
                     return Ok(());
                 }
                 Err(failed) => {

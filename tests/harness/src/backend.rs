@@ -5,8 +5,7 @@
 
 use crate::State;
 use mnemon::backend::{
-    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, RowNumber, Scope, Stored,
-    TraceChange,
+    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, Scope, Stored, TraceChange,
 };
 use mnemon::{Durability, ErrorKind};
 use mnemon::{Link, Trace, TraceId};
@@ -16,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Rows of traces and of links, and what was erased.
 #[derive(Clone, Default)]
 pub struct Content {
-    rows: BTreeMap<RowNumber, Arc<Trace>>,
+    rows: BTreeMap<i64, Arc<Trace>>,
     links: BTreeMap<(TraceId, TraceId), Link>,
     /// Types of which the rows were erased.
     pub erased: BTreeSet<&'static str>,

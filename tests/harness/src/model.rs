@@ -37,18 +37,14 @@ impl Model {
         (ids.len(), links)
     }
 
-    /// Whether it was reinforced.
-    pub fn reinforce(&mut self, id: TraceId) -> bool {
+    pub fn reinforce(&mut self, id: TraceId) {
         let (now, factor) = (self.now, if self.imprinting() { 3.0 } else { 1.0 });
-        let Some(record) = self.traces.get_mut(&id).filter(|record| !record.is_firmware()) else {
-            return false;
-        };
+        let Some(record) = self.traces.get_mut(&id).filter(|record| !record.is_firmware()) else { return };
         record.strength = (record.strength_at(now) + 0.10 * factor).min(1.0);
         record.peak = record.peak.max(record.strength);
         (record.reinforced, record.decayed) = (now, now);
         record.count += 1;
         record.revision += 1;
-        true
     }
 
     pub fn co_activate(&mut self, a: TraceId, b: TraceId) -> Option<(u32, bool)> {
@@ -58,7 +54,7 @@ impl Model {
         let now = self.now;
         let bond = self.links.entry((a.min(b), a.max(b))).or_insert(Bond { count: 0, first: now, last: now });
         (bond.count, bond.last) = (bond.count + 1, now);
-        Some((bond.count, bond.count == 3))
+        Some((bond.count, bond.count >= 3))
     }
 
     pub fn by_strength(&self, ids: &mut [TraceId]) {

@@ -94,9 +94,8 @@ impl Pair {
                 same!(gone.map(|trace| Record::of(&trace)), model.remove(id(*slot)).0);
             }
             Step::Reinforce(slot) => {
-                let done = store.reinforce(id(*slot))?;
-                same!(done.is_reinforced(), model.reinforce(id(*slot)));
-                let after = done.trace().map(|trace| Record::of(&trace));
+                model.reinforce(id(*slot));
+                let after = store.reinforce(id(*slot))?.map(|trace| Record::of(&trace));
                 same!(after.as_ref(), model.traces.get(&id(*slot)));
             }
             Step::Retrieve(limit) => {
@@ -253,7 +252,7 @@ impl Pair {
 pub fn co_activate(store: &TraceStore, model: &mut Model, a: TraceId, b: TraceId) -> Outcome {
     let done = store.co_activate(a, b);
     match model.co_activate(a, b) {
-        Some(expected) => same!(done.map(|done| (done.count, done.formed))?, expected),
+        Some(expected) => same!(done.map(|link| (link.count(), link.is_associated()))?, expected),
         None => {
             let kind = if a == b { ErrorKind::InvalidInput } else { ErrorKind::NotFound };
             same!(done.map_err(|error| error.kind()), Err(kind));

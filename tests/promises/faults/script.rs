@@ -6,7 +6,7 @@
 use harness::steps::{Edit, New, Step};
 use harness::{Outcome, Rng, State, clock, manual_flush};
 use jiff::Timestamp;
-use mnemon::testkit::{Call, Crash, Fault, Faults, Image};
+use mnemon::testkit::{Call, Fault, Faults, Image};
 use mnemon::{Durability, Error, ErrorKind, Health, ManualClock, NewTrace, TraceId, TraceStore, TraceType};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -424,18 +424,18 @@ impl Run<'_> {
 
     /// What a crash leaves opens, and goes on.
     fn crash(&self) -> Outcome {
-        for crash in [Crash::Kill, Crash::PowerLoss] {
+        for (crash, left) in [("a kill", self.faults.live()), ("a power loss", self.faults.durable())] {
             Tally::add(&self.tally.crashes, 1);
-            let after = self.faults.crash(crash);
+            let after = Faults::over(left);
             let left = state_of(&after.live());
             let store = self.builder().open_with(after.backend())?;
             if State::of(&store) != left || !store.stats().quarantined.is_empty() {
-                return Err(format!("{crash:?}: opened, it is not what the crash has left").into());
+                return Err(format!("{crash}: opened, it is not what the crash has left").into());
             }
             let id = store.insert(NewTrace::semantic(serde_json::json!("after the crash")))?;
             store.close()?;
             if after.durable().trace(id).is_none() || !after.violations().is_empty() {
-                return Err(format!("{crash:?}: it does not go on: {:?}", after.violations()).into());
+                return Err(format!("{crash}: it does not go on: {:?}", after.violations()).into());
             }
         }
         Ok(())

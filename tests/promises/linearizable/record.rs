@@ -219,7 +219,7 @@ impl Hand<'_> {
             }
             77..89 => {
                 self.pair = Some(pair);
-                let done = self.store.co_activate(a, b).map(|done| Some(done.count));
+                let done = self.store.co_activate(a, b).map(|done| Some(done.count()));
                 Ok(Call::CoActivate { pair, count: done.or_else(missing_count)? })
             }
             89..94 => Ok(Call::Link { pair, count: self.store.link(a, b).map_or(0, |link| link.count()) }),

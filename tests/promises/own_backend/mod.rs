@@ -93,7 +93,7 @@ fn reopening_finds_everything() -> Outcome {
         }
         store.flush()?;
         store.co_activate(ids[0], ids[1])?;
-        drop(store.reinforce(ids[2])?);
+        store.reinforce(ids[2])?;
         store.update(ids[5], |trace| trace.payload(json!("another")).no_embedding().no_parent())?;
         store.update(ids[6], |trace| trace.confidence(2.0 / 3.0))?;
         store.remove(ids[7])?;

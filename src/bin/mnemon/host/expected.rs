@@ -108,7 +108,7 @@ impl Expected {
                 }
             }
         }
-        for found in store {
+        for found in store.iter() {
             if !matches!(self.traces.get(&found.id()), Some(Recorded::Trace(_))) {
                 verify.extra(&found);
             }

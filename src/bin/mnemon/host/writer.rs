@@ -6,7 +6,7 @@ use super::status::Counter;
 use super::targets::{Place, Targets};
 use super::workload::{self, Random};
 use anyhow::{Context, Result, ensure};
-use mnemon::{ErrorKind, Reinforcement, TraceStore};
+use mnemon::{ErrorKind, TraceStore, TraceType};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A writer at work.
@@ -146,7 +146,7 @@ impl<'a> Writer<'a> {
     fn reinforce(&mut self) -> Result<()> {
         let (_, id) = self.targets.any(&mut self.random);
         let (answer, measured) = measured(self.store, || self.store.reinforce(id));
-        if let Reinforcement::Reinforced(trace) = answer? {
+        if let Some(trace) = answer?.filter(|trace| trace.trace_type() != TraceType::Firmware) {
             self.wrote(measured);
             self.told.reinforced += 1;
             self.told.expected.keep(trace);
@@ -164,7 +164,7 @@ impl<'a> Writer<'a> {
             Ok(done) => {
                 self.wrote(measured);
                 self.told.co_activated += 1;
-                self.told.expected.linked(a, b, done.count);
+                self.told.expected.linked(a, b, done.count());
             }
             // One of them has been removed.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
