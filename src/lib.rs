@@ -50,12 +50,9 @@ mod trace;
 pub mod model;
 
 #[cfg(all(feature = "snapshot", not(loom)))]
-pub use archive::snapshots::{SnapshotHeader, SnapshotInfo, Snapshots};
+pub use archive::snapshots::{ArchiveInfo, Snapshots};
 #[cfg(all(feature = "sqlite", not(loom)))]
-pub use backend::sqlite::{
-    BackupReport, FileFinding, FilePart, FileReport, VerifyReport, backup, backup_with, inspect, verify,
-    verify_with,
-};
+pub use backend::sqlite::{FileReport, Finding, VerifyReport, backup, inspect, verify};
 pub use clock::ManualClock;
 pub use durability::Durability;
 pub use error::{Error, ErrorKind, Result};
@@ -67,8 +64,6 @@ pub use observe::{ErrorCounts, ErrorMemories};
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 pub use progress::Progress;
 pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantined, Subscription};
-#[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
-pub use store::SpillReport;
 pub use store::{
     CloseError, Eviction, LagPolicy, Mark, Order, Query, Quota, Removed, Stats, Step, StoreBuilder,
     TraceStore, Upkeep, Walk, Watermark,

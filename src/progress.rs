@@ -4,8 +4,8 @@ use crate::error::{Error, ErrorKind, Result};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Progress of a [`backup`](crate::backup_with), a [`verify`](crate::verify_with), the saving of a
-/// [snapshot](crate::Snapshots::on_progress) or an [export](crate::legion::export_with) for the original.
+/// Progress of a [`backup`](crate::backup), a [`verify`](crate::verify), the saving of a
+/// [snapshot](crate::Snapshots::on_progress) or an [export](crate::legion::export) for the original.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Progress {
@@ -18,6 +18,13 @@ pub struct Progress {
     pub total: u64,
 }
 
+impl Progress {
+    /// Continues, and does nothing else: the callback for a caller that wants no progress.
+    pub fn ignore(self) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
 type Tell = dyn Fn(Progress) -> ControlFlow<()> + Send + Sync;
 
 /// A callback that receives progress, and may interrupt the operation.
@@ -27,10 +34,6 @@ pub(crate) struct Watch(Arc<Tell>);
 impl Watch {
     pub(crate) fn new(tell: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
         Self(Arc::new(tell))
-    }
-
-    pub(crate) fn nobody() -> Self {
-        Self::new(|_| ControlFlow::Continue(()))
     }
 
     pub(crate) fn interrupted(step: &str) -> Error {

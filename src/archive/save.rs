@@ -8,7 +8,7 @@ use super::error::{io_error, unusable};
 use super::format::Header;
 use super::name::Name;
 use super::seal::Key;
-use super::snapshots::{SnapshotHeader, SnapshotInfo};
+use super::snapshots::ArchiveInfo;
 use super::state::Known;
 use super::write::Writer;
 use super::{State, folder};
@@ -19,7 +19,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
-pub(super) fn save(folder: &Path, key: &Key, state: &State, watch: &Watch) -> Result<SnapshotInfo> {
+pub(super) fn save(folder: &Path, key: &Key, state: &State, watch: &Watch) -> Result<ArchiveInfo> {
     if !key.can_seal() {
         let message = "no snapshot can be saved with a public key: give the secret one";
         return Err(Error::new(ErrorKind::InvalidInput, message));
@@ -28,9 +28,14 @@ pub(super) fn save(folder: &Path, key: &Key, state: &State, watch: &Watch) -> Re
     let partial = Partial::reserve(folder, folder::next_name(folder, state.taken_at)?)?;
     let header = state.header();
     fill(&partial, key, &header, state, watch)?;
-    let taken_at = Micros::from(state.taken_at).into();
-    let header = SnapshotHeader { watermark: state.watermark, traces: header.traces, links: header.links };
-    Ok(SnapshotInfo { path: partial.finish()?, taken_at, header: Ok(header) })
+    Ok(ArchiveInfo {
+        path: partial.finish()?,
+        taken_at: Micros::from(state.taken_at).into(),
+        watermark: state.watermark,
+        traces: header.traces,
+        links: header.links,
+        error: None,
+    })
 }
 
 fn fill(partial: &Partial, key: &Key, header: &Header, state: &State, watch: &Watch) -> Result<()> {

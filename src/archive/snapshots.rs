@@ -41,9 +41,9 @@ use std::path::{Path, PathBuf};
 /// # let path = folder.path().join("snapshots");
 /// let snapshots = Snapshots::in_folder(path);
 /// for snapshot in snapshots.list()? {
-///     match &snapshot.header {
-///         Ok(header) => println!("{}: {} traces", snapshot.taken_at, header.traces),
-///         Err(error) => eprintln!("{error}"),
+///     match &snapshot.error {
+///         None => println!("{}: {} traces", snapshot.taken_at, snapshot.traces),
+///         Some(error) => eprintln!("{error}"),
 ///     }
 /// }
 /// snapshots.prune(10)?;
@@ -59,7 +59,7 @@ pub struct Snapshots {
 impl Snapshots {
     /// Snapshots in this folder, without a key. Does not access the disk: the first save creates the folder.
     pub fn in_folder(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), key: Key::None, watch: Watch::nobody() }
+        Self { folder: folder.into(), key: Key::None, watch: Watch::new(Progress::ignore) }
     }
 
     /// Signs saved snapshots, and refuses snapshots that this key did not sign. The secret is an Ed25519 seed: 32
@@ -122,7 +122,7 @@ impl Snapshots {
     ///
     /// [`Unreachable`](crate::ErrorKind::Unreachable) or [`Io`](crate::ErrorKind::Io) if the folder can't be
     /// read.
-    pub fn list(&self) -> Result<Vec<SnapshotInfo>> {
+    pub fn list(&self) -> Result<Vec<ArchiveInfo>> {
         let found = folder::snapshots(&self.folder)?;
         Ok(found.into_iter().map(|found| info(found.path, found.name.time)).collect())
     }
@@ -147,7 +147,7 @@ impl Snapshots {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if there is only a public key, or if the state contains
     /// something that could not be restored; [`DiskFull`](crate::ErrorKind::DiskFull),
     /// [`Unreachable`](crate::ErrorKind::Unreachable) or [`Io`](crate::ErrorKind::Io).
-    pub(crate) fn write(&self, state: &State) -> Result<SnapshotInfo> {
+    pub(crate) fn write(&self, state: &State) -> Result<ArchiveInfo> {
         save::save(&self.folder, &self.key, state, &self.watch)
     }
 
@@ -178,16 +178,16 @@ impl fmt::Debug for Snapshots {
 }
 
 /// The time in the name stands in for that of a header that can't be read.
-fn info(path: PathBuf, time: Timestamp) -> SnapshotInfo {
+fn info(path: PathBuf, time: Timestamp) -> ArchiveInfo {
     let read = open(&path).and_then(|file| {
         let Lines { header, .. } = Lines::open(file, Some(Kind::Snapshot), Key::None)?;
-        let (watermark, taken_at) = (header.watermark()?, header.created_at()?);
-        Ok((taken_at, SnapshotHeader { watermark, traces: header.traces, links: header.links }))
+        Ok((header.created_at()?, header.watermark()?, header.traces, header.links))
     });
-    match read {
-        Ok((taken_at, header)) => SnapshotInfo { path, taken_at, header: Ok(header) },
-        Err(error) => SnapshotInfo { taken_at: time, header: Err(error.of(path.display())), path },
-    }
+    let (taken_at, watermark, traces, links, error) = match read {
+        Ok((taken_at, watermark, traces, links)) => (taken_at, watermark, traces, links, None),
+        Err(error) => (time, 0, 0, 0, Some(error.of(path.display()))),
+    };
+    ArchiveInfo { path, taken_at, watermark, traces, links, error }
 }
 
 /// A device or a pipe might never end.
@@ -198,28 +198,22 @@ fn open(path: &Path) -> Result<BufReader<File>, ReadError> {
     Ok(BufReader::with_capacity(1 << 16, File::open(path)?))
 }
 
-/// A snapshot in the folder. Returned by [`Snapshots::list`].
+/// A snapshot or a spill. Returned by [`Snapshots::list`], and by what writes one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct SnapshotInfo {
+pub struct ArchiveInfo {
     /// The path of the file.
     pub path: PathBuf,
     /// The time at which it was taken, by the store's clock, from the header; if that can't be read, the time in its
     /// name.
     pub taken_at: Timestamp,
-    /// The header, or the reason why it can't be read.
-    pub header: Result<SnapshotHeader>,
-}
-
-/// The header of a snapshot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct SnapshotHeader {
     /// The number of the cut. A cut that holds nothing new for the file has a number too, which no watermark of the
-    /// store shows.
+    /// store shows. 0 if the header can't be read.
     pub watermark: u64,
-    /// Number of traces in the snapshot.
+    /// Number of traces in the file, or 0 if the header can't be read.
     pub traces: u64,
-    /// Number of links in the snapshot.
+    /// Number of links in the file, or 0 if the header can't be read.
     pub links: u64,
+    /// The reason why the header can't be read.
+    pub error: Option<Error>,
 }

@@ -1,7 +1,7 @@
 //! Exports a store to a database of the original.
 
 use super::cells::{Time, as_object};
-use super::{ASSOCIATIONS, Finding, PAIR_COLUMNS, TRACE_COLUMNS, TRACES};
+use super::{ASSOCIATIONS, PAIR_COLUMNS, Report, TRACE_COLUMNS, TRACES, finding};
 use crate::backend::sqlite::{Partial, free_path, while_doing};
 use crate::error::{Error, Result};
 use crate::memory::constants::MAX_ASSOCIATED;
@@ -41,54 +41,35 @@ CREATE INDEX `memory_associations_trace_id_a_index` ON `memory_associations` (`t
 CREATE INDEX `memory_associations_trace_id_b_index` ON `memory_associations` (`trace_id_b`);
 CREATE INDEX `memory_associations_partition_id_index` ON `memory_associations` (`partition_id`);";
 
-/// The outcome of an export. Returned by [`export`].
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct Exported {
-    /// Number of traces written, one row each.
-    pub traces: usize,
-    /// Number of links written, two rows each.
-    pub links: usize,
-    /// Contents that the original can't express, row by row.
-    pub findings: Vec<Finding>,
-}
-
 /// Writes the content of the store into a new database of the original, which only its owner can access. Numbers and
 /// times are written as stored; a neutral valence, an empty list of tags and a missing parent as NULL; as associated
 /// traces at most the 20 with the highest counts.
 ///
 /// Embeddings, source agents, key ids, pins, and revisions above 1 are not exported, and a payload that is neither an
-/// object nor text is read back as text: each of these is reported as a [`Finding`]. The times of links are not
+/// object nor text is read back as text: each of these is reported as a [`Finding`](crate::Finding). The times of links are not
 /// exported.
 ///
 /// The store is read during the export: if other threads write to it, export a
 /// [detached](crate::StoreBuilder::detached) store instead.
 ///
+/// Reports its progress from time to time, and ends when the callback returns [`Break`](ControlFlow::Break): no file is
+/// left then. [`Progress::ignore`] is a callback that does nothing.
+///
 /// # Errors
 ///
 /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) if there is a file at `path`, or one that SQLite would take for
-/// its log: that file is left unchanged. Otherwise the error says why the database could not be written, and no file
+/// its WAL: that file is left unchanged. [`Interrupted`](crate::ErrorKind::Interrupted) if the callback ended it. Otherwise the error says why the database could not be written, and no file
 /// is left, unless the error says that only its folder could not be synced.
-pub fn export(store: &TraceStore, path: impl AsRef<Path>) -> Result<Exported> {
-    export_watched(store, path.as_ref(), &Watch::nobody())
-}
-
-/// Makes an [`export`] and reports its progress, from time to time. It ends when the callback returns
-/// [`Break`](ControlFlow::Break): no file is left then.
-///
-/// # Errors
-///
-/// [`Interrupted`](crate::ErrorKind::Interrupted) if the callback ended it; otherwise the errors of [`export`].
-pub fn export_with(
+pub fn export(
     store: &TraceStore,
     path: impl AsRef<Path>,
     on_progress: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static,
-) -> Result<Exported> {
+) -> Result<Report> {
     export_watched(store, path.as_ref(), &Watch::new(on_progress))
 }
 
 /// The database is there when it is whole.
-fn export_watched(store: &TraceStore, path: &Path, watch: &Watch) -> Result<Exported> {
+fn export_watched(store: &TraceStore, path: &Path, watch: &Watch) -> Result<Report> {
     let to = free_path(path)?;
     let partial = Partial::make(&to)?;
     let exported = write(store, partial.path(), watch).map_err(|failed| match failed {
@@ -110,7 +91,7 @@ impl From<rusqlite::Error> for Failed {
     }
 }
 
-fn write(store: &TraceStore, path: &Path, watch: &Watch) -> Result<Exported, Failed> {
+fn write(store: &TraceStore, path: &Path, watch: &Watch) -> Result<Report, Failed> {
     let mut connection = Connection::open(path)?;
     let transaction = connection.transaction()?;
     transaction.execute_batch(SCHEMA)?;
@@ -118,7 +99,7 @@ fn write(store: &TraceStore, path: &Path, watch: &Watch) -> Result<Exported, Fai
     traces.sort_by_key(|trace| (trace.created_at(), trace.id()));
     let rows = traces.iter().zip(1..).map(|(trace, row)| (trace.id(), row)).collect();
     let total = (traces.len() + store.link_count()) as u64;
-    let mut writing = Writing { store, rows, exported: Exported::default(), watch, total };
+    let mut writing = Writing { store, rows, exported: Report::default(), watch, total };
     writing.traces(&transaction, &traces)?;
     writing.pairs(&transaction, &traces)?;
     transaction.commit()?;
@@ -129,7 +110,7 @@ fn write(store: &TraceStore, path: &Path, watch: &Watch) -> Result<Exported, Fai
 struct Writing<'s> {
     store: &'s TraceStore,
     rows: HashMap<TraceId, i64>,
-    exported: Exported,
+    exported: Report,
     watch: &'s Watch,
     total: u64,
 }
@@ -174,7 +155,7 @@ impl Writing<'_> {
                 trace.is_unresolved(),
                 trace.is_consolidation_candidate(),
             ])?;
-            let lost = lost(trace).map(|(column, reason)| Finding { table: TRACES, row, column, reason });
+            let lost = lost(trace).map(|(column, reason)| finding(TRACES, row, column, reason));
             self.exported.findings.extend(lost);
             self.exported.traces += 1;
             self.tell()?;

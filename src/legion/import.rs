@@ -1,8 +1,8 @@
 //! Imports rows of the original as traces and links.
 
 use super::cells::{self, Partly, Wrong};
-use super::{ASSOCIATIONS, Finding, PAIR_COLUMNS, TRACE_COLUMNS, TRACES};
-use crate::backend::sqlite::{look_at, resolved, while_doing};
+use super::{ASSOCIATIONS, PAIR_COLUMNS, Report, TRACE_COLUMNS, TRACES, finding};
+use crate::backend::sqlite::{Finding, look_at, resolved, while_doing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::constants::ASSOCIATED_AT;
 use crate::store::TraceStore;
@@ -22,22 +22,6 @@ pub struct Original {
     /// Each link with the row that it was read from.
     links: Vec<(i64, Link)>,
     findings: Vec<Finding>,
-}
-
-/// The outcome of an import. Returned by [`Original::store_in`].
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct Imported {
-    /// Number of traces stored.
-    pub traces: usize,
-    /// Number of traces that the store already held: it keeps its own.
-    pub traces_known: usize,
-    /// Number of links stored: the store did not have them, or had a smaller count.
-    pub links: usize,
-    /// Number of links that the store already had, with at least the same count.
-    pub links_known: usize,
-    /// Cells and rows that could not be read or stored, row by row. Everything else was.
-    pub findings: Vec<Finding>,
 }
 
 /// Reads a database of the original, as of one moment, and changes nothing. Needs memory for one copy of the
@@ -97,15 +81,15 @@ impl Original {
     ///
     /// The errors of [`insert`](TraceStore::insert), except that a trace that the store can't accept, such as one
     /// that is too long, becomes a finding. Whatever was stored before an error stays stored.
-    pub fn store_in(self, store: &TraceStore) -> Result<Imported> {
-        let mut imported = Imported { findings: self.findings, ..Imported::default() };
+    pub fn store_in(self, store: &TraceStore) -> Result<Report> {
+        let mut imported = Report { findings: self.findings, ..Report::default() };
         for (row, new) in self.traces {
             match store.insert(new) {
                 Ok(_) => imported.traces += 1,
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => imported.traces_known += 1,
                 Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                    let reason = format!("left out: {error}").into();
-                    imported.findings.push(Finding { table: TRACES, row, column: "trace_id", reason });
+                    let reason = format!("left out: {error}");
+                    imported.findings.push(finding(TRACES, row, "trace_id", reason));
                 }
                 Err(error) => return Err(error),
             }
@@ -119,13 +103,8 @@ impl Original {
             match store.put_link(link) {
                 Ok(()) => imported.links += 1,
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    let reason = format!("left out: {error}").into();
-                    imported.findings.push(Finding {
-                        table: ASSOCIATIONS,
-                        row,
-                        column: "trace_id_a",
-                        reason,
-                    });
+                    let reason = format!("left out: {error}");
+                    imported.findings.push(finding(ASSOCIATIONS, row, "trace_id_a", reason));
                 }
                 Err(error) => return Err(error),
             }
@@ -242,7 +221,7 @@ impl Reading {
             let mut seen = HashSet::new();
             for &other in known.associated.iter().filter(|&&other| seen.insert(other)) {
                 let pair = (id.min(other), id.max(other));
-                let reason = match self.known.contains_key(&other) {
+                let reason: Wrong = match self.known.contains_key(&other) {
                     _ if id == other => "left out: a trace with itself".into(),
                     false => format!("left out: there is no trace {other}").into(),
                     true => match self.pairs.entry(pair) {
@@ -254,11 +233,10 @@ impl Reading {
                         }
                     },
                 };
-                let finding = Finding { table: TRACES, row: known.row, column: "associated_traces", reason };
-                self.findings.push(finding);
+                self.findings.push(finding(TRACES, known.row, "associated_traces", reason));
             }
         }
-        self.findings.sort_by(|a, b| (b.table, a.row).cmp(&(a.table, b.row)));
+        self.findings.sort_by(|a, b| (b.part, a.row).cmp(&(a.part, b.row)));
     }
 }
 
@@ -308,8 +286,7 @@ impl<'a> Cells<'a> {
     }
 
     fn find(&mut self, column: &'static str, reason: impl Into<Wrong>) {
-        let (table, row) = (self.columns.table, self.number);
-        self.findings.push(Finding { table, row, column, reason: reason.into() });
+        self.findings.push(finding(self.columns.table, self.number, column, reason.into()));
     }
 
     /// Returns NULL if there is no such column.

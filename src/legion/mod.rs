@@ -2,7 +2,7 @@
 //! Requires the feature `legion`.
 //!
 //! ```no_run
-//! use mnemon::{TraceStore, legion};
+//! use mnemon::{Progress, TraceStore, legion};
 //!
 //! let original = legion::read("legion_local.db")?; // nothing is stored if this fails
 //! let store = TraceStore::open("memory.db")?;
@@ -13,41 +13,46 @@
 //! store.close()?;
 //!
 //! let copy = TraceStore::builder().detached("memory.db")?;
-//! let exported = legion::export(&copy, "for_the_original.db")?;
+//! let exported = legion::export(&copy, "for_the_original.db", Progress::ignore)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Whatever one system can express and the other can't is reported as a [`Finding`]; everything else is transferred.
-//! Tags and associated traces are sets, so their order may change.
+//! Whatever one system can express and the other can't is reported as a [`Finding`]; everything else is
+//! transferred. Tags and associated traces are sets, so their order may change.
 
 mod cells;
 mod export;
 mod import;
 
-pub use export::{Exported, export, export_with};
-pub use import::{Imported, Original, read};
+pub use export::export;
+pub use import::{Original, read};
 
+use crate::backend::sqlite::Finding;
 use std::borrow::Cow;
-use std::fmt;
 
-/// A cell or row that can't be transferred unchanged, and what happens to it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Result of an [import](Original::store_in) or [`export`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
-pub struct Finding {
-    /// The table, in the original's database.
-    pub table: &'static str,
-    /// The row in that table, by its `id`: when reading, the id that the row has; when writing, the id that it gets.
-    pub row: i64,
-    /// The column, or the field's name if the original has no column for it.
-    pub column: &'static str,
-    /// The problem and what happens to the cell or row, as text for people.
-    pub reason: Cow<'static, str>,
+pub struct Report {
+    /// Number of traces stored, or written as one row each.
+    pub traces: usize,
+    /// Number of traces that the store already held when they were imported: it keeps its own.
+    pub traces_known: usize,
+    /// Number of links stored because the store lacked them or had a smaller count, or written as two rows each.
+    pub links: usize,
+    /// Number of links that the store already had with at least the same count when they were imported.
+    pub links_known: usize,
+    /// Cells and rows that could not be read, stored or expressed, row by row. Everything else was.
+    pub findings: Vec<Finding>,
 }
 
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, row {}, {}: {}", self.table, self.row, self.column, self.reason)
-    }
+fn finding(
+    part: &'static str,
+    row: i64,
+    column: &'static str,
+    reason: impl Into<Cow<'static, str>>,
+) -> Finding {
+    Finding { part, row: Some(row), id: None, column: Some(column), reason: reason.into() }
 }
 
 const TRACES: &str = "memory_traces";

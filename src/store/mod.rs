@@ -42,8 +42,6 @@ pub use open::{LagPolicy, StoreBuilder};
 pub use query::{Order, Query};
 pub use quota::{Eviction, Quota};
 pub use removed::Removed;
-#[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
-pub use spill::SpillReport;
 pub use stats::{Stats, Watermark};
 pub use upkeep::Upkeep;
 #[cfg(all(feature = "tracing-layer", not(loom)))]

@@ -3,7 +3,7 @@
 use super::TraceStore;
 use super::inner::Inner;
 use crate::archive::State;
-use crate::archive::snapshots::{SnapshotInfo, Snapshots};
+use crate::archive::snapshots::{ArchiveInfo, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::{CutTask, View};
 use std::path::Path;
@@ -32,7 +32,7 @@ impl TraceStore {
     ///
     /// The error of writing the file, which does not exist then. [`InvalidInput`](ErrorKind::InvalidInput) names a
     /// trace that could not be restored, and is also returned if the snapshots have only a public key.
-    pub fn save_snapshot(&self, snapshots: &Snapshots) -> Result<SnapshotInfo> {
+    pub fn save_snapshot(&self, snapshots: &Snapshots) -> Result<ArchiveInfo> {
         let View { cut, traces, links } = self.view()?;
         let taken_at = self.inner().now().into();
         snapshots.write(&State { watermark: cut, taken_at, traces, links })

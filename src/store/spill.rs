@@ -5,6 +5,7 @@ use super::inner::{Inner, reason};
 use super::load::Stored;
 use super::open::Settings;
 use crate::archive::Spill;
+use crate::archive::snapshots::ArchiveInfo;
 use crate::backend::{Backend, sqlite};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guarded;
@@ -12,29 +13,17 @@ use crate::protocol::Change;
 use crate::state::{CutTask, FlushOptions};
 use crate::trace::{LinkKey, Trace};
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
-
-/// Content of a spill; from [`TraceStore::spill`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct SpillReport {
-    /// Path of the spill.
-    pub path: PathBuf,
-    /// Number of traces that have changed or been removed since the database was last durable; of all traces, if the
-    /// database is lost.
-    pub traces: usize,
-    /// Number of links that have changed or been removed since then; of all links, if the database is lost.
-    pub links: usize,
-}
 
 impl TraceStore {
     /// Writes the changes that are not known to be durable to a file beside the database (its path with `.spill`), for
     /// a host that has to exit although its store can't be closed, for example when the disk is full. The file takes
     /// as much space as the changes do. If the database is gone, damaged or changed by another program, and could not
     /// be written anew yet, the spill holds everything in the store. It is an [archive](crate::archive) with a digest,
-    /// and only its owner has access to it.
+    /// and only its owner has access to it. Returns what it holds: the traces and links that have changed or been
+    /// removed since the database was last durable, or all if the database is lost.
     ///
     /// The next opening of the database verifies the spill, applies it in one cut, and deletes it once that is
     /// durable. A spill is applied at most once: if the database already contains it, or it reappears, it is deleted.
@@ -56,17 +45,19 @@ impl TraceStore {
     /// [`InvalidInput`](ErrorKind::InvalidInput) for a store without a file; [`DiskFull`](ErrorKind::DiskFull),
     /// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io) if the spill can't be written: an earlier one
     /// stays.
-    pub fn spill(&self) -> Result<SpillReport> {
+    pub fn spill(&self) -> Result<ArchiveInfo> {
         let Some((path, boot)) = &self.inner().home else {
             return Err(Error::invalid("store", "in memory", "spill one that has a file"));
         };
-        let path = sqlite::spill(path);
-        let Some(shown) = self.ask(CutTask::Spill)? else {
-            return Ok(SpillReport { path, traces: 0, links: 0 });
-        };
-        let spill = Spill { boot: *boot, ..shown };
-        spill.write(&path, self.inner().now().into())?;
-        Ok(SpillReport { path, traces: spill.traces.len(), links: spill.links.len() })
+        let (path, taken_at) = (sqlite::spill(path), self.inner().now().into());
+        let shown = self.ask(CutTask::Spill)?.map(|shown| Spill { boot: *boot, ..shown });
+        if let Some(spill) = &shown {
+            spill.write(&path, taken_at)?;
+        }
+        let (watermark, traces, links) = shown.map_or((self.watermark().durable, 0, 0), |spill| {
+            (spill.cut, spill.traces.len() as u64, spill.links.len() as u64)
+        });
+        Ok(ArchiveInfo { path, taken_at, watermark, traces, links, error: None })
     }
 
     /// Applies the spill of an earlier opening, in a cut after that of the spill, and deletes it once that is durable;

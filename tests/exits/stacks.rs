@@ -2,7 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use harness::{Outcome, TestDir, note};
-use mnemon::{NewTrace, Payload, TraceStore};
+use mnemon::{NewTrace, Payload, Progress, TraceStore};
 
 /// What the guide says is enough, in a debug build too; with too little the process ends.
 const STACK: usize = 256 << 10;
@@ -28,9 +28,9 @@ fn small_stack_suffices_for_every_call() -> Outcome {
             store.remove(ids[2])?;
             store.flush()?;
             store.close()?;
-            assert!(mnemon::verify(file.path())?.is_sound());
+            assert!(mnemon::verify(file.path(), Progress::ignore)?.is_sound());
             mnemon::inspect(file.path())?;
-            mnemon::backup(file.path(), file.folder().join("copy.db"))?;
+            mnemon::backup(file.path(), file.folder().join("copy.db"), Progress::ignore)?;
             Ok(TraceStore::open(file.path())?.close().map(drop)?)
         };
         calls().map_err(|error| error.to_string())

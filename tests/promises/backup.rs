@@ -2,7 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use harness::{Outcome, TestDir, by_id, flush_always, manual_flush, note};
-use mnemon::{ErrorKind, FilePart, TraceStore, backup, backup_with, inspect};
+use mnemon::{ErrorKind, Progress, TraceStore, VerifyReport, inspect};
 use rusqlite::Connection;
 use std::collections::HashSet;
 use std::fs;
@@ -20,6 +20,11 @@ fn names(folder: &Path) -> Outcome<Vec<String>> {
     Ok(names)
 }
 
+/// Without a word of its progress.
+fn backup(from: &Path, to: impl AsRef<Path>) -> mnemon::Result<VerifyReport> {
+    mnemon::backup(from, to, Progress::ignore)
+}
+
 /// Whenever it is told to end, up to its last word.
 #[test]
 fn interrupted_backup_leaves_nothing() -> Outcome {
@@ -31,7 +36,7 @@ fn interrupted_backup_leaves_nothing() -> Outcome {
     let told_until = |end: usize| {
         let told = Arc::new(Mutex::new(Vec::new()));
         let heard = told.clone();
-        let outcome = backup_with(file.path(), &to, move |progress| {
+        let outcome = mnemon::backup(file.path(), &to, move |progress| {
             let mut told = heard.lock().unwrap_or_else(PoisonError::into_inner);
             told.push(progress);
             if told.len() == end { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -39,7 +44,7 @@ fn interrupted_backup_leaves_nothing() -> Outcome {
         (std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner)), outcome)
     };
     let (told, whole) = told_until(usize::MAX);
-    assert_eq!(whole?.copy.traces, 20_000);
+    assert_eq!(whole?.traces, 20_000);
     fs::remove_file(&to)?;
     let names_before = names(file.folder())?;
     let steps: Vec<_> = told.chunk_by(|a, b| a.step == b.step).collect();
@@ -94,9 +99,9 @@ fn backup_among_writers_is_one_cut() -> Outcome {
             let before = store.watermark().committed;
             let report = backup(file.path(), &to)?;
             let after = store.watermark().committed;
-            assert!((before..=after).contains(&report.copy.watermark), "{before} to {after}: {report:?}");
+            assert!((before..=after).contains(&report.watermark), "{before} to {after}: {report:?}");
             harness::wait_until(|| store.watermark().committed > after);
-            Ok(report)
+            Ok((to, report))
         });
         let taken: mnemon::Result<Vec<_>> = taken.collect();
         stop.store(true, Ordering::Relaxed);
@@ -107,13 +112,13 @@ fn backup_among_writers_is_one_cut() -> Outcome {
     })?;
     store.close()?;
 
-    for (report, later) in taken.iter().zip(taken.iter().skip(1)) {
-        assert!(report.copy.watermark < later.copy.watermark && report.copy.traces < later.copy.traces);
+    for ((_, report), (_, later)) in taken.iter().zip(taken.iter().skip(1)) {
+        assert!(report.watermark < later.watermark && report.traces < later.traces);
     }
-    for report in taken {
-        assert!(report.copy.is_sound(), "{:#?}", report.copy.findings);
-        let copy = TraceStore::open(&report.path)?;
-        assert_eq!((copy.len() as u64, copy.link_count() as u64), (report.copy.traces, report.copy.links));
+    for (to, report) in taken {
+        assert!(report.is_sound(), "{:#?}", report.findings);
+        let copy = TraceStore::open(&to)?;
+        assert_eq!((copy.len() as u64, copy.link_count() as u64), (report.traces, report.links));
         assert!(copy.stats().quarantined.is_empty());
         for writer in 0..WRITERS {
             let partition = format!("writer {writer}");
@@ -140,7 +145,7 @@ fn backup_holds_flushed_host_goes_on() -> Outcome {
     store.insert(note("not flushed"))?;
     let to = file.folder().join("copy.db");
     let report = backup(file.path(), &to)?;
-    assert_eq!((report.bytes, &report.path), (fs::metadata(&to)?.len(), &to.canonicalize()?));
+    assert_eq!(report.bytes, fs::metadata(&to)?.len());
 
     store.insert(note("afterwards"))?;
     store.flush()?;
@@ -269,8 +274,8 @@ fn unsound_row_is_copied_and_told() -> Outcome {
     Connection::open(file.path())?.execute("UPDATE traces SET payload = 'no JSON' WHERE row = 4", [])?;
     let to = file.folder().join("copy.db");
     let report = backup(file.path(), &to)?;
-    let found: Vec<_> = report.copy.findings.iter().map(|finding| (finding.part, finding.row)).collect();
-    assert_eq!(found, [(FilePart::Traces, Some(4))]);
+    let found: Vec<_> = report.findings.iter().map(|finding| (finding.part, finding.row)).collect();
+    assert_eq!(found, [("traces", Some(4))]);
     let sql = "SELECT payload FROM traces WHERE row = 4";
     let payload: String = Connection::open(&to)?.query_row(sql, [], |row| row.get(0))?;
     assert_eq!(payload, "no JSON");

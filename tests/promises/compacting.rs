@@ -4,7 +4,7 @@
 
 use harness::backend::{Answer, Scripted, scripted};
 use harness::{Outcome, TestDir, by_id, flush_always, manual_flush, note, wait_until};
-use mnemon::{ErrorKind, NewTrace, Trace, TraceStore, TraceType, backup, verify};
+use mnemon::{ErrorKind, NewTrace, Progress, Trace, TraceStore, TraceType, backup, verify};
 use serde_json::json;
 use std::fs;
 use std::future::Future;
@@ -77,7 +77,7 @@ fn contents(store: &TraceStore) -> (Vec<Arc<Trace>>, usize) {
 fn comes_back(scratch: &TestDir, store: TraceStore) -> Outcome {
     let before = contents(&store);
     store.close()?;
-    let report = verify(scratch.path())?;
+    let report = verify(scratch.path(), Progress::ignore)?;
     assert!(report.is_sound(), "{report:?}");
     let again = manual_flush().open(scratch.path())?;
     assert!(contents(&again) == before, "{} traces of {}", again.len(), before.0.len());
@@ -165,9 +165,10 @@ fn readers_beside_see_one_cut() -> Outcome {
     thread::scope(|scope| -> Outcome {
         let reader = scope.spawn(|| -> mnemon::Result<()> {
             for n in 0.. {
-                let copy = backup(scratch.path(), scratch.folder().join(format!("copy-{n}.db")))?;
-                assert!(copy.copy.is_sound() && copy.copy.traces == 300, "{copy:?}");
-                let found = verify(scratch.path())?;
+                let copy =
+                    backup(scratch.path(), scratch.folder().join(format!("copy-{n}.db")), Progress::ignore)?;
+                assert!(copy.is_sound() && copy.traces == 300, "{copy:?}");
+                let found = verify(scratch.path(), Progress::ignore)?;
                 assert!(found.is_sound() && found.traces == 300, "{found:?}");
                 if done.load(Ordering::Relaxed) {
                     break;

@@ -2,8 +2,10 @@
 #![cfg(feature = "legion")]
 
 use harness::{Outcome, by_id};
-use mnemon::legion::{self, Finding, Imported};
-use mnemon::{ErrorKind, Link, NewTrace, Origin, Payload, Tier, TraceId, TraceStore, TraceType};
+use mnemon::legion::{self, Report};
+use mnemon::{
+    ErrorKind, Finding, Link, NewTrace, Origin, Payload, Progress, Tier, TraceId, TraceStore, TraceType,
+};
 use rusqlite::types::Value as Cell;
 use rusqlite::{Connection, params, params_from_iter};
 use serde_json::json;
@@ -27,7 +29,7 @@ impl Database {
     fn new() -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("original.db");
-        legion::export(&TraceStore::in_memory(), &path)?;
+        legion::export(&TraceStore::in_memory(), &path, Progress::ignore)?;
         Ok(Self { folder, connection: Connection::open(path)? })
     }
 
@@ -59,7 +61,7 @@ impl Database {
         Ok(self.connection.last_insert_rowid())
     }
 
-    fn import(&self) -> Outcome<(TraceStore, Imported)> {
+    fn import(&self) -> Outcome<(TraceStore, Report)> {
         let store = TraceStore::in_memory();
         let imported = legion::read(self.path())?.store_in(&store)?;
         Ok((store, imported))
@@ -104,7 +106,7 @@ pub(super) fn comparable(mut rows: Vec<Row>) -> Outcome<BTreeMap<String, Row>> {
 }
 
 pub(super) fn columns(findings: &[Finding]) -> Vec<(i64, &'static str)> {
-    findings.iter().map(|finding| (finding.row, finding.column)).collect()
+    findings.iter().filter_map(|finding| Some((finding.row?, finding.column?))).collect()
 }
 
 #[test]

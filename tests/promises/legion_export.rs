@@ -3,8 +3,8 @@
 
 use super::legion::{ORIGINAL, columns, comparable, table};
 use harness::{Outcome, TestDir, manual_flush};
-use mnemon::legion::{self, Exported};
-use mnemon::{ErrorKind, NewTrace, Payload, Trace, TraceStore};
+use mnemon::legion::{self, Report};
+use mnemon::{ErrorKind, NewTrace, Payload, Progress, Trace, TraceStore};
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,9 +25,10 @@ fn original_database_round_trips_every_cell() -> Outcome {
     assert_eq!((imported.traces, imported.links), (2_198, 1_448));
     store.close()?;
     let again = scratch.folder().join("again.db");
-    let exported = legion::export(&TraceStore::builder().detached(scratch.path())?, &again)?;
+    let exported =
+        legion::export(&TraceStore::builder().detached(scratch.path())?, &again, Progress::ignore)?;
     assert_eq!(exported, {
-        let mut all = Exported::default();
+        let mut all = Report::default();
         (all.traces, all.links) = (2_198, 1_448);
         all
     });
@@ -47,8 +48,10 @@ fn original_database_round_trips_every_cell() -> Outcome {
         .prepare("SELECT id, trace_id FROM memory_traces")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    let mut told: Vec<_> =
-        imported.findings.iter().map(|told| (ids[&told.row].clone(), told.column.to_owned())).collect();
+    let mut told: Vec<_> = columns(&imported.findings)
+        .iter()
+        .map(|(row, column)| (ids[row].clone(), (*column).to_owned()))
+        .collect();
     told.sort();
     assert_eq!(told.len(), 76);
     assert_eq!(differ, told);
@@ -87,7 +90,7 @@ fn inexpressible_fields_are_told() -> Outcome {
     }
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("original.db");
-    let exported = legion::export(&store, &path)?;
+    let exported = legion::export(&store, &path, Progress::ignore)?;
     assert_eq!((exported.traces, exported.links), (5, 1));
     let expected = [
         (2, "embedding"),
@@ -123,18 +126,22 @@ fn export_never_overwrites_or_leaves_half() -> Outcome {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("original.db");
     fs::write(&path, "precious")?;
-    let error = legion::export(&TraceStore::in_memory(), &path).err().ok_or("overwritten")?;
+    let error =
+        legion::export(&TraceStore::in_memory(), &path, Progress::ignore).err().ok_or("overwritten")?;
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     assert_eq!(fs::read(&path)?, b"precious");
     let nowhere = folder.path().join("nowhere").join("original.db");
-    let error = legion::export(&TraceStore::in_memory(), &nowhere).err().ok_or("written")?;
+    let error =
+        legion::export(&TraceStore::in_memory(), &nowhere, Progress::ignore).err().ok_or("written")?;
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(error.to_string().contains(&*nowhere.to_string_lossy()), "{error}");
     // What an earlier database has left, and SQLite would delete.
     for left in ["earlier.db-journal", "earlier.db-wal"] {
         let left = folder.path().join(left);
         fs::write(&left, "precious")?;
-        let error = legion::export(&TraceStore::in_memory(), folder.path().join("earlier.db")).err();
+        let error =
+            legion::export(&TraceStore::in_memory(), folder.path().join("earlier.db"), Progress::ignore)
+                .err();
         assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::AlreadyExists));
         assert_eq!(fs::read(&left)?, b"precious");
         fs::remove_file(left)?;
@@ -142,12 +149,12 @@ fn export_never_overwrites_or_leaves_half() -> Outcome {
     // A directory where SQLite wants its journal.
     let path = folder.path().join("blocked.db");
     fs::create_dir(folder.path().join("blocked.db-journal"))?;
-    assert!(legion::export(&TraceStore::in_memory(), &path).is_err());
+    assert!(legion::export(&TraceStore::in_memory(), &path, Progress::ignore).is_err());
     assert!(!path.exists(), "a half-written export is left behind");
     let store = TraceStore::in_memory();
     store.insert(NewTrace::semantic(json!("the pilot is aboard")))?;
     let (before, path) = (fs::read_dir(folder.path())?.count(), folder.path().join("broken-off.db"));
-    let error = legion::export_with(&store, &path, |_| ControlFlow::Break(())).err().ok_or("written")?;
+    let error = legion::export(&store, &path, |_| ControlFlow::Break(())).err().ok_or("written")?;
     assert_eq!(error.kind(), ErrorKind::Interrupted);
     assert_eq!(fs::read_dir(folder.path())?.count(), before, "a half-written export is left behind");
     Ok(())

@@ -3,7 +3,7 @@
 
 use harness::process::own_process;
 use harness::{Outcome, TestDir, manual_flush, note, rows};
-use mnemon::{ErrorKind, TraceId, TraceStore, inspect};
+use mnemon::{ErrorKind, Progress, TraceId, TraceStore, inspect};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::fs;
@@ -353,8 +353,8 @@ fn inspecting_empty_file_leaves_its_log() -> Outcome {
         fs::write(path, content)?;
     }
     assert!(inspect(scratch.path()).is_err());
-    assert!(mnemon::verify(scratch.path()).is_err());
-    assert!(mnemon::backup(scratch.path(), scratch.folder().join("copy.db")).is_err());
+    assert!(mnemon::verify(scratch.path(), Progress::ignore).is_err());
+    assert!(mnemon::backup(scratch.path(), scratch.folder().join("copy.db"), Progress::ignore).is_err());
     assert!(TraceStore::builder().detached(scratch.path()).is_err());
     #[cfg(feature = "legion")]
     assert!(mnemon::legion::read(scratch.path()).is_err());

@@ -3,7 +3,7 @@
 
 use harness::process::own_process;
 use harness::{Outcome, TestDir, manual_flush, note};
-use mnemon::{Error, ErrorKind, TraceStore};
+use mnemon::{Error, ErrorKind, Progress, TraceStore};
 use std::error::Error as _;
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -26,7 +26,7 @@ fn check(path: &Path, expected_cause: &str, expected_hint: &str) -> Outcome {
     let elsewhere = TestDir::new()?;
     let opened = TraceStore::open(path).map(drop);
     let inspected = mnemon::inspect(path).map(drop);
-    let backed_up = mnemon::backup(path, elsewhere.path()).map(drop);
+    let backed_up = mnemon::backup(path, elsewhere.path(), Progress::ignore).map(drop);
     for failed in [opened, inspected, backed_up] {
         let error = failed.err().ok_or_else(|| format!("{} is opened", path.display()))?;
         let (cause, hint) = (causes(&error), error.hint().unwrap_or_default());

@@ -6,7 +6,7 @@
 use super::error::{kind_of, while_doing};
 use super::file_identity::{sibling, unreachable_file};
 use super::inspect::of_a_store;
-use super::verify::{FilePart, VerifyReport, verify_watched};
+use super::verify::{FILE, SCHEMA, VerifyReport, verify_watched};
 use super::{file, schema};
 use crate::backend::BackendError;
 use crate::clock::new_uuid;
@@ -21,19 +21,6 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-/// A copy of a store's file; from [`backup`].
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct BackupReport {
-    /// Path of the copy.
-    pub path: PathBuf,
-    /// Size of the copy in bytes.
-    pub bytes: u64,
-    /// Report of [`verify`](crate::verify) for the copy. Rows that are unsound in the store are unsound in the copy
-    /// too.
-    pub copy: VerifyReport,
-}
-
 /// Number of pages copied in one step.
 const PAGES: std::ffi::c_int = 1_024;
 
@@ -47,11 +34,17 @@ const PAGES: std::ffi::c_int = 1_024;
 /// [`spill`](crate::TraceStore::spill)) can be applied to the copy too. Unlike the store's file it is marked as
 /// cleanly closed, since it is complete and no process has it open.
 ///
-/// The copy is [verified](crate::verify) first; no copy is made if its pages or tables are damaged. The cost is one
-/// pass over the store's file, and several over the copy.
+/// The copy is [verified](crate::verify) first; no copy is made if its pages or tables are damaged. Returns the report:
+/// rows that are unsound in the store are unsound in the copy too. The cost is one pass over the store's file, and
+/// several over the copy.
+///
+/// Reports its progress at intervals from the first page on, and ends when the callback returns
+/// [`Break`](ControlFlow::Break): no part of the copy is left then. [`Progress::ignore`] is a callback that does
+/// nothing.
 ///
 /// ```
 /// use mnemon::{NewTrace, TraceStore};
+/// use std::ops::ControlFlow;
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let (path, to) = (folder.path().join("memory.db"), folder.path().join("monday.db"));
@@ -59,51 +52,31 @@ const PAGES: std::ffi::c_int = 1_024;
 /// store.insert(NewTrace::semantic(serde_json::json!("the north basin silts up")))?;
 /// store.flush()?;
 ///
-/// let backup = mnemon::backup(&path, &to)?;
-/// assert_eq!(backup.copy.traces, 1);
-/// assert_eq!(backup.copy.watermark, store.watermark().committed);
+/// let copy = mnemon::backup(&path, &to, |progress| {
+///     println!("{}: {} of {}", progress.step, progress.done, progress.total);
+///     ControlFlow::Continue(())
+/// })?;
+/// assert_eq!((copy.traces, copy.watermark), (1, store.watermark().committed));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
 /// # Errors
 ///
 /// [`AlreadyExists`](ErrorKind::AlreadyExists) if `to`, or a file that belongs to a database of that name, exists;
-/// [`Corrupt`](ErrorKind::Corrupt) if the store's file is damaged; for the store's file also the errors of
+/// [`Corrupt`](ErrorKind::Corrupt) if the store's file is damaged; [`Interrupted`](ErrorKind::Interrupted) if the
+/// callback ended it; for the store's file also the errors of
 /// [`inspect`](crate::inspect), and for the copy [`DiskFull`](ErrorKind::DiskFull),
 /// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io). After an error there is no copy, unless the error
 /// says that only its folder could not be synced.
-pub fn backup(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<BackupReport> {
-    backup_watched(from.as_ref(), to.as_ref(), &Watch::nobody())
-}
-
-/// Makes a [`backup`] and reports its progress, at intervals from the first page on. It ends when the callback returns
-/// [`Break`](ControlFlow::Break): no part of the copy is left then.
-///
-/// ```
-/// use std::ops::ControlFlow;
-///
-/// # let folder = tempfile::tempdir()?;
-/// # let (path, to) = (folder.path().join("memory.db"), folder.path().join("monday.db"));
-/// # mnemon::TraceStore::open(&path)?.close()?;
-/// mnemon::backup_with(&path, &to, |progress| {
-///     println!("{}: {} of {}", progress.step, progress.done, progress.total);
-///     ControlFlow::Continue(())
-/// })?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-///
-/// # Errors
-///
-/// [`Interrupted`](ErrorKind::Interrupted) if the callback ended it; otherwise the errors of [`backup`].
-pub fn backup_with(
+pub fn backup(
     from: impl AsRef<Path>,
     to: impl AsRef<Path>,
     on_progress: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static,
-) -> Result<BackupReport> {
-    backup_watched(from.as_ref(), to.as_ref(), &Watch::new(on_progress))
+) -> Result<VerifyReport> {
+    copy_to(from.as_ref(), to.as_ref(), &Watch::new(on_progress))
 }
 
-fn backup_watched(from: &Path, to: &Path, watch: &Watch) -> Result<BackupReport> {
+fn copy_to(from: &Path, to: &Path, watch: &Watch) -> Result<VerifyReport> {
     let to = &file::resolved(to)?;
     refuse_taken(to)?;
     let (from, _) = &of_a_store(from)?;
@@ -114,13 +87,11 @@ fn backup_watched(from: &Path, to: &Path, watch: &Watch) -> Result<BackupReport>
         _ => while_doing("writing", &partial.0, error).into(),
     })?;
     let copy = verify_watched(&partial.0, watch)?;
-    let damage =
-        copy.findings.iter().find(|finding| matches!(finding.part, FilePart::File | FilePart::Schema));
-    if let Some(finding) = damage {
+    if let Some(finding) = copy.findings.iter().find(|finding| [FILE, SCHEMA].contains(&finding.part)) {
         return Err(damaged(from, finding));
     }
-    let bytes = partial.put(to)?;
-    Ok(BackupReport { path: to.clone(), bytes, copy })
+    partial.put(to)?;
+    Ok(copy)
 }
 
 fn damaged(from: &Path, what: &dyn Display) -> Error {
@@ -158,15 +129,13 @@ impl Partial {
         &self.0
     }
 
-    /// Gives the file the name `to`, unless another file has it by now, and syncs it. Returns its size in bytes.
-    pub(crate) fn put(self, to: &Path) -> Result<u64> {
+    /// Gives the file the name `to`, unless another file has it by now, and syncs it.
+    pub(crate) fn put(self, to: &Path) -> Result<()> {
         let put = || {
-            let file = File::open(&self.0)?;
-            file.sync_all()?;
-            give_name(&self.0, to)?;
-            Ok(file.metadata()?.len())
+            File::open(&self.0)?.sync_all()?;
+            give_name(&self.0, to)
         };
-        let bytes = put().map_err(|error: io::Error| match error.kind() {
+        put().map_err(|error: io::Error| match error.kind() {
             io::ErrorKind::AlreadyExists => already_there(to),
             _ => unreachable_file(to, error).into(),
         })?;
@@ -174,8 +143,7 @@ impl Partial {
             let message = format!("{} is written, and its folder could not be synced", to.display());
             let hint = "it can be used, but a power loss may take its name: sync the folder, or make another";
             Error::new(ErrorKind::Io, message).with_hint(hint).because(error)
-        })?;
-        Ok(bytes)
+        })
     }
 }
 

@@ -33,6 +33,7 @@ mod file_identity;
     allow(dead_code, reason = "a lock beside the file opens no descriptor of the file itself")
 )]
 mod files;
+mod finding;
 mod inspect;
 mod links;
 mod lock;
@@ -44,7 +45,7 @@ mod wal;
 
 #[cfg(feature = "legion")]
 pub(crate) use backup::Partial;
-pub use backup::{BackupReport, backup, backup_with};
+pub use backup::backup;
 pub(crate) use error::while_doing;
 #[cfg(feature = "snapshot")]
 pub(crate) use file::longest_payload;
@@ -55,11 +56,12 @@ pub(crate) use file::{free_path, look_at};
 pub(crate) use file_identity::put_spill_aside;
 pub(crate) use file_identity::spill;
 pub(crate) use files::give_up_inherited_locks;
+pub use finding::Finding;
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
 #[cfg(feature = "snapshot")]
 pub(crate) use schema::MAX_WATERMARK;
-pub use verify::{FileFinding, FilePart, VerifyReport, verify, verify_with};
+pub use verify::{VerifyReport, verify};
 
 use super::{Applied, Backend, BackendError, Batch, Loaded, Reopened, RowNumber, Space, Stored};
 use crate::Durability;

@@ -5,6 +5,7 @@
 //! made here instead. Memory is bounded by the longest row and by the number of findings listed.
 
 use super::error::{kind_of, while_doing};
+use super::finding::Finding;
 use super::{file, file_identity, links, lock, rows_read, schema};
 use crate::backend::{Stored, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
@@ -12,9 +13,10 @@ use crate::progress::{Progress, Watch};
 use crate::trace::{Link, TraceId};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, ffi};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
-use std::fmt;
+use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +25,7 @@ use std::sync::{Arc, OnceLock};
 /// Number of findings that are listed; the others are only counted.
 const LISTED: usize = 1_000;
 
-/// Result of verifying a store's file; from [`verify`].
+/// Result of verifying a store's file; from [`verify`] and [`backup`](crate::backup).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct VerifyReport {
@@ -31,6 +33,8 @@ pub struct VerifyReport {
     pub schema_version: i64,
     /// The generation up to which everything is in the file; 0 if it can't be read.
     pub watermark: u64,
+    /// Number of bytes in the database file.
+    pub bytes: u64,
     /// Id of the process that has the file open as a store.
     pub in_use_by: Option<u32>,
     /// Number of rows that are sound traces.
@@ -38,7 +42,7 @@ pub struct VerifyReport {
     /// Number of rows that are sound links.
     pub links: u64,
     /// Findings, at most 1,000.
-    pub findings: Vec<FileFinding>,
+    pub findings: Vec<Finding>,
     /// Number of findings that are not listed.
     pub unlisted: u64,
 }
@@ -49,81 +53,22 @@ impl VerifyReport {
         self.findings.is_empty() && self.unlisted == 0
     }
 
-    fn find(&mut self, part: FilePart, reason: impl Into<String>) {
-        self.list(FileFinding { part, row: None, id: None, reason: reason.into() });
+    fn find(&mut self, part: &'static str, reason: impl Into<Cow<'static, str>>) {
+        self.list(Finding { part, row: None, id: None, column: None, reason: reason.into() });
     }
 
-    fn list(&mut self, finding: FileFinding) {
+    fn list(&mut self, finding: Finding) {
         if self.findings.len() < LISTED { self.findings.push(finding) } else { self.unlisted += 1 }
     }
 }
 
-/// One defect of a store's file.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct FileFinding {
-    /// Location of the defect.
-    pub part: FilePart,
-    /// Number of the row, for a trace.
-    pub row: Option<i64>,
-    /// Id of the trace, or of one that the link joins, if it can be read.
-    pub id: Option<TraceId>,
-    /// The reason, as text for people.
-    pub reason: String,
-}
-
-/// Writes location and reason in one line.
-impl fmt::Display for FileFinding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { part, row, id, reason } = self;
-        write!(f, "{part}")?;
-        if let Some(row) = row {
-            write!(f, ", row {row}")?;
-        }
-        if let Some(id) = id {
-            write!(f, ", {id}")?;
-        }
-        write!(f, ": {reason}")
-    }
-}
-
-/// A part of the data that a store keeps on disk.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[non_exhaustive]
-pub enum FilePart {
-    /// Pages, indexes and records of the database, as checked by SQLite itself.
-    File,
-    /// Declarations of the tables.
-    Schema,
-    /// The row that contains the cut of the file.
-    Store,
-    /// A row that should be a trace.
-    Traces,
-    /// A row that should be a link.
-    Links,
-    /// Another file, left by a store.
-    Beside,
-}
-
-impl FilePart {
-    /// Returns the name, for people and programs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            FilePart::File => "file",
-            FilePart::Schema => "schema",
-            FilePart::Store => "store",
-            FilePart::Traces => "traces",
-            FilePart::Links => "links",
-            FilePart::Beside => "beside",
-        }
-    }
-}
-
-impl fmt::Display for FilePart {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
+/// The parts of a store: see [`Finding::part`].
+pub(super) const FILE: &str = "file";
+pub(super) const SCHEMA: &str = "schema";
+const STORE: &str = "store";
+const TRACES: &str = "traces";
+const LINKS: &str = "links";
+const BESIDE: &str = "beside";
 
 /// Checks a store's file for damage, as of one moment, and reports everything that it finds: in the pages and indexes
 /// (SQLite's integrity check); in the declarations of the tables (a table with a different declaration is named, and
@@ -134,8 +79,11 @@ impl fmt::Display for FilePart {
 /// Works while a host has the store open, and changes nothing. The cost is several passes over the file, and memory
 /// for the longest row; the emptying of a host's WAL waits until it ends.
 ///
+/// Reports its progress, and ends when the callback returns [`Break`](ControlFlow::Break). The number of pages to check
+/// is not reported: their [`total`](Progress::total) is 0. [`Progress::ignore`] is a callback that does nothing.
+///
 /// ```
-/// use mnemon::{NewTrace, TraceStore};
+/// use mnemon::{NewTrace, Progress, TraceStore};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("memory.db");
@@ -143,7 +91,7 @@ impl fmt::Display for FilePart {
 /// store.insert(NewTrace::semantic(serde_json::json!("the light is 3.2 m above the water")))?;
 /// store.close()?;
 ///
-/// let report = mnemon::verify(&path)?;
+/// let report = mnemon::verify(&path, Progress::ignore)?;
 /// for finding in &report.findings {
 ///     eprintln!("{finding}");
 /// }
@@ -155,19 +103,9 @@ impl fmt::Display for FilePart {
 ///
 /// An error means that the file can't be checked; damage is not an error. [`Unreachable`](ErrorKind::Unreachable),
 /// [`NotAStore`](ErrorKind::NotAStore), [`NewerSchema`](ErrorKind::NewerSchema), [`Busy`](ErrorKind::Busy) or
-/// [`Io`](ErrorKind::Io), with the path in the message.
-pub fn verify(path: impl AsRef<Path>) -> Result<VerifyReport> {
-    verify_watched(path.as_ref(), &Watch::nobody())
-}
-
-/// Verifies a file like [`verify`] and reports its progress. It ends when the callback returns
-/// [`Break`](ControlFlow::Break), like [`backup_with`](crate::backup_with). The number of pages to check is not
-/// reported: their [`total`](Progress::total) is 0.
-///
-/// # Errors
-///
-/// [`Interrupted`](ErrorKind::Interrupted) if the callback ended it; otherwise the errors of [`verify`].
-pub fn verify_with(
+/// [`Io`](ErrorKind::Io), with the path in the message. [`Interrupted`](ErrorKind::Interrupted) if the callback ended
+/// it.
+pub fn verify(
     path: impl AsRef<Path>,
     on_progress: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static,
 ) -> Result<VerifyReport> {
@@ -177,7 +115,8 @@ pub fn verify_with(
 pub(super) fn verify_watched(path: &Path, watch: &Watch) -> Result<VerifyReport> {
     let path = &file::resolved(path)?;
     let passes = Arc::new(Passes::default());
-    let mut report = VerifyReport { in_use_by: lock::owner(path), ..VerifyReport::default() };
+    let bytes = fs::metadata(path).map_or(0, |file| file.len());
+    let mut report = VerifyReport { bytes, in_use_by: lock::owner(path), ..VerifyReport::default() };
     match file::identify(path) {
         Ok((_, identity)) if identity.is_new() => {
             let message = format!("{} is empty: give the path of a store", path.display());
@@ -196,7 +135,7 @@ pub(super) fn verify_watched(path: &Path, watch: &Watch) -> Result<VerifyReport>
             })?;
         }
         Err(damaged) if damaged.kind() == ErrorKind::Corrupt => {
-            report.find(FilePart::Schema, with_causes(&damaged));
+            report.find(SCHEMA, with_causes(&damaged));
         }
         Err(error) => return Err(error.into()),
     }
@@ -215,23 +154,23 @@ fn look_through(
         // A file of an older schema version has the tables of that version.
         _ if report.schema_version != schema::VERSION => Vec::new(),
         Err(error) if is_damage(&error) => {
-            report.find(FilePart::Schema, format!("it can't be read: {error}"));
+            report.find(SCHEMA, format!("it can't be read: {error}"));
             return Ok(());
         }
         strange => strange?,
     };
     for table in &strange {
-        report.find(FilePart::Schema, format!("the table {table:?} is not there as mnemon makes it"));
+        report.find(SCHEMA, format!("the table {table:?} is not there as mnemon makes it"));
     }
     let ours: Vec<_> =
         TABLES.into_iter().filter(|table| !strange.iter().any(|other| other == table)).collect();
     // Reading a table that is declared differently has unknown effects: such a table is not read.
-    let looks: [(FilePart, &[&str], Look); 5] = [
-        (FilePart::File, &[], integrity),
-        (FilePart::Store, &["store"], store),
-        (FilePart::Traces, &["traces"], traces),
-        (FilePart::Links, &["links", "traces"], links),
-        (FilePart::Links, &["links"], order_of_ends),
+    let looks: [(&'static str, &[&str], Look); 5] = [
+        (FILE, &[], integrity),
+        (STORE, &["store"], store),
+        (TRACES, &["traces"], traces),
+        (LINKS, &["links", "traces"], links),
+        (LINKS, &["links"], order_of_ends),
     ];
     for (part, of, look) in looks {
         if !of.iter().all(|table| ours.contains(table)) {
@@ -299,6 +238,10 @@ impl Passes {
     }
 }
 
+fn finding(part: &'static str, row: Option<i64>, id: Option<TraceId>, reason: String) -> Finding {
+    Finding { part, row, id, column: None, reason: reason.into() }
+}
+
 /// The statements are fixed and correct: an error in one of them means that the file does not fit them.
 fn is_damage(error: &rusqlite::Error) -> bool {
     kind_of(error) == ErrorKind::Corrupt
@@ -331,7 +274,7 @@ fn integrity(
         while let Some(answer) = answers.next()? {
             let answer: String = answer.get(0)?;
             let lines = answer.lines().filter(|line| *line != "ok" && !line.starts_with("***"));
-            lines.for_each(|line| report.find(FilePart::File, line));
+            lines.for_each(|line| report.find(FILE, line.to_owned()));
         }
     }
     passes.count(moment, ours)
@@ -341,15 +284,15 @@ fn store(moment: &Connection, _: &[&str], _: &Passes, report: &mut VerifyReport)
     let mut statement = moment.prepare("SELECT one, watermark, boot, clean FROM store")?;
     let mut rows = statement.query([])?;
     let Some(row) = rows.next()? else {
-        report.find(FilePart::Store, "its row is not there: nothing says which cut the file is at");
+        report.find(STORE, "its row is not there: nothing says which cut the file is at");
         return Ok(());
     };
     for reason in wrong_in_store(row)? {
-        report.find(FilePart::Store, reason);
+        report.find(STORE, reason);
     }
     report.watermark = row.get_ref(1)?.as_i64().map_or(0, |watermark| watermark.max(0).unsigned_abs());
     if rows.next()?.is_some() {
-        report.find(FilePart::Store, "it has more than one row");
+        report.find(STORE, "it has more than one row");
     }
     Ok(())
 }
@@ -404,14 +347,14 @@ fn traces(
         match checked {
             Ok(()) => report.traces += 1,
             Err(Unreadable { id, reason }) => {
-                report.list(FileFinding { part: FilePart::Traces, row: Some(row), id, reason });
+                report.list(finding(TRACES, Some(row), id, reason));
             }
         }
     };
     match rows_read::load(moment, &mut take) {
         Err(error) if is_damage(&error) => {
             let after = last.map_or("no row".to_owned(), |row| format!("nothing after row {row}"));
-            report.find(FilePart::Traces, format!("{after} can be read: {error}"));
+            report.find(TRACES, format!("{after} can be read: {error}"));
             Ok(())
         }
         outcome => outcome.map(drop),
@@ -451,7 +394,7 @@ fn links(
         });
         match checked {
             Ok(()) => report.links += 1,
-            Err((id, reason)) => report.list(FileFinding { part: FilePart::Links, row: None, id, reason }),
+            Err((id, reason)) => report.list(finding(LINKS, None, id, reason)),
         }
     };
     links::load(moment, &mut take)?;
@@ -471,7 +414,7 @@ fn order_of_ends(
         let id = |at| -> rusqlite::Result<_> { Ok(rows_read::id_of(row.get_ref(at)?).ok()) };
         if let (Some(a), Some(b)) = (id(0)?, id(1)?) {
             let reason = format!("its link to {b}: the smaller id does not stand first");
-            report.list(FileFinding { part: FilePart::Links, row: None, id: Some(a), reason });
+            report.list(finding(LINKS, None, Some(a), reason));
         }
     }
     Ok(())
@@ -482,7 +425,7 @@ fn beside(path: &Path, report: &mut VerifyReport) {
     let spill = file_identity::spill(path);
     if spill.exists() {
         let reason = "holds what a store could not write: open the store, and it is applied";
-        report.find(FilePart::Beside, format!("{} {reason}", spill.display()));
+        report.find(BESIDE, format!("{} {reason}", spill.display()));
     }
     let put_aside = file_identity::put_aside_before(path).into_iter().map(|file| {
         let name = file.to_string_lossy();
@@ -491,7 +434,7 @@ fn beside(path: &Path, report: &mut VerifyReport) {
     for file in put_aside.collect::<BTreeSet<_>>() {
         let reason =
             "was put aside by a store that could not use it: look at it, and remove it when it is of no use";
-        report.find(FilePart::Beside, format!("{file} {reason}"));
+        report.find(BESIDE, format!("{file} {reason}"));
     }
 }
 

@@ -6,8 +6,9 @@ use crate::text::{self, number};
 use crate::verify;
 use anyhow::Result;
 use clap::Args;
-use mnemon::BackupReport;
+use mnemon::VerifyReport;
 use serde::Serialize;
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,7 +31,7 @@ const EXIT_CODES: &str = "The copy is what the store's file holds at one cut: wh
      Exit codes: 0 the copy is there and sound; 2 it is there, and has the same unsound rows as the store; 1 failure, or \
      130 after Ctrl-C: there is no copy.";
 
-/// [`BackupReport`], for programs.
+/// [`VerifyReport`] of the copy, for programs.
 #[derive(Serialize)]
 struct Report<'a> {
     path: &'a str,
@@ -45,30 +46,30 @@ impl Backup {
     pub fn run(self) -> Result<ExitCode> {
         interrupt::catch()?;
         let (bar, tell) = text::follow();
-        let backup = mnemon::backup_with(&self.db, &self.to, tell);
+        let copied = mnemon::backup(&self.db, &self.to, tell);
         bar.finish_and_clear();
-        let backup = backup?;
-        verify::warn(&backup.copy);
-        text::print(&table(&backup))?;
+        let copy = copied?;
+        verify::warn(&copy);
+        text::print(&table(&copy))?;
         if self.json {
             text::print_json(&Report {
-                path: &backup.path.to_string_lossy(),
-                bytes: backup.bytes,
-                traces: backup.copy.traces,
-                links: backup.copy.links,
-                watermark: backup.copy.watermark,
-                findings: verify::findings(&backup.copy),
+                path: &fs::canonicalize(&self.to)?.to_string_lossy(),
+                bytes: copy.bytes,
+                traces: copy.traces,
+                links: copy.links,
+                watermark: copy.watermark,
+                findings: verify::findings(&copy),
             })?;
         }
-        Ok(if backup.copy.is_sound() { ExitCode::SUCCESS } else { WITH_BAD_LINES.into() })
+        Ok(if copy.is_sound() { ExitCode::SUCCESS } else { WITH_BAD_LINES.into() })
     }
 }
 
-fn table(backup: &BackupReport) -> String {
+fn table(copy: &VerifyReport) -> String {
     text::table(&[
-        ["traces".to_owned(), number(backup.copy.traces)],
-        ["links".to_owned(), number(backup.copy.links)],
-        ["watermark".to_owned(), number(backup.copy.watermark)],
-        ["bytes".to_owned(), number(backup.bytes)],
+        ["traces".to_owned(), number(copy.traces)],
+        ["links".to_owned(), number(copy.links)],
+        ["watermark".to_owned(), number(copy.watermark)],
+        ["bytes".to_owned(), number(copy.bytes)],
     ])
 }

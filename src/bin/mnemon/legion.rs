@@ -5,8 +5,7 @@ use crate::interrupt;
 use crate::text::{self, count, number};
 use anyhow::Result;
 use clap::Args;
-use mnemon::TraceStore;
-use mnemon::legion::{self, Finding};
+use mnemon::{Finding, TraceStore, legion};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -120,7 +119,7 @@ impl ExportLegion {
         text::warn_of_spill(&self.db);
         interrupt::catch()?;
         let (bar, tell) = text::follow();
-        let exported = legion::export_with(&store, &self.file, tell);
+        let exported = legion::export(&store, &self.file, tell);
         bar.finish_and_clear();
         let exported = exported?;
         let report = Report {
@@ -136,8 +135,12 @@ impl ExportLegion {
 }
 
 fn all(findings: Vec<Finding>) -> Vec<Found> {
-    let found =
-        |Finding { table, row, column, reason, .. }| Found { table, row, column, reason: reason.into() };
+    let found = |Finding { part, row, column, reason, .. }| Found {
+        table: part,
+        row: row.unwrap_or_default(),
+        column: column.unwrap_or_default(),
+        reason: reason.into(),
+    };
     findings.into_iter().map(found).collect()
 }
 

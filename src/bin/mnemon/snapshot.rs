@@ -5,7 +5,7 @@ use crate::interrupt;
 use crate::text::{self, number};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use mnemon::{Quarantined, SnapshotInfo, Snapshots, TraceStore};
+use mnemon::{ArchiveInfo, Quarantined, Snapshots, TraceStore};
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -236,7 +236,7 @@ impl List {
             }
             false => text::print(&list(&found))?,
         }
-        Ok(if found.iter().all(|info| info.header.is_ok()) {
+        Ok(if found.iter().all(|info| info.error.is_none()) {
             ExitCode::SUCCESS
         } else {
             WITH_BAD_LINES.into()
@@ -248,7 +248,7 @@ impl Prune {
     fn run(self) -> Result<ExitCode> {
         let snapshots = Snapshots::in_folder(&self.folder.dir);
         let deleted: Vec<_> = snapshots.prune(self.keep)?.iter().map(|path| name(path)).collect();
-        let kept = snapshots.list()?.iter().filter(|info| info.header.is_ok()).count() as u64;
+        let kept = snapshots.list()?.iter().filter(|info| info.error.is_none()).count() as u64;
         for name in &deleted {
             text::print(&format!("deleted {name}"))?;
         }
@@ -289,17 +289,17 @@ fn secret(bytes: &[u8]) -> Option<[u8; 32]> {
 }
 
 impl InfoReport {
-    fn of(info: &SnapshotInfo) -> Self {
-        let header = info.header.as_ref();
+    fn of(info: &ArchiveInfo) -> Self {
+        let read = |number| info.error.is_none().then_some(number);
         Self {
             name: name(&info.path),
             path: info.path.to_string_lossy().into_owned(),
             taken_at: format!("{:.6}", info.taken_at),
-            traces: header.ok().map(|header| header.traces),
-            links: header.ok().map(|header| header.links),
-            watermark: header.ok().map(|header| header.watermark),
+            traces: read(info.traces),
+            links: read(info.links),
+            watermark: read(info.watermark),
             bytes: fs::metadata(&info.path).ok().map(|file| file.len()),
-            error: header.err().map(|error| error.to_string()),
+            error: info.error.as_ref().map(|error| error.to_string()),
         }
     }
 }
@@ -308,7 +308,7 @@ fn name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
-fn one(info: &SnapshotInfo) -> String {
+fn one(info: &ArchiveInfo) -> String {
     let report = InfoReport::of(info);
     let count = |count: Option<u64>| count.map_or(String::new(), number);
     let table = text::table(&[
@@ -319,7 +319,7 @@ fn one(info: &SnapshotInfo) -> String {
     format!("saved {}\n\n{table}", info.path.display())
 }
 
-fn list(found: &[SnapshotInfo]) -> String {
+fn list(found: &[ArchiveInfo]) -> String {
     let mut rows = vec![["snapshot", "traces", "links", "bytes"].map(str::to_owned)];
     let mut unreadable = Vec::new();
     for info in found {

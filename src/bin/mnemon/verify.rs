@@ -4,7 +4,7 @@ use crate::ingest::WITH_BAD_LINES;
 use crate::text::{self, number};
 use anyhow::Result;
 use clap::Args;
-use mnemon::{FileFinding, VerifyReport};
+use mnemon::{Finding, VerifyReport};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,7 +37,7 @@ struct Report<'a> {
     unlisted: u64,
 }
 
-/// [`FileFinding`], for programs.
+/// [`Finding`], for programs.
 #[derive(Serialize)]
 pub struct FindingReport<'a> {
     part: &'static str,
@@ -49,7 +49,7 @@ pub struct FindingReport<'a> {
 impl Verify {
     pub fn run(self) -> Result<ExitCode> {
         let (bar, tell) = text::follow();
-        let verified = mnemon::verify_with(&self.db, tell);
+        let verified = mnemon::verify(&self.db, tell);
         bar.finish_and_clear();
         let verified = verified?;
         if self.json {
@@ -71,9 +71,9 @@ impl Verify {
 }
 
 impl<'a> FindingReport<'a> {
-    fn of(finding: &'a FileFinding) -> Self {
-        let FileFinding { part, row, id, reason, .. } = finding;
-        Self { part: part.as_str(), row: *row, id: id.map(|id| id.to_string()), reason }
+    fn of(finding: &'a Finding) -> Self {
+        let Finding { part, row, id, reason, .. } = finding;
+        Self { part, row: *row, id: id.map(|id| id.to_string()), reason }
     }
 }
 

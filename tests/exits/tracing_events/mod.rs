@@ -11,7 +11,7 @@ use harness::process::alone;
 use harness::{Outcome, TestDir, note, wait_until};
 use heard::{Said, documented, events, heard, milliseconds, number, only, said_of, spans, told};
 use mnemon::testkit::{Call, Fault, Faults};
-use mnemon::{ErrorKind, NewTrace};
+use mnemon::{ErrorKind, NewTrace, Progress};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -227,7 +227,7 @@ fn fate_of_file_is_told() -> Outcome {
     store.close()?;
     let copy = scratch.folder().join("copy.db");
     let store = heard("older").open(scratch.path())?;
-    mnemon::backup(scratch.path(), &copy)?;
+    mnemon::backup(scratch.path(), &copy, Progress::ignore)?;
     store.insert(note(2))?;
     store.flush()?;
     std::fs::rename(&copy, scratch.path())?;

@@ -7,7 +7,7 @@ use fault_tests::disk::{Call, Disk, Fault, How};
 use fault_tests::run::note;
 use fault_tests::scratch::{database, folder};
 use fault_tests::state::{State, check_rows, reader};
-use mnemon::{ErrorKind, Health, TraceStore};
+use mnemon::{ErrorKind, Health, Progress, TraceStore};
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -327,7 +327,7 @@ fn backup_into_unsyncable_folder_says_so() -> Outcome {
     fs::create_dir(&elsewhere)?;
     fs::set_permissions(&elsewhere, Permissions::from_mode(0o300))?;
     let to = elsewhere.join("monday.db");
-    let error = mnemon::backup(&path, &to).err().ok_or("its folder can't be opened")?;
+    let error = mnemon::backup(&path, &to, Progress::ignore).err().ok_or("its folder can't be opened")?;
     let told = format!("{error:?}");
     assert_eq!(error.kind(), ErrorKind::Io, "{told}");
     assert!(error.message().contains("is written, and its folder could not be synced"), "{told}");
@@ -335,7 +335,7 @@ fn backup_into_unsyncable_folder_says_so() -> Outcome {
     assert!(told.contains("Permission denied"), "{told}");
     fs::set_permissions(&elsewhere, Permissions::from_mode(0o700))?;
     assert_eq!(fs::read_dir(&elsewhere)?.count(), 1, "the copy, and nothing half done");
-    assert_eq!(mnemon::verify(&to)?.traces, 1);
+    assert_eq!(mnemon::verify(&to, Progress::ignore)?.traces, 1);
     Ok(())
 }
 
@@ -359,10 +359,10 @@ fn file_in_read_only_folder_readable() -> Outcome {
     fs::set_permissions(&archive, Permissions::from_mode(0o500))?;
     let before: Vec<_> = fs::read_dir(&archive)?.flatten().map(|file| file.file_name()).collect();
     assert_eq!(mnemon::inspect(&path)?.traces, 1);
-    let report = mnemon::verify(&path)?;
+    let report = mnemon::verify(&path, Progress::ignore)?;
     assert!(report.is_sound() && report.traces == 1, "{report:?}");
     assert!(TraceStore::builder().detached(&path)?.contains(id));
-    assert_eq!(mnemon::backup(&path, folder.path().join("copy.db"))?.copy.traces, 1);
+    assert_eq!(mnemon::backup(&path, folder.path().join("copy.db"), Progress::ignore)?.traces, 1);
     assert!(quiet(&path).is_err(), "a store writes");
     let after: Vec<_> = fs::read_dir(&archive)?.flatten().map(|file| file.file_name()).collect();
     assert_eq!(before, after);

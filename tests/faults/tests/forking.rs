@@ -9,7 +9,7 @@ use fault_tests::fork::fork_into_a_pid_namespace;
 use fault_tests::run::note;
 use fault_tests::scratch::{database, folder, turn};
 use fault_tests::state::{State, check_rows, reader};
-use mnemon::{ErrorKind, Snapshots, TraceStore, TraceType, Upkeep};
+use mnemon::{ErrorKind, Progress, Snapshots, TraceStore, TraceType, Upkeep};
 use std::fs;
 use std::future::Future;
 use std::io::{Read, Write};
@@ -227,8 +227,8 @@ fn file_open_at_fork_is_refused() -> Outcome {
         let answers = [
             is_forked(quiet(&path)),
             is_forked(mnemon::inspect(&path)),
-            is_forked(mnemon::verify(&path)),
-            is_forked(mnemon::backup(&path, &copy)),
+            is_forked(mnemon::verify(&path, Progress::ignore)),
+            is_forked(mnemon::backup(&path, &copy, Progress::ignore)),
             is_forked(TraceStore::builder().detached(&path)),
             // And again, with nothing forgotten.
             is_forked(quiet(&path)),

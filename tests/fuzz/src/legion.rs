@@ -4,7 +4,7 @@ use super::cells::{Cell, cell, in_range};
 use super::{Held, holds, same_as, template};
 use arbitrary::Unstructured;
 use harness::{Outcome, TestDir};
-use mnemon::{TraceStore, legion};
+use mnemon::{Progress, TraceStore, legion};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use std::collections::BTreeSet;
@@ -54,9 +54,9 @@ pub fn check(data: &[u8]) -> Outcome {
     let without: BTreeSet<i64> = original
         .findings()
         .iter()
-        .filter(|finding| finding.table == "memory_traces" && finding.reason.contains("left out"))
-        .filter(|finding| ["trace_id", "trace_type", "content"].contains(&finding.column))
-        .map(|finding| finding.row)
+        .filter(|finding| finding.part == "memory_traces" && finding.reason.contains("left out"))
+        .filter(|finding| ["trace_id", "trace_type", "content"].contains(&finding.column.unwrap_or_default()))
+        .filter_map(|finding| finding.row)
         .collect();
     holds(original.traces() + without.len() == traces, "a row is neither a trace nor told")?;
     holds(original.findings().iter().all(|it| it.reason.len() < 400), "a finding says too much")?;
@@ -71,14 +71,14 @@ pub fn check(data: &[u8]) -> Outcome {
     same_as("stored again", &held, &Held::of(&store))?;
 
     let written = scratch.folder().join("written.db");
-    let exported = legion::export(&store, &written)?;
+    let exported = legion::export(&store, &written, Progress::ignore)?;
     holds(exported.findings.is_empty(), format_args!("what came from there does not go back: {exported:?}"))?;
     let (back, imported) = take_in(&written)?;
     holds(imported.findings.is_empty(), format_args!("what was written can't be read: {imported:?}"))?;
     same_as("written and read", &held, &Held::of(&back))
 }
 
-fn take_in(path: &Path) -> Outcome<(TraceStore, legion::Imported)> {
+fn take_in(path: &Path) -> Outcome<(TraceStore, legion::Report)> {
     let store = TraceStore::in_memory();
     let imported = legion::read(path)?.store_in(&store)?;
     Ok((store, imported))
