@@ -6,7 +6,7 @@ use harness::Outcome;
 use serde_json::Value;
 
 #[test]
-fn a_store_goes_out_to_the_original_and_comes_back() -> Outcome {
+fn store_survives_export_and_import() -> Outcome {
     let place = TestDir::with_memories()?;
     let out = place.run("export-legion original.db --db memory.db")?;
     assert_eq!((out.code, &*out.stderr), (Some(2), ""));
@@ -29,7 +29,7 @@ fn a_store_goes_out_to_the_original_and_comes_back() -> Outcome {
 }
 
 #[test]
-fn what_is_there_is_not_overwritten_and_what_is_no_original_makes_no_store() -> Outcome {
+fn foreign_files_are_left_alone() -> Outcome {
     let place = TestDir::with_memories()?;
     let before = std::fs::read(place.path("memory.db"))?;
     let refused = place.run("export-legion memory.db --db memory.db")?;
@@ -44,7 +44,7 @@ fn what_is_there_is_not_overwritten_and_what_is_no_original_makes_no_store() -> 
 }
 
 #[test]
-fn a_trace_that_the_file_refuses_is_a_failure() -> Outcome {
+fn refused_trace_is_a_failure() -> Outcome {
     let place = TestDir::with_memories()?;
     assert_eq!(place.run("export-legion original.db --db memory.db")?.code, Some(2));
     // It can't be read, and holds on to its id.
@@ -56,7 +56,7 @@ fn a_trace_that_the_file_refuses_is_a_failure() -> Outcome {
 }
 
 #[test]
-fn a_long_text_goes_out_and_comes_back() -> Outcome {
+fn long_text_survives_export_and_import() -> Outcome {
     let place = TestDir::new()?;
     let long = "tide ".repeat(1 << 18);
     let builder = mnemon::TraceStore::builder().max_payload_bytes(2 << 20);
@@ -70,7 +70,7 @@ fn a_long_text_goes_out_and_comes_back() -> Outcome {
 }
 
 #[test]
-fn a_path_is_a_path_though_sqlite_would_take_it_for_something_else() -> Outcome {
+fn paths_like_uris_are_paths() -> Outcome {
     let place = TestDir::with_memories()?;
     let before = std::fs::read(place.path("memory.db"))?;
     for (number, name) in ["file:memory.db", "file:memory.db?mode=memory", ":memory:"].iter().enumerate() {

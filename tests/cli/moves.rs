@@ -166,7 +166,7 @@ fn with_harbour() -> Outcome<TestDir> {
 }
 
 #[test]
-fn an_export_can_be_read_by_people_and_other_programs() -> Outcome {
+fn export_is_readable_json_lines() -> Outcome {
     let place = with_harbour()?;
     let exported = place.export("memory.db")?;
     assert_snapshot!("export", exported);
@@ -195,7 +195,7 @@ fn future_times_are_imported_unchanged() -> Outcome {
 }
 
 #[test]
-fn what_is_exported_and_imported_is_told() -> Outcome {
+fn export_and_import_report_counts() -> Outcome {
     let place = with_harbour()?;
     assert_snapshot!("export_told", place.run("export memory.db a.jsonl --json")?.shown(&place));
     assert_snapshot!("import_told", place.run("import a.jsonl --db other.db")?.shown(&place));
@@ -331,7 +331,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn export_import_export_gives_the_same_bytes(
+    fn second_export_has_the_same_bytes(
         traces in vec(any_trace(), 0..30),
         links in vec(any_link(), 0..30),
     ) {
@@ -370,7 +370,7 @@ proptest! {
 }
 
 #[test]
-fn a_bad_line_is_told_with_its_number_and_field_and_the_rest_is_stored() -> Outcome {
+fn bad_line_is_named_rest_stored() -> Outcome {
     let place = with_harbour()?;
     let exported = place.export("memory.db")?;
     let lines: Vec<&str> = exported.lines().collect();
@@ -417,7 +417,7 @@ fn a_bad_line_is_told_with_its_number_and_field_and_the_rest_is_stored() -> Outc
 }
 
 #[test]
-fn lines_that_do_not_go_together_are_bad() -> Outcome {
+fn contradicting_lines_are_bad() -> Outcome {
     let place = with_harbour()?;
     let exported = place.export("memory.db")?;
     let lines: Vec<&str> = exported.lines().collect();
@@ -430,7 +430,7 @@ fn lines_that_do_not_go_together_are_bad() -> Outcome {
 }
 
 #[test]
-fn a_file_that_was_cut_short_is_noticed() -> Outcome {
+fn file_cut_short_is_noticed() -> Outcome {
     let place = with_harbour()?;
     let exported = place.export("memory.db")?;
     let short: Vec<&str> = exported.lines().take(3).collect();
@@ -451,7 +451,7 @@ fn a_file_that_was_cut_short_is_noticed() -> Outcome {
 }
 
 #[test]
-fn what_is_no_export_is_refused_and_no_store_is_made() -> Outcome {
+fn foreign_file_makes_no_store() -> Outcome {
     let place = with_harbour()?;
     let exported = place.export("memory.db")?;
     let headless: String = exported.lines().skip(1).map(|line| format!("{line}\n")).collect();
@@ -480,7 +480,7 @@ fn what_is_no_export_is_refused_and_no_store_is_made() -> Outcome {
 }
 
 #[test]
-fn a_conflict_is_skipped_replaced_or_a_reason_to_import_nothing() -> Outcome {
+fn conflict_is_skipped_replaced_or_fails() -> Outcome {
     let place = with_harbour()?;
     place.output("export memory.db a.jsonl")?;
     let exported = place.held("memory.db")?;
@@ -525,7 +525,7 @@ fn a_conflict_is_skipped_replaced_or_a_reason_to_import_nothing() -> Outcome {
 }
 
 #[test]
-fn a_store_in_use_is_exported_as_of_one_moment_and_not_imported_into() -> Outcome {
+fn store_in_use_exports_not_imports() -> Outcome {
     let place = TestDir::new()?;
     let store = harbour(&place.path("memory.db"))?;
     store.insert(NewTrace::sensory(json!("not flushed")))?;
@@ -547,7 +547,7 @@ fn a_store_in_use_is_exported_as_of_one_moment_and_not_imported_into() -> Outcom
 }
 
 #[test]
-fn whoever_reads_the_file_sees_none_of_an_import_or_all() -> Outcome {
+fn readers_see_an_import_whole() -> Outcome {
     const TRACES: u64 = 12_000;
     let place = TestDir::new()?;
     let store = manual_flush().open(place.path("memory.db"))?;
@@ -572,7 +572,7 @@ fn whoever_reads_the_file_sees_none_of_an_import_or_all() -> Outcome {
 }
 
 #[test]
-fn an_exported_file_is_its_owners_and_takes_the_place_of_exports_alone() -> Outcome {
+fn export_is_private_replaces_only_exports() -> Outcome {
     let place = with_harbour()?;
     for _ in 0..2 {
         place.output("export memory.db a.jsonl")?;
@@ -603,7 +603,7 @@ fn an_exported_file_is_its_owners_and_takes_the_place_of_exports_alone() -> Outc
 }
 
 #[test]
-fn a_trace_that_is_no_json_is_left_out_of_an_export_with_its_links_and_named() -> Outcome {
+fn trace_without_json_is_not_exported() -> Outcome {
     let place = with_harbour()?;
     Connection::open(place.path("memory.db"))?.execute_batch(
         "UPDATE traces SET payload = '{' WHERE id = x'01010101010101010101010101010101';
@@ -622,7 +622,7 @@ fn a_trace_that_is_no_json_is_left_out_of_an_export_with_its_links_and_named() -
 }
 
 #[test]
-fn a_backup_is_told_and_refused_where_something_is() -> Outcome {
+fn backup_reports_and_never_overwrites() -> Outcome {
     let place = TestDir::new()?;
     let store = harbour(&place.path("memory.db"))?;
     let ran = place.run("backup memory.db monday.db --json")?;
@@ -640,7 +640,7 @@ fn a_backup_is_told_and_refused_where_something_is() -> Outcome {
 }
 
 #[test]
-fn a_verification_ends_with_0_2_or_1() -> Outcome {
+fn verify_exits_with_its_verdict() -> Outcome {
     let place = with_harbour()?;
     assert_snapshot!("verify_sound", place.run("verify memory.db")?.shown(&place));
     assert_snapshot!("verify_sound_json", place.run("verify memory.db --json")?.shown(&place));
@@ -665,7 +665,7 @@ fn a_verification_ends_with_0_2_or_1() -> Outcome {
 }
 
 #[test]
-fn snapshots_are_saved_listed_restored_and_pruned() -> Outcome {
+fn snapshots_save_list_restore_prune() -> Outcome {
     let place = TestDir::new()?;
     let store = harbour(&place.path("memory.db"))?;
     assert_eq!(place.output("snapshot list --dir shots")?, "there is no snapshot in shots\n");
@@ -710,7 +710,7 @@ fn snapshots_are_saved_listed_restored_and_pruned() -> Outcome {
 }
 
 #[test]
-fn a_snapshot_that_is_refused_changes_nothing_and_makes_no_store() -> Outcome {
+fn refused_snapshot_changes_and_makes_nothing() -> Outcome {
     let place = with_harbour()?;
     let saved = place.run("snapshot save memory.db --dir shots --json")?.json()?;
     let name = saved["name"].as_str().ok_or("a name")?;
@@ -733,7 +733,7 @@ fn a_snapshot_that_is_refused_changes_nothing_and_makes_no_store() -> Outcome {
 }
 
 #[test]
-fn snapshot_is_imported_if_its_seal_is_right() -> Outcome {
+fn sealed_snapshot_is_imported() -> Outcome {
     let place = with_harbour()?;
     let saved = place.run("snapshot save memory.db --dir shots --json")?.json()?;
     let path = place.path("shots").join(saved["name"].as_str().ok_or("a name")?);
@@ -763,7 +763,7 @@ fn snapshot_is_imported_if_its_seal_is_right() -> Outcome {
 
 /// As one that a store has kept, for its file did not take every row.
 #[test]
-fn spill_is_imported_but_for_its_removals() -> Outcome {
+fn spill_is_imported_without_removals() -> Outcome {
     let place = with_harbour()?;
     let path = place.path("memory.db");
     let store = manual_flush().open(&path)?;
@@ -785,7 +785,7 @@ fn spill_is_imported_but_for_its_removals() -> Outcome {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_folder_may_have_a_name_that_is_no_text() -> Outcome {
+fn folder_name_need_not_be_text() -> Outcome {
     use std::os::unix::ffi::OsStrExt;
     let place = with_harbour()?;
     let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
@@ -795,7 +795,7 @@ fn a_folder_may_have_a_name_that_is_no_text() -> Outcome {
 }
 
 #[test]
-fn what_the_store_could_not_write_is_said_not_to_go_along() -> Outcome {
+fn spill_beside_store_is_named() -> Outcome {
     let place = with_harbour()?;
     fs::write(place.path("memory.db.spill"), "left")?;
     for command in [
@@ -810,7 +810,7 @@ fn what_the_store_could_not_write_is_said_not_to_go_along() -> Outcome {
 }
 
 #[test]
-fn with_a_key_what_it_has_not_signed_is_not_restored() -> Outcome {
+fn key_refuses_what_it_never_signed() -> Outcome {
     let place = with_harbour()?;
     fs::write(place.path("raw.key"), [7; 32])?;
     fs::write(place.path("hex.key"), "07".repeat(32) + "\n")?;
@@ -833,7 +833,7 @@ fn with_a_key_what_it_has_not_signed_is_not_restored() -> Outcome {
 }
 
 #[test]
-fn the_help_of_each_command_says_its_exit_codes() -> Outcome {
+fn help_names_exit_codes() -> Outcome {
     let place = TestDir::new()?;
     let commands = ["export", "import", "backup", "verify"].map(str::to_owned).into_iter();
     let snapshots = ["save", "restore", "list", "prune"].map(|command| format!("snapshot {command}"));

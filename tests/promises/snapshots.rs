@@ -32,7 +32,7 @@ fn filled(store: &TraceStore) -> Outcome<Vec<TraceId>> {
 }
 
 #[test]
-fn what_was_saved_is_restored_with_every_field_and_link() -> Outcome {
+fn restore_returns_every_field_and_link() -> Outcome {
     let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
     let store = manual_flush().open(scratch.path())?;
@@ -63,7 +63,7 @@ fn what_was_saved_is_restored_with_every_field_and_link() -> Outcome {
 /// Two writers raise one trace after the other, around a ring: at any moment each is level with the one after it or
 /// one ahead. A third inserts pairs, the second of which names the first.
 #[test]
-fn a_snapshot_that_is_broken_off_leaves_nothing() -> Outcome {
+fn interrupted_save_leaves_nothing() -> Outcome {
     let file = TestDir::new()?;
     let store = TraceStore::in_memory();
     store.insert_many((0..3_000).map(note))?;
@@ -86,7 +86,7 @@ fn a_snapshot_that_is_broken_off_leaves_nothing() -> Outcome {
 }
 
 #[test]
-fn a_snapshot_is_one_cut_while_writers_go_on() -> Outcome {
+fn snapshot_beside_writers_is_one_cut() -> Outcome {
     const RING: usize = 50;
     let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
@@ -158,7 +158,7 @@ fn a_snapshot_is_one_cut_while_writers_go_on() -> Outcome {
 
 /// Whoever reads the file sees the content before or the content after.
 #[test]
-fn a_restored_content_replaces_the_other_in_one_cut() -> Outcome {
+fn restore_is_one_cut() -> Outcome {
     let scratch = TestDir::new()?;
     let store = flush_always().open(scratch.path())?;
     let done = AtomicBool::new(false);
@@ -186,7 +186,7 @@ fn a_restored_content_replaces_the_other_in_one_cut() -> Outcome {
 }
 
 #[test]
-fn a_list_that_can_t_be_restored_changes_nothing() -> Outcome {
+fn bad_list_changes_nothing() -> Outcome {
     let store = TraceStore::in_memory();
     let ids = filled(&store)?;
     let before = content(&store);
@@ -199,7 +199,7 @@ fn a_list_that_can_t_be_restored_changes_nothing() -> Outcome {
 }
 
 #[test]
-fn a_file_that_is_not_right_is_refused_with_the_reason_and_changes_nothing() -> Outcome {
+fn bad_file_is_refused_with_reason() -> Outcome {
     let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
     let store = manual_flush().open(scratch.path())?;
@@ -245,7 +245,7 @@ fn a_file_that_is_not_right_is_refused_with_the_reason_and_changes_nothing() -> 
 }
 
 #[test]
-fn snapshots_are_listed_newest_first_and_pruned_to_the_newest_ten() -> Outcome {
+fn list_and_prune_go_newest_first() -> Outcome {
     let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
     let clock = ManualClock::at("2026-11-24T10:00:00Z".parse()?);
@@ -288,7 +288,7 @@ fn newest_snapshot_is_the_last_saved() -> Outcome {
 }
 
 #[test]
-fn a_closed_store_is_saved_and_not_restored() -> Outcome {
+fn closed_store_saves_and_never_restores() -> Outcome {
     let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
     let store = manual_flush().open(scratch.path())?;
@@ -302,7 +302,7 @@ fn a_closed_store_is_saved_and_not_restored() -> Outcome {
 
 /// Traces are removed while the links between them are put back: none is left that joins what is not there.
 #[test]
-fn a_removal_during_a_restore_leaves_no_link_behind() -> Outcome {
+fn removal_beside_restore_leaves_no_link() -> Outcome {
     let folder = tempfile::tempdir()?;
     let snapshots = Snapshots::in_folder(folder.path());
     let store = TraceStore::in_memory();

@@ -58,7 +58,7 @@ fn links(store: &TraceStore, ids: &[TraceId]) -> Vec<String> {
 }
 
 #[test]
-fn what_could_not_be_written_is_there_after_the_next_open() -> Outcome {
+fn next_open_applies_the_spill() -> Outcome {
     let scratch = TestDir::new()?;
     let (store, lock, ids) = stuck_for(&scratch, Duration::from_millis(50))?;
     change(&store, &ids)?;
@@ -83,7 +83,7 @@ fn what_could_not_be_written_is_there_after_the_next_open() -> Outcome {
 }
 
 #[test]
-fn a_spill_that_the_file_has_caught_up_with_is_not_applied() -> Outcome {
+fn spill_behind_file_is_not_applied() -> Outcome {
     let scratch = TestDir::new()?;
     let (store, lock, ids) = stuck(&scratch)?;
     change(&store, &ids)?;
@@ -143,7 +143,7 @@ fn spilled_erasure_takes_unreadable_rows() -> Outcome {
 }
 
 #[test]
-fn applied_spill_is_durable_before_it_goes() -> Outcome {
+fn applied_spill_is_durable_before_deletion() -> Outcome {
     let (scratch, copy) = (TestDir::new()?, TestDir::new()?);
     let (store, lock, ids) = stuck_for(&scratch, Duration::from_millis(50))?;
     change(&store, &ids)?;
@@ -161,7 +161,7 @@ fn applied_spill_is_durable_before_it_goes() -> Outcome {
 }
 
 #[test]
-fn a_spill_that_is_not_right_is_refused_and_stays_and_the_store_does_too() -> Outcome {
+fn bad_spill_is_refused_and_kept() -> Outcome {
     let scratch = TestDir::new()?;
     let (store, lock, ids) = stuck(&scratch)?;
     change(&store, &ids)?;
@@ -195,7 +195,7 @@ fn a_spill_that_is_not_right_is_refused_and_stays_and_the_store_does_too() -> Ou
 
 /// It says what changed since the file was last durable, and of an older state that is not all.
 #[test]
-fn a_spill_is_not_applied_to_an_older_state_of_its_file() -> Outcome {
+fn spill_beside_older_file_is_refused() -> Outcome {
     let (scratch, older) = (TestDir::new()?, TestDir::new()?);
     let (store, lock, ids) = stuck(&scratch)?;
     copy_store(&scratch, &older)?;
@@ -213,7 +213,7 @@ fn a_spill_is_not_applied_to_an_older_state_of_its_file() -> Outcome {
 }
 
 #[test]
-fn a_spill_of_another_opening_or_store_is_refused() -> Outcome {
+fn spill_of_another_opening_is_refused() -> Outcome {
     let (one, other) = (TestDir::new()?, TestDir::new()?);
     let (store, lock, ids) = stuck(&one)?;
     change(&store, &ids)?;
@@ -229,7 +229,7 @@ fn a_spill_of_another_opening_or_store_is_refused() -> Outcome {
 }
 
 #[test]
-fn a_store_in_memory_has_nowhere_to_spill_and_a_closed_one_nothing() -> Outcome {
+fn no_spill_in_memory_or_closed() -> Outcome {
     let error = TraceStore::in_memory().spill().map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let scratch = TestDir::new()?;
@@ -245,7 +245,7 @@ fn a_store_in_memory_has_nowhere_to_spill_and_a_closed_one_nothing() -> Outcome 
 
 /// Its removal is committed and not synced, the new one is owed: two entries of one id, of which the newer speaks.
 #[test]
-fn a_trace_made_anew_after_an_unsynced_removal_is_spilled_as_it_is() -> Outcome {
+fn reinserted_trace_spills_whole() -> Outcome {
     let scratch = TestDir::new()?;
     let store = TraceStore::builder()
         .durability(mnemon::Durability::Committed)
@@ -272,7 +272,7 @@ fn a_trace_made_anew_after_an_unsynced_removal_is_spilled_as_it_is() -> Outcome 
 
 /// A file holds what another program has put into it; its payloads are not parsed as they are loaded.
 #[test]
-fn a_payload_that_is_not_json_does_not_keep_the_rest_of_a_spill_from_being_applied() -> Outcome {
+fn payload_without_json_spares_the_rest() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     let (bad, good) = (store.insert(note("bad"))?, store.insert(note("good"))?);

@@ -78,7 +78,7 @@ fn impatient(scratch: &TestDir) -> Outcome<TraceStore> {
 }
 
 #[test]
-fn spill_after_empty_cuts_is_taken_by_the_next_open() -> Outcome {
+fn spill_after_empty_cuts_is_applied() -> Outcome {
     for owes in [true, false] {
         let scratch = TestDir::new()?;
         let store = impatient(&scratch)?;
@@ -102,7 +102,7 @@ fn spill_after_empty_cuts_is_taken_by_the_next_open() -> Outcome {
 
 /// Its deletion may not have come to the disk: at any time after, it may be there again.
 #[test]
-fn applied_spill_that_comes_back_changes_nothing() -> Outcome {
+fn reappearing_spill_changes_nothing() -> Outcome {
     let scratch = TestDir::new()?;
     let store = impatient(&scratch)?;
     let ids = store.insert_many((0..3).map(note))?;
@@ -133,7 +133,7 @@ fn applied_spill_that_comes_back_changes_nothing() -> Outcome {
 
 /// An application that was committed and a deletion that was not reached: what the process left when it ended between.
 #[test]
-fn application_is_recorded_by_its_own_commit() -> Outcome {
+fn application_and_its_mark_commit_together() -> Outcome {
     let scratch = TestDir::new()?;
     let store = impatient(&scratch)?;
     let id = store.insert(note("durable"))?;
@@ -154,7 +154,7 @@ fn application_is_recorded_by_its_own_commit() -> Outcome {
 
 /// What is committed and not synced is in it as well: a power loss may take that back from the file.
 #[test]
-fn spill_holds_what_is_committed_and_not_synced() -> Outcome {
+fn spill_holds_unsynced_commits() -> Outcome {
     let scratch = TestDir::new()?;
     let builder = manual_flush().durability(Durability::Committed).flush_threshold(1);
     let store = builder.open(scratch.path())?;
@@ -182,7 +182,7 @@ fn spill_holds_what_is_committed_and_not_synced() -> Outcome {
 
 /// The file is at the spill's own cut before it is applied, if something else is written first.
 #[test]
-fn spill_is_applied_before_anything_else_is_written() -> Outcome {
+fn spill_is_applied_before_other_writes() -> Outcome {
     let scratch = TestDir::new()?;
     let store = impatient(&scratch)?;
     let ids = store.insert_many((0..200).map(note))?;
@@ -200,7 +200,7 @@ fn spill_is_applied_before_anything_else_is_written() -> Outcome {
 
 /// Its file is gone, or an older copy is in its place, and could not be written anew: all is in the spill.
 #[test]
-fn spill_of_a_store_whose_file_is_lost_holds_everything() -> Outcome {
+fn spill_of_lost_file_holds_everything() -> Outcome {
     let scratch = TestDir::new()?;
     let store = impatient(&scratch)?;
     let ids = store.insert_many((0..20).map(note))?;
