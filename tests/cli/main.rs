@@ -1,12 +1,18 @@
-//! The program `mnemon`: what it does and shows.
+//! The program `mnemon`, run as a process: what it does and shows. What it prints is compared with
+//! `tests/cli/snapshots`, which [insta](https://insta.rs) reviews and updates.
 #![cfg(feature = "cli")]
 
-mod commands;
+mod backup;
 mod compact;
+mod export;
+mod harbour;
+mod host;
+mod import;
+mod ingest;
 mod interrupts;
 mod legion;
 mod manners;
-mod moves;
 mod program;
 mod reads;
+mod snapshot;
 mod top;

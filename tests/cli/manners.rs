@@ -214,3 +214,17 @@ fn closed_pipe_ends_quietly() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn help_names_exit_codes() -> Outcome {
+    let place = TestDir::new()?;
+    let commands = ["export", "import", "backup", "verify"].map(str::to_owned).into_iter();
+    let snapshots = ["save", "restore", "list", "prune"].map(|command| format!("snapshot {command}"));
+    for command in commands.chain(snapshots) {
+        for help in ["-h", "--help"] {
+            let shown = place.output(&format!("{command} {help}"))?;
+            assert!(shown.contains("Exit codes: 0 "), "{command} {help}: {shown}");
+        }
+    }
+    Ok(())
+}

@@ -1,10 +1,12 @@
 //! The program, run as a process in a folder of its own; and a store for it to look at, the same each time.
 
 use assert_cmd::Command;
-use harness::Outcome;
-use mnemon::{ManualClock, NewTrace, Origin, Payload, Tier, TraceId, TraceStore, TraceType};
+use harness::{Outcome, by_id};
+use mnemon::{Link, ManualClock, NewTrace, Origin, Payload, Tier, Trace, TraceId, TraceStore, TraceType};
 use serde_json::{Value, json};
+use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -13,6 +15,10 @@ pub const AT: &str = "--at 2026-01-01T02:00:00Z";
 
 /// Records to ingest, wherever the program runs.
 pub const SAMPLE: &str = "examples/sample.jsonl";
+
+pub fn sample_records() -> Outcome<u64> {
+    Ok(fs::read_to_string(SAMPLE)?.lines().count() as u64)
+}
 
 /// A folder for the program's files.
 pub struct TestDir(TempDir);
@@ -26,6 +32,31 @@ pub struct Output {
 }
 
 impl Output {
+    /// The JSON object that it ends with.
+    pub fn json(&self) -> Outcome<Value> {
+        let last = self.stdout.lines().last().ok_or_else(|| format!("nothing on stdout: {self:?}"))?;
+        Ok(serde_json::from_str(last).map_err(|error| format!("{error}: {self:?}"))?)
+    }
+
+    #[track_caller]
+    pub fn warned(&self, expected: &str) {
+        assert!(
+            self.stderr.lines().any(|line| line.starts_with(expected)),
+            "no {expected:?} in {}",
+            self.stderr
+        );
+    }
+
+    /// All of it, for a person to look at: exit code, both outputs, and no figure that differs each time.
+    pub fn shown(&self, place: &TestDir) -> String {
+        let tidy = |text: &str| {
+            let text = text.replace(&*place.0.path().to_string_lossy(), "[folder]");
+            text.lines().map(without_time).collect::<Vec<_>>().join("\n")
+        };
+        let code = self.code.map_or("none".to_owned(), |code| code.to_string());
+        format!("exit code {code}\n--- out\n{}\n--- err\n{}", tidy(&self.stdout), tidy(&self.stderr))
+    }
+
     fn of(command: &mut Command) -> Outcome<Self> {
         let output = command.output()?;
         Ok(Self {
@@ -33,6 +64,13 @@ impl Output {
             stdout: String::from_utf8(output.stdout)?,
             stderr: String::from_utf8(output.stderr)?,
         })
+    }
+}
+
+fn without_time(line: &str) -> String {
+    match line.trim_start().strip_prefix("seconds") {
+        Some(rest) => line.replace(rest.trim(), "[time]"),
+        None => line.to_owned(),
     }
 }
 
@@ -50,6 +88,10 @@ impl TestDir {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Outcome {
+        Ok(fs::write(self.path(name), content)?)
     }
 
     /// Runs the program in the folder; lines are 80 columns long.
@@ -75,6 +117,55 @@ impl TestDir {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
         command.current_dir(self.0.path()).args(arguments);
         Ok(command)
+    }
+
+    /// What it prints, when all is well.
+    pub fn output(&self, arguments: &str) -> Outcome<String> {
+        let ran = self.run(arguments)?;
+        match (ran.code, ran.stderr.is_empty()) {
+            (Some(0), true) => Ok(ran.stdout),
+            _ => Err(format!("{arguments}: {ran:?}").into()),
+        }
+    }
+
+    pub fn export(&self, name: &str) -> Outcome<String> {
+        self.output(&format!("export {name}"))
+    }
+
+    pub fn names(&self) -> Outcome<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.0.path())? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// The traces in `memory.db`, by id.
+    pub fn traces(&self) -> Outcome<Vec<Arc<Trace>>> {
+        let store = TraceStore::open(self.path("memory.db"))?;
+        let traces = by_id(&store);
+        store.close()?;
+        Ok(traces)
+    }
+
+    pub fn trace(&self, reference: &str) -> Outcome<Arc<Trace>> {
+        let id = TraceId::from_reference(reference);
+        let found = self.traces()?.into_iter().find(|trace| trace.id() == id);
+        found.ok_or_else(|| format!("no trace of {reference}").into())
+    }
+
+    /// What a store's file holds.
+    pub fn held(&self, name: &str) -> Outcome<(Vec<Arc<Trace>>, Vec<Link>)> {
+        let store = TraceStore::builder().detached(self.path(name))?;
+        assert!(store.stats().quarantined.is_empty());
+        let traces = by_id(&store);
+        let links = traces.iter().flat_map(|trace| {
+            let id = trace.id();
+            store.links(id).into_iter().filter(move |link| link.ends().0 == id)
+        });
+        let links = links.collect();
+        Ok((traces, links))
     }
 
     /// What the program prints of the store at [`AT`], when all is well.

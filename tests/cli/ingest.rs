@@ -1,73 +1,28 @@
-//! The program `mnemon` does what its help says. It is run as a process; what it left in a file is looked
-//! at through the library.
-#![cfg(feature = "cli")]
+//! `mnemon ingest`: what it takes, and what it says of the rest. What it left in the file is looked at through the
+//! library.
 
-use crate::program::{Output, SAMPLE, TestDir};
-use assert_cmd::Command;
-use mnemon::{NewTrace, Trace, TraceId, TraceStore};
+use crate::program::{Output, SAMPLE, TestDir, sample_records};
+use harness::Outcome;
+use mnemon::{NewTrace, TraceId};
 use serde_json::{Value, json};
 use std::fs;
-use std::sync::Arc;
 
-type Result<T = (), E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
-
-impl TestDir {
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> Result {
-        Ok(fs::write(self.path(name), content)?)
-    }
-
-    /// The store's traces, by id.
-    fn traces(&self) -> Result<Vec<Arc<Trace>>> {
-        let store = TraceStore::open(self.path("memory.db"))?;
-        let mut traces: Vec<_> = store.iter().collect();
-        traces.sort_by_key(|trace| trace.id());
-        store.close()?;
-        Ok(traces)
-    }
-
-    fn trace(&self, reference: &str) -> Result<Arc<Trace>> {
-        let id = TraceId::from_reference(reference);
-        let found = self.traces()?.into_iter().find(|trace| trace.id() == id);
-        found.ok_or_else(|| format!("no trace of {reference}").into())
-    }
-}
-
-impl Output {
-    fn json(&self) -> Result<Value> {
-        let last = self.stdout.lines().last().ok_or_else(|| format!("nothing on stdout: {self:?}"))?;
-        Ok(serde_json::from_str(last).map_err(|error| format!("{error}: {self:?}"))?)
-    }
-
-    /// The report of an ingest, without its time, which has no promised value.
-    fn ingested(&self) -> Result<Value> {
-        let mut report = self.json()?;
-        let seconds = report.as_object_mut().and_then(|report| report.remove("seconds"));
-        assert!(seconds.is_some_and(|seconds| seconds.as_f64().is_some_and(|seconds| seconds > 0.0)));
-        Ok(report)
-    }
-
-    #[track_caller]
-    fn warned(&self, expected: &str) {
-        assert!(
-            self.stderr.lines().any(|line| line.starts_with(expected)),
-            "no {expected:?} in {}",
-            self.stderr
-        );
-    }
-}
-
-fn sample_records() -> Result<u64> {
-    Ok(fs::read_to_string(SAMPLE)?.lines().count() as u64)
+/// The report of an ingest, without its time, which has no promised value.
+fn report(ran: &Output) -> Outcome<Value> {
+    let mut report = ran.json()?;
+    let seconds = report.as_object_mut().and_then(|report| report.remove("seconds"));
+    assert!(seconds.is_some_and(|seconds| seconds.as_f64().is_some_and(|seconds| seconds > 0.0)));
+    Ok(report)
 }
 
 #[test]
-fn second_ingest_changes_and_flushes_nothing() -> Result {
+fn second_ingest_changes_and_flushes_nothing() -> Outcome {
     let (place, records) = (TestDir::new()?, sample_records()?);
     let first = place.run(&format!("ingest {SAMPLE} --db memory.db --json"))?;
     assert_eq!(first.code, Some(0), "{first:?}");
     let expected = json!({"lines": records, "inserted": records, "updated": 0, "unchanged": 0, "bad": 0,
         "dangling_parents": 0, "rows_flushed": records});
-    assert_eq!(first.ingested()?, expected);
+    assert_eq!(report(&first)?, expected);
     let stored = place.traces()?;
     assert_eq!(stored.len() as u64, records);
 
@@ -75,13 +30,13 @@ fn second_ingest_changes_and_flushes_nothing() -> Result {
     assert_eq!(second.code, Some(0), "{second:?}");
     let expected = json!({"lines": records, "inserted": 0, "updated": 0, "unchanged": records, "bad": 0,
         "dangling_parents": 0, "rows_flushed": 0});
-    assert_eq!(second.ingested()?, expected);
+    assert_eq!(report(&second)?, expected);
     assert_eq!(place.traces()?, stored);
     Ok(())
 }
 
 #[test]
-fn record_is_stored_byte_for_byte() -> Result {
+fn record_is_stored_byte_for_byte() -> Outcome {
     let place = TestDir::new()?;
     let payload = r#"{"b":1.0,   "a": "caf\u00e9 日本", "b": [1e3]}"#;
     let line = format!(
@@ -107,7 +62,7 @@ fn record_is_stored_byte_for_byte() -> Result {
 }
 
 #[test]
-fn bad_lines_are_reported_others_stored() -> Result {
+fn bad_lines_are_reported_others_stored() -> Outcome {
     let place = TestDir::new()?;
     let lines: [&[u8]; 11] = [
         br#"{"type": "semantic", "payload": 1, "ref": "one"}"#,
@@ -135,7 +90,7 @@ fn bad_lines_are_reported_others_stored() -> Result {
     assert_eq!(ran.stderr.lines().count(), 7, "{}", ran.stderr);
     let expected = json!({"lines": 9, "inserted": 2, "updated": 0, "unchanged": 0, "bad": 7,
         "dangling_parents": 0, "rows_flushed": 2});
-    assert_eq!(ran.ingested()?, expected);
+    assert_eq!(report(&ran)?, expected);
     let stored: Vec<_> = place.traces()?.iter().map(|trace| trace.id()).collect();
     let mut good = ["one", "eleven"].map(TraceId::from_reference);
     good.sort_unstable();
@@ -144,7 +99,7 @@ fn bad_lines_are_reported_others_stored() -> Result {
 }
 
 #[test]
-fn odd_line_ends_and_names_accepted() -> Result {
+fn odd_line_ends_and_names_accepted() -> Outcome {
     let place = TestDir::new()?;
     let record = r#"{"type": "semantic", "payload": 1}"#;
     place.write("records.jsonl", format!("\u{feff}{record}\r\n\r\n{record}"))?;
@@ -169,7 +124,7 @@ fn odd_line_ends_and_names_accepted() -> Result {
 
 /// A pair of escapes is one character of those that JSON can't escape in one.
 #[test]
-fn half_a_character_is_named() -> Result {
+fn half_a_character_is_named() -> Outcome {
     let place = TestDir::new()?;
     let lines = [
         r#"{"type": "semantic", "payload": "\ud83d\ude00"}"#,
@@ -182,7 +137,7 @@ fn half_a_character_is_named() -> Result {
     bytes.extend_from_slice(b"\n{\"type\": \"semantic\", \"payload\": \"\xed\xa0\xbd\"}");
     place.write("a.jsonl", bytes)?;
     let ran = place.run("ingest a.jsonl --db memory.db --json")?;
-    assert_eq!((ran.code, &ran.ingested()?["bad"]), (Some(2), &json!(5)), "{ran:?}");
+    assert_eq!((ran.code, &report(&ran)?["bad"]), (Some(2), &json!(5)), "{ran:?}");
     for (line, reason) in ran.stderr.lines().zip(2..).map(|(reason, line)| (line, reason)) {
         assert!(reason.starts_with(&format!("line {line}: ")), "{reason}");
         assert!(reason.contains("lone surrogate") && reason.contains("both halves"), "{reason}");
@@ -191,7 +146,7 @@ fn half_a_character_is_named() -> Result {
 }
 
 #[test]
-fn time_out_of_range_names_limit() -> Result {
+fn time_out_of_range_names_limit() -> Outcome {
     let place = TestDir::new()?;
     let record = |time: &str| format!(r#"{{"type": "semantic", "payload": 1, "created_at": "{time}"}}"#);
     let times = [
@@ -215,7 +170,7 @@ fn time_out_of_range_names_limit() -> Result {
 }
 
 #[test]
-fn ingest_of_other_file_names_command() -> Result {
+fn ingest_of_other_file_names_command() -> Outcome {
     let place = TestDir::new()?;
     let record = r#"{"type": "semantic", "payload": 1}"#;
     place.write("records.jsonl", record)?;
@@ -262,7 +217,7 @@ fn ingest_of_other_file_names_command() -> Result {
 }
 
 #[test]
-fn first_twenty_bad_lines_are_shown() -> Result {
+fn first_twenty_bad_lines_are_shown() -> Outcome {
     let place = TestDir::new()?;
     place.write("a.jsonl", "bad\n".repeat(23))?;
     let ran = place.run("ingest a.jsonl --db memory.db")?;
@@ -276,7 +231,7 @@ fn first_twenty_bad_lines_are_shown() -> Result {
 }
 
 #[test]
-fn strict_ingest_is_all_or_nothing() -> Result {
+fn strict_ingest_is_all_or_nothing() -> Outcome {
     let place = TestDir::new()?;
     place.write("first.jsonl", r#"{"type": "semantic", "payload": 1, "ref": "a"}"#)?;
     assert_eq!(place.run("ingest first.jsonl --db memory.db --strict")?.code, Some(0));
@@ -304,7 +259,7 @@ fn strict_ingest_is_all_or_nothing() -> Result {
 }
 
 #[test]
-fn parent_is_found_on_later_line() -> Result {
+fn parent_is_found_on_later_line() -> Outcome {
     let place = TestDir::new()?;
     place.write(
         "a.jsonl",
@@ -322,7 +277,7 @@ fn parent_is_found_on_later_line() -> Result {
 }
 
 #[test]
-fn dangling_parents_are_counted_and_dropped() -> Result {
+fn dangling_parents_are_counted_and_dropped() -> Outcome {
     let place = TestDir::new()?;
     // The third names a record that is not stored, for it is bad.
     place.write(
@@ -343,7 +298,7 @@ fn dangling_parents_are_counted_and_dropped() -> Result {
 }
 
 #[test]
-fn record_updates_the_fields_it_gives() -> Result {
+fn record_updates_the_fields_it_gives() -> Outcome {
     let place = TestDir::new()?;
     place.write(
         "a.jsonl",
@@ -365,7 +320,7 @@ fn record_updates_the_fields_it_gives() -> Result {
     ran.warned("line 4: created_at is 2026-01-01T00:00:00.000001Z, and 2026-01-01T00:00:00Z in the store");
     let expected = json!({"lines": 5, "inserted": 0, "updated": 2, "unchanged": 0, "bad": 3,
         "dangling_parents": 0, "rows_flushed": 2});
-    assert_eq!(ran.ingested()?, expected);
+    assert_eq!(report(&ran)?, expected);
     let (a, b) = (place.trace("a")?, place.trace("b")?);
     assert_eq!(
         (a.payload().as_str(), a.confidence(), a.emotional_valence(), a.has_tag("old")),
@@ -376,7 +331,7 @@ fn record_updates_the_fields_it_gives() -> Result {
 }
 
 #[test]
-fn record_without_id_is_always_new() -> Result {
+fn record_without_id_is_always_new() -> Outcome {
     let place = TestDir::new()?;
     let record = r#"{"type": "sensory", "payload": "salt"}"#;
     for stored in 1..=2 {
@@ -388,174 +343,5 @@ fn record_without_id_is_always_new() -> Result {
     place.run_with("ingest - --db memory.db", &record.replace('}', &format!(r#", "id": "{id}"}}"#)))?;
     let id = id.parse()?;
     assert!(place.traces()?.iter().any(|trace| trace.id() == id));
-    Ok(())
-}
-
-#[test]
-fn busy_host_file_has_acknowledged_writes() -> Result {
-    for durability in ["full", "relaxed"] {
-        let place = TestDir::new()?;
-        let ran = place.run(&format!(
-            "host --db memory.db --writers 3 --seconds 0.6 --traces 700 --flush-every 20 --durability {durability} --json"
-        ))?;
-        assert_eq!(ran.code, Some(0), "{ran:?}");
-        let report = ran.json()?;
-        let count = |pointer: &str| {
-            report.pointer(pointer).and_then(Value::as_f64).ok_or_else(|| format!("no {pointer}"))
-        };
-        // The number of traces stays about level, but for those that faded away.
-        let traces = count("/traces")?;
-        assert!((550.0..=700.0).contains(&traces), "{report}");
-        let links = &report["verify"]["links"];
-        assert_eq!(
-            report["verify"],
-            json!({"rows": report["traces"], "links": links, "missing": 0, "stale": 0, "extra": 0})
-        );
-        assert_eq!(place.traces()?.len() as f64, traces);
-        let rows = ["rows_upserted", "rows_updated", "rows_deleted", "links_upserted", "links_deleted"];
-        let work =
-            ["writes", "reinforcements", "co_activations", "queries", "decay/cycles", "decay/checkpointed"];
-        for busy in rows.iter().chain(&work).chain(&["cuts", "payload_bytes_serialized", "verify/links"]) {
-            assert!(count(&format!("/{busy}"))? > 0.0, "{busy} in {report}");
-        }
-        for percentile in ["p50", "p99", "p999", "max"] {
-            assert!(count(&format!("/write_ns/idle/{percentile}"))? > 0.0, "{percentile} in {report}");
-            assert!(count(&format!("/write_ns/flushing/{percentile}"))? > 0.0, "{percentile} in {report}");
-        }
-        assert_eq!(count("/write_ns/idle/count")? + count("/write_ns/flushing/count")?, count("/writes")?);
-        for percentile in ["p50", "p99", "max"] {
-            assert!(count(&format!("/flush_ms/{percentile}"))? > 0.0, "{percentile} in {report}");
-        }
-        let numbers = &report["numbers_only"];
-        assert_eq!((&numbers["rows_upserted"], &numbers["payload_bytes_serialized"]), (&json!(0), &json!(0)));
-        assert_eq!(numbers["writes"], 5_000);
-        assert!(numbers["rows_updated"].as_u64() >= Some(500), "{report}");
-        let columns = ["in", "the", "file", "rows", "links", "missing", "stale", "extra"];
-        assert!(ran.stdout.lines().any(|line| line.split_whitespace().eq(columns)), "{}", ran.stdout);
-        assert!(ran.stdout.contains("none of them missing, stale or extra"), "{}", ran.stdout);
-    }
-    Ok(())
-}
-
-#[test]
-fn demo_leaves_nothing_behind() -> Result {
-    let (place, records) = (TestDir::new()?, sample_records()?);
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mnemon"));
-    command.env("TMPDIR", place.path("")).args(["demo", "--seconds", "0.5", "--json"]);
-    let output = command.output()?;
-    let stdout = String::from_utf8(output.stdout)?;
-    assert_eq!(output.status.code(), Some(0), "{stdout}");
-    let first =
-        format!("{records} memories of the sample went into a store in a temporary file: {records} new, ");
-    assert!(stdout.starts_with(&first), "{stdout}");
-    assert!(stdout.contains("\nThe file holds what the writers were told: "), "{stdout}");
-    let report: Value = serde_json::from_str(stdout.lines().last().unwrap_or_default())?;
-    assert_eq!((&report["ingest"]["inserted"], &report["ingest"]["bad"]), (&json!(records), &json!(0)));
-    let links = &report["verify"]["links"];
-    assert_eq!(
-        report["verify"],
-        json!({"rows": report["traces"], "links": links, "missing": 0, "stale": 0, "extra": 0})
-    );
-    assert_eq!(report["numbers_only"]["payload_bytes_serialized"], 0);
-    assert!(report["rows_updated"].as_u64() > Some(0) && report["writes"].as_u64() > Some(0), "{report}");
-    assert_eq!(fs::read_dir(place.path(""))?.count(), 0, "the temporary folder is still there");
-    Ok(())
-}
-
-#[test]
-fn demo_keeps_given_store() -> Result {
-    let place = TestDir::new()?;
-    let records = r#"{"type": "semantic", "payload": 1, "ref": "a"}
-                     {"type": "semantic", "payload": 1, "ref": "b", "confidence": 2}"#;
-    place.write("a.jsonl", records)?;
-    let ran = place.run("demo a.jsonl --db memory.db --seconds 0.2 --json")?;
-    assert_eq!(ran.code, Some(2), "a bad line: {ran:?}");
-    let first = "1 memory of a.jsonl went into a store in memory.db: 1 new, 0 updated, 0 unchanged, 1 bad.";
-    assert!(ran.stdout.starts_with(first), "{}", ran.stdout);
-    ran.warned("line 2: confidence is 2");
-    assert_eq!(ran.json()?["traces"], place.traces()?.len());
-    Ok(())
-}
-
-#[test]
-fn stat_counts_store_in_use() -> Result {
-    let place = TestDir::new()?;
-    let store = TraceStore::open(place.path("memory.db"))?;
-    store.insert_many((0..1_200).map(|n| NewTrace::semantic(json!(n)).partition("p")))?;
-    store.insert_many((0..3).map(|n| NewTrace::episodic(json!(n)).partition("q")))?;
-    store.flush()?;
-    store.insert(NewTrace::sensory(json!("not flushed")))?;
-    let json = place.run("stat memory.db --json")?.json()?;
-    assert_eq!(json["by_type"], json!({"semantic": 1200, "episodic": 3}));
-    assert_eq!(json["by_partition"], json!({"p": 1200, "q": 3}));
-    assert_eq!(json["by_tier"], json!({"hot": 1203}));
-    assert_eq!((&json["traces"], &json["links"], &json["clean"]), (&json!(1203), &json!(0), &json!(false)));
-    assert_eq!(json["in_use_by"], std::process::id());
-    assert_eq!(json["watermark"], store.watermark().committed);
-    assert!(json["file_bytes"].as_u64() > Some(0) && json["wal_bytes"].as_u64() > Some(0), "{json}");
-    assert!(json["schema_version"].as_i64() >= Some(1), "{json}");
-
-    let table = place.run("stat memory.db")?.stdout;
-    assert!(table.contains(&format!("in use by process {}", std::process::id())), "{table}");
-    let lines: Vec<_> =
-        table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    let by_type = lines.iter().position(|line| line == "type traces").ok_or("no counts by type")?;
-    assert_eq!(lines[by_type + 1..][..2], ["semantic 1,200", "episodic 3"], "the most first: {table}");
-
-    store.close()?;
-    let json = place.run("stat memory.db --json")?.json()?;
-    assert_eq!(
-        (&json["traces"], &json["clean"], &json["in_use_by"]),
-        (&json!(1204), &json!(true), &Value::Null)
-    );
-    Ok(())
-}
-
-#[test]
-fn error_has_cause_and_hint() -> Result {
-    let place = TestDir::new()?;
-    place.write("notes.txt", "this is not a database, however long one looks at it")?;
-    place.write("a.jsonl", r#"{"type": "semantic", "payload": 1, "ref": "a"}"#)?;
-    let cases = [
-        (
-            "ingest nowhere.jsonl --db memory.db",
-            "nowhere.jsonl can't be read: give the path of a file of records: ",
-        ),
-        ("ingest a.jsonl --db notes.txt", "notes.txt is no SQLite database: give the path of a store"),
-        ("host --db notes.txt --seconds 0.1", "notes.txt is no SQLite database: give the path of a store"),
-        ("demo a.jsonl --db notes.txt", "notes.txt is no SQLite database: give the path of a store"),
-        ("stat notes.txt", "notes.txt is no SQLite database: give the path of a store"),
-        ("stat nowhere.db", "nowhere.db: No such file or directory (os error 2)\nhint: check the path\n"),
-        ("ingest a.jsonl --db no/such/folder.db", "no/such is not there\nhint: make the folder, or "),
-        ("host --db memory.db --traces 0", "memory.db holds no traces to work on: give --traces 1 or more"),
-        (
-            "host --db memory.db --seconds 0",
-            "invalid value '0' for '--seconds <S>': give a number of seconds above 0",
-        ),
-    ];
-    for (arguments, expected) in cases {
-        let ran = place.run(arguments)?;
-        assert_eq!((ran.code, &*ran.stdout), (Some(1), ""), "{arguments}: {ran:?}");
-        assert!(
-            ran.stderr.starts_with("error: ") && ran.stderr.contains(expected),
-            "{arguments}: {}",
-            ran.stderr
-        );
-        assert!(!ran.stderr.contains("panicked"), "{arguments}: {}", ran.stderr);
-    }
-    assert_eq!(
-        fs::read_to_string(place.path("notes.txt"))?,
-        "this is not a database, however long one looks at it"
-    );
-
-    let store = TraceStore::open(place.path("memory.db"))?;
-    let ran = place.run("ingest a.jsonl --db memory.db")?;
-    assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(
-        ran.stderr.contains(&format!("memory.db is in use by process {}", std::process::id())),
-        "{}",
-        ran.stderr
-    );
-    store.close()?;
     Ok(())
 }
