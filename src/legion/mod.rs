@@ -23,6 +23,7 @@
 mod cells;
 mod export;
 mod import;
+mod reading;
 
 pub use export::export;
 pub use import::{Original, read};

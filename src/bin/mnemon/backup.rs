@@ -2,6 +2,7 @@
 
 use crate::ingest::WITH_BAD_LINES;
 use crate::interrupt;
+use crate::progress;
 use crate::text::{self, number};
 use crate::verify;
 use anyhow::Result;
@@ -45,7 +46,7 @@ struct Report<'a> {
 impl Backup {
     pub fn run(self) -> Result<ExitCode> {
         interrupt::catch()?;
-        let (bar, tell) = text::follow();
+        let (bar, tell) = progress::follow();
         let copied = mnemon::backup(&self.db, &self.to, tell);
         bar.finish_and_clear();
         let copy = copied?;

@@ -1,6 +1,7 @@
 //! `mnemon compact`: a store's file made as short as what it holds.
 
 use crate::exchange::MAX_PAYLOAD_BYTES;
+use crate::progress;
 use crate::text::{self, number};
 use anyhow::{Result, anyhow};
 use clap::Args;
@@ -65,7 +66,7 @@ impl Compact {
 
 /// With a bar that shows how many of the free bytes are given back.
 fn compact(store: &TraceStore) -> Result<CompactReport> {
-    let bar = text::bar(0, "compacting, bytes");
+    let bar = progress::bar(0, "compacting, bytes");
     let compacted = thread::scope(|scope| {
         let waiter = thread::current();
         let compacting = scope.spawn(move || {

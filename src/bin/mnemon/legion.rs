@@ -2,6 +2,7 @@
 
 use crate::exchange::MAX_PAYLOAD_BYTES;
 use crate::interrupt;
+use crate::progress;
 use crate::text::{self, count, number};
 use anyhow::Result;
 use clap::Args;
@@ -79,10 +80,10 @@ struct Found {
 
 impl ImportLegion {
     pub fn run(self) -> Result<ExitCode> {
-        let original = text::while_spinning("reading", || legion::read(&self.file))?;
+        let original = progress::while_spinning("reading", || legion::read(&self.file))?;
         let store = TraceStore::builder().max_payload_bytes(MAX_PAYLOAD_BYTES).open(&self.db)?;
         let unreadable = store.stats().quarantined;
-        let imported = text::while_spinning("storing", || {
+        let imported = progress::while_spinning("storing", || {
             let imported = original.store_in(&store)?;
             store.flush().map(|_| imported)
         })?;
@@ -114,11 +115,12 @@ impl ImportLegion {
 
 impl ExportLegion {
     pub fn run(self) -> Result<ExitCode> {
-        let store = text::while_spinning("reading the store", || TraceStore::builder().detached(&self.db))?;
+        let store =
+            progress::while_spinning("reading the store", || TraceStore::builder().detached(&self.db))?;
         text::warn_of_quarantined(&store.stats().quarantined);
         text::warn_of_spill(&self.db);
         interrupt::catch()?;
-        let (bar, tell) = text::follow();
+        let (bar, tell) = progress::follow();
         let exported = legion::export(&store, &self.file, tell);
         bar.finish_and_clear();
         let exported = exported?;

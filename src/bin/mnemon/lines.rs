@@ -3,6 +3,7 @@
 use crate::foreign;
 use crate::interrupt;
 use crate::line_error;
+use crate::progress;
 use crate::text::{self, number};
 use anyhow::{Context, Result};
 use std::fs::File;
@@ -36,7 +37,7 @@ impl<R: Send> Lines<R> {
             .enumerate()
             .map(|(at, line)| (at + 1, foreign::unmarked(line)));
         let lines: Vec<_> = numbered.filter(|(_, line)| !line.is_empty()).collect();
-        let bar = text::bar(lines.len(), "reading");
+        let bar = progress::bar(lines.len(), "reading");
         let pieces = in_parallel(&lines, threads, |piece| {
             let mut read = Self { records: Vec::with_capacity(piece.len()), bad: Vec::new() };
             for &(line, bytes) in piece {

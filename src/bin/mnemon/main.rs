@@ -26,6 +26,7 @@ mod lines;
 mod list;
 mod man;
 mod opened_store;
+mod progress;
 mod recall;
 mod snapshot;
 mod stat;

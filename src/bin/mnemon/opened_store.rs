@@ -1,5 +1,6 @@
 //! A store as the commands see it that only read: as of one moment, also while a host has it open.
 
+use crate::progress;
 use crate::text::{self, number};
 use crate::times;
 use crate::trace;
@@ -38,7 +39,7 @@ impl Source {
     pub fn open(&self) -> Result<OpenedStore> {
         let at = self.at.unwrap_or_else(Timestamp::now);
         let builder = TraceStore::builder().clock(&ManualClock::at(at));
-        let store = text::while_spinning("reading the store", || builder.detached(&self.db))?;
+        let store = progress::while_spinning("reading the store", || builder.detached(&self.db))?;
         text::warn_of_quarantined(&store.stats().quarantined);
         Ok(OpenedStore { store: ManuallyDrop::new(store), path: self.db.clone(), ids: OnceCell::new() })
     }

@@ -2,6 +2,7 @@
 
 use crate::ingest::WITH_BAD_LINES;
 use crate::interrupt;
+use crate::progress;
 use crate::text::{self, number};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
@@ -155,7 +156,7 @@ impl Snapshot {
 
 impl Save {
     fn run(self) -> Result<ExitCode> {
-        let (bar, tell) = text::follow();
+        let (bar, tell) = progress::follow();
         let snapshots = self.key.of(&self.folder)?.on_progress(tell);
         bar.set_message("reading the store");
         let read = TraceStore::builder().detached(&self.db).map_err(anyhow::Error::from);
@@ -180,7 +181,7 @@ impl Restore {
     fn run(self) -> Result<ExitCode> {
         let snapshots = self.key.of(&self.folder)?;
         let path = self.path(&snapshots)?;
-        let (restored, refused) = text::while_spinning("restoring", || self.restore(&snapshots, &path))?;
+        let (restored, refused) = progress::while_spinning("restoring", || self.restore(&snapshots, &path))?;
         text::warn_of_quarantined(&refused);
         text::print(&restored.table())?;
         if self.json {

@@ -1,6 +1,7 @@
 //! `mnemon verify`: whether a store's file is sound. Reads only, and works while a host has the store open.
 
 use crate::ingest::WITH_BAD_LINES;
+use crate::progress;
 use crate::text::{self, number};
 use anyhow::Result;
 use clap::Args;
@@ -48,7 +49,7 @@ pub struct FindingReport<'a> {
 
 impl Verify {
     pub fn run(self) -> Result<ExitCode> {
-        let (bar, tell) = text::follow();
+        let (bar, tell) = progress::follow();
         let verified = mnemon::verify(&self.db, tell);
         bar.finish_and_clear();
         let verified = verified?;

@@ -6,12 +6,14 @@
 //! faults were injected.
 #![cfg(feature = "testkit")]
 
+mod run;
 pub mod script;
 
 use harness::{Outcome, Rng, State, manual_flush, note, wait_until};
 use mnemon::testkit::{Call, Fault, Faults, Image};
 use mnemon::{Durability, ErrorKind, NewTrace, TraceId, TraceStore};
-use script::{Case, Script, Tally, name, run, state_of};
+use run::{name, run};
+use script::{Case, Script, Tally, state_of};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once};
 

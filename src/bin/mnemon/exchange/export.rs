@@ -4,6 +4,7 @@ use super::FORMAT;
 use super::file::{Open, Target};
 use crate::ingest::WITH_BAD_LINES;
 use crate::interrupt;
+use crate::progress;
 use crate::text::{self, number};
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -53,7 +54,8 @@ impl Export {
         let to_output = self.file == Path::new("-");
         ensure!(!(to_output && self.json), "--json needs a FILE: standard output is taken by the export");
         let target = Target::of(&self.file)?;
-        let store = text::while_spinning("reading the store", || TraceStore::builder().detached(&self.db))?;
+        let store =
+            progress::while_spinning("reading the store", || TraceStore::builder().detached(&self.db))?;
         text::warn_of_spill(&self.db);
         interrupt::catch()?;
         let exported = match export(&store, target.open()?) {
@@ -84,7 +86,7 @@ fn export(store: &TraceStore, target: Open) -> Result<Exported> {
     let unsayable = unsayable(&traces);
     traces.retain(|trace| !unsayable.contains(&trace.id()));
     let links = links(store, &traces, &unsayable);
-    let bar = text::bar(traces.len() + links.len(), "exporting");
+    let bar = progress::bar(traces.len() + links.len(), "exporting");
     let mut writer = Writer::new(target, traces.len() as u64, links.len() as u64)?;
     for trace in &traces {
         interrupt::check("nothing is exported")?;
@@ -104,7 +106,7 @@ fn export(store: &TraceStore, target: Open) -> Result<Exported> {
 
 /// On standard error: traces whose payload another program has spoilt.
 fn unsayable(traces: &[Arc<Trace>]) -> HashSet<TraceId> {
-    let bar = text::bar(traces.len(), "checking");
+    let bar = progress::bar(traces.len(), "checking");
     let bad = traces.iter().filter_map(|trace| {
         bar.inc(1);
         let reason = mnemon::Payload::from_json(trace.payload().as_str()).err()?;

@@ -9,6 +9,7 @@ use crate::foreign::{self, Wanted};
 use crate::interrupt;
 use crate::line_error::{self, with_cause};
 use crate::lines::{self, BadLine};
+use crate::progress;
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Args, ValueEnum};
@@ -73,8 +74,8 @@ impl Import {
         foreign::refuse(&head, &self.file, Wanted::Archive)?;
         interrupt::catch()?;
         let input = BufReader::with_capacity(1 << 16, head.chain(input));
-        let parts = text::while_spinning("reading", || Parts::read(input, &self.file))?;
-        let store = text::while_spinning("opening the store", || open(&self.db))?;
+        let parts = progress::while_spinning("reading", || Parts::read(input, &self.file))?;
+        let store = progress::while_spinning("opening the store", || open(&self.db))?;
         let imported = parts.plan(&store, self.on_conflict, &self.file).and_then(|plan| plan.store(&store));
         if imported.is_err() && interrupt::has_come() {
             // Closed or dropped it would write the part that is in memory.
@@ -153,7 +154,7 @@ impl Parts {
         let (mut steps, mut conflicts) = (Vec::with_capacity(traces.len()), Vec::new());
         let mut taken: HashMap<TraceId, usize> = HashMap::with_capacity(traces.len());
         imported.traces.in_file = traces.len() as u64;
-        let bar = text::bar(traces.len() + links.len(), "comparing");
+        let bar = progress::bar(traces.len() + links.len(), "comparing");
         for (line, trace) in bar.wrap_iter(traces.into_iter()) {
             let id = trace.id();
             if let Some(earlier) = taken.get(&id) {
@@ -254,7 +255,7 @@ impl Plan {
     fn store(self, store: &TraceStore) -> Result<Imported> {
         let Self { steps, ties, mut imported } = self;
         let before = store.stats().quarantined;
-        let bar = text::bar(steps.len() + ties.len(), "storing");
+        let bar = progress::bar(steps.len() + ties.len(), "storing");
         for step in steps {
             interrupt::check(NOTHING)?;
             let line = step.line;
@@ -267,7 +268,7 @@ impl Plan {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        text::while_spinning("writing it to the file", || store.flush())?;
+        progress::while_spinning("writing it to the file", || store.flush())?;
         imported.quarantined = store.stats().quarantined;
         imported.quarantined.retain(|row| !before.contains(row));
         Ok(imported)

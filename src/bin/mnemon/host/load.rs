@@ -6,7 +6,7 @@ use super::status::Writes;
 use super::targets::Targets;
 use super::writer::{Writer, Written};
 use super::{Load, Sync};
-use crate::{interrupt, text};
+use crate::{interrupt, progress};
 use anyhow::Result;
 use indicatif::ProgressBar;
 use mnemon::{ManualClock, TraceId, TraceStore};
@@ -92,7 +92,7 @@ struct Clock<'a> {
 impl<'a> Clock<'a> {
     fn start(load: Load, stop: &'a AtomicBool) -> Self {
         let length = load.seconds;
-        let bar = text::clock(length, "working");
+        let bar = progress::clock(length, "working");
         Self { started: Instant::now(), length, stop, bar }
     }
 

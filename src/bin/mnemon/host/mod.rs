@@ -15,6 +15,7 @@ mod writer;
 
 pub use report::HostReport;
 
+use crate::progress;
 use crate::{interrupt, text, top};
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
@@ -102,7 +103,7 @@ impl Host {
 /// The whole of it, on a store that is filled up to `least` traces; with a status file, if one is named.
 pub fn run(db: &Path, load: Load, least: usize, status: Option<PathBuf>) -> Result<HostReport> {
     let clock = ManualClock::at(Timestamp::now());
-    let store = text::while_spinning("opening the store", || open(db, load, &clock))?;
+    let store = progress::while_spinning("opening the store", || open(db, load, &clock))?;
     let writes = Writes::default();
     let reporter = status.map(|path| Reporter::start(path, &store, &writes)).transpose()?;
     let worked = work(&store, db, load, least, &clock, &writes);
@@ -115,7 +116,7 @@ pub fn run(db: &Path, load: Load, least: usize, status: Option<PathBuf>) -> Resu
     closed?;
     reported?;
     let stats = ended.stats();
-    let verify = text::while_spinning("comparing", || {
+    let verify = progress::while_spinning("comparing", || {
         let reopened = TraceStore::open(db)?;
         let verify = expected.verify(&reopened, |trace| ended.strength(trace));
         reopened.close().map_err(mnemon::Error::from)?;
@@ -172,7 +173,7 @@ const PIECE: usize = 20_000;
 
 fn fill(store: &TraceStore, least: usize, counter: &Counter) -> Result<()> {
     let wanted = least.saturating_sub(store.len());
-    let bar = text::bar(wanted, "filling");
+    let bar = progress::bar(wanted, "filling");
     let mut random = Random::seeded(0);
     for n in (1..=wanted).take_while(|_| !interrupt::has_come()) {
         store.insert(workload::new_trace(&mut random)?)?;

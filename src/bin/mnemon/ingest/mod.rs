@@ -14,6 +14,7 @@ use crate::foreign::{self, Wanted};
 use crate::interrupt;
 use crate::line_error;
 use crate::lines::{self, BadLine, Lines, threads};
+use crate::progress;
 use crate::text;
 use crate::times;
 use anyhow::{Result, bail};
@@ -80,7 +81,7 @@ impl Ingest {
         if self.strict {
             refuse(&lines.bad, &self.file)?;
         }
-        let store = text::while_spinning("opening the store", || open(&self.db))?;
+        let store = progress::while_spinning("opening the store", || open(&self.db))?;
         let ingested = if self.strict {
             lines.plan(&store).refuse_bad(&self.file).and_then(|plan| plan.store(&store, self.threads))
         } else {

@@ -5,7 +5,7 @@ use super::refuse;
 use super::report::Ingested;
 use crate::interrupt;
 use crate::lines::{BadLine, Lines, in_parallel, threads};
-use crate::text;
+use crate::progress;
 use anyhow::{Context, Result};
 use mnemon::{Stats, TraceId, TraceStore};
 use std::collections::HashMap;
@@ -45,7 +45,7 @@ impl Lines<Record> {
         let Self { records, mut bad } = self;
         let mut taken: HashMap<TraceId, usize> = HashMap::with_capacity(records.len());
         let mut steps = Vec::with_capacity(records.len());
-        let bar = text::bar(records.len(), "comparing");
+        let bar = progress::bar(records.len(), "comparing");
         for (line, record) in bar.wrap_iter(records.into_iter()) {
             let id = record.id.unwrap_or_else(TraceId::new);
             let stored = store.get(id);
@@ -90,7 +90,7 @@ impl Plan {
     pub fn store(self, store: &TraceStore, given: Option<NonZeroUsize>) -> Result<Ingested> {
         let Self { steps, bad } = self;
         let before = store.stats();
-        let bar = text::bar(steps.len(), "storing");
+        let bar = progress::bar(steps.len(), "storing");
         let mut ingested = Ingested::of(bad);
         for piece in steps.chunks(PIECE).take_while(|_| !interrupt::has_come()) {
             let tallies = in_parallel(piece, threads(given), |part| {

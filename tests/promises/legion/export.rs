@@ -1,7 +1,7 @@
 //! What goes out to the database of the original system comes back as it was.
 #![cfg(feature = "legion")]
 
-use super::legion::{ORIGINAL, columns, comparable, table};
+use super::{ORIGINAL, columns, comparable, table};
 use harness::{Outcome, TestDir, manual_flush};
 use mnemon::legion::{self, Report};
 use mnemon::{ErrorKind, NewTrace, Payload, Progress, Trace, TraceStore};
