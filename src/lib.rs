@@ -44,6 +44,7 @@ mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod trace;
+mod views;
 
 #[cfg(loom)]
 #[doc(hidden)]
@@ -59,7 +60,7 @@ pub use backend::sqlite::{
 pub use clock::ManualClock;
 pub use durability::Durability;
 pub use error::{Error, ErrorKind, Result};
-pub use memory::{DecayCurve, Ranked};
+pub use memory::{DecayCurve, Order, Ranked};
 #[cfg(not(loom))]
 pub use observe::StatusFile;
 #[cfg(all(feature = "tracing-layer", not(loom)))]
@@ -70,7 +71,7 @@ pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantin
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
 pub use store::SpillReport;
 pub use store::{
-    CloseError, CloseReport, CoActivation, Eviction, Iter, LagPolicy, Mark, Order, Query, Quota,
-    Reinforcement, Removed, Stats, Step, StoreBuilder, TraceStore, Upkeep, Walk, Watermark,
+    CloseError, CloseReport, CoActivation, Eviction, Iter, LagPolicy, Mark, Query, Quota, Reinforcement,
+    Removed, Stats, Step, StoreBuilder, TraceStore, Upkeep, Walk, Watermark,
 };
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

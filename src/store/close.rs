@@ -106,6 +106,7 @@ impl Owner {
         let last = progress.wait_closed(patience).map_err(|cause| self.not_drained(cause))?;
         self.upkeep.stop();
         self.flusher.join();
+        self.indexer.join();
         let report =
             CloseReport { watermark: last.watermark, traces: state.traces.len(), elapsed: started.elapsed() };
         events::closed(&span, &report);
@@ -134,6 +135,7 @@ impl Drop for Owner {
             // There is no thread to wait for, and unflushed changes are flushed by the parent process.
             self.upkeep.forget();
             self.flusher.forget();
+            self.indexer.forget();
             #[cfg(all(feature = "sqlite", not(loom)))]
             crate::backend::sqlite::give_up_inherited_locks();
             return;

@@ -9,6 +9,7 @@ mod decay;
 mod erase;
 mod events;
 mod flush;
+mod indexer;
 mod inner;
 mod links;
 mod load;
@@ -39,7 +40,7 @@ pub use close::{CloseError, CloseReport};
 pub use flush::Mark;
 pub use links::{CoActivation, Step, Walk};
 pub use open::{LagPolicy, StoreBuilder};
-pub use query::{Order, Query};
+pub use query::Query;
 pub use quota::{Eviction, Quota};
 pub use read::Iter;
 pub use reinforce::Reinforcement;
@@ -92,6 +93,7 @@ struct Owner {
     inner: Arc<Inner>,
     upkeep: upkeep::Thread,
     flusher: thread::FlusherThread,
+    indexer: indexer::IndexerThread,
 }
 
 impl TraceStore {

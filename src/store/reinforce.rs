@@ -2,8 +2,8 @@
 
 use super::TraceStore;
 use super::inner::Inner;
-use super::query::Order;
 use crate::error::Result;
+use crate::memory::Order;
 use crate::memory::constants::{IMPRINT_FACTOR, REINFORCEMENT, RETRIEVABLE};
 use crate::protocol::Change;
 use crate::trace::{MAX_REVISION, Micros, Trace, TraceId, TraceType};

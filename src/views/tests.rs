@@ -1,0 +1,1 @@
+//! The views against a plain look at every trace.
