@@ -58,8 +58,6 @@ pub enum Mistake {
     AppliedInTheGracePeriod,
     /// A list is hidden from questions before the views have its keys.
     RemovedBeforeItIsApplied,
-    /// A question reads the views before it loads the lists.
-    ViewsBeforeLists,
     /// A question believes the views of a key that is listed.
     UnsettledNotSkipped,
     /// A cut for the views is made while the flusher captures.

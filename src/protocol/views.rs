@@ -36,9 +36,9 @@ impl<K: Ord, V> Unsettled<K, V> {
             && self.keys.binary_search_by(|(listed, _)| listed.cmp(key)).is_ok()
     }
 
-    /// Their values, instead of those that the views have.
-    pub fn values(&self) -> impl ExactSizeIterator<Item = Option<&Arc<V>>> {
-        self.keys.iter().map(|(_, value)| value.as_ref())
+    /// The keys, with the values that are to be taken instead of those that the views have.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &(K, Option<Arc<V>>)> {
+        self.keys.iter()
     }
 }
 
@@ -134,8 +134,7 @@ impl<W> Views<W> {
         D: TryInto<K> + Clone + Ord,
     {
         let unapplied = generations.unapplied()?;
-        // The lists first, and then the views: a list that is gone by now has been applied to what is found there.
-        let early = planted(Mistake::ViewsBeforeLists).then(|| read(&self.views));
+        // The lists first, and then the views: a list that is gone by then has been applied to what is found there.
         let mut keys: Vec<K> = {
             let lists = unapplied.load();
             lists.iter().flat_map(|list| list.keys()).filter_map(|key| key.try_into().ok()).collect()
@@ -144,7 +143,6 @@ impl<W> Views<W> {
         keys.dedup();
         let live = map.get_many(&keys);
         let unsettled = Unsettled { keys: keys.into_iter().zip(live).collect() };
-        let views = early.unwrap_or_else(|| read(&self.views));
-        Some(question(&unsettled, &views))
+        Some(question(&unsettled, &read(&self.views)))
     }
 }

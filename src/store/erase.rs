@@ -66,7 +66,7 @@ impl Inner {
     /// Returns the ids of the traces that are in a scope, and perhaps of some that no longer are.
     fn ids_in(&self, scope: &Scope) -> Vec<TraceId> {
         let found = self.state.ask(|unsettled, views| {
-            let changed = unsettled.values().flatten().map(|trace| trace.id());
+            let changed = unsettled.iter().map(|(id, _)| *id);
             match scope {
                 Scope::Type(kind) => changed.chain(views.of_type(*kind)).collect(),
                 Scope::Partition(partition) => changed.chain(views.of_partition(partition)).collect(),

@@ -155,8 +155,8 @@ impl Search<'_> {
     pub(crate) fn ask(&self, unsettled: &Unsettled<TraceId, Trace>, views: &TraceViews) -> Answer {
         let walk = Walk { search: self, unsettled, views, sets: self.sets(views) };
         let (mut best, way) = if self.limit == 0 { (Best::default(), Way::Nothing) } else { walk.go() };
-        best.visited += unsettled.values().len();
-        self.answer(best, unsettled.values().len(), way)
+        best.visited += unsettled.iter().len();
+        self.answer(best, unsettled.iter().len(), way)
     }
 
     /// Looks at each of these traces.
@@ -180,10 +180,12 @@ impl Search<'_> {
         let Conditions { types, tags, partition, tiers, unresolved, .. } = self.conditions;
         let mut sets = Vec::new();
         if !types.is_empty() {
-            sets.push(AnyOf(types.iter().map(|kind| &views.types[*kind as usize]).collect()));
+            let wanted = TraceType::ALL.iter().filter(|kind| types.contains(kind));
+            sets.push(AnyOf(wanted.map(|kind| &views.types[*kind as usize]).collect()));
         }
         if !tiers.is_empty() {
-            sets.push(AnyOf(tiers.iter().map(|tier| &views.tiers[*tier as usize]).collect()));
+            let wanted = Tier::ALL.iter().filter(|tier| tiers.contains(tier));
+            sets.push(AnyOf(wanted.map(|tier| &views.tiers[*tier as usize]).collect()));
         }
         for tag in tags {
             sets.push(AnyOf(vec![views.tags.get(tag)?]));
@@ -275,7 +277,7 @@ impl Walk<'_> {
         let can_walk = search.order != Order::Strength || self.views.strengths.are_valid(search.scoring.at);
         if can_walk && (sets.is_empty() || to_walk < to_look) {
             let is_only_way = sets.is_empty() && !search.conditions.have_times();
-            let patience = if is_only_way { usize::MAX } else { PATIENCE.max(2 * to_walk as usize) };
+            let patience = if is_only_way { usize::MAX } else { PATIENCE.max((2.0 * to_walk) as usize) };
             let mut best = self.unsettled();
             let (is_done, way) = match search.order {
                 Order::Strength => (self.from_the_strongest(&mut best, patience), Way::Strength),
@@ -293,7 +295,8 @@ impl Walk<'_> {
     /// The best of what the views may have wrong.
     fn unsettled(&self) -> Best {
         let mut best = Best::default();
-        self.unsettled.values().flatten().for_each(|trace| _ = self.search.offer(&mut best, trace));
+        let changed = self.unsettled.iter().filter_map(|(_, trace)| trace.as_ref());
+        changed.for_each(|trace| _ = self.search.offer(&mut best, trace));
         best
     }
 

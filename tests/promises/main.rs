@@ -46,4 +46,5 @@ mod tracing_layer;
 mod unopenable;
 mod upkeep;
 mod verify;
+mod views;
 mod watermarks;

@@ -5,7 +5,9 @@
 //! wrapper tells it, by a counter of its own, that who locks comes after who unlocked; excluding is std's work still.
 
 #[cfg(not(mnemon_sanitize_thread))]
-pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(not(any(loom, mnemon_sanitize_thread)))]
+pub(crate) use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 #[cfg(mnemon_sanitize_thread)]
 pub(crate) use told::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
