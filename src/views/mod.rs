@@ -33,6 +33,8 @@ pub(crate) struct TraceViews {
     recency: BTreeSet<(Micros, u32)>,
     created: BTreeSet<(Micros, u32)>,
     strengths: Strengths,
+    /// Of payload text.
+    bytes: u64,
 }
 
 type Sets<const N: usize> = [RoaringBitmap; N];
@@ -51,6 +53,7 @@ impl TraceViews {
             recency: BTreeSet::new(),
             created: BTreeSet::new(),
             strengths: Strengths::new(curve),
+            bytes: 0,
         }
     }
 
@@ -68,6 +71,7 @@ impl TraceViews {
             let slot = views.slots.add(trace.clone());
             views.enter_terms(slot, &trace, None);
             views.strengths.put(slot, None, Some(&trace), now);
+            views.bytes += size(&trace);
         }
         views
     }
@@ -103,6 +107,7 @@ impl TraceViews {
         let created = |trace: &Trace| trace.content.created_at;
         reorder(&mut self.created, slot, was.map(created), is.map(created));
         self.strengths.put(slot, was, is, now);
+        self.bytes = self.bytes + is.map_or(0, size) - was.map_or(0, size);
         old
     }
 
@@ -150,6 +155,12 @@ impl TraceViews {
         }
     }
 
+    /// Number of traces and of bytes of payload text, without the traces of these ids.
+    pub(crate) fn totals_without(&self, ids: impl Iterator<Item = TraceId>) -> (usize, u64) {
+        let shown = ids.filter_map(|id| self.slots.get(self.slots.find(id)?));
+        shown.fold((self.len(), self.bytes), |(traces, bytes), trace| (traces - 1, bytes - size(trace)))
+    }
+
     /// The ids of the traces of a type.
     pub(crate) fn of_type(&self, kind: TraceType) -> impl Iterator<Item = TraceId> {
         self.types[kind as usize].iter().filter_map(|slot| Some(self.slots.get(slot)?.id()))
@@ -165,6 +176,10 @@ impl TraceViews {
     pub(crate) fn oldest(&self) -> impl Iterator<Item = &Arc<Trace>> {
         self.recency.iter().filter_map(|(_, slot)| self.slots.get(*slot))
     }
+}
+
+fn size(trace: &Trace) -> u64 {
+    trace.payload().as_str().len() as u64
 }
 
 fn enter(sets: &mut Named, name: &str, slot: u32) {

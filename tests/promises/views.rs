@@ -169,7 +169,11 @@ fn answers_are_exact_under_four_writers() -> Outcome {
     let mut rng = Rng::with_seed(99);
     for writer in 0..WRITERS {
         for _ in 0..200 {
-            Question::of(&mut rng, &format!("writer {writer}"), clock.now()).check(&store, &known, clock.now());
+            Question::of(&mut rng, &format!("writer {writer}"), clock.now()).check(
+                &store,
+                &known,
+                clock.now(),
+            );
         }
     }
     Ok(())
