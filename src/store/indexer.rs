@@ -43,10 +43,10 @@ impl IndexerThread {
 }
 
 fn run(state: &State) {
-    loop {
+    // What is not applied when the store closes stays so: questions look at it themselves.
+    while !state.indexing.is_over() {
         match guarded::caught(|| state.index()) {
             Ok(true) => {}
-            Ok(false) if state.indexing.is_over() => return,
             Ok(false) => {
                 state.counters.upkeep_works("index");
                 state.indexing.notify().sleep(None);

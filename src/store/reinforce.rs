@@ -68,9 +68,7 @@ impl TraceStore {
     }
 
     /// Reinforces the `limit` strongest traces that have a strength of 0.1 or more now, and returns their new states,
-    /// in the order they were found. Firmware is included and stays unchanged.
-    ///
-    /// Visits every trace.
+    /// in the order they were found. Firmware is included and stays unchanged. Costs a [query](Self::query) for them.
     ///
     /// # Errors
     ///

@@ -9,8 +9,6 @@
 mod search;
 mod slots;
 mod strengths;
-#[cfg(all(test, not(any(loom, crossbeam_loom))))]
-mod tests;
 
 pub(crate) use search::{Answer, Conditions, Search};
 

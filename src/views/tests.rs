@@ -1,1 +1,0 @@
-//! The views against a plain look at every trace.
