@@ -44,6 +44,7 @@ mod store;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod trace;
+mod views;
 
 #[cfg(loom)]
 #[doc(hidden)]
@@ -56,7 +57,7 @@ pub use backend::sqlite::{FileReport, Finding, VerifyReport, backup, inspect, ve
 pub use clock::ManualClock;
 pub use durability::Durability;
 pub use error::{Error, ErrorKind, Result};
-pub use memory::{DecayCurve, Ranked};
+pub use memory::{DecayCurve, Order, Ranked};
 #[cfg(not(loom))]
 pub use observe::StatusFile;
 #[cfg(all(feature = "tracing-layer", not(loom)))]
@@ -65,7 +66,7 @@ pub use observe::{ErrorCounts, ErrorMemories};
 pub use progress::Progress;
 pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantined, Subscription};
 pub use store::{
-    CloseError, Eviction, LagPolicy, Mark, Order, Query, Quota, Removed, Stats, Step, StoreBuilder,
-    TraceStore, Upkeep, Walk, Watermark,
+    CloseError, Eviction, LagPolicy, Mark, Query, Quota, Removed, Stats, Step, StoreBuilder, TraceStore,
+    Upkeep, Walk, Watermark,
 };
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

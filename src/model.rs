@@ -3,9 +3,9 @@
 
 pub use crate::protocol::planted::{Mistake, plant};
 pub use crate::protocol::{
-    Adjacency, Captured, Change, Cut, CutBlock, Cutter, EdgeKey, FlushOutcome, FlushProgress,
-    GenerationGuard, Generations, HasTerms, Head, Index, List, Map, Notify, Opening, Reached, Record,
-    Rejected, ShippedNotify, Term, Terms, Tracked, Transition, explore, hide_locks,
+    Adjacency, Captured, Change, Cut, CutBlock, EdgeKey, FlushOutcome, FlushProgress, GenerationGuard,
+    Generations, Head, Index, List, Map, Notify, Opening, Reached, Record, Rejected, ShippedNotify, Tracked,
+    Transition, Unsettled, Views, explore, hide_locks,
 };
 
 use crate::store::TraceStore;

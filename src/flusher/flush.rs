@@ -8,7 +8,7 @@ use super::pending::{Pending, changes, merge};
 use crate::Durability;
 use crate::backend::{Applied, BackendError, Batch, LinkChange, TraceChange};
 use crate::protocol::planted::{Mistake, planted};
-use crate::protocol::{Opening, Reached};
+use crate::protocol::{Cut, CutBlock, Opening, Reached};
 use crate::state::{Commit, CutTask, Dirty, Erasure, FailedStep, FlushReport, State};
 use crate::trace::{LinkKey, TraceId};
 #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
@@ -72,7 +72,27 @@ impl Flusher {
         self.pending_since = self.pending_since.or_else(|| closing.first_write());
         self.state.progress.owes(self.pending_count() + closing.dirty(), self.pending_since);
         drop(closing);
-        let (cut, tasks) = self.cutter.cut_and(opening, || self.state.take_tasks());
+        let state = self.state.clone();
+        let (cut, tasks, block) = state.generations.cut_and(opening, || state.take_tasks());
+        self.capture(cut);
+        self.run_tasks(tasks);
+        // Not before: a cut for the views would take the state as of ours from what is not captured yet.
+        drop(block);
+        self.state.counters.lock().cuts += 1;
+        self.publish_pending();
+    }
+
+    /// Blocks cuts, and captures what was cut for the views since the last capture: what is captured as of `cut`, while
+    /// the block lives, is then as of the last cut made.
+    pub(super) fn block_cuts<'a>(&mut self, state: &'a State) -> CutBlock<'a, Dirty> {
+        let mut block = state.generations.block_cuts();
+        let cut = block.take_owed();
+        self.capture(cut);
+        block
+    }
+
+    /// Captures these keys as of that cut, which is the last one made.
+    fn capture(&mut self, cut: Cut<Dirty>) {
         let since = std::mem::replace(&mut self.cut, cut.number);
         let (mut traces, mut links) = (Vec::with_capacity(cut.keys.len()), Vec::new());
         for dirty in cut.keys {
@@ -91,9 +111,6 @@ impl Flusher {
             self.pending_since.get_or_insert_with(Instant::now);
         }
         self.enqueue(traces, links);
-        self.run_tasks(tasks);
-        self.state.counters.lock().cuts += 1;
-        self.publish_pending();
     }
 
     /// Takes in what was captured: the links of traces that have ended are captured with them, as their own

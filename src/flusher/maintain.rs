@@ -36,6 +36,9 @@ impl Flusher {
 
     /// Frees what writers have replaced, and what settling has taken out.
     pub(super) fn collect(&self) {
+        if self.state.indexing.is_left_to_the_flusher() {
+            while self.state.index() {}
+        }
         self.state.traces.collect();
         self.state.links.collect();
     }

@@ -29,8 +29,8 @@ pub(crate) use run::run;
 use self::links::PendingLink;
 use self::pending::Pending;
 use crate::backend::{Backend, RowNumber, Space};
-use crate::protocol::{Cutter, Reached};
-use crate::state::{Dirty, Erasure, State};
+use crate::protocol::Reached;
+use crate::state::{Erasure, State};
 use crate::trace::{LinkKey, TraceId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,7 +43,6 @@ use compact::Compaction;
 pub(crate) struct Flusher {
     state: Arc<State>,
     backend: Box<dyn Backend>,
-    cutter: Cutter<Dirty>,
     /// Captured and not committed, in the order of rows.
     pending: Vec<Pending>,
     /// The same, in the order of ids.
@@ -81,14 +80,12 @@ impl Flusher {
     pub(crate) fn new(
         state: Arc<State>,
         backend: Box<dyn Backend>,
-        cutter: Cutter<Dirty>,
         reached: Reached,
         last_row: RowNumber,
     ) -> Self {
         Self {
             state,
             backend,
-            cutter,
             pending: Vec::new(),
             pending_links: Vec::new(),
             pending_erasures: Vec::new(),

@@ -40,7 +40,10 @@ impl Flusher {
             self.backend.replace()?;
             (self.needs_replace, self.needs_reopen, self.uncompared, self.must_recapture_all) =
                 (false, false, false, false);
+            let state = self.state.clone();
+            let block = self.block_cuts(&state);
             self.enqueue_everything();
+            drop(block);
             events::replaced(&self.state.name, (self.pending.len(), self.pending_links.len()));
         }
         Ok(())
@@ -49,6 +52,8 @@ impl Flusher {
     fn reopen(&mut self) -> Result<(), BackendError> {
         let found = self.backend.reopen()?;
         events::reopened(&self.state.name, found);
+        let state = self.state.clone();
+        let block = self.block_cuts(&state);
         if found == Reopened::Empty {
             self.enqueue_everything();
         } else {
@@ -58,6 +63,7 @@ impl Flusher {
                 self.recapture_all();
             }
         }
+        drop(block);
         if found == Reopened::Changed {
             self.uncompared = true;
             self.compare()?;
@@ -72,7 +78,9 @@ impl Flusher {
     ///
     /// It is not, which is damage; or it can't be read.
     fn compare(&mut self) -> Result<(), BackendError> {
-        let (state, cut) = (self.state.clone(), self.cut);
+        let state = self.state.clone();
+        let block = self.block_cuts(&state);
+        let cut = self.cut;
         let (mut exempt, mut exempt_links, unreadable) = state.counters.set_aside();
         exempt.extend(self.pending.iter().map(|pending| pending.id));
         exempt_links.extend(self.pending_links.iter().map(PendingLink::ends));
@@ -83,6 +91,7 @@ impl Flusher {
         let capture = |ends| PendingLink::capture(ends, cut, &state.links, &state.traces).link();
         let links = links.filter_map(capture);
         let mut links: HashMap<_, _> = links.map(|link| (link.ends, link)).collect();
+        drop(block);
         let mut strange = 0;
         self.backend.load(&mut |stored| {
             let is_known = match stored {

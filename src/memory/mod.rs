@@ -6,11 +6,10 @@ pub(crate) mod constants;
 mod decay;
 mod order;
 mod score;
-mod terms;
 
 pub use decay::DecayCurve;
+pub use order::Order;
 pub use score::Ranked;
 
-pub(crate) use order::{Weighted, by_age, by_doubt, by_rank, by_recency, by_score, by_strength};
+pub(crate) use order::{Weighted, by_age, by_doubt, by_rank, by_strength};
 pub(crate) use score::Scoring;
-pub(crate) use terms::{of_partition, of_tag, of_type};

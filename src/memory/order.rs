@@ -5,6 +5,31 @@ use crate::trace::{Micros, Trace, TraceId};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+/// Sort order of the results.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Order {
+    /// Strongest first, by current strength.
+    #[default]
+    Strength,
+    /// Most recently reinforced first. A time in the future, from a wrong clock, counts as now.
+    Recency,
+    /// Highest current retrieval score first: see [`Ranked`](crate::Ranked). Ties are ordered by strength, then by how
+    /// recently the trace was reinforced.
+    Score,
+}
+
+impl Order {
+    /// How it orders two traces.
+    pub(crate) fn compare(self, a: &Weighted, b: &Weighted) -> Ordering {
+        match self {
+            Order::Strength => by_strength(a, b),
+            Order::Recency => by_recency(a, b),
+            Order::Score => by_score(a, b),
+        }
+    }
+}
+
 /// A trace and its sort keys.
 pub(crate) struct Weighted {
     pub(crate) strength: f64,
@@ -30,12 +55,12 @@ pub(crate) fn by_strength(a: &Weighted, b: &Weighted) -> Ordering {
 }
 
 /// Most recently reinforced first, to the microsecond; ties by smaller id.
-pub(crate) fn by_recency(a: &Weighted, b: &Weighted) -> Ordering {
+fn by_recency(a: &Weighted, b: &Weighted) -> Ordering {
     b.reinforced.cmp(&a.reinforced).then_with(|| a.trace.id().cmp(&b.trace.id()))
 }
 
 /// Highest score first; ties by higher strength, then by later reinforcement, then by smaller id.
-pub(crate) fn by_score(a: &Weighted, b: &Weighted) -> Ordering {
+fn by_score(a: &Weighted, b: &Weighted) -> Ordering {
     by_score_key(a.score_key(), b.score_key())
 }
 

@@ -54,6 +54,8 @@ impl Ranked {
     }
 }
 
+const MAX_INTENSITY: f64 = 1.0;
+
 fn emotion(trace: &Trace) -> f64 {
     1.0 + trace.emotional_intensity()
 }
@@ -80,8 +82,17 @@ impl Scoring {
         trace.numbers.last_reinforced.min(self.at)
     }
 
+    /// The base-2 logarithm of the highest score that a trace can have that was last reinforced then.
+    pub(crate) fn highest_log_score(self, reinforced: Micros) -> f64 {
+        (1.0 + MAX_INTENSITY).log2() + self.log_recency_of(reinforced)
+    }
+
     /// The base-2 logarithm of the recency: 0 or less.
     fn log_recency(self, trace: &Trace) -> f64 {
-        -(self.at.seconds_since(self.reinforced(trace)) / self.half_life_seconds)
+        self.log_recency_of(trace.numbers.last_reinforced)
+    }
+
+    fn log_recency_of(self, reinforced: Micros) -> f64 {
+        -(self.at.seconds_since(reinforced.min(self.at)) / self.half_life_seconds)
     }
 }

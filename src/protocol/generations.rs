@@ -5,8 +5,15 @@ use super::raw::List;
 use super::sync::{
     Arc, AtomicArc, AtomicArcGuard, AtomicUsize, Mutex, MutexGuard, Notify, Ordering, lock, pause,
 };
+use super::unapplied::Unapplied;
 use std::sync::OnceLock;
 use std::time::Instant;
+
+/// Shared by count, of which loom knows nothing: std answers for when the last owner frees it.
+pub(super) type Shared<T> = std::sync::Arc<T>;
+
+/// A generation that lists so many keys is cut for the views, which a question need not walk then.
+const LONG: usize = if cfg!(loom) { usize::MAX } else { 256 };
 
 /// A number, and the dirty set: the keys that were first written under that number. `D` names a key of any of the
 /// maps that share the generations.
@@ -15,20 +22,39 @@ struct Generation<D> {
     /// Whether writes are refused: the last generation of a store that is closing. What [follows](super::Map::follow)
     /// from an earlier write is not.
     sealed: bool,
-    dirty: List<D>,
+    dirty: Shared<List<D>>,
+    uncommitted: Shared<Uncommitted>,
+    /// How many keys `uncommitted` had counted when this generation was opened, or somewhat fewer.
+    counted_before: usize,
+}
+
+/// Writes since the last cut for a commit, counted by all generations since then.
+struct Uncommitted {
     count: AtomicUsize,
     first_write: OnceLock<Instant>,
 }
 
 impl<D> Generation<D> {
-    fn new(number: u64, opening: Opening) -> Arc<Self> {
-        Arc::new(Self {
+    fn new(number: u64, opening: Opening) -> Self {
+        let uncommitted = Uncommitted { count: AtomicUsize::new(0), first_write: OnceLock::new() };
+        Self {
             number,
             sealed: opening == Opening::Sealed,
-            dirty: List::new(),
-            count: AtomicUsize::new(0),
-            first_write: OnceLock::new(),
-        })
+            dirty: Shared::new(List::new()),
+            uncommitted: Shared::new(uncommitted),
+            counted_before: 0,
+        }
+    }
+
+    /// What follows a cut for the views.
+    fn after(open: &Self) -> Self {
+        Self {
+            number: open.number + 1,
+            sealed: false,
+            dirty: Shared::new(List::new()),
+            uncommitted: open.uncommitted.clone(),
+            counted_before: open.uncommitted.count.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -41,26 +67,58 @@ pub enum Opening {
     Sealed,
 }
 
-/// The sequence of generations, of which one is open. Shared by all writers; one flusher holds its [`Cutter`].
+/// The sequence of generations, of which one is open. Shared by all writers; the flusher cuts it for commits, and the
+/// indexer for views.
 pub struct Generations<D> {
     open: AtomicArc<Generation<D>>,
     /// A generation that grows to this many keys wakes the flusher, as its first key does.
     threshold: usize,
-    notify: std::sync::Arc<Notify>,
+    notify: Shared<Notify>,
     /// Held for as long as there must be no cut.
-    gate: Mutex<()>,
+    gate: Mutex<Owed<D>>,
+    /// For the views, where there are any.
+    unapplied: Option<Unapplied<D>>,
+}
+
+/// Keys of the cuts for views that were made since the last cut for a commit, which will capture them.
+struct Owed<D> {
+    /// Some perhaps more than once.
+    keys: Vec<D>,
+    /// How many there were when each was there once.
+    once: usize,
+}
+
+impl<D: Clone + Ord> Owed<D> {
+    fn add(&mut self, keys: Vec<D>) {
+        /// So few are not worth sorting.
+        const FEW: usize = 4_096;
+        self.keys.extend(keys);
+        if self.keys.len() > 2 * self.once.max(FEW) {
+            sort_once(&mut self.keys);
+            self.once = self.keys.len();
+        }
+    }
+
+    fn take(&mut self) -> Vec<D> {
+        self.once = 0;
+        std::mem::take(&mut self.keys)
+    }
 }
 
 impl<D: Clone + Ord> Generations<D> {
-    /// Generations of which the first is `first`, and the right to cut them.
+    /// Generations of which the first is `first`. `indexer` is woken when there is something for
+    /// [views](super::Views) to apply; without it there are no views.
     pub fn new(
         first: u64,
         threshold: usize,
-        notify: std::sync::Arc<Notify>,
-    ) -> (std::sync::Arc<Self>, Cutter<D>) {
-        let open = AtomicArc::new(Generation::new(first, Opening::Open));
-        let generations = std::sync::Arc::new(Self { open, threshold, notify, gate: Mutex::new(()) });
-        (generations.clone(), Cutter { generations, open: first })
+        notify: Shared<Notify>,
+        indexer: Option<Shared<Notify>>,
+    ) -> Shared<Self> {
+        let generation = Generation::new(first, Opening::Open);
+        let unapplied = indexer.map(|indexer| Unapplied::new(indexer, first, generation.dirty.clone()));
+        let gate = Mutex::new(Owed { keys: Vec::new(), once: 0 });
+        let open = AtomicArc::new(Arc::new(generation));
+        Shared::new(Self { open, threshold, notify, gate, unapplied })
     }
 
     /// Enters the open generation, whose grace period does not end until the guard is dropped.
@@ -70,28 +128,151 @@ impl<D: Clone + Ord> Generations<D> {
 
     /// Blocks cuts until the answer is dropped: what its holder writes is in one generation, and nobody is inside an
     /// earlier one any more. The flusher waits, and whoever else asks for it; writers do not.
-    pub fn block_cuts(&self) -> CutBlock<'_> {
-        CutBlock { _gate: lock(&self.gate) }
+    pub fn block_cuts(&self) -> CutBlock<'_, D> {
+        CutBlock { owed: lock(&self.gate), generations: self }
+    }
+
+    /// What the views lack; `None` if there are no views.
+    pub(super) fn unapplied(&self) -> Option<&Unapplied<D>> {
+        self.unapplied.as_ref()
+    }
+
+    /// Lists keys for the views alone, as if they had been written: for views that are made anew.
+    pub fn list_again(&self, keys: impl Iterator<Item = D>) {
+        if let Some(unapplied) = &self.unapplied {
+            let list = List::new();
+            keys.for_each(|key| list.push(key));
+            unapplied.add_again(Shared::new(list));
+        }
+    }
+
+    /// Whether the open generation has grown so long that a cut for the views is due.
+    pub fn is_long(&self) -> bool {
+        let open = self.enter();
+        !open.is_sealed() && open.listed() >= LONG
+    }
+
+    /// For models in which nothing else can come between the cut and the capture.
+    #[cfg(loom)]
+    pub fn cut(&self, opening: Opening) -> Cut<D> {
+        self.cut_and(opening, || {}).0
+    }
+
+    /// Closes the open generation for a commit and waits until no writer is inside it; only the caller waits. Runs
+    /// `at_the_cut` at the cut. What the flusher captures is captured while the block lives.
+    pub fn cut_and<R>(
+        &self,
+        opening: Opening,
+        at_the_cut: impl FnOnce() -> R,
+    ) -> (Cut<D>, R, CutBlock<'_, D>) {
+        let block = (!planted(Mistake::CutNotBlocked)).then(|| self.block_cuts());
+        let next = Generation::new(self.enter().number() + 1, opening);
+        let (mut cut, counted, done) = self.close(next, at_the_cut);
+        let mut block = block.unwrap_or_else(|| self.block_cuts());
+        let owed = block.owed.take();
+        // A key is counted once, by whoever was the first to write it. If more are listed, some are so twice, or in
+        // vain.
+        if !owed.is_empty() || cut.keys.len() > counted {
+            cut.keys.extend(owed);
+            sort_once(&mut cut.keys);
+        }
+        (cut, done, block)
+    }
+
+    /// Closes the open generation for the views alone, unless it is sealed: the next commit captures its keys with its
+    /// own. Waits for a capture, and for writers that are inside.
+    pub fn cut_for_views(&self) {
+        let block = (!planted(Mistake::ViewCutInCapture)).then(|| self.block_cuts());
+        let open = self.open.load();
+        if open.sealed {
+            return;
+        }
+        let next = Generation::after(&open);
+        // Being inside, it would wait for itself.
+        drop(open);
+        let (cut, _, ()) = self.close(next, || ());
+        if !planted(Mistake::ViewCutNotOwed) {
+            block.unwrap_or_else(|| self.block_cuts()).owed.add(cut.keys);
+        }
+    }
+
+    /// Puts `next` in the place of the open generation and waits until no writer is inside that one. Returns what is
+    /// listed in it and how many keys it has counted. For whoever has blocked cuts.
+    fn close<R>(&self, next: Generation<D>, at_the_cut: impl FnOnce() -> R) -> (Cut<D>, usize, R) {
+        let number = next.number - 1;
+        let publish = |next: &Generation<D>| {
+            self.unapplied.iter().for_each(|lists| lists.add(next.number, next.dirty.clone()));
+        };
+        let next = Arc::new(next);
+        // Before the swap: whoever can know of a write in the next generation finds its list published.
+        if !planted(Mistake::PublishedAfterTheCut) {
+            publish(&next);
+        }
+        let mut closed = self.open.swap(next.clone());
+        if planted(Mistake::PublishedAfterTheCut) {
+            publish(&next);
+        }
+        drop(next);
+        let done = at_the_cut();
+        if planted(Mistake::AppliedInTheGracePeriod) {
+            self.unapplied.iter().for_each(|lists| lists.complete(number));
+        }
+        let mut round = 0;
+        let (keys, counted) = loop {
+            if planted(Mistake::NoGrace) {
+                break (closed.dirty.to_vec(), usize::MAX);
+            }
+            // A writer inside holds an owner of the generation. Giving it up (Release, in `Arc`)
+            // pairs with `try_unwrap` seeing the last other owner gone (Acquire): all its pushes
+            // are in the list.
+            match Arc::try_unwrap(closed) {
+                Ok(generation) => {
+                    let counted = generation.uncommitted.count.load(Ordering::Relaxed);
+                    break (generation.dirty.to_vec(), counted);
+                }
+                Err(shared) => closed = shared,
+            }
+            pause(round);
+            round = round.saturating_add(1);
+        };
+        self.unapplied.iter().for_each(|lists| lists.complete(number));
+        (Cut { number, keys }, counted, done)
     }
 
     /// Lists a key in the generation that it is about to be written in, for the first time as far as its writer knows.
     pub(super) fn list(&self, inside: &GenerationGuard<D>, key: D) {
         let mut is_first = false;
-        inside.0.first_write.get_or_init(|| {
+        inside.0.uncommitted.first_write.get_or_init(|| {
             is_first = true;
             Instant::now()
         });
         inside.0.dirty.push(key);
-        // A flusher with nothing to do sleeps until the first write of a generation, from which the interval counts.
+        // A flusher with nothing to do sleeps until the first write since its last cut, from which the interval counts.
         if is_first || inside.dirty() >= self.threshold && !self.notify.is_notified() {
             self.notify.notify();
+        }
+        if inside.listed() == LONG
+            && let Some(lists) = &self.unapplied
+        {
+            lists.indexer().notify();
         }
     }
 }
 
 /// While it lives there is no cut; from [`Generations::block_cuts`].
-pub struct CutBlock<'a> {
-    _gate: MutexGuard<'a, ()>,
+pub struct CutBlock<'a, D> {
+    owed: MutexGuard<'a, Owed<D>>,
+    generations: &'a Generations<D>,
+}
+
+impl<D: Clone + Ord> CutBlock<'_, D> {
+    /// The number of the last cut, and the keys of the cuts for views since the last one for a commit: for the flusher,
+    /// which captures them as of that cut, while this lives.
+    pub fn take_owed(&mut self) -> Cut<D> {
+        let mut keys = self.owed.take();
+        sort_once(&mut keys);
+        Cut { number: self.generations.enter().number() - 1, keys }
+    }
 }
 
 /// Being inside a generation.
@@ -108,10 +289,16 @@ impl<D> GenerationGuard<D> {
         self.0.sealed
     }
 
-    /// Number of keys written in this generation, or about to be. None in a sealed generation: what is listed there
+    /// Number of keys written since the last cut for a commit, or about to be; one that was written in several
+    /// generations since then is counted in each. None in a sealed generation: what is listed there
     /// [follows](super::Map::follow) from what was written before it, and is captured with that.
     pub fn dirty(&self) -> usize {
-        if self.0.sealed { 0 } else { self.0.count.load(Ordering::Relaxed) }
+        if self.0.sealed { 0 } else { self.0.uncommitted.count.load(Ordering::Relaxed) }
+    }
+
+    /// Number of keys counted in this generation, or somewhat more.
+    fn listed(&self) -> usize {
+        self.0.uncommitted.count.load(Ordering::Relaxed).saturating_sub(self.0.counted_before)
     }
 
     /// Counts a key that is about to be written for the first time in this generation.
@@ -119,78 +306,30 @@ impl<D> GenerationGuard<D> {
     /// Relaxed, but before the compare-and-swap that publishes the write: who has seen the write (Acquire, in
     /// `Cell::load`), and perhaps added to it, sees the count, and does not take the generation for clean.
     pub(super) fn reserve(&self) {
-        self.0.count.fetch_add(1, Ordering::Relaxed);
+        self.0.uncommitted.count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes that back: another writer was first. The key stays listed, in vain.
     pub(super) fn unreserve(&self) {
-        self.0.count.fetch_sub(1, Ordering::Relaxed);
+        self.0.uncommitted.count.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// When the first key was listed.
+    /// When the first key was listed since the last cut for a commit.
     pub fn first_write(&self) -> Option<Instant> {
-        self.0.first_write.get().copied().filter(|_| !self.0.sealed)
+        self.0.uncommitted.first_write.get().copied().filter(|_| !self.0.sealed)
     }
-}
-
-/// The right to cut: there is one, and it is not shared, so cuts come one at a time.
-pub struct Cutter<D> {
-    generations: std::sync::Arc<Generations<D>>,
-    open: u64,
 }
 
 /// A closed generation, complete.
 pub struct Cut<D> {
     /// The number of the closed generation.
     pub number: u64,
-    /// The keys listed in it, each once: all that were written in it, and perhaps some that were not.
+    /// The keys listed in it, and in those that were cut for views before it, each once: all that were written in
+    /// them, and perhaps some that were not.
     pub keys: Vec<D>,
 }
 
-impl<D: Clone + Ord> Cutter<D> {
-    /// Closes the open generation and waits until no writer is inside it. Only the caller waits.
-    #[cfg(loom)]
-    pub fn cut(&mut self, opening: Opening) -> Cut<D> {
-        self.cut_and(opening, || {}).0
-    }
-
-    /// Closes the open generation and waits until no writer is inside it. Runs `at_the_cut` at the cut, while cuts
-    /// can't be [blocked](Generations::block_cuts).
-    pub fn cut_and<R>(&mut self, opening: Opening, at_the_cut: impl FnOnce() -> R) -> (Cut<D>, R) {
-        let number = self.open;
-        self.open += 1;
-        let next = Generation::new(self.open, opening);
-        let block = (!planted(Mistake::CutNotBlocked)).then(|| self.generations.block_cuts());
-        let mut closed = self.generations.open.swap(next);
-        let done = at_the_cut();
-        let mut round = 0;
-        let keys = loop {
-            if planted(Mistake::NoGrace) {
-                break closed.dirty.to_vec();
-            }
-            // A writer inside holds an owner of the generation. Giving it up (Release, in `Arc`)
-            // pairs with `try_unwrap` seeing the last other owner gone (Acquire): all its pushes
-            // are in the list.
-            match Arc::try_unwrap(closed) {
-                Ok(generation) => break complete(generation),
-                Err(shared) => closed = shared,
-            }
-            pause(round);
-            round = round.saturating_add(1);
-        };
-        // Not before: who blocks cuts must find all that is in the generations before the open one.
-        drop(block);
-        (Cut { number, keys }, done)
-    }
-}
-
-/// The keys of a generation that nobody is inside of any more, each once.
-fn complete<D: Clone + Ord>(generation: Generation<D>) -> Vec<D> {
-    let mut keys = generation.dirty.to_vec();
-    // A key is counted once, by whoever was the first to write it. If more are listed, some are so twice, or in vain.
-    if keys.len() > generation.count.load(Ordering::Relaxed) {
-        keys.sort_unstable();
-        keys.dedup();
-    }
-    keys
+fn sort_once<D: Ord>(keys: &mut Vec<D>) {
+    keys.sort_unstable();
+    keys.dedup();
 }

@@ -35,6 +35,9 @@ impl<V> Transition<V> {
     }
 }
 
+/// How many keys are looked up side by side.
+const GROUP: usize = 32;
+
 /// Why a transition did not take place.
 #[derive(Debug)]
 pub enum Rejected<E> {
@@ -63,7 +66,7 @@ where
     K: Eq + Ord + Hash + Clone,
     V: Record,
     S: Default,
-    I: Index<K, V>,
+    I: Index<K>,
 {
     /// An empty map.
     pub fn new(index: I) -> Self {
@@ -92,6 +95,19 @@ where
         self.cells.load_owned(key).into_value()
     }
 
+    /// The newest values of some keys, in their order.
+    ///
+    /// Cells are loaded in groups before the first record is held, so that the processor fetches them side by side.
+    pub fn get_many(&self, keys: &[K]) -> Vec<Option<Arc<V>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        for group in keys.chunks(GROUP) {
+            let pin = pin();
+            let loaded: Vec<_> = group.iter().map(|key| self.cells.load(key, &pin)).collect();
+            values.extend(loaded.into_iter().map(|loaded| loaded.hold().into_value()));
+        }
+        values
+    }
+
     /// The keys of all cells, also of keys whose removal is not settled, copied shard by shard: no lock is held when
     /// this returns.
     pub fn keys(&self) -> Vec<K> {
@@ -109,7 +125,6 @@ where
         project: impl Fn(&V) -> P,
         mut visit: impl FnMut(&K, P) -> Result<(), E>,
     ) -> Result<(), E> {
-        const GROUP: usize = 32;
         for group in self.keys().chunks(GROUP) {
             let projections: Vec<_> = {
                 let pin = pin();
@@ -141,7 +156,6 @@ where
         if loaded {
             self.live.fetch_add(1, Ordering::Relaxed);
             self.index.attach(&key);
-            self.index.enter(&key, None, self.get(&key).as_deref());
         }
         loaded
     }
@@ -260,18 +274,13 @@ where
             if !counted_late {
                 inside.reserve();
             }
-            if *listed < inside.number() {
+            if *listed < inside.number() && !planted(Mistake::ListedAfterTheSwap) {
                 *listed = inside.number();
                 generations.list(&inside, key.clone().into());
             }
         }
-        let (before, after) = (old.value().map(|old| &**old), successor.value());
-        self.index.enter(key, before, after);
         if matches!(old, CellState::Absent) {
             self.index.attach(key);
-        }
-        if planted(Mistake::TermLeftFirst) {
-            self.index.leave(key, before, after);
         }
         // From before the compare-and-swap until what it replaced has been given up.
         let pin = pin();
@@ -279,22 +288,21 @@ where
             if is_first && !counted_late {
                 inside.unreserve();
             }
-            self.index.leave(key, after, before);
             self.index.detach(key, || self.cells.contains(key));
             return Err(());
         }
         if is_first && counted_late {
             inside.reserve();
         }
-        if after.is_some() {
+        if is_first && planted(Mistake::ListedAfterTheSwap) {
+            generations.list(&inside, key.clone().into());
+        }
+        if successor.value().is_some() {
             self.index.attach(key);
         }
-        if !planted(Mistake::TermLeftFirst) {
-            self.index.leave(key, before, after);
-        }
-        match (before, after) {
-            (None, Some(_)) => self.live.fetch_add(1, Ordering::Relaxed),
-            (Some(_), None) => self.live.fetch_sub(1, Ordering::Relaxed),
+        match (old.value().is_some(), successor.value().is_some()) {
+            (false, true) => self.live.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.live.fetch_sub(1, Ordering::Relaxed),
             _ => 0,
         };
         drop(inside);

@@ -6,12 +6,14 @@
 //! - [`generations`]: the open generation, its list of keys, and the cut that closes it;
 //! - [`map`]: keys and transitions, each one compare-and-swap of a cell;
 //! - [`raw`]: cells, records and their reclamation, and all other unsafe code of the crate;
-//! - [`index`]: finding keys by terms, and links by either end;
+//! - [`index`]: finding links by either end;
+//! - [`views`]: finding traces by anything; [`unapplied`]: the keys that the views lack;
 //! - [`progress`]: watermarks, and those who wait for them;
 //! - [`sync`]: atomics, locks and maps, real ones or loom's;
 //! - [`planted`]: the mistakes that models must catch.
 //!
-//! Writers hold no lock but that of a shard, for two look-ups. The flusher alone has the [`Cutter`], and only it waits.
+//! Writers hold no lock but that of a shard, for two look-ups. Only who cuts waits: the flusher, and the
+//! indexer.
 
 mod at_work;
 mod generations;
@@ -25,14 +27,16 @@ pub(crate) mod sync;
 #[cfg(all(test, not(any(loom, crossbeam_loom))))]
 #[allow(clippy::expect_used, reason = "what can't be made fails its test")]
 mod tests;
+mod unapplied;
+mod views;
 
 pub(crate) use at_work::{at_work, is_at_work};
 #[cfg(loom)]
-pub use generations::{Cut, GenerationGuard};
-pub use generations::{CutBlock, Cutter, Generations, Opening};
+pub use generations::GenerationGuard;
+pub use generations::{Cut, CutBlock, Generations, Opening};
 #[cfg(loom)]
 pub use index::Index;
-pub use index::{Adjacency, EdgeKey, HasTerms, Term, Terms};
+pub use index::{Adjacency, EdgeKey};
 pub use map::{Change, Map, Rejected, Transition};
 pub(crate) use progress::wake;
 pub use progress::{Closing, FlushOutcome, FlushProgress, FlushTicket, Reached, WaiterId};
@@ -45,3 +49,4 @@ pub use raw::{Head, Record};
 pub use sync::Notify;
 #[cfg(loom)]
 pub use sync::{ShippedNotify, hide_locks};
+pub use views::{Unsettled, Views};

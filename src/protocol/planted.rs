@@ -50,8 +50,20 @@ pub enum Mistake {
     FailedBatchDropped,
     /// A cut is made although somebody blocks cuts.
     CutNotBlocked,
-    /// A transition takes a key out of an index before its compare-and-swap.
-    TermLeftFirst,
+    /// A key is listed only after its record can be seen.
+    ListedAfterTheSwap,
+    /// The list of the next generation is published for questions only after that has been opened.
+    PublishedAfterTheCut,
+    /// A list is applied to the views while writers are still inside its generation.
+    AppliedInTheGracePeriod,
+    /// A list is hidden from questions before the views have its keys.
+    RemovedBeforeItIsApplied,
+    /// A question believes the views of a key that is listed.
+    UnsettledNotSkipped,
+    /// A cut for the views is made while the flusher captures.
+    ViewCutInCapture,
+    /// The keys of a cut for the views are not captured by the next commit.
+    ViewCutNotOwed,
     /// A link is captured without a look at its traces.
     DeadEndIgnored,
     /// A trace that has ended is captured without its links.

@@ -1,8 +1,9 @@
 //! What the core promises to one thread, step by step; what it promises to many is for the models.
 
 use super::index::Index;
-use super::{Adjacency, Change, Cutter, EdgeKey, Generations, HasTerms, Head, Map, Notify, Opening, Record};
-use super::{Rejected, Term, Terms, Transition};
+use super::{
+    Adjacency, Change, EdgeKey, Generations, Head, Map, Notify, Opening, Record, Rejected, Transition,
+};
 use std::hash::Hash;
 use std::ops::Deref;
 use std::sync::{Arc, Weak};
@@ -48,7 +49,6 @@ fn plain<T>(value: T) -> Plain<T> {
 struct Fixture<K, T: Send + Sync + 'static, I = ()> {
     map: Map<K, Plain<T>, (), I>,
     generations: Arc<Generations<K>>,
-    cutter: Cutter<K>,
     notify: Arc<Notify>,
 }
 
@@ -56,12 +56,12 @@ impl<K, T, I> Fixture<K, T, I>
 where
     K: Eq + Ord + Hash + Clone,
     T: Clone + Send + Sync + 'static,
-    I: Index<K, Plain<T>>,
+    I: Index<K>,
 {
     fn new(index: I, threshold: usize) -> Self {
         let notify = Arc::new(Notify::default());
-        let (generations, cutter) = Generations::new(1, threshold, notify.clone());
-        Self { map: Map::new(index), generations, cutter, notify }
+        let generations = Generations::new(1, threshold, notify.clone(), None);
+        Self { map: Map::new(index), generations, notify }
     }
 
     fn upsert(&self, key: K, value: Plain<T>) -> Transition<Plain<T>> {
@@ -79,7 +79,7 @@ where
 
     /// A flush whose commit succeeds: number of keys that were listed.
     fn flush(&mut self) -> usize {
-        let (cut, ()) = self.cutter.cut_and(Opening::Open, || ());
+        let (cut, (), _) = self.generations.cut_and(Opening::Open, || ());
         cut.keys.iter().for_each(|key| self.map.settle(key, cut.number, |_| ()));
         self.map.collect();
         cut.keys.len()
@@ -164,7 +164,8 @@ fn what_was_removed_leaves_the_map_when_that_is_settled() {
 fn what_was_written_since_the_cut_is_left_to_the_next_settling() {
     let mut store = Fixture::new((), NEVER);
     store.put(1_u64, "a");
-    let (cut, ()) = store.cutter.cut_and(Opening::Open, || ());
+    let (cut, (), block) = store.generations.cut_and(Opening::Open, || ());
+    drop(block);
     store.remove(&1);
     cut.keys.iter().for_each(|key| store.map.settle(key, cut.number, |_| ()));
     let (captured, ()) = store.map.capture(&1, cut.number, |_| ()).expect("its removal is in no cut yet");
@@ -176,7 +177,7 @@ fn what_was_written_since_the_cut_is_left_to_the_next_settling() {
 
 #[test]
 fn capture_is_the_image_at_the_cut() {
-    let mut store = Fixture::new((), NEVER);
+    let store = Fixture::new((), NEVER);
     let captured = |store: &Fixture<u64, _>, cut| {
         let captured = store.map.capture(&1, cut, |_| ());
         captured.map(|(captured, ())| (captured.generation, captured.value.map(|value| **value)))
@@ -185,14 +186,14 @@ fn capture_is_the_image_at_the_cut() {
     store.put(1, "a");
     assert_eq!(captured(&store, 0), Some((0, None)), "it was absent");
     store.put(1, "b");
-    store.cutter.cut_and(Opening::Open, || ());
+    drop(store.generations.cut_and(Opening::Open, || ()));
     assert_eq!(captured(&store, 1), Some((1, Some("b"))));
     store.put(1, "c");
     store.put(1, "d");
     assert_eq!(captured(&store, 1), Some((1, Some("b"))));
     store.remove(&1);
     assert_eq!(captured(&store, 1), Some((1, Some("b"))));
-    store.cutter.cut_and(Opening::Open, || ());
+    drop(store.generations.cut_and(Opening::Open, || ()));
     assert_eq!(captured(&store, 2), Some((2, None)), "it was removed");
     store.put(1, "e");
     assert_eq!(captured(&store, 2), Some((2, None)));
@@ -305,11 +306,11 @@ fn address_that_comes_back_deceives_nobody() {
 
 #[test]
 fn what_a_rejected_write_made_does_not_stay() {
-    let mut store = Fixture::new((), NEVER);
+    let store = Fixture::new((), NEVER);
     let rejected = store.map.upsert(&store.generations, &1_u64, |_| Err::<Change<Plain<&str>>, _>("no"));
     assert!(matches!(rejected, Err(Rejected::By("no"))));
     assert!(store.map.keys().is_empty());
-    store.cutter.cut_and(Opening::Sealed, || ());
+    drop(store.generations.cut_and(Opening::Sealed, || ()));
     assert!(store.generations.enter().is_sealed());
     let rejected = store.map.upsert::<_, ()>(&store.generations, &1, |_| Ok(Change::Put(plain("a"))));
     assert!(matches!(rejected, Err(Rejected::Sealed)));
@@ -323,7 +324,7 @@ fn what_follows_from_a_write_is_not_refused_by_a_sealed_generation() {
     let mut store = Fixture::new((), NEVER);
     store.put(1_u64, "a");
     store.put(2, "a");
-    store.cutter.cut_and(Opening::Sealed, || ());
+    drop(store.generations.cut_and(Opening::Sealed, || ()));
     let follow = |key, change: fn() -> Change<Plain<&'static str>>| {
         store.map.follow(&store.generations, &key, |_| change())
     };
@@ -379,43 +380,6 @@ fn key_listed_in_vain_is_counted_and_captured_once() {
     assert!(done.is_ok_and(|done| done.old.is_some_and(|old| **old == "first")));
     assert_eq!(store.generations.enter().dirty(), 1);
     assert_eq!(store.flush(), 1);
-}
-
-/// A value is found by its letters.
-impl HasTerms for Plain<&'static str> {
-    fn terms_beyond(&self, other: Option<&Self>, mut each: impl FnMut(Term)) {
-        let others = other.map_or("", |other| other.value);
-        self.value.chars().filter(|letter| !others.contains(*letter)).for_each(|letter| each(term(letter)));
-    }
-}
-
-fn term(letter: char) -> Term {
-    Term { hash: u64::from(letter), lists: 8 }
-}
-
-type Words = Fixture<u64, &'static str, Terms<u64>>;
-
-fn found(words: &Words, letters: &[char]) -> Vec<u64> {
-    let terms: Vec<_> = letters.iter().map(|letter| term(*letter)).collect();
-    words.map.index().find(&terms)
-}
-
-#[test]
-fn each_key_is_found_once_by_any_of_its_terms() {
-    let words: Words = Fixture::new(Terms::new(), NEVER);
-    for key in 0..100 {
-        words.put(key, ["ab", "bc"][key as usize % 2]);
-    }
-    assert!(words.map.load(100, plain("c"), ()));
-    let count = |letter| words.map.index().count(term(letter));
-    assert_eq!([count('a'), count('b'), count('c'), count('d')], [50, 100, 51, 0]);
-    assert_eq!(found(&words, &['a', 'b']), (0..100).collect::<Vec<_>>());
-    assert_eq!(found(&words, &['c']).len(), 51);
-    words.put(0, "cd");
-    words.remove(&1);
-    assert_eq!([count('a'), count('b'), count('c'), count('d')], [49, 98, 51, 1]);
-    assert_eq!(found(&words, &['d', 'c', 'd']).len(), 51);
-    assert_eq!(words.map.index().find(&[]).len(), 0);
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -4,12 +4,14 @@
 //! - [`tasks`]: what the flusher is asked to do with its next cut;
 //! - [`counters`]: what has been done; [`outage`]: what fails, and [`health`]: both, for people;
 //! - [`events`]: what all `tracing` events of a store have in common;
+//! - [`indexing`]: the views of the traces, and the steps that keep them up to date;
 //! - [`feed`]: each commit, to subscribers.
 
 mod counters;
 mod events;
 mod feed;
 mod health;
+mod indexing;
 mod outage;
 mod rows;
 mod tasks;
@@ -27,14 +29,16 @@ pub(crate) use tasks::View;
 pub(crate) use tasks::{CompactAnswer, CutTask, Erasure};
 
 use crate::Durability;
+use crate::clock::WallClock;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::sync::ShortMutex;
 use crate::protocol::{
-    Adjacency, Cutter, FlushProgress, FlushTicket, Generations, Map, Notify, Process, Reached, Terms,
-    is_at_work,
+    Adjacency, FlushProgress, FlushTicket, Generations, Map, Notify, Process, Reached, is_at_work,
 };
 use crate::trace::{LinkKey, LinkState, Trace, TraceId};
+use crate::views::TraceViews;
 use counters::FlushCounters;
+use indexing::Indexing;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -54,8 +58,8 @@ pub(crate) struct FlushOptions {
     pub(crate) refuse_when_lagging: bool,
 }
 
-/// The traces, found also by the terms of their values.
-pub(crate) type Traces = Map<TraceId, Trace, Row, Terms<TraceId>>;
+/// The traces.
+pub(crate) type Traces = Map<TraceId, Trace, Row>;
 
 /// The links, found also by either trace.
 pub(crate) type Links = Map<LinkKey, LinkState, LinkRow, Adjacency<LinkKey>>;
@@ -87,6 +91,7 @@ pub(crate) struct State {
     pub(crate) name: Name,
     pub(crate) generations: Arc<Generations<Dirty>>,
     pub(crate) traces: Traces,
+    pub(crate) indexing: Indexing,
     pub(crate) links: Links,
     tasks: ShortMutex<Vec<CutTask>>,
     pub(crate) progress: FlushProgress<FlushReport, Error>,
@@ -106,20 +111,26 @@ impl State {
         links: Links,
         reached: Reached,
         options: FlushOptions,
-    ) -> (Self, Cutter<Dirty>) {
-        let notify = Arc::new(Notify::default());
-        let (generations, cutter) = Generations::new(reached.cut + 1, options.threshold, notify.clone());
+        clock: WallClock,
+        views: TraceViews,
+    ) -> Self {
+        let (notify, indexer) = (Arc::new(Notify::default()), Arc::new(Notify::default()));
+        // Under loom a host's models have nothing to do with views, and those of the protocol make their own.
+        let views_of = (!cfg!(loom)).then(|| indexer.clone());
+        let generations = Generations::new(reached.cut + 1, options.threshold, notify.clone(), views_of);
+        let indexing = Indexing::new(views, clock, indexer);
         let report = FlushReport { watermark: reached.stored, ..FlushReport::default() };
         let progress = FlushProgress::new(reached, report);
         let (tasks, counters, feed) = (ShortMutex::default(), FlushCounters::default(), Feed::default());
         let process = Process::current();
         // Relaxed: only that no two are the same counts.
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let state = Self {
+        Self {
             number,
             name,
             generations,
             traces,
+            indexing,
             links,
             tasks,
             progress,
@@ -128,8 +139,7 @@ impl State {
             feed,
             options,
             process,
-        };
-        (state, cutter)
+        }
     }
 
     /// Whether this process was forked from the one that opened the store. Costs a system call at most; asked where

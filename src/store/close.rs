@@ -96,6 +96,7 @@ impl Owner {
         let last = progress.wait_closed(patience).map_err(|cause| self.not_drained(cause))?.watermark;
         self.upkeep.stop();
         self.flusher.join();
+        self.indexer.join();
         events::closed(&span, last, state.traces.len(), started.elapsed());
         Ok(Watermark { committed: last, durable: last })
     }
@@ -122,6 +123,7 @@ impl Drop for Owner {
             // There is no thread to wait for, and unflushed changes are flushed by the parent process.
             self.upkeep.forget();
             self.flusher.forget();
+            self.indexer.forget();
             #[cfg(all(feature = "sqlite", not(loom)))]
             crate::backend::sqlite::give_up_inherited_locks();
             return;

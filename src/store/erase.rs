@@ -4,10 +4,9 @@ use super::inner::Inner;
 use super::{Removed, TraceStore};
 use crate::backend::Scope;
 use crate::error::{Error, Result};
-use crate::memory;
 use crate::protocol::{Change, CutBlock};
-use crate::state::{CutTask, Erasure};
-use crate::trace::TraceType;
+use crate::state::{CutTask, Dirty, Erasure};
+use crate::trace::{TraceId, TraceType};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -64,6 +63,18 @@ impl TraceStore {
 }
 
 impl Inner {
+    /// Returns the ids of the traces that are in a scope, and perhaps of some that no longer are.
+    fn ids_in(&self, scope: &Scope) -> Vec<TraceId> {
+        let found = self.state.ask(|unsettled, views| {
+            let changed = unsettled.iter().map(|(id, _)| *id);
+            match scope {
+                Scope::Type(kind) => changed.chain(views.of_type(*kind)).collect(),
+                Scope::Partition(partition) => changed.chain(views.of_partition(partition)).collect(),
+            }
+        });
+        found.unwrap_or_else(|| self.traces().keys())
+    }
+
     /// Erases in memory. Returns the result so far, the generation, and the place where the number of rows is stored
     /// once that generation is committed.
     fn erase(&self, scope: Scope) -> Result<(Removed, u64, Arc<AtomicU64>)> {
@@ -77,14 +88,10 @@ impl Inner {
     pub(super) fn erase_while_blocked(
         &self,
         scope: Scope,
-        _: &CutBlock<'_>,
+        _: &CutBlock<'_, Dirty>,
     ) -> Result<(Removed, u64, Arc<AtomicU64>)> {
-        let term = match &scope {
-            Scope::Type(kind) => memory::of_type(*kind),
-            Scope::Partition(partition) => memory::of_partition(partition),
-        };
         let mut removed = Removed::default();
-        for id in self.traces().index().find(&[term]) {
+        for id in self.ids_in(&scope) {
             self.update_counted(id, &mut removed, |trace| {
                 Ok(if scope.contains(trace) { Change::Remove } else { Change::Keep })
             })?;

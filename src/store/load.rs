@@ -2,7 +2,7 @@
 
 use crate::backend::{self, BackendError, Loaded};
 use crate::error::Result;
-use crate::protocol::{Adjacency, Map, Terms};
+use crate::protocol::{Adjacency, Map};
 use crate::state::{LinkRow, Links, Quarantined, Row, Traces};
 use crate::trace::{Link, LinkState, TraceId};
 
@@ -23,7 +23,7 @@ pub(super) struct Stored {
 
 impl Stored {
     pub(super) fn nothing() -> Self {
-        let (traces, links) = (Map::new(Terms::new()), Map::new(Adjacency::new()));
+        let (traces, links) = (Map::new(()), Map::new(Adjacency::new()));
         Self {
             traces,
             links,

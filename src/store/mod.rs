@@ -9,6 +9,7 @@ mod decay;
 mod erase;
 mod events;
 mod flush;
+mod indexer;
 mod inner;
 mod links;
 mod load;
@@ -39,7 +40,7 @@ pub use close::CloseError;
 pub use flush::Mark;
 pub use links::{Step, Walk};
 pub use open::{LagPolicy, StoreBuilder};
-pub use query::{Order, Query};
+pub use query::Query;
 pub use quota::{Eviction, Quota};
 pub use removed::Removed;
 pub use stats::{Stats, Watermark};
@@ -88,6 +89,7 @@ struct Owner {
     inner: Arc<Inner>,
     upkeep: upkeep::Thread,
     flusher: thread::FlusherThread,
+    indexer: indexer::IndexerThread,
 }
 
 impl TraceStore {

@@ -1,6 +1,7 @@
 //! Opening: settings, and loading the content of a backend.
 
 use super::events;
+use super::indexer::IndexerThread;
 use super::inner::Inner;
 use super::load::Stored;
 use super::thread::FlusherThread;
@@ -18,6 +19,7 @@ use crate::memory::constants::RECENCY_HALF_LIFE_SECONDS;
 use crate::protocol::Reached;
 use crate::state::{FlushOptions, Name, State};
 use crate::trace::{Micros, checked_name};
+use crate::views::TraceViews;
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -383,11 +385,19 @@ impl Stored {
         let Self { traces, links, unreadable, loaded, taken, .. } = self;
         events::unreadable(&name, &unreadable);
         let reached = Reached { cut: loaded.watermark.max(taken), stored: loaded.watermark };
-        let (state, cutter) = State::new(name, traces, links, reached, options);
+        let (clock, curve) = (settings.clock.clone(), settings.curve);
+        let views = if cfg!(loom) {
+            TraceViews::new(curve)
+        } else {
+            let all = traces.get_many(&traces.keys()).into_iter().flatten().collect();
+            TraceViews::of(curve, all, clock.now())
+        };
+        let state = State::new(name, traces, links, reached, options, clock, views);
         state.counters.lock().unreadable = unreadable;
         let state = Arc::new(state);
-        let flusher = Flusher::new(state.clone(), Box::new(backend), cutter, reached, loaded.last_row);
+        let flusher = Flusher::new(state.clone(), Box::new(backend), reached, loaded.last_row);
         let (flusher, no_flusher) = FlusherThread::start(flusher);
+        let indexer = IndexerThread::start(&state);
         let inner = Arc::new(Inner {
             state,
             settings,
@@ -399,7 +409,7 @@ impl Stored {
             evicted: AtomicU64::new(0),
         });
         let upkeep = upkeep::Thread::default();
-        (TraceStore { owner: Arc::new(Owner { inner, upkeep, flusher }) }, no_flusher)
+        (TraceStore { owner: Arc::new(Owner { inner, upkeep, flusher, indexer }) }, no_flusher)
     }
 
     /// Returns the store, unless there is a spill, which this build can't read.

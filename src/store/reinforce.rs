@@ -2,8 +2,8 @@
 
 use super::TraceStore;
 use super::inner::Inner;
-use super::query::Order;
 use crate::error::Result;
+use crate::memory::Order;
 use crate::memory::constants::{IMPRINT_FACTOR, REINFORCEMENT, RETRIEVABLE};
 use crate::protocol::Change;
 use crate::trace::{MAX_REVISION, Micros, Trace, TraceId, TraceType};
@@ -38,9 +38,7 @@ impl TraceStore {
     }
 
     /// Reinforces the `limit` strongest traces that have a strength of 0.1 or more now, and returns their new states,
-    /// in the order they were found. Firmware is included and stays unchanged.
-    ///
-    /// Visits every trace.
+    /// in the order they were found. Firmware is included and stays unchanged. Costs a [query](Self::query) for them.
     ///
     /// # Errors
     ///

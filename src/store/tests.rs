@@ -52,3 +52,25 @@ fn close_that_fails_leaves_no_link_without_its_traces() -> Outcome {
     }
     Ok(())
 }
+
+/// As after a panic of the indexer: until each trace is in the views again, questions look at it themselves.
+#[test]
+fn views_are_made_anew() -> Outcome {
+    let store = TraceStore::builder().flush_interval(Duration::from_secs(3600)).in_memory()?;
+    let tagged = |n| NewTrace::semantic(serde_json::json!(n)).tag("here");
+    store.insert_many((0..1_000).map(tagged))?;
+    store.flush()?;
+    let found = || store.query().tagged("here").limit(usize::MAX).run().len();
+    for round in 0..10 {
+        store.state().index_anew();
+        assert_eq!(found(), 1_000 + round);
+        store.insert(tagged(1_000 + round))?;
+        assert_eq!(found(), 1_001 + round);
+    }
+    store.flush()?;
+    while !store.query().limit(0).explain().ends_with(": 0 looked at, 0 of them just changed") {
+        std::thread::yield_now();
+    }
+    assert_eq!(found(), 1_010, "each once");
+    Ok(())
+}

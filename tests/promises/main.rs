@@ -46,5 +46,6 @@ mod tracing_layer;
 mod unopenable;
 mod upkeep;
 mod verify;
+mod views;
 mod walks;
 mod watermarks;

@@ -10,3 +10,4 @@ mod planted;
 mod protocol;
 mod records;
 mod support;
+mod views;

@@ -145,9 +145,41 @@ fn failed_batch_dropped() {
 }
 
 #[test]
-fn taken_out_of_an_index_before_the_compare_and_swap() {
-    caught("TermLeftFirst", "index::a_value_is_found_by_a_term_that_it_has", "is found by it");
+fn key_listed_after_the_swap() {
+    caught("ListedAfterTheSwap", "views::what_a_get_has_seen_is_found", FOUND);
 }
+
+#[test]
+fn list_published_after_the_cut() {
+    caught("PublishedAfterTheCut", "views::a_write_that_returned_is_found", FOUND);
+}
+
+#[test]
+fn list_applied_in_the_grace_period() {
+    caught("AppliedInTheGracePeriod", "views::an_indexer_beside_the_flusher", FOUND);
+}
+
+#[test]
+fn list_removed_before_it_is_applied() {
+    caught("RemovedBeforeItIsApplied", "views::a_write_that_returned_is_found", FOUND);
+}
+
+#[test]
+fn unsettled_key_not_skipped() {
+    caught("UnsettledNotSkipped", "views::a_removal_that_returned_is_found", FOUND);
+}
+
+#[test]
+fn cut_for_views_while_the_flusher_captures() {
+    caught("ViewCutInCapture", "views::cuts_for_views_beside_a_flush", "as many keys are listed");
+}
+
+#[test]
+fn cut_for_views_not_owed() {
+    caught("ViewCutNotOwed", "views::cuts_for_views_beside_a_flush", "agree");
+}
+
+const FOUND: &str = "found";
 
 #[test]
 fn link_captured_without_a_look_at_its_traces() {

@@ -17,11 +17,14 @@ use crate::Durability;
 use crate::backend::{
     Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, Scope, Space, Stored, TraceChange,
 };
+use crate::clock::WallClock;
 use crate::error::{Error, ErrorKind};
-use crate::protocol::{Adjacency, Change, FlushOutcome, Map, Opening, Reached, Terms};
+use crate::memory::DecayCurve;
+use crate::protocol::{Adjacency, Change, FlushOutcome, Map, Opening, Reached};
 use crate::state::{CutTask, Erasure};
 use crate::state::{FlushOptions, Health, LinkRow, Name, Quarantined, State};
 use crate::trace::{Link, LinkKey, LinkState, NewTrace, Trace, TraceId, TraceType};
+use crate::views::TraceViews;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -179,11 +182,12 @@ const NEVER: FlushOptions = FlushOptions {
 };
 
 fn flusher(options: FlushOptions) -> (Flusher, Arc<State>, Told) {
-    let (traces, links) = (Map::new(Terms::new()), Map::new(Adjacency::new()));
+    let (traces, links) = (Map::new(()), Map::new(Adjacency::new()));
     let name = Name::new(None, "default".into());
-    let (state, cutter) = State::new(name, traces, links, Reached::recorded(0), options);
+    let (clock, views) = (WallClock::System, TraceViews::new(DecayCurve::default()));
+    let state = State::new(name, traces, links, Reached::recorded(0), options, clock, views);
     let (state, told) = (Arc::new(state), Told::default());
-    let flusher = Flusher::new(state.clone(), Box::new(told.clone()), cutter, Reached::recorded(0), 0);
+    let flusher = Flusher::new(state.clone(), Box::new(told.clone()), Reached::recorded(0), 0);
     (flusher, state, told)
 }
 

@@ -6,9 +6,11 @@
 
 #[cfg(not(mnemon_sanitize_thread))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(not(any(loom, mnemon_sanitize_thread)))]
+pub(crate) use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 #[cfg(mnemon_sanitize_thread)]
-pub(crate) use told::{Condvar, Mutex, MutexGuard};
+pub(crate) use told::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 #[cfg(mnemon_sanitize_thread)]
 mod told {
@@ -79,6 +81,26 @@ mod told {
     impl<T> DerefMut for MutexGuard<'_, T> {
         fn deref_mut(&mut self) -> &mut T {
             &mut self.held
+        }
+    }
+
+    /// Readers exclude each other here.
+    pub(crate) struct RwLock<T>(Mutex<T>);
+
+    pub(crate) type RwLockReadGuard<'a, T> = MutexGuard<'a, T>;
+    pub(crate) type RwLockWriteGuard<'a, T> = MutexGuard<'a, T>;
+
+    impl<T> RwLock<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(Mutex::new(value))
+        }
+
+        pub(crate) fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+            self.0.lock()
+        }
+
+        pub(crate) fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+            self.0.lock()
         }
     }
 

@@ -3,7 +3,7 @@
 //! Both halves export the same names:
 //!
 //! - `AtomicBool`, `AtomicIsize`, `AtomicPtr`, `AtomicU64`, `AtomicUsize`, `Ordering`, `fence`, `Arc`, `Mutex`,
-//!   `Condvar`, `OnceLock`, `Thread`: as in std;
+//!   `RwLock`, `Condvar`, `OnceLock`, `Thread`: as in std;
 //! - [`AtomicArc`]: a shared pointer that is read at every write and replaced at every cut;
 //! - [`ShardedMap`]: the concurrent map;
 //! - [`locks`]: std's, also where loom's are not wanted;
@@ -35,6 +35,16 @@ pub(crate) use real::*;
 /// the caller runs, and what they guard is whole between any two statements.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// As [`lock`], for reading.
+pub(crate) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// As [`lock`], for writing.
+pub(crate) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// State that is touched for moments, without an access in between that loom knows: mostly by the flusher's

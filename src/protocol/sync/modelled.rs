@@ -7,11 +7,10 @@ use std::ops::Deref;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use loom::sync::RwLock;
 pub(crate) use loom::sync::atomic::{
     AtomicBool, AtomicIsize, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
 };
-pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
+pub(crate) use loom::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use loom::thread::{Thread, current as current_thread};
 
 pub(crate) struct AtomicArc<T>(Mutex<Arc<T>>);
@@ -170,10 +169,6 @@ impl<K: Ord + Clone, T> ShardedMap<K, T> {
             Self::Hidden(map) => unlocked(map).keys().cloned().collect(),
             Self::WithoutLocks(map) => map.keys().cloned().collect(),
         }
-    }
-
-    pub(crate) fn hash(&self, _: &impl std::hash::Hash) -> u64 {
-        0
     }
 }
 

@@ -3,7 +3,7 @@
 use std::hash::Hash;
 use std::time::Duration;
 
-pub(crate) use super::locks::{Condvar, Mutex, MutexGuard};
+pub(crate) use super::locks::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering, fence};
 pub(crate) use std::sync::{Arc, OnceLock};
 pub(crate) use std::thread::{Thread, current as current_thread};
@@ -92,12 +92,6 @@ impl<K: Eq + Hash + Clone, T> ShardedMap<K, T> {
         let mut keys = Vec::with_capacity(self.0.len());
         keys.extend(self.0.iter().map(|found| found.key().clone()));
         keys
-    }
-
-    /// A hash of anything, the same for as long as this table lives.
-    pub(crate) fn hash(&self, of: &impl Hash) -> u64 {
-        use std::hash::BuildHasher;
-        self.0.hasher().hash_one(of)
     }
 }
 

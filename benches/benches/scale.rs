@@ -1,0 +1,288 @@
+//! What questions, flushes, opening and closing cost as the store grows: traces made over a year, in 80 partitions, with
+//! payloads of 300 bytes and two tags, of which one is on each hundredth. Beside SQLite with the indexes that a user
+//! would make for each question.
+//!
+//! `-- 10000000` measures that many, instead of 100,000 and 1,000,000.
+
+use benches::figures::{Figure, Figures};
+use benches::random::{Random, shuffle};
+use benches::{Outcome, median, milliseconds, must, size, trace};
+use jiff::Timestamp;
+use mnemon::{NewTrace, Order, Query, TraceId, TraceStore, TraceType};
+use rusqlite::Connection;
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const PARTITIONS: usize = 80;
+const ANSWERS: usize = 5;
+
+fn main() -> Outcome {
+    let mut figures = Figures::of("scale")?;
+    let asked = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).next();
+    let sizes = asked.map_or_else(|| vec![size(100_000), size(1_000_000)], |one| vec![one]);
+    sizes.into_iter().try_for_each(|traces| on(&mut figures, traces))
+}
+
+/// One of `traces`, of every type in turn, made and last reinforced at one moment of the year before `now`.
+fn year_old(n: usize, traces: usize, now: Timestamp) -> NewTrace {
+    let kind = TraceType::ALL[1 + n % (TraceType::ALL.len() - 1)];
+    let share = (n * 7_919 % traces) as f64 / traces as f64;
+    let at = now.saturating_sub(Duration::from_secs(365 * 86_400).mul_f64(share)).unwrap_or(now);
+    let new = trace(n)
+        .base_decay_rate(kind.base_decay_rate())
+        .strength(0.2 + 0.8 * ((n * 31 % 1_000) as f64 / 1e3));
+    let new = new.created_at(at).last_reinforced(at).partition(partition(n % PARTITIONS));
+    if n.is_multiple_of(101) { new.tags(["common", "rare"]) } else { new.tag("common") }
+}
+
+fn partition(n: usize) -> String {
+    format!("partition {n}")
+}
+
+const QUESTIONS: [&str; 4] = ["all", "a partition", "a tag", "a partition and a tag"];
+
+fn question<'a>(store: &'a TraceStore, of: &str, order: Order) -> Query<'a> {
+    let query = store.query().order(order).limit(ANSWERS);
+    match of {
+        "all" => query,
+        "a partition" => query.partition("partition 7"),
+        "a tag" => query.tagged("rare"),
+        _ => query.partition("partition 7").tagged("rare"),
+    }
+}
+
+fn on(figures: &mut Figures, traces: usize) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("scale.db");
+    let now = Timestamp::now();
+    let before = resident();
+    let store = TraceStore::open(&path)?;
+    let mut ids = Vec::with_capacity(traces);
+    for first in (0..traces).step_by(10_000) {
+        let some = first..traces.min(first + 10_000);
+        ids.extend(store.insert_many(some.map(|n| year_old(n, traces, now)))?);
+    }
+    store.flush()?;
+    settle(&store);
+    shuffle(&mut ids, &mut Random(7));
+    let beyond = (resident() - before) as f64 / traces as f64 - benches::PAYLOAD as f64;
+    let case = |what: &str| format!("{what}, {traces} traces");
+    figures.say(Figure::new(
+        case("memory beyond the payload, resident, two terms"),
+        "bytes",
+        beyond,
+        "bytes each",
+    ))?;
+
+    let bare = Bare::of(&folder.path().join("bare.db"), traces, now)?;
+    for (name, order) in [("latest", Order::Recency), ("strongest", Order::Strength), ("best", Order::Score)]
+    {
+        for of in QUESTIONS {
+            let ours = percentiles(301, || drop(black_box(question(&store, of, order).run())));
+            let mut figure = Figure::new(case(&format!("{name} of {of}")), "p50", ours.0, "us").target(50.0);
+            if let Some(theirs) = bare.ask(name, of)? {
+                println!("{:<52} p50          {theirs:>12.3} us, SQLite", "");
+            }
+            if traces > 1_000_000 {
+                figure = figure.target(100.0);
+            }
+            figures.say(figure)?;
+        }
+    }
+    drop(bare);
+    for (rate, name) in [(10_000, "10,000 changes a second"), (0, "a writer at full speed")] {
+        let target = rate > 0 && traces <= 1_000_000;
+        for of in QUESTIONS {
+            let (p50, p99) = beside_a_writer(&store, &ids, rate, || {
+                percentiles(1_001, || drop(black_box(question(&store, of, Order::Recency).run())))
+            });
+            let name = case(&format!("latest of {of}, {name}"));
+            let [p50, p99] =
+                [("p50", p50), ("p99", p99)].map(|(metric, value)| Figure::new(&name, metric, value, "us"));
+            figures.say(if target { p50.target(200.0) } else { p50 })?;
+            figures.say(if target { p99.target(2_000.0) } else { p99 })?;
+        }
+    }
+
+    flushes(figures, &store, &ids, &case)?;
+    let inserted = median((0..9).map(|_| {
+        let new: Vec<_> = (0..1_000).map(|n| trace(n).tags(["one", "two", "three"])).collect();
+        let started = Instant::now();
+        new.into_iter().for_each(|new| drop(black_box(must(store.insert(new)))));
+        started.elapsed().as_secs_f64() * 1e6
+    }));
+    figures.say(Figure::new(case("insert with three tags"), "time", inserted, "ns"))?;
+    store.flush()?;
+    let decay = Instant::now();
+    store.decay()?;
+    figures.say(Figure::new(case("a full decay cycle"), "time", milliseconds(decay), "ms"))?;
+    store.flush()?;
+
+    let started = Instant::now();
+    store.close()?;
+    figures.say(
+        Figure::new(case("close, nothing to write"), "time", milliseconds(started), "ms").target(1_000.0),
+    )?;
+    let select = median((0..3).map(|_| must(read_all(&path))));
+    let open = median((0..3).map(|_| {
+        let started = Instant::now();
+        let store = must(TraceStore::open(&path));
+        let time = milliseconds(started);
+        must(store.close());
+        time
+    }));
+    let figure = Figure::new(case("open"), "time", open, "ms").beside("one SELECT", open / select);
+    figures.say(figure.target(0.8))
+}
+
+/// The flush of 500 changes: usually, and the one that follows a flush of everything.
+fn flushes(
+    figures: &mut Figures,
+    store: &TraceStore,
+    ids: &[TraceId],
+    case: &impl Fn(&str) -> String,
+) -> Outcome {
+    let mut round = 0.0;
+    let mut flush = |ids: &[TraceId]| {
+        round += 1.0;
+        ids.iter()
+            .for_each(|id| drop(must(store.update(*id, |trace| trace.confidence(round % 100.0 / 100.0)))));
+        let started = Instant::now();
+        must(store.flush());
+        milliseconds(started)
+    };
+    let few = &ids[..500.min(ids.len())];
+    let usual = median((0..9).map(|_| flush(few)));
+    figures.say(Figure::new(case("flush of 500"), "time", usual, "ms"))?;
+    flush(ids);
+    let after = flush(few);
+    let figure = Figure::new(case("flush of 500 after a flush of all"), "time", after, "ms");
+    figures.say(figure.beside("a usual flush of 500", after / usual).target(3.0))
+}
+
+/// Returns when the views have every change.
+fn settle(store: &TraceStore) {
+    while !store.query().limit(0).explain().ends_with(": 0 looked at, 0 of them just changed") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// p50 and p99 in microseconds.
+fn percentiles(times: usize, mut work: impl FnMut()) -> (f64, f64) {
+    let mut all: Vec<_> = (0..times)
+        .map(|_| {
+            let started = Instant::now();
+            work();
+            started.elapsed().as_secs_f64() * 1e6
+        })
+        .collect();
+    all.sort_unstable_by(f64::total_cmp);
+    (all[times / 2], all[times * 99 / 100])
+}
+
+/// Asks while another thread changes so many traces a second, or as many as it can with 0.
+fn beside_a_writer<R>(store: &TraceStore, ids: &[TraceId], rate: u64, ask: impl FnOnce() -> R) -> R {
+    let (done, made) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let started = Instant::now();
+            for id in ids.iter().cycle() {
+                if done.load(Ordering::Relaxed) {
+                    return;
+                }
+                let number = made.fetch_add(1, Ordering::Relaxed);
+                must(store.update(*id, |trace| trace.confidence(number as f64 % 100.0 / 100.0)));
+                while rate > 0 && number as f64 / rate as f64 > started.elapsed().as_secs_f64() {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            }
+        });
+        while made.load(Ordering::Relaxed) < 2_000 {
+            std::thread::yield_now();
+        }
+        let answer = ask();
+        done.store(true, Ordering::Relaxed);
+        answer
+    })
+}
+
+/// The same records in SQLite, with an index for each question.
+struct Bare(Connection);
+
+impl Bare {
+    fn of(path: &Path, traces: usize, now: Timestamp) -> Outcome<Self> {
+        let connection = Connection::open(path)?;
+        connection.execute_batch(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -200000;
+             CREATE TABLE traces (id INTEGER PRIMARY KEY, part INTEGER, rare INTEGER, at INTEGER, strength REAL, payload TEXT);
+             BEGIN",
+        )?;
+        {
+            let mut insert = connection.prepare("INSERT INTO traces VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+            let payload = "x".repeat(benches::PAYLOAD);
+            for n in 0..traces {
+                let at = now.as_microsecond()
+                    - (365 * 86_400_000_000_i64 / traces as i64) * (n * 7_919 % traces) as i64;
+                let strength = 0.2 + 0.8 * ((n * 31 % 1_000) as f64 / 1e3);
+                let rare = n.is_multiple_of(101);
+                insert.execute((n as i64, (n % PARTITIONS) as i64, rare, at, strength, &payload))?;
+            }
+        }
+        connection.execute_batch(
+            "COMMIT; CREATE INDEX latest ON traces (at); CREATE INDEX strongest ON traces (strength);
+             CREATE INDEX latest_part ON traces (part, at); CREATE INDEX strongest_part ON traces (part, strength);
+             CREATE INDEX latest_rare ON traces (rare, at); CREATE INDEX strongest_rare ON traces (rare, strength);
+             CREATE INDEX latest_both ON traces (part, rare, at); CREATE INDEX strongest_both ON traces (part, rare, strength)",
+        )?;
+        Ok(Self(connection))
+    }
+
+    /// p50 in microseconds, of what an index can answer.
+    fn ask(&self, name: &str, of: &str) -> Outcome<Option<f64>> {
+        let column = match name {
+            "latest" => "at",
+            "strongest" => "strength",
+            _ => return Ok(None),
+        };
+        let condition = match of {
+            "all" => "1",
+            "a partition" => "part = 7",
+            "a tag" => "rare = 1",
+            _ => "part = 7 AND rare = 1",
+        };
+        let sql = format!("SELECT * FROM traces WHERE {condition} ORDER BY {column} DESC LIMIT {ANSWERS}");
+        let mut statement = self.0.prepare(&sql)?;
+        let mut ask = || -> rusqlite::Result<()> {
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                black_box(row.get_ref(5)?.as_str()?);
+            }
+            Ok(())
+        };
+        Ok(Some(percentiles(301, || must(ask())).0))
+    }
+}
+
+/// Milliseconds of one SELECT of every column.
+fn read_all(path: &Path) -> rusqlite::Result<f64> {
+    let started = Instant::now();
+    let connection = Connection::open(path)?;
+    let mut statement = connection.prepare("SELECT * FROM traces")?;
+    let columns = statement.column_count();
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        for column in 0..columns {
+            black_box(row.get_ref(column)?);
+        }
+    }
+    Ok(milliseconds(started))
+}
+
+/// Bytes of this process in memory.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok()).unwrap_or(0) * 1_024
+}

@@ -1,0 +1,148 @@
+//! Views: what a store is looked through by something else than keys, fed with the keys of each cut.
+//!
+//! A write touches no view. A question walks the lists of keys that the views have not applied, takes the live records
+//! of those, and finds all others in the views, as they are there: a key that is in no list has not been written since
+//! it was applied, or its writer has not returned.
+
+use super::generations::Generations;
+use super::index::Index;
+use super::map::Map;
+use super::planted::{Mistake, planted};
+use super::raw::Record;
+use super::sync::{Mutex, RwLock, lock, read, write};
+use std::hash::Hash;
+use std::sync::Arc;
+
+/// All views of a map, as one value.
+pub struct Views<W> {
+    views: RwLock<W>,
+    /// Held by the one that applies.
+    applier: Mutex<()>,
+}
+
+/// How many keys are applied in one hold of the lock, for which questions wait.
+const AT_ONCE: usize = 128;
+
+/// Keys that the views may have wrong, with their live records.
+pub struct Unsettled<K, V> {
+    /// In the order of keys, each once.
+    keys: Vec<(K, Option<Arc<V>>)>,
+}
+
+impl<K: Ord, V> Unsettled<K, V> {
+    /// Whether what the views say of this key is to be ignored.
+    pub fn contains(&self, key: &K) -> bool {
+        !planted(Mistake::UnsettledNotSkipped)
+            && self.keys.binary_search_by(|(listed, _)| listed.cmp(key)).is_ok()
+    }
+
+    /// The keys, with the values that are to be taken instead of those that the views have.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &(K, Option<Arc<V>>)> {
+        self.keys.iter()
+    }
+}
+
+impl<W> Views<W> {
+    /// Views of an empty map, or of one that they show already.
+    pub fn new(views: W) -> Self {
+        Self { views: RwLock::new(views), applier: Mutex::new(()) }
+    }
+
+    /// Applies the keys of one cut; `false` if there is none that is not applied. `put` makes the views show what the
+    /// key has now, or has not, and returns the value that they showed.
+    ///
+    /// The values are live ones, so it may come late. They may be loaded before the lock is taken, since there is one
+    /// that applies: what is written meanwhile is in a list that is applied later.
+    pub fn apply<K, V, S, I, D>(
+        &self,
+        generations: &Generations<D>,
+        map: &Map<K, V, S, I>,
+        mut put: impl FnMut(&mut W, K, Option<Arc<V>>) -> Option<Arc<V>>,
+    ) -> bool
+    where
+        K: Eq + Ord + Hash + Clone,
+        V: Record,
+        S: Default,
+        I: Index<K>,
+        D: TryInto<K> + Clone + Ord,
+    {
+        let Some(unapplied) = generations.unapplied() else { return false };
+        let _one = lock(&self.applier);
+        let Some(list) = unapplied.next() else { return false };
+        if planted(Mistake::RemovedBeforeItIsApplied) {
+            unapplied.remove(&list);
+        }
+        let keys: Vec<K> = list.keys().into_iter().filter_map(|key| key.try_into().ok()).collect();
+        keys.chunks(AT_ONCE).for_each(|keys| self.put(keys, map, &mut put));
+        unapplied.remove(&list);
+        true
+    }
+
+    /// As [`apply`](Self::apply), of keys that are in no list: for what the views show of a value and time changes.
+    pub fn apply_keys<K, V, S, I>(
+        &self,
+        keys: &[K],
+        map: &Map<K, V, S, I>,
+        mut put: impl FnMut(&mut W, K, Option<Arc<V>>) -> Option<Arc<V>>,
+    ) where
+        K: Eq + Ord + Hash + Clone,
+        V: Record,
+        S: Default,
+        I: Index<K>,
+    {
+        let _one = lock(&self.applier);
+        keys.chunks(AT_ONCE).for_each(|keys| self.put(keys, map, &mut put));
+    }
+
+    /// Changes the views themselves.
+    pub fn reset(&self, reset: impl FnOnce(&mut W)) {
+        reset(&mut write(&self.views));
+    }
+
+    fn put<K, V, S, I>(
+        &self,
+        keys: &[K],
+        map: &Map<K, V, S, I>,
+        put: &mut impl FnMut(&mut W, K, Option<Arc<V>>) -> Option<Arc<V>>,
+    ) where
+        K: Eq + Ord + Hash + Clone,
+        V: Record,
+        S: Default,
+        I: Index<K>,
+    {
+        let live = map.get_many(keys);
+        let mut views = write(&self.views);
+        let shown: Vec<_> =
+            keys.iter().zip(live).map(|(key, value)| put(&mut views, key.clone(), value)).collect();
+        drop(views);
+        // Freed, where nobody else has it, while nobody waits for that.
+        drop(shown);
+    }
+
+    /// Asks the views, together with the keys that they may have wrong; `None` if they are not fed.
+    pub fn ask<K, V, S, I, D, R>(
+        &self,
+        generations: &Generations<D>,
+        map: &Map<K, V, S, I>,
+        question: impl FnOnce(&Unsettled<K, V>, &W) -> R,
+    ) -> Option<R>
+    where
+        K: Eq + Ord + Hash + Clone,
+        V: Record,
+        S: Default,
+        I: Index<K>,
+        D: TryInto<K> + Clone + Ord,
+    {
+        let unapplied = generations.unapplied()?;
+        // The lists first, and then the views: a list that is gone by then has been applied to what is found there.
+        let mut keys: Vec<K> = {
+            let lists = unapplied.load();
+            lists.iter().flat_map(|list| list.keys()).filter_map(|key| key.try_into().ok()).collect()
+        };
+        keys.sort_unstable();
+        keys.dedup();
+        let live = map.get_many(&keys);
+        let unsettled = Unsettled { keys: keys.into_iter().zip(live).collect() };
+        Some(question(&unsettled, &read(&self.views)))
+    }
+}

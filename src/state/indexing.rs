@@ -1,0 +1,120 @@
+//! The views of the traces, and what keeps them up to date: the indexer.
+
+use super::{Dirty, State};
+use crate::clock::WallClock;
+use crate::protocol::sync::{AtomicBool, Ordering, ShortMutex};
+use crate::protocol::{Notify, Unsettled, Views};
+use crate::trace::{Trace, TraceId};
+use crate::views::TraceViews;
+use std::sync::Arc;
+
+/// Whoever does the indexer's work takes its steps: a thread of its own, or the flusher if that could not be started.
+pub(crate) struct Indexing {
+    views: Views<TraceViews>,
+    clock: WallClock,
+    notify: Arc<Notify>,
+    /// Traces that a question has found to be out of place.
+    late: ShortMutex<Vec<TraceId>>,
+    has_thread: AtomicBool,
+    is_over: AtomicBool,
+}
+
+impl Indexing {
+    pub(super) fn new(views: TraceViews, clock: WallClock, notify: Arc<Notify>) -> Self {
+        Self {
+            views: Views::new(views),
+            clock,
+            notify,
+            late: ShortMutex::default(),
+            has_thread: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    /// A thread has been started that takes the steps.
+    pub(crate) fn has_thread(&self) {
+        self.has_thread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the flusher must take the steps.
+    pub(crate) fn is_left_to_the_flusher(&self) -> bool {
+        !cfg!(loom) && !self.has_thread.load(Ordering::Relaxed)
+    }
+
+    /// Ends the thread, after what it is doing.
+    pub(crate) fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.notify.notify();
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn notify(&self) -> &Notify {
+        &self.notify
+    }
+}
+
+impl TryFrom<Dirty> for TraceId {
+    type Error = ();
+
+    fn try_from(dirty: Dirty) -> Result<Self, ()> {
+        match dirty {
+            Dirty::Trace(id) => Ok(id),
+            Dirty::Link(_) => Err(()),
+        }
+    }
+}
+
+impl State {
+    /// Takes one step: applies a cut, corrects what questions found out of place, or cuts. `false` if there is nothing
+    /// to do.
+    pub(crate) fn index(&self) -> bool {
+        let Indexing { views, late, clock, .. } = &self.indexing;
+        let now = clock.now();
+        if views.apply(&self.generations, &self.traces, |views, id, trace| views.put(id, trace, now)) {
+            return true;
+        }
+        let late = late.with(std::mem::take);
+        if !late.is_empty() {
+            views.apply_keys(&late, &self.traces, |views, id, trace| views.put(id, trace, now));
+            return true;
+        }
+        let is_long = self.generations.is_long();
+        if is_long {
+            self.generations.cut_for_views();
+        }
+        is_long
+    }
+
+    /// After a panic of the indexer, which may have left the views half done: all traces are applied again. Questions
+    /// look at each trace until then.
+    pub(crate) fn index_anew(&self) {
+        let Indexing { views, late, .. } = &self.indexing;
+        late.with(Vec::clear);
+        self.generations.list_again(self.traces.keys().into_iter().map(Dirty::Trace));
+        views.reset(|views| *views = views.emptied());
+    }
+
+    /// Asks the views, together with the traces that they may have wrong. `None` if there are none: under loom, and in
+    /// a forked process, where the indexer may have held their lock.
+    pub(crate) fn ask<R>(
+        &self,
+        question: impl FnOnce(&Unsettled<TraceId, Trace>, &TraceViews) -> R,
+    ) -> Option<R> {
+        if self.is_forked() {
+            return None;
+        }
+        self.indexing.views.ask(&self.generations, &self.traces, question)
+    }
+
+    /// These traces have faded since they were put into their order.
+    pub(crate) fn correct(&self, late: Vec<TraceId>) {
+        if !late.is_empty() {
+            // At most those of one question: who finds the others finds them again.
+            self.indexing.late.with(|waiting| *waiting = late);
+            self.indexing.notify.notify();
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The views of the traces: by what they have in common, and in the orders in which they are asked for.
+//!
+//! Fed with the traces of each cut and never by a write: see [`protocol`](crate::protocol).
+//!
+//! - [`slots`]: a small number for each trace, which is all that the views hold of it;
+//! - [`strengths`]: the order of strengths, which time changes;
+//! - [`search`]: answers of a query.
+
+mod search;
+mod slots;
+mod strengths;
+
+pub(crate) use search::{Answer, Conditions, Search};
+
+use crate::memory::DecayCurve;
+use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
+use roaring::RoaringBitmap;
+use slots::Slots;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use strengths::Strengths;
+
+/// All of them. Whatever is not asked for by a name is a set of slots.
+pub(crate) struct TraceViews {
+    slots: Slots,
+    types: Sets<{ TraceType::ALL.len() }>,
+    tiers: Sets<{ Tier::ALL.len() }>,
+    unresolved: RoaringBitmap,
+    partitions: Named,
+    tags: Named,
+    recency: BTreeSet<(Micros, u32)>,
+    created: BTreeSet<(Micros, u32)>,
+    strengths: Strengths,
+    /// Of payload text.
+    bytes: u64,
+}
+
+type Sets<const N: usize> = [RoaringBitmap; N];
+
+type Named = HashMap<Box<str>, RoaringBitmap, foldhash::fast::RandomState>;
+
+impl TraceViews {
+    pub(crate) fn new(curve: DecayCurve) -> Self {
+        Self {
+            slots: Slots::default(),
+            types: Default::default(),
+            tiers: Default::default(),
+            unresolved: RoaringBitmap::new(),
+            partitions: Named::default(),
+            tags: Named::default(),
+            recency: BTreeSet::new(),
+            created: BTreeSet::new(),
+            strengths: Strengths::new(curve),
+            bytes: 0,
+        }
+    }
+
+    /// Views of these traces: built by sorting, which takes a fraction of what putting in each would.
+    pub(crate) fn of(curve: DecayCurve, mut traces: Vec<Arc<Trace>>, now: Micros) -> Self {
+        // Slots in the order of recency: what is asked for together lies together.
+        traces.sort_unstable_by_key(|trace| trace.numbers.last_reinforced);
+        let mut views = Self::new(curve);
+        let slots = || 0..u32::MAX;
+        let recency = traces.iter().zip(slots()).map(|(trace, slot)| (trace.numbers.last_reinforced, slot));
+        views.recency = recency.collect();
+        let created = traces.iter().zip(slots()).map(|(trace, slot)| (trace.content.created_at, slot));
+        views.created = created.collect();
+        for trace in traces {
+            let slot = views.slots.add(trace.clone());
+            views.enter_terms(slot, &trace, None);
+            views.strengths.put(slot, None, Some(&trace), now);
+            views.bytes += size(&trace);
+        }
+        views
+    }
+
+    /// Views of the same kind, of no traces.
+    pub(crate) fn emptied(&self) -> Self {
+        Self::new(self.strengths.curve())
+    }
+
+    /// Number of traces.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Shows what the store has of an id, in the place of what was shown of it, which is returned.
+    pub(crate) fn put(&mut self, id: TraceId, new: Option<Arc<Trace>>, now: Micros) -> Option<Arc<Trace>> {
+        let found = self.slots.find(id);
+        let (slot, old) = match (found, &new) {
+            (None, None) => return None,
+            (None, Some(new)) => (self.slots.add(new.clone()), None),
+            (Some(slot), Some(new)) => (slot, self.slots.replace(slot, new.clone())),
+            (Some(slot), None) => (slot, self.slots.remove(slot)),
+        };
+        let (was, is) = (old.as_deref(), new.as_deref());
+        if let Some(was) = was {
+            self.leave_terms(slot, was, is);
+        }
+        if let Some(is) = is {
+            self.enter_terms(slot, is, was);
+        }
+        let reinforced = |trace: &Trace| trace.numbers.last_reinforced;
+        reorder(&mut self.recency, slot, was.map(reinforced), is.map(reinforced));
+        let created = |trace: &Trace| trace.content.created_at;
+        reorder(&mut self.created, slot, was.map(created), is.map(created));
+        self.strengths.put(slot, was, is, now);
+        self.bytes = self.bytes + is.map_or(0, size) - was.map_or(0, size);
+        old
+    }
+
+    fn enter_terms(&mut self, slot: u32, new: &Trace, old: Option<&Trace>) {
+        let lacks = |has: fn(&Trace, &Trace) -> bool| old.is_none_or(|old| !has(old, new));
+        if lacks(|a, b| a.trace_type() == b.trace_type()) {
+            self.types[new.trace_type() as usize].insert(slot);
+        }
+        if lacks(|a, b| a.tier() == b.tier()) {
+            self.tiers[new.tier() as usize].insert(slot);
+        }
+        if new.is_unresolved() && lacks(|a, b| a.is_unresolved() == b.is_unresolved()) {
+            self.unresolved.insert(slot);
+        }
+        if old.is_some_and(|old| Arc::ptr_eq(&old.content, &new.content)) {
+            return;
+        }
+        if lacks(|a, b| a.partition() == b.partition()) {
+            enter(&mut self.partitions, new.partition(), slot);
+        }
+        for tag in new.tags().filter(|tag| old.is_none_or(|old| !old.has_tag(tag))) {
+            enter(&mut self.tags, tag, slot);
+        }
+    }
+
+    fn leave_terms(&mut self, slot: u32, old: &Trace, new: Option<&Trace>) {
+        let lacks = |has: fn(&Trace, &Trace) -> bool| new.is_none_or(|new| !has(old, new));
+        if lacks(|a, b| a.trace_type() == b.trace_type()) {
+            self.types[old.trace_type() as usize].remove(slot);
+        }
+        if lacks(|a, b| a.tier() == b.tier()) {
+            self.tiers[old.tier() as usize].remove(slot);
+        }
+        if old.is_unresolved() && lacks(|a, b| a.is_unresolved() == b.is_unresolved()) {
+            self.unresolved.remove(slot);
+        }
+        if new.is_some_and(|new| Arc::ptr_eq(&old.content, &new.content)) {
+            return;
+        }
+        if lacks(|a, b| a.partition() == b.partition()) {
+            leave(&mut self.partitions, old.partition(), slot);
+        }
+        for tag in old.tags().filter(|tag| new.is_none_or(|new| !new.has_tag(tag))) {
+            leave(&mut self.tags, tag, slot);
+        }
+    }
+
+    /// Number of traces and of bytes of payload text, without the traces of these ids.
+    pub(crate) fn totals_without(&self, ids: impl Iterator<Item = TraceId>) -> (usize, u64) {
+        let shown = ids.filter_map(|id| self.slots.get(self.slots.find(id)?));
+        shown.fold((self.len(), self.bytes), |(traces, bytes), trace| (traces - 1, bytes - size(trace)))
+    }
+
+    /// The ids of the traces of a type.
+    pub(crate) fn of_type(&self, kind: TraceType) -> impl Iterator<Item = TraceId> {
+        self.types[kind as usize].iter().filter_map(|slot| Some(self.slots.get(slot)?.id()))
+    }
+
+    /// The ids of the traces of a partition.
+    pub(crate) fn of_partition(&self, partition: &str) -> impl Iterator<Item = TraceId> {
+        let slots = self.partitions.get(partition).into_iter().flatten();
+        slots.filter_map(|slot| Some(self.slots.get(slot)?.id()))
+    }
+
+    /// The traces, least recently reinforced first.
+    pub(crate) fn oldest(&self) -> impl Iterator<Item = &Arc<Trace>> {
+        self.recency.iter().filter_map(|(_, slot)| self.slots.get(*slot))
+    }
+}
+
+fn size(trace: &Trace) -> u64 {
+    trace.payload().as_str().len() as u64
+}
+
+fn enter(sets: &mut Named, name: &str, slot: u32) {
+    match sets.get_mut(name) {
+        Some(set) => _ = set.insert(slot),
+        None => _ = sets.insert(name.into(), RoaringBitmap::from_iter([slot])),
+    }
+}
+
+fn leave(sets: &mut Named, name: &str, slot: u32) {
+    if let Some(set) = sets.get_mut(name) {
+        set.remove(slot);
+        if set.is_empty() {
+            sets.remove(name);
+        }
+    }
+}
+
+fn reorder<K: Ord + Copy>(order: &mut BTreeSet<(K, u32)>, slot: u32, old: Option<K>, new: Option<K>) {
+    if old != new {
+        old.map(|old| order.remove(&(old, slot)));
+        new.map(|new| order.insert((new, slot)));
+    }
+}
