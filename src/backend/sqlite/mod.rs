@@ -1,4 +1,4 @@
-//! The SQLite backend: one file, one connection, one transaction a batch.
+//! The SQLite backend: one file, one connection that writes, one transaction a batch.
 //!
 //! What is relied on: in WAL mode recovery yields a prefix of the commits, so after any crash the file is
 //! at some cut; with `synchronous=FULL` a commit makes itself and all before it durable; and after a failed
@@ -9,6 +9,7 @@
 //! - [`files`]: the files that this process has open through SQLite, and those that it must not open;
 //! - [`file_identity`]: noticing that the file has been moved or replaced, and quarantining files;
 //! - [`changes`]: noticing that somebody else has written to it;
+//! - [`checkpoint`]: moving the WAL into the file, beside the flusher;
 //! - [`wal`]: making certain what an earlier connection has left in the WAL;
 //! - [`schema`]: the tables, their version, and the steps from one version to the next;
 //! - [`rows_read`] and [`rows_write`]: a trace as a row, and back;
@@ -23,6 +24,7 @@
 
 mod backup;
 mod changes;
+mod checkpoint;
 mod compact;
 mod erase;
 mod error;
@@ -67,16 +69,15 @@ use crate::clock::new_uuid;
 use crate::error::ErrorKind;
 use crate::guarded;
 use changes::LastWrite;
+use checkpoint::{MOVE_FROM, Round};
 use error::{is_about_the_row, kind_of};
 use file::{Attached, Store};
 use file_identity::FileIdentity;
 use lock::Lock;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use uuid::Uuid;
-
-/// Above this many pages not yet in the database file, the WAL is checkpointed.
-const CHECKPOINT_PAGES: i64 = 1_000;
 
 /// How often a COMMIT that finds a lock is tried again, each time after SQLite's own busy timeout.
 const COMMIT_TRIES: u32 = 3;
@@ -94,7 +95,7 @@ pub(crate) struct Sqlite {
     /// Somebody else has written to it, and the flusher has not yet compared it with memory.
     changed: bool,
     /// Held while the store owns the file, until this is dropped: one that was closed may go on yet.
-    lock: Option<Lock>,
+    lock: Option<Arc<Lock>>,
     /// It has been held ever since the file was signed. If not, another owner may have written to it.
     held_since: bool,
     /// `None` after an error that makes a connection worthless, and once closed.
@@ -108,6 +109,14 @@ pub(crate) struct Sqlite {
     unfilled: bool,
     /// Something was erased that the log still holds.
     to_scrub: bool,
+    /// A compaction is at its end: the file shrinks when the log is moved into it.
+    compacted: bool,
+    /// What moves the log into the file at present.
+    round: Option<Round>,
+    /// Above this number of pages to be moved, the next round is due.
+    due: i64,
+    /// Whether rounds may be started.
+    beside: bool,
 }
 
 impl Sqlite {
@@ -145,7 +154,7 @@ impl Sqlite {
             boot,
             longest,
             place,
-            lock: Some(lock),
+            lock: Some(Arc::new(lock)),
             held_since: true,
             attached: Some(attached),
             released: false,
@@ -153,6 +162,10 @@ impl Sqlite {
             committed: watermark,
             unfilled: false,
             to_scrub: false,
+            compacted: false,
+            round: None,
+            due: MOVE_FROM,
+            beside: true,
         })
     }
 
@@ -187,12 +200,13 @@ impl Sqlite {
     }
 
     fn is_held(&self) -> bool {
-        self.lock.as_ref().is_some_and(Lock::is_held)
+        self.lock.as_ref().is_some_and(|lock| lock.is_held())
     }
 
     /// Applies the batch; any error leaves no transaction open, or no connection.
     fn transact(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
         self.check()?;
+        let _writing = self.begin_writing()?;
         let path = self.path.clone();
         let attached = self.attached()?;
         let doing = |error| while_doing("writing to", &path, error);
@@ -235,6 +249,7 @@ impl Sqlite {
 
     /// Gives up a connection that can't be trusted, or a file that is not ours, writing nothing more to it.
     fn detach(&mut self) {
+        self.stop_round();
         if self.is_held() {
             self.attached = None;
         } else {
@@ -247,7 +262,7 @@ impl Sqlite {
 
     fn attach(&mut self) -> Result<Store, BackendError> {
         if !self.lock.as_ref().is_some_and(|lock| lock.is_of(&self.path)) {
-            self.lock = Some(Lock::acquire(&self.path)?);
+            self.lock = Some(Arc::new(Lock::acquire(&self.path)?));
             self.held_since = false;
         }
         let (attached, store) =
@@ -352,10 +367,18 @@ impl Backend for Sqlite {
 
     fn is_untouched(&mut self) -> Result<bool, BackendError> {
         self.place.check(&self.path)?;
-        Ok(self.released || self.last_write.is_last(&self.path))
+        if self.round.as_ref().is_some_and(Round::is_over) {
+            self.end_round()?;
+        }
+        Ok(self.released
+            || match self.round {
+                Some(_) => self.last_write.is_last_in_log(&self.path),
+                None => self.last_write.is_last(&self.path),
+            })
     }
 
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
+        self.stop_round();
         self.changed |= !self.released && !self.is_untouched().unwrap_or(false);
         self.detach();
         self.place.put_orphan_aside(&self.path)?;
@@ -407,34 +430,19 @@ impl Backend for Sqlite {
     }
 
     fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
-        let (path, committed) = (self.path.clone(), self.committed);
-        self.check()?;
-        if !self.is_untouched()? {
-            // Moving the log would hide what somebody else has written.
-            return Err(changed_by_another(&path));
-        }
-        let thorough = idle || self.to_scrub;
-        let moved = self.attached()?.checkpoint(thorough);
-        if !matches!(moved, Ok(None)) {
-            self.last_write = LastWrite::of(&path);
-        }
-        let complete = moved.map_err(|error| while_doing("checkpointing", &path, error))? == Some(true);
-        if complete {
-            file::confirm(&path, self.boot, committed)?;
-            self.durable = committed;
-            self.to_scrub &= !thorough;
-        }
-        Ok(complete)
+        self.maintain(idle)
     }
 
     fn close(&mut self, watermark: u64) -> Result<(), BackendError> {
         self.check()?;
+        // What it moves has to be moved for the end in any case.
+        self.end_round()?;
         let path = self.path.clone();
         let signed_off = self.attached()?.mark_clean(watermark);
         self.last_write = LastWrite::of(&path);
         signed_off.map_err(|error| while_doing("closing", &path, error))?;
         self.check_descriptors()?;
-        file::confirm(&path, self.boot, watermark)?;
+        file::confirm(&path, self.boot, watermark..=watermark)?;
         self.attached()?.let_finish().map_err(|error| while_doing("closing", &path, error))?;
         self.attached = None;
         self.released = true;
