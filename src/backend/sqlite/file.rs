@@ -160,16 +160,20 @@ impl Attached {
     }
 
     /// The last write: a clean end. Then everything goes into the one file, if no reader holds that up.
-    pub(super) fn mark_clean(&self, watermark: u64) -> rusqlite::Result<()> {
+    ///
+    /// Returns `false` if that failed, perhaps at a sync, so that it must not be finished with this connection: the log
+    /// stays, and whoever opens the file next moves all of it once more.
+    pub(super) fn mark_clean(&self, watermark: u64) -> rusqlite::Result<bool> {
         self.connection.pragma_update(None, "synchronous", "FULL")?;
         self.with_short_timeout(|connection| schema::set_clean(connection, watermark, &self.boot))?;
-        if let Err(error) = self.checkpoint(Mode::Truncate) {
+        let emptied = self.checkpoint(Mode::Truncate);
+        if let Err(error) = &emptied {
             let path = self.connection.path();
             guarded::run(|| {
                 tracing::warn!(path, %error, "everything is durable, but the log could not be emptied at close");
             });
         }
-        Ok(())
+        Ok(emptied.is_ok())
     }
 
     /// Sound to the last: SQLite may finish what is left to do when the connection is dropped, and remove the log.

@@ -440,10 +440,12 @@ impl Backend for Sqlite {
         let path = self.path.clone();
         let signed_off = self.attached()?.mark_clean(watermark);
         self.last_write = LastWrite::of(&path);
-        signed_off.map_err(|error| while_doing("closing", &path, error))?;
+        let is_sound = signed_off.map_err(|error| while_doing("closing", &path, error))?;
         self.check_descriptors()?;
         file::confirm(&path, self.boot, watermark..=watermark)?;
-        self.attached()?.let_finish().map_err(|error| while_doing("closing", &path, error))?;
+        if is_sound {
+            self.attached()?.let_finish().map_err(|error| while_doing("closing", &path, error))?;
+        }
         self.attached = None;
         self.released = true;
         Ok(())
