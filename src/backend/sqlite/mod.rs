@@ -14,6 +14,7 @@
 //! - [`schema`]: the tables, their version, and the steps from one version to the next;
 //! - [`rows_read`] and [`rows_write`]: a trace as a row, and back;
 //! - [`links`]: the same of a link;
+//! - [`moment`]: reading all of them, with several connections;
 //! - [`erase`]: deleting so that nothing is left behind;
 //! - [`compact`]: giving back the pages that nothing uses;
 //! - [`error`]: SQLite's error codes by kind;
@@ -38,6 +39,7 @@ mod files;
 mod inspect;
 mod links;
 mod lock;
+mod moment;
 mod rows_read;
 mod rows_write;
 mod schema;
@@ -59,6 +61,7 @@ pub(crate) use file_identity::spill;
 pub(crate) use files::give_up_inherited_locks;
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
+pub(crate) use moment::Moment;
 #[cfg(feature = "snapshot")]
 pub(crate) use schema::MAX_WATERMARK;
 pub use verify::{FileFinding, FilePart, VerifyReport, verify, verify_with};
@@ -172,6 +175,13 @@ impl Sqlite {
     /// The file, and the name of this opening.
     pub(crate) fn home(&self) -> (PathBuf, Uuid) {
         (self.path.clone(), self.boot)
+    }
+
+    /// The content of the file that was just opened.
+    pub(crate) fn moment(&mut self) -> Result<Moment<'_>, BackendError> {
+        let (path, longest) = (self.path.clone(), self.longest);
+        let moment = Moment::of(&path, longest, &mut self.attached()?.connection);
+        moment.map_err(|error| while_doing("reading", &path, error))
     }
 
     fn attached(&mut self) -> Result<&mut Attached, BackendError> {
@@ -322,7 +332,7 @@ fn changed_by_another(path: &Path) -> BackendError {
 
 /// Every row, and the last one's number.
 fn load(connection: &Connection, into: &mut dyn FnMut(Stored)) -> rusqlite::Result<RowNumber> {
-    let last_row = rows_read::load(connection, into)?;
+    let last_row = rows_read::load(connection, RowNumber::MIN..=RowNumber::MAX, into)?;
     links::load(connection, into)?;
     Ok(last_row)
 }
