@@ -4,7 +4,7 @@ use crate::interrupt;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use mnemon::{Progress, Quarantined};
+use mnemon::{Progress, Quarantined, StoreBuilder};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -318,6 +318,15 @@ pub fn follow() -> (ProgressBar, impl Fn(Progress) -> ControlFlow<()> + Send + S
         interrupt::flow()
     };
     (bar, tell)
+}
+
+/// Opens a store, with a bar of the rows that are read.
+pub fn while_reading<T>(builder: StoreBuilder, open: impl FnOnce(StoreBuilder) -> T) -> T {
+    let (bar, tell) = follow();
+    bar.set_message("opening the store");
+    let opened = open(builder.on_progress(tell));
+    bar.finish_and_clear();
+    opened
 }
 
 /// Drawn anew also while nothing is counted, so that time is seen to pass.
