@@ -262,11 +262,11 @@ impl StoreBuilder {
         self
     }
 
-    /// Reports how many rows of a file have been read while it is opened: first 0, then every few thousand, and all at
-    /// the end. Default: no report. The callback runs on the thread that opens the store, while other threads read;
-    /// they are not held up, but the opening ends only when the callback has seen everything. If it returns
-    /// [`Break`](ControlFlow::Break), the opening fails with [`Interrupted`](crate::ErrorKind::Interrupted). To know the
-    /// total, the rows are counted first.
+    /// Reports how many rows of traces have been read while a file is opened: first 0, then every few thousand, and all
+    /// at the end. Default: no report. The callback runs on the thread that opens the store. Others read meanwhile and
+    /// are not held up, but the opening ends only when the callback has returned for the last time: it must not block.
+    /// If it returns [`Break`](ControlFlow::Break), the opening fails with
+    /// [`Interrupted`](crate::ErrorKind::Interrupted). To know the total, the rows are counted first.
     ///
     /// ```
     /// use mnemon::TraceStore;

@@ -281,7 +281,8 @@ mod tests {
         let (_folder, path) = file()?;
         change(
             &path,
-            "UPDATE traces SET type = 'none' WHERE row IN (3, 77, 211, 399); UPDATE traces SET row = -7 WHERE row = 50;",
+            "UPDATE traces SET type = 'none' WHERE row IN (3, 77, 211, 399);
+             UPDATE traces SET row = -7 WHERE row = 50;",
         )?;
         let found = reads_as_in_order(&path)??;
         let rows: Vec<_> = found.1.iter().map(|(row, _)| *row).collect();
