@@ -178,8 +178,8 @@ impl Sqlite {
     /// Until the flusher has moved all of the WAL itself, no round is started.
     fn not_beside(&mut self, why: &dyn std::error::Error) {
         self.beside = false;
+        let (path, error) = (self.path.display(), why.to_string());
         guarded::run(|| {
-            let (path, error) = (self.path.display(), why.to_string());
             tracing::debug!(%path, error, "the flusher moves the log itself: a thread beside it can't");
         });
     }

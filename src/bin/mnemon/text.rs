@@ -320,11 +320,15 @@ pub fn follow() -> (ProgressBar, impl Fn(Progress) -> ControlFlow<()> + Send + S
     (bar, tell)
 }
 
-/// Opens a store, with a bar of the rows that are read.
+/// Opens a store, with a bar of the rows that are read. What an interruption means then, its command says afterwards.
 pub fn while_reading<T>(builder: StoreBuilder, open: impl FnOnce(StoreBuilder) -> T) -> T {
     let (bar, tell) = follow();
     bar.set_message("opening the store");
-    let opened = open(builder.on_progress(tell));
+    let builder = builder.on_progress(move |progress| {
+        let _ = tell(progress);
+        ControlFlow::Continue(())
+    });
+    let opened = open(builder);
     bar.finish_and_clear();
     opened
 }
