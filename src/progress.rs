@@ -1,11 +1,13 @@
 //! The progress of a long operation, and whether it may continue.
 
 use crate::error::{Error, ErrorKind, Result};
+use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Progress of a [`backup`](crate::backup), a [`verify`](crate::verify), the saving of a
-/// [snapshot](crate::Snapshots::on_progress) or an [export](crate::legion::export) for the original.
+/// Progress of the [opening](crate::StoreBuilder::on_progress) of a file, a [`backup`](crate::backup), a
+/// [`verify`](crate::verify), the saving of a [snapshot](crate::Snapshots::on_progress) or an
+/// [export](crate::legion::export) for the original.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Progress {
@@ -30,6 +32,12 @@ type Tell = dyn Fn(Progress) -> ControlFlow<()> + Send + Sync;
 /// A callback that receives progress, and may interrupt the operation.
 #[derive(Clone)]
 pub(crate) struct Watch(Arc<Tell>);
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watch")
+    }
+}
 
 impl Watch {
     pub(crate) fn new(tell: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static) -> Self {

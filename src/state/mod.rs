@@ -83,6 +83,9 @@ impl From<LinkKey> for Dirty {
     }
 }
 
+/// Number of traces and links from which their memory is freed beside the thread that lets go of the store.
+const MANY: usize = 10_000;
+
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 pub(crate) struct State {
@@ -269,5 +272,21 @@ impl State {
                 ),
             )),
         }
+    }
+}
+
+/// Freeing the memory of a large store takes longer than closing it, as each trace is freed by itself. So a thread does
+/// that, for which nobody waits: a process that ends does not either. In a child process, and where no thread can be
+/// started, it is freed at once.
+#[cfg(not(loom))]
+impl Drop for State {
+    fn drop(&mut self) {
+        if self.traces.len() + self.links.len() < MANY || self.is_forked() {
+            return;
+        }
+        let traces = std::mem::replace(&mut self.traces, Map::new(Terms::new()));
+        let links = std::mem::replace(&mut self.links, Map::new(Adjacency::new()));
+        let thread = std::thread::Builder::new().name("mnemon-free".to_owned());
+        drop(thread.spawn(move || drop((traces, links))));
     }
 }

@@ -1,10 +1,15 @@
 //! Loading: filling the maps of a store with the rows that a backend has stored.
 
+#[cfg(all(feature = "sqlite", not(loom)))]
+use crate::backend::sqlite::Moment;
 use crate::backend::{self, BackendError, Loaded};
 use crate::error::Result;
+#[cfg(all(feature = "sqlite", not(loom)))]
+use crate::progress::Watch;
 use crate::protocol::{Adjacency, Map};
 use crate::state::{LinkRow, Links, Quarantined, Row, Traces};
 use crate::trace::{Link, LinkState, TraceId};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// Receiver of stored rows, called as they are read.
 type Into<'a> = &'a mut dyn FnMut(backend::Stored);
@@ -19,6 +24,8 @@ pub(super) struct Stored {
     pub(super) taken: u64,
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
+    /// Two rows had one id.
+    pub(super) has_twins: AtomicBool,
 }
 
 impl Stored {
@@ -32,6 +39,7 @@ impl Stored {
             taken: 0,
             #[cfg(all(feature = "sqlite", not(loom)))]
             home: None,
+            has_twins: AtomicBool::new(false),
         }
     }
 
@@ -50,17 +58,30 @@ impl Stored {
     /// Loads all rows; `read` gives every trace before any link.
     pub(super) fn load(read: impl FnOnce(Into<'_>) -> Result<Loaded, BackendError>) -> Result<Self> {
         let stored = Self::nothing();
-        let (loaded, unreadable) = stored.fill(read)?;
+        let (loaded, unreadable) = stored.fill(|into| Ok(read(into)?))?;
+        Ok(Self { loaded, unreadable, ..stored })
+    }
+
+    /// Loads a file, its traces with several threads.
+    #[cfg(all(feature = "sqlite", not(loom)))]
+    pub(super) fn load_file(mut moment: Moment<'_>, watch: Option<&Watch>) -> Result<Self> {
+        let mut stored = Self::nothing();
+        let (mut loaded, mut unreadable) = moment.traces(watch, &|row| stored.take(row))?;
+        if stored.has_twins.load(Relaxed) {
+            // Which row of an id was put in is a matter of luck: the first one should be.
+            stored = Self::nothing();
+            moment.in_order();
+            (loaded, unreadable) = moment.traces(watch, &|row| stored.take(row))?;
+        }
+        let (loaded, links) = stored.fill(|into| moment.links(into).map(|()| loaded))?;
+        unreadable.extend(links);
         Ok(Self { loaded, unreadable, ..stored })
     }
 
     /// This thread reads, and another one puts the rows into the maps, so that neither waits for the memory or the
     /// disk of the other.
     #[cfg(not(loom))]
-    fn fill(
-        &self,
-        read: impl FnOnce(Into<'_>) -> Result<Loaded, BackendError>,
-    ) -> Result<(Loaded, Vec<Quarantined>)> {
+    fn fill(&self, read: impl FnOnce(Into<'_>) -> Result<Loaded>) -> Result<(Loaded, Vec<Quarantined>)> {
         /// Number of rows handed over at once, and number of such batches that may be queued.
         const ROWS: usize = 64;
         const HANDS: usize = 4;
@@ -86,16 +107,13 @@ impl Stored {
     }
 
     #[cfg(loom)]
-    fn fill(
-        &self,
-        read: impl FnOnce(Into<'_>) -> Result<Loaded, BackendError>,
-    ) -> Result<(Loaded, Vec<Quarantined>)> {
+    fn fill(&self, read: impl FnOnce(Into<'_>) -> Result<Loaded>) -> Result<(Loaded, Vec<Quarantined>)> {
         self.fill_alone(read)
     }
 
     fn fill_alone(
         &self,
-        read: impl FnOnce(Into<'_>) -> Result<Loaded, BackendError>,
+        read: impl FnOnce(Into<'_>) -> Result<Loaded>,
     ) -> Result<(Loaded, Vec<Quarantined>)> {
         let mut unreadable = Vec::new();
         let loaded = read(&mut |row| unreadable.extend(self.take(row)))?;
@@ -118,6 +136,7 @@ impl Stored {
                 if self.traces.load(id, trace, held) {
                     Ok(())
                 } else {
+                    self.has_twins.store(true, Relaxed);
                     Err((Some(id), format!("row {row} has the id of another row")))
                 }
             }

@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 use crate::flusher::Flusher;
 use crate::memory::DecayCurve;
 use crate::memory::constants::RECENCY_HALF_LIFE_SECONDS;
+#[cfg(all(feature = "sqlite", not(loom)))]
+use crate::progress::Progress;
+use crate::progress::Watch;
 use crate::protocol::Reached;
 use crate::state::{FlushOptions, Name, State};
 use crate::trace::{Micros, checked_name};
@@ -26,7 +29,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 #[cfg(all(feature = "sqlite", not(loom)))]
-use std::path::Path;
+use std::{ops::ControlFlow, path::Path};
 
 /// Policy for writes while the oldest unflushed change is older than the [bound](StoreBuilder::lag_bound).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -56,6 +59,7 @@ pub enum LagPolicy {
 pub struct StoreBuilder {
     settings: Settings,
     flush: FlushOptions,
+    watch: Option<Watch>,
 }
 
 /// Settings that are fixed once a store is open.
@@ -119,7 +123,7 @@ impl Default for StoreBuilder {
             lag_bound: Duration::from_secs(10),
             refuse_when_lagging: false,
         };
-        Self { settings, flush }
+        Self { settings, flush, watch: None }
     }
 }
 
@@ -260,6 +264,30 @@ impl StoreBuilder {
         self
     }
 
+    /// Reports how many rows of traces have been read while a file is opened: first 0, then every few thousand, and all
+    /// at the end. Default: no report. The callback runs on the thread that opens the store. Others read meanwhile and
+    /// are not held up, but the opening ends only when the callback has returned for the last time: it must not block.
+    /// If it returns [`Break`](ControlFlow::Break), the opening fails with
+    /// [`Interrupted`](crate::ErrorKind::Interrupted). To know the total, the rows are counted first.
+    ///
+    /// ```
+    /// use mnemon::TraceStore;
+    /// use std::ops::ControlFlow;
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let builder = TraceStore::builder().on_progress(|progress| {
+    ///     println!("{}: {} of {}", progress.step, progress.done, progress.total);
+    ///     ControlFlow::Continue(())
+    /// });
+    /// let store = builder.open(folder.path().join("memory.db"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(all(feature = "sqlite", not(loom)))]
+    pub fn on_progress(mut self, tell: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
+        self.watch = Some(Watch::new(tell));
+        self
+    }
+
     /// Opens the SQLite file at `path`, creating it if it does not exist, and loads all of its traces into memory. The
     /// file has one writing owner, under whatever path it is opened. Ownership is a lock: on 64-bit Linux of the file
     /// itself, elsewhere of a file beside it (`path` with `.lock`). A file that is itself a mount point is rejected,
@@ -285,7 +313,8 @@ impl StoreBuilder {
         events::opening(Some(&path), settings.partition.clone(), || {
             let mut backend = Sqlite::open(&path, settings.max_payload_bytes, whole_spill(&path))?;
             let home = backend.home();
-            let stored = Stored { home: Some(home), ..Stored::load(|into| backend.load(into))? };
+            let stored = Stored::load_file(backend.moment()?, self.watch.as_ref())?;
+            let stored = Stored { home: Some(home), ..stored };
             let store = stored.start_with_spill(settings, self.flush, backend)?;
             store.start_upkeep()?;
             Ok(store)
@@ -333,7 +362,7 @@ impl StoreBuilder {
     pub fn detached(self, path: impl AsRef<Path>) -> Result<TraceStore> {
         let (settings, path) = (self.check()?, path.as_ref());
         events::opening(Some(path), settings.partition.clone(), || {
-            let stored = Stored::load(|into| sqlite::read(path, into))?;
+            let stored = sqlite::read(path, |moment| Stored::load_file(moment, self.watch.as_ref()))?;
             let (store, _) = stored.start(settings, self.flush, Discard);
             store.start_upkeep().ok();
             Ok(store)

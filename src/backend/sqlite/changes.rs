@@ -17,7 +17,7 @@ pub(super) struct LastWrite {
 
 /// Length in bytes, and time of the last write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Written {
+pub(super) struct Written {
     length: u64,
     /// Seconds and nanoseconds. Elsewhere than on Unix a system may set it later than it writes: there it is left out.
     #[cfg(unix)]
@@ -26,7 +26,7 @@ struct Written {
 
 impl Written {
     /// `None` if the file is not there.
-    fn of(path: &Path) -> Option<Self> {
+    pub(super) fn of(path: &Path) -> Option<Self> {
         let file = fs::metadata(path).ok()?;
         Some(Self {
             length: file.len(),
@@ -48,6 +48,21 @@ impl LastWrite {
     /// After a write that went into the log alone: whoever wrote to the file meanwhile is still noticed.
     pub(super) fn note_log(&mut self, path: &Path) {
         self.log = Written::of(&log_of(path));
+    }
+
+    /// How the last write left the file itself.
+    pub(super) fn file(&self) -> Option<Written> {
+        self.file
+    }
+
+    /// After a round has moved the log into the file, and left that so.
+    pub(super) fn note_file(&mut self, file: Option<Written>) {
+        self.file = file;
+    }
+
+    /// Whether nobody has written to the log since.
+    pub(super) fn is_last_in_log(&self, path: &Path) -> bool {
+        self.log == Written::of(&log_of(path))
     }
 
     /// Whether nobody has written to either since.

@@ -45,6 +45,7 @@ impl Sqlite {
         if !self.is_untouched()? {
             return Err(changed_by_another(&path));
         }
+        let _writing = self.begin_writing()?;
         let attached = self.attached()?;
         let doing = |error| while_doing("compacting", &path, error);
         // No content depends on it: a power loss may take steps back, and no more.
@@ -54,6 +55,7 @@ impl Sqlite {
             self.roll_back();
         }
         self.last_write.note_log(&path);
+        self.compacted |= matches!(outcome, Ok(false));
         outcome
     }
 }

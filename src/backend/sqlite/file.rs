@@ -1,5 +1,6 @@
 //! The file: what it must be to be opened, and how its connection is set up.
 
+use super::checkpoint::Mode;
 use super::compact;
 use super::error::{Said, kind_of, while_doing};
 use super::file_identity::{self, FileId, FileIdentity, sibling, unreachable_file};
@@ -13,7 +14,7 @@ use crate::guarded;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi, limits::Limit};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use uuid::Uuid;
@@ -129,21 +130,26 @@ impl Attached {
         file_identity::give_rights_of(path).map_err(|error| unreachable_file(path, error))?;
         let identity = look_before_touching(path)?;
         let doing = |error| while_doing("opening", path, error);
+        let mut attached = Self::beside(path, longest)?;
+        let connection = &mut attached.connection;
+        wal::make_certain(connection, path)?;
+        if identity.is_new() {
+            compact::make_compactable(connection).map_err(doing)?;
+        }
+        schema::migrate(connection, identity.version).map_err(doing)?;
+        let (watermark, boot, clean) = schema::read_store(connection).map_err(doing)?;
+        Ok((attached, Store { is_new: identity.is_new(), watermark, boot, clean }))
+    }
+
+    /// Another connection to the file that this process has open as a store, for the same purpose as the first one.
+    pub(super) fn beside(path: &Path, longest: usize) -> Result<Self, BackendError> {
+        let doing = |error| while_doing("opening", path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let in_use =
             InUse::connection(path, FileId::of(path).map_err(|error| unreachable_file(path, error))?);
-        let mut connection = Connection::open_with_flags(path, flags).map_err(doing)?;
+        let connection = Connection::open_with_flags(path, flags).map_err(doing)?;
         set_up(&connection, longest).map_err(doing)?;
-        wal::make_certain(&connection, path)?;
-        if identity.is_new() {
-            compact::make_compactable(&connection).map_err(doing)?;
-        }
-        schema::migrate(&mut connection, identity.version).map_err(doing)?;
-        let (watermark, boot, clean) = schema::read_store(&connection).map_err(doing)?;
-        Ok((
-            Self { connection, durability: None, in_use, boot: Uuid::nil() },
-            Store { is_new: identity.is_new(), watermark, boot, clean },
-        ))
+        Ok(Self { connection, durability: None, in_use, boot: Uuid::nil() })
     }
 
     /// Marks the file as this boot's, and not cleanly ended. Answers which file and log that was.
@@ -154,16 +160,20 @@ impl Attached {
     }
 
     /// The last write: a clean end. Then everything goes into the one file, if no reader holds that up.
-    pub(super) fn mark_clean(&self, watermark: u64) -> rusqlite::Result<()> {
+    ///
+    /// Returns `false` if that failed, perhaps at a sync, so that it must not be finished with this connection: the log
+    /// stays, and whoever opens the file next moves all of it once more.
+    pub(super) fn mark_clean(&self, watermark: u64) -> rusqlite::Result<bool> {
         self.connection.pragma_update(None, "synchronous", "FULL")?;
         self.with_short_timeout(|connection| schema::set_clean(connection, watermark, &self.boot))?;
-        if let Err(error) = self.checkpoint(true) {
+        let emptied = self.checkpoint(Mode::Truncate);
+        if let Err(error) = &emptied {
             let path = self.connection.path();
             guarded::run(|| {
                 tracing::warn!(path, %error, "everything is durable, but the log could not be emptied at close");
             });
         }
-        Ok(())
+        Ok(emptied.is_ok())
     }
 
     /// Sound to the last: SQLite may finish what is left to do when the connection is dropped, and remove the log.
@@ -192,40 +202,7 @@ impl Attached {
         Ok(())
     }
 
-    /// Moves the log into the database file: when idle whatever is there, else when it has grown large.
-    /// Whether all of it is there now, and synced; `None` if nothing was to be moved.
-    pub(super) fn checkpoint(&self, idle: bool) -> rusqlite::Result<Option<bool>> {
-        let pages = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
-        let (logged, moved) = self.connection.query_row("PRAGMA wal_checkpoint(NOOP)", [], pages)?;
-        let (waiting, mode) = if idle {
-            (logged > 0, "PRAGMA wal_checkpoint(TRUNCATE)")
-        } else {
-            (logged - moved > super::CHECKPOINT_PAGES, "PRAGMA wal_checkpoint(PASSIVE)")
-        };
-        if !waiting {
-            return Ok(None);
-        }
-        let span = guarded::span(|| {
-            tracing::debug_span!(
-                "mnemon.checkpoint",
-                path = self.connection.path(),
-                pages = logged - moved,
-                complete = tracing::field::Empty,
-            )
-        });
-        let _inside = span.enter();
-        let (busy, logged, moved) = self.with_short_timeout(|connection| {
-            connection.query_row(mode, [], |row| {
-                let (logged, moved) = pages(row)?;
-                Ok((row.get::<_, i64>(0)?, logged, moved))
-            })
-        })?;
-        let complete = busy == 0 && logged == moved;
-        span.record("complete", complete);
-        Ok(Some(complete))
-    }
-
-    fn with_short_timeout<T>(
+    pub(super) fn with_short_timeout<T>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> rusqlite::Result<T> {
@@ -333,11 +310,15 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
     Ok(identity)
 }
 
-/// Whether a reader who comes now finds what this store has committed: after the log was moved into the file, and
-/// before memory is given up. Costs a connection, the schema and one row.
+/// Whether a reader who comes now finds what this store has committed, one of these watermarks: after the log was moved
+/// into the file, and before memory is given up. Costs a connection, the schema and one row.
 ///
 /// That nobody can look now, as where no more files can be opened, is told and says nothing of the file.
-pub(super) fn confirm(path: &Path, boot: Uuid, watermark: u64) -> Result<(), BackendError> {
+pub(super) fn confirm(
+    path: &Path,
+    boot: Uuid,
+    watermarks: impl RangeBounds<u64>,
+) -> Result<(), BackendError> {
     let look = || {
         look_before_touching(path)?;
         let connection = look_at(path).map_err(|error| while_looking(path, error))?;
@@ -345,7 +326,7 @@ pub(super) fn confirm(path: &Path, boot: Uuid, watermark: u64) -> Result<(), Bac
     };
     let damaged = |what: &str| BackendError::new(ErrorKind::Corrupt, format!("{} {what}", path.display()));
     match look() {
-        Ok((found, Some(signed), _)) if (found, signed) == (watermark, boot) => Ok(()),
+        Ok((found, Some(signed), _)) if signed == boot && watermarks.contains(&found) => Ok(()),
         Ok(_) => Err(damaged("does not hold what was just written to it")),
         Err(error)
             if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::NotAStore | ErrorKind::NewerSchema) =>

@@ -1,8 +1,9 @@
 //! Reading a file without owning it.
 
 use super::error::while_doing;
+use super::moment::Moment;
 use super::{file, file_identity, lock, schema};
-use crate::backend::{BackendError, Loaded, Stored};
+use crate::backend::BackendError;
 use crate::error::{ErrorKind, Result};
 use rusqlite::types::ValueRef;
 use std::collections::BTreeMap;
@@ -51,17 +52,13 @@ pub fn inspect(path: impl AsRef<Path>) -> Result<FileReport> {
     report(path, *version, file_bytes).map_err(|error| while_doing("reading", path, error).into())
 }
 
-/// Gives everything in a store's file to `into`, every trace before any link, as of one moment. Like [`inspect`], it
-/// changes nothing.
-pub(crate) fn read(path: &Path, into: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
+/// Shows the content of a store's file to `work`, as of one moment. Like [`inspect`], it changes nothing.
+pub(crate) fn read<T>(path: &Path, work: impl FnOnce(Moment<'_>) -> Result<T>) -> Result<T> {
     let (path, _) = &of_a_store(path)?;
-    let mut read = || {
-        let mut connection = file::look_at(path)?;
-        let snapshot = connection.transaction()?;
-        let (watermark, ..) = schema::read_store(&snapshot)?;
-        Ok(Loaded { watermark, last_row: super::load(&snapshot, into)? })
-    };
-    read().map_err(|error| while_doing("reading", path, error))
+    let reading = |error| while_doing("reading", path, error);
+    let mut connection = file::look_at(path).map_err(reading)?;
+    connection.execute_batch("BEGIN").map_err(reading)?;
+    work(Moment::of(path, file::longest_value(0), &mut connection).map_err(reading)?)
 }
 
 /// Returns the resolved path and the version of the schema.

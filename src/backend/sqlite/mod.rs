@@ -1,4 +1,4 @@
-//! The SQLite backend: one file, one connection, one transaction a batch.
+//! The SQLite backend: one file, one connection that writes, one transaction a batch.
 //!
 //! What is relied on: in WAL mode recovery yields a prefix of the commits, so after any crash the file is
 //! at some cut; with `synchronous=FULL` a commit makes itself and all before it durable; and after a failed
@@ -9,10 +9,12 @@
 //! - [`files`]: the files that this process has open through SQLite, and those that it must not open;
 //! - [`file_identity`]: noticing that the file has been moved or replaced, and quarantining files;
 //! - [`changes`]: noticing that somebody else has written to it;
+//! - [`checkpoint`]: moving the WAL into the file, beside the flusher;
 //! - [`wal`]: making certain what an earlier connection has left in the WAL;
 //! - [`schema`]: the tables, their version, and the steps from one version to the next;
 //! - [`rows_read`] and [`rows_write`]: a trace as a row, and back;
 //! - [`links`]: the same of a link;
+//! - [`moment`]: reading all of them, with several connections;
 //! - [`erase`]: deleting so that nothing is left behind;
 //! - [`compact`]: giving back the pages that nothing uses;
 //! - [`error`]: SQLite's error codes by kind;
@@ -23,6 +25,7 @@
 
 mod backup;
 mod changes;
+mod checkpoint;
 mod compact;
 mod erase;
 mod error;
@@ -37,6 +40,7 @@ mod finding;
 mod inspect;
 mod links;
 mod lock;
+mod moment;
 mod rows_read;
 mod rows_write;
 mod schema;
@@ -59,6 +63,7 @@ pub(crate) use files::give_up_inherited_locks;
 pub use finding::Finding;
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
+pub(crate) use moment::Moment;
 #[cfg(feature = "snapshot")]
 pub(crate) use schema::MAX_WATERMARK;
 pub use verify::{VerifyReport, verify};
@@ -69,16 +74,15 @@ use crate::clock::new_uuid;
 use crate::error::ErrorKind;
 use crate::guarded;
 use changes::LastWrite;
+use checkpoint::{MOVE_FROM, Round};
 use error::{is_about_the_row, kind_of};
 use file::{Attached, Store};
 use file_identity::FileIdentity;
 use lock::Lock;
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use uuid::Uuid;
-
-/// Above this many pages not yet in the database file, the WAL is checkpointed.
-const CHECKPOINT_PAGES: i64 = 1_000;
 
 /// How often a COMMIT that finds a lock is tried again, each time after SQLite's own busy timeout.
 const COMMIT_TRIES: u32 = 3;
@@ -96,7 +100,7 @@ pub(crate) struct Sqlite {
     /// Somebody else has written to it, and the flusher has not yet compared it with memory.
     changed: bool,
     /// Held while the store owns the file, until this is dropped: one that was closed may go on yet.
-    lock: Option<Lock>,
+    lock: Option<Arc<Lock>>,
     /// It has been held ever since the file was signed. If not, another owner may have written to it.
     held_since: bool,
     /// `None` after an error that makes a connection worthless, and once closed.
@@ -110,6 +114,14 @@ pub(crate) struct Sqlite {
     unfilled: bool,
     /// Something was erased that the log still holds.
     to_scrub: bool,
+    /// A compaction is at its end: the file shrinks when the log is moved into it.
+    compacted: bool,
+    /// What moves the log into the file at present.
+    round: Option<Round>,
+    /// Above this number of pages to be moved, the next round is due.
+    due: i64,
+    /// Whether rounds may be started.
+    beside: bool,
 }
 
 impl Sqlite {
@@ -147,7 +159,7 @@ impl Sqlite {
             boot,
             longest,
             place,
-            lock: Some(lock),
+            lock: Some(Arc::new(lock)),
             held_since: true,
             attached: Some(attached),
             released: false,
@@ -155,12 +167,23 @@ impl Sqlite {
             committed: watermark,
             unfilled: false,
             to_scrub: false,
+            compacted: false,
+            round: None,
+            due: MOVE_FROM,
+            beside: true,
         })
     }
 
     /// The file, and the name of this opening.
     pub(crate) fn home(&self) -> (PathBuf, Uuid) {
         (self.path.clone(), self.boot)
+    }
+
+    /// The content of the file that was just opened.
+    pub(crate) fn moment(&mut self) -> Result<Moment<'_>, BackendError> {
+        let (path, longest) = (self.path.clone(), self.longest);
+        let moment = Moment::of(&path, longest, &mut self.attached()?.connection);
+        moment.map_err(|error| while_doing("reading", &path, error))
     }
 
     fn attached(&mut self) -> Result<&mut Attached, BackendError> {
@@ -189,12 +212,13 @@ impl Sqlite {
     }
 
     fn is_held(&self) -> bool {
-        self.lock.as_ref().is_some_and(Lock::is_held)
+        self.lock.as_ref().is_some_and(|lock| lock.is_held())
     }
 
     /// Applies the batch; any error leaves no transaction open, or no connection.
     fn transact(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
         self.check()?;
+        let _writing = self.begin_writing()?;
         let path = self.path.clone();
         let attached = self.attached()?;
         let doing = |error| while_doing("writing to", &path, error);
@@ -237,6 +261,7 @@ impl Sqlite {
 
     /// Gives up a connection that can't be trusted, or a file that is not ours, writing nothing more to it.
     fn detach(&mut self) {
+        self.stop_round();
         if self.is_held() {
             self.attached = None;
         } else {
@@ -249,7 +274,7 @@ impl Sqlite {
 
     fn attach(&mut self) -> Result<Store, BackendError> {
         if !self.lock.as_ref().is_some_and(|lock| lock.is_of(&self.path)) {
-            self.lock = Some(Lock::acquire(&self.path)?);
+            self.lock = Some(Arc::new(Lock::acquire(&self.path)?));
             self.held_since = false;
         }
         let (attached, store) =
@@ -309,7 +334,7 @@ fn changed_by_another(path: &Path) -> BackendError {
 
 /// Every row, and the last one's number.
 fn load(connection: &Connection, into: &mut dyn FnMut(Stored)) -> rusqlite::Result<RowNumber> {
-    let last_row = rows_read::load(connection, into)?;
+    let last_row = rows_read::load(connection, RowNumber::MIN..=RowNumber::MAX, into)?;
     links::load(connection, into)?;
     Ok(last_row)
 }
@@ -354,10 +379,18 @@ impl Backend for Sqlite {
 
     fn is_untouched(&mut self) -> Result<bool, BackendError> {
         self.place.check(&self.path)?;
-        Ok(self.released || self.last_write.is_last(&self.path))
+        if self.round.as_ref().is_some_and(Round::is_over) {
+            self.end_round()?;
+        }
+        Ok(self.released
+            || match self.round {
+                Some(_) => self.last_write.is_last_in_log(&self.path),
+                None => self.last_write.is_last(&self.path),
+            })
     }
 
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
+        self.stop_round();
         self.changed |= !self.released && !self.is_untouched().unwrap_or(false);
         self.detach();
         self.place.put_orphan_aside(&self.path)?;
@@ -409,35 +442,22 @@ impl Backend for Sqlite {
     }
 
     fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
-        let (path, committed) = (self.path.clone(), self.committed);
-        self.check()?;
-        if !self.is_untouched()? {
-            // Moving the log would hide what somebody else has written.
-            return Err(changed_by_another(&path));
-        }
-        let thorough = idle || self.to_scrub;
-        let moved = self.attached()?.checkpoint(thorough);
-        if !matches!(moved, Ok(None)) {
-            self.last_write = LastWrite::of(&path);
-        }
-        let complete = moved.map_err(|error| while_doing("checkpointing", &path, error))? == Some(true);
-        if complete {
-            file::confirm(&path, self.boot, committed)?;
-            self.durable = committed;
-            self.to_scrub &= !thorough;
-        }
-        Ok(complete)
+        self.maintain(idle)
     }
 
     fn close(&mut self, watermark: u64) -> Result<(), BackendError> {
         self.check()?;
+        // What it moves has to be moved for the end in any case.
+        self.end_round()?;
         let path = self.path.clone();
         let signed_off = self.attached()?.mark_clean(watermark);
         self.last_write = LastWrite::of(&path);
-        signed_off.map_err(|error| while_doing("closing", &path, error))?;
+        let is_sound = signed_off.map_err(|error| while_doing("closing", &path, error))?;
         self.check_descriptors()?;
-        file::confirm(&path, self.boot, watermark)?;
-        self.attached()?.let_finish().map_err(|error| while_doing("closing", &path, error))?;
+        file::confirm(&path, self.boot, watermark..=watermark)?;
+        if is_sound {
+            self.attached()?.let_finish().map_err(|error| while_doing("closing", &path, error))?;
+        }
         self.attached = None;
         self.released = true;
         Ok(())

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, Row, Rows};
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 const SELECT: &str = "
@@ -16,16 +17,21 @@ SELECT row, id, strength, peak_strength, base_decay_rate, emotional_valence, emo
     last_reinforced, last_decayed, revision, reinforcement_count, tier, unresolved, consolidation_candidate,
     pinned, type, origin, created_at, partition, source_agent, encryption_key_id, parent, children, tags,
     embedding, payload
-FROM traces WHERE row >= ?1 ORDER BY row";
+FROM traces WHERE row BETWEEN ?1 AND ?2 ORDER BY row";
 
 /// Rows are numbered from 1; above this there is no room to number on.
 const MAX_ROW: RowNumber = 1 << 62;
-/// Streams every row; answers the highest row number that a store may go on from.
-pub(super) fn load(connection: &Connection, into: &mut dyn FnMut(Stored)) -> rusqlite::Result<RowNumber> {
+
+/// Streams the rows of these numbers; answers the highest row number that a store may go on from, 0 if there is none.
+pub(super) fn load(
+    connection: &Connection,
+    rows: RangeInclusive<RowNumber>,
+    into: &mut dyn FnMut(Stored),
+) -> rusqlite::Result<RowNumber> {
     let mut statement = connection.prepare(SELECT)?;
-    let mut pass = Pass { next: Some(RowNumber::MIN), last: 0, partition: Arc::from("default"), into };
+    let mut pass = Pass { next: Some(*rows.start()), last: 0, partition: Arc::from("default"), into };
     while let Some(next) = pass.next {
-        match pass.rows(statement.query([next])?) {
+        match pass.rows(statement.query([next, *rows.end()])?) {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
                 pass.set_aside(connection, &error)?;
             }
@@ -35,7 +41,7 @@ pub(super) fn load(connection: &Connection, into: &mut dyn FnMut(Stored)) -> rus
     Ok(pass.last)
 }
 
-/// A pass over all rows, which goes on after one that SQLite would not read.
+/// A pass over rows, which goes on after one that SQLite would not read.
 struct Pass<'a> {
     next: Option<RowNumber>,
     last: RowNumber,

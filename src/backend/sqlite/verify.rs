@@ -7,7 +7,7 @@
 use super::error::{kind_of, while_doing};
 use super::finding::Finding;
 use super::{file, file_identity, links, lock, rows_read, schema};
-use crate::backend::{Stored, Unreadable};
+use crate::backend::{RowNumber, Stored, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, Watch};
 use crate::trace::{Link, TraceId};
@@ -351,7 +351,7 @@ fn traces(
             }
         }
     };
-    match rows_read::load(moment, &mut take) {
+    match rows_read::load(moment, RowNumber::MIN..=RowNumber::MAX, &mut take) {
         Err(error) if is_damage(&error) => {
             let after = last.map_or("no row".to_owned(), |row| format!("nothing after row {row}"));
             report.find(TRACES, format!("{after} can be read: {error}"));

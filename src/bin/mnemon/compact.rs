@@ -43,7 +43,9 @@ impl Compact {
     pub fn run(self) -> Result<ExitCode> {
         // Opening would make a store where there is none.
         mnemon::inspect(&self.db)?;
-        let store = TraceStore::builder().max_payload_bytes(MAX_PAYLOAD_BYTES).open(&self.db)?;
+        let store = progress::while_reading(TraceStore::builder(), |builder| {
+            builder.max_payload_bytes(MAX_PAYLOAD_BYTES).open(&self.db)
+        })?;
         let compacted = compact(&store);
         let closed = store.close();
         let report = compacted?;

@@ -81,7 +81,9 @@ struct Found {
 impl ImportLegion {
     pub fn run(self) -> Result<ExitCode> {
         let original = progress::while_spinning("reading", || legion::read(&self.file))?;
-        let store = TraceStore::builder().max_payload_bytes(MAX_PAYLOAD_BYTES).open(&self.db)?;
+        let store = progress::while_reading(TraceStore::builder(), |builder| {
+            builder.max_payload_bytes(MAX_PAYLOAD_BYTES).open(&self.db)
+        })?;
         let unreadable = store.stats().quarantined;
         let imported = progress::while_spinning("storing", || {
             let imported = original.store_in(&store)?;
@@ -115,8 +117,7 @@ impl ImportLegion {
 
 impl ExportLegion {
     pub fn run(self) -> Result<ExitCode> {
-        let store =
-            progress::while_spinning("reading the store", || TraceStore::builder().detached(&self.db))?;
+        let store = progress::while_reading(TraceStore::builder(), |builder| builder.detached(&self.db))?;
         text::warn_of_quarantined(&store.stats().quarantined);
         text::warn_of_spill(&self.db);
         interrupt::catch()?;

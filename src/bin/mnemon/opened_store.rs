@@ -39,7 +39,7 @@ impl Source {
     pub fn open(&self) -> Result<OpenedStore> {
         let at = self.at.unwrap_or_else(Timestamp::now);
         let builder = TraceStore::builder().clock(&ManualClock::at(at));
-        let store = progress::while_spinning("reading the store", || builder.detached(&self.db))?;
+        let store = progress::while_reading(builder, |builder| builder.detached(&self.db))?;
         text::warn_of_quarantined(&store.stats().quarantined);
         Ok(OpenedStore { store: ManuallyDrop::new(store), path: self.db.clone(), ids: OnceCell::new() })
     }

@@ -2,7 +2,7 @@
 
 use crate::interrupt;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
-use mnemon::Progress;
+use mnemon::{Progress, StoreBuilder};
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -52,6 +52,19 @@ pub fn follow() -> (ProgressBar, impl Fn(Progress) -> ControlFlow<()> + Send + S
         interrupt::flow()
     };
     (bar, tell)
+}
+
+/// Opens a store, with a bar of the rows that are read. What an interruption means then, its command says afterwards.
+pub fn while_reading<T>(builder: StoreBuilder, open: impl FnOnce(StoreBuilder) -> T) -> T {
+    let (bar, tell) = follow();
+    bar.set_message("opening the store");
+    let builder = builder.on_progress(move |progress| {
+        let _ = tell(progress);
+        ControlFlow::Continue(())
+    });
+    let opened = open(builder);
+    bar.finish_and_clear();
+    opened
 }
 
 /// Drawn anew also while nothing is counted, so that time is seen to pass.

@@ -156,10 +156,11 @@ impl Snapshot {
 
 impl Save {
     fn run(self) -> Result<ExitCode> {
+        let snapshots = self.key.of(&self.folder)?;
+        let read = progress::while_reading(TraceStore::builder(), |builder| builder.detached(&self.db));
         let (bar, tell) = progress::follow();
-        let snapshots = self.key.of(&self.folder)?.on_progress(tell);
-        bar.set_message("reading the store");
-        let read = TraceStore::builder().detached(&self.db).map_err(anyhow::Error::from);
+        let snapshots = snapshots.on_progress(tell);
+        let read = read.map_err(anyhow::Error::from);
         let saved = read.and_then(|store| {
             interrupt::catch()?;
             let info = store.save_snapshot(&snapshots)?;

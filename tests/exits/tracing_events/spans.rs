@@ -57,7 +57,7 @@ fn opening_flushing_and_closing_are_spans() -> Outcome {
     for (message, times) in [("opened", 1), ("flushed", 2), ("closed", 1)] {
         assert_eq!(events(&said, Level::DEBUG, message).len(), times, "{message}");
     }
-    // Moving the log into the file is done by the flusher's thread, outside of any flush.
+    // So little is moved by the flusher's thread, at the close.
     let all = heard::said().clone();
     let checkpoints: Vec<_> = spans(&all, "mnemon.checkpoint");
     let ours: Vec<_> =
@@ -67,6 +67,26 @@ fn opening_flushing_and_closing_are_spans() -> Outcome {
     assert!(number(checkpoint, "pages")? > 0);
     let fields = documented("mnemon.checkpoint").ok_or("it is not in the guide")?.fields;
     assert_eq!(fields, BTreeSet::from(["pages", "complete"]));
+    Ok(())
+}
+
+/// Neither the flush with the cut nor the one after it waits for that: a thread beside the flusher does it.
+#[test]
+fn flushes_move_no_log() -> Outcome {
+    let scratch = TestDir::new()?;
+    let store = heard("large").open(scratch.path())?;
+    // Some 2,400 pages.
+    store.insert_many((0..10).map(|n| note(n.to_string().repeat(1_000_000))))?;
+    store.flush()?;
+    store.insert(note("after".to_owned()))?;
+    store.flush()?;
+    store.close()?;
+    let (all, path) = (heard::said().clone(), scratch.path().canonicalize()?);
+    let mut checkpoints = spans(&all, "mnemon.checkpoint");
+    checkpoints.retain(|said| said.fields["path"].as_str() == path.to_str());
+    let moved = checkpoints.iter().map(|said| number(said, "pages")).sum::<Outcome<u64>>()?;
+    assert!(moved > 2_000, "{checkpoints:#?}");
+    assert!(checkpoints.iter().all(|said| said.within.is_empty()), "{checkpoints:#?}");
     Ok(())
 }
 

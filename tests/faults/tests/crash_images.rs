@@ -138,9 +138,22 @@ fn power_loss_anywhere_leaves_durable_cut() -> Outcome {
 /// The system may have marked as clean what it could not write: no later sync makes it certain.
 #[test]
 fn power_loss_after_failed_sync() -> Outcome {
+    let images = (EACH.min(4), RANDOM.min(6) * more());
+    after_each_failed_sync("power losses", 3_000, images, 16 / more())
+}
+
+/// Among the syncs are those of the thread that moves the log beside the flusher.
+#[test]
+fn power_loss_after_failed_sync_with_large_log() -> Outcome {
+    after_each_failed_sync("power losses with a large log", 900_000, (1, 2), usize::MAX)
+}
+
+/// A power loss where something has just been reported durable, and after each so many events.
+fn after_each_failed_sync(title: &str, large: usize, most: (usize, usize), step: usize) -> Outcome {
     let folder = folder()?;
     let disk = Disk::under(folder.path())?;
     let mut run = Run::new(&disk, &database(&folder), Cuts::Anywhere);
+    run.large = large;
     run.all()?;
     run.close()?;
     let syncs = disk.calls()[&Call::Sync];
@@ -148,17 +161,16 @@ fn power_loss_after_failed_sync() -> Outcome {
     for nth in 1..=syncs {
         let fault = Fault { call: Call::Sync, nth, times: 1, how: How::Error };
         let (states, events) =
-            record(Cuts::Anywhere, Some(fault), 3_000).map_err(|error| format!("sync {nth}: {error}"))?;
+            record(Cuts::Anywhere, Some(fault), large).map_err(|error| format!("sync {nth}: {error}"))?;
         let mut trial = Trial::of(&states)?;
         let failed = events.iter().position(|event| matches!(event, Event::SyncFailed(_)));
         let mut crash = Crash::default();
         for (at, event) in events.iter().enumerate() {
             let changed = crash.happened(event);
-            // Where there is most to lose: when something has just been reported durable, and now and then.
-            let worth = matches!(event, Event::Durable(_)) || at % (16 / more()).max(1) == 0;
+            let worth = matches!(event, Event::Durable(_)) || at % step.max(1) == 0;
             if changed && worth && failed.is_some_and(|failed| at >= failed) {
                 trial.tally.cut_offs += 1;
-                for image in crash.images(EACH.min(4), RANDOM.min(6) * more(), &mut rng) {
+                for image in crash.images(most.0, most.1, &mut rng) {
                     trial.check(&image, &crash)?;
                 }
             }
@@ -172,7 +184,7 @@ fn power_loss_after_failed_sync() -> Outcome {
         all.ahead += ahead;
         all.first = all.first.or(first.map(|first| format!("sync {nth} failed: {first}")));
     }
-    all.report(&format!("power losses after each of {syncs} syncs failed"))
+    all.report(&format!("{title} after each of {syncs} syncs failed"))
 }
 
 /// Pages are moved, the log is emptied, and the file is cut off behind what is left.

@@ -20,11 +20,16 @@ struct Tally {
     told: u64,
 }
 
-/// How often each kind is called in a run without faults.
-fn calls(call: Call) -> Outcome<u64> {
+/// Bytes of the larger payloads, and those with which the log gets so long that a thread beside the flusher moves it.
+const USUAL: usize = 3_000;
+const LARGE: usize = 900_000;
+
+/// How often a kind is called in a run without faults.
+fn calls(call: Call, large: usize) -> Outcome<u64> {
     let folder = folder()?;
     let disk = Disk::under(folder.path())?;
     let mut run = Run::new(&disk, &database(&folder), Cuts::Anywhere);
+    run.large = large;
     run.all()?;
     run.close()?;
     Ok(disk.calls().get(&call).copied().unwrap_or(0))
@@ -39,12 +44,13 @@ fn spread(calls: u64) -> Vec<u64> {
     (0..most).map(|at| 1 + at * (calls - 1) / (most - 1)).collect()
 }
 
-fn survive(fault: Fault, tally: &mut Tally) -> Outcome {
+fn survive(fault: Fault, large: usize, tally: &mut Tally) -> Outcome {
     let folder = folder()?;
     let path = database(&folder);
     let disk = Disk::under(folder.path())?;
     disk.set_fault(Some(fault));
     let mut run = Run::new(&disk, &path, Cuts::Anywhere);
+    run.large = large;
     run.all()?;
     disk.set_fault(None);
     run.recover()?;
@@ -64,11 +70,11 @@ fn survive(fault: Fault, tally: &mut Tally) -> Outcome {
 /// Fails calls of a kind, over and over the run.
 fn fail_each(call: Call, ways: &[How]) -> Outcome {
     let mut tally = Tally::default();
-    for nth in spread(calls(call)?) {
+    for nth in spread(calls(call, USUAL)?) {
         for how in ways.iter().copied() {
             for times in [1, 5] {
                 let fault = Fault { call, nth, times, how };
-                survive(fault, &mut tally).map_err(|error| format!("{fault:?}: {error}"))?;
+                survive(fault, USUAL, &mut tally).map_err(|error| format!("{fault:?}: {error}"))?;
             }
         }
     }
@@ -121,4 +127,20 @@ fn locks_that_fail() -> Outcome {
 fn unmappable_log_index_is_survived() -> Outcome {
     fail_each(Call::ShmMap, &[How::Error])?;
     fail_each(Call::ShmLock, &[How::Error])
+}
+
+/// Some of each kind: two threads share the calls, so that each run makes others.
+#[test]
+fn calls_that_fail_beside_checkpointer() -> Outcome {
+    let mut tally = Tally::default();
+    for call in [Call::Open, Call::Read, Call::Write, Call::Sync, Call::Truncate, Call::ShmLock] {
+        let calls = calls(call, LARGE)?;
+        for nth in (1..=4 * more() as u64).map(|at| calls * at / (5 * more() as u64)) {
+            let fault = Fault { call, nth: nth.max(1), times: 1, how: How::Error };
+            survive(fault, LARGE, &mut tally).map_err(|error| format!("{fault:?}: {error}"))?;
+        }
+    }
+    println!("calls made to fail with a large log: {tally:?}");
+    assert!(tally.injected >= tally.runs, "{tally:?}");
+    Ok(())
 }

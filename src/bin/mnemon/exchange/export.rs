@@ -54,8 +54,7 @@ impl Export {
         let to_output = self.file == Path::new("-");
         ensure!(!(to_output && self.json), "--json needs a FILE: standard output is taken by the export");
         let target = Target::of(&self.file)?;
-        let store =
-            progress::while_spinning("reading the store", || TraceStore::builder().detached(&self.db))?;
+        let store = progress::while_reading(TraceStore::builder(), |builder| builder.detached(&self.db))?;
         text::warn_of_spill(&self.db);
         interrupt::catch()?;
         let exported = match export(&store, target.open()?) {

@@ -75,7 +75,7 @@ impl Import {
         interrupt::catch()?;
         let input = BufReader::with_capacity(1 << 16, head.chain(input));
         let parts = progress::while_spinning("reading", || Parts::read(input, &self.file))?;
-        let store = progress::while_spinning("opening the store", || open(&self.db))?;
+        let store = open(&self.db)?;
         let imported = parts.plan(&store, self.on_conflict, &self.file).and_then(|plan| plan.store(&store));
         if imported.is_err() && interrupt::has_come() {
             // Closed or dropped it would write the part that is in memory.
@@ -102,7 +102,8 @@ const NOTHING: &str = "nothing is imported";
 fn open(db: &Path) -> Result<TraceStore> {
     let builder = TraceStore::builder().max_payload_bytes(MAX_PAYLOAD_BYTES);
     let builder = builder.clock(&ManualClock::at(Timestamp::MAX));
-    Ok(builder.flush_interval(Duration::MAX).flush_threshold(usize::MAX).open(db)?)
+    let builder = builder.flush_interval(Duration::MAX).flush_threshold(usize::MAX);
+    Ok(progress::while_reading(builder, |builder| builder.open(db))?)
 }
 
 /// A file's lines by kind.

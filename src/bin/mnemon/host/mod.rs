@@ -103,7 +103,7 @@ impl Host {
 /// The whole of it, on a store that is filled up to `least` traces; with a status file, if one is named.
 pub fn run(db: &Path, load: Load, least: usize, status: Option<PathBuf>) -> Result<HostReport> {
     let clock = ManualClock::at(Timestamp::now());
-    let store = progress::while_spinning("opening the store", || open(db, load, &clock))?;
+    let store = open(db, load, &clock)?;
     let writes = Writes::default();
     let reporter = status.map(|path| Reporter::start(path, &store, &writes)).transpose()?;
     let worked = work(&store, db, load, least, &clock, &writes);
@@ -159,7 +159,7 @@ fn open(db: &Path, load: Load, clock: &ManualClock) -> Result<TraceStore> {
         Sync::Full => builder.flush_interval(Duration::MAX).durability(Durability::Durable),
         Sync::Relaxed => builder.flush_interval(load.pause()).durability(Durability::Committed),
     };
-    Ok(builder.open(db)?)
+    Ok(progress::while_reading(builder, |builder| builder.open(db))?)
 }
 
 impl Load {

@@ -81,7 +81,7 @@ impl Ingest {
         if self.strict {
             refuse(&lines.bad, &self.file)?;
         }
-        let store = progress::while_spinning("opening the store", || open(&self.db))?;
+        let store = open(&self.db)?;
         let ingested = if self.strict {
             lines.plan(&store).refuse_bad(&self.file).and_then(|plan| plan.store(&store, self.threads))
         } else {
@@ -110,7 +110,8 @@ pub fn ingest(bytes: &[u8], store: &TraceStore) -> Result<Ingested> {
 
 /// The store takes just what [`record`] lets pass, so that no record is refused after others were stored.
 pub fn open(db: &Path) -> Result<TraceStore> {
-    Ok(TraceStore::builder().max_payload_bytes(record::MAX_PAYLOAD_BYTES).open(db)?)
+    let builder = TraceStore::builder().max_payload_bytes(record::MAX_PAYLOAD_BYTES);
+    Ok(progress::while_reading(builder, |builder| builder.open(db))?)
 }
 
 /// Under `--strict`.

@@ -1,0 +1,357 @@
+//! Reading a whole file with several connections at once, as of one moment.
+//!
+//! The rows of traces are divided by their numbers into parts, and each connection's thread takes one part after the
+//! other. What is found is put together in the order of the parts, so that it does not depend on the threads.
+
+use super::error::while_doing;
+use super::file::{self, Looking};
+use super::{links, rows_read, schema};
+use crate::backend::{Loaded, RowNumber, Stored};
+use crate::error::Result;
+use crate::progress::Watch;
+use crate::protocol::sync::{Mutex, lock};
+use rusqlite::Connection;
+use std::ops::RangeInclusive;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+/// Highest number of connections.
+const MOST_READERS: usize = 8;
+
+/// Row numbers in a part at least: fewer are not worth a thread.
+const PART: i64 = if cfg!(test) { 8 } else { 4_096 };
+
+/// Parts for each connection, so that at the end none works alone for long.
+const PARTS_EACH: usize = 8;
+
+/// Rows after which progress is reported.
+const ROWS: u64 = 4_096;
+
+type Part = RangeInclusive<RowNumber>;
+
+const ALL: Part = RowNumber::MIN..=RowNumber::MAX;
+
+/// A file as of one moment.
+pub(crate) struct Moment<'c> {
+    path: PathBuf,
+    watermark: u64,
+    /// The first one is there while nobody else writes, or is within a transaction.
+    connection: &'c mut Connection,
+    /// Each within a transaction of the same moment.
+    others: Vec<Looking>,
+    parts: Vec<Part>,
+}
+
+/// What came of one part.
+struct Found<T> {
+    part: usize,
+    last_row: rusqlite::Result<RowNumber>,
+    found: Vec<T>,
+}
+
+impl<'c> Moment<'c> {
+    /// No value longer than `longest` bytes is read into memory.
+    pub(super) fn of(path: &Path, longest: usize, connection: &'c mut Connection) -> rusqlite::Result<Self> {
+        let store = schema::read_store(connection)?;
+        let parts = divided(connection);
+        let readers = thread::available_parallelism().map_or(1, usize::from).min(MOST_READERS);
+        // One that can't be opened now, or sees a later moment, is done without.
+        let other = |_| {
+            let other = file::look_at(path)?;
+            file::harden(&other, longest)?;
+            other.execute_batch("BEGIN")?;
+            Ok::<_, rusqlite::Error>((schema::read_store(&other)? == store).then_some(other))
+        };
+        let others = (1..readers.min(parts.len())).map_while(|at| other(at).ok().flatten()).collect();
+        Ok(Self { path: path.to_owned(), watermark: store.0, connection, others, parts })
+    }
+
+    /// Reads what follows with one connection, row by row.
+    pub(crate) fn in_order(&mut self) {
+        self.others.clear();
+        self.parts = vec![ALL];
+    }
+
+    /// Shows every row of a trace to `take`, on several threads, and reports progress to `watch` on this one. Returns
+    /// the state, and what `take` has returned, in the order of rows.
+    pub(crate) fn traces<T: Send>(
+        &mut self,
+        watch: Option<&Watch>,
+        take: &(dyn Fn(Stored) -> Option<T> + Sync),
+    ) -> Result<(Loaded, Vec<T>)> {
+        let total = watch.map_or(0, |_| count(self.connection));
+        let report = |done| watch.map_or(Ok(()), |watch| watch.tell("reading rows", done, total));
+        report(0)?;
+        let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
+        let parts = &self.parts;
+        let connections =
+            std::iter::once(&mut *self.connection).chain(self.others.iter_mut().map(|other| &mut **other));
+        let connections = Mutex::new(connections.collect::<Vec<_>>());
+        let (tell, told) = channel();
+        let read = |tell: Sender<u64>| {
+            let mut all = Vec::new();
+            let Some(connection) = lock(&connections).pop() else { return all };
+            loop {
+                // In their order: a part before the first one that failed is read to its end.
+                let part = next.fetch_add(1, Relaxed);
+                let Some(rows) = parts.get(part).filter(|_| part < failed.load(Relaxed)) else { return all };
+                let found = read_part(connection, part, rows, &tell, take);
+                if found.last_row.is_err() {
+                    failed.fetch_min(part, Relaxed);
+                }
+                all.push(found);
+            }
+        };
+        let readers = lock(&connections).len();
+        let (mut all, reported) = thread::scope(|scope| {
+            let read = &read;
+            let threads: Vec<_> = (0..readers)
+                .map_while(|_| {
+                    let (tell, thread) =
+                        (tell.clone(), thread::Builder::new().name("mnemon-loader".to_owned()));
+                    thread.spawn_scoped(scope, move || read(tell)).ok()
+                })
+                .collect();
+            let mut all = if threads.is_empty() {
+                read(tell)
+            } else {
+                drop(tell);
+                Vec::new()
+            };
+            let mut done = 0;
+            let reported = told.into_iter().try_for_each(|rows| {
+                done += rows;
+                report(done)
+            });
+            if reported.is_err() {
+                failed.store(0, Relaxed);
+            }
+            for thread in threads {
+                all.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            (all, reported)
+        });
+        reported?;
+        all.sort_unstable_by_key(|found| found.part);
+        let (mut last_row, mut taken) = (0, Vec::new());
+        for found in all {
+            last_row =
+                last_row.max(found.last_row.map_err(|error| while_doing("reading", &self.path, error))?);
+            taken.extend(found.found);
+        }
+        Ok((Loaded { watermark: self.watermark, last_row }, taken))
+    }
+
+    /// Shows every row of a link to `into`.
+    pub(crate) fn links(&self, into: &mut dyn FnMut(Stored)) -> Result<()> {
+        let read = links::load(self.connection, into);
+        Ok(read.map_err(|error| while_doing("reading", &self.path, error))?)
+    }
+}
+
+fn read_part<T>(
+    connection: &Connection,
+    part: usize,
+    rows: &Part,
+    tell: &Sender<u64>,
+    take: &dyn Fn(Stored) -> Option<T>,
+) -> Found<T> {
+    let (mut found, mut read) = (Vec::new(), 0);
+    let last_row = rows_read::load(connection, rows.clone(), &mut |stored| {
+        found.extend(take(stored));
+        read += 1;
+        if read == ROWS {
+            // Nobody listens any more where the reading has been interrupted.
+            tell.send(std::mem::take(&mut read)).ok();
+        }
+    });
+    tell.send(read).ok();
+    Found { part, last_row, found }
+}
+
+/// The parts, in their order; one where there are few rows, or their numbers can't be read.
+fn divided(connection: &Connection) -> Vec<Part> {
+    let sql = "SELECT (SELECT min(row) FROM traces), (SELECT max(row) FROM traces)";
+    let ends = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    let Ok((lowest, highest)): rusqlite::Result<(RowNumber, RowNumber)> = ends else { return vec![ALL] };
+    parts_of(lowest, highest)
+}
+
+fn parts_of(lowest: RowNumber, highest: RowNumber) -> Vec<Part> {
+    let numbers = highest.checked_sub(lowest).unwrap_or(0);
+    let parts = (numbers / PART).clamp(1, (MOST_READERS * PARTS_EACH) as i64);
+    let first = |part| lowest + numbers / parts * part;
+    let range = |part| {
+        let from = if part == 0 { RowNumber::MIN } else { first(part) };
+        let to = if part + 1 == parts { RowNumber::MAX } else { first(part + 1) - 1 };
+        from..=to
+    };
+    (0..parts).map(range).collect()
+}
+
+/// Number of rows of traces; 0 if unknown.
+fn count(connection: &Connection) -> u64 {
+    let count = connection.query_row("SELECT count(*) FROM traces", [], |row| row.get(0));
+    count.map_or(0, i64::unsigned_abs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Moment, parts_of};
+    use crate::backend::sqlite::Sqlite;
+    use crate::backend::{Backend, Batch, RowNumber, Stored, TraceChange};
+    use crate::error::ErrorKind;
+    use crate::progress::{Progress, Watch};
+    use crate::trace::{Defaults, Micros, NewTrace};
+    use crate::{Durability, TraceStore};
+    use std::fs;
+    use std::ops::ControlFlow;
+    use std::path::{Path, PathBuf};
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+    #[test]
+    fn parts_cover_each_number_once() {
+        let ends = [(0, 0), (1, 1), (1, 1_000_000), (-5, 40), (7, i64::MAX), (i64::MIN, i64::MAX), (1, 17)];
+        for (lowest, highest) in ends {
+            let parts = parts_of(lowest, highest);
+            let (first, last) =
+                (parts.first().map(|part| *part.start()), parts.last().map(|part| *part.end()));
+            assert_eq!((first, last), (Some(RowNumber::MIN), Some(RowNumber::MAX)));
+            let joined = |pair: &[super::Part]| pair[0].end() + 1 == *pair[1].start() && !pair[0].is_empty();
+            assert!(parts.windows(2).all(joined), "{parts:?}");
+        }
+        assert_eq!(parts_of(1, 1_000_000).len(), 64);
+    }
+
+    /// A file of 400 traces, which is closed: many parts of few rows.
+    fn file() -> Outcome<(tempfile::TempDir, PathBuf)> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().canonicalize()?.join("memory.db");
+        let mut sqlite = Sqlite::open(&path, 1 << 20, None)?;
+        let now = Micros::from(jiff::Timestamp::now());
+        let defaults = Defaults { partition: &"default".into(), now, imprinting: false };
+        let rows = (1..=400).map(|row| {
+            let payload = format!("{row} {}", "x".repeat(900));
+            let trace = NewTrace::semantic(serde_json::Value::from(payload)).with_defaults(&defaults)?;
+            Ok(TraceChange::Upsert { row, trace: Arc::new(trace) })
+        });
+        let rows = rows.collect::<Outcome<Vec<_>>>()?;
+        sqlite.apply(&Batch::new(1, Durability::Durable).traces(&rows))?;
+        sqlite.close(1)?;
+        Ok((folder, path))
+    }
+
+    fn change(path: &Path, sql: &str) -> Outcome {
+        Ok(rusqlite::Connection::open(path)?.execute_batch(sql)?)
+    }
+
+    /// What can't be read, or why nothing can.
+    fn unreadable(moment: &mut Moment<'_>) -> Outcome<Result<(RowNumber, Vec<(RowNumber, String)>), String>> {
+        let read = moment.traces(None, &|stored| match stored {
+            Stored::Trace { row, trace: Err(wrong) } => Some((row, wrong.reason)),
+            Stored::Trace { .. } | Stored::Link(_) => None,
+        });
+        Ok(match read {
+            Ok((loaded, unreadable)) => Ok((loaded.last_row, unreadable)),
+            Err(error) => Err(format!("{error:?}")),
+        })
+    }
+
+    /// Whatever the threads do.
+    fn reads_as_in_order(path: &Path) -> Outcome<Result<(RowNumber, Vec<(RowNumber, String)>), String>> {
+        let mut sqlite = Sqlite::open(path, 1 << 20, None)?;
+        let mut moment = sqlite.moment()?;
+        moment.in_order();
+        let expected = unreadable(&mut moment)?;
+        for _ in 0..20 {
+            let mut moment = sqlite.moment()?;
+            assert!(moment.parts.len() > 8 || expected.is_err());
+            assert_eq!(unreadable(&mut moment)?, expected);
+        }
+        Ok(expected)
+    }
+
+    #[test]
+    fn unreadable_rows_come_in_order() -> Outcome {
+        let (_folder, path) = file()?;
+        change(
+            &path,
+            "UPDATE traces SET type = 'none' WHERE row IN (3, 77, 211, 399);
+             UPDATE traces SET row = -7 WHERE row = 50;",
+        )?;
+        let found = reads_as_in_order(&path)??;
+        let rows: Vec<_> = found.1.iter().map(|(row, _)| *row).collect();
+        assert_eq!((found.0, rows), (400, vec![-7, 3, 77, 211, 399]));
+        Ok(())
+    }
+
+    #[test]
+    fn first_damage_is_told() -> Outcome {
+        let (_folder, path) = file()?;
+        // Pages of the tree in the middle and near the end.
+        let mut bytes = fs::read(&path)?;
+        let pages = bytes.len() / 4096;
+        for page in [pages / 2, pages - 5] {
+            bytes[page * 4096..page * 4096 + 64].fill(0xee);
+        }
+        fs::write(&path, bytes)?;
+        assert!(reads_as_in_order(&path)?.is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn first_of_two_rows_with_one_id_is_taken() -> Outcome {
+        let (_folder, path) = file()?;
+        let swap = |from, to| {
+            format!(
+                "PRAGMA writable_schema = ON;
+                 UPDATE sqlite_schema SET sql = replace(sql, '{from}', '{to}') WHERE name = 'traces';"
+            )
+        };
+        change(&path, &swap("BLOB NOT NULL UNIQUE", "BLOB NOT NULL"))?;
+        change(
+            &path,
+            "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name LIKE 'sqlite_autoindex_traces%';",
+        )?;
+        change(
+            &path,
+            "UPDATE traces SET id = (SELECT id FROM traces WHERE row = 300) WHERE row IN (20, 390);",
+        )?;
+        change(&path, &swap("BLOB NOT NULL", "BLOB NOT NULL UNIQUE"))?;
+        for _ in 0..10 {
+            let copy = TraceStore::builder().detached(&path)?;
+            let reasons: Vec<_> = copy.stats().quarantined.into_iter().map(|row| row.reason).collect();
+            assert_eq!(reasons, ["row 300 has the id of another row", "row 390 has the id of another row"]);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn progress_counts_all_rows_and_may_interrupt() -> Outcome {
+        let (_folder, path) = file()?;
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let telling = told.clone();
+        let here = std::thread::current().id();
+        let builder = TraceStore::builder().on_progress(move |Progress { step, done, total }| {
+            assert_eq!((std::thread::current().id(), step, total), (here, "reading rows", 400));
+            telling.lock().unwrap_or_else(PoisonError::into_inner).push(done);
+            ControlFlow::Continue(())
+        });
+        builder.open(&path)?.close()?;
+        let told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(told.is_sorted() && told.first() == Some(&0) && told.last() == Some(&400), "{told:?}");
+        let mut sqlite = Sqlite::open(&path, 1 << 20, None)?;
+        let watch = Watch::new(|progress| match progress.done {
+            0 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        });
+        let read = sqlite.moment()?.traces(Some(&watch), &|_| None::<()>);
+        assert_eq!(read.err().map(|error| error.kind()), Some(ErrorKind::Interrupted));
+        Ok(())
+    }
+}
