@@ -30,11 +30,16 @@ fn year_old(n: usize, traces: usize, now: Timestamp) -> NewTrace {
     let kind = TraceType::ALL[1 + n % (TraceType::ALL.len() - 1)];
     let share = (n * 7_919 % traces) as f64 / traces as f64;
     let at = now.saturating_sub(Duration::from_secs(365 * 86_400).mul_f64(share)).unwrap_or(now);
-    let new = trace(n)
-        .base_decay_rate(kind.base_decay_rate())
-        .strength(0.2 + 0.8 * ((n * 31 % 1_000) as f64 / 1e3));
+    let new = trace(n).base_decay_rate(kind.base_decay_rate()).strength(strength(n));
     let new = new.created_at(at).last_reinforced(at).partition(partition(n % PARTITIONS));
     if n.is_multiple_of(101) { new.tags(["common", "rare"]) } else { new.tag("common") }
+}
+
+/// 0.2 to 1, without a pattern.
+fn strength(n: usize) -> f64 {
+    let mixed = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    0.2 + 0.8 * ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 11) as f64
+        / (1_u64 << 53) as f64
 }
 
 fn partition(n: usize) -> String {
@@ -225,9 +230,8 @@ impl Bare {
             for n in 0..traces {
                 let at = now.as_microsecond()
                     - (365 * 86_400_000_000_i64 / traces as i64) * (n * 7_919 % traces) as i64;
-                let strength = 0.2 + 0.8 * ((n * 31 % 1_000) as f64 / 1e3);
                 let rare = n.is_multiple_of(101);
-                insert.execute((n as i64, (n % PARTITIONS) as i64, rare, at, strength, &payload))?;
+                insert.execute((n as i64, (n % PARTITIONS) as i64, rare, at, strength(n), &payload))?;
             }
         }
         connection.execute_batch(

@@ -95,8 +95,8 @@ impl<W> Views<W> {
     }
 
     /// Changes the views themselves.
-    pub fn reset(&self, reset: impl FnOnce(&mut W)) {
-        reset(&mut write(&self.views));
+    pub fn reset<R>(&self, reset: impl FnOnce(&mut W) -> R) -> R {
+        reset(&mut write(&self.views))
     }
 
     fn put<K, V, S, I>(

@@ -2,7 +2,7 @@
 
 use super::{Dirty, State};
 use crate::clock::WallClock;
-use crate::protocol::sync::{AtomicBool, Ordering, ShortMutex};
+use crate::protocol::sync::{AtomicBool, Mutex, Ordering, ShortMutex, lock};
 use crate::protocol::{Notify, Unsettled, Views};
 use crate::trace::{Trace, TraceId};
 use crate::views::TraceViews;
@@ -15,6 +15,9 @@ pub(crate) struct Indexing {
     notify: Arc<Notify>,
     /// Traces that a question has found to be out of place.
     late: ShortMutex<Vec<TraceId>>,
+    /// Whether the views have what was loaded: until then a question waits.
+    is_built: AtomicBool,
+    building: Mutex<()>,
     has_thread: AtomicBool,
     is_over: AtomicBool,
 }
@@ -26,6 +29,8 @@ impl Indexing {
             clock,
             notify,
             late: ShortMutex::default(),
+            is_built: AtomicBool::new(false),
+            building: Mutex::new(()),
             has_thread: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         }
@@ -51,6 +56,14 @@ impl Indexing {
         self.is_over.load(Ordering::Relaxed)
     }
 
+    /// Leaves none, for whoever frees them.
+    pub(super) fn take_views(&self) -> TraceViews {
+        self.views.reset(|views| {
+            let none = views.built(Vec::new(), self.clock.now());
+            std::mem::replace(views, none)
+        })
+    }
+
     pub(crate) fn notify(&self) -> &Notify {
         &self.notify
     }
@@ -68,10 +81,29 @@ impl TryFrom<Dirty> for TraceId {
 }
 
 impl State {
+    /// Builds the views of what was loaded, by whoever comes first: the indexer, or a question that can't do without.
+    pub(crate) fn build_views(&self) {
+        let Indexing { views, clock, is_built, building, .. } = &self.indexing;
+        let _one = lock(building);
+        if is_built.load(Ordering::Acquire) {
+            return;
+        }
+        let traces = self.traces.get_many(&self.traces.keys()).into_iter().flatten().collect();
+        let now = clock.now();
+        // What is written meanwhile is in a list that is applied later.
+        views.reset(|views| *views = views.built(traces, now));
+        // Release, with Acquire in `ask`: who sees it asks views that are built.
+        is_built.store(true, Ordering::Release);
+    }
+
     /// Takes one step: applies a cut, corrects what questions found out of place, or cuts. `false` if there is nothing
     /// to do.
     pub(crate) fn index(&self) -> bool {
-        let Indexing { views, late, clock, .. } = &self.indexing;
+        let Indexing { views, late, clock, is_built, .. } = &self.indexing;
+        if !is_built.load(Ordering::Acquire) {
+            self.build_views();
+            return true;
+        }
         let now = clock.now();
         if views.apply(&self.generations, &self.traces, |views, id, trace| views.put(id, trace, now)) {
             return true;
@@ -94,7 +126,8 @@ impl State {
         let Indexing { views, late, .. } = &self.indexing;
         late.with(Vec::clear);
         self.generations.list_again(self.traces.keys().into_iter().map(Dirty::Trace));
-        views.reset(|views| *views = views.emptied());
+        views.reset(|views| *views = views.built(Vec::new(), self.indexing.clock.now()));
+        self.indexing.is_built.store(true, Ordering::Release);
     }
 
     /// Asks the views, together with the traces that they may have wrong. `None` if there are none: under loom, and in
@@ -103,8 +136,11 @@ impl State {
         &self,
         question: impl FnOnce(&Unsettled<TraceId, Trace>, &TraceViews) -> R,
     ) -> Option<R> {
-        if self.is_forked() {
+        if cfg!(loom) || self.is_forked() {
             return None;
+        }
+        if !self.indexing.is_built.load(Ordering::Acquire) {
+            self.build_views();
         }
         self.indexing.views.ask(&self.generations, &self.traces, question)
     }

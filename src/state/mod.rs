@@ -284,9 +284,10 @@ impl Drop for State {
         if self.traces.len() + self.links.len() < MANY || self.is_forked() {
             return;
         }
-        let traces = std::mem::replace(&mut self.traces, Map::new(Terms::new()));
+        let traces = std::mem::replace(&mut self.traces, Map::new(()));
         let links = std::mem::replace(&mut self.links, Map::new(Adjacency::new()));
+        let views = self.indexing.take_views();
         let thread = std::thread::Builder::new().name("mnemon-free".to_owned());
-        drop(thread.spawn(move || drop((traces, links))));
+        drop(thread.spawn(move || drop((traces, links, views))));
     }
 }

@@ -415,12 +415,7 @@ impl Stored {
         events::unreadable(&name, &unreadable);
         let reached = Reached { cut: loaded.watermark.max(taken), stored: loaded.watermark };
         let (clock, curve) = (settings.clock.clone(), settings.curve);
-        let views = if cfg!(loom) {
-            TraceViews::new(curve)
-        } else {
-            let all = traces.get_many(&traces.keys()).into_iter().flatten().collect();
-            TraceViews::of(curve, all, clock.now())
-        };
+        let views = TraceViews::new(curve);
         let state = State::new(name, traces, links, reached, options, clock, views);
         state.counters.lock().unreadable = unreadable;
         let state = Arc::new(state);

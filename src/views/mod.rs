@@ -56,16 +56,17 @@ impl TraceViews {
     }
 
     /// Views of these traces: built by sorting, which takes a fraction of what putting in each would.
-    pub(crate) fn of(curve: DecayCurve, mut traces: Vec<Arc<Trace>>, now: Micros) -> Self {
-        // Slots in the order of recency: what is asked for together lies together.
-        traces.sort_unstable_by_key(|trace| trace.numbers.last_reinforced);
+    fn of(curve: DecayCurve, traces: Vec<Arc<Trace>>, now: Micros) -> Self {
         let mut views = Self::new(curve);
-        let slots = || 0..u32::MAX;
-        let recency = traces.iter().zip(slots()).map(|(trace, slot)| (trace.numbers.last_reinforced, slot));
-        views.recency = recency.collect();
-        let created = traces.iter().zip(slots()).map(|(trace, slot)| (trace.content.created_at, slot));
-        views.created = created.collect();
-        for trace in traces {
+        // Slots in the order of recency: what is asked for together lies together. The times are sorted and not the
+        // traces, each of which would have to be fetched for each comparison.
+        let mut traces: Vec<_> =
+            traces.into_iter().map(|trace| (trace.numbers.last_reinforced, trace)).collect();
+        traces.sort_unstable_by_key(|(reinforced, _)| *reinforced);
+        views.recency = traces.iter().zip(0..).map(|((reinforced, _), slot)| (*reinforced, slot)).collect();
+        views.created =
+            traces.iter().zip(0..).map(|((_, trace), slot)| (trace.content.created_at, slot)).collect();
+        for (_, trace) in traces {
             let slot = views.slots.add(trace.clone());
             views.enter_terms(slot, &trace, None);
             views.strengths.put(slot, None, Some(&trace), now);
@@ -74,9 +75,9 @@ impl TraceViews {
         views
     }
 
-    /// Views of the same kind, of no traces.
-    pub(crate) fn emptied(&self) -> Self {
-        Self::new(self.strengths.curve())
+    /// Views of the same kind, of these traces.
+    pub(crate) fn built(&self, traces: Vec<Arc<Trace>>, now: Micros) -> Self {
+        Self::of(self.strengths.curve(), traces, now)
     }
 
     /// Number of traces.
