@@ -2,7 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use harness::backend::{Answer, look, scripted};
-use harness::{Outcome, State, TestDir, by_id, manual_flush, note, row, rows, wait_until};
+use harness::{Outcome, State, TestDir, by_id, flushed, manual_flush, note, row, rows, wait_until};
 use mnemon::backend::TraceChange;
 use mnemon::{Durability, ErrorKind, Health, LagPolicy, TraceStore};
 use std::fs;
@@ -221,10 +221,7 @@ fn locked_file_stops_no_writer() -> Outcome {
 
 #[test]
 fn deleted_file_is_rewritten() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    let ids = store.insert_many((0..100).map(note))?;
-    store.flush()?;
+    let (file, store, ids) = flushed(100)?;
     tidied(&store);
     store.remove(ids[0])?;
     fs::remove_file(file.path())?;
@@ -242,10 +239,7 @@ fn deleted_file_is_rewritten() -> Outcome {
 /// SQLite itself goes on writing into a file that was moved.
 #[test]
 fn moved_file_is_rewritten_in_place() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    let ids = store.insert_many((0..100).map(note))?;
-    store.flush()?;
+    let (file, store, ids) = flushed(100)?;
     tidied(&store);
     let moved = file.folder().join("moved.db");
     fs::rename(file.path(), &moved)?;
@@ -287,10 +281,7 @@ fn other_file_in_place_is_kept() -> Outcome {
 
 #[test]
 fn row_with_changed_id_is_restored() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    let ids = store.insert_many((0..3).map(note))?;
-    store.flush()?;
+    let (file, store, ids) = flushed(3)?;
     let stranger = mnemon::TraceId::new();
     file.reader()?.execute(
         "UPDATE traces SET id = ?1 WHERE id = ?2",

@@ -2,7 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use harness::process::own_process;
-use harness::{Outcome, TestDir, manual_flush, note, rows};
+use harness::{Outcome, TestDir, flushed, manual_flush, note, rows};
 use mnemon::{ErrorKind, Progress, TraceId, TraceStore, inspect};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -186,9 +186,7 @@ fn path_to_nowhere_is_named() -> Outcome {
 
 #[test]
 fn damaged_file_is_named_left_alone() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    store.insert_many((0..2_000).map(note))?;
+    let (file, store, _) = flushed(2_000)?;
     store.close()?;
     let whole = fs::read(file.path())?;
     for at in [4096, 4096 * 5, whole.len() / 2, whole.len() - 4096] {
@@ -209,9 +207,7 @@ fn damaged_file_is_named_left_alone() -> Outcome {
 
 #[test]
 fn bad_row_is_set_aside_stays() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    let ids = store.insert_many((0..6).map(note))?;
+    let (file, store, ids) = flushed(6)?;
     store.close()?;
     let spoil = |id: TraceId, sql: &str| -> Outcome {
         let spoilt =
