@@ -111,10 +111,10 @@ fn refused_row_is_retried_when_changed() -> Outcome {
     store.flush()?;
     store.update(bad, |trace| trace.confidence(0.1))?;
     store.flush()?;
-    let set_aside = store.stats().quarantined;
-    assert_eq!(set_aside.len(), 1);
-    assert_eq!((set_aside[0].id, set_aside[0].times), (Some(bad), 2));
-    assert_eq!(set_aside[0].reason, "the script refuses it");
+    let quarantined = store.stats().quarantined;
+    assert_eq!(quarantined.len(), 1);
+    assert_eq!((quarantined[0].id, quarantined[0].times), (Some(bad), 2));
+    assert_eq!(quarantined[0].reason, "the script refuses it");
     assert!(look(&log).live.contains(good) && !look(&log).live.contains(bad), "the rest is committed");
     assert_eq!(store.health(), Health::Healthy);
     refuse.store(false, Ordering::Relaxed);
@@ -314,7 +314,7 @@ fn deleted_row_is_rewritten_when_changed() -> Outcome {
 }
 
 #[test]
-fn clashing_row_is_set_aside() -> Outcome {
+fn clashing_row_is_quarantined() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let (mine, other) = (store.insert(note(1))?, mnemon::TraceId::new());
@@ -330,9 +330,9 @@ fn clashing_row_is_set_aside() -> Outcome {
     store.insert(note(2).id(other))?;
     store.insert(note(3))?;
     store.flush()?;
-    let set_aside = store.stats().quarantined;
-    assert_eq!(set_aside.iter().map(|row| row.id).collect::<Vec<_>>(), [Some(other)]);
-    assert!(set_aside[0].reason.contains("UNIQUE"), "{}", set_aside[0].reason);
+    let quarantined = store.stats().quarantined;
+    assert_eq!(quarantined.iter().map(|row| row.id).collect::<Vec<_>>(), [Some(other)]);
+    assert!(quarantined[0].reason.contains("UNIQUE"), "{}", quarantined[0].reason);
     assert_eq!(rows(&file.reader()?)?, 3, "the rest is committed");
     Ok(())
 }

@@ -206,7 +206,7 @@ fn damaged_file_is_named_left_alone() -> Outcome {
 }
 
 #[test]
-fn bad_row_is_set_aside_stays() -> Outcome {
+fn bad_row_is_quarantined_stays() -> Outcome {
     let (file, store, ids) = flushed(6)?;
     store.close()?;
     let spoil = |id: TraceId, sql: &str| -> Outcome {
@@ -221,8 +221,8 @@ fn bad_row_is_set_aside_stays() -> Outcome {
     spoil(ids[3], "created_at = 9223372036854775807")?;
     let store = manual_flush().open(file.path())?;
     assert_eq!((store.len(), store.get(ids[4]).is_some()), (2, true));
-    let set_aside = store.stats().quarantined;
-    let reasons: Vec<_> = set_aside.iter().map(|row| (row.id, row.reason.as_str())).collect();
+    let quarantined = store.stats().quarantined;
+    let reasons: Vec<_> = quarantined.iter().map(|row| (row.id, row.reason.as_str())).collect();
     for (id, part) in [(ids[0], "lukewarm"), (ids[1], "confidence"), (ids[2], "tags"), (ids[3], "created_at")]
     {
         assert!(
