@@ -73,7 +73,7 @@ pub trait Backend: Send + 'static {
 
     /// Whether the stored data is as this backend left it, as far as a check at almost no cost can tell. If not,
     /// [`reopen`](Self::reopen) is called next. Called before each batch, even an empty one, and before a spill; not
-    /// while there is nothing to do. The SQLite backend also checks before it moves its log, or compacts.
+    /// while there is nothing to do. The SQLite backend also checks before a checkpoint and before it compacts.
     ///
     /// # Errors
     ///

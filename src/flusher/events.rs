@@ -104,7 +104,7 @@ pub(super) fn failed(name: &Name, outage: &Outage, error: &Error, pending: usize
         pending,
         attempts = outage.attempts,
         retry_in_ms = milliseconds(outage.retry_at.saturating_duration_since(Instant::now())),
-        "the backend failed: what is owed is kept, and tried again",
+        "the backend failed: pending changes are kept, and tried again",
     );
 }
 
@@ -149,7 +149,7 @@ pub(super) fn damaged(name: &Name, error: &Error) {
             partition = name.partition(),
             error = %error,
             cause = cause(error),
-            "what was stored is not what was written",
+            "the stored data is not what was written",
         )
     });
 }
@@ -173,7 +173,7 @@ pub(super) fn replaced(name: &Name, (traces, links): (usize, usize)) {
             partition = name.partition(),
             traces,
             links,
-            "what was stored is damaged: it was put aside, and all is written anew from memory",
+            "the stored data is damaged: it was quarantined, and everything is written anew from memory",
         )
     });
 }
@@ -188,7 +188,7 @@ pub(super) fn refused(name: &Name, id: TraceId, reason: &str, times: u32) {
         id = %id,
         reason,
         times,
-        "the backend refuses this trace's row: it is set aside, and the rest goes on",
+        "the backend refuses this trace's row: it is quarantined, and the rest goes on",
     );
 }
 

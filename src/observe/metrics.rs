@@ -39,7 +39,7 @@ impl TraceStore {
     /// | `mnemon_ready` | gauge | | | 1 while writes are taken, else 0 |
     /// | `mnemon_health` | gauge | | state | 1 for the present state (healthy, lagging, degraded, closed), 0 for the others |
     /// | `mnemon_degraded_seconds` | gauge | seconds | | for how long flushes have failed, 0 while they succeed |
-    /// | `mnemon_quarantined` | gauge | count | | rows set aside for their content |
+    /// | `mnemon_quarantined` | gauge | count | | rows quarantined for their content |
     /// | `mnemon_cuts_total` | counter | count | | cuts made |
     /// | `mnemon_flushes_total` | counter | count | | flushes that wrote something and committed |
     /// | `mnemon_flush_time_seconds` | gauge | seconds | | time that flushes took in all, each from its cut to its commit; only grows |
@@ -102,7 +102,7 @@ impl Page<'_> {
         self.gauge(
             "mnemon_quarantined",
             Unit::Count,
-            "rows set aside for their content",
+            "rows quarantined for their content",
             stats.quarantined.len() as f64,
         );
         self.counter(

@@ -45,7 +45,7 @@ use std::time::Instant;
 /// | `writes_per_second`, `flushes_per_second`, `rows_per_second` | those rates |
 /// | `wal_bytes` | bytes in the write-ahead log, as of the last flush |
 /// | `committed`, `durable` | the [watermarks](crate::Watermark) |
-/// | `set_aside` | rows [set aside](Stats::quarantined) for their content |
+/// | `quarantined` | rows [quarantined](Stats::quarantined) for their content |
 #[derive(Debug)]
 pub struct StatusFile {
     path: PathBuf,
@@ -197,6 +197,6 @@ fn report(store: &TraceStore, stats: &Stats, now: Sample, last: Option<Sample>) 
         "wal_bytes": stats.wal_bytes,
         "committed": watermark.committed,
         "durable": watermark.durable,
-        "set_aside": stats.quarantined.len(),
+        "quarantined": stats.quarantined.len(),
     })
 }

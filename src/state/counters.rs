@@ -36,7 +36,7 @@ pub struct FlushReport {
     pub elapsed: Duration,
 }
 
-/// A row set aside because the backend rejected it for its content, or can't read it.
+/// A row that the backend rejected for its content, or can't read. It stays as it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Quarantined {

@@ -37,15 +37,15 @@ pub(crate) struct View {
     pub(crate) links: Vec<crate::trace::Link>,
 }
 
-/// What a compaction did; from [`TraceStore::compact`](crate::TraceStore::compact).
+/// Result of a compaction; from [`TraceStore::compact`](crate::TraceStore::compact).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct CompactReport {
-    /// Bytes of the file and its log when it began.
+    /// Bytes of the file and its WAL when it began.
     pub bytes_before: u64,
-    /// Bytes of the file and its log when it ended. A reader that holds the log keeps both long until it ends.
+    /// Bytes of the file and its WAL when it ended. A reader that holds the WAL keeps both long until it ends.
     pub bytes_after: u64,
-    /// From the request to its end, flushes in between included.
+    /// Time from the request to the end, including flushes in between.
     pub elapsed: Duration,
 }
 

@@ -57,7 +57,7 @@ pub(super) fn unreadable(name: &Name, rows: &[Quarantined]) {
             rows = rows.len(),
             id = first.id.map(field::display),
             reason = first.reason,
-            "stored rows can't be used: they stay where they are, and are set aside; this is the first",
+            "stored rows can't be used: they are quarantined where they are; this is the first",
         )
     });
     for row in rows {
@@ -162,7 +162,7 @@ pub(super) fn dropped(name: &Name, error: &Error, pending: usize) {
             error = %error,
             cause = cause(error),
             pending,
-            "a store was dropped before it could be drained: what it owes is lost if the process ends now",
+            "a store was dropped before it could be drained: its unflushed changes are lost if the process ends now",
         )
     });
 }

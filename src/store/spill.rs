@@ -61,7 +61,7 @@ impl TraceStore {
     }
 
     /// Applies the spill of an earlier opening, in a cut after that of the spill, and deletes it once that is durable;
-    /// if the database did not take every row, it is put aside.
+    /// if the database did not take every row, it is quarantined.
     fn apply_spill(&self, database: &Path, spill: Spill) -> Result<()> {
         let path = sqlite::spill(database);
         guarded::run(|| {
@@ -71,7 +71,7 @@ impl TraceStore {
         let generation = self.inner().apply(spill)?;
         self.flush_up_to(generation)?;
         let refused = self.stats().quarantined.iter().filter(|row| !before.contains(row)).count();
-        if refused == 0 { delete(database) } else { put_aside(database, refused) }
+        if refused == 0 { delete(database) } else { quarantine(database, refused) }
     }
 }
 
@@ -98,7 +98,7 @@ fn left(database: &Path, boot: Uuid, stored: &Stored, max_payload_bytes: usize) 
         // A row that can't be read may have kept one of the spill from being stored.
         let unread = |id| stored.unreadable.iter().any(|row| row.id == Some(id) && !row.is_link);
         let refused = spill.traces.iter().filter(|(id, trace)| trace.is_some() && unread(*id)).count();
-        return if refused == 0 { delete(database) } else { put_aside(database, refused) }.map(|()| None);
+        return if refused == 0 { delete(database) } else { quarantine(database, refused) }.map(|()| None);
     }
     let payloads =
         spill.traces.iter().filter_map(|(_, trace)| Some(trace.as_ref()?.payload().as_str().len()));
@@ -123,14 +123,14 @@ fn delete(database: &Path) -> Result<()> {
     })
 }
 
-fn put_aside(database: &Path, refused: usize) -> Result<()> {
+fn quarantine(database: &Path, refused: usize) -> Result<()> {
     let path = sqlite::spill(database);
     guarded::run(|| {
         tracing::warn!(
-            path = %path.display(), refused, "a spill is applied, but for rows that were refused: it is put aside"
+            path = %path.display(), refused, "a spill was applied, except for refused rows: it is kept"
         );
     });
-    Ok(sqlite::put_spill_aside(database)?)
+    Ok(sqlite::quarantine_spill(database)?)
 }
 
 impl Stored {
@@ -234,7 +234,7 @@ mod tests {
         let id = store.insert(NewTrace::semantic(Payload::text(&"a".repeat(70 << 10))))?;
         store.spill()?;
         let spilled = std::fs::read(&spill)?;
-        // As after a crash: the log goes along, and the lock does not.
+        // As after a crash: the WAL goes along, and the lock does not.
         let copy = folder.path().join("copy.db");
         for suffix in ["", "-wal", ".spill"] {
             let name = |path: &std::path::Path| format!("{}{suffix}", path.display());

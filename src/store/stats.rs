@@ -53,7 +53,7 @@ pub struct Stats {
     pub free_bytes: u64,
     /// The last error of a flush, even if flushes have succeeded since.
     pub last_error: Option<Error>,
-    /// Rows set aside because of their content.
+    /// Rows quarantined because of their content.
     pub quarantined: Vec<Quarantined>,
 }
 

@@ -51,7 +51,7 @@ fn refused_trace_is_a_failure() -> Outcome {
     rusqlite::Connection::open(place.path("memory.db"))?
         .execute("UPDATE traces SET tier = 'tepid' WHERE row = 1", [])?;
     let back = place.run("import-legion original.db --db memory.db")?;
-    assert!(back.code == Some(1) && back.stderr.contains(" is set aside: "), "{back:?}");
+    assert!(back.code == Some(1) && back.stderr.contains(" is quarantined: "), "{back:?}");
     Ok(())
 }
 

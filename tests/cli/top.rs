@@ -15,7 +15,7 @@ fn status(changes: Value) -> Value {
         "trouble": null, "traces": 10_000, "links": 1_203, "dirty": 532, "lag_seconds": 0.0871, "writes": 51_200,
         "flushes": 17, "rows": 47_268, "last_flush_seconds": 0.0062, "mean_flush_seconds": 0.00591, "seconds": 1.0,
         "writes_per_second": 12_345.4, "flushes_per_second": 9.94, "rows_per_second": 4_321.0,
-        "wal_bytes": 4_300_000, "committed": 24, "durable": 23, "set_aside": 0, "of_a_later_format": [1],
+        "wal_bytes": 4_300_000, "committed": 24, "durable": 23, "quarantined": 0, "of_a_later_format": [1],
     });
     for (name, value) in changes.as_object().into_iter().flatten() {
         status[name] = value.clone();
@@ -38,7 +38,7 @@ fn settled(work: impl FnOnce()) {
 #[test]
 fn one_picture_shows_rates_and_health() -> Outcome {
     let place = TestDir::new()?;
-    let trouble = json!({"health": "degraded", "trouble": "memory.db can't be written: the disk is full: make room, and flushing goes on\u{9b}2J", "set_aside": 2});
+    let trouble = json!({"health": "degraded", "trouble": "memory.db can't be written: the disk is full: make room, and flushing goes on\u{9b}2J", "quarantined": 2});
     let fresh = json!({"writes": null, "writes_per_second": null, "flushes_per_second": null, "dirty": 0, "lag_seconds": 0.0,
         "rows_per_second": null, "last_flush_seconds": null, "mean_flush_seconds": null, "wal_bytes": 0});
     for (name, changes) in [("healthy", json!({})), ("degraded", trouble), ("fresh", fresh)] {

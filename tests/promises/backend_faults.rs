@@ -2,7 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use harness::backend::{Answer, look, scripted};
-use harness::{Outcome, State, TestDir, by_id, manual_flush, note, row, rows, wait_until};
+use harness::{Outcome, State, TestDir, by_id, flushed, manual_flush, note, row, rows, wait_until};
 use mnemon::backend::TraceChange;
 use mnemon::{Durability, ErrorKind, Health, LagPolicy, TraceStore};
 use std::fs;
@@ -111,10 +111,10 @@ fn refused_row_is_retried_when_changed() -> Outcome {
     store.flush()?;
     store.update(bad, |trace| trace.confidence(0.1))?;
     store.flush()?;
-    let set_aside = store.stats().quarantined;
-    assert_eq!(set_aside.len(), 1);
-    assert_eq!((set_aside[0].id, set_aside[0].times), (Some(bad), 2));
-    assert_eq!(set_aside[0].reason, "the script refuses it");
+    let quarantined = store.stats().quarantined;
+    assert_eq!(quarantined.len(), 1);
+    assert_eq!((quarantined[0].id, quarantined[0].times), (Some(bad), 2));
+    assert_eq!(quarantined[0].reason, "the script refuses it");
     assert!(look(&log).live.contains(good) && !look(&log).live.contains(bad), "the rest is committed");
     assert_eq!(store.health(), Health::Healthy);
     refuse.store(false, Ordering::Relaxed);
@@ -221,10 +221,7 @@ fn locked_file_stops_no_writer() -> Outcome {
 
 #[test]
 fn deleted_file_is_rewritten() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    let ids = store.insert_many((0..100).map(note))?;
-    store.flush()?;
+    let (file, store, ids) = flushed(100)?;
     tidied(&store);
     store.remove(ids[0])?;
     fs::remove_file(file.path())?;
@@ -242,10 +239,7 @@ fn deleted_file_is_rewritten() -> Outcome {
 /// SQLite itself goes on writing into a file that was moved.
 #[test]
 fn moved_file_is_rewritten_in_place() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    let ids = store.insert_many((0..100).map(note))?;
-    store.flush()?;
+    let (file, store, ids) = flushed(100)?;
     tidied(&store);
     let moved = file.folder().join("moved.db");
     fs::rename(file.path(), &moved)?;
@@ -287,10 +281,7 @@ fn other_file_in_place_is_kept() -> Outcome {
 
 #[test]
 fn row_with_changed_id_is_restored() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    let ids = store.insert_many((0..3).map(note))?;
-    store.flush()?;
+    let (file, store, ids) = flushed(3)?;
     let stranger = mnemon::TraceId::new();
     file.reader()?.execute(
         "UPDATE traces SET id = ?1 WHERE id = ?2",
@@ -323,7 +314,7 @@ fn deleted_row_is_rewritten_when_changed() -> Outcome {
 }
 
 #[test]
-fn clashing_row_is_set_aside() -> Outcome {
+fn clashing_row_is_quarantined() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let (mine, other) = (store.insert(note(1))?, mnemon::TraceId::new());
@@ -339,9 +330,9 @@ fn clashing_row_is_set_aside() -> Outcome {
     store.insert(note(2).id(other))?;
     store.insert(note(3))?;
     store.flush()?;
-    let set_aside = store.stats().quarantined;
-    assert_eq!(set_aside.iter().map(|row| row.id).collect::<Vec<_>>(), [Some(other)]);
-    assert!(set_aside[0].reason.contains("UNIQUE"), "{}", set_aside[0].reason);
+    let quarantined = store.stats().quarantined;
+    assert_eq!(quarantined.iter().map(|row| row.id).collect::<Vec<_>>(), [Some(other)]);
+    assert!(quarantined[0].reason.contains("UNIQUE"), "{}", quarantined[0].reason);
     assert_eq!(rows(&file.reader()?)?, 3, "the rest is committed");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `backup` copies a store's file as of one cut, while writers go on, and gives it its name when it is sound.
 #![cfg(feature = "sqlite")]
 
-use harness::{Outcome, TestDir, by_id, flush_always, manual_flush, note};
+use harness::{Outcome, TestDir, by_id, flush_always, flushed, manual_flush, note};
 use mnemon::{ErrorKind, Progress, TraceStore, VerifyReport, inspect};
 use rusqlite::Connection;
 use std::collections::HashSet;
@@ -159,10 +159,7 @@ fn backup_holds_flushed_host_goes_on() -> Outcome {
 
 #[test]
 fn backup_is_private_and_keeps_history() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    store.insert_many((0..50).map(note))?;
-    store.flush()?;
+    let (file, store, _) = flushed(50)?;
     let to = file.folder().join("copy.db");
     backup(file.path(), &to)?;
     let mut expected = vec!["copy.db", "memory.db", "memory.db-shm", "memory.db-wal"];
@@ -206,10 +203,7 @@ fn backup_is_private_and_keeps_history() -> Outcome {
 #[cfg(feature = "snapshot")]
 #[test]
 fn spill_applies_to_backup() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    store.insert_many((0..50).map(note))?;
-    store.flush()?;
+    let (file, store, _) = flushed(50)?;
     let to = file.folder().join("copy.db");
     backup(file.path(), &to)?;
     let late = store.insert(note("spilled"))?;
@@ -244,9 +238,7 @@ fn backup_overwrites_nothing() -> Outcome {
 
 #[test]
 fn damaged_store_leaves_no_backup() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    store.insert_many((0..300).map(note))?;
+    let (file, store, _) = flushed(300)?;
     store.close()?;
     let sound = fs::read(file.path())?;
     let to = file.folder().join("copy.db");
@@ -267,9 +259,7 @@ fn damaged_store_leaves_no_backup() -> Outcome {
 
 #[test]
 fn unsound_row_is_copied_and_told() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    store.insert_many((0..10).map(note))?;
+    let (file, store, _) = flushed(10)?;
     store.close()?;
     Connection::open(file.path())?.execute("UPDATE traces SET payload = 'no JSON' WHERE row = 4", [])?;
     let to = file.folder().join("copy.db");

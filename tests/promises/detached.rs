@@ -56,7 +56,7 @@ fn detached_needs_no_lock_or_write() -> Outcome {
 }
 
 #[test]
-fn detached_sets_bad_row_aside() -> Outcome {
+fn detached_quarantines_bad_row() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let [id, other] = store.insert_many((0..2).map(note))?[..] else { unreachable!() };

@@ -246,7 +246,7 @@ fn row_counts_as_erased_or_deleted() -> Outcome {
     Ok(())
 }
 
-/// An unreadable trace that an erased one was linked to is still set aside: its link went, its row did not.
+/// An unreadable trace that an erased one was linked to is still quarantined: its link went, its row did not.
 #[test]
 fn unreadable_unerased_rows_stay_listed() -> Outcome {
     let scratch = TestDir::new()?;

@@ -2,7 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use harness::backend::{Answer, Log, look, scripted};
-use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, note, row, rows};
+use harness::{Outcome, TestDir, clock, flushed, held, manual_flush, minutes, note, row, rows};
 use mnemon::{ErrorKind, Eviction, NewTrace, Payload, Quota, TraceId, TraceStore};
 use rusqlite::Connection;
 use serde_json::json;
@@ -63,19 +63,6 @@ fn removal_during_flush_takes_row() -> Outcome {
         Ok(())
     })?;
     assert_eq!((look(&log).live.contains(id), store.len(), store.stats().dirty), (false, 0, 0));
-    Ok(())
-}
-
-#[test]
-fn reinserted_trace_has_its_row() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    let id = store.insert(note("old"))?;
-    store.flush()?;
-    store.remove(id)?;
-    store.insert(note("new").id(id))?;
-    store.flush()?;
-    assert_eq!(row(&file.reader()?, id)?, Some((1, r#"{"note":"new"}"#.to_owned())));
     Ok(())
 }
 
@@ -154,10 +141,7 @@ fn decay_revives_no_removed_trace() -> Outcome {
 
 #[test]
 fn flush_costs_what_changed() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    let ids = store.insert_many((0..10_000).map(note))?;
-    store.flush()?;
+    let (_file, store, ids) = flushed(10_000)?;
     store.update(ids[5_000], |trace| trace.confidence(0.9))?;
     let report = store.flush()?;
     assert_eq!((report.rows_updated, report.rows_upserted, report.payload_bytes_serialized), (1, 0, 0));

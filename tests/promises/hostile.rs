@@ -1,5 +1,5 @@
 //! A file that an enemy has prepared: what stands in it is data. Nothing of it runs, and what is not as this crate
-//! makes it is refused or set aside.
+//! makes it is refused or quarantined.
 #![cfg(feature = "sqlite")]
 
 use harness::process::own_process;
@@ -95,7 +95,7 @@ fn additions_by_people_stay() -> Outcome {
 }
 
 #[test]
-fn impossible_rows_are_set_aside() -> Outcome {
+fn impossible_rows_are_quarantined() -> Outcome {
     let tags = format!("'[{}\"x\"]'", "\"t\",".repeat(5_000));
     let long = format!("'{}'", "x".repeat(5_000));
     let cases = [
@@ -163,7 +163,7 @@ fn bad_payload_says_so_when_read() -> Outcome {
 }
 
 #[test]
-fn impossible_links_are_set_aside() -> Outcome {
+fn impossible_links_are_quarantined() -> Outcome {
     let none = "UPDATE links SET count = 0";
     let negative = "UPDATE links SET count = -5, first_at = 1";
     let late = "UPDATE links SET last_at = 9223372036854775807";
@@ -240,7 +240,7 @@ pub(super) fn used(scratch: &TestDir, patience: Duration) -> Outcome<Result<usiz
 }
 
 #[test]
-fn any_cell_is_read_or_aside() -> Outcome {
+fn any_cell_is_read_or_quarantined() -> Outcome {
     let columns = [
         "id",
         "strength",
@@ -271,16 +271,16 @@ fn any_cell_is_read_or_aside() -> Outcome {
     ];
     let values =
         ["NULL", "-1", "9223372036854775807", "0.5", "-1e308", "'text'", "x'ff00'", "zeroblob(100000)"];
-    let (mut tried, mut set_aside) = (0, 0);
+    let (mut tried, mut quarantined) = (0, 0);
     for (column, value) in columns.iter().flat_map(|column| values.map(|value| (column, value))) {
         let scratch = unchecked(&format!("UPDATE traces SET {column} = {value} WHERE row = 1"))?;
         let loaded = used(&scratch, LONG)?.map_err(|error| format!("{column} = {value}: {error:?}"))?;
         assert!(loaded == 2 || loaded == 3, "{column} = {value}: {loaded}");
         tried += 1;
-        set_aside += 3 - loaded;
+        quarantined += 3 - loaded;
     }
-    println!("bad inputs: {tried} tried as cells, {set_aside} set aside, panics 0");
-    assert!(set_aside > 100, "{set_aside}");
+    println!("bad inputs: {tried} tried as cells, {quarantined} quarantined, panics 0");
+    assert!(quarantined > 100, "{quarantined}");
     Ok(())
 }
 
@@ -354,7 +354,7 @@ fn huge_values_stay_out_of_memory() -> Outcome {
             .find_map(|line| line.strip_prefix("opened "))
             .ok_or_else(|| format!("{case}: {output:?}"))?;
         let words: Vec<_> = said.split_whitespace().collect();
-        assert_eq!(words[..2], ["2", "3"], "{case}: the row is set aside with its links");
+        assert_eq!(words[..2], ["2", "3"], "{case}: the row is quarantined with its links");
         let peak: u64 = words[2].parse()?;
         println!("{case:.60}: at most {} MB", peak / 1_000);
         assert!(peak < 160_000, "{case}: {peak} kB");

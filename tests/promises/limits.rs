@@ -82,7 +82,7 @@ fn one_cut_drains_a_hanging_backend() -> Outcome {
         let grown = resident_bytes().zip(before).map_or(0, |(now, before)| now.saturating_sub(before));
         assert!(grown < 48 << 20, "{grown} bytes for {TRACES} traces");
         let stats = store.stats();
-        assert!(stats.dirty <= 1 + DISTINCT, "{} owed after {} writes", stats.dirty, WRITERS * WRITES);
+        assert!(stats.dirty <= 1 + DISTINCT, "{} pending after {} writes", stats.dirty, WRITERS * WRITES);
         assert!(stats.oldest_unflushed.is_some_and(|age| !age.is_zero()));
         assert!(matches!(store.health(), Health::Lagging { .. }), "{:?}", store.health());
 
@@ -110,7 +110,7 @@ fn owed_rows_are_bounded_by_traces() -> Outcome {
                 store.update(*id, |trace| trace.payload(serde_json::json!(round)))?;
             }
         }
-        // What is removed is owed as well, under the id that it had; a new one under it is the same row.
+        // A removed trace is pending as well, under its id; a new one of that id is the same row.
         store.remove(ids[0])?;
         store.insert(note(round).id(ids[0]))?;
         for n in 0..50 {

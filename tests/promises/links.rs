@@ -180,7 +180,7 @@ fn later_trace_inherits_no_links() -> Outcome {
 }
 
 #[test]
-fn stored_link_to_nowhere_is_aside() -> Outcome {
+fn stored_link_to_nowhere_is_quarantined() -> Outcome {
     let scratch = TestDir::new()?;
     let store = manual_flush().open(scratch.path())?;
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
@@ -193,7 +193,7 @@ fn stored_link_to_nowhere_is_aside() -> Outcome {
     )?;
     let store = manual_flush().open(scratch.path())?;
     assert_eq!((store.link_count(), store.links(a).len()), (1, 1));
-    let [quarantined] = &store.stats().quarantined[..] else { return Err("one row is set aside".into()) };
+    let [quarantined] = &store.stats().quarantined[..] else { return Err("one row is quarantined".into()) };
     assert!(quarantined.reason.contains(&nowhere.to_string()), "{}", quarantined.reason);
     Ok(())
 }

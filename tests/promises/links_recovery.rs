@@ -115,7 +115,7 @@ fn passing_link_is_not_the_old() -> Outcome {
     disk.fail_with(ErrorKind::Io);
     store.update(a, |trace| trace.confidence(0.7))?;
     failing(&store);
-    // Reopened, and failing again: the old link's removal is owed.
+    // Reopened, and failing again: the old link's removal is pending.
     wait_until(|| store.flush().is_err() && links(&disk.look().live).len() == 1);
     let reference = TraceId::from_reference("b");
     for _ in 0..50 {

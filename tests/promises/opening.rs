@@ -2,7 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use harness::process::own_process;
-use harness::{Outcome, TestDir, manual_flush, note, rows};
+use harness::{Outcome, TestDir, flushed, manual_flush, note, rows};
 use mnemon::{ErrorKind, Progress, TraceId, TraceStore, inspect};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -186,9 +186,7 @@ fn path_to_nowhere_is_named() -> Outcome {
 
 #[test]
 fn damaged_file_is_named_left_alone() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    store.insert_many((0..2_000).map(note))?;
+    let (file, store, _) = flushed(2_000)?;
     store.close()?;
     let whole = fs::read(file.path())?;
     for at in [4096, 4096 * 5, whole.len() / 2, whole.len() - 4096] {
@@ -208,10 +206,8 @@ fn damaged_file_is_named_left_alone() -> Outcome {
 }
 
 #[test]
-fn bad_row_is_set_aside_stays() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    let ids = store.insert_many((0..6).map(note))?;
+fn bad_row_is_quarantined_stays() -> Outcome {
+    let (file, store, ids) = flushed(6)?;
     store.close()?;
     let spoil = |id: TraceId, sql: &str| -> Outcome {
         let spoilt =
@@ -225,8 +221,8 @@ fn bad_row_is_set_aside_stays() -> Outcome {
     spoil(ids[3], "created_at = 9223372036854775807")?;
     let store = manual_flush().open(file.path())?;
     assert_eq!((store.len(), store.get(ids[4]).is_some()), (2, true));
-    let set_aside = store.stats().quarantined;
-    let reasons: Vec<_> = set_aside.iter().map(|row| (row.id, row.reason.as_str())).collect();
+    let quarantined = store.stats().quarantined;
+    let reasons: Vec<_> = quarantined.iter().map(|row| (row.id, row.reason.as_str())).collect();
     for (id, part) in [(ids[0], "lukewarm"), (ids[1], "confidence"), (ids[2], "tags"), (ids[3], "created_at")]
     {
         assert!(

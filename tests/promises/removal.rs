@@ -1,7 +1,7 @@
 //! Removing and storing again, between two flushes and across them.
 #![cfg(feature = "sqlite")]
 
-use harness::{Outcome, TestDir, flush_always, manual_flush, note, row, rows};
+use harness::{Outcome, TestDir, flush_always, flushed, manual_flush, note, row, rows};
 use std::thread;
 
 #[test]
@@ -38,10 +38,7 @@ fn insert_then_remove_sends_nothing() -> Outcome {
 
 #[test]
 fn removal_takes_only_its_row() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    let ids = store.insert_many((0..10).map(note))?;
-    store.flush()?;
+    let (file, store, ids) = flushed(10)?;
     assert_eq!(store.remove(ids[3])?.map(|gone| gone.id()), Some(ids[3]));
     assert_eq!(store.remove(ids[3])?, None);
     let report = store.flush()?;

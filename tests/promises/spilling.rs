@@ -243,7 +243,7 @@ fn no_spill_in_memory_or_closed() -> Outcome {
     Ok(())
 }
 
-/// Its removal is committed and not synced, the new one is owed: two entries of one id, of which the newer speaks.
+/// Its removal is committed and not synced, the new one is pending: two entries of one id, of which the newer speaks.
 #[test]
 fn reinserted_trace_spills_whole() -> Outcome {
     let scratch = TestDir::new()?;

@@ -79,7 +79,7 @@ fn impatient(scratch: &TestDir) -> Outcome<TraceStore> {
 
 #[test]
 fn spill_after_empty_cuts_is_applied() -> Outcome {
-    for owes in [true, false] {
+    for pending in [true, false] {
         let scratch = TestDir::new()?;
         let store = impatient(&scratch)?;
         let id = store.insert(note("durable"))?;
@@ -88,13 +88,14 @@ fn spill_after_empty_cuts_is_applied() -> Outcome {
         store.remove(store.insert(note("passing"))?)?;
         store.flush()?;
         store.spill()?;
-        if owes {
+        if pending {
             store.update(id, |trace| trace.confidence(0.1))?;
         }
         let expected = content(&store);
         let left = spill_and_end(&scratch, store)?;
-        let store = manual_flush().open(left.path()).map_err(|error| format!("owes {owes}: {error}"))?;
-        assert_eq!(content(&store), expected, "owes {owes}");
+        let store =
+            manual_flush().open(left.path()).map_err(|error| format!("pending {pending}: {error}"))?;
+        assert_eq!(content(&store), expected, "pending {pending}");
         assert!(!spill_of(&left).exists());
     }
     Ok(())
@@ -231,8 +232,8 @@ fn spill_of_lost_file_holds_everything() -> Outcome {
     Ok(())
 }
 
-/// What was put aside of a store's spills.
-fn aside(scratch: &TestDir) -> Outcome<Vec<PathBuf>> {
+/// The quarantined spills of a store.
+fn quarantined(scratch: &TestDir) -> Outcome<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(scratch.folder())? {
         let path = entry?.path();
@@ -261,7 +262,7 @@ fn spill_with_refused_rows_is_kept() -> Outcome {
     let confidence = |id| store.get(id).map(|trace| trace.confidence());
     assert_eq!([0, 1].map(|at| confidence(ids[at])), [Some(0.1), Some(0.2)]);
     assert!(!spill_of(&left).exists());
-    let kept = aside(&left)?;
+    let kept = quarantined(&left)?;
     assert_eq!((kept.len(), &fs::read(&kept[0])?), (1, &spill));
     let name = kept[0].to_string_lossy().into_owned();
     let found = mnemon::verify(left.path(), Progress::ignore)?.findings;
@@ -273,6 +274,6 @@ fn spill_with_refused_rows_is_kept() -> Outcome {
     let again = manual_flush().open(committed.path())?;
     assert_eq!((again.stats().flushes, again.get(ids[1])), (0, store.get(ids[1])), "it is not applied again");
     assert!(!spill_of(&committed).exists());
-    assert_eq!(fs::read(&aside(&committed)?[0])?, spill);
+    assert_eq!(fs::read(&quarantined(&committed)?[0])?, spill);
     Ok(())
 }

@@ -35,7 +35,7 @@ fn status_counts_flushed_owed_and_rates() -> Outcome {
     store.remove(ids[2])?;
     status.write(&store, Some(7))?;
     let second = read(status.path())?;
-    let numbers = ["traces", "links", "dirty", "flushes", "rows", "writes", "set_aside", "mnemon_status"];
+    let numbers = ["traces", "links", "dirty", "flushes", "rows", "writes", "quarantined", "mnemon_status"];
     let numbers = numbers.map(|name| second[name].as_u64());
     assert_eq!(numbers, [2, 1, 1, 1, 4, 7, 0, 1].map(Some), "a flush that writes nothing is none: {second}");
     assert_eq!((&second["health"], &second["trouble"]), (&"healthy".into(), &Value::Null));

@@ -64,14 +64,14 @@ fn each_reason_is_told_apart() -> Outcome {
     check(&folder.join("n".repeat(300)), "File name too long", "give a shorter path")
 }
 
-/// Beside a file of this name there would be no room for the names of its log, or of what is put aside.
+/// Beside a file of this name there would be no room for the names of its log, or of what is quarantined.
 #[test]
 fn too_long_name_is_refused() -> Outcome {
     let scratch = TestDir::new()?;
     let longest = scratch.folder().join("n".repeat(226));
     TraceStore::open(&longest)?.close()?;
     let path = scratch.folder().join("n".repeat(227));
-    let error = TraceStore::open(&path).err().ok_or("what is put aside could not be named")?;
+    let error = TraceStore::open(&path).err().ok_or("what is quarantined could not be named")?;
     assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(causes(&error).contains("its name has 227 bytes"), "{error:?}");
     assert_eq!(error.hint(), Some("give a shorter path"));

@@ -1,7 +1,7 @@
 //! `verify` finds what is wrong with a store's file, names where and why, and touches nothing.
 #![cfg(feature = "sqlite")]
 
-use harness::{Outcome, TestDir, flush_always, manual_flush, note};
+use harness::{Outcome, TestDir, flush_always, flushed, note};
 use mnemon::{ErrorKind, Finding, NewTrace, Progress, TraceId, TraceStore, VerifyReport};
 use rusqlite::Connection;
 use std::fs;
@@ -9,10 +9,7 @@ use std::path::Path;
 
 /// The file of a closed store with 200 traces, each linked to the next, and their ids in the order of their rows.
 fn filled() -> Outcome<(TestDir, Vec<TraceId>)> {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    store.insert_many((0..200).map(note))?;
-    store.flush()?;
+    let (file, store, _) = flushed(200)?;
     let ids = file
         .reader()?
         .prepare("SELECT id FROM traces ORDER BY row")?
@@ -338,9 +335,7 @@ fn files_left_beside_are_named() -> Outcome {
 
 #[test]
 fn findings_beyond_a_thousand_are_counted() -> Outcome {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    store.insert_many((0..1_200).map(note))?;
+    let (file, store, _) = flushed(1_200)?;
     store.close()?;
     tamper(file.path(), "UPDATE traces SET confidence = 2")?;
     let report = verify(file.path())?;

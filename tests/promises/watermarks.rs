@@ -50,7 +50,7 @@ fn empty_cut_moves_no_watermark() -> Outcome {
 
 /// It bears the store's own signature, and lacks what was durable.
 #[test]
-fn older_copy_is_put_aside() -> Outcome {
+fn older_copy_is_quarantined() -> Outcome {
     let (scratch, older) = (TestDir::new()?, TestDir::new()?);
     let names = ["memory.db", "memory.db-wal", "memory.db-shm"];
     let store = manual_flush().open(scratch.path())?;

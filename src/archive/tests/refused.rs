@@ -97,104 +97,85 @@ fn a_newer_version_is_refused_as_such_whatever_it_looks_like() {
 #[test]
 fn a_sealed_file_with_a_wrong_line_is_refused_with_its_number() {
     let lines = small_lines();
-    let (header, rest) = lines.split_once('\n').unwrap();
-    let second = lines.split_inclusive('\n').nth(1).unwrap();
-    let last = lines.split_inclusive('\n').nth(3).unwrap();
-    let cases = [
-        (lines.replacen("version\":1", "version\":0", 1), "line 1: there is no version 0"),
-        (lines.replacen("version\":1", "version\":-1", 1), "line 1: invalid value"),
-        (lines.replacen("version\":1", "version\":99999999999999999999", 1), "line 1: invalid type"),
+    let (_, rest) = lines.split_once('\n').unwrap();
+    let [second, last] = [1, 3].map(|at| lines.split_inclusive('\n').nth(at).unwrap());
+    let (link_and_trace, two_links) = (format!("{last}{second}"), last.repeat(2));
+    let cases: [(&str, &str, &str); 40] = [
+        (r#"version":1"#, r#"version":0"#, "line 1: there is no version 0"),
+        (r#"version":1"#, r#"version":-1"#, "line 1: invalid value"),
+        (r#"version":1"#, r#"version":99999999999999999999"#, "line 1: invalid type"),
+        (r#""traces":2"#, r#""traces":3"#, "line 1: the header says 3 traces, and there are 2"),
+        (r#""traces":2"#, r#""traces":1"#, "line 1: the header says 1 traces, and there are 2"),
         (
-            lines.replacen("\"traces\":2", "\"traces\":3", 1),
-            "line 1: the header says 3 traces, and there are 2",
-        ),
-        (
-            lines.replacen("\"traces\":2", "\"traces\":1", 1),
-            "line 1: the header says 1 traces, and there are 2",
-        ),
-        (
-            lines.replacen("\"traces\":2", "\"traces\":18446744073709551615", 1),
+            r#""traces":2"#,
+            r#""traces":18446744073709551615"#,
             "line 1: the header says 18446744073709551615 traces, and there are 2",
         ),
-        (lines.replacen("\"links\":1", "\"links\":0", 1), "line 1: the header says 0 links, and there are 1"),
-        (lines.replacen("\"watermark\":42", "\"watermark\":-42", 1), "line 1: invalid value"),
-        (lines.replacen(",\"watermark\":42", "", 1), "line 1: missing field `watermark`"),
-        (lines.replacen("\"watermark\"", "\"more\":1,\"watermark\"", 1), "line 1: unknown field `more`"),
-        (format!("{lines}{second}"), "line 5: there is another trace 01010101"),
-        (format!("{lines}{last}"), "line 5: there is another link of 01010101"),
+        (r#""links":1"#, r#""links":0"#, "line 1: the header says 0 links, and there are 1"),
+        (r#""watermark":42"#, r#""watermark":-42"#, "line 1: invalid value"),
+        (r#","watermark":42"#, "", "line 1: missing field `watermark`"),
+        (r#""watermark""#, r#""more":1,"watermark""#, "line 1: unknown field `more`"),
+        (last, &link_and_trace, "line 5: there is another trace 01010101"),
+        (last, &two_links, "line 5: there is another link of 01010101"),
+        (second, &link_and_trace, "line 2: the link is to trace 01010101-0101-0101-0101-010101010101, which"),
         (
-            format!("{header}\n{last}{rest}"),
-            "line 2: the link is to trace 01010101-0101-0101-0101-010101010101, which",
-        ),
-        (
-            lines.replacen("\"b\":\"02020202", "\"b\":\"03030303", 1),
+            r#""b":"02020202"#,
+            r#""b":"03030303"#,
             "line 4: the link is to trace 03030303-0202-0202-0202-020202020202, which is not there",
         ),
         (
-            lines.replacen(
-                "\"b\":\"02020202-0202-0202-0202-020202020202",
-                "\"b\":\"01010101-0101-0101-0101-010101010101",
-                1,
-            ),
+            r#""b":"02020202-0202-0202-0202-020202020202"#,
+            r#""b":"01010101-0101-0101-0101-010101010101"#,
             "line 4: link is from",
         ),
-        (lines.replacen("\"count\":3", "\"count\":0", 1), "line 4: count is 0: give 1 or more"),
-        (lines.replacen("\"link\"", "\"chain\"", 1), "line 4: kind is \"chain\": give trace or link"),
+        (r#""count":3"#, r#""count":0"#, "line 4: count is 0: give 1 or more"),
+        (r#""link""#, r#""chain""#, r#"line 4: kind is "chain": give trace or link"#),
+        (r#""strength":0.1,"#, "", "line 3: it can't be parsed: missing field `strength`, column "),
+        (r#""strength":0.1"#, r#""strength":1.5"#, "line 3: strength is 1.5: give"),
+        (r#""strength":0.1"#, r#""strength":1e999"#, "line 3: it can't be parsed: number out of range"),
+        (r#""strength":0.1"#, r#""strength":NaN"#, "line 3: it can't be parsed: expected value"),
         (
-            lines.replacen("\"strength\":0.1,", "", 1),
-            "line 3: it can't be parsed: missing field `strength`, column ",
-        ),
-        (lines.replacen("\"strength\":0.1", "\"strength\":1.5", 1), "line 3: strength is 1.5: give"),
-        (
-            lines.replacen("\"strength\":0.1", "\"strength\":1e999", 1),
-            "line 3: it can't be parsed: number out of range",
-        ),
-        (
-            lines.replacen("\"strength\":0.1", "\"strength\":NaN", 1),
-            "line 3: it can't be parsed: expected value",
-        ),
-        (
-            lines.replacen("\"strength\":0.1", "\"strength\":0.1,\"strength\":0.1", 1),
+            r#""strength":0.1"#,
+            r#""strength":0.1,"strength":0.1"#,
             "line 3: it can't be parsed: duplicate field",
         ),
-        (lines.replacen("\"revision\":1", "\"revision\":0", 1), "line 2: revision is 0: give"),
+        (r#""revision":1"#, r#""revision":0"#, "line 2: revision is 0: give"),
         (
-            lines.replacen("\"last_decayed\":\"1970-", "\"last_decayed\":\"+99999-", 1),
-            "line 2: last_decayed is \"+99999-01-01T00:00:00.000007Z\": give a time such as",
+            r#""last_decayed":"1970-"#,
+            r#""last_decayed":"+99999-"#,
+            r#"line 2: last_decayed is "+99999-01-01T00:00:00.000007Z": give a time such as"#,
         ),
-        (lines.replacen("\"type\":\"episodic\"", "\"type\":\"iconic\"", 1), "line 2: type is \"iconic\""),
-        (lines.replacen("\"tags\":[]", "\"tags\":[\"\"]", 1), "line 2: tag is empty"),
-        (lines.replacen("[0.5,", "[1e39,", 1), "line 3: it can't be parsed: number out of range"),
-        (lines.replacen("[0.5,", "[\"0.5\",", 1), "line 3: it can't be parsed: invalid type: string"),
+        (r#""type":"episodic""#, r#""type":"iconic""#, r#"line 2: type is "iconic""#),
+        (r#""tags":[]"#, r#""tags":[""]"#, "line 2: tag is empty"),
+        ("[0.5,", "[1e39,", "line 3: it can't be parsed: number out of range"),
+        ("[0.5,", r#"["0.5","#, "line 3: it can't be parsed: invalid type: string"),
+        (r#""payload":{"#, r#""payload":"#, "line 2: it can't be parsed: expected `,` or `}`"),
         (
-            lines.replacen("\"payload\":{", "\"payload\":", 1),
-            "line 2: it can't be parsed: expected `,` or `}`",
-        ),
-        (
-            lines.replacen("\"payload\":{", "\"payload\":{\"\":1e999,", 1),
+            r#""payload":{"#,
+            r#""payload":{"":1e999,"#,
             "line 2: payload can't be used: give valid JSON text: number out of range",
         ),
         (
-            lines.replacen("\"payload\":{", "\"payload_text\":\"{}\",\"payload\":{", 1),
+            r#""payload":{"#,
+            r#""payload_text":"{}","payload":{"#,
             "line 2: payload_text does not say what payload does",
         ),
         (
-            lines.replacen("\"emotional_valence\":0.0", "\"emotional_valence\":-1.5", 1),
+            r#""emotional_valence":0.0"#,
+            r#""emotional_valence":-1.5"#,
             "line 2: emotional_valence is -1.5: give a number from -1 to 1",
         ),
-        (lines.replacen("\"id\":\"01010101-", "\"id\":\"-", 1), "line 2: id is "),
-        (lines.replacen(rest, "[[[]]]\n", 1), "line 2: it is not a JSON object"),
-        (lines.replacen(rest, "{\"kind\":\n", 1), "line 2: it can't be parsed: EOF while parsing"),
-        (lines.replacen(rest, "{}\n", 1), "line 2: it has no kind: give trace or link"),
-        (lines.replacen(rest, &lines, 1), "line 2: it is a second header"),
-        (lines.replacen(rest, "\n", 1), "line 1: the header says 2 traces, and there are 0"),
-        (
-            lines.replacen(rest, "{\"kind\":\"erased-type\",\"type\":\"trust\"}\n", 1),
-            "line 2: it is a line of a spill",
-        ),
-        (lines.replacen("été", "\u{0}", 1), "line 3: it can't be parsed: control character"),
+        (r#""id":"01010101-"#, r#""id":"-"#, "line 2: id is "),
+        (rest, "[[[]]]\n", "line 2: it is not a JSON object"),
+        (rest, "{\"kind\":\n", "line 2: it can't be parsed: EOF while parsing"),
+        (rest, "{}\n", "line 2: it has no kind: give trace or link"),
+        (rest, &lines, "line 2: it is a second header"),
+        (rest, "\n", "line 1: the header says 2 traces, and there are 0"),
+        (rest, "{\"kind\":\"erased-type\",\"type\":\"trust\"}\n", "line 2: it is a line of a spill"),
+        ("été", "\u{0}", "line 3: it can't be parsed: control character"),
     ];
-    for (changed, reason) in cases {
+    for (from, to, reason) in cases {
+        let changed = lines.replacen(from, to, 1);
         assert_ne!(changed, lines, "{reason}");
         let error = refused(&sealed(&changed, &Key::None), &Key::None);
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");

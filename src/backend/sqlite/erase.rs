@@ -1,7 +1,7 @@
 //! Deleting a part of the store so that nothing of it is left behind.
 //!
 //! `secure_delete` is on for the connection, so that what is deleted is overwritten with zeros, in the pages that
-//! stay in use and in those that become free. The log keeps the pages as they were until it is emptied, which the
+//! stay in use and in those that become free. The WAL keeps the pages as they were until it is emptied, which the
 //! next housekeeping does, unless a reader holds it up: then it is tried again.
 
 use super::rows_read::id_of;

@@ -24,7 +24,7 @@ pub(super) fn kind_of(error: &Error) -> ErrorKind {
     if failure.extended_code == ffi::SQLITE_IOERR_NOMEM {
         return ErrorKind::OutOfMemory;
     }
-    // The log ends before a page that its index says is there: somebody has cut it.
+    // The WAL ends before a page that its index says is there: somebody has cut it.
     if failure.extended_code == ffi::SQLITE_IOERR_SHORT_READ {
         return ErrorKind::Corrupt;
     }
@@ -89,7 +89,7 @@ pub(crate) fn while_doing(doing: &str, path: &Path, error: Error) -> BackendErro
 /// What SQLite does not say when it can't open a file. The folder stands for it: opening and closing the file would
 /// give up the locks that this process has on it.
 fn can_be_opened(path: &Path) -> io::Result<()> {
-    /// The file, its log, the index of that, and a journal.
+    /// The file, its WAL, the index of that, and a journal.
     const AT_ONCE: usize = 4;
     path.metadata()?;
     let Some(folder) = path.parent().filter(|_| cfg!(unix)) else { return Ok(()) };

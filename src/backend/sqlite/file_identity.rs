@@ -1,7 +1,6 @@
-//! Which file a path names: noticing that the store's file was moved, deleted or replaced, and putting files
-//! aside.
+//! Which file a path names: noticing that the store's file was moved, deleted or replaced, and quarantining files.
 //!
-//! SQLite goes on writing into a file that was moved or deleted; a store must not. And a log that is left beside
+//! SQLite goes on writing into a file that was moved or deleted; a store must not. And a WAL that is left beside
 //! another file of the same name would be replayed into that one.
 
 use crate::backend::BackendError;
@@ -10,7 +9,7 @@ use crate::guarded;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// The very file and log that a path named when the store signed them.
+/// The very file and WAL that a path named when the store signed them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct FileIdentity {
     file: FileId,
@@ -54,13 +53,13 @@ impl FileIdentity {
         Ok(Self { file: FileId::of(path)?, log: FileId::of(&log_of(path)).ok() })
     }
 
-    /// Whether the path still names this file and this log.
+    /// Whether the path still names this file and this WAL.
     pub(super) fn check(&self, path: &Path) -> Result<(), BackendError> {
         match FileIdentity::of(path) {
             Ok(place) if place == *self => Ok(()),
             Ok(FileIdentity { file, .. }) if file == self.file => Err(BackendError::new(
                 ErrorKind::Unreachable,
-                format!("the log of {} was removed or replaced while the store had it open", path.display()),
+                format!("the WAL of {} was removed or replaced while the store had it open", path.display()),
             )),
             Ok(_) => Err(BackendError::new(
                 ErrorKind::Unreachable,
@@ -75,9 +74,8 @@ impl FileIdentity {
         FileId::of(path).is_ok_and(|file| file == self.file)
     }
 
-    /// If the path names another file by now, or none, and this place's log is left beside it: puts the log
-    /// aside.
-    pub(super) fn put_orphan_aside(&self, path: &Path) -> Result<(), BackendError> {
+    /// Quarantines this place's WAL if the path names another file by now, or none, and the WAL is left beside it.
+    pub(super) fn quarantine_orphan(&self, path: &Path) -> Result<(), BackendError> {
         let is_ours = self.log.is_some() && FileId::of(&log_of(path)).ok() == self.log;
         if self.check(path).is_err() && is_ours {
             quarantine_file(path, ORPHANED, &["-wal", "-shm"])?;
@@ -86,27 +84,27 @@ impl FileIdentity {
     }
 }
 
-/// A log beside an empty file is that of another one, which was moved or deleted without it. SQLite would delete it,
+/// A WAL beside an empty file is that of another one, which was moved or deleted without it. SQLite would delete it,
 /// and with it what was never anywhere else.
 pub(super) fn put_stray_log_aside(path: &Path) -> Result<(), BackendError> {
     let bytes = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
     if bytes(path) == 0 && wal_bytes(path) > 0 {
-        guarded::run(|| tracing::warn!(path = %path.display(), "a log is here of a file that is gone"));
+        guarded::run(|| tracing::warn!(path = %path.display(), "a WAL was found whose file is gone"));
         quarantine_file(path, ORPHANED, &["-wal", "-shm"])?;
     }
     Ok(())
 }
 
-/// Why a file is put aside, as its name says.
+/// Why a file is quarantined, as its name says.
 pub(super) const DAMAGED: &str = "damaged";
 const ORPHANED: &str = "orphaned";
 const KEPT: &str = "kept";
-const ASIDE: [&str; 3] = [DAMAGED, ORPHANED, KEPT];
+const REASONS: [&str; 3] = [DAMAGED, ORPHANED, KEPT];
 
-/// Puts the spill beside the database aside, of which not every row could be applied. A power loss does not bring it
+/// Quarantines the spill beside the database, of which not every row could be applied. A power loss does not bring it
 /// back: it would be refused as that of another opening.
 #[cfg(feature = "snapshot")]
-pub(crate) fn put_spill_aside(path: &Path) -> Result<(), BackendError> {
+pub(crate) fn quarantine_spill(path: &Path) -> Result<(), BackendError> {
     quarantine_file(path, KEPT, &[".spill"])?;
     super::backup::sync_folder(path).map_err(|error| unreachable_file(path, error))
 }
@@ -118,12 +116,14 @@ pub(super) fn quarantine_file(path: &Path, why: &str, suffixes: &[&str]) -> Resu
         let (from, to) = (sibling(path, suffix), sibling(&base, suffix));
         match fs::rename(&from, &to) {
             Ok(()) => guarded::run(|| {
-                tracing::info!(path = %path.display(), aside = %to.display(), "put aside, and kept");
+                tracing::info!(path = %path.display(), to = %to.display(), "a file was quarantined");
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
-                let failure =
-                    BackendError::new(ErrorKind::Unreachable, format!("cannot put {} aside", from.display()));
+                let failure = BackendError::new(
+                    ErrorKind::Unreachable,
+                    format!("cannot quarantine {}", from.display()),
+                );
                 return Err(failure.with_hint(hint(&error)).because(error));
             }
         }
@@ -131,19 +131,19 @@ pub(super) fn quarantine_file(path: &Path, why: &str, suffixes: &[&str]) -> Resu
     Ok(())
 }
 
-/// What was put aside from this path, as far as its folder can be read.
-pub(super) fn put_aside_before(path: &Path) -> Vec<PathBuf> {
+/// The files that were quarantined from this path, as far as its folder can be read.
+pub(super) fn quarantined_before(path: &Path) -> Vec<PathBuf> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Vec::new() };
     let is_ours = |entry: &fs::DirEntry| {
         let (name, entry) = (name.to_string_lossy(), entry.file_name());
         let rest = entry.to_str().and_then(|entry| entry.strip_prefix(&*name));
-        rest.is_some_and(|rest| ASIDE.iter().any(|why| rest.starts_with(&format!(".{why}-"))))
+        rest.is_some_and(|rest| REASONS.iter().any(|why| rest.starts_with(&format!(".{why}-"))))
     };
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries.filter(is_ours).map(|entry| entry.path()).collect()
 }
 
-/// SQLite gives the log and its index the rights that the file has as they are made: when it was read-only then, and
+/// SQLite gives the WAL and its index the rights that the file has as they are made: when it was read-only then, and
 /// is not now, they still are, and could not be written.
 pub(super) fn give_rights_of(path: &Path) -> io::Result<()> {
     let rights = fs::metadata(path)?.permissions();

@@ -57,7 +57,7 @@ pub(crate) use file::{MAX_PAYLOAD, resolved};
 #[cfg(feature = "legion")]
 pub(crate) use file::{free_path, look_at};
 #[cfg(feature = "snapshot")]
-pub(crate) use file_identity::put_spill_aside;
+pub(crate) use file_identity::quarantine_spill;
 pub(crate) use file_identity::spill;
 pub(crate) use files::give_up_inherited_locks;
 pub use finding::Finding;
@@ -303,7 +303,7 @@ impl Sqlite {
         Ok(())
     }
 
-    /// Puts aside what somebody else has put in the file's place, or written over it, and starts anew.
+    /// Quarantines what somebody else has put in the file's place, or written over it, and starts anew.
     fn put_right(&mut self, found: u64) -> Result<Reopened, BackendError> {
         let durable = self.durable;
         self.replace()?;
@@ -312,7 +312,7 @@ impl Sqlite {
                 path = %self.path.display(),
                 found,
                 durable,
-                "an older copy was in the file's place: it was put aside, and all is written anew from memory",
+                "an older copy was in the file's place: it was quarantined, and everything is written anew from memory",
             );
         });
         Ok(Reopened::Empty)
@@ -328,7 +328,7 @@ impl Sqlite {
 
 fn changed_by_another(path: &Path) -> BackendError {
     let message =
-        format!("{} or its log was written to by another program: keep that away from it", path.display());
+        format!("{} or its WAL was written to by another program: keep that away from it", path.display());
     BackendError::new(ErrorKind::Unreachable, message)
 }
 
@@ -370,7 +370,7 @@ impl Backend for Sqlite {
                 // Nothing later would look again.
                 Err(error) if error.kind() == ErrorKind::Corrupt => return Err(error),
                 Err(error) => guarded::run(|| {
-                    tracing::debug!(path = %self.path.display(), %error, "the log still holds what was erased");
+                    tracing::debug!(path = %self.path.display(), %error, "the WAL still contains erased data");
                 }),
             }
         }
@@ -393,7 +393,7 @@ impl Backend for Sqlite {
         self.stop_round();
         self.changed |= !self.released && !self.is_untouched().unwrap_or(false);
         self.detach();
-        self.place.put_orphan_aside(&self.path)?;
+        self.place.quarantine_orphan(&self.path)?;
         let store = self.attach()?;
         // Unsigned: made by a reopening that did not get further.
         if store.is_new || (store.boot.is_none() && store.watermark == 0) {

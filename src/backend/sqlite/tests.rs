@@ -41,7 +41,7 @@ fn a_closed_file_is_owned_until_its_backend_is_dropped() -> Outcome {
 }
 
 #[test]
-fn what_another_owner_wrote_while_the_file_was_not_locked_is_not_put_aside() -> Outcome {
+fn what_another_owner_wrote_while_the_file_was_not_locked_is_not_quarantined() -> Outcome {
     let (folder, path, mut sqlite) = at_cut_5()?;
     sqlite.detach();
     sqlite.lock = None;
@@ -57,7 +57,7 @@ fn what_another_owner_wrote_while_the_file_was_not_locked_is_not_put_aside() -> 
     drop(sqlite);
     assert_eq!(open(&path)?.committed, 9);
     let mut names = fs::read_dir(folder.path())?.flatten().map(|file| file.file_name());
-    assert!(!names.any(|name| name.to_string_lossy().contains("damaged")), "nothing was put aside");
+    assert!(!names.any(|name| name.to_string_lossy().contains("damaged")), "nothing was quarantined");
     Ok(())
 }
 

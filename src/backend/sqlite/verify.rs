@@ -427,13 +427,12 @@ fn beside(path: &Path, report: &mut VerifyReport) {
         let reason = "holds what a store could not write: open the store, and it is applied";
         report.find(BESIDE, format!("{} {reason}", spill.display()));
     }
-    let put_aside = file_identity::put_aside_before(path).into_iter().map(|file| {
+    let quarantined = file_identity::quarantined_before(path).into_iter().map(|file| {
         let name = file.to_string_lossy();
         name.strip_suffix("-wal").or(name.strip_suffix("-shm")).unwrap_or(&name).to_owned()
     });
-    for file in put_aside.collect::<BTreeSet<_>>() {
-        let reason =
-            "was put aside by a store that could not use it: look at it, and remove it when it is of no use";
+    for file in quarantined.collect::<BTreeSet<_>>() {
+        let reason = "was quarantined by a store that could not use it: look at it, and remove it when it is of no use";
         report.find(BESIDE, format!("{file} {reason}"));
     }
 }

@@ -196,7 +196,7 @@ fn score(log: f64, digits: usize) -> String {
 pub fn warn_of_quarantined(rows: &[Quarantined]) {
     for Quarantined { id, reason, .. } in rows {
         let id = id.map_or_else(|| "an unknown id".to_owned(), |id| id.to_string());
-        warn(format_args!("the row of {id} is set aside: {reason}"));
+        warn(format_args!("the row of {id} is quarantined: {reason}"));
     }
 }
 

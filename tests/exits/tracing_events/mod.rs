@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use tracing::Level;
 
-const FAILED: &str = "the backend failed: what is owed is kept, and tried again";
+const FAILED: &str = "the backend failed: pending changes are kept, and tried again";
 const WORKS: &str = "the backend works again";
 
 #[test]
@@ -153,7 +153,7 @@ fn warning_names_failed_step() -> Outcome {
 
 #[test]
 fn refused_row_is_one_error() -> Outcome {
-    const TRACE: &str = "the backend refuses this trace's row: it is set aside, and the rest goes on";
+    const TRACE: &str = "the backend refuses this trace's row: it is quarantined, and the rest goes on";
     const LINK: &str = "the backend refuses this link's row: it is left out, and the rest goes on";
     let faults = Faults::new();
     let store = heard("refused").open_with(faults.backend())?;
@@ -198,7 +198,8 @@ fn refused_row_is_one_error() -> Outcome {
 
 #[test]
 fn damage_is_one_error_despite_retries() -> Outcome {
-    const DAMAGED: &str = "what was stored is damaged: it was put aside, and all is written anew from memory";
+    const DAMAGED: &str =
+        "the stored data is damaged: it was quarantined, and everything is written anew from memory";
     let faults = Faults::new();
     let store = heard("damaged").open_with(faults.backend())?;
     store.insert_many((0..7).map(note))?;
@@ -216,13 +217,12 @@ fn damage_is_one_error_despite_retries() -> Outcome {
     Ok(())
 }
 
-/// The files of SQLite: what is put aside is named, and so is the cause of a failure.
+/// The files of SQLite: quarantined files are named, and so is the cause of a failure.
 #[cfg(unix)]
 #[test]
 fn fate_of_file_is_told() -> Outcome {
-    const ASIDE: &str = "put aside, and kept";
-    const OLDER: &str =
-        "an older copy was in the file's place: it was put aside, and all is written anew from memory";
+    const QUARANTINED: &str = "a file was quarantined";
+    const OLDER: &str = "an older copy was in the file's place: it was quarantined, and everything is written anew from memory";
     let scratch = TestDir::new()?;
     let store = heard("older").open(scratch.path())?;
     store.insert(note(1))?;
@@ -242,8 +242,8 @@ fn fate_of_file_is_told() -> Outcome {
     assert_eq!(unreachable.fields["kind"], "unreachable");
     let older = only(&events(&said, Level::ERROR, OLDER))?;
     assert!(number(older, "found")? < number(older, "durable")?);
-    let aside = events(&said, Level::INFO, ASIDE);
-    let names: Vec<_> = aside.iter().map(|said| said.fields["aside"].as_str().unwrap_or("")).collect();
+    let quarantined = events(&said, Level::INFO, QUARANTINED);
+    let names: Vec<_> = quarantined.iter().map(|said| said.fields["to"].as_str().unwrap_or("")).collect();
     assert!(names.iter().any(|name| name.contains(".damaged-")), "{names:?}");
     assert!(names.iter().all(|name| std::fs::exists(name).is_ok_and(|there| there)), "{names:?}");
     only(&events(&said, Level::INFO, WORKS))?;
@@ -253,7 +253,7 @@ fn fate_of_file_is_told() -> Outcome {
 #[test]
 fn unreadable_rows_are_one_error() -> Outcome {
     const UNREADABLE: &str =
-        "stored rows can't be used: they stay where they are, and are set aside; this is the first";
+        "stored rows can't be used: they are quarantined where they are; this is the first";
     let scratch = TestDir::new()?;
     let store = heard("written").open(scratch.path())?;
     store.insert_many((0..50).map(note))?;
@@ -275,8 +275,7 @@ fn unreadable_rows_are_one_error() -> Outcome {
 
 #[test]
 fn undrained_drop_says_what_is_owed() -> Outcome {
-    const DROPPED: &str =
-        "a store was dropped before it could be drained: what it owes is lost if the process ends now";
+    const DROPPED: &str = "a store was dropped before it could be drained: its unflushed changes are lost if the process ends now";
     let faults = Faults::new();
     let store = heard("dropped").close_timeout(Duration::ZERO).open_with(faults.backend())?;
     faults.fail(Call::Apply).for_good().with(ErrorKind::DiskFull);

@@ -179,8 +179,8 @@ impl Files {
         }
     }
 
-    /// Whether something was put aside.
-    fn has_aside(&self) -> Outcome<bool> {
+    /// Whether something was quarantined.
+    fn has_quarantined(&self) -> Outcome<bool> {
         let mut names = fs::read_dir(self.db.parent().ok_or("it has a folder")?)?;
         Ok(names.any(|file| {
             file.is_ok_and(|file| {
@@ -287,7 +287,7 @@ fn round(files: &Files, how: Damage, rng: &mut Rng, counts: &mut Counts) -> Outc
     }
     let memory = State::of(&store);
     store.close().map_err(|failed| format!("it does not close: {failed:?}"))?;
-    counts.mended += usize::from(files.has_aside()?);
+    counts.mended += usize::from(files.has_quarantined()?);
     let reopened = quiet(path).map_err(|error| format!("closed, and does not open: {error:?}"))?;
     let found = State::of(&reopened);
     if found != memory {

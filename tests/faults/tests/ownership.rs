@@ -14,12 +14,30 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use tempfile::TempDir;
 
 const NEVER: Duration = Duration::from_secs(3600);
 
 fn quiet(path: &Path) -> mnemon::Result<TraceStore> {
     let builder = TraceStore::builder().flush_interval(NEVER).flush_threshold(usize::MAX).lag_bound(NEVER);
     builder.close_timeout(Duration::from_millis(300)).open(path)
+}
+
+/// A store with one flushed trace.
+fn with_one(path: &Path) -> mnemon::Result<TraceStore> {
+    let store = quiet(path)?;
+    store.insert(note(1, 40))?;
+    store.flush()?;
+    Ok(store)
+}
+
+/// The file of such a store has a second name.
+fn with_two_names() -> Outcome<(TempDir, PathBuf, PathBuf, TraceStore)> {
+    let folder = folder()?;
+    let (path, other) = (database(&folder), folder.path().join("other.db"));
+    let store = with_one(&path)?;
+    fs::hard_link(&path, &other)?;
+    Ok((folder, path, other, store))
 }
 
 fn kind_of(outcome: mnemon::Result<TraceStore>) -> Option<ErrorKind> {
@@ -115,12 +133,7 @@ fn has_one_owner_by_both_names(path: &Path, other: &Path, store: TraceStore) -> 
 #[test]
 fn hard_links_have_one_owner() -> Outcome {
     let _turn = turn();
-    let folder = folder()?;
-    let (path, other) = (database(&folder), folder.path().join("other.db"));
-    let store = quiet(&path)?;
-    store.insert(note(1, 40))?;
-    store.flush()?;
-    fs::hard_link(&path, &other)?;
+    let (_folder, path, other, store) = with_two_names()?;
     has_one_owner_by_both_names(&path, &other, store)?;
     // The other way round.
     let (mut owner, said) = outsider("own", &other)?;
@@ -146,8 +159,7 @@ fn folder_mounted_twice_has_one_owner() -> Outcome {
         Ok(bound) => bound,
         Err(why) => return skip(&why),
     };
-    let store = quiet(&home.join("memory.db"))?;
-    store.insert(note(1, 40))?;
+    let store = with_one(&home.join("memory.db"))?;
     has_one_owner_by_both_names(&home.join("memory.db"), &second.join("memory.db"), store)
 }
 
@@ -157,9 +169,7 @@ fn file_mounted_alone_is_refused() -> Outcome {
     let _turn = turn();
     let folder = folder()?;
     let (path, inside) = (database(&folder), folder.path().join("inside"));
-    let store = quiet(&path)?;
-    store.insert(note(1, 40))?;
-    store.close()?;
+    with_one(&path)?.close()?;
     fs::create_dir(&inside)?;
     let at = inside.join("memory.db");
     File::create(&at)?;
@@ -188,12 +198,7 @@ fn file_mounted_alone_is_refused() -> Outcome {
 #[test]
 fn connections_keep_their_posix_locks() -> Outcome {
     let _turn = turn();
-    let folder = folder()?;
-    let (path, other) = (database(&folder), folder.path().join("other.db"));
-    let store = quiet(&path)?;
-    store.insert(note(1, 40))?;
-    store.flush()?;
-    fs::hard_link(&path, &other)?;
+    let (folder, path, other, store) = with_two_names()?;
     let is_of_it = |link: &Path| fs::read_link(link).is_ok_and(|file| file.starts_with(folder.path()));
     let descriptors = || {
         let all = fs::read_dir("/proc/self/fd")?.collect::<Result<Vec<_>, _>>()?;
@@ -234,8 +239,7 @@ fn closed_descriptors_are_noticed_before_writing() -> Outcome {
     let spill = folder.path().join("memory.db.spill");
     let victims: Vec<_> = (0..64).map(|n| folder.path().join(format!("victim-{n}"))).collect();
     let child = fork(|| {
-        let Ok(store) = quiet(&path) else { return 1 };
-        let (Ok(_), Ok(_)) = (store.insert(note(1, 40)), store.flush()) else { return 2 };
+        let Ok(store) = with_one(&path) else { return 1 };
         if close_all_from(3).is_err() {
             return 3;
         }

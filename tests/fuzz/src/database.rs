@@ -56,7 +56,7 @@ pub fn check(file: &[u8]) -> Outcome {
     store.close()?;
     let again = builder().open(scratch.path())?;
     same_as("opened again", &held, &Held::of(&again))?;
-    holds(again.stats().quarantined == before, "other rows are set aside than before")?;
+    holds(again.stats().quarantined == before, "other rows are quarantined than before")?;
     again.close()?;
     Ok(())
 }

@@ -333,7 +333,7 @@ fn new_removed_link_leaves_no_row() -> Outcome {
     store.flush()?;
     store.remove(a)?;
     committed(&store);
-    // The failed sync, and one more failure after what was not synced is owed again.
+    // The failed sync, and one more failure after what was not synced is pending again.
     faults.fail(Call::Apply).with(ErrorKind::Io);
     faults.fail(Call::Apply).at(2).with(ErrorKind::DiskFull);
     store.insert(note("a again").id(a))?;

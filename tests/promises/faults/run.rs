@@ -199,7 +199,7 @@ impl Run<'_> {
     }
 
     /// Traces whose rows were refused: of them and their links an image taken before this call may say anything. A
-    /// refused row may be written before the next step, so what is set aside at some moment is not all of them.
+    /// refused row may be written before the next step, so what is quarantined at some moment is not all of them.
     fn refused(&self) -> BTreeSet<TraceId> {
         self.faults.refused().into_iter().collect()
     }
@@ -269,7 +269,7 @@ impl Run<'_> {
             }
         }
         if !store.stats().quarantined.is_empty() || store.stats().dirty != 0 {
-            return Err("rows are set aside or owed".into());
+            return Err("rows are quarantined or pending".into());
         }
         self.crash()?;
         store.close().map_err(|failed| format!("it did not close: {:?}", failed.error))?;

@@ -138,7 +138,7 @@ pub(in crate::backend::sqlite) fn owner(path: &Path) -> Option<u32> {
     u32::try_from(taken.end - taken.start - 1).ok()
 }
 
-/// Refuses a file that is mounted by itself. Its log would lie outside of the mount: each container would have another
+/// Refuses a file that is mounted by itself. Its WAL would lie outside of the mount: each container would have another
 /// one, and lose it when it is made anew.
 fn refuse_mount_point(file: &File, path: &Path) -> Result<(), BackendError> {
     let folder = path.parent().and_then(|folder| File::open(folder).ok());
@@ -146,7 +146,7 @@ fn refuse_mount_point(file: &File, path: &Path) -> Result<(), BackendError> {
         (Some(own), Some(of_folder)) if own != of_folder => Err(BackendError::new(
             ErrorKind::Unreachable,
             format!(
-                "{} is mounted by itself, and its log would not be in the mount: mount its folder instead",
+                "{} is mounted by itself, and its WAL would not be in the mount: mount its folder instead",
                 path.display()
             ),
         )),

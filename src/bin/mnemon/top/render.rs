@@ -13,9 +13,9 @@ const BETWEEN: usize = 6;
 pub fn render(path: &Path, status: &Status, width: usize) -> Vec<String> {
     let mut lines = vec![head(path, status, width), String::new()];
     lines.push(format!("  {}  {}", label("health"), health(status, width)));
-    if status.set_aside > 0 {
-        let aside = format!("{} set aside for their content", text::count(status.set_aside, "row"));
-        lines.push(format!("  {}", styled(BAD, text::cut(&aside, width.saturating_sub(2)))));
+    if status.quarantined > 0 {
+        let quarantined = format!("{} quarantined for their content", text::count(status.quarantined, "row"));
+        lines.push(format!("  {}", styled(BAD, text::cut(&quarantined, width.saturating_sub(2)))));
     }
     lines.push(String::new());
     let left = [

@@ -30,7 +30,7 @@ pub struct Status {
     pub wal_bytes: u64,
     pub committed: u64,
     pub durable: u64,
-    pub set_aside: u64,
+    pub quarantined: u64,
     /// All that is in the file.
     #[serde(skip)]
     pub fields: Value,
