@@ -83,9 +83,6 @@ impl From<LinkKey> for Dirty {
     }
 }
 
-/// Number of traces and links from which their memory is freed beside the thread that lets go of the store.
-const MANY: usize = 10_000;
-
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 pub(crate) struct State {
@@ -281,6 +278,8 @@ impl State {
 #[cfg(not(loom))]
 impl Drop for State {
     fn drop(&mut self) {
+        /// Number of traces and links from which a thread is worth it.
+        const MANY: usize = 10_000;
         if self.traces.len() + self.links.len() < MANY || self.is_forked() {
             return;
         }

@@ -17,8 +17,7 @@ use crate::flusher::Flusher;
 use crate::memory::DecayCurve;
 use crate::memory::constants::RECENCY_HALF_LIFE_SECONDS;
 #[cfg(all(feature = "sqlite", not(loom)))]
-use crate::progress::Progress;
-use crate::progress::Watch;
+use crate::progress::{Progress, Watch};
 use crate::protocol::Reached;
 use crate::state::{FlushOptions, Name, State};
 use crate::trace::{Micros, checked_name};
@@ -59,6 +58,7 @@ pub enum LagPolicy {
 pub struct StoreBuilder {
     settings: Settings,
     flush: FlushOptions,
+    #[cfg(all(feature = "sqlite", not(loom)))]
     watch: Option<Watch>,
 }
 
@@ -123,7 +123,12 @@ impl Default for StoreBuilder {
             lag_bound: Duration::from_secs(10),
             refuse_when_lagging: false,
         };
-        Self { settings, flush, watch: None }
+        Self {
+            settings,
+            flush,
+            #[cfg(all(feature = "sqlite", not(loom)))]
+            watch: None,
+        }
     }
 }
 
