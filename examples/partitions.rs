@@ -76,12 +76,12 @@ fn table(store: &TraceStore, path: &Path) -> Outcome {
     Ok(())
 }
 
-/// Whether a name stands anywhere in the bytes of the file, or of its log.
+/// Whether a name stands anywhere in the bytes of the file, or of its WAL.
 fn is_in_file(path: &Path, name: &str) -> io::Result<bool> {
     let mut bytes = fs::read(path)?;
-    let log = path.with_extension("db-wal");
-    if log.exists() {
-        bytes.extend(fs::read(log)?);
+    let wal = path.with_extension("db-wal");
+    if wal.exists() {
+        bytes.extend(fs::read(wal)?);
     }
     Ok(bytes.windows(name.len()).any(|window| window == name.as_bytes()))
 }
