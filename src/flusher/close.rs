@@ -17,7 +17,7 @@ impl Flusher {
         let closed = drained && self.close_backend() && self.state.progress.finish_closing();
         if closed {
             self.state.feed.close();
-            self.state.indexing.end();
+            self.state.indexing.finish();
         } else {
             // Of the sealed generation it captures what followed from writes before it, and nothing else is in it.
             self.cut(Opening::Open);

@@ -29,9 +29,7 @@ impl Flusher {
         let span = events::flush(&self.state.name, || self.has_work(durability));
         let _inside = span.enter();
         events::cut(&span).in_scope(|| self.cut(opening));
-        // What is erased is not kept to be written again: it must not come back with a power loss.
-        let must_sync = !self.pending_erasures.is_empty() || self.needs_sync();
-        let durability = if must_sync { Durability::Durable } else { durability };
+        let durability = self.at_least(durability);
         events::has_cut(&span, self.cut, durability, (self.pending.len(), self.pending_links.len()));
         let outcome = guarded_call(|| self.commit(durability, started));
         self.last_flush = Instant::now();
@@ -73,21 +71,28 @@ impl Flusher {
         self.state.progress.owes(self.pending_count() + closing.dirty(), self.pending_since);
         drop(closing);
         let state = self.state.clone();
+        // Not before: a cut for the views would take the state as of ours from what is not captured yet.
+        drop(self.cut_and_block(&state, opening));
+    }
+
+    /// Blocks cuts: what is captured as of `cut`, while the block lives, is as of the last cut made. If there has been
+    /// one for the views, a cut of the flusher's own takes in what was written until now.
+    pub(super) fn block_cuts<'a>(&mut self, state: &'a State) -> CutBlock<'a, Dirty> {
+        let block = state.generations.block_cuts();
+        if block.last_cut() == self.cut {
+            return block;
+        }
+        drop(block);
+        // The open generation takes writes: there is no cut for the views of a sealed one.
+        self.cut_and_block(state, Opening::Open)
+    }
+
+    fn cut_and_block<'a>(&mut self, state: &'a State, opening: Opening) -> CutBlock<'a, Dirty> {
         let (cut, tasks, block) = state.generations.cut_and(opening, || state.take_tasks());
         self.capture(cut);
         self.run_tasks(tasks);
-        // Not before: a cut for the views would take the state as of ours from what is not captured yet.
-        drop(block);
-        self.state.counters.lock().cuts += 1;
+        state.counters.lock().cuts += 1;
         self.publish_pending();
-    }
-
-    /// Blocks cuts, and captures what was cut for the views since the last capture: what is captured as of `cut`, while
-    /// the block lives, is then as of the last cut made.
-    pub(super) fn block_cuts<'a>(&mut self, state: &'a State) -> CutBlock<'a, Dirty> {
-        let mut block = state.generations.block_cuts();
-        let cut = block.take_owed();
-        self.capture(cut);
         block
     }
 
@@ -201,12 +206,21 @@ impl Flusher {
         }
     }
 
+    /// The durability that the next commit must have.
+    fn at_least(&self, durability: Durability) -> Durability {
+        // What is erased is not kept to be written again: it must not come back with a power loss.
+        let must_sync = !self.pending_erasures.is_empty() || self.needs_sync();
+        if must_sync { Durability::Durable } else { durability }
+    }
+
     pub(super) fn commit(
         &mut self,
         durability: Durability,
         started: Instant,
     ) -> Result<FlushReport, BackendError> {
         self.recover()?;
+        // There may have been another cut.
+        let durability = self.at_least(durability);
         // Of an empty batch nothing is kept that says that it must be synced yet.
         let durability =
             if self.must_write && self.pending_count() == 0 { Durability::Durable } else { durability };

@@ -2,6 +2,7 @@
 
 use super::Flusher;
 use super::guarded_backend::guarded_call;
+use crate::guarded;
 use crate::state::FailedStep;
 use std::time::Instant;
 
@@ -37,7 +38,10 @@ impl Flusher {
     /// Frees what writers have replaced, and what settling has taken out.
     pub(super) fn collect(&self) {
         if self.state.indexing.is_left_to_the_flusher() {
-            while self.state.index() {}
+            let worked = guarded::caught(|| while self.state.index() {});
+            if worked.is_err() {
+                guarded::run(|| self.state.index_anew());
+            }
         }
         self.state.traces.collect();
         self.state.links.collect();

@@ -23,26 +23,30 @@ struct Generation<D> {
     /// from an earlier write is not.
     sealed: bool,
     dirty: Shared<List<D>>,
+    /// Number of keys in the list, where it is looked at by views.
+    listed: AtomicUsize,
     uncommitted: Shared<Uncommitted>,
-    /// How many keys `uncommitted` had counted when this generation was opened, or somewhat fewer.
-    counted_before: usize,
 }
 
-/// Writes since the last cut for a commit, counted by all generations since then.
+/// What all generations since the last cut for a commit have in common.
 struct Uncommitted {
+    /// The first of these generations.
+    since: u64,
+    /// Number of keys written since then: each is counted once, though several of the generations may list it.
     count: AtomicUsize,
     first_write: OnceLock<Instant>,
 }
 
 impl<D> Generation<D> {
     fn new(number: u64, opening: Opening) -> Self {
-        let uncommitted = Uncommitted { count: AtomicUsize::new(0), first_write: OnceLock::new() };
+        let uncommitted =
+            Uncommitted { since: number, count: AtomicUsize::new(0), first_write: OnceLock::new() };
         Self {
             number,
             sealed: opening == Opening::Sealed,
             dirty: Shared::new(List::new()),
+            listed: AtomicUsize::new(0),
             uncommitted: Shared::new(uncommitted),
-            counted_before: 0,
         }
     }
 
@@ -52,8 +56,8 @@ impl<D> Generation<D> {
             number: open.number + 1,
             sealed: false,
             dirty: Shared::new(List::new()),
+            listed: AtomicUsize::new(0),
             uncommitted: open.uncommitted.clone(),
-            counted_before: open.uncommitted.count.load(Ordering::Relaxed),
         }
     }
 }
@@ -137,19 +141,10 @@ impl<D: Clone + Ord> Generations<D> {
         self.unapplied.as_ref()
     }
 
-    /// Lists keys for the views alone, as if they had been written: for views that are made anew.
-    pub fn list_again(&self, keys: impl Iterator<Item = D>) {
-        if let Some(unapplied) = &self.unapplied {
-            let list = List::new();
-            keys.for_each(|key| list.push(key));
-            unapplied.add_again(Shared::new(list));
-        }
-    }
-
     /// Whether the open generation has grown so long that a cut for the views is due.
     pub fn is_long(&self) -> bool {
         let open = self.enter();
-        !open.is_sealed() && open.listed() >= LONG
+        !open.is_sealed() && open.0.listed.load(Ordering::Relaxed) >= LONG
     }
 
     /// For models in which nothing else can come between the cut and the capture.
@@ -251,8 +246,8 @@ impl<D: Clone + Ord> Generations<D> {
         if is_first || inside.dirty() >= self.threshold && !self.notify.is_notified() {
             self.notify.notify();
         }
-        if inside.listed() == LONG
-            && let Some(lists) = &self.unapplied
+        if let Some(lists) = &self.unapplied
+            && inside.0.listed.fetch_add(1, Ordering::Relaxed) + 1 == LONG
         {
             lists.indexer().notify();
         }
@@ -266,12 +261,9 @@ pub struct CutBlock<'a, D> {
 }
 
 impl<D: Clone + Ord> CutBlock<'_, D> {
-    /// The number of the last cut, and the keys of the cuts for views since the last one for a commit: for the flusher,
-    /// which captures them as of that cut, while this lives.
-    pub fn take_owed(&mut self) -> Cut<D> {
-        let mut keys = self.owed.take();
-        sort_once(&mut keys);
-        Cut { number: self.generations.enter().number() - 1, keys }
+    /// The number of the last cut, for a commit or for views.
+    pub fn last_cut(&self) -> u64 {
+        self.generations.enter().number() - 1
     }
 }
 
@@ -289,19 +281,18 @@ impl<D> GenerationGuard<D> {
         self.0.sealed
     }
 
-    /// Number of keys written since the last cut for a commit, or about to be; one that was written in several
-    /// generations since then is counted in each. None in a sealed generation: what is listed there
+    /// Number of keys written since the last cut for a commit, or about to be. None in a sealed generation: what is listed there
     /// [follows](super::Map::follow) from what was written before it, and is captured with that.
     pub fn dirty(&self) -> usize {
         if self.0.sealed { 0 } else { self.0.uncommitted.count.load(Ordering::Relaxed) }
     }
 
-    /// Number of keys counted in this generation, or somewhat more.
-    fn listed(&self) -> usize {
-        self.0.uncommitted.count.load(Ordering::Relaxed).saturating_sub(self.0.counted_before)
+    /// The first generation after the last cut for a commit: a key that was written in it, or later, is counted.
+    pub(super) fn since(&self) -> u64 {
+        self.0.uncommitted.since
     }
 
-    /// Counts a key that is about to be written for the first time in this generation.
+    /// Counts a key that is about to be written for the first time since the last cut for a commit.
     ///
     /// Relaxed, but before the compare-and-swap that publishes the write: who has seen the write (Acquire, in
     /// `Cell::load`), and perhaps added to it, sees the count, and does not take the generation for clean.

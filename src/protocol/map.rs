@@ -268,16 +268,15 @@ where
         D: From<K> + Clone + Ord,
     {
         let is_first = old.generation() < inside.number();
+        let is_uncounted = old.generation() < inside.since();
         let successor = old.successor(inside.number(), new);
         let counted_late = planted(Mistake::CountedLate);
-        if is_first {
-            if !counted_late {
-                inside.reserve();
-            }
-            if *listed < inside.number() && !planted(Mistake::ListedAfterTheSwap) {
-                *listed = inside.number();
-                generations.list(&inside, key.clone().into());
-            }
+        if is_uncounted && !counted_late {
+            inside.reserve();
+        }
+        if is_first && *listed < inside.number() && !planted(Mistake::ListedAfterTheSwap) {
+            *listed = inside.number();
+            generations.list(&inside, key.clone().into());
         }
         if matches!(old, CellState::Absent) {
             self.index.attach(key);
@@ -285,13 +284,13 @@ where
         // From before the compare-and-swap until what it replaced has been given up.
         let pin = pin();
         if !self.cells.publish(key, old, &successor) {
-            if is_first && !counted_late {
+            if is_uncounted && !counted_late {
                 inside.unreserve();
             }
             self.index.detach(key, || self.cells.contains(key));
             return Err(());
         }
-        if is_first && counted_late {
+        if is_uncounted && counted_late {
             inside.reserve();
         }
         if is_first && planted(Mistake::ListedAfterTheSwap) {

@@ -52,13 +52,6 @@ impl<D> Unapplied<D> {
         self.change(|lists| lists.push(Listed { generation, keys }));
     }
 
-    /// Publishes a list that is complete.
-    pub(super) fn add_again(&self, keys: Shared<List<D>>) {
-        // As of a generation before the first: it is applied next.
-        self.change(|lists| lists.insert(0, Listed { generation: 0, keys }));
-        self.indexer.notify();
-    }
-
     /// The grace period of a generation is over, and of all before it: nothing is listed there any more.
     pub(super) fn complete(&self, generation: u64) {
         // Release, with Acquire in `next`: whoever applies the list finds all that was listed, and what was written.

@@ -94,8 +94,10 @@ impl<W> Views<W> {
         keys.chunks(AT_ONCE).for_each(|keys| self.put(keys, map, &mut put));
     }
 
-    /// Changes the views themselves.
+    /// Changes the views as a whole, while nothing is applied: what `reset` loads for them is not older than what a list
+    /// says that is gone by then.
     pub fn reset<R>(&self, reset: impl FnOnce(&mut W) -> R) -> R {
+        let _one = lock(&self.applier);
         reset(&mut write(&self.views))
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Dirty, State};
 use crate::clock::WallClock;
-use crate::protocol::sync::{AtomicBool, Mutex, Ordering, ShortMutex, lock};
+use crate::protocol::sync::{AtomicBool, Ordering, ShortMutex};
 use crate::protocol::{Notify, Unsettled, Views};
 use crate::trace::{Trace, TraceId};
 use crate::views::TraceViews;
@@ -17,9 +17,9 @@ pub(crate) struct Indexing {
     late: ShortMutex<Vec<TraceId>>,
     /// Whether the views have what was loaded: until then a question waits.
     is_built: AtomicBool,
-    building: Mutex<()>,
     has_thread: AtomicBool,
     is_over: AtomicBool,
+    is_abandoned: AtomicBool,
 }
 
 impl Indexing {
@@ -30,9 +30,9 @@ impl Indexing {
             notify,
             late: ShortMutex::default(),
             is_built: AtomicBool::new(false),
-            building: Mutex::new(()),
             has_thread: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
         }
     }
 
@@ -46,14 +46,24 @@ impl Indexing {
         !cfg!(loom) && !self.has_thread.load(Ordering::Relaxed)
     }
 
-    /// Ends the thread, after what it is doing.
-    pub(crate) fn end(&self) {
+    /// Ends the thread once the views have every change.
+    pub(crate) fn finish(&self) {
         self.is_over.store(true, Ordering::Relaxed);
         self.notify.notify();
     }
 
     pub(crate) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// Nobody can ask any more: ends the thread after what it is doing.
+    pub(crate) fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Relaxed);
+        self.finish();
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Relaxed)
     }
 
     /// Leaves none, for whoever frees them.
@@ -83,17 +93,16 @@ impl TryFrom<Dirty> for TraceId {
 impl State {
     /// Builds the views of what was loaded, by whoever comes first: the indexer, or a question that can't do without.
     pub(crate) fn build_views(&self) {
-        let Indexing { views, clock, is_built, building, .. } = &self.indexing;
-        let _one = lock(building);
-        if is_built.load(Ordering::Acquire) {
-            return;
-        }
-        let traces = self.traces.get_many(&self.traces.keys()).into_iter().flatten().collect();
-        let now = clock.now();
-        // What is written meanwhile is in a list that is applied later.
-        views.reset(|views| *views = views.built(traces, now));
-        // Release, with Acquire in `ask`: who sees it asks views that are built.
-        is_built.store(true, Ordering::Release);
+        let Indexing { views, clock, is_built, .. } = &self.indexing;
+        views.reset(|views| {
+            if is_built.load(Ordering::Acquire) {
+                return;
+            }
+            let traces = self.traces.get_many(&self.traces.keys()).into_iter().flatten().collect();
+            *views = views.built(traces, clock.now());
+            // Release, with Acquire in `ask`: who sees it asks views that are built.
+            is_built.store(true, Ordering::Release);
+        });
     }
 
     /// Takes one step: applies a cut, corrects what questions found out of place, or cuts. `false` if there is nothing
@@ -120,14 +129,10 @@ impl State {
         is_long
     }
 
-    /// After a panic of the indexer, which may have left the views half done: all traces are applied again. Questions
-    /// look at each trace until then.
+    /// For views that are half done after a panic, or in the order of a time that has not come: builds them anew.
     pub(crate) fn index_anew(&self) {
-        let Indexing { views, late, .. } = &self.indexing;
-        late.with(Vec::clear);
-        self.generations.list_again(self.traces.keys().into_iter().map(Dirty::Trace));
-        views.reset(|views| *views = views.built(Vec::new(), self.indexing.clock.now()));
-        self.indexing.is_built.store(true, Ordering::Release);
+        self.indexing.is_built.store(false, Ordering::Relaxed);
+        self.build_views();
     }
 
     /// Asks the views, together with the traces that they may have wrong. `None` if there are none: under loom, and in
@@ -148,9 +153,18 @@ impl State {
     /// These traces have faded since they were put into their order.
     pub(crate) fn correct(&self, late: Vec<TraceId>) {
         if !late.is_empty() {
-            // At most those of one question: who finds the others finds them again.
-            self.indexing.late.with(|waiting| *waiting = late);
+            self.indexing.late.with(|waiting| {
+                if waiting.is_empty() {
+                    *waiting = late;
+                }
+            });
             self.indexing.notify.notify();
         }
+    }
+
+    /// The clock has been set back behind what the strengths were computed for: they are computed again.
+    pub(crate) fn correct_all(&self) {
+        self.indexing.is_built.store(false, Ordering::Relaxed);
+        self.indexing.notify.notify();
     }
 }

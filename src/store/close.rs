@@ -96,6 +96,7 @@ impl Owner {
         let last = progress.wait_closed(patience).map_err(|cause| self.not_drained(cause))?.watermark;
         self.upkeep.stop();
         self.flusher.join();
+        state.indexing.finish();
         self.indexer.join();
         events::closed(&span, last, state.traces.len(), started.elapsed());
         Ok(Watermark { committed: last, durable: last })
@@ -129,6 +130,7 @@ impl Drop for Owner {
             return;
         }
         let progress = &self.inner.state.progress;
+        self.inner.state.indexing.abandon();
         self.upkeep.stop();
         if cfg!(loom) || progress.is_closed() {
             return;

@@ -32,6 +32,8 @@ impl IndexerThread {
     /// Call after the store has closed, which ends the thread: waits for that.
     pub(super) fn join(&self) {
         let thread = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Not for itself: the thread may have dropped the last handle of another's error, and that of a store.
+        let thread = thread.filter(|thread| thread.thread().id() != std::thread::current().id());
         // It catches panics, so there is none to pass on.
         thread.into_iter().for_each(|thread| drop(thread.join()));
     }
@@ -43,18 +45,18 @@ impl IndexerThread {
 }
 
 fn run(state: &State) {
-    // What is not applied when the store closes stays so: questions look at it themselves.
-    while !state.indexing.is_over() {
+    while !state.indexing.is_abandoned() {
         match guarded::caught(|| state.index()) {
             Ok(true) => {}
+            Ok(false) if state.indexing.is_over() => return,
             Ok(false) => {
                 state.counters.upkeep_works("index");
                 state.indexing.notify().sleep(None);
             }
             Err(panic) => {
-                let message = format!("the indexer panicked: {panic}; its views are made anew");
+                let message = format!("the indexer panicked: {panic}; its views are built anew");
                 state.counters.upkeep_panicked("index", &Error::new(ErrorKind::Panicked, message));
-                state.index_anew();
+                guarded::run(|| state.index_anew());
                 std::thread::sleep(AFTER_PANIC);
             }
         }

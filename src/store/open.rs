@@ -424,9 +424,10 @@ impl Stored {
         let state = State::new(name, traces, links, reached, options, clock, views);
         state.counters.lock().unreadable = unreadable;
         let state = Arc::new(state);
+        // Before the flusher, which would do its work if there were no such thread.
+        let indexer = IndexerThread::start(&state);
         let flusher = Flusher::new(state.clone(), Box::new(backend), reached, loaded.last_row);
         let (flusher, no_flusher) = FlusherThread::start(flusher);
-        let indexer = IndexerThread::start(&state);
         let inner = Arc::new(Inner {
             state,
             settings,
@@ -475,7 +476,6 @@ impl TraceStore {
     }
 
     /// Opens a store without a file, with default settings: see [`StoreBuilder::in_memory`].
-    ///
     pub fn in_memory() -> Self {
         let StoreBuilder { flush, .. } = StoreBuilder::default();
         Stored::nothing().start(Settings::default(), flush, Discard).0

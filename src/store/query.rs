@@ -102,7 +102,8 @@ impl Query<'_> {
     ///
     /// Looks at no more traces than needed: in the sort order until no later one can be among the results, or at each
     /// trace with the types, tags, partition and tiers asked for, where these are few. Besides, it looks at each trace
-    /// that was changed so recently that the views lack the change. [`explain`](Self::explain) says how many.
+    /// that was changed so recently that the views lack the change, and in the order of strength at each trace once the
+    /// clock has been set back. [`explain`](Self::explain) says how many.
     pub fn run(self) -> Vec<Arc<Trace>> {
         self.answer().traces
     }
@@ -126,20 +127,24 @@ impl Query<'_> {
 
     fn answer(&self) -> Answer {
         let inner = self.store.inner();
-        let search = Search {
+        let search = || Search {
             conditions: &self.conditions,
             order: self.order,
             limit: self.limit,
             curve: inner.settings.curve,
             scoring: inner.scoring(inner.now()),
         };
-        let mut answer =
-            inner.state.ask(|unsettled, views| search.ask(unsettled, views)).unwrap_or_else(|| {
-                let traces = inner.traces();
-                search.scan(traces.keys().iter().filter_map(|id| traces.get(id)))
-            });
+        // The time is read while the views are held: none of what they show is of a later one.
+        let answer = inner.state.ask(|unsettled, views| search().ask(unsettled, views));
+        let mut answer = answer.unwrap_or_else(|| {
+            let traces = inner.traces();
+            search().scan(traces.keys().iter().filter_map(|id| traces.get(id)))
+        });
         inner.visited.fetch_add(answer.visited as u64, Ordering::Relaxed);
         inner.state.correct(std::mem::take(&mut answer.late));
+        if answer.is_out_of_time {
+            inner.state.correct_all();
+        }
         answer
     }
 }

@@ -44,8 +44,9 @@ impl TraceStore {
     /// towards the quota and are never removed: the store stays over its quota if nothing else is left. Ties are removed
     /// in the order of their ids, smaller first.
     ///
-    /// Looks at the traces that go, and with [`Eviction::LowestConfidence`] at every trace if some must go. Removed traces are counted in [`Stats::evicted`](crate::Stats::evicted) and logged at
-    /// `INFO`.
+    /// Looks at the traces that go and at those before them in that order that may not; with
+    /// [`Eviction::LowestConfidence`], at every trace. Removed traces are counted in
+    /// [`Stats::evicted`](crate::Stats::evicted) and logged at `INFO`.
     ///
     /// ```
     /// use mnemon::{NewTrace, Quota, TraceStore};
@@ -72,32 +73,15 @@ impl Inner {
         if (max_traces, max_bytes) == (usize::MAX, u64::MAX) {
             return Ok(Removed::default());
         }
-        let (traces, bytes) = self.totals();
         let (mut removed, mut removed_bytes) = (Removed::default(), 0);
         let over = |traces: usize, bytes: u64| traces > max_traces || bytes > max_bytes;
-        if over(traces, bytes) {
-            let done = self.evict(over, eviction, &mut removed, &mut removed_bytes);
-            if removed.traces > 0 {
-                self.evicted.fetch_add(removed.traces as u64, Ordering::Relaxed);
-                events::evicted(&self.state.name, removed.traces, removed_bytes);
-            }
-            done?;
+        let done = self.evict(over, eviction, &mut removed, &mut removed_bytes);
+        if removed.traces > 0 {
+            self.evicted.fetch_add(removed.traces as u64, Ordering::Relaxed);
+            events::evicted(&self.state.name, removed.traces, removed_bytes);
         }
+        done?;
         Ok(removed)
-    }
-
-    /// Returns the number of traces and of bytes of payload text.
-    fn totals(&self) -> (usize, u64) {
-        let totals = self.state.ask(|unsettled, views| {
-            let (traces, bytes) = views.totals_without(unsettled.iter().map(|(id, _)| *id));
-            let changed = unsettled.iter().filter_map(|(_, trace)| trace.as_ref());
-            changed.fold((traces, bytes), |(traces, bytes), trace| (traces + 1, bytes + size(trace)))
-        });
-        totals.unwrap_or_else(|| {
-            let held = self.traces().keys();
-            let held = held.iter().filter_map(|id| self.traces().get(id));
-            held.fold((0, 0), |(traces, bytes), trace| (traces + 1, bytes + size(&trace)))
-        })
     }
 
     /// Removes traces until the store is within its quota, or nothing is left that may go. What is counted includes
@@ -110,10 +94,7 @@ impl Inner {
         removed_bytes: &mut u64,
     ) -> Result<()> {
         loop {
-            let (mut traces, mut bytes) = self.totals();
-            let candidates = self.candidates(eviction, |freed, freed_bytes| {
-                over(traces.saturating_sub(freed), bytes.saturating_sub(freed_bytes))
-            });
+            let Surplus { mut traces, mut bytes, candidates } = self.surplus(&over, eviction);
             let before = removed.traces;
             for trace in candidates {
                 if !over(traces, bytes) {
@@ -144,35 +125,39 @@ impl Inner {
         }
     }
 
-    /// Returns traces that may go, the first to go first: at least until the store would not be over its quota any more
-    /// without the number of traces and bytes that `still_over` is told.
-    fn candidates(&self, eviction: Eviction, still_over: impl Fn(usize, u64) -> bool) -> Vec<Arc<Trace>> {
+    /// Returns what there is, and which traces may go, all as of one look at the store.
+    fn surplus(&self, over: impl Fn(usize, u64) -> bool, eviction: Eviction) -> Surplus {
         let now = self.now();
-        let by_recency = |unsettled: &Unsettled<_, _>, views: &TraceViews| {
-            let changed = unsettled.iter().filter_map(|(_, trace)| trace.clone());
-            let mut found: Vec<_> = changed.filter(|trace| may_go(trace)).collect();
-            let (mut freed, mut freed_bytes) = (0, 0);
-            let mut last = None;
-            for trace in views.oldest().filter(|trace| !unsettled.contains(&trace.id()) && may_go(trace)) {
+        let of_views = |unsettled: &Unsettled<_, _>, views: &TraceViews| {
+            let changed: Vec<_> = unsettled.iter().filter_map(|(_, trace)| trace.clone()).collect();
+            let settled = views.totals_without(unsettled.iter().map(|(id, _)| *id));
+            let (traces, bytes) = totals(settled, changed.iter());
+            let mut candidates: Vec<_> = changed.into_iter().filter(may_go).collect();
+            // From the oldest on, as many as must go if none of the others does.
+            let (mut left, mut last) = ((traces, bytes), None);
+            let shown = views.oldest().filter(|trace| !unsettled.contains(&trace.id()) && may_go(trace));
+            for trace in shown {
                 let reinforced = trace.numbers.last_reinforced.min(now);
                 // Of those of one time the smaller ids go first.
-                if !still_over(freed, freed_bytes) && last != Some(reinforced) {
+                if !over(left.0, left.1) && last != Some(reinforced) {
                     break;
                 }
-                (freed, freed_bytes, last) = (freed + 1, freed_bytes + size(trace), Some(reinforced));
-                found.push(trace.clone());
+                (left, last) = ((left.0 - 1, left.1 - size(trace)), Some(reinforced));
+                candidates.push(trace.clone());
             }
-            found
+            Surplus { traces, bytes, candidates }
         };
         let found = match eviction {
-            Eviction::LeastRecentlyReinforced => self.state.ask(by_recency),
+            Eviction::LeastRecentlyReinforced => self.state.ask(of_views),
             Eviction::LowestConfidence => None,
         };
         let mut found = found.unwrap_or_else(|| {
             let held = self.traces().keys();
-            held.iter().filter_map(|id| self.traces().get(id)).filter(|trace| may_go(trace)).collect()
+            let held: Vec<_> = held.iter().filter_map(|id| self.traces().get(id)).collect();
+            let (traces, bytes) = totals((0, 0), held.iter());
+            Surplus { traces, bytes, candidates: held.into_iter().filter(may_go).collect() }
         });
-        found.sort_unstable_by(|a, b| match eviction {
+        found.candidates.sort_unstable_by(|a, b| match eviction {
             Eviction::LeastRecentlyReinforced => by_age(a, b, now),
             Eviction::LowestConfidence => by_doubt(a, b),
         });
@@ -180,10 +165,21 @@ impl Inner {
     }
 }
 
+/// What a store holds, and which of it may go, the first to go first.
+struct Surplus {
+    traces: usize,
+    bytes: u64,
+    candidates: Vec<Arc<Trace>>,
+}
+
+fn totals<'a>(settled: (usize, u64), others: impl Iterator<Item = &'a Arc<Trace>>) -> (usize, u64) {
+    others.fold(settled, |(traces, bytes), trace| (traces + 1, bytes + size(trace)))
+}
+
 fn size(trace: &Trace) -> u64 {
     trace.payload().as_str().len() as u64
 }
 
-fn may_go(trace: &Trace) -> bool {
+fn may_go(trace: &Arc<Trace>) -> bool {
     trace.trace_type() != TraceType::Firmware && !trace.is_pinned()
 }

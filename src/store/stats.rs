@@ -34,7 +34,7 @@ pub struct Stats {
     pub links_deleted: u64,
     /// Number of bytes of payload text handed to the backend.
     pub payload_bytes_serialized: u64,
-    /// Number of traces that [queries](TraceStore::query) have visited.
+    /// Number of traces, and of entries of views, that [queries](TraceStore::query) have looked at.
     pub entries_visited: u64,
     /// Number of strengths that [decay cycles](TraceStore::decay) have stored again.
     pub checkpointed: u64,

@@ -53,9 +53,9 @@ fn close_that_fails_leaves_no_link_without_its_traces() -> Outcome {
     Ok(())
 }
 
-/// As after a panic of the indexer: until each trace is in the views again, questions look at it themselves.
+/// As after a panic of the indexer.
 #[test]
-fn views_are_made_anew() -> Outcome {
+fn views_are_built_anew() -> Outcome {
     let store = TraceStore::builder().flush_interval(Duration::from_secs(3600)).in_memory()?;
     let tagged = |n| NewTrace::semantic(serde_json::json!(n)).tag("here");
     store.insert_many((0..1_000).map(tagged))?;

@@ -65,12 +65,14 @@ pub(crate) struct Answer {
     pub(crate) way: Way,
     /// Traces whose place in the order of strengths is out of date.
     pub(crate) late: Vec<TraceId>,
+    /// The strengths are those of a time that has not come, by more than a step of a clock that is corrected.
+    pub(crate) is_out_of_time: bool,
 }
 
 /// How a search went through the traces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Way {
-    /// No trace can meet the conditions, or none is asked for.
+    /// None of the traces in the views can meet the conditions, or none is asked for.
     Nothing,
     /// From the most recently reinforced on.
     Recency,
@@ -87,7 +89,7 @@ pub(crate) enum Way {
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Way::Nothing => "nothing can match",
+            Way::Nothing => "nothing in the views can match",
             Way::Recency => "from the most recent on",
             Way::Strength => "from the strongest on",
             Way::Sets => "each with the terms",
@@ -144,11 +146,11 @@ impl AnyOf<'_> {
     }
 }
 
+/// By so much a clock is set back when it is corrected, in microseconds.
+const A_CORRECTION: i64 = 1_000_000;
+
 /// So many steps of a walk are worth trying before another way.
 const PATIENCE: usize = 1_024;
-
-/// One question leaves at most so many traces to be corrected.
-const MOST_LATE: usize = 4_096;
 
 impl Search<'_> {
     /// Asks the views, and takes unsettled traces as they are.
@@ -156,7 +158,9 @@ impl Search<'_> {
         let walk = Walk { search: self, unsettled, views, sets: self.sets(views) };
         let (mut best, way) = if self.limit == 0 { (Best::default(), Way::Nothing) } else { walk.go() };
         best.visited += unsettled.iter().len();
-        self.answer(best, unsettled.iter().len(), way)
+        let is_out_of_time =
+            self.order == Order::Strength && views.strengths.are_ahead_of(self.scoring.at, A_CORRECTION);
+        Answer { is_out_of_time, ..self.answer(best, unsettled.iter().len(), way) }
     }
 
     /// Looks at each of these traces.
@@ -172,12 +176,15 @@ impl Search<'_> {
     fn answer(&self, best: Best, unsettled: usize, way: Way) -> Answer {
         let held = best.held.into_sorted_vec();
         let traces = held.into_iter().map(|held| held.weighted.trace).collect();
-        Answer { traces, visited: best.visited, unsettled, way, late: best.late }
+        Answer { traces, visited: best.visited, unsettled, way, late: best.late, is_out_of_time: false }
     }
 
     /// The sets that a result must be in; `None` if one of them is empty.
     fn sets<'a>(&self, views: &'a TraceViews) -> Option<Vec<AnyOf<'a>>> {
-        let Conditions { types, tags, partition, tiers, unresolved, .. } = self.conditions;
+        let Conditions { types, tags, partition, tiers, unresolved, since, until, .. } = self.conditions;
+        if since.zip(*until).is_some_and(|(since, until)| since > until) {
+            return None;
+        }
         let mut sets = Vec::new();
         if !types.is_empty() {
             let wanted = TraceType::ALL.iter().filter(|kind| types.contains(kind));
@@ -275,9 +282,13 @@ impl Walk<'_> {
         let to_intersect: f64 = sets.iter().skip(1).map(|set| set.len() as f64 / 32.0).sum();
         let to_look = to_intersect + 3.0 * in_all;
         let can_walk = search.order != Order::Strength || self.views.strengths.are_valid(search.scoring.at);
+        let mut given_up = 0;
         if can_walk && (sets.is_empty() || to_walk < to_look) {
             let is_only_way = sets.is_empty() && !search.conditions.have_times();
-            let patience = if is_only_way { usize::MAX } else { PATIENCE.max((2.0 * to_walk) as usize) };
+            // Where there are no sets, how many were created in a time is not known before they are counted.
+            let most = if sets.is_empty() { self.views.len() / 16 } else { usize::MAX };
+            let patience =
+                if is_only_way { usize::MAX } else { PATIENCE.max(most.min((2.0 * to_walk) as usize)) };
             let mut best = self.unsettled();
             let (is_done, way) = match search.order {
                 Order::Strength => (self.from_the_strongest(&mut best, patience), Way::Strength),
@@ -286,8 +297,10 @@ impl Walk<'_> {
             if is_done {
                 return (best, way);
             }
+            given_up = best.visited;
         }
         let mut best = self.unsettled();
+        best.visited = given_up;
         let way = self.each(&mut best);
         (best, way)
     }
@@ -370,7 +383,7 @@ impl Walk<'_> {
     }
 
     fn note_if_late(&self, best: &mut Best, slot: u32) {
-        let Some(trace) = self.views.slots.get(slot).filter(|_| best.late.len() < MOST_LATE) else { return };
+        let Some(trace) = self.views.slots.get(slot) else { return };
         let strength = self.search.curve.strength(trace.trace_type(), &trace.numbers, self.search.scoring.at);
         if self.views.strengths.is_late(slot, strength) {
             best.late.push(trace.id());
@@ -382,7 +395,7 @@ impl Walk<'_> {
         let Conditions { since, until, .. } = *self.search.conditions;
         let (sets, views) = (self.sets.as_deref().unwrap_or_default(), self.views);
         let smallest = sets.first().map_or(views.len() as u64, AnyOf::len);
-        if self.search.conditions.have_times() && since <= until.or(since) {
+        if self.search.conditions.have_times() {
             let from = since.map_or(Bound::Unbounded, |since| Bound::Included((since, 0)));
             let to = until.map_or(Bound::Unbounded, |until| Bound::Included((until, u32::MAX)));
             let created = || views.created.range((from, to)).map(|(_, slot)| *slot);

@@ -56,6 +56,11 @@ impl Strengths {
         at >= self.valid_from
     }
 
+    /// Whether they are those of a time that is further from this one than that, in microseconds.
+    pub(super) fn are_ahead_of(&self, at: Micros, micros: i64) -> bool {
+        self.valid_from.micros_since(at) > micros
+    }
+
     /// Whether a trace has faded out of its band, so that it is worth being put in again.
     pub(super) fn is_late(&self, slot: u32, strength: f64) -> bool {
         self.band_of.get(slot as usize).is_some_and(|has| *has > band(strength))
@@ -99,9 +104,9 @@ impl Strengths {
         let does_not_fade = trace.trace_type() == TraceType::Firmware
             || self.curve == DecayCurve::None
             || numbers.base_decay_rate == 0.0;
-        // Before a checkpoint's time, which a wrong clock may have put into the future, it is not believed.
+        // Without the sign of -0, whose bits are the greatest. Before a checkpoint's time, which a wrong clock may have put into the future, it is not believed.
         let (before, after) = (strength(numbers.last_reinforced), strength(numbers.last_decayed));
-        (does_not_fade && before == after).then(|| (Reverse(before.to_bits()), trace.id(), slot))
+        (does_not_fade && before == after).then(|| (Reverse((before + 0.0).to_bits()), trace.id(), slot))
     }
 
     /// Traces that don't fade, strongest first, then by id.

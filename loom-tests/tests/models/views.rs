@@ -216,8 +216,8 @@ fn cuts_for_views_beside_failing_flushes() {
 }
 
 #[test]
-fn views_made_anew_beside_a_question() {
-    views_model("views_made_anew_beside_a_question", 4, BOTH, |w| {
+fn views_built_anew_beside_a_question() {
+    views_model("views_built_anew_beside_a_question", 4, BOTH, |w| {
         w.run(|s| {
             s.update(0, |n| n + 1);
             assert_eq!(s.odd(), rows(&[(0, 3), (1, 5)]), "what returned is found");
