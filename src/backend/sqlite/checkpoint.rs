@@ -30,6 +30,7 @@ use super::error::while_doing;
 use super::file::{self, Attached};
 use super::{Sqlite, changed_by_another};
 use crate::backend::{Backend, BackendError};
+use crate::error::ErrorKind;
 use crate::guarded;
 pub(super) use gate::Writing;
 pub(super) use round::Round;
@@ -102,10 +103,18 @@ impl Attached {
     }
 }
 
+/// Whether the connections are as good as before, and so is what they have synced.
+fn is_harmless(error: &BackendError) -> bool {
+    matches!(error.kind(), ErrorKind::Busy | ErrorKind::DiskFull | ErrorKind::OutOfMemory)
+}
+
 impl Sqlite {
     /// As [`Backend::tidy`](crate::backend::Backend::tidy).
     pub(super) fn maintain(&mut self, idle: bool) -> Result<bool, BackendError> {
         self.check()?;
+        if let Some(error) = self.round_error.take() {
+            return Err(error);
+        }
         let empty = self.to_scrub || (idle && std::mem::take(&mut self.compacted));
         let mut durable = false;
         if let Some(round) = &self.round {
@@ -191,13 +200,20 @@ impl Sqlite {
         match self.left_by(round.join()) {
             Err(panic) => {
                 self.beside = false;
+                self.detach();
                 resume_unwind(panic)
             }
             Ok(Ended::NotBegun(error)) => {
                 self.not_beside(&error);
                 Ok(false)
             }
-            Ok(Ended::Failed(error)) => Err(error),
+            Ok(Ended::Failed(error)) => {
+                if !is_harmless(&error) {
+                    // Perhaps a sync: whoever does not act on the error finds no connection.
+                    self.detach();
+                }
+                Err(error)
+            }
             Ok(Ended::Moved { complete, left }) => {
                 self.due = left.saturating_add(MOVE_FROM);
                 if complete {
@@ -215,6 +231,17 @@ impl Sqlite {
             guarded::run(|| drop(ended));
             self.due = MOVE_FROM;
         }
+        self.round_error = None;
+    }
+
+    /// Takes up the outcome of a round that is over, or has failed. A failure that says nothing of what is committed is
+    /// reported by the housekeeping.
+    pub(super) fn take_up_round(&mut self) -> Result<(), BackendError> {
+        match self.end_round() {
+            Err(error) if is_harmless(&error) => self.round_error = Some(error),
+            outcome => drop(outcome?),
+        }
+        Ok(())
     }
 
     /// Notes how a round has left the database file.
@@ -236,7 +263,7 @@ impl Sqlite {
         let Some(round) = &self.round else { return Ok(None) };
         let writing = round.write(&self.path);
         if writing.is_none() {
-            self.end_round()?;
+            self.take_up_round()?;
         }
         Ok(writing)
     }

@@ -116,6 +116,8 @@ pub(crate) struct Sqlite {
     compacted: bool,
     /// What moves the log into the file at present.
     round: Option<Round>,
+    /// Why the last one has failed, until that is reported.
+    round_error: Option<BackendError>,
     /// Above this number of pages to be moved, the next round is due.
     due: i64,
     /// Whether rounds may be started.
@@ -167,6 +169,7 @@ impl Sqlite {
             to_scrub: false,
             compacted: false,
             round: None,
+            round_error: None,
             due: MOVE_FROM,
             beside: true,
         })
@@ -378,7 +381,7 @@ impl Backend for Sqlite {
     fn is_untouched(&mut self) -> Result<bool, BackendError> {
         self.place.check(&self.path)?;
         if self.round.as_ref().is_some_and(Round::is_over) {
-            self.end_round()?;
+            self.take_up_round()?;
         }
         Ok(self.released
             || match self.round {
