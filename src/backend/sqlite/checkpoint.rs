@@ -109,7 +109,7 @@ fn is_harmless(error: &BackendError) -> bool {
 }
 
 impl Sqlite {
-    /// As [`Backend::tidy`](crate::backend::Backend::tidy).
+    /// As [`Backend::tidy`].
     pub(super) fn maintain(&mut self, idle: bool) -> Result<bool, BackendError> {
         self.check()?;
         if let Some(error) = self.round_error.take() {
