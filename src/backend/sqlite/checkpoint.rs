@@ -104,7 +104,7 @@ impl Attached {
 }
 
 /// Whether the connections are as good as before, and so is what they have synced.
-fn is_harmless(error: &BackendError) -> bool {
+pub(super) fn is_harmless(error: &BackendError) -> bool {
     matches!(error.kind(), ErrorKind::Busy | ErrorKind::DiskFull | ErrorKind::OutOfMemory)
 }
 
@@ -112,7 +112,7 @@ impl Sqlite {
     /// As [`Backend::tidy`].
     pub(super) fn maintain(&mut self, idle: bool) -> Result<bool, BackendError> {
         self.check()?;
-        if let Some(error) = self.round_error.take() {
+        if let Some(error) = self.unreported.take() {
             return Err(error);
         }
         let empty = self.to_scrub || (idle && std::mem::take(&mut self.compacted));
@@ -153,7 +153,11 @@ impl Sqlite {
         let (path, committed) = (self.path.clone(), self.committed);
         let moved = self.attached()?.checkpoint(mode);
         self.last_write = LastWrite::of(&path);
-        let (complete, pages) = moved.map_err(|error| while_doing("checkpointing", &path, error))?;
+        let (complete, pages) = moved.map_err(|error| {
+            let error = while_doing("checkpointing", &path, error);
+            self.give_up_after(&error);
+            error
+        })?;
         self.due = pages.left() + MOVE_FROM;
         if complete {
             file::confirm(&path, self.boot, committed..=committed)?;
@@ -193,6 +197,13 @@ impl Sqlite {
         });
     }
 
+    /// It may have been a sync: whoever does not act on the error finds no connection.
+    fn give_up_after(&mut self, error: &BackendError) {
+        if !is_harmless(error) {
+            self.detach();
+        }
+    }
+
     /// Waits until the round is over, and takes up its outcome. Returns whether everything applied is durable.
     pub(super) fn end_round(&mut self) -> Result<bool, BackendError> {
         let Some(round) = self.round.take() else { return Ok(false) };
@@ -208,10 +219,7 @@ impl Sqlite {
                 Ok(false)
             }
             Ok(Ended::Failed(error)) => {
-                if !is_harmless(&error) {
-                    // Perhaps a sync: whoever does not act on the error finds no connection.
-                    self.detach();
-                }
+                self.give_up_after(&error);
                 Err(error)
             }
             Ok(Ended::Moved { complete, left }) => {
@@ -231,14 +239,14 @@ impl Sqlite {
             guarded::run(|| drop(ended));
             self.due = MOVE_FROM;
         }
-        self.round_error = None;
+        self.unreported = None;
     }
 
     /// Takes up the outcome of a round that is over, or has failed. A failure that says nothing of what is committed is
     /// reported by the housekeeping.
     pub(super) fn take_up_round(&mut self) -> Result<(), BackendError> {
         match self.end_round() {
-            Err(error) if is_harmless(&error) => self.round_error = Some(error),
+            Err(error) if is_harmless(&error) => self.unreported = Some(error),
             outcome => drop(outcome?),
         }
         Ok(())

@@ -72,7 +72,7 @@ use crate::clock::new_uuid;
 use crate::error::ErrorKind;
 use crate::guarded;
 use changes::LastWrite;
-use checkpoint::{MOVE_FROM, Round};
+use checkpoint::{MOVE_FROM, Round, is_harmless};
 use error::{is_about_the_row, kind_of};
 use file::{Attached, Store};
 use file_identity::FileIdentity;
@@ -116,8 +116,8 @@ pub(crate) struct Sqlite {
     compacted: bool,
     /// What moves the log into the file at present.
     round: Option<Round>,
-    /// Why the last one has failed, until that is reported.
-    round_error: Option<BackendError>,
+    /// Why moving the log has failed, until the housekeeping reports it.
+    unreported: Option<BackendError>,
     /// Above this number of pages to be moved, the next round is due.
     due: i64,
     /// Whether rounds may be started.
@@ -169,7 +169,7 @@ impl Sqlite {
             to_scrub: false,
             compacted: false,
             round: None,
-            round_error: None,
+            unreported: None,
             due: MOVE_FROM,
             beside: true,
         })
@@ -370,9 +370,12 @@ impl Backend for Sqlite {
                 Ok(_) => {}
                 // Nothing later would look again.
                 Err(error) if error.kind() == ErrorKind::Corrupt => return Err(error),
-                Err(error) => guarded::run(|| {
-                    tracing::debug!(path = %self.path.display(), %error, "the log still holds what was erased");
-                }),
+                Err(error) => {
+                    guarded::run(|| {
+                        tracing::debug!(path = %self.path.display(), %error, "the log still holds what was erased");
+                    });
+                    self.unreported = Some(error).filter(|error| !is_harmless(error));
+                }
             }
         }
         Ok(applied)
