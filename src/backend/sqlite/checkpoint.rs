@@ -30,6 +30,7 @@ use super::error::while_doing;
 use super::file::{self, Attached};
 use super::{Sqlite, changed_by_another};
 use crate::backend::{Backend, BackendError};
+use crate::error::ErrorKind;
 use crate::guarded;
 pub(super) use gate::Writing;
 pub(super) use round::Round;
@@ -102,10 +103,18 @@ impl Attached {
     }
 }
 
+/// Whether the connections are as good as before, and so is what they have synced.
+pub(super) fn is_harmless(error: &BackendError) -> bool {
+    matches!(error.kind(), ErrorKind::Busy | ErrorKind::DiskFull | ErrorKind::OutOfMemory)
+}
+
 impl Sqlite {
-    /// As [`Backend::tidy`](crate::backend::Backend::tidy).
+    /// As [`Backend::tidy`].
     pub(super) fn maintain(&mut self, idle: bool) -> Result<bool, BackendError> {
         self.check()?;
+        if let Some(error) = self.unreported.take() {
+            return Err(error);
+        }
         let empty = self.to_scrub || (idle && std::mem::take(&mut self.compacted));
         let mut durable = false;
         if let Some(round) = &self.round {
@@ -144,7 +153,11 @@ impl Sqlite {
         let (path, committed) = (self.path.clone(), self.committed);
         let moved = self.attached()?.checkpoint(mode);
         self.last_write = LastWrite::of(&path);
-        let (complete, pages) = moved.map_err(|error| while_doing("checkpointing", &path, error))?;
+        let (complete, pages) = moved.map_err(|error| {
+            let error = while_doing("checkpointing", &path, error);
+            self.give_up_after(&error);
+            error
+        })?;
         self.due = pages.left() + MOVE_FROM;
         if complete {
             file::confirm(&path, self.boot, committed..=committed)?;
@@ -184,6 +197,13 @@ impl Sqlite {
         });
     }
 
+    /// It may have been a sync: whoever does not act on the error finds no connection.
+    fn give_up_after(&mut self, error: &BackendError) {
+        if !is_harmless(error) {
+            self.detach();
+        }
+    }
+
     /// Waits until the round is over, and takes up its outcome. Returns whether everything applied is durable.
     pub(super) fn end_round(&mut self) -> Result<bool, BackendError> {
         let Some(round) = self.round.take() else { return Ok(false) };
@@ -191,13 +211,17 @@ impl Sqlite {
         match self.left_by(round.join()) {
             Err(panic) => {
                 self.beside = false;
+                self.detach();
                 resume_unwind(panic)
             }
             Ok(Ended::NotBegun(error)) => {
                 self.not_beside(&error);
                 Ok(false)
             }
-            Ok(Ended::Failed(error)) => Err(error),
+            Ok(Ended::Failed(error)) => {
+                self.give_up_after(&error);
+                Err(error)
+            }
             Ok(Ended::Moved { complete, left }) => {
                 self.due = left.saturating_add(MOVE_FROM);
                 if complete {
@@ -215,6 +239,17 @@ impl Sqlite {
             guarded::run(|| drop(ended));
             self.due = MOVE_FROM;
         }
+        self.unreported = None;
+    }
+
+    /// Takes up the outcome of a round that is over, or has failed. A failure that says nothing of what is committed is
+    /// reported by the housekeeping.
+    pub(super) fn take_up_round(&mut self) -> Result<(), BackendError> {
+        match self.end_round() {
+            Err(error) if is_harmless(&error) => self.unreported = Some(error),
+            outcome => drop(outcome?),
+        }
+        Ok(())
     }
 
     /// Notes how a round has left the database file.
@@ -236,7 +271,7 @@ impl Sqlite {
         let Some(round) = &self.round else { return Ok(None) };
         let writing = round.write(&self.path);
         if writing.is_none() {
-            self.end_round()?;
+            self.take_up_round()?;
         }
         Ok(writing)
     }

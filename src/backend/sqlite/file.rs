@@ -130,7 +130,7 @@ impl Attached {
         file_identity::give_rights_of(path).map_err(|error| unreachable_file(path, error))?;
         let identity = look_before_touching(path)?;
         let doing = |error| while_doing("opening", path, error);
-        let mut attached = Self::beside(path, longest)?;
+        let mut attached = Self::connect(path, longest)?;
         let connection = &mut attached.connection;
         wal::make_certain(connection, path)?;
         if identity.is_new() {
@@ -141,8 +141,8 @@ impl Attached {
         Ok((attached, Store { is_new: identity.is_new(), watermark, boot, clean }))
     }
 
-    /// Another connection to the file that this process has open as a store, for the same purpose as the first one.
-    pub(super) fn beside(path: &Path, longest: usize) -> Result<Self, BackendError> {
+    /// Connects to a store's file, and changes nothing in it.
+    pub(super) fn connect(path: &Path, longest: usize) -> Result<Self, BackendError> {
         let doing = |error| while_doing("opening", path, error);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let in_use =

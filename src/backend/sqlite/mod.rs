@@ -74,7 +74,7 @@ use crate::clock::new_uuid;
 use crate::error::ErrorKind;
 use crate::guarded;
 use changes::LastWrite;
-use checkpoint::{MOVE_FROM, Round};
+use checkpoint::{MOVE_FROM, Round, is_harmless};
 use error::{is_about_the_row, kind_of};
 use file::{Attached, Store};
 use file_identity::FileIdentity;
@@ -118,6 +118,8 @@ pub(crate) struct Sqlite {
     compacted: bool,
     /// What moves the log into the file at present.
     round: Option<Round>,
+    /// Why moving the log has failed, until the housekeeping reports it.
+    unreported: Option<BackendError>,
     /// Above this number of pages to be moved, the next round is due.
     due: i64,
     /// Whether rounds may be started.
@@ -169,6 +171,7 @@ impl Sqlite {
             to_scrub: false,
             compacted: false,
             round: None,
+            unreported: None,
             due: MOVE_FROM,
             beside: true,
         })
@@ -369,9 +372,12 @@ impl Backend for Sqlite {
                 Ok(_) => {}
                 // Nothing later would look again.
                 Err(error) if error.kind() == ErrorKind::Corrupt => return Err(error),
-                Err(error) => guarded::run(|| {
-                    tracing::debug!(path = %self.path.display(), %error, "the WAL still contains erased data");
-                }),
+                Err(error) => {
+                    guarded::run(|| {
+                        tracing::debug!(path = %self.path.display(), %error, "the WAL still contains erased data");
+                    });
+                    self.unreported = Some(error).filter(|error| !is_harmless(error));
+                }
             }
         }
         Ok(applied)
@@ -380,7 +386,7 @@ impl Backend for Sqlite {
     fn is_untouched(&mut self) -> Result<bool, BackendError> {
         self.place.check(&self.path)?;
         if self.round.as_ref().is_some_and(Round::is_over) {
-            self.end_round()?;
+            self.take_up_round()?;
         }
         Ok(self.released
             || match self.round {

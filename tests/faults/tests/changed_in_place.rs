@@ -221,6 +221,12 @@ fn write(store: &TraceStore, rng: &mut Rng) -> Outcome {
     Ok(())
 }
 
+/// Whether all pages of the log are in the file.
+fn is_moved(path: &Path) -> Outcome<bool> {
+    let pages = |row: &rusqlite::Row<'_>| Ok(row.get::<_, i64>(1)? == row.get::<_, i64>(2)?);
+    Ok(rusqlite::Connection::open(path)?.query_row("PRAGMA wal_checkpoint(NOOP)", [], pages)?)
+}
+
 /// Whether a thread of this process moves a log into its file, where the system shows threads.
 fn is_moving() -> bool {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
@@ -257,7 +263,10 @@ fn round(files: &Files, how: Damage, rng: &mut Rng, counts: &mut Counts) -> Outc
             store.insert_many((0..150).map(|n| note(2_000 + n, 30_000)))?;
             store.flush()?;
             // That it is done with moving is seen by what it says of the log, which was shorter before.
-            while store.stats().wal_bytes != fs::metadata(&files.log)?.len() || is_moving() {
+            while store.stats().wal_bytes != fs::metadata(&files.log)?.len()
+                || !is_moved(path)?
+                || is_moving()
+            {
                 std::thread::yield_now();
             }
         }

@@ -10,7 +10,7 @@ use crate::backend::sqlite::file::{self, Attached};
 use crate::backend::sqlite::file_identity::{FileIdentity, hint};
 use crate::backend::sqlite::files::Descriptor;
 use crate::backend::sqlite::lock::Lock;
-use crate::error::{ErrorKind, is_no_room};
+use crate::error::ErrorKind;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -109,11 +109,8 @@ impl Task {
     /// Connects to the very file that the flusher has open.
     fn attach(&self) -> Result<Attached, BackendError> {
         self.place.check(&self.path)?;
-        let attached = Attached::beside(&self.path, self.longest)?;
-        match self.place.check(&self.path) {
-            Ok(()) => Ok(attached),
-            Err(error) => Err(error),
-        }
+        let attached = Attached::connect(&self.path, self.longest)?;
+        self.place.check(&self.path).map(|()| attached)
     }
 
     /// Passes over the WAL until all of it is moved, or what is left is so little that it does not matter; a reader
@@ -154,8 +151,8 @@ impl Task {
             synced
         });
         synced.map_err(|error| {
-            let kind = if is_no_room(&error) { ErrorKind::DiskFull } else { ErrorKind::Io };
-            let failure = BackendError::new(kind, format!("syncing {} failed", self.path.display()));
+            // After a sync that failed it does not matter why.
+            let failure = BackendError::new(ErrorKind::Io, format!("syncing {} failed", self.path.display()));
             failure.with_hint(hint(&error)).because(error)
         })
     }
