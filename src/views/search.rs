@@ -220,7 +220,7 @@ impl Search<'_> {
             self.curve.strength(trace.trace_type(), &trace.numbers, self.scoring.at)
         };
         // NaN matches nothing.
-        if !(strength >= min_strength) || self.limit == 0 {
+        if strength < min_strength || min_strength.is_nan() || self.limit == 0 {
             return true;
         }
         let log_score = match self.order {
@@ -291,8 +291,8 @@ impl Walk<'_> {
                 if is_only_way { usize::MAX } else { PATIENCE.max(most.min((2.0 * to_walk) as usize)) };
             let mut best = self.unsettled();
             let (is_done, way) = match search.order {
-                Order::Strength => (self.from_the_strongest(&mut best, patience), Way::Strength),
-                Order::Recency | Order::Score => (self.from_the_latest(&mut best, patience), Way::Recency),
+                Order::Strength => (self.strongest_first(&mut best, patience), Way::Strength),
+                Order::Recency | Order::Score => (self.latest_first(&mut best, patience), Way::Recency),
             };
             if is_done {
                 return (best, way);
@@ -326,7 +326,7 @@ impl Walk<'_> {
     }
 
     /// `false` if it takes more steps than that.
-    fn from_the_latest(&self, best: &mut Best, patience: usize) -> bool {
+    fn latest_first(&self, best: &mut Best, patience: usize) -> bool {
         for (reinforced, slot) in self.views.recency.iter().rev() {
             if !self.search.recent_enough(best, *reinforced) {
                 return true;
@@ -343,7 +343,7 @@ impl Walk<'_> {
     }
 
     /// `false` if it takes more steps than that.
-    fn from_the_strongest(&self, best: &mut Best, patience: usize) -> bool {
+    fn strongest_first(&self, best: &mut Best, patience: usize) -> bool {
         for (strength, slot) in self.views.strengths.steady() {
             if !self.search.strong_enough(best, strength) {
                 break;
