@@ -82,8 +82,6 @@ fn what_is_reinforced_is_hot_again() -> Outcome {
     Ok(())
 }
 
-/// JSON text of so many bytes.
-
 /// Of this process.
 #[cfg(target_os = "linux")]
 fn upkeep_threads() -> usize {
