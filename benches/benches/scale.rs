@@ -115,7 +115,7 @@ fn on(figures: &mut Figures, traces: usize) -> Outcome {
     let inserted = median((0..9).map(|_| {
         let new: Vec<_> = (0..1_000).map(|n| trace(n).tags(["one", "two", "three"])).collect();
         let started = Instant::now();
-        new.into_iter().for_each(|new| drop(black_box(must(store.insert(new)))));
+        new.into_iter().for_each(|new| _ = black_box(must(store.insert(new))));
         started.elapsed().as_secs_f64() * 1e6
     }));
     figures.say(Figure::new(case("insert with three tags"), "time", inserted, "ns"))?;
