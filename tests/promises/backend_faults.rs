@@ -1,8 +1,9 @@
 //! Whatever the backend does, nothing is lost, writers go on, health tells, and the store recovers by itself.
 #![cfg(feature = "sqlite")]
 
+use super::flushed;
 use harness::backend::{Answer, look, scripted};
-use harness::{Outcome, State, TestDir, by_id, flushed, manual_flush, note, row, rows, wait_until};
+use harness::{Outcome, State, TestDir, by_id, manual_flush, note, row, rows, wait_until};
 use mnemon::backend::TraceChange;
 use mnemon::{Durability, ErrorKind, Health, LagPolicy, TraceStore};
 use std::fs;

@@ -1,7 +1,8 @@
 //! `backup` copies a store's file as of one cut, while writers go on, and gives it its name when it is sound.
 #![cfg(feature = "sqlite")]
 
-use harness::{Outcome, TestDir, by_id, flush_always, flushed, manual_flush, note};
+use super::flushed;
+use harness::{Outcome, TestDir, by_id, flush_always, manual_flush, note};
 use mnemon::{ErrorKind, Progress, TraceStore, VerifyReport, inspect};
 use rusqlite::Connection;
 use std::collections::HashSet;

@@ -1,8 +1,9 @@
 //! The flaws of the system that this one takes the place of, each as a promise that they do not come back.
 #![cfg(feature = "sqlite")]
 
+use super::flushed;
 use harness::backend::{Answer, Log, look, scripted};
-use harness::{Outcome, TestDir, clock, flushed, held, manual_flush, minutes, note, row, rows};
+use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, note, row, rows};
 use mnemon::{ErrorKind, Eviction, NewTrace, Payload, Quota, TraceId, TraceStore};
 use rusqlite::Connection;
 use serde_json::json;

@@ -50,3 +50,13 @@ mod verify;
 mod views;
 mod walks;
 mod watermarks;
+
+/// A store with a file of its own, that holds so many notes and has flushed them, and their ids.
+#[cfg(feature = "sqlite")]
+fn flushed(notes: usize) -> harness::Outcome<(harness::TestDir, mnemon::TraceStore, Vec<mnemon::TraceId>)> {
+    let file = harness::TestDir::new()?;
+    let store = harness::manual_flush().open(file.path())?;
+    let ids = store.insert_many((0..notes).map(harness::note))?;
+    store.flush()?;
+    Ok((file, store, ids))
+}

@@ -1,8 +1,9 @@
 //! What is no store of ours is refused with the reason, and left as it was.
 #![cfg(feature = "sqlite")]
 
+use super::flushed;
 use harness::process::own_process;
-use harness::{Outcome, TestDir, flushed, manual_flush, note, rows};
+use harness::{Outcome, TestDir, manual_flush, note, rows};
 use mnemon::{ErrorKind, Progress, TraceId, TraceStore, inspect};
 use rusqlite::Connection;
 use std::collections::BTreeMap;

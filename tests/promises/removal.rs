@@ -1,7 +1,8 @@
 //! Removing and storing again, between two flushes and across them.
 #![cfg(feature = "sqlite")]
 
-use harness::{Outcome, TestDir, flush_always, flushed, manual_flush, note, row, rows};
+use super::flushed;
+use harness::{Outcome, TestDir, flush_always, manual_flush, note, row, rows};
 use std::thread;
 
 #[test]

@@ -1,7 +1,8 @@
 //! `verify` finds what is wrong with a store's file, names where and why, and touches nothing.
 #![cfg(feature = "sqlite")]
 
-use harness::{Outcome, TestDir, flush_always, flushed, note};
+use super::flushed;
+use harness::{Outcome, TestDir, flush_always, note};
 use mnemon::{ErrorKind, Finding, NewTrace, Progress, TraceId, TraceStore, VerifyReport};
 use rusqlite::Connection;
 use std::fs;

@@ -74,15 +74,6 @@ pub fn flush_always() -> StoreBuilder {
     TraceStore::builder().flush_interval(Duration::ZERO).flush_threshold(1)
 }
 
-/// A store with a file of its own, that holds so many notes and has flushed them, and their ids.
-pub fn flushed(notes: usize) -> Outcome<(TestDir, TraceStore, Vec<TraceId>)> {
-    let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
-    let ids = store.insert_many((0..notes).map(note))?;
-    store.flush()?;
-    Ok((file, store, ids))
-}
-
 /// A clock that the test moves, from the same time in each run.
 pub fn clock() -> ManualClock {
     ManualClock::at(jiff::Timestamp::constant(1_795_510_800, 0))
