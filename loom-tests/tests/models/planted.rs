@@ -176,7 +176,7 @@ fn cut_for_views_while_the_flusher_captures() {
 
 #[test]
 fn cut_for_views_not_owed() {
-    caught("ViewCutNotOwed", "views::cuts_for_views_beside_a_flush", "agree");
+    caught("ViewCutNotOwed", "views::cuts_for_views_beside_a_flush", "as many keys are listed");
 }
 
 const FOUND: &str = "found";
