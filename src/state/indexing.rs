@@ -67,6 +67,7 @@ impl Indexing {
     }
 
     /// Leaves none, for whoever frees them.
+    #[cfg(not(loom))]
     pub(super) fn take_views(&self) -> TraceViews {
         self.views.reset(|views| {
             let none = views.built(Vec::new(), self.clock.now());
