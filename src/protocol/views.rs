@@ -5,12 +5,8 @@
 //! it was applied, or its writer has not returned.
 
 use super::generations::Generations;
-use super::index::Index;
-use super::map::Map;
 use super::planted::{Mistake, planted};
-use super::raw::Record;
 use super::sync::{Mutex, RwLock, lock, read, write};
-use std::hash::Hash;
 use std::sync::Arc;
 
 /// All views of a map, as one value.
@@ -48,22 +44,19 @@ impl<W> Views<W> {
         Self { views: RwLock::new(views), applier: Mutex::new(()) }
     }
 
-    /// Applies the keys of one cut; `false` if there is none that is not applied. `put` makes the views show what the
-    /// key has now, or has not, and returns the value that they showed.
+    /// Applies the keys of one cut; `false` if there is none that is not applied. `live` loads the newest values of
+    /// keys; `put` makes the views show what a key has now, or has not, and returns the value that they showed.
     ///
     /// The values are live ones, so it may come late. They may be loaded before the lock is taken, since there is one
     /// that applies: what is written meanwhile is in a list that is applied later.
-    pub fn apply<K, V, S, I, D>(
+    pub fn apply<K, V, D>(
         &self,
         generations: &Generations<D>,
-        map: &Map<K, V, S, I>,
-        mut put: impl FnMut(&mut W, K, Option<Arc<V>>) -> Option<Arc<V>>,
+        live: impl Fn(&[K]) -> Vec<Option<Arc<V>>>,
+        put: impl FnMut(&mut W, K, Option<Arc<V>>) -> Option<Arc<V>>,
     ) -> bool
     where
-        K: Eq + Ord + Hash + Clone,
-        V: Record,
-        S: Default,
-        I: Index<K>,
+        K: Clone,
         D: TryInto<K> + Clone + Ord,
     {
         let Some(unapplied) = generations.unapplied() else { return false };
@@ -73,25 +66,20 @@ impl<W> Views<W> {
             unapplied.remove(&list);
         }
         let keys: Vec<K> = list.keys().into_iter().filter_map(|key| key.try_into().ok()).collect();
-        keys.chunks(AT_ONCE).for_each(|keys| self.put(keys, map, &mut put));
+        self.put(&keys, live, put);
         unapplied.remove(&list);
         true
     }
 
     /// As [`apply`](Self::apply), of keys that are in no list: for what the views show of a value and time changes.
-    pub fn apply_keys<K, V, S, I>(
+    pub fn apply_keys<K: Clone, V>(
         &self,
         keys: &[K],
-        map: &Map<K, V, S, I>,
-        mut put: impl FnMut(&mut W, K, Option<Arc<V>>) -> Option<Arc<V>>,
-    ) where
-        K: Eq + Ord + Hash + Clone,
-        V: Record,
-        S: Default,
-        I: Index<K>,
-    {
+        live: impl Fn(&[K]) -> Vec<Option<Arc<V>>>,
+        put: impl FnMut(&mut W, K, Option<Arc<V>>) -> Option<Arc<V>>,
+    ) {
         let _one = lock(&self.applier);
-        keys.chunks(AT_ONCE).for_each(|keys| self.put(keys, map, &mut put));
+        self.put(keys, live, put);
     }
 
     /// Changes the views as a whole, while nothing is applied: what `reset` loads for them is not older than what a list
@@ -101,38 +89,32 @@ impl<W> Views<W> {
         reset(&mut write(&self.views))
     }
 
-    fn put<K, V, S, I>(
+    fn put<K: Clone, V>(
         &self,
         keys: &[K],
-        map: &Map<K, V, S, I>,
-        put: &mut impl FnMut(&mut W, K, Option<Arc<V>>) -> Option<Arc<V>>,
-    ) where
-        K: Eq + Ord + Hash + Clone,
-        V: Record,
-        S: Default,
-        I: Index<K>,
-    {
-        let live = map.get_many(keys);
-        let mut views = write(&self.views);
-        let shown: Vec<_> =
-            keys.iter().zip(live).map(|(key, value)| put(&mut views, key.clone(), value)).collect();
-        drop(views);
-        // Freed, where nobody else has it, while nobody waits for that.
-        drop(shown);
+        live: impl Fn(&[K]) -> Vec<Option<Arc<V>>>,
+        mut put: impl FnMut(&mut W, K, Option<Arc<V>>) -> Option<Arc<V>>,
+    ) {
+        for keys in keys.chunks(AT_ONCE) {
+            let live = live(keys);
+            let mut views = write(&self.views);
+            let shown: Vec<_> =
+                keys.iter().zip(live).map(|(key, value)| put(&mut views, key.clone(), value)).collect();
+            drop(views);
+            // Freed, where nobody else has it, while nobody waits for that.
+            drop(shown);
+        }
     }
 
     /// Asks the views, together with the keys that they may have wrong; `None` if they are not fed.
-    pub fn ask<K, V, S, I, D, R>(
+    pub fn ask<K, V, D, R>(
         &self,
         generations: &Generations<D>,
-        map: &Map<K, V, S, I>,
+        live: impl Fn(&[K]) -> Vec<Option<Arc<V>>>,
         question: impl FnOnce(&Unsettled<K, V>, &W) -> R,
     ) -> Option<R>
     where
-        K: Eq + Ord + Hash + Clone,
-        V: Record,
-        S: Default,
-        I: Index<K>,
+        K: Ord,
         D: TryInto<K> + Clone + Ord,
     {
         let unapplied = generations.unapplied()?;
@@ -143,7 +125,7 @@ impl<W> Views<W> {
         };
         keys.sort_unstable();
         keys.dedup();
-        let live = map.get_many(&keys);
+        let live = live(&keys);
         let unsettled = Unsettled { keys: keys.into_iter().zip(live).collect() };
         Some(question(&unsettled, &read(&self.views)))
     }

@@ -37,7 +37,7 @@ impl Indexing {
     }
 
     /// A thread has been started that takes the steps.
-    pub(crate) fn has_thread(&self) {
+    pub(crate) fn leave_to_thread(&self) {
         self.has_thread.store(true, Ordering::Relaxed);
     }
 
@@ -93,7 +93,7 @@ impl TryFrom<Dirty> for TraceId {
 
 impl State {
     /// Builds the views of what was loaded, by whoever comes first: the indexer, or a question that can't do without.
-    pub(crate) fn build_views(&self) {
+    fn build_views(&self) {
         let Indexing { views, clock, is_built, .. } = &self.indexing;
         views.reset(|views| {
             if is_built.load(Ordering::Acquire) {
@@ -115,12 +115,14 @@ impl State {
             return true;
         }
         let now = clock.now();
-        if views.apply(&self.generations, &self.traces, |views, id, trace| views.put(id, trace, now)) {
+        let live = |ids: &[_]| self.traces.get_many(ids);
+        let put = |views: &mut TraceViews, id, trace| views.put(id, trace, now);
+        if views.apply(&self.generations, live, put) {
             return true;
         }
         let late = late.with(std::mem::take);
         if !late.is_empty() {
-            views.apply_keys(&late, &self.traces, |views, id, trace| views.put(id, trace, now));
+            views.apply_keys(&late, live, put);
             return true;
         }
         let is_long = self.generations.is_long();
@@ -148,7 +150,7 @@ impl State {
         if !self.indexing.is_built.load(Ordering::Acquire) {
             self.build_views();
         }
-        self.indexing.views.ask(&self.generations, &self.traces, question)
+        self.indexing.views.ask(&self.generations, |ids| self.traces.get_many(ids), question)
     }
 
     /// These traces have faded since they were put into their order.

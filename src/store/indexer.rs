@@ -24,7 +24,7 @@ impl IndexerThread {
         let thread =
             std::thread::Builder::new().name("mnemon-indexer".to_owned()).spawn(move || run(&shared));
         if thread.is_ok() {
-            state.indexing.has_thread();
+            state.indexing.leave_to_thread();
         }
         Self(Mutex::new(thread.ok()))
     }

@@ -68,7 +68,7 @@ impl TraceViews {
             traces.iter().zip(0..).map(|((_, trace), slot)| (trace.content.created_at, slot)).collect();
         for (_, trace) in traces {
             let slot = views.slots.add(trace.clone());
-            views.enter_terms(slot, &trace, None);
+            views.change_sets(Change::Enter, slot, &trace, None);
             views.strengths.put(slot, None, Some(&trace), now);
             views.bytes += size(&trace);
         }
@@ -96,10 +96,10 @@ impl TraceViews {
         };
         let (was, is) = (old.as_deref(), new.as_deref());
         if let Some(was) = was {
-            self.leave_terms(slot, was, is);
+            self.change_sets(Change::Leave, slot, was, is);
         }
         if let Some(is) = is {
-            self.enter_terms(slot, is, was);
+            self.change_sets(Change::Enter, slot, is, was);
         }
         let reinforced = |trace: &Trace| trace.numbers.last_reinforced;
         reorder(&mut self.recency, slot, was.map(reinforced), is.map(reinforced));
@@ -110,47 +110,26 @@ impl TraceViews {
         old
     }
 
-    fn enter_terms(&mut self, slot: u32, new: &Trace, old: Option<&Trace>) {
-        let lacks = |has: fn(&Trace, &Trace) -> bool| old.is_none_or(|old| !has(old, new));
-        if lacks(|a, b| a.trace_type() == b.trace_type()) {
-            self.types[new.trace_type() as usize].insert(slot);
+    /// Puts a slot into the sets of what `trace` has and `other` has not, or takes it out of them.
+    fn change_sets(&mut self, change: Change, slot: u32, trace: &Trace, other: Option<&Trace>) {
+        let is_new = |has: fn(&Trace, &Trace) -> bool| other.is_none_or(|other| !has(trace, other));
+        if is_new(|a, b| a.trace_type() == b.trace_type()) {
+            change.of(&mut self.types[trace.trace_type() as usize], slot);
         }
-        if lacks(|a, b| a.tier() == b.tier()) {
-            self.tiers[new.tier() as usize].insert(slot);
+        if is_new(|a, b| a.tier() == b.tier()) {
+            change.of(&mut self.tiers[trace.tier() as usize], slot);
         }
-        if new.is_unresolved() && lacks(|a, b| a.is_unresolved() == b.is_unresolved()) {
-            self.unresolved.insert(slot);
+        if trace.is_unresolved() && is_new(|a, b| a.is_unresolved() == b.is_unresolved()) {
+            change.of(&mut self.unresolved, slot);
         }
-        if old.is_some_and(|old| Arc::ptr_eq(&old.content, &new.content)) {
+        if other.is_some_and(|other| Arc::ptr_eq(&other.content, &trace.content)) {
             return;
         }
-        if lacks(|a, b| a.partition() == b.partition()) {
-            enter(&mut self.partitions, new.partition(), slot);
+        if is_new(|a, b| a.partition() == b.partition()) {
+            change.of_named(&mut self.partitions, trace.partition(), slot);
         }
-        for tag in new.tags().filter(|tag| old.is_none_or(|old| !old.has_tag(tag))) {
-            enter(&mut self.tags, tag, slot);
-        }
-    }
-
-    fn leave_terms(&mut self, slot: u32, old: &Trace, new: Option<&Trace>) {
-        let lacks = |has: fn(&Trace, &Trace) -> bool| new.is_none_or(|new| !has(old, new));
-        if lacks(|a, b| a.trace_type() == b.trace_type()) {
-            self.types[old.trace_type() as usize].remove(slot);
-        }
-        if lacks(|a, b| a.tier() == b.tier()) {
-            self.tiers[old.tier() as usize].remove(slot);
-        }
-        if old.is_unresolved() && lacks(|a, b| a.is_unresolved() == b.is_unresolved()) {
-            self.unresolved.remove(slot);
-        }
-        if new.is_some_and(|new| Arc::ptr_eq(&old.content, &new.content)) {
-            return;
-        }
-        if lacks(|a, b| a.partition() == b.partition()) {
-            leave(&mut self.partitions, old.partition(), slot);
-        }
-        for tag in old.tags().filter(|tag| new.is_none_or(|new| !new.has_tag(tag))) {
-            leave(&mut self.tags, tag, slot);
+        for tag in trace.tags().filter(|tag| other.is_none_or(|other| !other.has_tag(tag))) {
+            change.of_named(&mut self.tags, tag, slot);
         }
     }
 
@@ -181,18 +160,31 @@ fn size(trace: &Trace) -> u64 {
     trace.payload().as_str().len() as u64
 }
 
-fn enter(sets: &mut Named, name: &str, slot: u32) {
-    match sets.get_mut(name) {
-        Some(set) => _ = set.insert(slot),
-        None => _ = sets.insert(name.into(), RoaringBitmap::from_iter([slot])),
-    }
+#[derive(Clone, Copy)]
+enum Change {
+    Enter,
+    Leave,
 }
 
-fn leave(sets: &mut Named, name: &str, slot: u32) {
-    if let Some(set) = sets.get_mut(name) {
-        set.remove(slot);
-        if set.is_empty() {
-            sets.remove(name);
+impl Change {
+    fn of(self, set: &mut RoaringBitmap, slot: u32) {
+        match self {
+            Change::Enter => set.insert(slot),
+            Change::Leave => set.remove(slot),
+        };
+    }
+
+    /// An empty set does not stay.
+    fn of_named(self, sets: &mut Named, name: &str, slot: u32) {
+        match (sets.get_mut(name), self) {
+            (None, Change::Leave) => {}
+            (None, Change::Enter) => _ = sets.insert(name.into(), RoaringBitmap::from_iter([slot])),
+            (Some(set), _) => {
+                self.of(set, slot);
+                if set.is_empty() {
+                    sets.remove(name);
+                }
+            }
         }
     }
 }

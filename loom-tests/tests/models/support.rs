@@ -283,7 +283,7 @@ impl Store {
             let changed = unsettled.iter().filter_map(|(id, value)| Some((*id, value.as_ref()?.get())));
             changed.filter(|(_, value)| value % 2 == 1).chain(shown).collect()
         };
-        self.views.ask(&self.generations, &self.map, odd).expect("there are views")
+        self.views.ask(&self.generations, |ids| self.map.get_many(ids), odd).expect("there are views")
     }
 
     /// The greatest value, looked for from the end of the order.
@@ -293,12 +293,12 @@ impl Store {
             let shown = views.order.iter().rev().find(|(_, id)| !unsettled.contains(id)).copied();
             changed.max(shown)
         };
-        self.views.ask(&self.generations, &self.map, greatest).expect("there are views")
+        self.views.ask(&self.generations, |ids| self.map.get_many(ids), greatest).expect("there are views")
     }
 
     /// A step of the indexer.
     pub fn apply(&self) -> bool {
-        self.views.apply(&self.generations, &self.map, Shown::put)
+        self.views.apply(&self.generations, |ids| self.map.get_many(ids), Shown::put)
     }
 
     pub fn cut_for_views(&self) {
