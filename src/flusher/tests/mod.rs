@@ -10,6 +10,7 @@ mod jobs;
 #[cfg(feature = "snapshot")]
 mod supervision;
 mod telling;
+mod view_cuts;
 
 use super::Flusher;
 use super::run::{Job, next_job};
