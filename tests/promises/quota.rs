@@ -1,6 +1,7 @@
 //! The quota: which traces go, how many, and which never.
 #![cfg(feature = "sqlite")]
 
+use super::retrieval::settle;
 use harness::{Outcome, TestDir, clock, manual_flush, minutes, note, seconds};
 use mnemon::{Eviction, NewTrace, Quota, TraceId, TraceStore};
 use serde_json::json;
@@ -21,12 +22,21 @@ fn left(store: &TraceStore, ids: &[TraceId]) -> Vec<usize> {
     (0..ids.len()).filter(|at| store.contains(ids[*at])).collect()
 }
 
-/// Which go first, when one more is evicted each time.
+/// Which go first, when one more is evicted each time: the same, whether the views have them yet or not.
 fn order_of_eviction(eviction: Eviction, new: Vec<NewTrace>) -> Outcome<Vec<usize>> {
+    let order = order_when(false, eviction, new.clone())?;
+    assert_eq!(order_when(true, eviction, new)?, order);
+    Ok(order)
+}
+
+fn order_when(settled: bool, eviction: Eviction, new: Vec<NewTrace>) -> Outcome<Vec<usize>> {
     let (mut order, count) = (Vec::new(), new.len());
     for most in (0..count).rev() {
         let store = manual_flush().clock(&clock()).quota(quota(most, u64::MAX, eviction)).in_memory()?;
         let ids = store.insert_many(new.clone())?;
+        if settled {
+            settle(&store);
+        }
         assert_eq!((store.enforce_quota()?.traces, store.len()), (count - most, most));
         let gone = (0..count).filter(|at| !store.contains(ids[*at])).find(|at| !order.contains(at));
         order.extend(gone);

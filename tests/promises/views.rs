@@ -189,6 +189,8 @@ fn answers_are_exact_as_time_goes() -> Outcome {
         change(&store, &mut rng, "default", &mut known)?;
         match round % 100 {
             50 => settle(&store),
+            // Before all that the views were made for.
+            55 => moving.set(moving.now() - minutes(3_000)),
             60 | 70 => moving.advance(minutes(rng.u64(..500))),
             80 => moving.set(moving.now() - minutes(100)),
             _ => {}
