@@ -6,7 +6,7 @@
 
 use benches::figures::{Figure, Figures};
 use benches::random::{Random, shuffle};
-use benches::{Outcome, median, milliseconds, must, size, trace};
+use benches::{Outcome, median, milliseconds, must, settle, size, trace};
 use jiff::Timestamp;
 use mnemon::{NewTrace, Order, Query, TraceId, TraceStore, TraceType};
 use rusqlite::Connection;
@@ -165,13 +165,6 @@ fn flushes(
     let after = flush(few);
     let figure = Figure::new(case("flush of 500 after a flush of all"), "time", after, "ms");
     figures.say(figure.beside("a usual flush of 500", after / usual).target(3.0))
-}
-
-/// Returns when the views have every change.
-fn settle(store: &TraceStore) {
-    while !store.query().limit(0).explain().ends_with(": 0 looked at, 0 of them just changed") {
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// p50 and p99 in microseconds.

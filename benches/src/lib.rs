@@ -50,6 +50,13 @@ pub fn fill(store: &TraceStore, count: usize) -> mnemon::Result<Vec<TraceId>> {
     Ok(ids)
 }
 
+/// Returns when the views have every change.
+pub fn settle(store: &TraceStore) {
+    while !store.query().limit(0).explain().ends_with(": 0 looked at, 0 of them just changed") {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// One that flushes when it is told to.
 pub fn quiet() -> mnemon::StoreBuilder {
     TraceStore::builder().flush_interval(Duration::from_secs(3_600)).flush_threshold(usize::MAX)

@@ -36,6 +36,16 @@ pub(super) fn most(band: u16) -> f64 {
     f64::from(band + 1) / f64::from(BANDS - 1)
 }
 
+/// Whether two states of a trace have the same strength at each time.
+fn fade_alike(a: &Trace, b: &Trace) -> bool {
+    let inputs = |trace: &Trace| {
+        let n = &trace.numbers;
+        let strengths = [n.strength, n.peak_strength, n.base_decay_rate, n.emotional_intensity];
+        (trace.trace_type(), strengths.map(f64::to_bits), n.last_reinforced, n.last_decayed)
+    };
+    inputs(a) == inputs(b)
+}
+
 impl Strengths {
     pub(super) fn new(curve: DecayCurve) -> Self {
         Self {
@@ -66,7 +76,15 @@ impl Strengths {
         self.band_of.get(slot as usize).is_some_and(|has| *has > band(strength))
     }
 
+    /// Puts a trace into its place, also the one that it is in, if it may have faded since.
     pub(super) fn put(&mut self, slot: u32, old: Option<&Trace>, new: Option<&Trace>, now: Micros) {
+        if let (Some(old), Some(new)) = (old, new)
+            && !std::ptr::eq(old, new)
+            && fade_alike(old, new)
+        {
+            // The bound holds as before, and most changes are of other numbers.
+            return;
+        }
         match old.map(|old| (old, self.place(slot, old))) {
             None => {}
             Some((_, Some(steady))) => _ = self.steady.remove(&steady),
@@ -100,13 +118,17 @@ impl Strengths {
     /// The place of a trace whose strength is the same at each time.
     fn place(&self, slot: u32, trace: &Trace) -> Option<Steady> {
         let numbers = &trace.numbers;
-        let strength = |at| self.curve.strength(trace.trace_type(), numbers, at);
         let does_not_fade = trace.trace_type() == TraceType::Firmware
             || self.curve == DecayCurve::None
             || numbers.base_decay_rate == 0.0;
-        // Without the sign of -0, whose bits are the greatest. Before a checkpoint's time, which a wrong clock may have put into the future, it is not believed.
+        if !does_not_fade {
+            return None;
+        }
+        let strength = |at| self.curve.strength(trace.trace_type(), numbers, at);
+        // Before a checkpoint's time, which a wrong clock may have put into the future, it is not believed.
         let (before, after) = (strength(numbers.last_reinforced), strength(numbers.last_decayed));
-        (does_not_fade && before == after).then(|| (Reverse((before + 0.0).to_bits()), trace.id(), slot))
+        // Without the sign of -0, whose bits are the greatest.
+        (before == after).then(|| (Reverse((before + 0.0).to_bits()), trace.id(), slot))
     }
 
     /// Traces that don't fade, strongest first, then by id.
