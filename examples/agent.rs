@@ -109,7 +109,9 @@ fn turn(record: &Value) -> Outcome<Option<(Trace, NewTrace)>> {
     let words = said.split(|c: char| !c.is_alphanumeric()).filter(|word| word.chars().count() > 4);
     let string = |name: &str| record[name].as_str().ok_or_else(|| format!("no {name} in {record}"));
     let new = NewTrace::new(string("type")?.parse()?, json!(line)).tags(words.map(str::to_lowercase));
-    let new = new.id(TraceId::from_reference(string("ref")?)).created_at(string("created_at")?.parse()?);
+    let new = new
+        .id(TraceId::from_reference(string("ref")?))
+        .created_at(string("created_at")?.parse::<mnemon::jiff::Timestamp>()?);
     Ok(Some((new.clone().into_trace()?, new)))
 }
 

@@ -4,6 +4,7 @@
 //! into a store in memory, links each turn to the next and each fact to its source, and walks from the first fact
 //! with the word.
 
+use mnemon::jiff::Timestamp;
 use mnemon::{ManualClock, NewTrace, Payload, Trace, TraceId, TraceStore};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -68,7 +69,7 @@ fn read(record: &Value) -> Result<NewTrace, Box<dyn Error>> {
     let tags = record["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let new = NewTrace::new(string("type")?.parse()?, Payload::new(&record["payload"])?)
         .id(TraceId::from_reference(string("ref")?))
-        .created_at(string("created_at")?.parse()?)
+        .created_at(string("created_at")?.parse::<Timestamp>()?)
         .partition(string("partition")?)
         .tags(tags);
     Ok(match record["parent_ref"].as_str() {

@@ -1,9 +1,13 @@
 //! The error type of the crate.
 
+use crate::trace::TraceId;
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+
+/// An error of any type, as the standard library boxes it.
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Result of an operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -122,11 +126,14 @@ struct Inner {
     message: Cow<'static, str>,
     hint: Option<Cow<'static, str>>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    field: Option<Box<str>>,
+    found_revision: Option<u64>,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), hint: None, source: None }))
+        let message = message.into();
+        Self(Box::new(Inner { kind, message, hint: None, source: None, field: None, found_revision: None }))
     }
 
     pub(crate) fn because(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -141,7 +148,16 @@ impl Error {
 
     /// Returns the error for an invalid value of a field.
     pub(crate) fn invalid(field: &str, value: impl fmt::Display, remedy: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::InvalidInput, format!("{field} is {value}: {remedy}"))
+        let mut error = Self::new(ErrorKind::InvalidInput, format!("{field} is {value}: {remedy}"));
+        error.0.field = Some(field.into());
+        error
+    }
+
+    pub(crate) fn revision_conflict(id: TraceId, found: u64, wanted: u64) -> Self {
+        let message = format!("trace {id} has revision {found}, not {wanted}: get it again and decide anew");
+        let mut error = Self::new(ErrorKind::RevisionConflict, message);
+        error.0.found_revision = Some(found);
+        error
     }
 
     /// Returns the error for an invalid text of a field, quoted and shortened to its first 64 characters.
@@ -169,6 +185,34 @@ impl Error {
     /// Returns the remedy, if the message does not name it.
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
+    }
+
+    /// Returns the name of the field or parameter that is invalid; `None` if the error is of no field.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// let store = TraceStore::in_memory();
+    /// let error = store.insert(NewTrace::text("rust").confidence(1.5)).unwrap_err();
+    /// assert_eq!((error.field(), error.is_retryable()), (Some("confidence"), false));
+    /// ```
+    pub fn field(&self) -> Option<&str> {
+        self.0.field.as_deref()
+    }
+
+    /// Returns the revision that the trace has, if the error is a
+    /// [revision conflict](ErrorKind::RevisionConflict).
+    pub fn found_revision(&self) -> Option<u64> {
+        self.0.found_revision
+    }
+
+    /// Whether the same call can succeed later without a change of its arguments: the disk may have room again, the
+    /// file be let go by its owner, the flusher catch up.
+    pub fn is_retryable(&self) -> bool {
+        use ErrorKind::*;
+        matches!(
+            self.kind(),
+            Lagging | InUse | DiskFull | Busy | Unreachable | Io | OutOfMemory | TimedOut | Backend
+        )
     }
 }
 

@@ -50,6 +50,9 @@ mod views;
 #[doc(hidden)]
 pub mod model;
 
+#[doc(no_inline)]
+pub use {jiff, uuid};
+
 #[cfg(all(feature = "snapshot", not(loom)))]
 pub use archive::snapshots::{ArchiveInfo, Snapshots};
 #[cfg(all(feature = "sqlite", not(loom)))]

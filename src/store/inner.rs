@@ -66,6 +66,10 @@ impl Inner {
     /// Checks the conditions that reject a write whatever its content.
     pub(super) fn check_writable(&self) -> Result<()> {
         self.state.check_lag()?;
+        self.check_open()
+    }
+
+    pub(super) fn check_open(&self) -> Result<()> {
         if self.state.generations.enter().is_sealed() { Err(TraceStore::closed()) } else { Ok(()) }
     }
 

@@ -12,6 +12,22 @@ impl TraceStore {
         self.state().traces.get(&id)
     }
 
+    /// Returns the newest states of several traces, in the order of the ids; `None` for each that the store does not
+    /// hold. Each is as it is at some moment of the call, and these moments differ: a change of several traces by
+    /// another thread may be seen in some and not yet in others.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceId, TraceStore};
+    /// # let store = TraceStore::in_memory();
+    /// let id = store.insert(NewTrace::text("slack water at six"))?;
+    /// let found: Vec<_> = store.get_many([id, TraceId::new()]).iter().map(Option::is_some).collect();
+    /// assert_eq!(found, [true, false]);
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    pub fn get_many(&self, ids: impl IntoIterator<Item = TraceId>) -> Vec<Option<Arc<Trace>>> {
+        self.state().traces.get_many(&ids.into_iter().collect::<Vec<_>>())
+    }
+
     /// Whether the store holds the trace.
     pub fn contains(&self, id: TraceId) -> bool {
         self.get(id).is_some()

@@ -1,7 +1,7 @@
 //! Writing: each write is one transition of one entry in memory; the flusher does the rest.
 
-use super::TraceStore;
-use super::inner::already_exists;
+use super::inner::{Inner, already_exists, not_found, reason};
+use super::{Removed, TraceStore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::guarded;
 use crate::protocol::{Change, Transition};
@@ -101,7 +101,74 @@ impl TraceStore {
         id: TraceId,
         mut change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
     ) -> Result<Option<Arc<Trace>>> {
-        self.alter(id, |old| self.edited(old, &mut change)).map(|done| done?.new)
+        self.alter(id, |old| self.inner().edited(old, &mut |trace| Ok(change(trace)))).map(|done| done?.new)
+    }
+
+    /// Changes a trace like [`update`](Self::update), unless the closure returns an error, which is passed on:
+    /// nothing is then changed. The error can be of your own type, if it can be made from an [`Error`].
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # let store = TraceStore::in_memory();
+    /// # let id = store.insert(NewTrace::semantic(serde_json::json!({"depth": 4})))?;
+    /// let deeper = store.try_update(id, |trace| -> Result<_, Box<dyn std::error::Error>> {
+    ///     let depth = trace.before().payload().get("depth")?.and_then(|depth| depth.as_u64()).ok_or("no depth")?;
+    ///     Ok(trace.payload(serde_json::json!({"depth": depth + 1})))
+    /// })?;
+    /// assert_eq!(deeper.map(|trace| trace.payload().to_string()), Some(r#"{"depth":5}"#.to_owned()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the closure, and the errors of [`update`](Self::update).
+    pub fn try_update<E: From<Error>>(
+        &self,
+        id: TraceId,
+        mut change: impl FnMut(TraceEdit<'_>) -> Result<TraceEdit<'_>, E>,
+    ) -> Result<Option<Arc<Trace>>, E> {
+        let mut refusal = None;
+        let done = self.alter(id, |old| {
+            self.inner().edited(old, &mut |trace| {
+                change(trace).map_err(|error| {
+                    refusal = Some(error);
+                    Error::new(ErrorKind::InvalidInput, "refused by the closure of try_update")
+                })
+            })
+        });
+        match refusal {
+            Some(refusal) => Err(refusal),
+            None => Ok(done?.and_then(|done| done.new)),
+        }
+    }
+
+    /// Stores a new trace, or changes the one that has its id, and returns its new state. The closure is that of
+    /// [`update`](Self::update); if it changes no field, the trace stays as it is.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceId, TraceStore};
+    /// # let store = TraceStore::in_memory();
+    /// let seen = |what: &str| {
+    ///     let new = NewTrace::text(what).id(TraceId::from_reference(what));
+    ///     store.upsert(new, |trace| {
+    ///         let surer = (trace.before().confidence() + 0.1).min(1.0);
+    ///         trace.confidence(surer)
+    ///     })
+    /// };
+    /// assert_eq!((seen("a heron")?.revision(), seen("a heron")?.revision()), (1, 2));
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the errors of [`insert`](Self::insert) but [`AlreadyExists`](ErrorKind::AlreadyExists). Nothing is
+    /// stored or changed.
+    pub fn upsert(
+        &self,
+        new: NewTrace,
+        mut change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
+    ) -> Result<Arc<Trace>> {
+        self.inner().upsert(new, |old| self.inner().edited(old, &mut |trace| Ok(change(trace))))
     }
 
     /// Changes a trace like [`update`](Self::update), but only if it has the given revision: compare-and-set.
@@ -120,22 +187,20 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// [`RevisionConflict`](ErrorKind::RevisionConflict) if the trace now has another revision, which the message
-    /// names; otherwise the errors of [`update`](Self::update). Nothing is changed.
+    /// [`RevisionConflict`](ErrorKind::RevisionConflict) if the trace now has another revision, which
+    /// [`found_revision`](Error::found_revision) returns; otherwise the errors of [`update`](Self::update). Nothing is
+    /// changed.
     pub fn update_if(
         &self,
         id: TraceId,
         revision: u64,
         mut change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
     ) -> Result<Option<Arc<Trace>>> {
-        let changed = self.alter(id, |old| match old.revision() {
-            found if found == revision => self.edited(old, &mut change),
-            found => Err(Error::new(
-                ErrorKind::RevisionConflict,
-                format!("trace {id} has revision {found}, not {revision}: get it again and decide anew"),
-            )),
-        });
-        changed.map(|done| done?.new)
+        self.alter(id, |old| {
+            check_revision(old, revision)?;
+            self.inner().edited(old, &mut |trace| Ok(change(trace)))
+        })
+        .map(|done| done?.new)
     }
 
     /// Removes a trace with its links, and returns its last state, or `None` if the store does not hold it. The cost
@@ -160,20 +225,49 @@ impl TraceStore {
         self.alter(id, |_| Ok(Change::Remove)).map(|done| done?.old)
     }
 
-    fn edited(
-        &self,
-        old: &Arc<Trace>,
-        change: &mut impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
-    ) -> Result<Change<Trace>> {
-        let Some(mut new) = change(TraceEdit::of(old)).finish()? else { return Ok(Change::Keep) };
-        if new.numbers.strength != old.numbers.strength {
-            // A checkpoint in the future would have no effect.
-            new.numbers.last_decayed = new.numbers.last_decayed.min(self.inner().now());
+    /// Removes a trace like [`remove`](Self::remove), but only if it has the given revision.
+    ///
+    /// # Errors
+    ///
+    /// [`RevisionConflict`](ErrorKind::RevisionConflict) if the trace now has another revision, which
+    /// [`found_revision`](Error::found_revision) returns; otherwise the errors of [`remove`](Self::remove). Nothing is
+    /// removed.
+    pub fn remove_if(&self, id: TraceId, revision: u64) -> Result<Option<Arc<Trace>>> {
+        self.alter(id, |old| check_revision(old, revision).map(|()| Change::Remove)).map(|done| done?.old)
+    }
+
+    /// Removes each trace that the closure returns `false` for, with its links, and returns the number of both. A
+    /// trace that another thread changes before it is removed is judged again.
+    ///
+    /// Looks at every trace. The closure runs outside any lock, and may run more than once for a trace. To remove all
+    /// that meets some conditions, remove what a [query](Self::query) finds.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # let store = TraceStore::in_memory();
+    /// store.insert_many(["ebb", "flood"].map(NewTrace::text))?;
+    /// let removed = store.retain(|trace| trace.payload().as_str().contains("flood"))?;
+    /// assert_eq!((removed.traces, store.len()), (1, 1));
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`](ErrorKind::Closed) and [`Lagging`](ErrorKind::Lagging), under the conditions of
+    /// [`insert`](Self::insert). What was removed before that stays removed.
+    pub fn retain(&self, mut keep: impl FnMut(&Trace) -> bool) -> Result<Removed> {
+        let inner = self.inner();
+        inner.check_writable()?;
+        let mut removed = Removed::default();
+        for seen in self.iter() {
+            if !keep(&seen) {
+                inner.update_counted(seen.id(), &mut removed, |now| {
+                    let goes = Arc::ptr_eq(now, &seen) || !keep(now);
+                    Ok(if goes { Change::Remove } else { Change::Keep })
+                })?;
+            }
         }
-        if !Arc::ptr_eq(&new.content, &old.content) {
-            self.inner().check_size(&new)?;
-        }
-        Ok(Change::Put(new))
+        Ok(removed)
     }
 
     /// Removes a trace that `put` stored, unless it has changed since.
@@ -194,14 +288,58 @@ impl TraceStore {
         id: TraceId,
         change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
     ) -> Result<Option<Transition<Trace>>> {
-        let state = self.state();
-        state.check_lag()?;
+        self.state().check_lag()?;
         let done = self.inner().update(id, change)?;
-        // Without a change no write was rejected either; a closed store still returns its error.
-        if done.as_ref().is_none_or(Transition::is_noop) && state.generations.enter().is_sealed() {
-            Err(Self::closed())
-        } else {
-            Ok(done)
+        if done.as_ref().is_none_or(Transition::is_noop) {
+            // Without a change no write was rejected either; a closed store still returns its error.
+            self.inner().check_open()?;
         }
+        Ok(done)
+    }
+}
+
+impl Inner {
+    pub(super) fn edited(
+        &self,
+        old: &Arc<Trace>,
+        change: &mut impl FnMut(TraceEdit<'_>) -> Result<TraceEdit<'_>>,
+    ) -> Result<Change<Trace>> {
+        let Some(mut new) = change(TraceEdit::of(old))?.finish()? else { return Ok(Change::Keep) };
+        if new.numbers.strength != old.numbers.strength {
+            // A checkpoint in the future would have no effect.
+            new.numbers.last_decayed = new.numbers.last_decayed.min(self.now());
+        }
+        if !Arc::ptr_eq(&new.content, &old.content) {
+            self.check_size(&new)?;
+        }
+        Ok(Change::Put(new))
+    }
+
+    /// Stores a new trace, or applies a transition to the one with its id.
+    pub(super) fn upsert(
+        &self,
+        new: NewTrace,
+        mut change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
+    ) -> Result<Arc<Trace>> {
+        let trace = self.checked(new)?;
+        self.state.check_lag()?;
+        let generations = &self.state.generations;
+        let done = self.traces().upsert(generations, &trace.id(), |old| match old {
+            None => Ok(Change::Put(trace.clone())),
+            Some(old) => change(old),
+        });
+        let done = done.map_err(reason)?;
+        if done.is_noop() {
+            self.check_open()?;
+        }
+        // The change does not remove it.
+        done.new.ok_or_else(|| not_found(trace.id()))
+    }
+}
+
+fn check_revision(trace: &Trace, wanted: u64) -> Result<()> {
+    match trace.revision() {
+        found if found == wanted => Ok(()),
+        found => Err(Error::revision_conflict(trace.id(), found, wanted)),
     }
 }

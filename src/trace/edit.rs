@@ -42,6 +42,15 @@ impl<'a> TraceEdit<'a> {
         })
     }
 
+    /// Removes a tag, if the trace has it.
+    pub fn untag(mut self, tag: &str) -> Self {
+        if self.content.as_deref().unwrap_or(&self.old.content).tags.iter().any(|own| **own == *tag) {
+            let tags = &mut self.content().tags;
+            *tags = tags.iter().filter(|own| ***own != *tag).cloned().collect();
+        }
+        self
+    }
+
     /// Removes the embedding.
     pub fn no_embedding(mut self) -> Self {
         self.content().embedding = None;

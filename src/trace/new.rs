@@ -3,8 +3,9 @@
 use super::parts::{ContentNumber, Incarnation};
 use super::setters::shared_setters;
 use super::{Content, Dynamics, Micros, Origin, Payload, Tier, Trace, TraceId, TraceType, parts};
-use crate::error::{Error, Result};
+use crate::error::{BoxError, Error, Result};
 use jiff::Timestamp;
+use serde::Serialize;
 use std::sync::Arc;
 
 /// Builder of a trace to insert: a type, a payload, and any other fields. The rest have defaults.
@@ -120,6 +121,22 @@ impl NewTrace {
         Self { id: None, content, numbers, peak_strength: None, given: Given::default(), problem }
     }
 
+    /// A [semantic](TraceType::Semantic) trace whose payload is this text, as a JSON string. For another type:
+    /// `NewTrace::new(kind, Payload::text(content))`.
+    pub fn text(content: &str) -> Self {
+        Self::semantic(Payload::text(content))
+    }
+
+    /// A [semantic](TraceType::Semantic) trace whose payload is a value of your own, serialized to JSON. For another
+    /// type: `NewTrace::new(kind, Payload::new(&value)?)`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Payload::new`].
+    pub fn of(value: &(impl Serialize + ?Sized)) -> Result<Self> {
+        Ok(Self::semantic(Payload::new(value)?))
+    }
+
     /// A [firmware](TraceType::Firmware) trace: what the agent is built on. Never fades.
     pub fn firmware<P>(payload: P) -> Self
     where
@@ -224,27 +241,30 @@ impl NewTrace {
         })
     }
 
-    /// Sets the time of creation. Default: now.
-    pub fn created_at(mut self, at: Timestamp) -> Self {
-        self.content.created_at = at.into();
-        self.given.created_at = true;
-        self
+    /// Sets the time of creation: a [`Timestamp`] or a [`SystemTime`](std::time::SystemTime). Default: now.
+    pub fn created_at(self, at: impl TryInto<Timestamp, Error: Into<BoxError>>) -> Self {
+        self.check(parts::time("created_at", at), |this, at| {
+            this.content.created_at = at;
+            this.given.created_at = true;
+        })
     }
 
-    /// Sets the time of the last reinforcement. Default: the time of creation. A store takes a time later than now
-    /// as now.
-    pub fn last_reinforced(mut self, at: Timestamp) -> Self {
-        self.numbers.last_reinforced = at.into();
-        self.given.last_reinforced = true;
-        self
+    /// Sets the time of the last reinforcement, as [`created_at`](Self::created_at) does. Default: the time of
+    /// creation. A store takes a time later than now as now.
+    pub fn last_reinforced(self, at: impl TryInto<Timestamp, Error: Into<BoxError>>) -> Self {
+        self.check(parts::time("last_reinforced", at), |this, at| {
+            this.numbers.last_reinforced = at;
+            this.given.last_reinforced = true;
+        })
     }
 
-    /// Sets the time as of which `strength` was computed. Default: the time of creation. A store takes a time later
-    /// than now as now.
-    pub fn last_decayed(mut self, at: Timestamp) -> Self {
-        self.numbers.last_decayed = at.into();
-        self.given.last_decayed = true;
-        self
+    /// Sets the time as of which `strength` was computed, as [`created_at`](Self::created_at) does. Default: the time
+    /// of creation. A store takes a time later than now as now.
+    pub fn last_decayed(self, at: impl TryInto<Timestamp, Error: Into<BoxError>>) -> Self {
+        self.check(parts::time("last_decayed", at), |this, at| {
+            this.numbers.last_decayed = at;
+            this.given.last_decayed = true;
+        })
     }
 
     /// Sets the number of reinforcements. Default: 0, or 1 within the imprint window.

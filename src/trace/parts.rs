@@ -5,7 +5,7 @@
 //! wrote last time writes the numbers alone.
 
 use super::{Origin, Payload, Tier, TraceId, TraceType};
-use crate::error::{Error, Result};
+use crate::error::{BoxError, Error, Result};
 use crate::protocol::planted::{Mistake, planted};
 use jiff::Timestamp;
 use std::fmt;
@@ -176,6 +176,14 @@ impl From<Micros> for Timestamp {
 pub(crate) fn timestamp(micros: i64) -> Result<Timestamp, jiff::Error> {
     let (second, micro) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
     Timestamp::new(second, micro as i32 * 1_000)
+}
+
+pub(super) fn time(field: &str, at: impl TryInto<Timestamp, Error: Into<BoxError>>) -> Result<Micros> {
+    let at = at.try_into().map_err(|error| {
+        let error = std::io::Error::other(error.into());
+        Error::invalid(field, "out of range", "give a time between the years -9999 and 9999").because(error)
+    })?;
+    Ok(at.into())
 }
 
 pub(super) fn fraction(field: &str, value: f64) -> Result<f64> {

@@ -87,6 +87,35 @@ impl Payload {
         self.deserialize()
     }
 
+    /// Returns one value of the payload, by its path: the keys and indexes that lead to it, separated by dots, or a
+    /// JSON pointer (RFC 6901), which starts with a slash. `None` if there is none. Cost: one pass over the text.
+    ///
+    /// ```
+    /// use mnemon::Payload;
+    ///
+    /// let payload = Payload::from_json(r#"{"place": {"names": ["Ana", "the bar"]}}"#)?;
+    /// assert_eq!(payload.get("place.names.1")?, Some("the bar".into()));
+    /// assert_eq!(payload.get("/place/names/1")?, payload.get("place.names.1")?);
+    /// assert_eq!(payload.get("place.depth")?, None);
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`as_value`](Self::as_value).
+    pub fn get(&self, path: &str) -> Result<Option<Value>> {
+        let mut value = self.as_value()?;
+        let found = match path.starts_with('/') {
+            true => value.pointer_mut(path),
+            false => path.split('.').try_fold(&mut value, |value, key| match value {
+                Value::Object(entries) => entries.get_mut(key),
+                Value::Array(items) => items.get_mut(key.parse::<usize>().ok()?),
+                _ => None,
+            }),
+        };
+        Ok(found.map(Value::take))
+    }
+
     /// Parses the payload as a `T`. Cost: one pass over the text.
     ///
     /// # Errors

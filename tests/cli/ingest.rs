@@ -3,6 +3,7 @@
 
 use crate::program::{Output, SAMPLE, TestDir, sample_records};
 use harness::Outcome;
+use mnemon::jiff::Timestamp;
 use mnemon::{NewTrace, TraceId};
 use serde_json::{Value, json};
 use std::fs;
@@ -50,7 +51,7 @@ fn record_is_stored_byte_for_byte() -> Outcome {
         .id(TraceId::from_reference("a"))
         .tags(["x", "ü"])
         .partition("p")
-        .created_at("2026-03-03T06:30:00Z".parse()?)
+        .created_at("2026-03-03T06:30:00Z".parse::<Timestamp>()?)
         .confidence(0.25)
         .emotional_valence(-0.5)
         .emotional_intensity(0.75)

@@ -2,6 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use harness::{Outcome, TestDir, flush_always};
+use mnemon::jiff::Timestamp;
 use mnemon::{NewTrace, TraceId, TraceStore, TraceType};
 use serde_json::Value;
 use std::fs;
@@ -25,7 +26,7 @@ fn new_trace(record: &Value) -> Outcome<NewTrace> {
     let new = NewTrace::new(kind, &record["payload"])
         .id(TraceId::from_reference(text(record, "ref")?))
         .partition(text(record, "partition")?)
-        .created_at(text(record, "created_at")?.parse()?)
+        .created_at(text(record, "created_at")?.parse::<Timestamp>()?)
         .tags(tags(record));
     let parent = record["parent_ref"].as_str().map(TraceId::from_reference);
     Ok(parent.into_iter().fold(new, NewTrace::parent))

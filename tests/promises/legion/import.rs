@@ -2,6 +2,7 @@
 
 use super::{Database, columns};
 use harness::{Outcome, by_id};
+use mnemon::jiff::Timestamp;
 use mnemon::legion::{self};
 use mnemon::{ErrorKind, Link, NewTrace, Origin, Payload, Tier, TraceId, TraceStore, TraceType};
 use rusqlite::types::Value as Cell;
@@ -79,9 +80,9 @@ fn every_field_of_row_is_read() -> Outcome {
         .emotional_intensity(0.375)
         .tags(["a", "b"])
         .origin(Origin::MeshTransfer)
-        .created_at("2024-02-29T23:59:59.123456Z".parse()?)
-        .last_reinforced("2024-03-01T00:00:00Z".parse()?)
-        .last_decayed("2024-03-02T00:00:00Z".parse()?)
+        .created_at("2024-02-29T23:59:59.123456Z".parse::<Timestamp>()?)
+        .last_reinforced("2024-03-01T00:00:00Z".parse::<Timestamp>()?)
+        .last_decayed("2024-03-02T00:00:00Z".parse::<Timestamp>()?)
         .reinforcement_count(7)
         .confidence(0.875)
         .tier(Tier::Cold)
