@@ -32,19 +32,20 @@ mod tests;
 mod thread;
 mod tiers;
 mod upkeep;
+mod walk;
 #[cfg(all(feature = "tracing-layer", not(loom)))]
 mod weak;
 mod write;
 
 pub use close::CloseError;
 pub use flush::Mark;
-pub use links::{Step, Walk};
 pub use open::{LagPolicy, StoreBuilder};
 pub use query::Query;
 pub use quota::{Eviction, Quota};
 pub use removed::Removed;
 pub use stats::{Stats, Watermark};
 pub use upkeep::Upkeep;
+pub use walk::{Step, Walk};
 #[cfg(all(feature = "tracing-layer", not(loom)))]
 pub(crate) use weak::WeakStore;
 

@@ -50,6 +50,7 @@ mod verify;
 mod views;
 mod walks;
 mod watermarks;
+mod writes;
 
 /// A store with a file of its own, that holds so many notes and has flushed them, and their ids.
 #[cfg(feature = "sqlite")]
