@@ -11,5 +11,5 @@ pub use decay::DecayCurve;
 pub use order::Order;
 pub use score::Ranked;
 
-pub(crate) use order::{Weighted, by_age, by_doubt, by_rank, by_strength};
+pub(crate) use order::{SortKey, by_age, by_doubt, by_rank};
 pub(crate) use score::Scoring;

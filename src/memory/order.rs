@@ -3,7 +3,6 @@
 use super::score::{Ranked, Scoring};
 use crate::trace::{Micros, Trace, TraceId};
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 /// Sort order of the results.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -17,64 +16,47 @@ pub enum Order {
     /// Highest current retrieval score first: see [`Ranked`](crate::Ranked). Ties are ordered by strength, then by how
     /// recently the trace was reinforced.
     Score,
+    /// Most recently created first.
+    Created,
 }
 
 impl Order {
-    /// How it orders two traces.
-    pub(crate) fn compare(self, a: &Weighted, b: &Weighted) -> Ordering {
+    /// How it orders two traces: ties by smaller id.
+    pub(crate) fn compare(self, a: &SortKey, b: &SortKey) -> Ordering {
         match self {
-            Order::Strength => by_strength(a, b),
-            Order::Recency => by_recency(a, b),
+            Order::Strength => b.strength.total_cmp(&a.strength).then_with(|| a.id.cmp(&b.id)),
+            Order::Recency | Order::Created => b.time.cmp(&a.time).then_with(|| a.id.cmp(&b.id)),
             Order::Score => by_score(a, b),
         }
     }
 }
 
-/// A trace and its sort keys.
-pub(crate) struct Weighted {
+/// What the place of a trace in an order depends on.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct SortKey {
     pub(crate) strength: f64,
     /// Set only for an order by score.
     pub(crate) log_score: f64,
-    /// The last reinforcement, at most now.
-    pub(crate) reinforced: Micros,
-    pub(crate) trace: Arc<Trace>,
-}
-
-/// Sort key of an order by score.
-type ScoreKey = (f64, f64, Micros, TraceId);
-
-impl Weighted {
-    fn score_key(&self) -> ScoreKey {
-        (self.log_score, self.strength, self.reinforced, self.trace.id())
-    }
-}
-
-/// Strongest first; ties by smaller id.
-pub(crate) fn by_strength(a: &Weighted, b: &Weighted) -> Ordering {
-    b.strength.total_cmp(&a.strength).then_with(|| a.trace.id().cmp(&b.trace.id()))
-}
-
-/// Most recently reinforced first, to the microsecond; ties by smaller id.
-fn by_recency(a: &Weighted, b: &Weighted) -> Ordering {
-    b.reinforced.cmp(&a.reinforced).then_with(|| a.trace.id().cmp(&b.trace.id()))
+    /// Of creation in an order by that, otherwise of the last reinforcement, at most now.
+    pub(crate) time: Micros,
+    pub(crate) id: TraceId,
 }
 
 /// Highest score first; ties by higher strength, then by later reinforcement, then by smaller id.
-fn by_score(a: &Weighted, b: &Weighted) -> Ordering {
-    by_score_key(a.score_key(), b.score_key())
+fn by_score(a: &SortKey, b: &SortKey) -> Ordering {
+    let by_log_score = b.log_score.total_cmp(&a.log_score).then_with(|| b.strength.total_cmp(&a.strength));
+    by_log_score.then_with(|| b.time.cmp(&a.time)).then_with(|| a.id.cmp(&b.id))
 }
 
 /// Orders ranked traces like [`by_score`].
 pub(crate) fn by_rank(scoring: Scoring) -> impl Fn(&Ranked, &Ranked) -> Ordering {
-    let key = move |ranked: &Ranked| {
-        (ranked.log_score, ranked.strength, scoring.reinforced(&ranked.trace), ranked.trace.id())
+    let key = move |Ranked { trace, log_score, strength, .. }: &Ranked| SortKey {
+        strength: *strength,
+        log_score: *log_score,
+        time: scoring.reinforced(trace),
+        id: trace.id(),
     };
-    move |a, b| by_score_key(key(a), key(b))
-}
-
-fn by_score_key(a: ScoreKey, b: ScoreKey) -> Ordering {
-    let by_log_score = b.0.total_cmp(&a.0).then_with(|| b.1.total_cmp(&a.1));
-    by_log_score.then_with(|| b.2.cmp(&a.2)).then_with(|| a.3.cmp(&b.3))
+    move |a, b| by_score(&key(a), &key(b))
 }
 
 /// Least recently reinforced first; a time in the future counts as now. Ties by smaller id.

@@ -4,7 +4,6 @@ use super::TraceStore;
 use super::inner::{Inner, not_found, reason};
 use crate::error::{Error, Result};
 use crate::memory::constants::MAX_ASSOCIATED;
-use crate::memory::{Weighted, by_strength};
 use crate::protocol::planted::{Mistake, planted};
 use crate::protocol::sync::{Ordering, fence};
 use crate::protocol::{Change, Transition};
@@ -112,7 +111,7 @@ impl TraceStore {
     pub fn associated(&self, id: TraceId, min_strength: f64, limit: usize) -> Vec<Arc<Trace>> {
         let mut near = self.inner().associated(id, min_strength);
         near.truncate(limit);
-        near.into_iter().map(|near| near.trace).collect()
+        near
     }
 
     /// Returns the links of a trace, ordered by the ids at their other ends, including links that do not associate
@@ -208,23 +207,17 @@ impl Inner {
         .collect()
     }
 
-    /// Returns the associated traces with their strengths, strongest first.
-    pub(super) fn associated(&self, id: TraceId, min_strength: f64) -> Vec<Weighted> {
+    /// Returns the associated traces, strongest first.
+    pub(super) fn associated(&self, id: TraceId, min_strength: f64) -> Vec<Arc<Trace>> {
         let now = self.now();
         let mut near = self.neighbours(id);
         near.retain(|(link, _)| link.is_associated());
         // A time in the future comes from a wrong clock: it must not rank before the others until then.
         near.sort_by_key(|(link, trace)| (Reverse((link.count, link.last_at.min(now))), trace.id()));
         near.truncate(MAX_ASSOCIATED);
-        let scoring = self.scoring(now);
-        let near = near.into_iter().map(|(_, trace)| Weighted {
-            strength: self.strength(&trace, now),
-            log_score: 0.0,
-            reinforced: scoring.reinforced(&trace),
-            trace,
-        });
-        let mut near: Vec<_> = near.filter(|near| near.strength >= min_strength).collect();
-        near.sort_by(by_strength);
-        near
+        let near = near.into_iter().map(|(_, trace)| (self.strength(&trace, now), trace));
+        let mut near: Vec<_> = near.filter(|(strength, _)| *strength >= min_strength).collect();
+        near.sort_by(|(a, of_a), (b, of_b)| b.total_cmp(a).then_with(|| of_a.id().cmp(&of_b.id())));
+        near.into_iter().map(|(_, trace)| trace).collect()
     }
 }

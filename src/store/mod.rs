@@ -5,6 +5,7 @@ mod ask;
 mod close;
 #[cfg(not(loom))]
 mod compact;
+mod cursor;
 mod decay;
 mod erase;
 mod events;
@@ -38,9 +39,10 @@ mod weak;
 mod write;
 
 pub use close::CloseError;
+pub use cursor::Cursor;
 pub use flush::Mark;
 pub use open::{LagPolicy, StoreBuilder};
-pub use query::Query;
+pub use query::{Page, Query};
 pub use quota::{Eviction, Quota};
 pub use removed::Removed;
 pub use stats::{Stats, Watermark};

@@ -1,10 +1,12 @@
 //! Finding traces by their properties.
 
 use super::TraceStore;
+use super::cursor::Cursor;
 use crate::memory::Order;
-use crate::trace::{Tier, Trace, TraceType};
+use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
 use crate::views::{Answer, Conditions, Search};
 use jiff::Timestamp;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -20,23 +22,44 @@ use std::sync::atomic::Ordering;
 /// assert_eq!(facts.len(), 1);
 /// # Ok::<(), mnemon::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a query asks nothing until it is run"]
 pub struct Query<'a> {
     store: &'a TraceStore,
     conditions: Conditions,
+    filters: Vec<Filter<'a>>,
     order: Order,
     limit: usize,
+    after: Option<Cursor>,
+}
+
+type Filter<'a> = Arc<dyn Fn(&Trace) -> bool + Send + Sync + 'a>;
+
+/// A part of the results of a query, from [`Query::page`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Page {
+    /// The results, in the order asked for.
+    pub traces: Vec<Arc<Trace>>,
+    /// Where the next page begins, for [`Query::after`]; `None` if this page is the last one.
+    pub next: Option<Cursor>,
 }
 
 impl TraceStore {
-    /// Returns a query without conditions: unless narrowed, it finds at most 100 traces of all, strongest first.
+    /// Returns a query without conditions: unless narrowed and limited, it finds all traces, strongest first.
     pub fn query(&self) -> Query<'_> {
-        Query { store: self, conditions: Conditions::default(), order: Order::Strength, limit: 100 }
+        Query {
+            store: self,
+            conditions: Conditions::default(),
+            filters: Vec::new(),
+            order: Order::Strength,
+            limit: usize::MAX,
+            after: None,
+        }
     }
 }
 
-impl Query<'_> {
+impl<'a> Query<'a> {
     /// Traces of this type; if called more than once, of any of the types.
     pub fn of_type(mut self, kind: TraceType) -> Self {
         self.conditions.types.push(kind);
@@ -46,6 +69,24 @@ impl Query<'_> {
     /// Traces with exactly this tag; if called more than once, with all of the tags.
     pub fn tagged(mut self, tag: impl Into<Box<str>>) -> Self {
         self.conditions.tags.push(tag.into());
+        self
+    }
+
+    /// Traces with one of these tags; if called more than once, with one of the tags of each call. With no tags, none.
+    pub fn tagged_any<S: Into<Box<str>>>(mut self, tags: impl IntoIterator<Item = S>) -> Self {
+        self.conditions.any_tags.push(tags.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Traces without this tag; if called more than once, with none of the tags.
+    pub fn untagged(mut self, tag: impl Into<Box<str>>) -> Self {
+        self.conditions.no_tags.push(tag.into());
+        self
+    }
+
+    /// Traces that were derived from this one: those that have it as [`parent`](Trace::parent).
+    pub fn parent(mut self, parent: TraceId) -> Self {
+        self.conditions.parent = Some(parent);
         self
     }
 
@@ -85,16 +126,104 @@ impl Query<'_> {
         self
     }
 
+    /// Traces for which the closure returns `true`, before the limit is applied; if called more than once, for which all
+    /// closures do. It is asked last, outside any lock, and may be asked about a trace more than once. The query looks at
+    /// more traces until enough pass: at all that meet the other conditions, if need be.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// # let store = TraceStore::in_memory();
+    /// store.insert_many((0..10).map(|depth| NewTrace::semantic(serde_json::json!({"depth": depth}))))?;
+    /// let depth = |trace: &mnemon::Trace| trace.payload().get("depth").ok().flatten()?.as_u64();
+    /// let deep = store.query().filter(|trace| depth(trace) > Some(6)).limit(5).run();
+    /// assert_eq!(deep.len(), 3);
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    pub fn filter(mut self, passes: impl Fn(&Trace) -> bool + Send + Sync + 'a) -> Self {
+        self.filters.push(Arc::new(passes));
+        self
+    }
+
     /// Sort order of the results. Default: strongest first. Ties are ordered by id, smaller first.
     pub fn order(mut self, order: Order) -> Self {
         self.order = order;
         self
     }
 
-    /// Maximum number of results. Default: 100.
+    /// Maximum number of results. Default: no maximum.
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
+    }
+
+    /// Results that come after those of an earlier page of the same query, in the order of that page.
+    pub fn after(mut self, cursor: Cursor) -> Self {
+        self.after = Some(cursor);
+        self
+    }
+
+    /// Runs the query, and returns the results with the place where the next page begins.
+    ///
+    /// No page has what an earlier one had, whatever is written meanwhile, but for this: in an order by strength or
+    /// score, a trace that an update has weakened may come again. What is written after the first page may be on a later
+    /// one, or on none. Strengths and scores are those of the time of the first page. In an order by strength, a page that
+    /// is asked for more than ten minutes after the first looks at every trace that meets the conditions; in one by strength
+    /// or score, every page looks at what the earlier ones had.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, Order, TraceStore};
+    /// # let store = TraceStore::in_memory();
+    /// store.insert_many((0..5).map(|n| NewTrace::semantic(serde_json::json!(n))))?;
+    /// let newest = || store.query().order(Order::Created).limit(3);
+    /// let first = newest().page();
+    /// let cursor = first.next.expect("there are more");
+    /// let second = newest().after(cursor.to_string().parse()?).page(); // as text, through a client
+    /// assert_eq!((first.traces.len(), second.traces.len(), second.next), (3, 2, None));
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    pub fn page(self) -> Page {
+        let (at, answer) = self.answer();
+        let is_full = answer.found.len() >= self.limit;
+        let order = self.sorted_by();
+        let next = answer.found.last().filter(|_| is_full).map(|last| Cursor { order, at, key: last.key });
+        Page { traces: answer.found.into_iter().map(|held| held.trace).collect(), next }
+    }
+
+    /// Returns an iterator over the results, which asks for them as it goes: in an order by recency or creation 1,024 at a
+    /// time, as [`page`](Self::page) does, otherwise all at once.
+    pub fn iter(self) -> impl Iterator<Item = Arc<Trace>> + use<'a> {
+        let at_once = match self.sorted_by() {
+            Order::Recency | Order::Created => 1_024,
+            Order::Strength | Order::Score => usize::MAX,
+        };
+        let (mut left, mut next) = (self.limit, Some(self.after));
+        std::iter::from_fn(move || {
+            let query = Self { limit: left.min(at_once), after: next.take()?, ..self.clone() };
+            let page = query.page();
+            left -= page.traces.len();
+            next = page.next.map(Some).filter(|_| left > 0);
+            Some(page.traces)
+        })
+        .flatten()
+    }
+
+    /// Returns the number of traces that meet the conditions, whatever the limit and the order. Without times, a least
+    /// strength and [filters](Self::filter), it counts in the views, and looks at no trace but those just changed.
+    pub fn count(&self) -> usize {
+        let query = Self { order: Order::Created, limit: usize::MAX, after: None, ..self.clone() };
+        if !query.filters.is_empty() {
+            return query.answer().1.found.len();
+        }
+        let inner = self.store.inner();
+        let counted =
+            inner.state.ask(|unsettled, views| query.search(inner.now(), usize::MAX).count(unsettled, views));
+        match counted {
+            Some((count, visited)) => {
+                inner.visited.fetch_add(visited as u64, Ordering::Relaxed);
+                count
+            }
+            None => query.answer().1.found.len(),
+        }
     }
 
     /// Runs the query and returns the matching traces. A write that returned before the call is seen; a trace that
@@ -105,7 +234,7 @@ impl Query<'_> {
     /// that was changed so recently that the views lack the change, and in the order of strength at each trace once the
     /// clock has been set back. [`explain`](Self::explain) says how many.
     pub fn run(self) -> Vec<Arc<Trace>> {
-        self.answer().traces
+        self.page().traces
     }
 
     /// Runs the query, and returns one line that says how: from which end, at how many entries it looked, and how many
@@ -120,31 +249,75 @@ impl Query<'_> {
     /// # Ok::<(), mnemon::Error>(())
     /// ```
     pub fn explain(&self) -> String {
-        let Answer { traces, visited, unsettled, way, .. } = self.answer();
-        let (found, all) = (traces.len(), self.store.len());
+        let Answer { found, visited, unsettled, way, .. } = self.answer().1;
+        let (found, all) = (found.len(), self.store.len());
         format!("{found} of {all} traces, {way}: {visited} looked at, {unsettled} of them just changed")
     }
 
-    fn answer(&self) -> Answer {
+    fn sorted_by(&self) -> Order {
+        self.after.map_or(self.order, |after| after.order)
+    }
+
+    /// Returns the answer, and the time that it is of.
+    fn answer(&self) -> (Micros, Answer) {
+        let passes = |trace: &Trace| self.filters.iter().all(|passes| passes(trace));
+        let mut limit =
+            if self.filters.is_empty() { self.limit } else { self.limit.saturating_mul(4).max(64) };
+        loop {
+            let (at, mut answer) = self.ask(limit);
+            let are_all = answer.found.len() < limit;
+            answer.found.retain(|held| passes(&held.trace));
+            if self.filters.is_empty() || are_all || answer.found.len() >= self.limit {
+                answer.found.truncate(self.limit);
+                return (at, answer);
+            }
+            // Of one moment altogether, so it begins again.
+            limit = limit.saturating_mul(8);
+        }
+    }
+
+    fn search(&self, now: Micros, limit: usize) -> Search<'_> {
         let inner = self.store.inner();
-        let search = || Search {
+        Search {
             conditions: &self.conditions,
-            order: self.order,
-            limit: self.limit,
+            order: self.sorted_by(),
+            limit,
+            after: self.after.map(|after| after.key),
             curve: inner.settings.curve,
-            scoring: inner.scoring(inner.now()),
-        };
+            scoring: inner.scoring(self.after.map_or(now, |after| after.at)),
+        }
+    }
+
+    fn ask(&self, limit: usize) -> (Micros, Answer) {
+        let inner = self.store.inner();
         // The time is read while the views are held: none of what they show is of a later one.
-        let answer = inner.state.ask(|unsettled, views| search().ask(unsettled, views));
-        let mut answer = answer.unwrap_or_else(|| {
+        let answer = inner.state.ask(|unsettled, views| {
+            let search = self.search(inner.now(), limit);
+            (search.scoring.at, search.ask(unsettled, views))
+        });
+        let (at, mut answer) = answer.unwrap_or_else(|| {
             let traces = inner.traces();
-            search().scan(traces.keys().iter().filter_map(|id| traces.get(id)))
+            let search = self.search(inner.now(), limit);
+            (search.scoring.at, search.scan(traces.keys().iter().filter_map(|id| traces.get(id))))
         });
         inner.visited.fetch_add(answer.visited as u64, Ordering::Relaxed);
         inner.state.correct(std::mem::take(&mut answer.late));
         if answer.is_out_of_time {
             inner.state.correct_all();
         }
-        answer
+        (at, answer)
+    }
+}
+
+impl fmt::Debug for Query<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { store: _, conditions, filters, order, limit, after } = self;
+        f.debug_struct("Query")
+            .field("conditions", conditions)
+            .field("filters", &filters.len())
+            .field("order", order)
+            .field("limit", limit)
+            .field("after", after)
+            .finish()
     }
 }

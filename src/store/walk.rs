@@ -2,7 +2,6 @@
 
 use super::TraceStore;
 use super::inner::Inner;
-use crate::memory::Weighted;
 use crate::trace::{Trace, TraceId};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
@@ -34,7 +33,7 @@ pub struct Walk<'a> {
     queue: VecDeque<(TraceId, usize)>,
     /// The trace whose neighbours are being visited, its depth, and the remaining neighbours.
     at: (TraceId, usize),
-    near: vec::IntoIter<Weighted>,
+    near: vec::IntoIter<Arc<Trace>>,
 }
 
 impl Walk<'_> {
@@ -58,7 +57,7 @@ impl Iterator for Walk<'_> {
     fn next(&mut self) -> Option<Step> {
         loop {
             let (from, depth) = self.at;
-            for Weighted { trace, .. } in self.near.by_ref() {
+            for trace in self.near.by_ref() {
                 let id = trace.id();
                 if let Entry::Vacant(new) = self.reached.entry(id) {
                     new.insert(from);

@@ -4,19 +4,26 @@
 //!
 //! - [`slots`]: a small number for each trace, which is all that the views hold of it;
 //! - [`strengths`]: the order of strengths, which time changes;
-//! - [`search`]: answers of a query.
+//! - [`conditions`], [`sets`]: what the results of a query meet, and where they therefore are;
+//! - [`search`], [`walk`]: the answers of a query, and how they are found.
 
+mod conditions;
 mod search;
+mod sets;
 mod slots;
 mod strengths;
+mod walk;
 
-pub(crate) use search::{Answer, Conditions, Search};
+pub(crate) use conditions::Conditions;
+pub(crate) use search::{Answer, Search};
 
 use crate::memory::DecayCurve;
 use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
 use roaring::RoaringBitmap;
 use slots::Slots;
+use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
 use strengths::Strengths;
 
@@ -26,8 +33,9 @@ pub(crate) struct TraceViews {
     types: Sets<{ TraceType::ALL.len() }>,
     tiers: Sets<{ Tier::ALL.len() }>,
     unresolved: RoaringBitmap,
-    partitions: Named,
-    tags: Named,
+    partitions: SetOf<Box<str>>,
+    tags: SetOf<Box<str>>,
+    parents: SetOf<TraceId>,
     recency: BTreeSet<(Micros, u32)>,
     created: BTreeSet<(Micros, u32)>,
     strengths: Strengths,
@@ -37,7 +45,7 @@ pub(crate) struct TraceViews {
 
 type Sets<const N: usize> = [RoaringBitmap; N];
 
-type Named = HashMap<Box<str>, RoaringBitmap, foldhash::fast::RandomState>;
+type SetOf<K> = HashMap<K, RoaringBitmap, foldhash::fast::RandomState>;
 
 impl TraceViews {
     pub(crate) fn new(curve: DecayCurve) -> Self {
@@ -46,8 +54,9 @@ impl TraceViews {
             types: Default::default(),
             tiers: Default::default(),
             unresolved: RoaringBitmap::new(),
-            partitions: Named::default(),
-            tags: Named::default(),
+            partitions: SetOf::default(),
+            tags: SetOf::default(),
+            parents: SetOf::default(),
             recency: BTreeSet::new(),
             created: BTreeSet::new(),
             strengths: Strengths::new(curve),
@@ -126,17 +135,40 @@ impl TraceViews {
             return;
         }
         if is_new(|a, b| a.partition() == b.partition()) {
-            change.of_named(&mut self.partitions, trace.partition(), slot);
+            change.of_one(&mut self.partitions, trace.partition(), |name| name.into(), slot);
         }
         for tag in trace.tags().filter(|tag| other.is_none_or(|other| !other.has_tag(tag))) {
-            change.of_named(&mut self.tags, tag, slot);
+            change.of_one(&mut self.tags, tag, |tag| tag.into(), slot);
+        }
+        if let Some(parent) = trace.parent().filter(|_| is_new(|a, b| a.parent() == b.parent())) {
+            change.of_one(&mut self.parents, &parent, |id| *id, slot);
         }
     }
 
     /// Number of traces and of bytes of payload text, without the traces of these ids.
     pub(crate) fn totals_without(&self, ids: impl Iterator<Item = TraceId>) -> (usize, u64) {
-        let shown = ids.filter_map(|id| self.slots.get(self.slots.find(id)?));
+        let shown = ids.filter_map(|id| self.shown(id));
         shown.fold((self.len(), self.bytes), |(traces, bytes), trace| (traces - 1, bytes - size(trace)))
+    }
+
+    /// Number of traces in each partition, or with each tag, of those in a partition if one is given; as the views show
+    /// them.
+    pub(crate) fn counts(&self, what: Counted, within: Option<&str>) -> HashMap<Box<str>, u64> {
+        let sets = match what {
+            Counted::Partitions => &self.partitions,
+            Counted::Tags => &self.tags,
+        };
+        let Some(within) = within else {
+            return sets.iter().map(|(name, set)| (name.clone(), set.len())).collect();
+        };
+        let Some(within) = self.partitions.get(within) else { return HashMap::new() };
+        let counts = sets.iter().map(|(name, set)| (name.clone(), set.intersection_len(within)));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// The trace that the views show of an id.
+    pub(crate) fn shown(&self, id: TraceId) -> Option<&Arc<Trace>> {
+        self.slots.get(self.slots.find(id)?)
     }
 
     /// The ids of the traces of a type.
@@ -154,6 +186,13 @@ impl TraceViews {
     pub(crate) fn oldest(&self) -> impl Iterator<Item = &Arc<Trace>> {
         self.recency.iter().filter_map(|(_, slot)| self.slots.get(*slot))
     }
+}
+
+/// What there can be counts of.
+#[derive(Clone, Copy)]
+pub(crate) enum Counted {
+    Partitions,
+    Tags,
 }
 
 fn size(trace: &Trace) -> u64 {
@@ -175,14 +214,18 @@ impl Change {
     }
 
     /// An empty set does not stay.
-    fn of_named(self, sets: &mut Named, name: &str, slot: u32) {
-        match (sets.get_mut(name), self) {
+    fn of_one<K, Q>(self, sets: &mut SetOf<K>, key: &Q, owned: impl FnOnce(&Q) -> K, slot: u32)
+    where
+        K: Borrow<Q> + Hash + Eq,
+        Q: Hash + Eq + ?Sized,
+    {
+        match (sets.get_mut(key), self) {
             (None, Change::Leave) => {}
-            (None, Change::Enter) => _ = sets.insert(name.into(), RoaringBitmap::from_iter([slot])),
+            (None, Change::Enter) => _ = sets.insert(owned(key), RoaringBitmap::from_iter([slot])),
             (Some(set), _) => {
                 self.of(set, slot);
                 if set.is_empty() {
-                    sets.remove(name);
+                    sets.remove(key);
                 }
             }
         }

@@ -26,6 +26,13 @@ pub(super) struct Strengths {
 /// Strongest first, then by id. The bits of a strength, which is not negative, are in its order.
 type Steady = (Reverse<u64>, TraceId, u32);
 
+/// A bound is of so long ago, in microseconds: the pages of a query are all of the time of the first.
+const PAGES_TAKE: i64 = 600_000_000;
+
+fn earlier(now: Micros) -> Micros {
+    Micros::clamped(now.get() - PAGES_TAKE)
+}
+
 /// Where a trace is that fades.
 fn band(strength: f64) -> u16 {
     (strength * f64::from(BANDS - 1)) as u16
@@ -72,8 +79,12 @@ impl Strengths {
     }
 
     /// Whether a trace has faded out of its band, so that it is worth being put in again.
-    pub(super) fn is_late(&self, slot: u32, strength: f64) -> bool {
-        self.band_of.get(slot as usize).is_some_and(|has| *has > band(strength))
+    pub(super) fn is_late(&self, slot: u32, trace: &Trace, now: Micros) -> bool {
+        self.band_of.get(slot as usize).is_some_and(|has| *has > self.band(trace, earlier(now)))
+    }
+
+    fn band(&self, trace: &Trace, at: Micros) -> u16 {
+        band(self.curve.strength(trace.trace_type(), &trace.numbers, at))
     }
 
     /// Puts a trace into its place, also the one that it is in, if it may have faded since.
@@ -94,8 +105,8 @@ impl Strengths {
             None => {}
             Some((_, Some(steady))) => _ = self.steady.insert(steady),
             Some((new, None)) => {
-                self.valid_from = self.valid_from.max(now);
-                let band = band(self.curve.strength(new.trace_type(), &new.numbers, now));
+                self.valid_from = self.valid_from.max(earlier(now));
+                let band = self.band(new, earlier(now));
                 if self.band_of.len() <= slot as usize {
                     self.band_of.resize(slot as usize + 1, 0);
                 }

@@ -29,6 +29,7 @@ mod metrics;
 mod model;
 mod opening;
 mod own_backend;
+mod pages;
 mod quota;
 mod racing_links;
 mod racing_queries;

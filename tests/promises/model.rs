@@ -86,7 +86,7 @@ prop_compose! {
         since in maybe(-4_000..4_000_i64),
         until in maybe(-4_000..4_000_i64),
         min_strength in strength(),
-        order in select(&[Order::Strength, Order::Recency, Order::Score]),
+        order in select(&[Order::Strength, Order::Recency, Order::Score, Order::Created]),
         limit in 0..12_usize,
         narrow in [any::<bool>(), any::<bool>()],
     ) -> Wanted {

@@ -194,10 +194,11 @@ fn query_orders_by_strength_recency_score() -> Outcome {
         match order {
             Order::Strength => strength,
             Order::Recency => -age,
+            Order::Created => trace.created_at().as_microsecond() as f64,
             _ => strength * (-age / 3_600.0).exp2() * (1.0 + trace.emotional_intensity()),
         }
     };
-    for order in [Order::Strength, Order::Recency, Order::Score] {
+    for order in [Order::Strength, Order::Recency, Order::Score, Order::Created] {
         let mut expected: Vec<_> = store.iter().collect();
         expected.sort_by(|a, b| {
             let by_weight = weight(b, order).partial_cmp(&weight(a, order)).unwrap_or(Equal);
@@ -222,7 +223,7 @@ fn smaller_id_comes_first_among_equals() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     let numbers = (0..300_u128).map(|n| n * 7 % 300);
     store.insert_many(numbers.map(|n| note(1).id(numbered(n))))?;
-    for order in [Order::Strength, Order::Recency, Order::Score] {
+    for order in [Order::Strength, Order::Recency, Order::Score, Order::Created] {
         for limit in [1, 10, 299, 300] {
             let found = store.query().order(order).limit(limit).run();
             assert_eq!(ids(&found), (0..limit as u128).map(numbered).collect::<Vec<_>>(), "{order:?}");
@@ -313,11 +314,11 @@ fn future_links_are_not_nearer() -> Outcome {
 }
 
 #[test]
-fn query_limit_defaults_to_a_hundred() -> Outcome {
+fn query_has_no_silent_limit() -> Outcome {
     let store = manual_flush().clock(&clock()).in_memory()?;
     store.insert_many((0..150).map(note))?;
     let found = |query: mnemon::Query<'_>| query.run().len();
-    assert_eq!(found(store.query()), 100);
+    assert_eq!(found(store.query()), 150);
     assert_eq!([0, 1, 150, 1_000].map(|limit| found(store.query().limit(limit))), [0, 1, 150, 150]);
     Ok(())
 }

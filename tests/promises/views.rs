@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-const ORDERS: [Order; 3] = [Order::Strength, Order::Recency, Order::Score];
+const ORDERS: [Order; 4] = [Order::Strength, Order::Recency, Order::Score, Order::Created];
 
 /// Traces by id, as one thread knows them.
 type Known = BTreeMap<TraceId, Arc<Trace>>;
@@ -23,6 +23,11 @@ struct Question {
     partition: String,
     kind: Option<TraceType>,
     tag: Option<&'static str>,
+    any_tag: Option<[&'static str; 2]>,
+    no_tag: Option<&'static str>,
+    parent: Option<TraceId>,
+    odd: bool,
+    paged: bool,
     tier: Option<Tier>,
     unresolved: Option<bool>,
     since: Option<jiff::Timestamp>,
@@ -36,7 +41,12 @@ impl Question {
         Self {
             partition: partition.to_owned(),
             kind: (rng.u8(..3) == 0).then(|| pick(rng, TraceType::ALL)),
-            tag: (rng.u8(..2) == 0).then(|| pick(rng, &["a", "b"])),
+            tag: (rng.u8(..3) == 0).then(|| pick(rng, &["a", "b"])),
+            any_tag: (rng.u8(..4) == 0).then(|| [pick(rng, &["a", "c"]), pick(rng, &["b", "none"])]),
+            no_tag: (rng.u8(..4) == 0).then(|| pick(rng, &["a", "b", "none"])),
+            parent: (rng.u8(..6) == 0).then(|| parent(partition)),
+            odd: rng.u8(..6) == 0,
+            paged: rng.u8(..12) == 0,
             tier: (rng.u8(..5) == 0).then(|| pick(rng, Tier::ALL)),
             unresolved: (rng.u8(..5) == 0).then(|| rng.bool()),
             since: (rng.u8(..5) == 0).then(|| now - minutes(rng.u64(..100))),
@@ -50,18 +60,26 @@ impl Question {
         let query = store.query().partition(&*self.partition).min_strength(self.least);
         let query = self.kind.iter().fold(query, |query, kind| query.of_type(*kind));
         let query = self.tag.iter().fold(query, |query, tag| query.tagged(*tag));
+        let query = self.any_tag.iter().fold(query, |query, tags| query.tagged_any(*tags));
+        let query = self.no_tag.iter().fold(query, |query, tag| query.untagged(*tag));
+        let query = self.parent.iter().fold(query, |query, parent| query.parent(*parent));
+        let query = if self.odd { query.filter(is_odd) } else { query };
         let query = self.tier.iter().fold(query, |query, tier| query.tier(*tier));
         let query = self.unresolved.iter().fold(query, |query, unresolved| query.unresolved(*unresolved));
         let query = self.since.iter().fold(query, |query, since| query.since(*since));
         query.order(self.order).limit(self.limit)
     }
 
-    /// The answer by a look at every trace.
+    /// The answer by a look at every trace, without the limit.
     fn expected(&self, store: &TraceStore, known: &Known, now: jiff::Timestamp) -> Vec<TraceId> {
         let fits = |trace: &&Arc<Trace>| {
             trace.partition() == self.partition
                 && self.kind.is_none_or(|kind| trace.trace_type() == kind)
                 && self.tag.is_none_or(|tag| trace.has_tag(tag))
+                && self.any_tag.is_none_or(|tags| tags.iter().any(|tag| trace.has_tag(tag)))
+                && self.no_tag.is_none_or(|tag| !trace.has_tag(tag))
+                && self.parent.is_none_or(|parent| trace.parent() == Some(parent))
+                && (!self.odd || is_odd(trace))
                 && self.tier.is_none_or(|tier| trace.tier() == tier)
                 && self.unresolved.is_none_or(|unresolved| trace.is_unresolved() == unresolved)
                 && self.since.is_none_or(|since| trace.created_at() >= since)
@@ -73,19 +91,45 @@ impl Question {
         match self.order {
             Order::Strength => found.sort_by_key(|trace| (strength(trace), trace.id())),
             Order::Recency => found.sort_by_key(|trace| (recency(trace), trace.id())),
+            Order::Created => found.sort_by_key(|trace| (Reverse(trace.created_at()), trace.id())),
             _ => {
                 let ranked = store.rank(found.iter().map(|trace| trace.id()));
-                return ranked.into_iter().map(|ranked| ranked.trace.id()).take(self.limit).collect();
+                return ranked.into_iter().map(|ranked| ranked.trace.id()).collect();
             }
         }
-        found.into_iter().map(|trace| trace.id()).take(self.limit).collect()
+        found.into_iter().map(|trace| trace.id()).collect()
     }
 
     fn check(&self, store: &TraceStore, known: &Known, now: jiff::Timestamp) {
-        let found: Vec<_> = self.ask(store).run().iter().map(|trace| trace.id()).collect();
         let expected = self.expected(store, known, now);
-        assert_eq!(found, expected, "{self:?}: {}", self.ask(store).explain());
+        let some = &expected[..self.limit.min(expected.len())];
+        assert_eq!(ids(&self.ask(store).run()), some, "{self:?}: {}", self.ask(store).explain());
+        assert_eq!(self.ask(store).count(), expected.len(), "{self:?}");
+        if self.paged && self.limit > 4 {
+            let all: Vec<_> = self.ask(store).iter().map(|trace| trace.id()).collect();
+            assert_eq!(all, some, "{self:?}");
+            let (mut paged, mut next) = (Vec::new(), Some(None));
+            while let Some(after) = next {
+                let page = after.into_iter().fold(self.ask(store), Query::after).page();
+                paged.extend(ids(&page.traces));
+                next = page.next.map(|cursor| Some(cursor.to_string().parse().expect("its own text")));
+            }
+            assert_eq!(paged, expected, "{self:?}");
+        }
     }
+}
+
+fn ids(traces: &[Arc<Trace>]) -> Vec<TraceId> {
+    traces.iter().map(|trace| trace.id()).collect()
+}
+
+fn is_odd(trace: &Trace) -> bool {
+    trace.id().as_bytes()[15] % 2 == 1
+}
+
+/// Of a third of the traces of a partition.
+fn parent(partition: &str) -> TraceId {
+    TraceId::from_reference(partition)
 }
 
 /// One change of a writer's own traces, and what the store has after it.
@@ -94,9 +138,10 @@ fn change(store: &TraceStore, rng: &mut Rng, partition: &str, known: &mut Known)
     let id = match (rng.u8(..10), some) {
         (0..3, _) | (_, None) => {
             let age = store_age(rng);
+            let new = NewTrace::new(pick(rng, TraceType::ALL), json!(rng.u32(..)));
+            let new = if rng.u8(..3) == 0 { new.parent(parent(partition)) } else { new };
             store.insert(
-                NewTrace::new(pick(rng, TraceType::ALL), json!(rng.u32(..)))
-                    .partition(partition)
+                new.partition(partition)
                     .tags(["a", "b"].into_iter().filter(|_| rng.bool()))
                     .unresolved(rng.bool())
                     .tier(pick(rng, Tier::ALL))
@@ -115,7 +160,7 @@ fn change(store: &TraceStore, rng: &mut Rng, partition: &str, known: &mut Known)
             id
         }
         (6, Some(id)) => {
-            store.update(id, |trace| trace.unresolved(rng.bool()))?;
+            store.update(id, |trace| trace.unresolved(rng.bool()).no_parent())?;
             id
         }
         (_, Some(id)) => {

@@ -77,6 +77,8 @@ enum By {
     Recency,
     /// The highest score: strength × recency × emotion.
     Score,
+    /// The most recently created.
+    Created,
 }
 
 /// The trace's fields, and its score where that is the order.
@@ -151,7 +153,7 @@ impl List {
                 };
                 text::scores(&found.iter().map(log).collect::<Vec<_>>())
             }
-            By::Strength | By::Recency => {
+            By::Strength | By::Recency | By::Created => {
                 found.iter().map(|trace| text::fraction(seen.store.strength(trace))).collect()
             }
         };
@@ -192,8 +194,9 @@ impl Filter {
             By::Strength => Order::Strength,
             By::Recency => Order::Recency,
             By::Score => Order::Score,
+            By::Created => Order::Created,
         };
-        let mut query = seen.store.query().order(order).min_strength(self.min_strength).limit(usize::MAX);
+        let mut query = seen.store.query().order(order).min_strength(self.min_strength);
         for kind in &self.types {
             query = query.of_type(*kind);
         }

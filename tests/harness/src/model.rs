@@ -123,6 +123,7 @@ impl Model {
             let first = match wanted.order {
                 Order::Recency => b.reinforced.min(self.now).cmp(&a.reinforced.min(self.now)),
                 Order::Score => a.score_key(self.now, 1.0).cmp(&b.score_key(self.now, 1.0)),
+                Order::Created => b.created.cmp(&a.created),
                 _ => b.strength_at(self.now).total_cmp(&a.strength_at(self.now)),
             };
             first.then(a_id.cmp(b_id))

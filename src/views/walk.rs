@@ -1,0 +1,202 @@
+//! How a search goes through the views.
+
+use super::TraceViews;
+use super::search::{Best, Search, Way};
+use super::sets::Sets;
+use super::strengths::most;
+use crate::memory::Order;
+use crate::protocol::Unsettled;
+use crate::trace::{Micros, Trace, TraceId};
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+/// So many steps of a walk are worth trying before another way.
+const PATIENCE: usize = 1_024;
+
+/// So few slots of a band are asked one by one whether they are in a set.
+const FEW: u64 = 16;
+
+/// A search on its way through the views.
+pub(super) struct Walk<'a> {
+    pub(super) search: &'a Search<'a>,
+    pub(super) unsettled: &'a Unsettled<TraceId, Trace>,
+    pub(super) views: &'a TraceViews,
+    /// `None` if no slot can match.
+    pub(super) sets: Option<Sets<'a>>,
+}
+
+impl Walk<'_> {
+    pub(super) fn go(&self) -> (Best, Way) {
+        let Some(sets) = &self.sets else { return (self.unsettled(), Way::Nothing) };
+        let search = self.search;
+        // In all sets there are as many as if the sets had nothing to do with each other.
+        let all = self.views.len().max(1) as f64;
+        let in_all = sets.sizes().fold(all, |matching, size| matching * size as f64 / all);
+        let to_walk = all / in_all.max(1.0) * search.limit as f64;
+        // In steps of a walk: a look at a trace takes some, and an intersection a part of one for each that is in a set.
+        let to_intersect: f64 = sets.sizes().skip(1).map(|size| size as f64 / 32.0).sum();
+        let to_look = to_intersect + 3.0 * in_all;
+        let can_walk = search.order != Order::Strength || self.views.strengths.are_valid(search.scoring.at);
+        let mut given_up = 0;
+        if can_walk && (sets.are_empty() || to_walk < to_look) {
+            // An order by creation begins and ends where the times asked for do.
+            let has_times = search.conditions.have_times() && search.order != Order::Created;
+            let is_only_way = sets.are_empty() && !has_times;
+            // Where there are no sets, how many were created in a time is not known before they are counted.
+            let most = if sets.are_empty() { self.views.len() / 16 } else { usize::MAX };
+            let patience =
+                if is_only_way { usize::MAX } else { PATIENCE.max(most.min((2.0 * to_walk) as usize)) };
+            let mut best = self.unsettled();
+            let (is_done, way) = match search.order {
+                Order::Strength => (self.strongest_first(&mut best, patience), Way::Strength),
+                Order::Created => {
+                    (self.latest_first(&mut best, patience, &self.views.created), Way::Creation)
+                }
+                Order::Recency | Order::Score => {
+                    (self.latest_first(&mut best, patience, &self.views.recency), Way::Recency)
+                }
+            };
+            if is_done {
+                return (best, way);
+            }
+            given_up = best.visited;
+        }
+        let mut best = self.unsettled();
+        best.visited = given_up;
+        let way = self.each(|slot| {
+            best.visited += 1;
+            if self.is_in_sets(slot) {
+                self.look(&mut best, slot);
+            }
+        });
+        (best, way)
+    }
+
+    /// Number of settled traces that meet the conditions, and number of entries looked at.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let Some(sets) = &self.sets else { return (0, 0) };
+        let conditions = self.search.conditions;
+        if !conditions.have_times() && !conditions.have_a_strength() {
+            let slots = self.unsettled.iter().filter_map(|(id, _)| self.views.slots.find(*id));
+            let unsettled = slots.filter(|slot| sets.contain(*slot)).count();
+            return (sets.len(self.views.len()) as usize - unsettled, 0);
+        }
+        let (mut count, mut visited) = (0, 0);
+        self.each(|slot| {
+            visited += 1;
+            let trace = self.views.slots.get(slot).filter(|_| self.is_in_sets(slot));
+            let settled = trace.filter(|trace| !self.unsettled.contains(&trace.id()));
+            count += usize::from(settled.is_some_and(|trace| self.search.admits(trace).is_some()));
+        });
+        (count, visited)
+    }
+
+    /// The best of what the views may have wrong.
+    fn unsettled(&self) -> Best {
+        let mut best = Best::default();
+        let changed = self.unsettled.iter().filter_map(|(_, trace)| trace.as_ref());
+        changed.for_each(|trace| _ = self.search.offer(&mut best, trace));
+        best
+    }
+
+    fn is_in_sets(&self, slot: u32) -> bool {
+        self.sets.as_ref().is_some_and(|sets| sets.contain(slot))
+    }
+
+    /// Offers the trace of a slot, as the views have it, unless it is unsettled.
+    fn look(&self, best: &mut Best, slot: u32) -> bool {
+        match self.views.slots.get(slot) {
+            Some(trace) if !self.unsettled.contains(&trace.id()) => self.search.offer(best, trace),
+            _ => true,
+        }
+    }
+
+    /// `false` if it takes more steps than that.
+    fn latest_first(&self, best: &mut Best, patience: usize, by_time: &BTreeSet<(Micros, u32)>) -> bool {
+        let latest = self.search.latest();
+        let to = latest.map_or(Bound::Unbounded, |latest| Bound::Included((latest, u32::MAX)));
+        for (time, slot) in by_time.range((Bound::Unbounded, to)).rev() {
+            if !self.search.late_enough(best, *time) {
+                return true;
+            }
+            best.visited += 1;
+            if best.visited > patience {
+                return false;
+            }
+            if self.is_in_sets(*slot) {
+                self.look(best, *slot);
+            }
+        }
+        true
+    }
+
+    /// `false` if it takes more steps than that.
+    fn strongest_first(&self, best: &mut Best, patience: usize) -> bool {
+        for (strength, slot) in self.views.strengths.steady() {
+            if !self.search.strong_enough(best, strength) {
+                break;
+            }
+            best.visited += 1;
+            if best.visited > patience {
+                return false;
+            }
+            // They come in order: once one is not good enough, none is.
+            if self.is_in_sets(slot) && !self.look(best, slot) {
+                break;
+            }
+        }
+        let smallest = self.sets.as_ref().and_then(|sets| sets.smallest());
+        for (band, slots) in self.views.strengths.bands() {
+            if !self.search.strong_enough(best, most(band)) {
+                break;
+            }
+            let narrowed = smallest.filter(|_| slots.len() > FEW).map(|set| slots & set);
+            // To narrow a band takes about as long as some steps.
+            best.visited += if narrowed.is_some() { (slots.len() / 64) as usize + 1 } else { 0 };
+            for slot in narrowed.as_ref().unwrap_or(slots) {
+                best.visited += 1;
+                if best.visited > patience {
+                    return false;
+                }
+                if self.is_in_sets(slot) {
+                    self.look(best, slot);
+                    self.note_if_late(best, slot);
+                }
+            }
+        }
+        true
+    }
+
+    fn note_if_late(&self, best: &mut Best, slot: u32) {
+        let Some(trace) = self.views.slots.get(slot) else { return };
+        if self.views.strengths.is_late(slot, trace, self.search.scoring.at) {
+            best.late.push(trace.id());
+        }
+    }
+
+    /// Visits each slot that may match, whichever way there are the fewest.
+    fn each(&self, visit: impl FnMut(u32)) -> Way {
+        let (Some(sets), views) = (&self.sets, self.views) else { return Way::Nothing };
+        let conditions = self.search.conditions;
+        let smallest = sets.sizes().next().unwrap_or(views.len() as u64);
+        if conditions.have_times() {
+            let from = conditions.since.map_or(Bound::Unbounded, |since| Bound::Included((since, 0)));
+            let to = conditions.until.map_or(Bound::Unbounded, |until| Bound::Included((until, u32::MAX)));
+            let created = || views.created.range((from, to)).map(|(_, slot)| *slot);
+            if (created().take(smallest as usize).count() as u64) < smallest {
+                created().for_each(visit);
+                return Way::Created;
+            }
+        }
+        match sets.intersection() {
+            Some(slots) => {
+                slots.iter().for_each(visit);
+                Way::Sets
+            }
+            None => {
+                views.recency.iter().map(|(_, slot)| *slot).for_each(visit);
+                Way::Scan
+            }
+        }
+    }
+}
