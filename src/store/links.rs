@@ -38,8 +38,7 @@ impl TraceStore {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) if both ids are the same; otherwise the errors of
     /// [`insert`](Self::insert). Nothing is changed.
     pub fn co_activate(&self, a: TraceId, b: TraceId) -> Result<Link> {
-        self.state().check_lag()?;
-        self.inner().co_activate(a, b)
+        self.inner().co_activate(a, b, None)
     }
 
     /// Records that all of these traces were active together: each pair of them, as
@@ -59,19 +58,7 @@ impl TraceStore {
     /// [`NotFound`](crate::ErrorKind::NotFound) names a trace that is not in the store: then no pair is counted, unless
     /// the trace was removed during the call. Otherwise the errors of [`insert`](Self::insert).
     pub fn co_activate_all(&self, ids: impl IntoIterator<Item = TraceId>) -> Result<usize> {
-        self.state().check_lag()?;
-        let ids: Vec<_> = ids.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-        if let Some(missing) = ids.iter().find(|id| !self.contains(**id)) {
-            return Err(not_found(*missing));
-        }
-        let mut pairs = 0;
-        for (n, a) in ids.iter().enumerate() {
-            for b in &ids[n + 1..] {
-                self.inner().co_activate(*a, *b)?;
-                pairs += 1;
-            }
-        }
-        Ok(pairs)
+        self.inner().co_activate_all(ids.into_iter().collect(), None)
     }
 
     /// Removes the link between two traces, and returns it; `None` if they have none. Neither trace changes.
@@ -81,14 +68,7 @@ impl TraceStore {
     /// [`Closed`](crate::ErrorKind::Closed) and [`Lagging`](crate::ErrorKind::Lagging), under the conditions of
     /// [`insert`](Self::insert).
     pub fn unlink(&self, a: TraceId, b: TraceId) -> Result<Option<Link>> {
-        let inner = self.inner();
-        inner.check_writable()?;
-        let Some(ends) = LinkKey::of(a, b) else { return Ok(None) };
-        let births = inner.births(ends).ok();
-        let done = inner.links().update(&self.state().generations, &ends, |_| Ok(Change::Remove));
-        let old = done.map_err(reason)?.and_then(|done| done.old);
-        // One of earlier traces of these ids has been going anyway.
-        Ok(old.filter(|tie| births.is_some_and(|births| tie.joins(births))).map(|tie| tie.link))
+        self.inner().unlink(a, b, None)
     }
 
     /// Stores a link with its count and times, replacing any link between its two traces. For links known from another
@@ -101,7 +81,7 @@ impl TraceStore {
     pub fn put_link(&self, link: Link) -> Result<()> {
         self.state().check_lag()?;
         let inner = self.inner();
-        inner.put_link(link, inner.births(link.ends)?)
+        inner.put_link(link, inner.births(link.ends, None)?)
     }
 
     /// Returns the traces associated with a trace, strongest first: at most `limit` of its at most 20 neighbours with
@@ -109,7 +89,7 @@ impl TraceStore {
     ///
     /// The cost is proportional to the number of its links.
     pub fn associated(&self, id: TraceId, min_strength: f64, limit: usize) -> Vec<Arc<Trace>> {
-        let mut near = self.inner().associated(id, min_strength);
+        let mut near = self.inner().associated(id, min_strength, None);
         near.truncate(limit);
         near
     }
@@ -119,15 +99,13 @@ impl TraceStore {
     ///
     /// The cost is proportional to the number of links.
     pub fn links(&self, id: TraceId) -> Vec<Link> {
-        let neighbours = self.inner().neighbours(id);
+        let neighbours = self.inner().neighbours(id, None);
         neighbours.into_iter().map(|(link, _)| link).collect()
     }
 
     /// Returns the link between two traces, if they were ever active together.
     pub fn link(&self, a: TraceId, b: TraceId) -> Option<Link> {
-        let inner = self.inner();
-        let tie = inner.links().get(&LinkKey::of(a, b)?)?;
-        (inner.births(tie.link.ends).is_ok_and(|births| tie.joins(births))).then_some(tie.link)
+        self.inner().link(a, b, None)
     }
 
     /// Returns the number of links in the store: one load. While another thread removes a trace, the count may still
@@ -137,13 +115,49 @@ impl TraceStore {
     }
 }
 
+/// Links of all traces, or of those in one partition, to which others are as if they were not there.
+type Within<'a> = Option<&'a str>;
+
 impl Inner {
-    fn co_activate(&self, a: TraceId, b: TraceId) -> Result<Link> {
+    pub(super) fn link(&self, a: TraceId, b: TraceId, within: Within<'_>) -> Option<Link> {
+        let tie = self.links().get(&LinkKey::of(a, b)?)?;
+        (self.births(tie.link.ends, within).is_ok_and(|births| tie.joins(births))).then_some(tie.link)
+    }
+
+    pub(super) fn co_activate_all(&self, ids: BTreeSet<TraceId>, within: Within<'_>) -> Result<usize> {
+        self.check_writable()?;
+        if let Some(missing) = ids.iter().find(|id| self.find(**id, within).is_none()) {
+            return Err(not_found(*missing));
+        }
+        let ids: Vec<_> = ids.into_iter().collect();
+        let mut pairs = 0;
+        for (n, a) in ids.iter().enumerate() {
+            for b in &ids[n + 1..] {
+                self.co_activate(*a, *b, within)?;
+                pairs += 1;
+            }
+        }
+        Ok(pairs)
+    }
+
+    pub(super) fn unlink(&self, a: TraceId, b: TraceId, within: Within<'_>) -> Result<Option<Link>> {
+        self.check_writable()?;
+        let Some(ends) = LinkKey::of(a, b) else { return Ok(None) };
+        let Ok(births) = self.births(ends, within) else { return Ok(None) };
+        let done = self.links().update(&self.state.generations, &ends, |tie| {
+            Ok(if tie.joins(births) { Change::Remove } else { Change::Keep })
+        });
+        let done = done.map_err(reason)?.filter(|done| done.new.is_none());
+        Ok(done.and_then(|done| done.old).map(|tie| tie.link))
+    }
+
+    pub(super) fn co_activate(&self, a: TraceId, b: TraceId, within: Within<'_>) -> Result<Link> {
+        self.state.check_lag()?;
         let Some(ends) = LinkKey::of(a, b) else {
             return Err(Error::invalid("b", format_args!("{b}, as a is"), "give two traces"));
         };
         loop {
-            let (births, now) = (self.births(ends)?, self.now());
+            let (births, now) = (self.births(ends, within)?, self.now());
             let done = self.links().upsert(&self.state.generations, &ends, |old| {
                 // A link of other incarnations is out of date, or this call is: in the second case the link stays, and
                 // counts.
@@ -184,33 +198,37 @@ impl Inner {
     }
 
     fn are_still(&self, ends: LinkKey, births: [Incarnation; 2]) -> bool {
-        self.births(ends).is_ok_and(|now| now.iter().zip(births).all(|(now, was)| now.is(was)))
+        self.births(ends, None).is_ok_and(|now| now.iter().zip(births).all(|(now, was)| now.is(was)))
     }
 
     /// Returns the current incarnations of the two traces, or an error that names the missing one.
-    pub(super) fn births(&self, ends: LinkKey) -> Result<[Incarnation; 2]> {
+    pub(super) fn births(&self, ends: LinkKey, within: Within<'_>) -> Result<[Incarnation; 2]> {
         let [a, b] = ends.ids();
-        let birth = |id| self.traces().get(&id).map(|trace| trace.birth()).ok_or_else(|| not_found(id));
+        let birth = |id| self.find(id, within).map(|trace| trace.birth()).ok_or_else(|| not_found(id));
         Ok([birth(a)?, birth(b)?])
     }
 
+    pub(super) fn find(&self, id: TraceId, within: Within<'_>) -> Option<Arc<Trace>> {
+        self.traces().get(&id).filter(|trace| within.is_none_or(|within| trace.partition() == within))
+    }
+
     /// Returns the links of a trace, each with the trace at the other end.
-    fn neighbours(&self, id: TraceId) -> Vec<(Link, Arc<Trace>)> {
-        let Some(trace) = self.traces().get(&id) else { return Vec::new() };
+    pub(super) fn neighbours(&self, id: TraceId, within: Within<'_>) -> Vec<(Link, Arc<Trace>)> {
+        let Some(trace) = self.find(id, within) else { return Vec::new() };
         let keys = self.links().index().of(&id);
         let ties = keys.iter().filter_map(|ends| self.links().get(ends));
         let ties = ties.filter(|tie| tie.touches(id, trace.birth()));
         ties.filter_map(|tie| {
-            let other = self.traces().get(&tie.link.other(id)?)?;
+            let other = self.find(tie.link.other(id)?, within)?;
             tie.touches(other.id(), other.birth()).then_some((tie.link, other))
         })
         .collect()
     }
 
     /// Returns the associated traces, strongest first.
-    pub(super) fn associated(&self, id: TraceId, min_strength: f64) -> Vec<Arc<Trace>> {
+    pub(super) fn associated(&self, id: TraceId, min_strength: f64, within: Within<'_>) -> Vec<Arc<Trace>> {
         let now = self.now();
-        let mut near = self.neighbours(id);
+        let mut near = self.neighbours(id, within);
         near.retain(|(link, _)| link.is_associated());
         // A time in the future comes from a wrong clock: it must not rank before the others until then.
         near.sort_by_key(|(link, trace)| (Reverse((link.count, link.last_at.min(now))), trace.id()));

@@ -254,6 +254,12 @@ impl<'a> Query<'a> {
         format!("{found} of {all} traces, {way}: {visited} looked at, {unsettled} of them just changed")
     }
 
+    /// Traces of this partition, whatever else is asked for.
+    pub(super) fn within(mut self, partition: &str) -> Self {
+        self.conditions.within = Some(partition.into());
+        self
+    }
+
     fn sorted_by(&self) -> Order {
         self.after.map_or(self.order, |after| after.order)
     }

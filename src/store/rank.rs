@@ -31,9 +31,9 @@ impl TraceStore {
 }
 
 impl Inner {
-    fn rank(&self, ids: HashSet<TraceId>, at: Micros) -> Vec<Ranked> {
+    pub(super) fn rank(&self, ids: HashSet<TraceId>, at: Micros) -> Vec<Ranked> {
         let scoring = self.scoring(at);
-        let near = ids.iter().flat_map(|id| self.associated(*id, 0.0));
+        let near = ids.iter().flat_map(|id| self.associated(*id, 0.0, None));
         let associated: HashSet<_> = near.map(|near| near.id()).filter(|id| ids.contains(id)).collect();
         let known = ids.iter().filter_map(|id| self.traces().get(id));
         let ranked = known.map(|trace| {

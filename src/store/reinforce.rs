@@ -64,7 +64,7 @@ impl TraceStore {
 }
 
 impl Inner {
-    fn reinforced(&self, old: &Trace, now: Micros) -> Change<Trace> {
+    pub(super) fn reinforced(&self, old: &Trace, now: Micros) -> Change<Trace> {
         if old.trace_type() == TraceType::Firmware {
             return Change::Keep;
         }

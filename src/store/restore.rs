@@ -68,7 +68,7 @@ impl Inner {
     pub(super) fn put_link(&self, link: Link, births: [Incarnation; 2]) -> Result<()> {
         let tie = LinkState::new(link, births);
         let put = self.links().upsert(&self.state.generations, &link.ends, |_| {
-            if tie.joins(self.births(link.ends)?) {
+            if tie.joins(self.births(link.ends, None)?) {
                 Ok(Change::Put(tie.clone()))
             } else {
                 Err(not_found(link.ends.ids()[0]))

@@ -79,7 +79,8 @@ impl Inner {
     fn last_view(&self) -> View {
         let traces: Vec<_> = self.traces().keys().iter().filter_map(|id| self.traces().get(id)).collect();
         let links = self.links().keys().into_iter().filter_map(|ends| self.links().get(&ends));
-        let links = links.filter(|tie| self.births(tie.link.ends).is_ok_and(|births| tie.joins(births)));
+        let links =
+            links.filter(|tie| self.births(tie.link.ends, None).is_ok_and(|births| tie.joins(births)));
         View { cut: self.state.progress.watermarks().0, traces, links: links.map(|tie| tie.link).collect() }
     }
 }

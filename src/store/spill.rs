@@ -175,7 +175,7 @@ impl Inner {
             }
         }
         for (ends, link) in spill.links {
-            match (link, self.births(ends)) {
+            match (link, self.births(ends, None)) {
                 (Some(link), Ok(births)) => self.put_link(link, births)?,
                 _ => self.remove_link(&ends)?,
             }

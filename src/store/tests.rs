@@ -23,7 +23,7 @@ fn close_that_fails_leaves_no_link_without_its_traces() -> Outcome {
         store.flush()?;
         let (inner, clock) = (store.inner(), &store.state().generations);
         let late = LinkKey::of(ids[0], ids[3]).ok_or("two")?;
-        let births = inner.births(late)?;
+        let births = inner.births(late, None)?;
         let removed = inner.traces().update::<_, Error>(clock, &ids[0], |_| Ok(Change::Remove));
         let gone = removed.ok().flatten().and_then(|done| done.old).ok_or("it was there")?;
         let now = jiff::Timestamp::UNIX_EPOCH;

@@ -25,6 +25,8 @@ pub struct Step {
 /// consumed: `take(50)` ends the search after 50 traces.
 pub struct Walk<'a> {
     inner: &'a Inner,
+    /// The partition that it stays in.
+    within: Option<&'a str>,
     max_hops: usize,
     min_strength: f64,
     /// Each reached trace, with the trace it was reached from; the start maps to itself.
@@ -36,7 +38,26 @@ pub struct Walk<'a> {
     near: vec::IntoIter<Arc<Trace>>,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        inner: &'a Inner,
+        within: Option<&'a str>,
+        start: TraceId,
+        max_hops: usize,
+        min_strength: f64,
+    ) -> Self {
+        Self {
+            inner,
+            within,
+            max_hops,
+            min_strength,
+            reached: HashMap::from([(start, start)]),
+            queue: VecDeque::from([(start, 0)]),
+            at: (start, 0),
+            near: Vec::new().into_iter(),
+        }
+    }
+
     /// Returns the ids on the path from the start to a trace that the walk has reached, both included; empty if the
     /// walk has not reached it. The cost is proportional to the length of the path.
     pub fn path(&self, to: TraceId) -> Vec<TraceId> {
@@ -67,7 +88,7 @@ impl Iterator for Walk<'_> {
             }
             // The queue is ordered by depth.
             self.at = self.queue.pop_front().filter(|(_, depth)| *depth < self.max_hops)?;
-            self.near = self.inner.associated(self.at.0, self.min_strength).into_iter();
+            self.near = self.inner.associated(self.at.0, self.min_strength, self.within).into_iter();
         }
     }
 }
@@ -106,14 +127,6 @@ impl TraceStore {
     /// # Ok::<(), mnemon::Error>(())
     /// ```
     pub fn walk(&self, start: TraceId, max_hops: usize, min_strength: f64) -> Walk<'_> {
-        Walk {
-            inner: self.inner(),
-            max_hops,
-            min_strength,
-            reached: HashMap::from([(start, start)]),
-            queue: VecDeque::from([(start, 0)]),
-            at: (start, 0),
-            near: Vec::new().into_iter(),
-        }
+        Walk::new(self.inner(), None, start, max_hops, min_strength)
     }
 }

@@ -127,19 +127,9 @@ impl TraceStore {
         id: TraceId,
         mut change: impl FnMut(TraceEdit<'_>) -> Result<TraceEdit<'_>, E>,
     ) -> Result<Option<Arc<Trace>>, E> {
-        let mut refusal = None;
-        let done = self.alter(id, |old| {
-            self.inner().edited(old, &mut |trace| {
-                change(trace).map_err(|error| {
-                    refusal = Some(error);
-                    Error::new(ErrorKind::InvalidInput, "refused by the closure of try_update")
-                })
-            })
-        });
-        match refusal {
-            Some(refusal) => Err(refusal),
-            None => Ok(done?.and_then(|done| done.new)),
-        }
+        refusable(&mut change, |change| {
+            self.alter(id, |old| self.inner().edited(old, change)).map(|done| done?.new)
+        })
     }
 
     /// Stores a new trace, or changes the one that has its id, and returns its new state. The closure is that of
@@ -255,19 +245,8 @@ impl TraceStore {
     ///
     /// [`Closed`](ErrorKind::Closed) and [`Lagging`](ErrorKind::Lagging), under the conditions of
     /// [`insert`](Self::insert). What was removed before that stays removed.
-    pub fn retain(&self, mut keep: impl FnMut(&Trace) -> bool) -> Result<Removed> {
-        let inner = self.inner();
-        inner.check_writable()?;
-        let mut removed = Removed::default();
-        for seen in self.iter() {
-            if !keep(&seen) {
-                inner.update_counted(seen.id(), &mut removed, |now| {
-                    let goes = Arc::ptr_eq(now, &seen) || !keep(now);
-                    Ok(if goes { Change::Remove } else { Change::Keep })
-                })?;
-            }
-        }
-        Ok(removed)
+    pub fn retain(&self, keep: impl FnMut(&Trace) -> bool) -> Result<Removed> {
+        self.inner().retain(self.iter(), keep)
     }
 
     /// Removes a trace that `put` stored, unless it has changed since.
@@ -302,7 +281,7 @@ impl Inner {
     pub(super) fn edited(
         &self,
         old: &Arc<Trace>,
-        change: &mut impl FnMut(TraceEdit<'_>) -> Result<TraceEdit<'_>>,
+        change: &mut (impl FnMut(TraceEdit<'_>) -> Result<TraceEdit<'_>> + ?Sized),
     ) -> Result<Change<Trace>> {
         let Some(mut new) = change(TraceEdit::of(old))?.finish()? else { return Ok(Change::Keep) };
         if new.numbers.strength != old.numbers.strength {
@@ -313,6 +292,25 @@ impl Inner {
             self.check_size(&new)?;
         }
         Ok(Change::Put(new))
+    }
+
+    /// Removes each of these traces that is not kept.
+    pub(super) fn retain(
+        &self,
+        traces: impl Iterator<Item = Arc<Trace>>,
+        mut keep: impl FnMut(&Trace) -> bool,
+    ) -> Result<Removed> {
+        self.check_writable()?;
+        let mut removed = Removed::default();
+        for seen in traces {
+            if !keep(&seen) {
+                self.update_counted(seen.id(), &mut removed, |now| {
+                    let goes = Arc::ptr_eq(now, &seen) || !keep(now);
+                    Ok(if goes { Change::Remove } else { Change::Keep })
+                })?;
+            }
+        }
+        Ok(removed)
     }
 
     /// Stores a new trace, or applies a transition to the one with its id.
@@ -337,7 +335,25 @@ impl Inner {
     }
 }
 
-fn check_revision(trace: &Trace, wanted: u64) -> Result<()> {
+/// Passes on the error of a closure that may refuse, out of something that takes errors of the crate alone.
+pub(super) fn refusable<E: From<Error>, R>(
+    change: &mut impl FnMut(TraceEdit<'_>) -> Result<TraceEdit<'_>, E>,
+    run: impl FnOnce(&mut dyn FnMut(TraceEdit<'_>) -> Result<TraceEdit<'_>>) -> Result<R>,
+) -> Result<R, E> {
+    let mut refusal = None;
+    let done = run(&mut |trace| {
+        change(trace).map_err(|error| {
+            refusal = Some(error);
+            Error::new(ErrorKind::InvalidInput, "refused by the closure of try_update")
+        })
+    });
+    match refusal {
+        Some(refusal) => Err(refusal),
+        None => done.map_err(E::from),
+    }
+}
+
+pub(super) fn check_revision(trace: &Trace, wanted: u64) -> Result<()> {
     match trace.revision() {
         found if found == wanted => Ok(()),
         found => Err(Error::revision_conflict(trace.id(), found, wanted)),

@@ -190,8 +190,7 @@ impl Trace {
         self.numbers.pinned
     }
 
-    /// The revision: 1 on insert, incremented by each update of the host. The store's own changes (decay,
-    /// reinforcement, tiers) keep it.
+    /// The revision: 1 on insert, incremented by each update and each reinforcement. The upkeep's changes keep it.
     pub fn revision(&self) -> u64 {
         self.numbers.revision
     }

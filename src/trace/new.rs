@@ -233,12 +233,22 @@ impl NewTrace {
     }
 
     /// Sets the partition to a string that is shared with other traces.
-    #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
     pub(crate) fn shared_partition(self, partition: &Arc<str>) -> Self {
         self.check(parts::name("partition", partition).map(|_| partition.clone()), |this, partition| {
             this.content.partition = partition;
             this.given.partition = true;
         })
+    }
+
+    /// Puts the trace into a partition, unless it was given another one.
+    pub(crate) fn within(mut self, partition: &Arc<str>) -> Self {
+        if self.given.partition && *self.content.partition != **partition {
+            let remedy = format_args!("leave it out, or give {partition:?}, whose handle this is");
+            let problem = Error::invalid_text("partition", &self.content.partition, remedy);
+            self.problem.get_or_insert(problem);
+            return self;
+        }
+        self.shared_partition(partition)
     }
 
     /// Sets the time of creation: a [`Timestamp`] or a [`SystemTime`](std::time::SystemTime). Default: now.

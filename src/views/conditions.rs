@@ -14,6 +14,8 @@ pub(crate) struct Conditions {
     /// None of these.
     pub(crate) no_tags: Vec<Box<str>>,
     pub(crate) partition: Option<Box<str>>,
+    /// The partition of the handle that asks.
+    pub(crate) within: Option<Box<str>>,
     pub(crate) parent: Option<TraceId>,
     /// One of these; any, if empty.
     pub(crate) tiers: Vec<Tier>,
@@ -30,7 +32,7 @@ impl Conditions {
             && self.tags.iter().all(|tag| trace.has_tag(tag))
             && self.any_tags.iter().all(|tags| tags.iter().any(|tag| trace.has_tag(tag)))
             && !self.no_tags.iter().any(|tag| trace.has_tag(tag))
-            && self.partition.as_deref().is_none_or(|partition| trace.partition() == partition)
+            && [&self.partition, &self.within].into_iter().flatten().all(|name| trace.partition() == &**name)
             && self.parent.is_none_or(|parent| trace.parent() == Some(parent))
             && (self.tiers.is_empty() || self.tiers.contains(&trace.tier()))
             && self.unresolved.is_none_or(|unresolved| trace.is_unresolved() == unresolved)

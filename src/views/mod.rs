@@ -5,9 +5,11 @@
 //! - [`slots`]: a small number for each trace, which is all that the views hold of it;
 //! - [`strengths`]: the order of strengths, which time changes;
 //! - [`conditions`], [`sets`]: what the results of a query meet, and where they therefore are;
+//! - [`counts`]: of partitions and tags;
 //! - [`search`], [`walk`]: the answers of a query, and how they are found.
 
 mod conditions;
+mod counts;
 mod search;
 mod sets;
 mod slots;
@@ -15,6 +17,7 @@ mod strengths;
 mod walk;
 
 pub(crate) use conditions::Conditions;
+pub(crate) use counts::Counted;
 pub(crate) use search::{Answer, Search};
 
 use crate::memory::DecayCurve;
@@ -151,21 +154,6 @@ impl TraceViews {
         shown.fold((self.len(), self.bytes), |(traces, bytes), trace| (traces - 1, bytes - size(trace)))
     }
 
-    /// Number of traces in each partition, or with each tag, of those in a partition if one is given; as the views show
-    /// them.
-    pub(crate) fn counts(&self, what: Counted, within: Option<&str>) -> HashMap<Box<str>, u64> {
-        let sets = match what {
-            Counted::Partitions => &self.partitions,
-            Counted::Tags => &self.tags,
-        };
-        let Some(within) = within else {
-            return sets.iter().map(|(name, set)| (name.clone(), set.len())).collect();
-        };
-        let Some(within) = self.partitions.get(within) else { return HashMap::new() };
-        let counts = sets.iter().map(|(name, set)| (name.clone(), set.intersection_len(within)));
-        counts.filter(|(_, count)| *count > 0).collect()
-    }
-
     /// The trace that the views show of an id.
     pub(crate) fn shown(&self, id: TraceId) -> Option<&Arc<Trace>> {
         self.slots.get(self.slots.find(id)?)
@@ -186,13 +174,6 @@ impl TraceViews {
     pub(crate) fn oldest(&self) -> impl Iterator<Item = &Arc<Trace>> {
         self.recency.iter().filter_map(|(_, slot)| self.slots.get(*slot))
     }
-}
-
-/// What there can be counts of.
-#[derive(Clone, Copy)]
-pub(crate) enum Counted {
-    Partitions,
-    Tags,
 }
 
 fn size(trace: &Trace) -> u64 {

@@ -42,6 +42,7 @@ impl<'a> Sets<'a> {
             any_tags,
             no_tags,
             partition,
+            within,
             parent,
             tiers,
             unresolved,
@@ -67,7 +68,7 @@ impl<'a> Sets<'a> {
         for tags in any_tags {
             all.push(AnyOf(tags.iter().filter_map(|tag| views.tags.get(tag)).collect()));
         }
-        if let Some(partition) = partition {
+        for partition in [partition, within].into_iter().flatten() {
             all.push(AnyOf(vec![views.partitions.get(partition)?]));
         }
         if let Some(parent) = parent {

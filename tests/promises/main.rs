@@ -30,6 +30,7 @@ mod model;
 mod opening;
 mod own_backend;
 mod pages;
+mod partitions;
 mod quota;
 mod racing_links;
 mod racing_queries;
