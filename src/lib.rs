@@ -39,6 +39,8 @@ mod observe;
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 mod progress;
 mod protocol;
+#[cfg(feature = "serde")]
+mod serialize;
 mod state;
 mod store;
 #[cfg(feature = "testkit")]

@@ -12,6 +12,7 @@ use std::time::Duration;
 /// Result of a flush. All callers that wait for the same cut get the same report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct FlushReport {
     /// The generation up to which everything is committed.
     pub watermark: u64,
@@ -33,12 +34,14 @@ pub struct FlushReport {
     /// Number of bytes of payload text handed to the backend.
     pub payload_bytes_serialized: u64,
     /// Time from the cut to the commit.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
     pub elapsed: Duration,
 }
 
 /// A row that the backend rejected for its content, or can't read. It stays as it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Quarantined {
     /// Id of the row's trace; `None` if the id in a stored row can't be read. For a link, the id of the first of its
     /// traces.

@@ -210,8 +210,8 @@ impl Subscription {
     }
 
     /// Polls for the next event, for any executor: what [`recv`](Self::recv) is to a thread, this is to a task.
-    /// [`poll_fn`](std::future::poll_fn) makes a future of it, whose drop loses no event; a `Stream` of your own calls
-    /// it in `poll_next`.
+    /// [`poll_fn`](std::future::poll_fn) makes a future of it, whose drop loses no event, and
+    /// `futures::stream::poll_fn(move |context| feed.poll_recv(context))` a `Stream`.
     ///
     /// ```
     /// use mnemon::{FeedEvent, NewTrace, Subscription, TraceStore};
@@ -256,6 +256,15 @@ impl Subscription {
     /// Locks the queue. Returns `None` in a child process.
     fn waiting(&self) -> Option<MutexGuard<'_, Waiting>> {
         (!self.queue.is_forked()).then(|| lock(&self.queue.state))
+    }
+}
+
+/// Returns the events in order, waiting for each as [`recv`](Subscription::recv) does, until the store has closed.
+impl Iterator for Subscription {
+    type Item = FeedEvent;
+
+    fn next(&mut self) -> Option<FeedEvent> {
+        self.recv()
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 /// Health of the store, computed when requested, so that it never looks better than it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Health {
     /// Flushes succeed, and no unflushed change is older than the [bound](crate::StoreBuilder::lag_bound).
     Healthy,
@@ -14,6 +15,7 @@ pub enum Health {
     #[non_exhaustive]
     Lagging {
         /// Age of the oldest unflushed change.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
         oldest: Duration,
         /// Whether writes are rejected until flushes have caught up, because the store was opened with
         /// [`LagPolicy::RejectWrites`](crate::LagPolicy::RejectWrites).
@@ -26,6 +28,7 @@ pub enum Health {
         /// Kind of the error.
         kind: ErrorKind,
         /// Time for which flushes have failed.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
         since: Duration,
         /// Number of attempts since then.
         attempts: u32,

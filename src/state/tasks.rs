@@ -40,12 +40,14 @@ pub(crate) struct View {
 /// Result of a compaction; from [`TraceStore::compact`](crate::TraceStore::compact).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct CompactReport {
     /// Bytes of the file and its WAL when it began.
     pub bytes_before: u64,
     /// Bytes of the file and its WAL when it ended. A reader that holds the WAL keeps both long until it ends.
     pub bytes_after: u64,
     /// Time from the request to the end, including flushes in between.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
     pub elapsed: Duration,
 }
 

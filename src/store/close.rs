@@ -5,6 +5,12 @@ use super::{Owner, TraceStore, Watermark, events};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::is_at_work;
 use std::fmt;
+#[cfg(not(loom))]
+use std::future::poll_fn;
+#[cfg(not(loom))]
+use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(not(loom))]
+use std::task::{Poll, Waker};
 use std::time::Instant;
 
 /// A failed close. It contains the store, which works as before: close it again, or continue to use it.
@@ -79,6 +85,66 @@ impl TraceStore {
             Err(_) => self.close(),
         }
     }
+}
+
+#[cfg(not(loom))]
+impl TraceStore {
+    /// [`close`](Self::close) as a future, for any executor or none. The call itself starts the close, on a thread of its
+    /// own; dropping the future does not cancel it.
+    ///
+    /// ```
+    /// # use mnemon::{NewTrace, TraceStore};
+    /// async fn shut_down(store: TraceStore) -> mnemon::Result<()> {
+    ///     let watermark = store.close_async().await?;
+    ///     assert_eq!(watermark.durable, watermark.committed);
+    ///     Ok(())
+    /// }
+    /// # drop(shut_down(TraceStore::in_memory()));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`close`](Self::close), and [`Io`](ErrorKind::Io) if the thread can't be started.
+    pub fn close_async(self) -> impl Future<Output = Result<Watermark, CloseError>> + Send + 'static {
+        let closing = Arc::new(Mutex::new(Closing::default()));
+        let (shared, store) = (closing.clone(), self.clone());
+        let close = move || {
+            let done = store.close();
+            let waker = {
+                let mut closing = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                closing.done = Some(done);
+                closing.waker.take()
+            };
+            waker.into_iter().for_each(crate::protocol::wake);
+        };
+        if let Err(cause) = std::thread::Builder::new().name("mnemon-close".to_owned()).spawn(close) {
+            let message = "the thread that closes the store can't be started: raise the limit on threads";
+            let error = Error::new(ErrorKind::Io, message).because(cause);
+            let failed = CloseError { store: self, error };
+            closing.lock().unwrap_or_else(PoisonError::into_inner).done = Some(Err(failed));
+        }
+        poll_fn(move |context| {
+            // Cloned, and the one before dropped, without the lock: a waker is the caller's code.
+            let mut waker = Some(context.waker().clone());
+            let mut closing = closing.lock().unwrap_or_else(PoisonError::into_inner);
+            match closing.done.take() {
+                Some(done) => Poll::Ready(done),
+                None => {
+                    std::mem::swap(&mut closing.waker, &mut waker);
+                    drop(closing);
+                    Poll::Pending
+                }
+            }
+        })
+    }
+}
+
+/// A close on a thread of its own.
+#[cfg(not(loom))]
+#[derive(Default)]
+struct Closing {
+    done: Option<Result<Watermark, CloseError>>,
+    waker: Option<Waker>,
 }
 
 impl Owner {

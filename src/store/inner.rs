@@ -17,7 +17,7 @@ pub(super) struct Inner {
     pub(super) state: Arc<State>,
     pub(super) settings: Settings,
     /// The path of the file and the id of this session of it, if the store has a file.
-    #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+    #[cfg(all(feature = "sqlite", not(loom)))]
     pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
     /// Number of entries that queries have visited.
     pub(super) visited: AtomicU64,

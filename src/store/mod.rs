@@ -36,7 +36,6 @@ mod thread;
 mod tiers;
 mod upkeep;
 mod walk;
-#[cfg(all(feature = "tracing-layer", not(loom)))]
 mod weak;
 mod write;
 
@@ -51,8 +50,7 @@ pub use removed::Removed;
 pub use stats::{Stats, Watermark};
 pub use upkeep::Upkeep;
 pub use walk::{Step, Walk};
-#[cfg(all(feature = "tracing-layer", not(loom)))]
-pub(crate) use weak::WeakStore;
+pub use weak::WeakStore;
 
 use crate::error::{Error, ErrorKind};
 use crate::state::State;

@@ -431,7 +431,7 @@ impl Stored {
         let inner = Arc::new(Inner {
             state,
             settings,
-            #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+            #[cfg(all(feature = "sqlite", not(loom)))]
             home: self.home,
             visited: AtomicU64::new(0),
             checkpointed: AtomicU64::new(0),

@@ -38,6 +38,12 @@ impl TraceStore {
         self.state().traces.len()
     }
 
+    /// Returns the path of the store's file, with symbolic links resolved; `None` if the store has no file of this crate.
+    #[cfg(all(feature = "sqlite", not(loom)))]
+    pub fn path(&self) -> Option<&std::path::Path> {
+        self.inner().home.as_ref().map(|(path, _)| path.as_path())
+    }
+
     /// Whether the store holds no traces.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

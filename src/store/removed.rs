@@ -4,6 +4,7 @@
 /// [quota](crate::TraceStore::enforce_quota), or of an [erasure](crate::TraceStore::erase_type).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Removed {
     /// Number of traces removed from memory.
     pub traces: usize,

@@ -9,6 +9,7 @@ use std::time::Duration;
 /// Content of the store, work of its flusher since it was opened, and its lag.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Stats {
     /// Number of traces in memory.
     pub traces: usize,
@@ -21,6 +22,7 @@ pub struct Stats {
     /// Number of flushes that wrote something and committed.
     pub flushes: u64,
     /// Total duration of those flushes, each from its cut to its commit.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::seconds"))]
     pub flush_time: Duration,
     /// Number of trace rows written whole.
     pub rows_upserted: u64,
@@ -45,6 +47,7 @@ pub struct Stats {
     /// Report of the last flush that committed, whether in the background or requested.
     pub last_flush: FlushReport,
     /// Age of the oldest uncommitted change.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::serialize::some_seconds"))]
     pub oldest_unflushed: Option<Duration>,
     /// Number of bytes in the WAL, as of the last flush.
     pub wal_bytes: u64,
@@ -61,6 +64,7 @@ pub struct Stats {
 /// watermark in the file: a cut that finds nothing to write changes neither.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Watermark {
     /// Everything up to this generation survives the end of the process.
     pub committed: u64,

@@ -9,6 +9,8 @@ mod link;
 mod new;
 mod parts;
 mod payload;
+#[cfg(feature = "serde")]
+mod serialize;
 mod setters;
 
 pub use edit::TraceEdit;
@@ -220,9 +222,58 @@ impl PartialEq for Trace {
     }
 }
 
+/// Calls a macro with the name and the value of each field, as the getters return it.
+macro_rules! each_field {
+    ($trace:expr, $each:ident) => {
+        $each!("id", $trace.id());
+        $each!("type", $trace.trace_type());
+        $each!("partition", $trace.partition());
+        $each!("tags", $trace.tags().collect::<Vec<_>>());
+        $each!("payload", $trace.payload());
+        $each!("strength", $trace.strength());
+        $each!("peak_strength", $trace.peak_strength());
+        $each!("base_decay_rate", $trace.base_decay_rate());
+        $each!("confidence", $trace.confidence());
+        $each!("emotional_valence", $trace.emotional_valence());
+        $each!("emotional_intensity", $trace.emotional_intensity());
+        $each!("tier", $trace.tier());
+        $each!("origin", $trace.origin());
+        $each!("source_agent", $trace.source_agent());
+        $each!("created_at", $trace.created_at());
+        $each!("last_reinforced", $trace.last_reinforced());
+        $each!("last_decayed", $trace.last_decayed());
+        $each!("reinforcement_count", $trace.reinforcement_count());
+        $each!("parent", $trace.parent());
+        $each!("children", $trace.children());
+        $each!("unresolved", $trace.is_unresolved());
+        $each!("consolidation_candidate", $trace.is_consolidation_candidate());
+        $each!("pinned", $trace.is_pinned());
+        $each!("encryption_key_id", $trace.encryption_key_id());
+        $each!("embedding", $trace.embedding());
+        $each!("revision", $trace.revision());
+    };
+}
+
+#[cfg(feature = "serde")]
+use each_field;
+
+/// Every field, as the getters return it.
 impl fmt::Debug for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { head: _, id, content, numbers } = self;
-        f.debug_struct("Trace").field("id", id).field("content", content).field("numbers", numbers).finish()
+        let mut all = f.debug_struct("Trace");
+        macro_rules! show {
+            ($name:literal, $value:expr) => {
+                all.field($name, &$value);
+            };
+        }
+        each_field!(self, show);
+        all.finish()
+    }
+}
+
+/// Id, type and payload, in one line.
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.id, self.trace_type(), self.payload())
     }
 }

@@ -31,6 +31,7 @@ mod opening;
 mod own_backend;
 mod pages;
 mod partitions;
+mod programs;
 mod quota;
 mod racing_links;
 mod racing_queries;

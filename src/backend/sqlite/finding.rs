@@ -7,6 +7,7 @@ use std::fmt;
 /// A defect that [`verify`](crate::verify) has found, or data that `legion` can't transfer unchanged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Finding {
     /// The part of the store in which [`verify`](crate::verify) has found a defect:
     ///

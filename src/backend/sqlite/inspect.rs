@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 /// Content of a store's file; from [`inspect`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct FileReport {
     /// The version of the schema.
     pub schema_version: i64,

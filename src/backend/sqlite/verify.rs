@@ -28,6 +28,7 @@ const LISTED: usize = 1_000;
 /// Result of verifying a store's file; from [`verify`] and [`backup`](crate::backup).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct VerifyReport {
     /// The version of the schema; 0 if it can't be read.
     pub schema_version: i64,

@@ -110,7 +110,7 @@ impl ErrorMemories {
     /// A layer that stores errors in `store`, with the store's partition.
     pub fn new(store: &TraceStore) -> Self {
         let inner = Inner {
-            store: WeakStore::new(store),
+            store: store.downgrade(),
             recent: Recent::new(),
             hasher: RandomState::new(),
             started: Instant::now(),
