@@ -1,7 +1,7 @@
 //! Three agents in one store: you see how much each keeps in a partition of its own, a fact of all that the three
 //! have confirmed at once and no confirmation is lost, and one agent leaving without a trace in memory or in the file.
 
-use mnemon::{NewTrace, Order, TraceId, TraceStore};
+use mnemon::{NewTrace, Partition, TraceId, TraceStore};
 use serde_json::json;
 use std::path::Path;
 use std::{fs, io, thread};
@@ -19,11 +19,11 @@ fn main() -> Outcome {
     let rule = NewTrace::semantic(json!({"rule": "the fuel pump is locked at night"}));
     let rule = store.insert(rule.partition(EVERYBODY).tag("keys").confidence(0.1))?;
 
-    // One store for all: each agent has a clone, on a thread of its own.
+    // One store for all: each agent has a clone and a handle to its partition, on a thread of its own.
     thread::scope(|scope| {
         let agents = AGENTS.map(|name| {
-            let store = store.clone();
-            scope.spawn(move || work(&store, name, rule))
+            let (store, own) = (store.clone(), store.in_partition(name));
+            scope.spawn(move || work(&store, &own, rule))
         });
         agents.into_iter().try_for_each(|agent| agent.join().map_err(|_| "an agent panicked")?)
     })?;
@@ -46,10 +46,9 @@ fn main() -> Outcome {
 }
 
 /// What an agent does: notes what it saw, with what everybody knows, and looks at its own notes alone.
-fn work(store: &TraceStore, name: &str, rule: TraceId) -> Outcome {
+fn work(store: &TraceStore, own: &Partition, rule: TraceId) -> Outcome {
     for n in 0..NOTES {
-        let saw = NewTrace::episodic(json!({"who": name, "saw": n})).partition(name).tag("keys");
-        let saw = store.insert(saw)?;
+        let saw = own.insert(NewTrace::episodic(json!({"who": own.name(), "saw": n})).tag("keys"))?;
         // Atomic: of two agents that confirm at once, the later one goes on from what the other has made of it.
         store.update(rule, |known| {
             let surer = known.before().confidence() + 0.001;
@@ -57,10 +56,9 @@ fn work(store: &TraceStore, name: &str, rule: TraceId) -> Outcome {
         })?;
         store.co_activate(saw, rule)?;
     }
-    let mine = store.query().partition(name).tagged("keys").order(Order::Recency).limit(NOTES + 1).run();
-    match mine.len() {
+    match own.query().tagged("keys").count() {
         NOTES => Ok(()),
-        found => Err(format!("{name} finds {found} notes of its own, of {NOTES}").into()),
+        found => Err(format!("{} finds {found} notes of its own, of {NOTES}", own.name()).into()),
     }
 }
 
@@ -68,7 +66,7 @@ fn work(store: &TraceStore, name: &str, rule: TraceId) -> Outcome {
 fn table(store: &TraceStore, path: &Path) -> Outcome {
     println!("partition   traces   links   in the bytes of the file");
     for name in AGENTS.into_iter().chain([EVERYBODY]) {
-        let traces = store.query().partition(name).limit(usize::MAX).run();
+        let traces = store.query().partition(name).run();
         let links = traces.iter().map(|trace| store.links(trace.id()).len()).sum::<usize>();
         let found = if is_in_file(path, name)? { "yes" } else { "no" };
         println!("{name:<10}{:>8}{links:>8}   {found}", traces.len());

@@ -7,7 +7,8 @@
 //! # Where to look
 //!
 //! - [`TraceStore`]: the store. [`StoreBuilder`] opens one with settings; [`NewTrace`] is the input, [`Trace`] the
-//!   result, and [`TraceEdit`] a change; [`Query`] finds traces, [`Link`] associates them.
+//!   result, and [`TraceEdit`] a change; [`Query`] finds traces, [`Link`] associates them, and [`Partition`] is a handle
+//!   to a part of the store.
 //! - [`DecayCurve`]: how traces fade; [`Ranked`]: how they are ranked; [`guide::memory`] has the numbers.
 //! - [`FlushReport`], [`Health`], [`Stats`]: work and state of the flusher; [`Subscription`]: each commit as it is
 //!   made.
@@ -72,6 +73,6 @@ pub use progress::Progress;
 pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantined, Subscription};
 pub use store::{
     CloseError, Cursor, Eviction, LagPolicy, Mark, Page, Partition, Query, Quota, Removed, Stats, Step,
-    StoreBuilder, TraceStore, Upkeep, Walk, Watermark,
+    StoreBuilder, TraceStore, Upkeep, Walk, Watermark, WeakStore,
 };
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

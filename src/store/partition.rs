@@ -67,9 +67,11 @@ impl Partition {
         mut change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
     ) -> Result<Arc<Trace>> {
         let inner = self.store.inner();
-        inner.upsert(new.within(&self.name), |old| match self.has(old) {
-            true => inner.edited(old, &mut |trace| Ok(change(trace))),
-            false => Err(already_exists(old.id())),
+        inner.upsert(new.within(&self.name), |old| {
+            if !self.has(old) {
+                return Err(already_exists(old.id()));
+            }
+            inner.edited(old, &mut |trace| Ok(change(trace)))
         })
     }
 

@@ -1,5 +1,6 @@
 //! Handles that do not keep a store open.
 
+#[cfg(all(feature = "tracing-layer", not(loom)))]
 use super::inner::Inner;
 use super::{Owner, TraceStore};
 #[cfg(all(feature = "tracing-layer", not(loom)))]
@@ -24,13 +25,18 @@ pub struct WeakStore {
     /// Shows whether a clone of the store is alive.
     handle: Weak<Owner>,
     /// Owned only during an insert. Dropping the last owner frees memory and does not wait for another thread.
+    #[cfg(all(feature = "tracing-layer", not(loom)))]
     inner: Weak<Inner>,
 }
 
 impl TraceStore {
     /// Returns a handle that does not keep the store open.
     pub fn downgrade(&self) -> WeakStore {
-        WeakStore { handle: Arc::downgrade(&self.owner), inner: Arc::downgrade(&self.owner.inner) }
+        WeakStore {
+            handle: Arc::downgrade(&self.owner),
+            #[cfg(all(feature = "tracing-layer", not(loom)))]
+            inner: Arc::downgrade(&self.owner.inner),
+        }
     }
 }
 

@@ -105,14 +105,7 @@ impl Payload {
     /// Those of [`as_value`](Self::as_value).
     pub fn get(&self, path: &str) -> Result<Option<Value>> {
         let mut value = self.as_value()?;
-        let found = match path.starts_with('/') {
-            true => value.pointer_mut(path),
-            false => path.split('.').try_fold(&mut value, |value, key| match value {
-                Value::Object(entries) => entries.get_mut(key),
-                Value::Array(items) => items.get_mut(key.parse::<usize>().ok()?),
-                _ => None,
-            }),
-        };
+        let found = if path.starts_with('/') { value.pointer_mut(path) } else { by_dots(&mut value, path) };
         Ok(found.map(Value::take))
     }
 
@@ -135,6 +128,14 @@ impl Payload {
             }
         })
     }
+}
+
+fn by_dots<'v>(value: &'v mut Value, path: &str) -> Option<&'v mut Value> {
+    path.split('.').try_fold(value, |value, key| match value {
+        Value::Object(entries) => entries.get_mut(key),
+        Value::Array(items) => items.get_mut(key.parse::<usize>().ok()?),
+        _ => None,
+    })
 }
 
 /// The deepest nesting that can be parsed again; each level takes stack when it is written.

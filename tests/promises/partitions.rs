@@ -66,7 +66,7 @@ fn nothing_outside_is_changed() -> Outcome {
     let before = store.get(his[0]);
     assert_eq!(ana.update(his[0], |trace| trace.tag("mine"))?, None);
     assert_eq!(ana.update_if(his[0], 99, |trace| trace.tag("mine"))?, None, "not even its revision is told");
-    assert_eq!(ana.try_update(his[0], |_| Err(mnemon::Error::from(never())))?, None);
+    assert_eq!(ana.try_update(his[0], |_| Err(never()))?, None);
     assert_eq!((ana.remove(his[0])?, ana.remove_if(his[0], 99)?, ana.reinforce(his[0])?), (None, None, None));
     let foreign = ana.upsert(note(9).id(his[0]), |trace| trace.tag("mine"));
     assert_eq!(foreign.unwrap_err().kind(), ErrorKind::AlreadyExists);
