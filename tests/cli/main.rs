@@ -4,6 +4,7 @@
 
 mod backup;
 mod compact;
+mod edit;
 mod export;
 mod harbour;
 mod host;

@@ -8,7 +8,7 @@ use crate::trace::{self, TraceJson};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use mnemon::{Order, Ranked, Tier, Trace, TraceType};
+use mnemon::{Order, Ranked, Tier, Trace, TraceId, TraceType};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 ///
 /// Every condition given must be met.
 #[derive(Args)]
-#[command(after_help = DONE)]
+#[command(visible_alias = "query", after_help = DONE)]
 pub struct List {
     #[command(flatten)]
     source: Source,
@@ -47,6 +47,15 @@ struct Filter {
     /// With this very tag; given more than once, with all of them.
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
+    /// With one of these tags, separated by commas.
+    #[arg(long = "any-tag", value_name = "TAGS", value_delimiter = ',')]
+    any_tags: Vec<String>,
+    /// Without this tag; given more than once, with none of them.
+    #[arg(long = "no-tag", value_name = "TAG")]
+    no_tags: Vec<String>,
+    /// Derived from this trace.
+    #[arg(long, value_name = "ID")]
+    parent: Option<TraceId>,
     /// Of this partition.
     #[arg(long, value_name = "NAME")]
     partition: Option<String>,
@@ -199,6 +208,15 @@ impl Filter {
         let mut query = seen.store.query().order(order).min_strength(self.min_strength);
         for kind in &self.types {
             query = query.of_type(*kind);
+        }
+        if !self.any_tags.is_empty() {
+            query = query.tagged_any(self.any_tags.iter().map(|tag| tag.as_str()));
+        }
+        for tag in &self.no_tags {
+            query = query.untagged(tag.as_str());
+        }
+        if let Some(parent) = self.parent {
+            query = query.parent(parent);
         }
         for tag in &self.tags {
             query = query.tagged(tag.as_str());

@@ -13,6 +13,7 @@ mod columns;
 mod compact;
 mod completions;
 mod demo;
+mod edit;
 mod exchange;
 mod foreign;
 mod get;
@@ -64,6 +65,11 @@ enum Command {
     List(list::List),
     Walk(walk::Walk),
     Recall(recall::Recall),
+    Put(edit::Put),
+    Set(edit::Set),
+    Tag(edit::Tag),
+    Link(edit::Link),
+    Rm(edit::Rm),
     Top(top::Top),
     Completions(completions::Completions),
     Man(man::Man),
@@ -91,6 +97,11 @@ fn main() -> ExitCode {
         Command::List(list) => list.run(),
         Command::Walk(walk) => walk.run(),
         Command::Recall(recall) => recall.run(),
+        Command::Put(put) => put.run(),
+        Command::Set(set) => set.run(),
+        Command::Tag(tag) => tag.run(),
+        Command::Link(link) => link.run(),
+        Command::Rm(rm) => rm.run(),
         Command::Top(top) => top.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

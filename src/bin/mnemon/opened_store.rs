@@ -12,7 +12,7 @@ use mnemon::{ManualClock, Trace, TraceId, TraceStore};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -41,11 +41,15 @@ impl Source {
         let builder = TraceStore::builder().clock(&ManualClock::at(at));
         let store = progress::while_reading(builder, |builder| builder.detached(&self.db))?;
         text::warn_of_quarantined(&store.stats().quarantined);
-        Ok(OpenedStore { store: ManuallyDrop::new(store), path: self.db.clone(), ids: OnceCell::new() })
+        Ok(OpenedStore::of(store, &self.db))
     }
 }
 
 impl OpenedStore {
+    pub fn of(store: TraceStore, path: &Path) -> Self {
+        Self { store: ManuallyDrop::new(store), path: path.to_owned(), ids: OnceCell::new() }
+    }
+
     /// The trace with this id, or the one whose id begins or ends so.
     pub fn find(&self, id: &IdPrefix) -> Result<Arc<Trace>> {
         match &self.ids().like(id)[..] {
