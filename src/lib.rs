@@ -66,7 +66,7 @@ pub use observe::{ErrorCounts, ErrorMemories};
 pub use progress::Progress;
 pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantined, Subscription};
 pub use store::{
-    CloseError, Eviction, LagPolicy, Mark, Query, Quota, Removed, Stats, Step, StoreBuilder, TraceStore,
-    Upkeep, Walk, Watermark,
+    CloseError, Eviction, Group, LagPolicy, Mark, Query, Quota, Removed, Stats, Step, StoreBuilder,
+    TraceStore, Upkeep, Walk, Watermark,
 };
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

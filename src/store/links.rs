@@ -199,11 +199,13 @@ impl TraceStore {
     }
 }
 
+pub(super) fn ends_of(a: TraceId, b: TraceId) -> Result<LinkKey> {
+    LinkKey::of(a, b).ok_or_else(|| Error::invalid("b", format_args!("{b}, as a is"), "give two traces"))
+}
+
 impl Inner {
     fn co_activate(&self, a: TraceId, b: TraceId) -> Result<Link> {
-        let Some(ends) = LinkKey::of(a, b) else {
-            return Err(Error::invalid("b", format_args!("{b}, as a is"), "give two traces"));
-        };
+        let ends = ends_of(a, b)?;
         loop {
             let (births, now) = (self.births(ends)?, self.now());
             let done = self.links().upsert(&self.state.generations, &ends, |old| {
@@ -213,13 +215,7 @@ impl Inner {
                     return Ok(Change::Keep);
                 }
                 let old = old.filter(|tie| tie.joins(births)).map(|tie| tie.link);
-                let link = Link {
-                    ends,
-                    count: old.map_or(1, |link| link.count.saturating_add(1)),
-                    first_at: old.map_or(now, |link| link.first_at),
-                    last_at: now,
-                };
-                Ok(Change::Put(LinkState::new(link, births)))
+                Ok(Change::Put(LinkState::new(Link::counted(old, ends, now), births)))
             });
             let Transition { new, .. } = done.map_err(reason)?;
             if let Some(tie) = new.filter(|_| self.look_again(ends, births)) {

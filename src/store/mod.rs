@@ -9,6 +9,7 @@ mod decay;
 mod erase;
 mod events;
 mod flush;
+mod group;
 mod indexer;
 mod inner;
 mod links;
@@ -38,6 +39,7 @@ mod write;
 
 pub use close::CloseError;
 pub use flush::Mark;
+pub use group::Group;
 pub use links::{Step, Walk};
 pub use open::{LagPolicy, StoreBuilder};
 pub use query::Query;
