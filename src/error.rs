@@ -23,8 +23,11 @@ pub enum ErrorKind {
     AlreadyExists,
     /// A required trace is not in the store.
     NotFound,
-    /// [`update_if`](crate::TraceStore::update_if) of a trace that now has another revision.
+    /// [`update_if`](crate::TraceStore::update_if) of a trace that now has another revision, or a
+    /// [group](crate::TraceStore::apply) that expects another one.
     RevisionConflict,
+    /// A group whose traces other threads wrote at each of its attempts. Nothing was changed: apply it again.
+    Conflict,
     /// A write to a closed store.
     Closed,
     /// A write to a store whose flusher lags, if the store was opened with
@@ -75,6 +78,7 @@ impl ErrorKind {
             ErrorKind::AlreadyExists => "already exists",
             ErrorKind::NotFound => "not found",
             ErrorKind::RevisionConflict => "revision conflict",
+            ErrorKind::Conflict => "conflict",
             ErrorKind::Closed => "closed",
             ErrorKind::Lagging => "lagging",
             ErrorKind::InUse => "in use",

@@ -72,7 +72,7 @@ pub use observe::{ErrorCounts, ErrorMemories};
 pub use progress::Progress;
 pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantined, Subscription};
 pub use store::{
-    CloseError, Cursor, Eviction, LagPolicy, Mark, Page, Partition, Query, Quota, Removed, Stats, Step,
-    StoreBuilder, TraceStore, Upkeep, Walk, Watermark, WeakStore,
+    CloseError, Cursor, Eviction, Group, LagPolicy, Mark, Page, Partition, Query, Quota, Removed, Stats,
+    Step, StoreBuilder, TraceStore, Upkeep, Walk, Watermark, WeakStore,
 };
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

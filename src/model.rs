@@ -4,8 +4,8 @@
 pub use crate::protocol::planted::{Mistake, plant};
 pub use crate::protocol::{
     Adjacency, Captured, Change, Cut, CutBlock, EdgeKey, FlushOutcome, FlushProgress, GenerationGuard,
-    Generations, Head, Index, List, Map, Notify, Opening, Reached, Record, Rejected, ShippedNotify, Tracked,
-    Transition, Unsettled, Views, explore, hide_locks,
+    Generations, GroupPart, GroupTry, Head, Index, List, Map, Notify, Opening, Reached, Record, Rejected,
+    ShippedNotify, Tracked, Transition, Unsettled, Views, explore, hide_locks,
 };
 
 use crate::store::TraceStore;

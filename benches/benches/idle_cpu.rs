@@ -13,7 +13,7 @@ fn main() -> Outcome {
     let upkeep = Upkeep::default();
     let store = TraceStore::builder().upkeep(upkeep).open(folder.path().join("quiet.db"))?;
     let (traces, now) = (size(100_000), jiff::Timestamp::now());
-    let ids = store.insert_many((0..traces).map(|n| month_old(n, traces, now)))?;
+    let ids = benches::insert_all(&store, traces, |n| month_old(n, traces, now))?;
     // The first cycle brings everything up to date; each minute has one of the others.
     store.decay()?;
     store.flush()?;

@@ -27,7 +27,7 @@ fn on(figures: &mut Figures, traces: usize) -> Outcome {
         .flush_interval(Duration::ZERO)
         .open(folder.path().join("memory.db"))?;
     let now = clock.now();
-    let ids = store.insert_many((0..traces).map(|n| tagged(n, month_old(n, traces, now))))?;
+    let ids = benches::insert_all(&store, traces, |n| tagged(n, month_old(n, traces, now)))?;
     store.flush()?;
     // The original's milliseconds are known for 100,000.
     let mut say = |case: &str, ours: f64, original: f64, target: Option<f64>| {

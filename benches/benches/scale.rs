@@ -64,11 +64,7 @@ fn on(figures: &mut Figures, traces: usize) -> Outcome {
     let now = Timestamp::now();
     let before = resident();
     let store = TraceStore::open(&path)?;
-    let mut ids = Vec::with_capacity(traces);
-    for first in (0..traces).step_by(10_000) {
-        let some = first..traces.min(first + 10_000);
-        ids.extend(store.insert_many(some.map(|n| year_old(n, traces, now)))?);
-    }
+    let mut ids = benches::insert_all(&store, traces, |n| year_old(n, traces, now))?;
     store.flush()?;
     settle(&store);
     shuffle(&mut ids, &mut Random(7));

@@ -131,7 +131,7 @@ fn come_and_go(
     count: usize,
 ) -> Outcome {
     let others = TraceStore::in_memory();
-    others.insert_many((0..count).map(|_| NewTrace::episodic(mnemon::Payload::text("short"))))?;
+    benches::insert_all(&others, count, |_| NewTrace::episodic(mnemon::Payload::text("short")))?;
     let new: Vec<_> = others.iter().map(|trace| copy(&trace)).collect();
     let parts: Vec<_> = new.chunks(count.div_ceil(threads)).collect();
     let insert = |on: &dyn Records| {

@@ -6,7 +6,7 @@ pub mod puts;
 pub mod random;
 
 use jiff::Timestamp;
-use mnemon::{NewTrace, TraceId, TraceStore, TraceType};
+use mnemon::{Group, NewTrace, TraceId, TraceStore, TraceType};
 use std::error::Error;
 use std::time::{Duration, Instant};
 
@@ -43,9 +43,23 @@ pub fn month_old(n: usize, traces: usize, now: Timestamp) -> NewTrace {
     new.created_at(now.saturating_sub(age).unwrap_or(now))
 }
 
+/// Inserts so many traces, in groups, and returns their ids in order.
+pub fn insert_all(
+    store: &TraceStore,
+    count: usize,
+    new: impl Fn(usize) -> NewTrace,
+) -> mnemon::Result<Vec<TraceId>> {
+    let mut ids = Vec::with_capacity(count);
+    for first in (0..count).step_by(Group::MAX_STEPS) {
+        let some = first..count.min(first + Group::MAX_STEPS);
+        ids.extend(store.insert_many(some.map(&new))?);
+    }
+    Ok(ids)
+}
+
 /// A store filled with `count` traces, and their ids in random order.
 pub fn fill(store: &TraceStore, count: usize) -> mnemon::Result<Vec<TraceId>> {
-    let mut ids = store.insert_many((0..count).map(trace))?;
+    let mut ids = insert_all(store, count, trace)?;
     random::shuffle(&mut ids, &mut random::Random(7));
     Ok(ids)
 }

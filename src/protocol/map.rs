@@ -56,9 +56,9 @@ enum Sealed {
 
 /// Values by key, and by what `I` finds them by. `S` is what the sink remembers of a key; only the flusher uses that.
 pub struct Map<K, V: Record, S, I = ()> {
-    cells: Cells<K, V, S>,
+    pub(super) cells: Cells<K, V, S>,
     live: AtomicIsize,
-    index: I,
+    pub(super) index: I,
 }
 
 impl<K, V, S, I> Map<K, V, S, I>
@@ -284,10 +284,9 @@ where
         // From before the compare-and-swap until what it replaced has been given up.
         let pin = pin();
         if !self.cells.publish(key, old, &successor) {
-            if is_uncounted && !counted_late {
-                inside.unreserve();
-            }
-            self.index.detach(key, || self.cells.contains(key));
+            // A group that is in the way would be there again at the next try.
+            self.cells.get_past(key, &pin);
+            self.not_written(key, (is_uncounted && !counted_late).then_some(&inside));
             return Err(());
         }
         if is_uncounted && counted_late {
@@ -296,17 +295,30 @@ where
         if is_first && planted(Mistake::ListedAfterTheSwap) {
             generations.list(&inside, key.clone().into());
         }
-        if successor.value().is_some() {
+        self.written(key, old.value().is_some(), successor.value().is_some());
+        drop(inside);
+        self.cells.give_up(old, &successor, &pin);
+        Ok(successor.into_value())
+    }
+
+    /// What follows for a key whose new record is published.
+    pub(super) fn written(&self, key: &K, had_value: bool, has_value: bool) {
+        if has_value {
             self.index.attach(key);
         }
-        match (old.value().is_some(), successor.value().is_some()) {
+        match (had_value, has_value) {
             (false, true) => self.live.fetch_add(1, Ordering::Relaxed),
             (true, false) => self.live.fetch_sub(1, Ordering::Relaxed),
             _ => 0,
         };
-        drop(inside);
-        self.cells.give_up(old, &successor, &pin);
-        Ok(successor.into_value())
+    }
+
+    /// What follows for a key whose new record never will be: no generation has it counted.
+    pub(super) fn not_written<D: Clone + Ord>(&self, key: &K, counted: Option<&GenerationGuard<D>>) {
+        if let Some(inside) = counted {
+            inside.unreserve();
+        }
+        self.index.detach(key, || self.cells.contains(key));
     }
 
     /// After the commit of `cut`: drops the image that only its capture needed, or takes out the cell of a key whose

@@ -5,6 +5,7 @@
 //!
 //! - [`generations`]: the open generation, its list of keys, and the cut that closes it;
 //! - [`map`]: keys and transitions, each one compare-and-swap of a cell;
+//! - [`group`]: writes of several keys, of which a cut has all or none;
 //! - [`raw`]: cells, records and their reclamation, and all other unsafe code of the crate;
 //! - [`index`]: finding links by either end;
 //! - [`views`]: finding traces by anything; [`unapplied`]: the keys that the views lack;
@@ -17,6 +18,7 @@
 
 mod at_work;
 mod generations;
+mod group;
 mod index;
 mod map;
 pub(crate) mod planted;
@@ -34,6 +36,7 @@ pub(crate) use at_work::{at_work, is_at_work};
 #[cfg(loom)]
 pub use generations::GenerationGuard;
 pub use generations::{Cut, CutBlock, Generations, Opening};
+pub use group::{GroupPart, GroupTry};
 #[cfg(loom)]
 pub use index::Index;
 pub use index::{Adjacency, EdgeKey};

@@ -84,6 +84,22 @@ pub enum Mistake {
     SealCheckedEarly,
     /// A key is taken out of the adjacency without asking whether it has a cell by now.
     DetachedUnasked,
+    /// A reader of a group's decision does not acquire.
+    DecisionLoadRelaxed,
+    /// Who decides a group does not release.
+    DecisionSwapRelaxed,
+    /// A group is committed before all its keys are installed.
+    DecidedEarly,
+    /// The owner of a group leaves the generation before it has decided.
+    LeftUndecided,
+    /// A writer takes a group out of a cell before it has given it up.
+    RestoredBeforeGivenUp,
+    /// A group does not hold the records that it expects.
+    ExpectedNotHeld,
+    /// A group is freed as soon as it has left its cells.
+    GroupFreedAtOnce,
+    /// Settling leaves a key alone that a group is on.
+    GroupNotSettled,
 }
 
 #[cfg(not(loom))]

@@ -115,6 +115,10 @@ impl TraceStore {
     }
 }
 
+pub(super) fn ends_of(a: TraceId, b: TraceId) -> Result<LinkKey> {
+    LinkKey::of(a, b).ok_or_else(|| Error::invalid("b", format_args!("{b}, as a is"), "give two traces"))
+}
+
 /// Links of all traces, or of those in one partition, to which others are as if they were not there.
 type Within<'a> = Option<&'a str>;
 
@@ -153,9 +157,7 @@ impl Inner {
 
     pub(super) fn co_activate(&self, a: TraceId, b: TraceId, within: Within<'_>) -> Result<Link> {
         self.state.check_lag()?;
-        let Some(ends) = LinkKey::of(a, b) else {
-            return Err(Error::invalid("b", format_args!("{b}, as a is"), "give two traces"));
-        };
+        let ends = ends_of(a, b)?;
         loop {
             let (births, now) = (self.births(ends, within)?, self.now());
             let done = self.links().upsert(&self.state.generations, &ends, |old| {
@@ -165,13 +167,7 @@ impl Inner {
                     return Ok(Change::Keep);
                 }
                 let old = old.filter(|tie| tie.joins(births)).map(|tie| tie.link);
-                let link = Link {
-                    ends,
-                    count: old.map_or(1, |link| link.count.saturating_add(1)),
-                    first_at: old.map_or(now, |link| link.first_at),
-                    last_at: now,
-                };
-                Ok(Change::Put(LinkState::new(link, births)))
+                Ok(Change::Put(LinkState::new(Link::counted(old, ends, now), births)))
             });
             let Transition { new, .. } = done.map_err(reason)?;
             if let Some(tie) = new.filter(|_| self.look_again(ends, births)) {

@@ -1,12 +1,12 @@
 //! Writing: each write is one transition of one entry in memory; the flusher does the rest.
 
-use super::inner::{Inner, already_exists, not_found, reason};
+#[cfg(doc)]
+use super::Group;
+use super::inner::{Inner, not_found, reason};
 use super::{Removed, TraceStore};
 use crate::error::{Error, ErrorKind, Result};
-use crate::guarded;
 use crate::protocol::{Change, Transition};
 use crate::trace::{NewTrace, Trace, TraceEdit, TraceId};
-use std::collections::HashSet;
 use std::sync::Arc;
 
 impl TraceStore {
@@ -34,11 +34,8 @@ impl TraceStore {
         self.inner().insert(new)
     }
 
-    /// Stores several new traces, all or none, and returns their ids in order.
-    ///
-    /// All traces are checked before the first is stored. If storing one then fails, for example because the store is
-    /// closed during the call, those stored before it are removed again where that is still possible. The traces are
-    /// not isolated: another thread may see, and a flush may write, the first of them before the last is stored.
+    /// Stores several new traces, all or none, and returns their ids in order: a [group](Self::apply) of insertions, so
+    /// at most [`Group::MAX_STEPS`]. Store more of them in several calls.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -52,26 +49,10 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// Returns the errors of [`insert`](Self::insert), for the first trace that can't be stored.
+    /// Returns the errors of [`insert`](Self::insert), for the first trace that can't be stored, and those of
+    /// [`apply`](Self::apply). Nothing is stored.
     pub fn insert_many(&self, new: impl IntoIterator<Item = NewTrace>) -> Result<Vec<TraceId>> {
-        let traces: Vec<_> = new.into_iter().map(|new| self.inner().checked(new)).collect::<Result<_>>()?;
-        self.state().check_lag()?;
-        let mut ids = HashSet::with_capacity(traces.len());
-        if let Some(known) = traces.iter().find(|trace| !ids.insert(trace.id()) || self.contains(trace.id()))
-        {
-            return Err(already_exists(known.id()));
-        }
-        let mut stored = Vec::with_capacity(traces.len());
-        for trace in &traces {
-            match self.inner().put(trace) {
-                Ok(put) => stored.extend(put),
-                Err(error) => {
-                    stored.iter().for_each(|stored| self.take_back(stored));
-                    return Err(error);
-                }
-            }
-        }
-        Ok(traces.iter().map(|trace| trace.id()).collect())
+        self.apply(|group| new.into_iter().map(|new| group.insert(new)).collect())
     }
 
     /// Changes a trace atomically, and returns its new state, or `None` if the store does not hold it. A change that
@@ -247,18 +228,6 @@ impl TraceStore {
     /// [`insert`](Self::insert). What was removed before that stays removed.
     pub fn retain(&self, keep: impl FnMut(&Trace) -> bool) -> Result<Removed> {
         self.inner().retain(self.iter(), keep)
-    }
-
-    /// Removes a trace that `put` stored, unless it has changed since.
-    fn take_back(&self, trace: &Arc<Trace>) {
-        let undone = self.inner().update(trace.id(), |now| {
-            if Arc::ptr_eq(now, trace) { Ok(Change::Remove) } else { Ok(Change::Keep) }
-        });
-        if let Err(error) = undone {
-            guarded::run(|| {
-                tracing::warn!(id = %trace.id(), %error, "a trace of a failed insert_many could not be taken back");
-            });
-        }
     }
 
     /// Applies one transition to an existing trace.

@@ -38,6 +38,16 @@ impl Link {
         }
     }
 
+    /// The link after one more co-activation, the first if there is no link yet.
+    pub(crate) fn counted(old: Option<Self>, ends: LinkKey, now: Micros) -> Self {
+        Self {
+            ends,
+            count: old.map_or(1, |link| link.count.saturating_add(1)),
+            first_at: old.map_or(now, |link| link.first_at),
+            last_at: now,
+        }
+    }
+
     /// The two ids, the smaller one first.
     pub fn ends(&self) -> (TraceId, TraceId) {
         (self.ends.0, self.ends.1)

@@ -3,7 +3,7 @@
 
 use crate::program::TestDir;
 use harness::{Outcome, wait_until};
-use mnemon::{NewTrace, TraceStore, inspect};
+use mnemon::{Group, NewTrace, TraceStore, inspect};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -36,7 +36,10 @@ const MANY: usize = 20_000;
 fn with_many() -> Outcome<TestDir> {
     let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
-    store.insert_many((0..MANY).map(|n| NewTrace::semantic(json!(format!("{n} {}", "tide ".repeat(50))))))?;
+    for some in (0..MANY).collect::<Vec<_>>().chunks(Group::MAX_STEPS) {
+        let new = |n| NewTrace::semantic(json!(format!("{n} {}", "tide ".repeat(50))));
+        store.insert_many(some.iter().map(new))?;
+    }
     store.close()?;
     Ok(place)
 }

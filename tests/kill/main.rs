@@ -95,7 +95,7 @@ fn a_torn_store_is_found_out() -> Outcome {
     fn tell(store: &TraceStore, name: &str, n: u64, seen: u64) -> mnemon::Result<()> {
         store.update(id(name), |trace| trace.payload(payload(n, seen))).map(drop)
     }
-    let tears: [(&str, Tear); 8] = [
+    let tears: [(&str, Tear); 10] = [
         ("an effect without its cause", |store| tell(store, "ring0-b", 1, 0)),
         ("two steps at once", |store| tell(store, "ring0-a", 2, 0)),
         ("a change that was lost", |store| {
@@ -103,6 +103,11 @@ fn a_torn_store_is_found_out() -> Outcome {
             store.update(id("ring1-a"), |trace| trace.confidence(0.5))?;
             tell(store, "ring1-a", 1, 0)
         }),
+        ("a part of a bulk", |store| {
+            tell(store, "load", 1, 0)?;
+            store.insert(new("load-0", 1)).map(drop)
+        }),
+        ("a part of a group", |store| tell(store, "group-a", 1, 0)),
         ("a link that nobody made", |store| store.co_activate(id("ring0-a"), id("ring0-b")).map(drop)),
         ("a trace that is gone", |store| store.remove(id("ring2-c")).map(drop)),
         ("a trace that nobody wrote", |store| store.insert(new("stray", 1)).map(drop)),

@@ -114,6 +114,7 @@ impl Scene {
             Op::Remove(name) => self.drop(|shown, _| shown == name),
             Op::Link(a, b) => *self.links.entry(ends(a, b)).or_default() += 1,
             Op::Erase => self.drop(|_, shown| shown.partition == ERASABLE),
+            Op::Group(ops) => ops.iter().for_each(|op| self.apply(op, n)),
         }
     }
 

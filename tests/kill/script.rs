@@ -15,11 +15,13 @@ pub enum Script {
     Loader,
     /// Fills a partition, links its traces to one outside, and erases it: all at once.
     Eraser,
+    /// Applies groups: each raises two traces, and lets a third come, with a link, or go.
+    Grouper,
 }
 
 pub const RINGS: usize = 3;
-pub const ALL: [Script; RINGS + 2] =
-    [Script::Ring(0), Script::Ring(1), Script::Ring(2), Script::Loader, Script::Eraser];
+pub const ALL: [Script; RINGS + 3] =
+    [Script::Ring(0), Script::Ring(1), Script::Ring(2), Script::Loader, Script::Grouper, Script::Eraser];
 
 /// How many operations of each script are done.
 pub type Positions = [u64; ALL.len()];
@@ -40,6 +42,8 @@ pub enum Op {
     Remove(String),
     Link(String, String),
     Erase,
+    /// All of these or none.
+    Group(Vec<Op>),
 }
 
 impl Script {
@@ -49,6 +53,7 @@ impl Script {
             Script::Ring(ring) => format!("ring{ring}-"),
             Script::Loader => "load".to_owned(),
             Script::Eraser => "erase".to_owned(),
+            Script::Grouper => "group-".to_owned(),
         }
     }
 
@@ -58,6 +63,7 @@ impl Script {
             Script::Ring(ring) => format!("ring{ring}-a"),
             Script::Loader => "load".to_owned(),
             Script::Eraser => "eraser".to_owned(),
+            Script::Grouper => "group-a".to_owned(),
         }
     }
 
@@ -67,6 +73,7 @@ impl Script {
             Script::Ring(_) => 6,
             Script::Loader => 2 + 2 * LOADED,
             Script::Eraser => 3 + 2 * ERASED,
+            Script::Grouper => 1,
         }
     }
 
@@ -75,6 +82,7 @@ impl Script {
         match self {
             Script::Ring(ring) => ["a", "b", "c", "witness"].map(|name| format!("ring{ring}-{name}")).into(),
             Script::Loader | Script::Eraser => vec![self.lead()],
+            Script::Grouper => ["group-a", "group-b"].map(str::to_owned).into(),
         }
     }
 
@@ -112,6 +120,15 @@ impl Script {
                 (_, n) if n == 2 * ERASED => Op::Hint(self.lead()),
                 _ => Op::Erase,
             },
+            Script::Grouper => {
+                let [a, b, guest] = ["group-a", "group-b", "group-guest"].map(str::to_owned);
+                let raise = [Op::Tell(a.clone()), Op::Hint(b.clone())];
+                let rest = match n % 2 {
+                    0 => [Op::Remove(guest), Op::Link(a, b)],
+                    _ => [Op::Insert(guest.clone()), Op::Link(guest, a)],
+                };
+                Op::Group(raise.into_iter().chain(rest).collect())
+            }
         };
         (op, n)
     }
@@ -122,6 +139,11 @@ impl Script {
             (Script::Loader, at @ 1..=LOADED) => LOADED + 1 - at,
             _ => 0,
         }
+    }
+
+    /// Whether a part of such a call would have been made.
+    pub fn is_half(self, position: u64) -> bool {
+        (1..LOADED).contains(&self.bulk(position))
     }
 
     /// What there is when so many steps are complete.
@@ -136,9 +158,20 @@ impl Script {
                 Script::Ring(_) if name.ends_with("witness") => (steps, 0),
                 Script::Ring(_) => ((steps - 1) | 1, steps / 2 * 2),
                 Script::Loader | Script::Eraser => (steps, steps),
+                Script::Grouper if *name == self.lead() => (steps, 0),
+                Script::Grouper => (0, steps),
             };
             (shown.told, shown.hinted) = raised;
-            shown.revision += if matches!(self, Script::Ring(_)) { steps } else { 2 * steps };
+            shown.revision += if matches!(self, Script::Loader | Script::Eraser) { 2 * steps } else { steps };
+        }
+        if self == Script::Grouper {
+            if steps % 2 == 1 {
+                scene.put("group-guest", steps);
+                scene.links.insert(ends("group-a", "group-guest"), 1);
+            }
+            if let count @ 1.. = steps / 2 {
+                scene.links.insert(ends("group-a", "group-b"), count as u32);
+            }
         }
         let Script::Ring(ring) = self else { return scene };
         let name = |name: &str| format!("ring{ring}-{name}");

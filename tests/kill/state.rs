@@ -49,6 +49,9 @@ impl State {
             *position = script.position(&scene).ok_or_else(|| {
                 Finding::Torn(format!("{script:?} was never so: {:#?}", scene.part(script)))
             })?;
+            if script.is_half(*position) {
+                return Err(Finding::Torn(format!("{script:?} has a part of a group at {position}")));
+            }
         }
         let parts = ALL.into_iter().map(|script| scene.part(script));
         let (traces, links) = parts

@@ -8,7 +8,7 @@ use crate::scene::{ERASABLE, Shown, hint, id, new, payload};
 use crate::script::{ALL, Op, Positions, RINGS, Script, beginning};
 use crate::state::{Finding, State};
 use harness::{Outcome, Rng};
-use mnemon::{ErrorKind, Result, Trace, TraceEdit, TraceStore};
+use mnemon::{ErrorKind, Group, Result, Trace, TraceEdit, TraceStore};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -113,6 +113,7 @@ impl World {
                 self.log.durable(erased);
                 Ok(())
             }
+            Op::Group(ops) => self.store.apply(|group| ops.iter().try_for_each(|op| collect(group, op, n))),
         }
     }
 
@@ -236,4 +237,17 @@ pub fn go_on(store: TraceStore, plan: Plan, log: Arc<Log>) -> std::result::Resul
     }
     world.store.flush().map_err(|error| broken(&error))?;
     Ok(world.state())
+}
+
+/// One operation of a group.
+fn collect(group: &mut Group<'_>, op: &Op, n: u64) -> Result<()> {
+    match op {
+        Op::Tell(name) => group.update(id(name), move |edit| edit.payload(payload(n, 0))),
+        Op::Hint(name) => group.update(id(name), move |edit| edit.confidence(hint(n))),
+        Op::Insert(name) => drop(group.insert(new(name, n))?),
+        Op::Remove(name) => group.remove(id(name)),
+        Op::Link(a, b) => group.link(id(a), id(b)),
+        Op::Witness(_) | Op::Erase | Op::Group(_) => unreachable!("no script has {op:?} in a group"),
+    }
+    Ok(())
 }

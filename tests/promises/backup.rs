@@ -31,7 +31,9 @@ fn backup(from: &Path, to: impl AsRef<Path>) -> mnemon::Result<VerifyReport> {
 fn interrupted_backup_leaves_nothing() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
-    store.insert_many((0..20_000).map(|n| note(n).tag("tide")))?;
+    for _ in 0..2 {
+        store.insert_many((0..10_000).map(|n| note(n).tag("tide")))?;
+    }
     store.close()?;
     let to = file.folder().join("copy.db");
     let told_until = |end: usize| {

@@ -16,6 +16,7 @@ mod faults;
 mod flaws;
 mod flush_cost;
 mod flush_returns;
+mod groups;
 mod hostile;
 mod hostile_schema;
 mod legion;

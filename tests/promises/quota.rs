@@ -175,7 +175,8 @@ fn nothing_is_evicted_without_a_quota() -> Outcome {
     assert_eq!(limited.eviction, Eviction::LeastRecentlyReinforced);
     for (builder, evicted) in [(manual_flush(), 0), (manual_flush().quota(limited), 63)] {
         let store = builder.clock(&clock()).in_memory()?;
-        store.insert_many((0..10_003).map(note))?;
+        store.insert_many((0..10_000).map(note))?;
+        store.insert_many((0..3).map(note))?;
         store.insert(sized(1 << 20))?;
         (0..60).try_for_each(|_| store.insert(sized(1 << 20).pinned(true)).map(drop))?;
         assert_eq!(store.enforce_quota()?.traces, evicted, "whatever its payloads take");

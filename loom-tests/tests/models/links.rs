@@ -276,3 +276,53 @@ fn a_close_that_fails_leaves_no_link() {
         store.close().unwrap();
     });
 }
+
+/// Traces and links are of two maps.
+#[test]
+fn a_group_of_traces_and_links_is_one() {
+    model("a_group_of_traces_and_links_is_one", Some(3), || {
+        let (store, rows) = open();
+        let group = spawn(&store, |store| {
+            let done = store.apply(|group| {
+                for n in [1, 2] {
+                    group.insert(NewTrace::semantic(serde_json::json!(n)).id(id(n)))?;
+                }
+                group.link(id(1), id(2));
+                Ok(())
+            });
+            done.unwrap();
+        });
+        store.flush().unwrap();
+        let counts = |rows: &Rows| (rows.traces.len(), rows.links.len());
+        let found = counts(&rows.lock().unwrap());
+        assert!([(0, 0), (2, 1)].contains(&found), "half a group: {found:?}");
+        group.join().unwrap();
+        store.flush().unwrap();
+        assert_eq!(counts(&rows.lock().unwrap()), (2, 1));
+    });
+}
+
+/// The group links a trace that another thread removes.
+#[test]
+fn a_group_links_no_trace_that_is_gone() {
+    model("a_group_links_no_trace_that_is_gone", Some(3), || {
+        let (store, rows) = open();
+        insert(&store, 1);
+        insert(&store, 2);
+        let remover = spawn(&store, |store| assert!(store.remove(id(2)).unwrap().is_some()));
+        let done = store.apply(|group| {
+            group.insert(NewTrace::semantic(serde_json::json!(3)).id(id(3)))?;
+            group.link(id(1), id(2));
+            group.link(id(2), id(3));
+            Ok(())
+        });
+        if let Err(error) = &done {
+            assert!([ErrorKind::NotFound, ErrorKind::Conflict].contains(&error.kind()), "{error}");
+        }
+        remover.join().unwrap();
+        assert_eq!(store.contains(id(3)), done.is_ok(), "half a group");
+        assert_eq!(store.link_count(), 0, "a link goes with its trace");
+        store.flush().unwrap();
+        assert!(rows.lock().unwrap().links.is_empty(), "a link goes with its trace");
+    });
+}

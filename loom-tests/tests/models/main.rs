@@ -3,6 +3,7 @@
 #![cfg(loom)]
 
 mod flusher;
+mod groups;
 mod index;
 mod links;
 mod notify;

@@ -243,3 +243,45 @@ fn seal_checked_before_entering() {
 fn detached_without_asking() {
     caught("DetachedUnasked", "index::a_joint_made_anew_is_found_from_both_ends", "who has made it finds it");
 }
+
+const HALF: &str = "half a group";
+
+#[test]
+fn decision_load_relaxed() {
+    caught("DecisionLoadRelaxed", "groups::who_has_seen_a_part_of_a_group_sees_the_rest", HALF);
+}
+
+#[test]
+fn decision_swap_relaxed() {
+    caught("DecisionSwapRelaxed", "groups::who_has_seen_a_part_of_a_group_sees_the_rest", HALF);
+}
+
+#[test]
+fn group_decided_early() {
+    caught("DecidedEarly", "groups::a_cut_has_all_or_none_of_a_group_beside_a_writer", HALF);
+}
+
+#[test]
+fn generation_left_with_an_undecided_group() {
+    caught("LeftUndecided", "groups::a_cut_has_all_or_none_of_a_group", "agree");
+}
+
+#[test]
+fn group_restored_before_it_is_given_up() {
+    caught("RestoredBeforeGivenUp", "groups::a_cut_has_all_or_none_of_a_group_beside_a_writer", HALF);
+}
+
+#[test]
+fn expected_records_not_held() {
+    caught("ExpectedNotHeld", "groups::a_cut_has_all_or_none_of_a_group_beside_a_writer", FREED);
+}
+
+#[test]
+fn group_freed_at_once() {
+    caught("GroupFreedAtOnce", "groups::who_has_seen_a_part_of_a_group_sees_the_rest", FREED);
+}
+
+#[test]
+fn settling_passes_over_a_group() {
+    caught("GroupNotSettled", "groups::a_group_given_up_leaves_no_cell", "a cell is left");
+}

@@ -7,6 +7,7 @@
 use super::cell::Cell;
 use super::epoch::{Pin, pin};
 use super::garbage::Garbage;
+use super::group::Entry;
 use super::record::{CellState, Loaded, Pointer, Record, Successor};
 use crate::protocol::planted::{Mistake, planted};
 use crate::protocol::sync::ShardedMap;
@@ -107,15 +108,21 @@ where
         self.table.insert_new(key, || Slot { cell: Cell::new(value), sink })
     }
 
+    #[cfg(loom)]
+    fn makes_cells(&self) -> bool {
+        !self.table.is_without_locks()
+    }
+
+    #[cfg(not(loom))]
+    fn makes_cells(&self) -> bool {
+        true
+    }
+
     /// Puts a record in the place of the very one that it is the successor of; `false` if another is there by now.
     /// On success the caller, pinned since before the call, [gives up](Self::give_up) what was replaced.
     pub(crate) fn publish(&self, key: &K, old: &CellState<V>, new: &Successor<V>) -> bool {
-        #[cfg(loom)]
-        let insert = !self.table.is_without_locks();
-        #[cfg(not(loom))]
-        let insert = true;
         match old {
-            CellState::Absent if insert => {
+            CellState::Absent if self.makes_cells() => {
                 let make = || {
                     // SAFETY: `new` holds it.
                     let counted = unsafe { new.state.pointer().hold() };
@@ -130,6 +137,62 @@ where
     /// What follows when `new` was [published](Self::publish) in the place of `old`, with a pin from before.
     pub(crate) fn give_up(&self, old: &CellState<V>, new: &Successor<V>, pin: &Pin) {
         self.garbage.add_replaced(old, new, pin);
+    }
+
+    /// Puts a group into the cell of one of its keys, over the very record that it expects, or makes the cell; `false`
+    /// if another record is there by now. Another group that is in the way is given up. For the owner of the group,
+    /// who [tracks](super::track) its entries before, and [cleans](Self::clean) each cell after the group is decided.
+    pub(crate) fn install(&self, key: &K, entry: &Entry<V>, pin: &Pin) -> bool {
+        loop {
+            let is_installed = match entry.expected {
+                CellState::Absent if self.makes_cells() => {
+                    let make = || Slot { cell: Cell::of_group(entry), sink: S::default() };
+                    self.table.insert_new(key.clone(), make)
+                }
+                _ => self.table.with(key, |slot| slot.cell.install(entry)) == Some(true),
+            };
+            if is_installed || !self.get_past(key, pin) {
+                return is_installed;
+            }
+        }
+    }
+
+    /// Gives up the group that is in the cell of a key, unless it is decided, and takes it out of this cell; `false`
+    /// if there is none. Whoever calls this has no entry of a group there that he means to keep.
+    pub(crate) fn get_past(&self, key: &K, pin: &Pin) -> bool {
+        let found = self.table.with(key, |slot| slot.cell.load_unresolved(pin));
+        let Some(group) = found.filter(|pointer| pointer.is_group()) else { return false };
+        // SAFETY: it was in its cell while we were pinned, and its owner gives it up after it has left all cells.
+        let entry = unsafe { group.entry() };
+        if planted(Mistake::RestoredBeforeGivenUp) {
+            self.clean(key, entry, false, pin);
+        }
+        let is_committed = entry.give_up();
+        self.clean(key, entry, is_committed, pin);
+        true
+    }
+
+    /// Takes a decided group out of the cell of one of its keys, unless another has done so.
+    pub(crate) fn clean(&self, key: &K, entry: &Entry<V>, is_committed: bool, pin: &Pin) {
+        match (&entry.new, &entry.expected) {
+            (Some(new), expected) if is_committed => {
+                if self.table.with(key, |slot| slot.cell.complete(entry, new)) == Some(true) {
+                    self.give_up(expected, new, pin);
+                }
+            }
+            (_, CellState::Absent) => {
+                self.take_out(key, entry.pointer());
+            }
+            _ => {
+                self.table.with(key, |slot| slot.cell.restore(entry));
+            }
+        }
+    }
+
+    /// Takes over a group that has left all cells of this map, and the pin that its owner has had since before it
+    /// installed it.
+    pub(crate) fn free_group(&self, entries: Arc<[Entry<V>]>, pin: &Pin) {
+        self.garbage.add_group(entries, pin);
     }
 
     /// The state of a key as of `cut`, the last one made, and what `work` makes of what the sink remembers; for the
@@ -149,29 +212,48 @@ where
     /// After the commit of `cut`: gives up the image that only its capture needed, and takes out the cell of a key
     /// whose removal is in the sink by now. A key that was written since is left to the next settling, as it is listed
     /// again. `work` is shown what the sink remembers.
+    ///
+    /// A group over a tombstone is given up, unless it is decided: else it might be given up later, and put the
+    /// tombstone back with nobody left to settle it.
     pub(crate) fn settle(&self, key: &K, cut: u64, work: impl FnOnce(&S)) -> Settled {
         let pin = pin();
-        let Some((newest, ())) = self.load_with(key, &pin, work) else { return Settled::Stays };
-        let pointer = newest.pointer;
-        if pointer.is_null() || newest.generation() > cut {
-            return Settled::Stays;
+        let look = |slot: &Slot<V, S>| slot.cell.load_unresolved(&pin);
+        let mut found = self.table.with(key, |slot| {
+            work(&slot.sink);
+            look(slot)
+        });
+        while let Some(pointer) = found {
+            let is_group = pointer.is_group();
+            // SAFETY: it was in its cell while we were pinned.
+            let record = if is_group { unsafe { pointer.entry() }.expected.pointer() } else { pointer };
+            // SAFETY: as above; an entry holds what it expects.
+            if record.is_null() || unsafe { record.generation() } > cut {
+                break;
+            }
+            // Of a tombstone as well: a writer may hold it for as long as its caller's code runs. A writer that has
+            // just replaced the record may be at the same; one of the two gets the image.
+            if !(record.is_tombstone() && planted(Mistake::ImageLeftToATombstone)) {
+                // SAFETY: the pin keeps it. It is the newest, or one of a later generation has taken its place
+                // meanwhile, or will: nobody writes in its generation any more.
+                self.garbage.add_image(unsafe { record.take_image() }, &pin);
+            }
+            if !record.is_tombstone() || is_group && planted(Mistake::GroupNotSettled) {
+                break;
+            }
+            if is_group {
+                self.get_past(key, &pin);
+            } else if self.take_out(key, record) {
+                // SAFETY: the count was the cell's, which we have taken out.
+                unsafe { self.garbage.add(record, 0, &pin) };
+                return Settled::Left;
+            }
+            // Something has come between, or been cleaned away.
+            found = self.table.with(key, look);
         }
-        // Of a tombstone as well: a writer may hold it for as long as its caller's code runs. A writer that has just
-        // replaced the record may be at the same; one of the two gets the image.
-        if !(pointer.is_tombstone() && planted(Mistake::ImageLeftToATombstone)) {
-            // SAFETY: the pin keeps it. It is the newest, or one of a later generation has taken its place meanwhile:
-            // nobody writes in its generation any more.
-            self.garbage.add_image(unsafe { pointer.take_image() }, &pin);
-        }
-        if !pointer.is_tombstone() || !self.take_out(key, pointer) {
-            return Settled::Stays;
-        }
-        // SAFETY: the count was the cell's, which we have taken out.
-        unsafe { self.garbage.add(pointer, 0, &pin) };
-        Settled::Left
+        Settled::Stays
     }
 
-    /// Takes the cell out, if it still holds this very tombstone.
+    /// Takes the cell out, if it still holds this very tombstone, or entry of a group.
     fn take_out(&self, key: &K, pointer: Pointer<V>) -> bool {
         #[cfg(loom)]
         if self.table.is_without_locks() {

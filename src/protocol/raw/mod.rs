@@ -4,6 +4,7 @@
 //! - [`list`]: the keys of a generation;
 //! - [`record`]: what a record carries for the protocol, and pointers to records;
 //! - [`cell`]: the newest record of one key;
+//! - [`group`]: what stands in a cell while a group is carried out;
 //! - [`cells`]: the map of cells, and every step that touches one;
 //! - [`epoch`]: when a record that has left its cell can't be seen any more;
 //! - [`garbage`]: the records that wait for that;
@@ -16,6 +17,7 @@ mod epoch;
 #[cfg(all(feature = "sqlite", target_os = "linux", target_pointer_width = "64", not(loom)))]
 pub(crate) mod file_lock;
 mod garbage;
+mod group;
 mod list;
 #[cfg(all(test, crossbeam_loom))]
 mod model;
@@ -28,7 +30,8 @@ pub use cells::Captured;
 pub(crate) use cells::{Cells, Settled};
 #[cfg(loom)]
 pub use epoch::explore;
-pub(crate) use epoch::pin;
+pub(crate) use epoch::{Pin, pin};
+pub(crate) use group::{Decision, Entry, track};
 #[cfg(loom)]
 pub use list::List;
 #[cfg(not(loom))]

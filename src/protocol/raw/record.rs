@@ -80,7 +80,7 @@ pub(crate) struct Tombstone<V> {
     head: Head<V>,
 }
 
-/// Set in a pointer to a tombstone. The lowest bit is left for groups.
+/// Set in a pointer to a tombstone. The lowest bit is set in a pointer to an entry of a group.
 const TOMBSTONE: usize = 2;
 
 /// Null, or a value or a tombstone, from `Arc::into_raw`. Says nothing of who owns a count of it.

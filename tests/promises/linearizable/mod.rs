@@ -11,7 +11,8 @@ mod model;
 mod record;
 use checker::{History, Sight, Timed, check};
 use harness::{TestDir, flush_always, manual_flush};
-use model::{Call, Held, Moment, Outcome, State};
+use mnemon::ErrorKind;
+use model::{Call, Held, Moment, Outcome, State, Step};
 use record::{Came, Round, THREADS};
 use rusqlite::Connection;
 use std::io::Write;
@@ -57,9 +58,9 @@ fn every_history_is_linearizable() -> harness::Outcome {
         assert!(explained(&history).is_err(), "with a value that nobody wrote: {history:#?}");
     }
     writeln!(std::io::stderr(), "{histories} histories, all explained: {came:?}")?;
-    let Came { calls, conflicts, retries, absent, refused, files, counts } = came;
+    let Came { calls, conflicts, retries, absent, refused, files, counts, groups, failed_groups } = came;
     if histories >= 300 {
-        let hard = [calls, conflicts, retries, absent, refused, files, counts];
+        let hard = [calls, conflicts, retries, absent, refused, files, counts, groups, failed_groups];
         assert!(!hard.contains(&0), "not all that makes it hard has come up: {came:?}");
     }
     Ok(())
@@ -95,6 +96,16 @@ fn set(key: usize, value: u64, revision: u64, saw: Held) -> Call {
 
 fn get(key: usize, found: Option<Held>) -> Call {
     Call::Get { key, found }
+}
+
+fn group(steps: [Step; 2], failed: Option<ErrorKind>) -> Call {
+    Call::Group { pair: 0, steps, link: false, failed }
+}
+
+/// Both traces updated from their first values.
+fn both_updated() -> Call {
+    let step = |key, value, saw| Step::Update { key, value, saw };
+    group([step(A, 3, (1, 1)), step(B, 4, (2, 1))], None)
 }
 
 fn file(a: Option<Held>, b: Option<Held>, count: u32) -> Call {
@@ -208,6 +219,38 @@ fn the_checker_tells_right_from_wrong() {
             ])],
         ),
         (
+            "who has seen a part of a group sees the rest",
+            vec![
+                then(vec![at(4, 20, both_updated())]),
+                vec![at(5, 6, get(A, Some((3, 2)))), at(7, 8, get(B, Some((4, 2))))],
+            ],
+            vec![
+                then(vec![at(4, 20, both_updated())]),
+                vec![at(5, 6, get(A, Some((3, 2)))), at(7, 8, get(B, Some((2, 1))))],
+            ],
+        ),
+        (
+            "a cut has all of a group or none",
+            vec![
+                then(vec![at(4, 20, both_updated())]),
+                vec![
+                    at(5, 6, file(Some((1, 1)), Some((2, 1)), 0)),
+                    at(7, 8, file(Some((3, 2)), Some((4, 2)), 0)),
+                ],
+            ],
+            vec![then(vec![at(4, 20, both_updated())]), vec![at(5, 8, file(Some((3, 2)), Some((2, 1)), 0))]],
+        ),
+        (
+            "a group that failed has changed nothing",
+            vec![then(vec![at(4, 5, expecting(2)), at(6, 7, get(A, Some((1, 1))))])],
+            vec![then(vec![at(4, 5, expecting(2)), at(6, 7, get(A, Some((3, 2))))])],
+        ),
+        (
+            "a group fails for a reason",
+            vec![then(vec![at(4, 5, expecting(2))])],
+            vec![then(vec![at(4, 5, expecting(1))])],
+        ),
+        (
             "what is refused has not happened",
             vec![then(vec![at(4, 5, Call::Refused), at(6, 7, get(A, Some((1, 1))))])],
             vec![then(vec![at(4, 5, Call::Refused), at(6, 7, get(A, Some((3, 2))))])],
@@ -231,4 +274,10 @@ fn the_checker_tells_right_from_wrong() {
 
 fn conflict(key: usize, revision: u64) -> Call {
     Call::CompareAndSet { key, revision, value: 9, outcome: Outcome::Conflict }
+}
+
+/// A group that failed since the second trace has not the revision that it expects.
+fn expecting(revision: u64) -> Call {
+    let steps = [Step::Update { key: A, value: 3, saw: (1, 1) }, Step::Expect { key: B, revision }];
+    group(steps, Some(ErrorKind::RevisionConflict))
 }

@@ -1,7 +1,7 @@
 //! What one thread alone would see: three traces, and how often each two of them were active together.
 
 use super::record::THREADS;
-use mnemon::Trace;
+use mnemon::{ErrorKind, Trace};
 
 pub const KEYS: usize = 3;
 /// Every two of them.
@@ -71,10 +71,44 @@ pub enum Call {
         pair: usize,
         count: u32,
     },
+    /// Two steps, and a co-activation of their two traces if `link`; the kind of error, if it failed.
+    Group {
+        pair: usize,
+        steps: [Step; 2],
+        link: bool,
+        failed: Option<ErrorKind>,
+    },
     /// A flush, or a close, and all that a reader of the file found after it: no moment of memory, but a cut.
     File(State),
     /// Something that the store refused, for it was closed.
     Refused,
+}
+
+/// A step of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Step {
+    Insert {
+        key: usize,
+        value: u64,
+    },
+    /// With what the closure saw last.
+    Update {
+        key: usize,
+        value: u64,
+        saw: Held,
+    },
+    CompareAndSet {
+        key: usize,
+        revision: u64,
+        value: u64,
+    },
+    Expect {
+        key: usize,
+        revision: u64,
+    },
+    Remove {
+        key: usize,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +116,18 @@ pub enum Outcome {
     Done { saw: Held, revision: u64 },
     Conflict,
     Absent,
+}
+
+impl Step {
+    fn key(&self) -> usize {
+        match *self {
+            Step::Insert { key, .. }
+            | Step::Update { key, .. }
+            | Step::CompareAndSet { key, .. }
+            | Step::Expect { key, .. }
+            | Step::Remove { key } => key,
+        }
+    }
 }
 
 impl Moment {
@@ -103,10 +149,21 @@ impl Moment {
 
     fn after(&self, call: &Call, seen: State) -> Self {
         let mut early = self.early;
-        if let Call::Remove { key, gone: Some(_) } = *call {
+        let mut forget = |key| {
             for counted in &mut early {
-                *counted = counted.filter(|pair| !PAIRS[*pair].contains(&key));
+                *counted = counted.filter(|pair: &usize| !PAIRS[*pair].contains(&key));
             }
+        };
+        match *call {
+            Call::Remove { key, gone: Some(_) } => forget(key),
+            Call::Group { steps, failed: None, .. } => {
+                for step in steps {
+                    if let Step::Remove { key } = step {
+                        forget(key);
+                    }
+                }
+            }
+            _ => {}
         }
         Self { seen, early }
     }
@@ -145,10 +202,58 @@ impl State {
             }
             Call::Get { key, found } => self.traces[key] == found,
             Call::CoActivate { pair, count: None } => !self.has_both(pair),
+            Call::Group { pair, steps, link, failed: None } => {
+                let mut after = self.take(&steps[0]).ok()?.take(&steps[1]).ok()?;
+                if link {
+                    after.links[pair] += 1;
+                }
+                let saw = |step: Step| match step {
+                    Step::Update { key, saw, .. } => self.traces[key] == Some(saw),
+                    _ => true,
+                };
+                return (steps.into_iter().all(saw) && (!link || after.has_both(pair))).then_some(after);
+            }
+            Call::Group { failed: Some(ErrorKind::Conflict), .. } => true,
+            // The step that failed may have looked later than the one before it.
+            Call::Group { pair, steps, link, failed: Some(kind) } => {
+                let unlinked = || {
+                    let is_there = |step: Step| match step {
+                        Step::Remove { .. } => false,
+                        Step::Insert { .. } => true,
+                        Step::Update { key, .. }
+                        | Step::CompareAndSet { key, .. }
+                        | Step::Expect { key, .. } => self.traces[key].is_some(),
+                    };
+                    link && kind == ErrorKind::NotFound && !steps.into_iter().all(is_there)
+                };
+                debug_assert!(steps.iter().all(|step| PAIRS[pair].contains(&step.key())));
+                steps.iter().any(|step| self.take(step).err() == Some(kind)) || unlinked()
+            }
             Call::Link { pair, count } => self.links[pair] == count,
             Call::Refused | Call::Early { .. } | Call::File(_) => true,
         };
         possible.then_some(*self)
+    }
+
+    /// What a step leaves, or how it fails.
+    fn take(&self, step: &Step) -> Result<Self, ErrorKind> {
+        let key = step.key();
+        let found = self.traces[key].ok_or(ErrorKind::NotFound);
+        let next = |value: u64, (_, revision): Held| self.with(key, Some((value, revision + 1)));
+        let has = |revision: u64| {
+            found
+                .and_then(|held| if held.1 == revision { Ok(held) } else { Err(ErrorKind::RevisionConflict) })
+        };
+        match *step {
+            Step::Insert { value, .. } => match found {
+                Ok(_) => Err(ErrorKind::AlreadyExists),
+                Err(_) => Ok(self.with(key, Some((value, 1)))),
+            },
+            Step::Update { value, .. } => found.map(|held| next(value, held)),
+            Step::CompareAndSet { revision, value, .. } => has(revision).map(|held| next(value, held)),
+            Step::Expect { revision, .. } => has(revision).map(|_| *self),
+            Step::Remove { .. } => found.map(|_| self.with(key, None)),
+        }
     }
 
     fn has_both(&self, pair: usize) -> bool {

@@ -1,10 +1,11 @@
 //! Threads that do what comes to their minds, and note what they were answered.
 
 use super::checker::{History, Timed};
-use super::model::{Call, KEYS, Outcome, PAIRS, State, held};
+use super::model::{Call, KEYS, Outcome, PAIRS, State, Step, held};
 use harness::Rng;
 use mnemon::{ErrorKind, NewTrace, Result, TraceEdit, TraceId, TraceStore};
 use rusqlite::{Connection, OptionalExtension};
+use std::cell::Cell;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -22,6 +23,8 @@ pub struct Came {
     pub refused: u64,
     pub files: u64,
     pub counts: u64,
+    pub groups: u64,
+    pub failed_groups: u64,
 }
 
 /// The ids of one history, and its clock: numbers, each given out once. That orders memory more than clocks of
@@ -127,6 +130,8 @@ impl Came {
             refused: self.refused + other.refused,
             files: self.files + other.files,
             counts: self.counts + other.counts,
+            groups: self.groups + other.groups,
+            failed_groups: self.failed_groups + other.failed_groups,
         }
     }
 }
@@ -163,6 +168,8 @@ impl Hand<'_> {
             Call::Refused => self.came.refused += 1,
             Call::File(_) => self.came.files += 1,
             Call::CoActivate { count: Some(2..), .. } => self.came.counts += 1,
+            Call::Group { failed: None, .. } => self.came.groups += 1,
+            Call::Group { .. } => self.came.failed_groups += 1,
             _ => {}
         }
         let early = self.pair.take().map(|pair| Timed { start, end, call: Call::Early { pair } });
@@ -174,7 +181,8 @@ impl Hand<'_> {
         let (id, [a, b]) = (self.round.ids[key], PAIRS[pair].map(|key| self.round.ids[key]));
         let missing =
             |kind| move |error: mnemon::Error| if error.kind() == kind { Ok(None) } else { Err(error) };
-        match self.rng.u8(..100) {
+        match self.rng.u8(..125) {
+            100.. => self.group(pair),
             0..18 => {
                 let value = self.round.value();
                 let done = self.store.insert(NewTrace::semantic(serde_json::json!(value)).id(id)).map(Some);
@@ -223,11 +231,65 @@ impl Hand<'_> {
                 Ok(Call::CoActivate { pair, count: done.or_else(missing_count)? })
             }
             89..94 => Ok(Call::Link { pair, count: self.store.link(a, b).map_or(0, |link| link.count()) }),
-            _ => {
+            94..100 => {
                 self.store.flush()?;
                 self.look()
             }
         }
+    }
+
+    fn group(&mut self, pair: usize) -> Result<Call> {
+        let mut keys = PAIRS[pair];
+        if self.rng.bool() {
+            keys.reverse();
+        }
+        let link = self.rng.u8(..3) == 0;
+        let mut steps = keys.map(|key| {
+            let (value, revision) = (self.round.value(), self.revisions[key]);
+            match self.rng.u8(..8) {
+                0 | 1 => Step::Insert { key, value },
+                2..5 => Step::Update { key, value, saw: (0, 0) },
+                5 => Step::CompareAndSet { key, revision, value },
+                6 => Step::Expect { key, revision },
+                _ => Step::Remove { key },
+            }
+        });
+        let saws = [Cell::new((0, 0)), Cell::new((0, 0))];
+        let ids = self.round.ids;
+        let slowly = self.rng.bool();
+        let done = self.store.apply(|group| {
+            for (step, saw) in steps.iter().zip(&saws) {
+                match *step {
+                    Step::Insert { key, value } => {
+                        group.insert(NewTrace::semantic(serde_json::json!(value)).id(ids[key]))?;
+                    }
+                    Step::Update { key, value, .. } => group.update(ids[key], move |edit| {
+                        saw.set(held(edit.before()));
+                        put(edit, value, slowly)
+                    }),
+                    Step::CompareAndSet { key, revision, value } => {
+                        group.update_if(ids[key], revision, move |edit| put(edit, value, slowly));
+                    }
+                    Step::Expect { key, revision } => group.expect(ids[key], revision),
+                    Step::Remove { key } => group.remove(ids[key]),
+                }
+            }
+            if link {
+                group.link(ids[keys[0]], ids[keys[1]]);
+            }
+            Ok(())
+        });
+        for (step, saw) in steps.iter_mut().zip(&saws) {
+            if let Step::Update { saw: seen, .. } = step {
+                *seen = saw.get();
+            }
+        }
+        let failed = match done.map_err(|error| error.kind()) {
+            Ok(()) => None,
+            Err(ErrorKind::Closed) => return Ok(Call::Refused),
+            Err(kind) => Some(kind),
+        };
+        Ok(Call::Group { pair, steps, link, failed })
     }
 
     fn look(&mut self) -> Result<Call> {

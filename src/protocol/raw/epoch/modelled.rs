@@ -4,6 +4,7 @@
 //! ([`explore`]): then deferrals run as soon as they are allowed to, or at the very end, and every record that was in a
 //! cell is kept, so that its use after its last count was given up is found, and so is a count that nobody gives up.
 
+use crate::protocol::raw::group::{Decision, Entry};
 use crate::protocol::raw::record::{CellState, Pointer, Record, Tombstone};
 use crate::protocol::sync::{AtomicPtr, Ordering};
 use loom::thread::{self, ThreadId};
@@ -11,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ptr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 // Loom runs the threads of a model on one thread of the system. No borrow of this reaches across an operation of loom.
 thread_local!(static COLLECTOR: RefCell<Collector> = RefCell::default());
@@ -39,7 +40,8 @@ struct Deferral {
     work: Box<dyn FnOnce()>,
 }
 
-/// A record that was in a cell, kept by one more count than it has.
+/// A record that was in a cell, kept by one more count than it has, or an entry of a group, of which the memory alone
+/// is kept.
 struct Tracked {
     keeper: Box<dyn Counted>,
     /// When it left its cell; 0 if it has not.
@@ -53,6 +55,12 @@ trait Counted {
 impl<T> Counted for Arc<T> {
     fn count(&self) -> usize {
         Arc::strong_count(self) - 1
+    }
+}
+
+impl<T> Counted for (Weak<[T]>, Arc<Decision>) {
+    fn count(&self) -> usize {
+        self.0.strong_count()
     }
 }
 
@@ -163,7 +171,20 @@ pub(in crate::protocol::raw) fn track<V: Record>(state: &CellState<V>) {
     });
 }
 
-/// A record has left its cell.
+/// An entry of a group is about to come into a cell.
+pub(in crate::protocol::raw) fn track_group<V: Record>(
+    pointer: Pointer<V>,
+    entries: &Arc<[Entry<V>]>,
+    decision: &Arc<Decision>,
+) {
+    with(|collector| {
+        let Some(hostile) = &mut collector.hostile else { return };
+        let keeper = Box::new((Arc::downgrade(entries), decision.clone()));
+        hostile.records.insert(pointer.0.addr(), Tracked { keeper, left: 0 });
+    });
+}
+
+/// A record, or a group, has left its cell.
 pub(in crate::protocol::raw) fn has_left<V>(pointer: Pointer<V>) {
     with(|collector| {
         collector.time += 1;
@@ -174,7 +195,7 @@ pub(in crate::protocol::raw) fn has_left<V>(pointer: Pointer<V>) {
     });
 }
 
-/// Fails the model if the last count of the record was given up.
+/// Fails the model if the last count of the record was given up, or if the group was freed.
 #[track_caller]
 pub(in crate::protocol::raw) fn assert_alive<V>(pointer: Pointer<V>) {
     let is_freed =
@@ -225,7 +246,7 @@ pub mod explore {
         }
     }
 
-    /// Number of records that were in a cell and have a count.
+    /// Number of records that were in a cell and have a count, and of keys of groups that are not freed.
     pub fn live() -> usize {
         with(|collector| {
             let records = collector.hostile.iter().flat_map(|hostile| hostile.records.values());

@@ -1,9 +1,10 @@
 //! The epochs that ship: crossbeam's.
 
+use crate::protocol::raw::group::{Decision, Entry};
 use crate::protocol::raw::record::{CellState, Pointer};
 use crate::protocol::sync::{AtomicPtr, Ordering};
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 static COLLECTOR: OnceLock<Collector> = OnceLock::new();
 
@@ -50,5 +51,6 @@ pub(in crate::protocol::raw) fn read<V>(cell: &AtomicPtr<V>, order: Ordering, _:
 
 /// What the models check besides, see `modelled.rs`.
 pub(in crate::protocol::raw) fn track<V>(_: &CellState<V>) {}
+pub(in crate::protocol::raw) fn track_group<V>(_: Pointer<V>, _: &Arc<[Entry<V>]>, _: &Arc<Decision>) {}
 pub(in crate::protocol::raw) fn has_left<V>(_: Pointer<V>) {}
 pub(in crate::protocol::raw) fn assert_alive<V>(_: Pointer<V>) {}

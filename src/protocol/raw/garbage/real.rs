@@ -1,6 +1,7 @@
 //! The garbage of a map, as it ships.
 
 use crate::protocol::raw::epoch::Pin;
+use crate::protocol::raw::group::Entry;
 use crate::protocol::raw::record::{Pointer, Record};
 use crate::protocol::sync::locks::Mutex;
 use crate::protocol::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, lock};
@@ -31,15 +32,22 @@ struct Stripe<V: Record> {
     bytes: AtomicUsize,
 }
 
-/// A list of records that was taken out of its stripe, and owns a count of each.
+/// A list of records that was taken out of its stripe, and owns a count of each, or a group.
 struct Batch<V: Record> {
     newest: Pointer<V>,
-    /// Set once all pins are gone that there were when the list was taken.
+    _group: Option<Arc<[Entry<V>]>>,
+    /// Set once all pins are gone that there were when this was made.
     is_ripe: Arc<AtomicBool>,
 }
 
 // SAFETY: a batch owns counts of records, which are `Send` and `Sync` as every `Record` is, and drops them.
 unsafe impl<V: Record> Send for Batch<V> {}
+
+impl<V: Record> Batch<V> {
+    fn new(newest: Pointer<V>, group: Option<Arc<[Entry<V>]>>) -> Self {
+        Self { newest, _group: group, is_ripe: Arc::new(AtomicBool::new(false)) }
+    }
+}
 
 impl<V: Record> Garbage<V> {
     pub(in crate::protocol::raw) fn new() -> Self {
@@ -74,13 +82,19 @@ impl<V: Record> Garbage<V> {
         }
         // Relaxed, as it only says when it is time.
         if stripe.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= LIMIT {
-            self.give_up([stripe], pin);
+            self.give_up(stripe.take(), pin);
         }
     }
 
-    /// Defers the end of what is in these lists, and ends what has been deferred long enough.
-    fn give_up<'a>(&self, stripes: impl IntoIterator<Item = &'a Stripe<V>>, pin: &Pin) {
-        let taken: Vec<_> = stripes.into_iter().filter_map(Stripe::take).collect();
+    /// Takes over a group that has left all cells, and frees it once all pins of now are gone. Costs a lock and a
+    /// deferral.
+    pub(in crate::protocol::raw) fn add_group(&self, entries: Arc<[Entry<V>]>, pin: &Pin) {
+        self.give_up([Batch::new(Pointer(ptr::null_mut()), Some(entries))], pin);
+    }
+
+    /// Defers the end of this garbage, and ends what has been deferred long enough.
+    fn give_up(&self, taken: impl IntoIterator<Item = Batch<V>>, pin: &Pin) {
+        let taken: Vec<_> = taken.into_iter().collect();
         for batch in &taken {
             let is_ripe = batch.is_ripe.clone();
             // Release pairs with the Acquire below: who runs a deferral comes after all pins that ended before, and so
@@ -98,7 +112,7 @@ impl<V: Record> Garbage<V> {
 
     /// Gives up all there is, and ends what can be ended: for the flusher.
     pub(in crate::protocol::raw) fn collect(&self, pin: impl Fn() -> Pin) {
-        self.give_up(&self.stripes, &pin());
+        self.give_up(self.stripes.iter().filter_map(Stripe::take), &pin());
         for _ in 0..ROUNDS {
             if lock(&self.waiting).is_empty() {
                 return;
@@ -113,7 +127,7 @@ impl<V: Record> Stripe<V> {
         self.bytes.store(0, Ordering::Relaxed);
         // Acquire pairs with the Release in `add`.
         let newest = Pointer(self.newest.swap(ptr::null_mut(), Ordering::Acquire));
-        (!newest.is_null()).then(|| Batch { newest, is_ripe: Arc::new(AtomicBool::new(false)) })
+        (!newest.is_null()).then(|| Batch::new(newest, None))
     }
 }
 
