@@ -69,7 +69,8 @@ impl DecayCurve {
         }
         let ticks = at.seconds_since(n.last_reinforced) / TICK_SECONDS;
         let faded = self.decayed(n.peak_strength, n.base_decay_rate, n.emotional_intensity, ticks);
-        // The strength that a reinforcement stored stands: only a checkpoint is dated later than the reinforcement.
+        // The strength that a reinforcement stored stands: only one that was given, or stored by an earlier version of
+        // the crate, is dated later than the reinforcement.
         if n.last_decayed > at.max(n.last_reinforced) { faded } else { n.strength.min(faded) }
     }
 }

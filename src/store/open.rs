@@ -73,7 +73,6 @@ pub(super) struct Settings {
     pub(super) clock: WallClock,
     pub(super) curve: DecayCurve,
     pub(super) recency_half_life: Duration,
-    pub(super) checkpoint_step: f64,
     pub(super) prune: bool,
     pub(super) imprint_until: Option<Micros>,
     pub(super) quota: Quota,
@@ -104,7 +103,6 @@ impl Default for Settings {
             clock: WallClock::System,
             curve: DecayCurve::PowerLaw,
             recency_half_life: Duration::from_secs_f64(RECENCY_HALF_LIFE_SECONDS),
-            checkpoint_step: 0.01,
             prune: true,
             imprint_until: None,
             quota: Quota::default(),
@@ -223,14 +221,6 @@ impl StoreBuilder {
     /// ```
     pub fn recency_half_life(mut self, half_life: Duration) -> Self {
         self.settings.recency_half_life = half_life;
-        self
-    }
-
-    /// Difference between stored and current strength, 0 to 1, above which a [decay cycle](TraceStore::decay) stores
-    /// the strength again. Default: 0.01. With 0 every strength that has changed is written. Only readers of the file
-    /// need it.
-    pub fn checkpoint_step(mut self, step: f64) -> Self {
-        self.settings.checkpoint_step = step;
         self
     }
 
@@ -393,10 +383,6 @@ impl StoreBuilder {
     fn check(&self) -> Result<Settings> {
         self.settings.name.as_deref().map(|name| checked_name("name", name)).transpose()?;
         checked_name("partition", &self.settings.partition)?;
-        let step = self.settings.checkpoint_step;
-        if !(0.0..=1.0).contains(&step) {
-            return Err(Error::invalid("checkpoint_step", step, "give a number from 0 to 1"));
-        }
         if self.settings.recency_half_life.is_zero() {
             return Err(Error::invalid("recency_half_life", 0, "give more than 0"));
         }
@@ -434,7 +420,6 @@ impl Stored {
             #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
             home: self.home,
             visited: AtomicU64::new(0),
-            checkpointed: AtomicU64::new(0),
             pruned: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
         });

@@ -125,7 +125,7 @@ impl Strengths {
             return None;
         }
         let strength = |at| self.curve.strength(trace.trace_type(), numbers, at);
-        // Before a checkpoint's time, which a wrong clock may have put into the future, it is not believed.
+        // Before its own time, which a wrong clock may have put into the future, a stored strength is not believed.
         let (before, after) = (strength(numbers.last_reinforced), strength(numbers.last_decayed));
         // Without the sign of -0, whose bits are the greatest.
         (before == after).then(|| (Reverse((before + 0.0).to_bits()), trace.id(), slot))
