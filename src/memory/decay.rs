@@ -1,6 +1,6 @@
 //! Decay: strength as a function of time. The passing of time alone writes nothing.
 
-use super::constants::{EMOTION_WEIGHT, TICK_SECONDS};
+use super::constants::{EMOTION_WEIGHT, RATE_OF_HALF_LIFE, TICK_SECONDS};
 use crate::trace::{Dynamics, Micros, Trace, TraceType};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -28,9 +28,6 @@ pub enum DecayCurve {
     /// Strength does not decay.
     None,
 }
-
-/// The rate to which an exponential half-life applies.
-const RATE_OF_HALF_LIFE: f64 = 0.01;
 
 impl DecayCurve {
     /// Returns the strength that is left of a peak, from 0 to 1, after a number of ticks (of 60 seconds; below 0

@@ -198,7 +198,8 @@ impl StoreBuilder {
         self
     }
 
-    /// Curve of the decay of strength over time. Default: [`DecayCurve::PowerLaw`].
+    /// Curve of the decay of strength over time. Default: [`DecayCurve::PowerLaw`]. It is not stored, except in the
+    /// SQL view of the [current strengths](crate::guide::memory#reading-strengths-with-sql).
     pub fn decay_curve(mut self, curve: DecayCurve) -> Self {
         self.settings.curve = curve;
         self
@@ -306,7 +307,8 @@ impl StoreBuilder {
         settings.name = settings.name.or_else(|| Some(path.as_ref().file_stem()?.to_string_lossy().into()));
         let path = sqlite::resolved(path.as_ref())?;
         events::opening(Some(&path), settings.partition.clone(), || {
-            let mut backend = Sqlite::open(&path, settings.max_payload_bytes, whole_spill(&path))?;
+            let whole = whole_spill(&path);
+            let mut backend = Sqlite::open(&path, settings.max_payload_bytes, whole, settings.curve)?;
             let home = backend.home();
             let stored = Stored::load_file(backend.moment()?, self.watch.as_ref())?;
             let stored = Stored { home: Some(home), ..stored };
