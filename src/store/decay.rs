@@ -57,7 +57,7 @@ impl Inner {
     }
 
     /// Counts and logs what a cycle has removed, also before an error.
-    fn count_pruned(&self, removed: Removed) {
+    pub(super) fn count_pruned(&self, removed: Removed) {
         if removed.traces > 0 {
             self.pruned.fetch_add(removed.traces as u64, Ordering::Relaxed);
             events::pruned(&self.state.name, removed.traces);
@@ -65,14 +65,14 @@ impl Inner {
     }
 
     /// Removes a trace if it has faded away in its current state: it may have been reinforced or removed.
-    fn prune(&self, id: TraceId, now: Micros, removed: &mut Removed) -> Result<()> {
+    pub(super) fn prune(&self, id: TraceId, now: Micros, removed: &mut Removed) -> Result<()> {
         let decide = |trace: &Arc<Trace>| {
             Ok(if self.is_to_be_pruned(trace, now) { Change::Remove } else { Change::Keep })
         };
         self.update_counted(id, removed, decide).map(drop)
     }
 
-    fn is_to_be_pruned(&self, trace: &Trace, now: Micros) -> bool {
+    pub(super) fn is_to_be_pruned(&self, trace: &Trace, now: Micros) -> bool {
         trace.trace_type() != TraceType::Firmware && !trace.is_pinned() && self.strength(trace, now) <= PRUNE
     }
 }

@@ -6,6 +6,7 @@ mod close;
 #[cfg(not(loom))]
 mod compact;
 mod decay;
+mod due;
 mod erase;
 mod events;
 mod flush;

@@ -21,7 +21,7 @@ use crate::progress::{Progress, Watch};
 use crate::protocol::Reached;
 use crate::state::{FlushOptions, Name, State};
 use crate::trace::{Micros, checked_name};
-use crate::views::TraceViews;
+use crate::views::{TraceViews, Upkept};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -77,6 +77,13 @@ pub(super) struct Settings {
     pub(super) imprint_until: Option<Micros>,
     pub(super) quota: Quota,
     pub(super) upkeep: Option<Upkeep>,
+}
+
+impl Settings {
+    fn upkept(&self) -> Upkept {
+        let does = |period: fn(&Upkeep) -> Option<Duration>| self.upkeep.as_ref().and_then(period).is_some();
+        Upkept { prunes: self.prune && does(|upkeep| upkeep.decay), sets_tiers: does(|upkeep| upkeep.tiers) }
+    }
 }
 
 /// The opening that left a spill beside the file which holds everything.
@@ -408,7 +415,7 @@ impl Stored {
         events::unreadable(&name, &unreadable);
         let reached = Reached { cut: loaded.watermark.max(taken), stored: loaded.watermark };
         let (clock, curve) = (settings.clock.clone(), settings.curve);
-        let views = TraceViews::new(curve);
+        let views = TraceViews::new(curve, settings.upkept());
         let state = State::new(name, traces, links, reached, options, clock, views);
         state.counters.lock().unreadable = unreadable;
         let state = Arc::new(state);

@@ -37,7 +37,7 @@ pub(super) fn most(band: u16) -> f64 {
 }
 
 /// Whether two states of a trace have the same strength at each time.
-fn fade_alike(a: &Trace, b: &Trace) -> bool {
+pub(super) fn fade_alike(a: &Trace, b: &Trace) -> bool {
     let inputs = |trace: &Trace| {
         let n = &trace.numbers;
         let strengths = [n.strength, n.peak_strength, n.base_decay_rate, n.emotional_intensity];

@@ -1,3 +1,4 @@
+use super::super::due::MOST_CHANGES;
 use super::*;
 use crate::{DecayCurve, Health, ManualClock, NewTrace, TraceStore};
 use std::cell::RefCell;
@@ -132,16 +133,17 @@ fn clocks_kept_in_time_do_not_jump() -> Outcome {
 }
 
 /// Panics until there is a trace.
-fn panics_while_empty(inner: &Inner) -> Result<()> {
+fn panics_while_empty(inner: &Inner) -> Result<Cycle> {
     assert!(inner.traces().len() > 0, "as the test says");
-    Ok(())
+    Ok(Cycle::default())
 }
 
 #[test]
 fn a_panic_is_told_by_health_until_the_work_is_done() -> Result<()> {
     let store = TraceStore::in_memory();
-    let [mut panics, mut other] = [("panics", panics_while_empty as fn(&Inner) -> _), ("other", |_| Ok(()))]
-        .map(|(name, work)| PeriodicTask::new(name, Some(Duration::ZERO), work));
+    let [mut panics, mut other] =
+        [("panics", panics_while_empty as fn(&Inner) -> _), ("other", |_| Ok(Cycle::default()))]
+            .map(|(name, work)| PeriodicTask::new(name, Some(Duration::ZERO), work));
     let due = |task: &mut PeriodicTask| task.due = Some(std::time::Instant::now());
     for attempt in 1..=2 {
         for task in [&mut panics, &mut other] {
@@ -161,4 +163,21 @@ fn a_panic_is_told_by_health_until_the_work_is_done() -> Result<()> {
     panics.do_if_due(store.inner());
     assert_eq!(store.health(), Health::Healthy);
     Ok(())
+}
+
+#[test]
+fn full_cycle_is_followed_soon() {
+    let store = TraceStore::in_memory();
+    let hour = Some(Duration::from_secs(3_600));
+    for (changed, wait) in [(MOST_CHANGES, AFTER_FULL_CYCLE), (MOST_CHANGES - 1, Duration::from_secs(3_600))]
+    {
+        let mut task = PeriodicTask::new("task", hour, move |_| Ok(Cycle { changed, ..Cycle::default() }));
+        let before = Instant::now();
+        task.due = Some(before);
+        task.do_if_due(store.inner());
+        assert!(
+            task.due.is_some_and(|due| due >= before + wait && due <= Instant::now() + wait),
+            "{changed}"
+        );
+    }
 }
