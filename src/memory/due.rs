@@ -40,9 +40,10 @@ impl DecayCurve {
         if n.peak_strength <= PRUNE || is_weak && n.last_decayed <= n.last_reinforced {
             return Between::ALWAYS;
         }
-        let after = |least| n.last_reinforced.plus((self.seconds_until(n, least) * 1e6) as i64);
-        let [earliest, latest] =
-            [after(PRUNE * (1.0 + ERROR)).plus(-1), after(PRUNE * (1.0 - ERROR)).plus(2)];
+        // What never happens comes after all times.
+        let micros = |strength| (self.seconds_until(n, strength) * 1e6) as i64;
+        let earliest = n.last_reinforced.plus(micros(PRUNE * (1.0 + ERROR)).saturating_sub(1));
+        let latest = n.last_reinforced.plus(micros(PRUNE * (1.0 - ERROR)).saturating_add(2));
         if is_weak {
             // The stored strength counts from its own time on.
             let stored = n.last_decayed;
@@ -117,14 +118,15 @@ mod tests {
         let kind = proptest::sample::select(TraceType::ALL.to_vec());
         let tier = proptest::sample::select(Tier::ALL.to_vec());
         let numbers = (strengths(), strengths(), rates(), 0.0..=1.0, times(), times());
-        (kind, tier, numbers).prop_map(
+        (kind, tier, numbers).prop_filter_map(
+            "an invalid trace",
             |(kind, tier, (strength, peak, rate, intensity, reinforced, decayed))| {
                 let new = NewTrace::new(kind, serde_json::json!(1)).base_decay_rate(rate).tier(tier);
                 let new = new.strength(strength).peak_strength(peak).emotional_intensity(intensity);
-                let mut numbers = new.into_trace().expect("a trace").numbers;
+                let mut numbers = new.into_trace().ok()?.numbers;
                 (numbers.last_reinforced, numbers.last_decayed) =
                     (Micros::clamped(reinforced), Micros::clamped(decayed));
-                (kind, numbers)
+                Some((kind, numbers))
             },
         )
     }

@@ -50,7 +50,7 @@ impl Inner {
     pub(super) fn update_due_tiers(&self) -> Result<Cycle> {
         self.check_writable()?;
         let (now, mut cycle) = (self.now(), Cycle::default());
-        for due in [DueFor::LaterTier, DueFor::EarlierTier] {
+        for due in [DueFor::Pruning, DueFor::LaterTier, DueFor::EarlierTier] {
             let is_due = |trace: &Trace| self.tier(trace, now) != trace.tier();
             self.each_due(due, now, &mut cycle, is_due, |id| self.update_tier(id, now))?;
         }

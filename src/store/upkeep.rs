@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 /// Periods are measured in real time, whatever [clock](crate::StoreBuilder::clock) the store uses.
 ///
 /// A cycle looks only at the traces that are due, which the store keeps in the order of their due times, and changes at
-/// most 5,000; if there may be more, the next cycle follows after a second. Due times cost some 5 bytes a trace.
+/// most 5,000; if there may be more, the next cycle follows after a second. Due times cost 2 to 8 bytes a
+/// trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Upkeep {
     /// Period of [removing what has faded away](crate::TraceStore::decay). Default: 60 seconds. After a jump of the system's clock no

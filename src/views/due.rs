@@ -21,7 +21,7 @@ pub(crate) struct Upkept {
 pub(crate) enum DueFor {
     /// From then on a trace that may be pruned has faded away.
     Pruning,
-    /// From then on a trace has a later tier than its own.
+    /// From then on a trace has a later tier than its own. Without those that may be pruned by then.
     LaterTier,
     /// Until then a trace has an earlier tier than its own: it was reinforced, or the clock set back.
     EarlierTier,
@@ -50,11 +50,11 @@ pub(super) struct DueTimes {
 
 const HOUR: i64 = 3_600_000_000;
 
-/// So many hours have a bucket each, after which days have.
-const HOURS: i64 = 64 * 24;
+/// In this number of days each hour has a bucket; after it each day has, and after a year each week.
+const DAYS_OF_HOURS: i64 = 32;
 
-/// The bucket of all that is due after more than some twenty years.
-const LAST: i64 = 1 + HOURS + 20 * 365;
+/// The bucket of all that is due after some twenty years.
+const LAST: i64 = 2_048;
 
 impl DueTimes {
     pub(super) fn new(curve: DecayCurve, upkept: Upkept, origin: Micros) -> Self {
@@ -90,25 +90,33 @@ impl DueTimes {
     /// The bucket of a trace for each kind of due time that it has.
     fn buckets(&self, trace: &Trace) -> [Option<u16>; 3] {
         let (kind, n) = (trace.trace_type(), &trace.numbers);
-        let mut buckets = [None; 3];
-        if self.upkept.prunes && kind != TraceType::Firmware && !n.pinned {
-            let fades = self.curve.fades_away(kind, n).earliest;
-            buckets[DueFor::Pruning as usize] = (fades < Micros::MAX).then(|| self.bucket(fades));
-        }
-        if self.upkept.sets_tiers {
-            let (from, until) = self.curve.times_of_tier(kind, n);
-            buckets[DueFor::LaterTier as usize] = (until < Micros::MAX).then(|| self.bucket(until));
-            buckets[DueFor::EarlierTier as usize] = (from > Micros::MIN).then(|| self.bucket(from));
-        }
-        buckets
+        let is_loose = kind != TraceType::Firmware && !n.pinned;
+        let fades = if self.upkept.prunes && is_loose {
+            self.curve.fades_away(kind, n).earliest
+        } else {
+            Micros::MAX
+        };
+        let (from, until) = if self.upkept.sets_tiers {
+            self.curve.times_of_tier(kind, n)
+        } else {
+            (Micros::MIN, Micros::MAX)
+        };
+        [
+            (fades < Micros::MAX).then(|| self.bucket(fades)),
+            // What fades away by then is found by that.
+            (until < fades).then(|| self.bucket(until)),
+            (from > Micros::MIN).then(|| self.bucket(from)),
+        ]
     }
 
     fn bucket(&self, time: Micros) -> u16 {
         let hours = time.micros_since(self.origin).div_euclid(HOUR);
-        let bucket = match hours {
-            ..0 => 0,
-            0..HOURS => 1 + hours,
-            _ => 1 + HOURS + (hours - HOURS) / 24,
+        let after_hours = 1 + 23 * DAYS_OF_HOURS;
+        let bucket = match hours / 24 {
+            _ if hours < 0 => 0,
+            ..DAYS_OF_HOURS => 1 + hours,
+            days @ ..365 => after_hours + days,
+            days => after_hours + 365 + (days - 365) / 7,
         };
         bucket.min(LAST) as u16
     }

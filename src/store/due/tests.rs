@@ -15,7 +15,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const NEVER: Upkeep = Upkeep { decay: Some(Duration::MAX), tiers: Some(Duration::MAX), quota: None };
 
 fn clock() -> ManualClock {
-    ManualClock::at("2026-11-24T09:00:00Z".parse().expect("a time"))
+    ManualClock::at(Micros::clamped(1_800_000_000_000_000).into())
 }
 
 fn builder(clock: &ManualClock) -> StoreBuilder {
