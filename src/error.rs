@@ -215,7 +215,16 @@ impl Error {
         use ErrorKind::*;
         matches!(
             self.kind(),
-            Lagging | InUse | DiskFull | Busy | Unreachable | Io | OutOfMemory | TimedOut | Backend
+            Conflict
+                | Lagging
+                | InUse
+                | DiskFull
+                | Busy
+                | Unreachable
+                | Io
+                | OutOfMemory
+                | TimedOut
+                | Backend
         )
     }
 }

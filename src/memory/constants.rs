@@ -35,5 +35,8 @@ pub(crate) const ASSOCIATED_AT: u32 = 3;
 /// Length of a tick, in seconds: the unit of time of decay.
 pub(crate) const TICK_SECONDS: f64 = 60.0;
 
+/// Rate to which the half-life of [`Exponential`](crate::DecayCurve::Exponential) applies.
+pub(crate) const RATE_OF_HALF_LIFE: f64 = 0.01;
+
 /// At this strength or above, [`retrieve_and_reinforce`](crate::TraceStore::retrieve_and_reinforce) finds a trace.
 pub(crate) const RETRIEVABLE: f64 = 0.1;

@@ -1,6 +1,6 @@
 //! Decay: strength as a function of time. The passing of time alone writes nothing.
 
-use super::constants::{EMOTION_WEIGHT, TICK_SECONDS};
+use super::constants::{EMOTION_WEIGHT, RATE_OF_HALF_LIFE, TICK_SECONDS};
 use crate::trace::{Dynamics, Micros, Trace, TraceType};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -28,9 +28,6 @@ pub enum DecayCurve {
     /// Strength does not decay.
     None,
 }
-
-/// The rate to which an exponential half-life applies.
-const RATE_OF_HALF_LIFE: f64 = 0.01;
 
 impl DecayCurve {
     /// Returns the strength that is left of a peak, from 0 to 1, after a number of ticks (of 60 seconds; below 0
@@ -69,7 +66,8 @@ impl DecayCurve {
         }
         let ticks = at.seconds_since(n.last_reinforced) / TICK_SECONDS;
         let faded = self.decayed(n.peak_strength, n.base_decay_rate, n.emotional_intensity, ticks);
-        // The strength that a reinforcement stored stands: only a checkpoint is dated later than the reinforcement.
+        // The strength that a reinforcement stored stands: only one that was given, or stored by an earlier version of
+        // the crate, is dated later than the reinforcement.
         if n.last_decayed > at.max(n.last_reinforced) { faded } else { n.strength.min(faded) }
     }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod constants;
 mod decay;
+mod due;
 mod order;
 mod score;
 

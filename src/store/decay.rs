@@ -1,22 +1,21 @@
-//! The decay cycle: updates the stored strengths, for readers of the file, and removes traces that have faded away.
+//! The decay cycle: removes traces that have faded away.
 
 use super::inner::Inner;
 use super::{Removed, TraceStore, events};
 use crate::error::Result;
 use crate::memory::constants::PRUNE;
 use crate::protocol::Change;
-use crate::trace::{Dynamics, Micros, Trace, TraceType};
+use crate::trace::{Micros, Trace, TraceId, TraceType};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl TraceStore {
-    /// Runs a decay cycle: stores the current strength of each trace whose stored strength is off by more than the
-    /// [step](crate::StoreBuilder::checkpoint_step), and removes the traces that have faded to 0.01 or less, unless
-    /// [pruning is off](crate::StoreBuilder::prune). Firmware is not changed; pinned traces fade but are not removed.
+    /// Runs a full decay cycle: removes the traces that have faded to 0.01 or less. Firmware and pinned traces are never
+    /// removed, and no trace is if [pruning is off](crate::StoreBuilder::prune).
     ///
-    /// The store itself does not need decay cycles: it computes every strength that it reads or compares for the
-    /// current time. The revision of a trace does not change. Visits every trace, and writes only those it changes:
-    /// [`Stats::checkpointed`](crate::Stats::checkpointed) and [`Stats::pruned`](crate::Stats::pruned) count them, and
-    /// removed traces are logged at `INFO`.
+    /// Visits every trace, some at a time, and writes only removals: the store computes every strength that it reads or
+    /// compares for the current time. [`Stats::pruned`](crate::Stats::pruned) counts removed traces, and they are logged
+    /// at `INFO`.
     ///
     /// ```
     /// use mnemon::{ManualClock, NewTrace, TraceStore};
@@ -41,66 +40,39 @@ impl TraceStore {
     }
 }
 
-/// The action of a cycle on one trace.
-enum DecayAction {
-    Keep,
-    Checkpoint(f64),
-    Prune,
-}
-
-/// The fields of a trace that decide the action.
-struct DecayInput(TraceType, Dynamics);
-
-impl DecayInput {
-    fn of(trace: &Trace) -> Self {
-        Self(trace.trace_type(), trace.numbers)
-    }
-}
-
 impl Inner {
     pub(super) fn decay(&self) -> Result<Removed> {
         self.check_writable()?;
-        let (now, mut removed, mut checkpointed) = (self.now(), Removed::default(), 0);
-        let done = self.scan(DecayInput::of, |id, judged| {
-            let mut action = self.action(judged, now);
-            if matches!(action, DecayAction::Keep) {
-                return Ok(());
-            }
-            // Decided again for the current state of the trace: it may have been reinforced or removed.
-            let done = self.update_counted(id, &mut removed, |trace| {
-                action = self.action(DecayInput::of(trace), now);
-                Ok(match action {
-                    DecayAction::Keep => Change::Keep,
-                    DecayAction::Checkpoint(strength) => Self::renumbered(trace, |numbers| {
-                        (numbers.strength, numbers.last_decayed) = (strength, now);
-                    }),
-                    DecayAction::Prune => Change::Remove,
-                })
-            })?;
-            checkpointed += u64::from(done.is_some() && matches!(action, DecayAction::Checkpoint(_)));
-            Ok(())
-        });
-        // Includes what was done before an error.
-        self.checkpointed.fetch_add(checkpointed, Ordering::Relaxed);
+        let mut removed = Removed::default();
+        if !self.settings.prune {
+            return Ok(removed);
+        }
+        let now = self.now();
+        let done = self.scan(
+            |trace| self.is_to_be_pruned(trace, now),
+            |id, is_due| if is_due { self.prune(id, now, &mut removed) } else { Ok(()) },
+        );
+        self.count_pruned(removed);
+        done.map(|()| removed)
+    }
+
+    /// Counts and logs what a cycle has removed, also before an error.
+    pub(super) fn count_pruned(&self, removed: Removed) {
         if removed.traces > 0 {
             self.pruned.fetch_add(removed.traces as u64, Ordering::Relaxed);
             events::pruned(&self.state.name, removed.traces);
         }
-        done.map(|()| removed)
     }
 
-    fn action(&self, DecayInput(kind, numbers): DecayInput, now: Micros) -> DecayAction {
-        if kind == TraceType::Firmware {
-            return DecayAction::Keep;
-        }
-        let (stored, strength) = (numbers.strength, self.settings.curve.strength(kind, &numbers, now));
-        if strength <= PRUNE && self.settings.prune && !numbers.pinned {
-            return DecayAction::Prune;
-        }
-        if stored - strength > self.settings.checkpoint_step {
-            DecayAction::Checkpoint(strength)
-        } else {
-            DecayAction::Keep
-        }
+    /// Removes a trace if it has faded away in its current state: it may have been reinforced or removed.
+    pub(super) fn prune(&self, id: TraceId, now: Micros, removed: &mut Removed) -> Result<()> {
+        let decide = |trace: &Arc<Trace>| {
+            Ok(if self.is_to_be_pruned(trace, now) { Change::Remove } else { Change::Keep })
+        };
+        self.update_counted(id, removed, decide).map(drop)
+    }
+
+    pub(super) fn is_to_be_pruned(&self, trace: &Trace, now: Micros) -> bool {
+        trace.trace_type() != TraceType::Firmware && !trace.is_pinned() && self.strength(trace, now) <= PRUNE
     }
 }

@@ -21,8 +21,6 @@ pub(super) struct Inner {
     pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
     /// Number of entries that queries have visited.
     pub(super) visited: AtomicU64,
-    /// Number of strengths that decay cycles have stored again.
-    pub(super) checkpointed: AtomicU64,
     /// Number of traces that decay cycles have removed.
     pub(super) pruned: AtomicU64,
     /// Number of traces that the quota has removed.

@@ -7,6 +7,7 @@ mod close;
 mod compact;
 mod cursor;
 mod decay;
+mod due;
 mod erase;
 mod events;
 mod flush;

@@ -21,7 +21,7 @@ use crate::progress::{Progress, Watch};
 use crate::protocol::Reached;
 use crate::state::{FlushOptions, Name, State};
 use crate::trace::{Micros, checked_name};
-use crate::views::TraceViews;
+use crate::views::{TraceViews, Upkept};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -73,11 +73,17 @@ pub(super) struct Settings {
     pub(super) clock: WallClock,
     pub(super) curve: DecayCurve,
     pub(super) recency_half_life: Duration,
-    pub(super) checkpoint_step: f64,
     pub(super) prune: bool,
     pub(super) imprint_until: Option<Micros>,
     pub(super) quota: Quota,
     pub(super) upkeep: Option<Upkeep>,
+}
+
+impl Settings {
+    fn upkept(&self) -> Upkept {
+        let does = |period: fn(&Upkeep) -> Option<Duration>| self.upkeep.as_ref().and_then(period).is_some();
+        Upkept { prunes: self.prune && does(|upkeep| upkeep.decay), sets_tiers: does(|upkeep| upkeep.tiers) }
+    }
 }
 
 /// The opening that left a spill beside the file which holds everything.
@@ -104,7 +110,6 @@ impl Default for Settings {
             clock: WallClock::System,
             curve: DecayCurve::PowerLaw,
             recency_half_life: Duration::from_secs_f64(RECENCY_HALF_LIFE_SECONDS),
-            checkpoint_step: 0.01,
             prune: true,
             imprint_until: None,
             quota: Quota::default(),
@@ -200,7 +205,8 @@ impl StoreBuilder {
         self
     }
 
-    /// Curve of the decay of strength over time. Default: [`DecayCurve::PowerLaw`].
+    /// Curve of the decay of strength over time. Default: [`DecayCurve::PowerLaw`]. It is not stored, except in the
+    /// SQL view of the [current strengths](crate::guide::memory#reading-strengths-with-sql).
     pub fn decay_curve(mut self, curve: DecayCurve) -> Self {
         self.settings.curve = curve;
         self
@@ -223,14 +229,6 @@ impl StoreBuilder {
     /// ```
     pub fn recency_half_life(mut self, half_life: Duration) -> Self {
         self.settings.recency_half_life = half_life;
-        self
-    }
-
-    /// Difference between stored and current strength, 0 to 1, above which a [decay cycle](TraceStore::decay) stores
-    /// the strength again. Default: 0.01. With 0 every strength that has changed is written. Only readers of the file
-    /// need it.
-    pub fn checkpoint_step(mut self, step: f64) -> Self {
-        self.settings.checkpoint_step = step;
         self
     }
 
@@ -316,7 +314,8 @@ impl StoreBuilder {
         settings.name = settings.name.or_else(|| Some(path.as_ref().file_stem()?.to_string_lossy().into()));
         let path = sqlite::resolved(path.as_ref())?;
         events::opening(Some(&path), settings.partition.clone(), || {
-            let mut backend = Sqlite::open(&path, settings.max_payload_bytes, whole_spill(&path))?;
+            let whole = whole_spill(&path);
+            let mut backend = Sqlite::open(&path, settings.max_payload_bytes, whole, settings.curve)?;
             let home = backend.home();
             let stored = Stored::load_file(backend.moment()?, self.watch.as_ref())?;
             let stored = Stored { home: Some(home), ..stored };
@@ -393,10 +392,6 @@ impl StoreBuilder {
     fn check(&self) -> Result<Settings> {
         self.settings.name.as_deref().map(|name| checked_name("name", name)).transpose()?;
         checked_name("partition", &self.settings.partition)?;
-        let step = self.settings.checkpoint_step;
-        if !(0.0..=1.0).contains(&step) {
-            return Err(Error::invalid("checkpoint_step", step, "give a number from 0 to 1"));
-        }
         if self.settings.recency_half_life.is_zero() {
             return Err(Error::invalid("recency_half_life", 0, "give more than 0"));
         }
@@ -420,7 +415,7 @@ impl Stored {
         events::unreadable(&name, &unreadable);
         let reached = Reached { cut: loaded.watermark.max(taken), stored: loaded.watermark };
         let (clock, curve) = (settings.clock.clone(), settings.curve);
-        let views = TraceViews::new(curve);
+        let views = TraceViews::new(curve, settings.upkept());
         let state = State::new(name, traces, links, reached, options, clock, views);
         state.counters.lock().unreadable = unreadable;
         let state = Arc::new(state);
@@ -434,7 +429,6 @@ impl Stored {
             #[cfg(all(feature = "sqlite", not(loom)))]
             home: self.home,
             visited: AtomicU64::new(0),
-            checkpointed: AtomicU64::new(0),
             pruned: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
         });

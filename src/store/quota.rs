@@ -1,5 +1,6 @@
 //! The quota: the largest content of a store, and the order of eviction.
 
+use super::due::{Cycle, MOST_CHANGES};
 use super::inner::Inner;
 use super::{Removed, TraceStore, events};
 use crate::error::Result;
@@ -45,7 +46,7 @@ impl TraceStore {
     /// in the order of their ids, smaller first.
     ///
     /// Looks at the traces that go and at those before them in that order that may not; with
-    /// [`Eviction::LowestConfidence`], at every trace. Removed traces are counted in
+    /// [`Eviction::LowestConfidence`], at every trace if the store is over its quota. Removed traces are counted in
     /// [`Stats::evicted`](crate::Stats::evicted) and logged at `INFO`.
     ///
     /// ```
@@ -62,12 +63,19 @@ impl TraceStore {
     ///
     /// Returns the errors of [`decay`](Self::decay).
     pub fn enforce_quota(&self) -> Result<Removed> {
-        self.inner().enforce_quota()
+        self.inner().enforce_quota(usize::MAX)
     }
 }
 
 impl Inner {
-    pub(super) fn enforce_quota(&self) -> Result<Removed> {
+    /// Runs an automatic cycle.
+    pub(super) fn evict_due(&self) -> Result<Cycle> {
+        let removed = self.enforce_quota(MOST_CHANGES)?;
+        Ok(Cycle { changed: removed.traces, ..Cycle::default() })
+    }
+
+    /// Removes at most this number of traces.
+    fn enforce_quota(&self, most: usize) -> Result<Removed> {
         self.check_writable()?;
         let Quota { max_traces, max_bytes, eviction } = self.settings.quota;
         if (max_traces, max_bytes) == (usize::MAX, u64::MAX) {
@@ -75,7 +83,7 @@ impl Inner {
         }
         let (mut removed, mut removed_bytes) = (Removed::default(), 0);
         let over = |traces: usize, bytes: u64| traces > max_traces || bytes > max_bytes;
-        let done = self.evict(over, eviction, &mut removed, &mut removed_bytes);
+        let done = self.evict(over, eviction, most, &mut removed, &mut removed_bytes);
         if removed.traces > 0 {
             self.evicted.fetch_add(removed.traces as u64, Ordering::Relaxed);
             events::evicted(&self.state.name, removed.traces, removed_bytes);
@@ -84,20 +92,22 @@ impl Inner {
         Ok(removed)
     }
 
-    /// Removes traces until the store is within its quota, or nothing is left that may go. What is counted includes
-    /// those removed before an error.
+    /// Removes traces until the store is within its quota, or as many as it may, or nothing is left that may go. What
+    /// is counted includes those removed before an error.
     fn evict(
         &self,
         over: impl Fn(usize, u64) -> bool,
         eviction: Eviction,
+        most: usize,
         removed: &mut Removed,
         removed_bytes: &mut u64,
     ) -> Result<()> {
         loop {
-            let Surplus { mut traces, mut bytes, candidates } = self.surplus(&over, eviction);
+            let Surplus { mut traces, mut bytes, candidates } =
+                self.surplus(&over, eviction, most - removed.traces);
             let before = removed.traces;
             for trace in candidates {
-                if !over(traces, bytes) {
+                if !over(traces, bytes) || removed.traces == most {
                     return Ok(());
                 }
                 // Removed only if unchanged since it was chosen: a thread that has just used, pinned or removed it
@@ -125,33 +135,38 @@ impl Inner {
         }
     }
 
-    /// Returns what there is, and which traces may go, all as of one look at the store.
-    fn surplus(&self, over: impl Fn(usize, u64) -> bool, eviction: Eviction) -> Surplus {
+    /// Returns what there is, and which traces may go: the first `most` of them at least, or enough, all as of one look
+    /// at the store.
+    fn surplus(&self, over: impl Fn(usize, u64) -> bool, eviction: Eviction, most: usize) -> Surplus {
         let now = self.now();
         let of_views = |unsettled: &Unsettled<_, _>, views: &TraceViews| {
             let changed: Vec<_> = unsettled.iter().filter_map(|(_, trace)| trace.clone()).collect();
             let settled = views.totals_without(unsettled.iter().map(|(id, _)| *id));
             let (traces, bytes) = totals(settled, changed.iter());
+            if !over(traces, bytes) {
+                return Some(Surplus { traces, bytes, candidates: Vec::new() });
+            }
+            if eviction == Eviction::LowestConfidence {
+                return None;
+            }
             let mut candidates: Vec<_> = changed.into_iter().filter(may_go).collect();
+            let unsettled_candidates = candidates.len();
             // From the oldest on, as many as must go if none of the others does.
             let (mut left, mut last) = ((traces, bytes), None);
             let shown = views.oldest().filter(|trace| !unsettled.contains(&trace.id()) && may_go(trace));
             for trace in shown {
                 let reinforced = trace.numbers.last_reinforced.min(now);
+                let is_enough = !over(left.0, left.1) || candidates.len() - unsettled_candidates >= most;
                 // Of those of one time the smaller ids go first.
-                if !over(left.0, left.1) && last != Some(reinforced) {
+                if is_enough && last != Some(reinforced) {
                     break;
                 }
                 (left, last) = ((left.0 - 1, left.1 - size(trace)), Some(reinforced));
                 candidates.push(trace.clone());
             }
-            Surplus { traces, bytes, candidates }
+            Some(Surplus { traces, bytes, candidates })
         };
-        let found = match eviction {
-            Eviction::LeastRecentlyReinforced => self.state.ask(of_views),
-            Eviction::LowestConfidence => None,
-        };
-        let mut found = found.unwrap_or_else(|| {
+        let mut found = self.state.ask(of_views).flatten().unwrap_or_else(|| {
             let held = self.traces().keys();
             let held: Vec<_> = held.iter().filter_map(|id| self.traces().get(id)).collect();
             let (traces, bytes) = totals((0, 0), held.iter());

@@ -38,8 +38,6 @@ pub struct Stats {
     pub payload_bytes_serialized: u64,
     /// Number of traces, and of entries of views, that [queries](TraceStore::query) have looked at.
     pub entries_visited: u64,
-    /// Number of strengths that [decay cycles](TraceStore::decay) have stored again.
-    pub checkpointed: u64,
     /// Number of traces that [decay cycles](TraceStore::decay) have removed.
     pub pruned: u64,
     /// Number of traces that the [quota](TraceStore::enforce_quota) has removed.
@@ -91,7 +89,6 @@ impl TraceStore {
             links_upserted: counters.links_upserted,
             links_deleted: counters.links_deleted,
             entries_visited: self.inner().visited.load(Ordering::Relaxed),
-            checkpointed: self.inner().checkpointed.load(Ordering::Relaxed),
             pruned: self.inner().pruned.load(Ordering::Relaxed),
             evicted: self.inner().evicted.load(Ordering::Relaxed),
             payload_bytes_serialized: counters.payload_bytes_serialized,

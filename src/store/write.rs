@@ -254,7 +254,7 @@ impl Inner {
     ) -> Result<Change<Trace>> {
         let Some(mut new) = change(TraceEdit::of(old))?.finish()? else { return Ok(Change::Keep) };
         if new.numbers.strength != old.numbers.strength {
-            // A checkpoint in the future would have no effect.
+            // A strength of a time to come would have no effect.
             new.numbers.last_decayed = new.numbers.last_decayed.min(self.now());
         }
         if !Arc::ptr_eq(&new.content, &old.content) {

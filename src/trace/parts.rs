@@ -136,6 +136,10 @@ impl fmt::Debug for ContentNumber {
 pub(crate) struct Micros(i64);
 
 impl Micros {
+    /// The times of [`Timestamp::MIN`] and [`Timestamp::MAX`].
+    pub(crate) const MIN: Self = Self(-377_705_023_201_000_000);
+    pub(crate) const MAX: Self = Self(253_402_207_200_999_999);
+
     pub(crate) fn now() -> Self {
         Timestamp::now().into()
     }
@@ -151,7 +155,12 @@ impl Micros {
 
     /// The nearest that a [`Timestamp`] can say.
     pub(crate) fn clamped(micros: i64) -> Self {
-        Self(micros.clamp(Timestamp::MIN.as_microsecond(), Timestamp::MAX.as_microsecond()))
+        Self(micros.clamp(Self::MIN.0, Self::MAX.0))
+    }
+
+    /// So many microseconds later, within what a [`Timestamp`] can say.
+    pub(crate) fn plus(self, micros: i64) -> Self {
+        Self::clamped(self.0.saturating_add(micros))
     }
 
     pub(crate) fn get(self) -> i64 {

@@ -3,6 +3,7 @@
 //! Fed with the traces of each cut and never by a write: see [`protocol`](crate::protocol).
 //!
 //! - [`slots`]: a small number for each trace, which is all that the views hold of it;
+//! - [`due`]: when which of them needs upkeep;
 //! - [`strengths`]: the order of strengths, which time changes;
 //! - [`conditions`], [`sets`]: what the results of a query meet, and where they therefore are;
 //! - [`counts`]: of partitions and tags;
@@ -10,6 +11,7 @@
 
 mod conditions;
 mod counts;
+mod due;
 mod search;
 mod sets;
 mod slots;
@@ -18,10 +20,12 @@ mod walk;
 
 pub(crate) use conditions::Conditions;
 pub(crate) use counts::Counted;
+pub(crate) use due::{DueFor, Place, Upkept};
 pub(crate) use search::{Answer, Search};
 
 use crate::memory::DecayCurve;
 use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
+use due::DueTimes;
 use roaring::RoaringBitmap;
 use slots::Slots;
 use std::borrow::Borrow;
@@ -42,6 +46,7 @@ pub(crate) struct TraceViews {
     recency: BTreeSet<(Micros, u32)>,
     created: BTreeSet<(Micros, u32)>,
     strengths: Strengths,
+    due: DueTimes,
     /// Of payload text.
     bytes: u64,
 }
@@ -51,7 +56,11 @@ type Sets<const N: usize> = [RoaringBitmap; N];
 type SetOf<K> = HashMap<K, RoaringBitmap, foldhash::fast::RandomState>;
 
 impl TraceViews {
-    pub(crate) fn new(curve: DecayCurve) -> Self {
+    pub(crate) fn new(curve: DecayCurve, upkept: Upkept) -> Self {
+        Self::empty(Strengths::new(curve), DueTimes::new(curve, upkept, Micros::clamped(0)))
+    }
+
+    fn empty(strengths: Strengths, due: DueTimes) -> Self {
         Self {
             slots: Slots::default(),
             types: Default::default(),
@@ -62,14 +71,15 @@ impl TraceViews {
             parents: SetOf::default(),
             recency: BTreeSet::new(),
             created: BTreeSet::new(),
-            strengths: Strengths::new(curve),
+            strengths,
+            due,
             bytes: 0,
         }
     }
 
-    /// Views of these traces: built by sorting, which takes a fraction of what putting in each would.
-    fn of(curve: DecayCurve, traces: Vec<Arc<Trace>>, now: Micros) -> Self {
-        let mut views = Self::new(curve);
+    /// Views of the same kind, of these traces: built by sorting, which takes a fraction of what putting in each would.
+    pub(crate) fn built(&self, traces: Vec<Arc<Trace>>, now: Micros) -> Self {
+        let mut views = Self::empty(Strengths::new(self.strengths.curve()), self.due.emptied(now));
         // Slots in the order of recency: what is asked for together lies together. The times are sorted and not the
         // traces, each of which would have to be fetched for each comparison.
         let mut traces: Vec<_> =
@@ -82,14 +92,10 @@ impl TraceViews {
             let slot = views.slots.add(trace.clone());
             views.change_sets(Change::Enter, slot, &trace, None);
             views.strengths.put(slot, None, Some(&trace), now);
+            views.due.put(slot, None, Some(&trace));
             views.bytes += size(&trace);
         }
         views
-    }
-
-    /// Views of the same kind, of these traces.
-    pub(crate) fn built(&self, traces: Vec<Arc<Trace>>, now: Micros) -> Self {
-        Self::of(self.strengths.curve(), traces, now)
     }
 
     /// Number of traces.
@@ -118,6 +124,7 @@ impl TraceViews {
         let created = |trace: &Trace| trace.content.created_at;
         reorder(&mut self.created, slot, was.map(created), is.map(created));
         self.strengths.put(slot, was, is, now);
+        self.due.put(slot, was, is);
         self.bytes = self.bytes + is.map_or(0, size) - was.map_or(0, size);
         old
     }
@@ -168,6 +175,16 @@ impl TraceViews {
     pub(crate) fn of_partition(&self, partition: &str) -> impl Iterator<Item = TraceId> {
         let slots = self.partitions.get(partition).into_iter().flatten();
         slots.filter_map(|slot| Some(self.slots.get(slot)?.id()))
+    }
+
+    /// The traces that may be due at a time, from a place on, and some that are due soon.
+    pub(crate) fn due(
+        &self,
+        due: DueFor,
+        at: Micros,
+        from: Place,
+    ) -> impl Iterator<Item = (Place, &Arc<Trace>)> {
+        self.due.slots(due, at, from).filter_map(|place| Some((place, self.slots.get(place.slot())?)))
     }
 
     /// The traces, least recently reinforced first.

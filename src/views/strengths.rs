@@ -30,7 +30,7 @@ type Steady = (Reverse<u64>, TraceId, u32);
 const PAGES_TAKE: i64 = 600_000_000;
 
 fn earlier(now: Micros) -> Micros {
-    Micros::clamped(now.get() - PAGES_TAKE)
+    now.plus(-PAGES_TAKE)
 }
 
 /// Where a trace is that fades.
@@ -44,7 +44,7 @@ pub(super) fn most(band: u16) -> f64 {
 }
 
 /// Whether two states of a trace have the same strength at each time.
-fn fade_alike(a: &Trace, b: &Trace) -> bool {
+pub(super) fn fade_alike(a: &Trace, b: &Trace) -> bool {
     let inputs = |trace: &Trace| {
         let n = &trace.numbers;
         let strengths = [n.strength, n.peak_strength, n.base_decay_rate, n.emotional_intensity];
@@ -136,7 +136,7 @@ impl Strengths {
             return None;
         }
         let strength = |at| self.curve.strength(trace.trace_type(), numbers, at);
-        // Before a checkpoint's time, which a wrong clock may have put into the future, it is not believed.
+        // Before its own time, which a wrong clock may have put into the future, a stored strength is not believed.
         let (before, after) = (strength(numbers.last_reinforced), strength(numbers.last_decayed));
         // Without the sign of -0, whose bits are the greatest.
         (before == after).then(|| (Reverse((before + 0.0).to_bits()), trace.id(), slot))

@@ -29,8 +29,7 @@ fn busy_host_file_has_acknowledged_writes() -> Outcome {
         );
         assert_eq!(place.traces()?.len() as f64, traces);
         let rows = ["rows_upserted", "rows_updated", "rows_deleted", "links_upserted", "links_deleted"];
-        let work =
-            ["writes", "reinforcements", "co_activations", "queries", "decay/cycles", "decay/checkpointed"];
+        let work = ["writes", "reinforcements", "co_activations", "queries", "decay/cycles"];
         for busy in rows.iter().chain(&work).chain(&["cuts", "payload_bytes_serialized", "verify/links"]) {
             assert!(count(&format!("/{busy}"))? > 0.0, "{busy} in {report}");
         }

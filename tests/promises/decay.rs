@@ -1,4 +1,4 @@
-//! Fading: strength is a function of time; a cycle writes checkpoints and prunes, and nothing else.
+//! Fading: strength is a function of time, and a cycle prunes and writes nothing else.
 #![cfg(feature = "sqlite")]
 
 use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, seconds};
@@ -64,40 +64,37 @@ fn time_before_reinforcement_counts_as_it() -> Outcome {
     Ok(())
 }
 
-/// Runs a decay cycle; returns the number of strengths stored again, and of traces removed.
-pub(super) fn cycle(store: &TraceStore) -> Outcome<(u64, u64)> {
+/// Runs a decay cycle; returns the number of traces removed.
+pub(super) fn cycle(store: &TraceStore) -> Outcome<u64> {
     let before = store.stats();
     let removed = store.decay()?;
     let after = store.stats();
     assert_eq!((removed.traces as u64, removed.rows), (after.pruned - before.pruned, 0));
-    Ok((after.checkpointed - before.checkpointed, removed.traces as u64))
+    Ok(removed.traces as u64)
 }
 
-/// Number of traces weaker than their stored strength.
-pub(super) fn fading(store: &TraceStore) -> usize {
-    store.iter().filter(|trace| store.strength(trace) < trace.strength()).count()
-}
-
-/// A store that has run a cycle while its clock was ten years early, and the time before and after that.
-fn with_future_checkpoint(file: &TestDir, clock: &ManualClock) -> Outcome<(TraceStore, TraceId)> {
+/// A store with a file of an earlier version of the crate, which stored strengths again as they faded, and did so while
+/// its clock was ten years early.
+fn with_future_strength(file: &TestDir, clock: &ManualClock) -> Outcome<(TraceStore, TraceId)> {
     let curve = DecayCurve::Exponential { half_life: minutes(60) };
-    let store = manual_flush().clock(clock).decay_curve(curve).prune(false).open(file.path())?;
+    let builder = manual_flush().clock(clock).decay_curve(curve).prune(false);
+    let store = builder.clone().open(file.path())?;
     let id = store.insert(NewTrace::semantic(json!(1)).strength(0.8))?;
+    store.close()?;
     clock.advance(minutes(10));
-    assert_eq!(cycle(&store)?.0, 1);
-    let now = clock.now();
-    clock.advance(minutes(5_256_000));
-    assert_eq!(cycle(&store)?.0, 1);
-    assert!(held(&store, id)?.strength() < 1e-9);
-    clock.set(now);
+    let early = (clock.now() + minutes(5_256_000)).as_microsecond();
+    let stored = "UPDATE traces SET strength = 1e-12, last_decayed = ?1";
+    assert_eq!(rusqlite::Connection::open(file.path())?.execute(stored, [early])?, 1);
+    let store = builder.open(file.path())?;
+    assert_eq!(held(&store, id)?.strength(), 1e-12);
     Ok((store, id))
 }
 
 #[test]
-fn future_checkpoint_is_not_believed() -> Outcome {
+fn future_strength_is_not_believed() -> Outcome {
     let (file, clock) = (TestDir::new()?, clock());
     let expected = 0.8 * (-1.0_f64 / 6.0).exp2();
-    let (store, id) = with_future_checkpoint(&file, &clock)?;
+    let (store, id) = with_future_strength(&file, &clock)?;
     let strength = store.strength(&*held(&store, id)?);
     assert!(near(strength, expected), "{strength}, not {expected}");
     assert_eq!(store.query().min_strength(0.5).run().len(), 1, "it is found by that");
@@ -111,9 +108,9 @@ fn future_checkpoint_is_not_believed() -> Outcome {
 }
 
 #[test]
-fn edit_overrides_future_checkpoint() -> Outcome {
+fn edit_overrides_future_strength() -> Outcome {
     let (file, clock) = (TestDir::new()?, clock());
-    let (store, id) = with_future_checkpoint(&file, &clock)?;
+    let (store, id) = with_future_strength(&file, &clock)?;
     store.update(id, |trace| trace.tag("tide"))?;
     assert!(store.strength(&*held(&store, id)?) > 0.7, "of an edit that leaves the strength");
     let edited = store.update(id, |trace| trace.strength(0.2))?.ok_or("it is there")?;
@@ -121,7 +118,7 @@ fn edit_overrides_future_checkpoint() -> Outcome {
     Ok(())
 }
 
-/// A reinforcement is no checkpoint: what it says stands, though the clock was set back since.
+/// What a reinforcement says stands, though the clock was set back since.
 #[test]
 fn reinforcement_survives_clock_set_back() -> Outcome {
     let clock = clock();
@@ -145,7 +142,7 @@ fn firmware_never_fades_whatever_its_rate() -> Outcome {
         let before = held(&store, id)?;
         clock.advance(minutes(1_000_000));
         assert_eq!(store.strength(&before), 0.7, "{curve:?}");
-        assert_eq!(cycle(&store)?, (0, 0));
+        assert_eq!(cycle(&store)?, 0);
         assert_eq!(held(&store, id)?, before);
     }
     Ok(())
@@ -183,12 +180,11 @@ fn exponential_curve_halves_at_half_life() -> Outcome {
 #[test]
 fn without_a_curve_nothing_fades() -> Outcome {
     let clock = clock();
-    let store =
-        manual_flush().clock(&clock).decay_curve(DecayCurve::None).checkpoint_step(0.0).in_memory()?;
+    let store = manual_flush().clock(&clock).decay_curve(DecayCurve::None).in_memory()?;
     let id = store.insert(NewTrace::sensory(json!(1)).base_decay_rate(100.0))?;
     clock.advance(minutes(525_600));
     assert_eq!(store.strength(&*held(&store, id)?), 0.4);
-    assert_eq!(cycle(&store)?, (0, 0));
+    assert_eq!(cycle(&store)?, 0);
     Ok(())
 }
 

@@ -1,13 +1,11 @@
-//! Cycles of decay: what they write, and what they prune.
+//! Cycles of decay: they prune, and write nothing else.
 #![cfg(feature = "sqlite")]
 
-use super::decay::{cycle, fading, near};
-use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, row, seconds};
-use mnemon::{FlushReport, ManualClock, NewTrace, StoreBuilder, TraceId, TraceStore, TraceType};
+use super::decay::cycle;
+use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, seconds};
+use mnemon::{FlushReport, ManualClock, NewTrace, StoreBuilder, TraceStore, TraceType};
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// Up to so many seconds old.
@@ -51,140 +49,71 @@ fn a_cycle_says_what_it_did() -> Outcome {
     let store = manual_flush().clock(&clock).in_memory()?;
     let ids = store.insert_many([
         NewTrace::firmware(json!("never")),
-        NewTrace::identity(json!("fades by less than a step")),
-        NewTrace::episodic(json!("fades by more")),
+        NewTrace::episodic(json!("fades")),
         NewTrace::sensory(json!("fades away")).base_decay_rate(2.0),
         NewTrace::semantic(json!("has no rate")).base_decay_rate(0.0),
     ])?;
-    assert_eq!(cycle(&store)?, (0, 0), "no time has passed");
+    let all = || -> Vec<_> { ids.iter().map(|id| store.get(*id)).collect() };
+    let before = all();
+    assert_eq!(cycle(&store)?, 0, "no time has passed");
     clock.advance(minutes(10));
-    assert_eq!(fading(&store), 3);
-    assert_eq!(cycle(&store)?, (1, 1));
-    assert_eq!(held(&store, ids[1])?.strength(), 1.0);
-    assert!(near(held(&store, ids[2])?.strength(), 0.571904346));
-    assert_eq!(held(&store, ids[2])?.last_decayed(), clock.now());
-    assert!(!store.contains(ids[3]));
-    assert_eq!((fading(&store), cycle(&store)?), (1, (0, 0)), "of the stored strengths");
+    assert_eq!(cycle(&store)?, 1);
+    let after = all();
+    assert!(after[2].is_none());
+    assert_eq!(
+        [&after[..2], &after[3..]].concat(),
+        [&before[..2], &before[3..]].concat(),
+        "no other has changed"
+    );
+    assert_eq!(cycle(&store)?, 0);
     Ok(())
 }
 
+/// The hour after a cycle, in cycles of a minute.
 #[test]
-fn cycle_writes_only_checkpoints_and_prunes() -> Outcome {
-    let (file, clock) = (TestDir::new()?, clock());
-    let store = filled(&file, manual_flush(), HOURS, &clock)?;
-    let fading = fading(&store);
-    let (checkpointed, pruned) = cycle(&store)?;
-    assert!(checkpointed > 100 && pruned > 100 && fading as u64 > checkpointed + pruned);
-    assert_eq!(store.stats().dirty as u64, checkpointed + pruned);
-    let flushed = store.flush()?;
-    assert_eq!(trace_rows(&flushed), [0, checkpointed, pruned, 0]);
-    Ok(())
-}
-
-#[test]
-fn file_strength_is_within_a_step() -> Outcome {
-    for step in [0.0, 0.01, 0.1] {
+fn cycles_write_nothing_but_removals() -> Outcome {
+    for ages in [HOURS, NEW] {
         let (file, clock) = (TestDir::new()?, clock());
-        let store = filled(&file, manual_flush().checkpoint_step(step), HOURS, &clock)?;
-        clock.advance(minutes(5));
-        let (checkpointed, pruned) = cycle(&store)?;
-        let flushed = store.flush()?;
-        let written = flushed.rows_updated + flushed.rows_deleted;
-        assert_eq!(written, checkpointed + pruned, "step {step}");
-        let reader = file.reader()?;
-        let mut statement = reader.prepare("SELECT id, strength FROM traces")?;
-        let rows = statement.query_map([], |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, f64>(1)?)))?;
-        let stored: BTreeMap<_, _> = rows.collect::<Result<_, _>>()?;
-        assert_eq!(stored.len() as u64, 10_000 - pruned, "none that was pruned is there");
-        assert_eq!(stored.len(), store.len());
-        for trace in store.iter() {
-            let row = *stored.get(trace.id().as_bytes()).ok_or("a survivor has its row")?;
-            let strength = store.strength_at(&trace, clock.now());
-            assert!((row - strength).abs() <= step, "step {step}: stored {row}, is {strength}");
+        let store = filled(&file, manual_flush(), ages, &clock)?;
+        let mut all = 0;
+        for _ in 0..=60 {
+            let pruned = cycle(&store)?;
+            assert_eq!(store.stats().dirty as u64, pruned);
+            assert_eq!(trace_rows(&store.flush()?), [0, 0, pruned, 0]);
+            all += pruned;
+            clock.advance(minutes(1));
         }
+        assert!(all > 100 && store.len() as u64 == 10_000 - all, "{all}");
     }
     Ok(())
 }
 
+/// Earlier versions of the crate stored a strength again when it had faded by some step.
 #[test]
-fn a_checkpoint_leaves_the_revision() -> Outcome {
-    let (file, clock) = (TestDir::new()?, clock());
-    let store = manual_flush().clock(&clock).open(file.path())?;
-    let id = store.insert(NewTrace::episodic(json!(1)))?;
-    store.update(id, |trace| trace.confidence(0.7))?;
-    clock.advance(minutes(100));
-    assert_eq!(cycle(&store)?.0, 1);
-    let after = held(&store, id)?;
-    assert_eq!((after.revision(), after.reinforcement_count()), (2, 0));
-    assert_eq!((after.peak_strength(), after.last_reinforced()), (0.6, after.created_at()));
-    store.flush()?;
-    assert_eq!(row(&file.reader()?, id)?.map(|(revision, _)| revision), Some(2));
-    Ok(())
-}
-
-#[test]
-fn checkpoint_keeps_later_strength() -> Outcome {
+fn strengths_stored_by_earlier_versions_stand() -> Outcome {
     let clock = clock();
-    let never = manual_flush().clock(&clock).in_memory()?;
-    let often = manual_flush().clock(&clock).checkpoint_step(0.0).prune(false).in_memory()?;
-    let ids: Vec<_> = (0..500).map(|_| TraceId::new()).collect();
-    for store in [&never, &often] {
-        store.insert_many(mixed(500, HOURS, clock.now()).zip(&ids).map(|(new, id)| new.id(*id)))?;
-    }
-    for minute in 0..200 {
-        clock.advance(seconds(61));
-        often.decay()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
+    let ids = store.insert_many(mixed(500, HOURS, clock.now()))?;
+    for later in [0, 61, 86_400] {
+        clock.advance(seconds(later));
         for id in &ids {
-            let [plain, kept] = [held(&never, *id)?, held(&often, *id)?];
+            let plain = held(&store, *id)?;
+            let strength = store.strength(&plain);
+            let stored = NewTrace::new(plain.trace_type(), json!(0))
+                .strength(strength)
+                .peak_strength(plain.peak_strength())
+                .base_decay_rate(plain.base_decay_rate())
+                .emotional_intensity(plain.emotional_intensity())
+                .created_at(plain.created_at())
+                .last_reinforced(plain.last_reinforced())
+                .last_decayed(clock.now());
+            let stored = stored.into_trace()?;
             for later in [seconds(0), minutes(1), minutes(10_000)] {
                 let at = clock.now() + later;
-                assert_eq!(never.strength_at(&plain, at), often.strength_at(&kept, at), "minute {minute}");
+                assert_eq!(store.strength_at(&stored, at), store.strength_at(&plain, at), "{stored:?}");
             }
         }
     }
-    Ok(())
-}
-
-/// How many rows an hour of cycles writes, a minute each.
-fn rows_of_an_hour(store: &TraceStore, clock: &ManualClock) -> Outcome<Vec<u64>> {
-    let mut rows = Vec::new();
-    for _ in 0..60 {
-        clock.advance(minutes(1));
-        let (checkpointed, pruned) = cycle(store)?;
-        let flushed = store.flush()?;
-        assert_eq!(trace_rows(&flushed), [0, checkpointed, pruned, 0]);
-        rows.push(flushed.rows_updated + flushed.rows_deleted);
-    }
-    Ok(rows)
-}
-
-/// A write of every trace each minute, as the original did, would be 60 rows a trace.
-#[test]
-fn hour_of_cycles_writes_few_rows() -> Outcome {
-    for (ages, expected) in [(HOURS, 2_500), (NEW, 33_342)] {
-        let (file, clock) = (TestDir::new()?, clock());
-        let store = filled(&file, manual_flush(), ages, &clock)?;
-        // What has faded before the hour is not counted for it.
-        store.decay()?;
-        store.flush()?;
-        let held = store.len();
-        let rows: u64 = rows_of_an_hour(&store, &clock)?.iter().sum();
-        println!(
-            "{held} traces up to {} s old: an hour of cycles wrote {rows} rows of {}",
-            ages.0,
-            held * 60
-        );
-        assert_eq!(rows, expected);
-    }
-    Ok(())
-}
-
-#[test]
-fn step_of_zero_writes_all_fading() -> Outcome {
-    let (file, clock) = (TestDir::new()?, clock());
-    let store = filled(&file, manual_flush().checkpoint_step(0.0).prune(false), NEW, &clock)?;
-    let fading = store.iter().filter(|trace| trace.trace_type() != TraceType::Firmware).count() as u64;
-    assert_eq!(rows_of_an_hour(&store, &clock)?, [fading; 60]);
     Ok(())
 }
 
@@ -204,8 +133,8 @@ fn pruning_can_be_switched_off() -> Outcome {
     let store = manual_flush().clock(&clock).prune(false).in_memory()?;
     let id = store.insert(NewTrace::sensory(json!(1)).base_decay_rate(3.0))?;
     clock.advance(minutes(1_000));
-    assert_eq!(cycle(&store)?, (1, 0));
-    assert!(held(&store, id)?.strength() < 1e-9, "it fades all the same");
+    assert_eq!(cycle(&store)?, 0);
+    assert!(store.strength(&*held(&store, id)?) < 1e-9, "it fades all the same");
     Ok(())
 }
 
@@ -216,44 +145,38 @@ fn what_is_pinned_fades_and_stays() -> Outcome {
     let fast = || NewTrace::sensory(json!(1)).base_decay_rate(3.0);
     let [pinned, loose] = [store.insert(fast().pinned(true))?, store.insert(fast())?];
     clock.advance(minutes(1_000));
-    assert_eq!(cycle(&store)?, (1, 1));
-    assert!(held(&store, pinned)?.strength() < 1e-9);
+    assert_eq!(cycle(&store)?, 1);
+    assert!(store.strength(&*held(&store, pinned)?) < 1e-9);
     assert!(!store.contains(loose));
     Ok(())
 }
 
 #[test]
-fn cycle_revives_no_removed_trace() -> Outcome {
+fn each_trace_is_removed_once() -> Outcome {
     let (file, clock) = (TestDir::new()?, clock());
-    let store = manual_flush().clock(&clock).checkpoint_step(0.0).prune(false).open(file.path())?;
+    let store = manual_flush().clock(&clock).open(file.path())?;
     for _ in 0..100 {
-        let ids = store.insert_many((0..300).map(|n| NewTrace::episodic(json!(n))))?;
+        let ids = store.insert_many((0..300).map(|n| NewTrace::episodic(json!(n)).base_decay_rate(6.0)))?;
         clock.advance(minutes(1));
-        let (start, done) = (Barrier::new(3), AtomicBool::new(false));
-        let failed = thread::scope(|scope| {
+        let start = Barrier::new(3);
+        let removed = thread::scope(|scope| {
             let cycles = scope.spawn(|| {
                 start.wait();
-                let mut failed = store.decay().is_err();
-                while !done.load(Ordering::Relaxed) {
-                    clock.advance(minutes(1));
-                    failed |= store.decay().is_err();
-                }
-                failed
+                (0..3).try_fold(0, |pruned, _| Ok(pruned + store.decay()?.traces))
             });
             let removers = ids.chunks(150).map(|ids| {
                 let (store, start) = (&store, &start);
                 scope.spawn(move || {
                     start.wait();
-                    ids.iter().filter(|id| !matches!(store.remove(**id), Ok(Some(_)))).count()
+                    ids.iter().filter(|id| matches!(store.remove(**id), Ok(Some(_)))).count()
                 })
             });
             let removers: Vec<_> = removers.collect();
-            let missed: usize =
+            let removed: usize =
                 removers.into_iter().map(|remover| remover.join().unwrap_or(usize::MAX)).sum();
-            done.store(true, Ordering::Relaxed);
-            (missed, cycles.join().unwrap_or(true))
+            cycles.join().unwrap_or(Ok(usize::MAX)).map(|pruned: usize| pruned + removed)
         });
-        assert_eq!(failed, (0, false), "each was there to be removed, once");
+        assert_eq!(removed.map_err(|error: mnemon::Error| error.to_string()), Ok(300));
         assert_eq!(store.len(), 0);
     }
     store.flush()?;
@@ -261,34 +184,37 @@ fn cycle_revives_no_removed_trace() -> Outcome {
     Ok(())
 }
 
+/// Traces that have faded away are pruned or reinforced, whichever comes first.
 #[test]
 fn a_cycle_never_undoes_a_reinforcement() -> Outcome {
     let clock = clock();
-    let store = manual_flush().clock(&clock).checkpoint_step(0.0).in_memory()?;
-    let ids = store.insert_many((0..500).map(|n| NewTrace::episodic(json!(n)).base_decay_rate(0.2)))?;
-    for round in 1..=100 {
-        clock.advance(minutes(3));
-        let now = clock.now();
-        let expected: BTreeMap<_, _> = store
-            .iter()
-            .map(|trace| (trace.id(), (store.strength_at(&trace, now) + 0.10).min(1.0)))
-            .collect();
+    let store = manual_flush().clock(&clock).in_memory()?;
+    let (mut pruned, mut reinforced) = (0, 0);
+    for _ in 0..100 {
+        let ids = store.insert_many((0..500).map(|n| NewTrace::episodic(json!(n)).base_decay_rate(6.0)))?;
+        clock.advance(minutes(1));
         let start = Barrier::new(2);
-        let failed = thread::scope(|scope| {
+        let (reinforcements, cycles) = thread::scope(|scope| {
             let cycles = scope.spawn(|| {
                 start.wait();
-                (0..5).filter(|_| store.decay().is_err()).count()
+                (0..5).try_for_each(|_| store.decay().map(drop))
             });
             start.wait();
-            let refused = ids.iter().filter(|id| !store.reinforce(**id).is_ok_and(|done| done.is_some()));
-            (refused.count(), cycles.join().unwrap_or(usize::MAX))
+            let reinforcements: Vec<_> = ids.iter().rev().map(|id| store.reinforce(*id)).collect();
+            (reinforcements, cycles.join())
         });
-        assert_eq!(failed, (0, 0));
-        for (id, strength) in expected {
-            let trace = held(&store, id)?;
-            assert_eq!((trace.strength(), trace.reinforcement_count()), (strength, round));
-            assert_eq!(trace.last_reinforced(), now);
+        cycles.map_err(|_| "the cycles panicked")??;
+        for (id, reinforcement) in ids.iter().rev().zip(reinforcements) {
+            assert_eq!(store.get(*id), reinforcement?, "as it was told");
+            match store.remove(*id)? {
+                None => pruned += 1,
+                Some(trace) => {
+                    assert_eq!((trace.reinforcement_count(), trace.last_reinforced()), (1, clock.now()));
+                    reinforced += 1;
+                }
+            }
         }
     }
+    println!("{pruned} pruned, {reinforced} reinforced");
     Ok(())
 }

@@ -115,9 +115,9 @@ fn no_concurrent_reinforcement_is_lost() -> Outcome {
 }
 
 #[test]
-fn decay_revives_no_removed_trace() -> Outcome {
+fn upkeep_revives_no_removed_trace() -> Outcome {
     let clock = clock();
-    let store = manual_flush().clock(&clock).checkpoint_step(0.0).in_memory()?;
+    let store = manual_flush().clock(&clock).in_memory()?;
     for _ in 0..20 {
         let ids = store.insert_many((0..300).map(|n| NewTrace::episodic(json!(n))))?;
         clock.advance(minutes(1));
@@ -125,8 +125,10 @@ fn decay_revives_no_removed_trace() -> Outcome {
         thread::scope(|scope| -> Outcome {
             let cycles = scope.spawn(|| -> mnemon::Result<()> {
                 while !done.load(Ordering::Relaxed) {
-                    clock.advance(minutes(1));
+                    // They turn warm, and later cold.
+                    clock.advance(minutes(60));
                     store.decay()?;
+                    store.update_tiers()?;
                 }
                 Ok(())
             });
@@ -154,7 +156,7 @@ fn decay_dirties_only_what_it_changes() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).open_with(scripted(|_| Answer::Apply).0)?;
     store.insert_many((0..1_000).map(note))?;
-    let fast = store.insert_many((0..3).map(|n| NewTrace::sensory(json!(n))))?;
+    let fast = store.insert_many((0..3).map(|n| NewTrace::sensory(json!(n)).base_decay_rate(6.0)))?;
     store.flush()?;
     clock.advance(minutes(1));
     for trace in store.iter() {
@@ -163,7 +165,7 @@ fn decay_dirties_only_what_it_changes() -> Outcome {
     assert_eq!(store.stats().dirty, 0);
     store.decay()?;
     let stats = store.stats();
-    assert_eq!((stats.checkpointed as usize, stats.dirty), (fast.len(), fast.len()));
+    assert_eq!((stats.pruned as usize, stats.dirty), (fast.len(), fast.len()));
     Ok(())
 }
 

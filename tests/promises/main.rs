@@ -7,6 +7,7 @@ mod bad_input;
 mod compacting;
 mod concurrency;
 mod conversations;
+mod current_strengths;
 mod dashboard;
 mod decay;
 mod decay_cycles;

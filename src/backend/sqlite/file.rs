@@ -2,6 +2,7 @@
 
 use super::checkpoint::Mode;
 use super::compact;
+use super::current;
 use super::error::{Said, kind_of, while_doing};
 use super::file_identity::{self, FileId, FileIdentity, sibling, unreachable_file};
 use super::files::{self, InUse};
@@ -11,6 +12,7 @@ use crate::Durability;
 use crate::backend::BackendError;
 use crate::error::ErrorKind;
 use crate::guarded;
+use crate::memory::DecayCurve;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig, ffi, limits::Limit};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -153,8 +155,15 @@ impl Attached {
     }
 
     /// Marks the file as this boot's, and not cleanly ended. Answers which file and log that was.
-    pub(super) fn claim(&mut self, path: &Path, boot: Uuid) -> Result<FileIdentity, BackendError> {
-        schema::set_boot(&self.connection, &boot).map_err(|error| while_doing("opening", path, error))?;
+    pub(super) fn claim(
+        &mut self,
+        path: &Path,
+        boot: Uuid,
+        curve: DecayCurve,
+    ) -> Result<FileIdentity, BackendError> {
+        current::show(&mut self.connection, curve)
+            .and_then(|()| schema::set_boot(&self.connection, &boot))
+            .map_err(|error| while_doing("opening", path, error))?;
         self.boot = boot;
         FileIdentity::of(path).map_err(|error| unreachable_file(path, error))
     }

@@ -12,6 +12,7 @@
 //! - [`checkpoint`]: moving the WAL into the file, beside the flusher;
 //! - [`wal`]: making certain what an earlier connection has left in the WAL;
 //! - [`schema`]: the tables, their version, and the steps from one version to the next;
+//! - [`current`]: the view of the strengths as of now;
 //! - [`rows_read`] and [`rows_write`]: a trace as a row, and back;
 //! - [`links`]: the same of a link;
 //! - [`moment`]: reading all of them, with several connections;
@@ -27,6 +28,7 @@ mod backup;
 mod changes;
 mod checkpoint;
 mod compact;
+mod current;
 mod erase;
 mod error;
 mod file;
@@ -73,6 +75,7 @@ use crate::Durability;
 use crate::clock::new_uuid;
 use crate::error::ErrorKind;
 use crate::guarded;
+use crate::memory::DecayCurve;
 use changes::LastWrite;
 use checkpoint::{MOVE_FROM, Round, is_harmless};
 use error::{is_about_the_row, kind_of};
@@ -94,6 +97,8 @@ pub(crate) struct Sqlite {
     boot: Uuid,
     /// In bytes: see [`file::longest_value`].
     longest: usize,
+    /// By which the file shows strengths.
+    curve: DecayCurve,
     /// The very file and log that this store has last signed.
     place: FileIdentity,
     last_write: LastWrite,
@@ -134,6 +139,7 @@ impl Sqlite {
         path: &Path,
         max_payload_bytes: usize,
         whole: Option<Uuid>,
+        curve: DecayCurve,
     ) -> Result<Self, BackendError> {
         let longest = file::longest_value(max_payload_bytes);
         let path = file::resolved(path)?;
@@ -152,7 +158,7 @@ impl Sqlite {
             store.boot
         };
         let boot = boot.unwrap_or_else(new_uuid);
-        let place = attached.claim(&path, boot)?;
+        let place = attached.claim(&path, boot, curve)?;
         let watermark = store.watermark;
         Ok(Self {
             last_write: LastWrite::of(&path),
@@ -160,6 +166,7 @@ impl Sqlite {
             path,
             boot,
             longest,
+            curve,
             place,
             lock: Some(Arc::new(lock)),
             held_since: true,
@@ -299,8 +306,8 @@ impl Sqlite {
 
     /// Marks the file as this boot's.
     fn claim(&mut self) -> Result<(), BackendError> {
-        let (path, boot) = (self.path.clone(), self.boot);
-        self.place = self.attached()?.claim(&path, boot)?;
+        let (path, boot, curve) = (self.path.clone(), self.boot, self.curve);
+        self.place = self.attached()?.claim(&path, boot, curve)?;
         (self.held_since, self.released) = (true, false);
         self.last_write = LastWrite::of(&path);
         Ok(())

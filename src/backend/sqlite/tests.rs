@@ -5,6 +5,7 @@ use crate::Durability;
 use crate::backend::{Backend, Batch, Reopened, Scope};
 use crate::clock::new_uuid;
 use crate::error::ErrorKind;
+use crate::memory::DecayCurve;
 use crate::trace::TraceType;
 use rusqlite::config::DbConfig;
 use std::fs;
@@ -22,7 +23,7 @@ fn at_cut_5() -> Outcome<(tempfile::TempDir, PathBuf, Sqlite)> {
 }
 
 fn open(path: &std::path::Path) -> Result<Sqlite, crate::backend::BackendError> {
-    Sqlite::open(path, 1 << 20, None)
+    Sqlite::open(path, 1 << 20, None, DecayCurve::default())
 }
 
 /// Its close may have come too late: then the store goes on with it.

@@ -25,7 +25,7 @@ use crate::protocol::{Adjacency, Change, FlushOutcome, Map, Opening, Reached};
 use crate::state::{CutTask, Erasure};
 use crate::state::{FlushOptions, Health, LinkRow, Name, Quarantined, State};
 use crate::trace::{Link, LinkKey, LinkState, NewTrace, Trace, TraceId, TraceType};
-use crate::views::TraceViews;
+use crate::views::{TraceViews, Upkept};
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -185,7 +185,7 @@ const NEVER: FlushOptions = FlushOptions {
 fn flusher(options: FlushOptions) -> (Flusher, Arc<State>, Told) {
     let (traces, links) = (Map::new(()), Map::new(Adjacency::new()));
     let name = Name::new(None, "default".into());
-    let (clock, views) = (WallClock::System, TraceViews::new(DecayCurve::default()));
+    let (clock, views) = (WallClock::System, TraceViews::new(DecayCurve::default(), Upkept::default()));
     let state = State::new(name, traces, links, Reached::recorded(0), options, clock, views);
     let (state, told) = (Arc::new(state), Told::default());
     let flusher = Flusher::new(state.clone(), Box::new(told.clone()), Reached::recorded(0), 0);

@@ -1,3 +1,4 @@
+use super::super::due::MOST_CHANGES;
 use super::*;
 use crate::{DecayCurve, Health, ManualClock, NewTrace, TraceStore};
 use std::cell::RefCell;
@@ -78,25 +79,25 @@ impl Scene {
 #[test]
 fn clock_jump_puts_cycles_off() -> Outcome {
     let mut scene = Scene::new()?;
-    let id = scene.store.insert(NewTrace::semantic(serde_json::json!("a minute old")))?;
-    let stored = |scene: &Scene| scene.store.get(id).map(|trace| trace.strength());
-    scene.minutes(2)?;
-    assert!(stored(&scene).is_some_and(|strength| strength < 0.5), "a cycle checkpoints");
-    let before = stored(&scene);
+    let faded = |scene: &Scene| scene.store.insert(NewTrace::semantic(serde_json::json!(1)).strength(0.01));
+    faded(&scene)?;
+    scene.minutes(1)?;
+    assert!(scene.store.is_empty(), "a cycle prunes");
+    faded(&scene)?;
     let right = scene.clock.now();
     scene.clock.advance(YEARS);
     scene.minutes(59)?;
-    assert_eq!(stored(&scene), before, "neither pruned nor checkpointed");
+    assert_eq!(scene.store.len(), 1, "not pruned");
     scene.clock.set(right);
     scene.minutes(60)?;
-    assert_eq!(stored(&scene), before, "nor while it may be wrong still");
+    assert_eq!(scene.store.len(), 1, "nor while the clock may be wrong still");
     let year = YEARS.as_secs_f64() * 1e3;
     let warned = WARNED.with_borrow(Clone::clone);
     assert_eq!(warned[0], (JUMPED.to_owned(), year), "each jump is told once");
     assert_eq!(warned.len(), 2);
     assert!(warned[1].0 == JUMPED && warned[1].1 < -year, "{warned:?}");
     scene.minutes(1)?;
-    assert!(stored(&scene) < before, "cycles go on after an hour");
+    assert!(scene.store.is_empty(), "cycles go on after an hour");
     assert!(include_str!("../../guide/operating.md").contains(&format!("| WARN | {JUMPED} |")));
     Ok(())
 }
@@ -132,16 +133,17 @@ fn clocks_kept_in_time_do_not_jump() -> Outcome {
 }
 
 /// Panics until there is a trace.
-fn panics_while_empty(inner: &Inner) -> Result<()> {
+fn panics_while_empty(inner: &Inner) -> Result<Cycle> {
     assert!(inner.traces().len() > 0, "as the test says");
-    Ok(())
+    Ok(Cycle::default())
 }
 
 #[test]
 fn a_panic_is_told_by_health_until_the_work_is_done() -> Result<()> {
     let store = TraceStore::in_memory();
-    let [mut panics, mut other] = [("panics", panics_while_empty as fn(&Inner) -> _), ("other", |_| Ok(()))]
-        .map(|(name, work)| PeriodicTask::new(name, Some(Duration::ZERO), work));
+    let [mut panics, mut other] =
+        [("panics", panics_while_empty as fn(&Inner) -> _), ("other", |_| Ok(Cycle::default()))]
+            .map(|(name, work)| PeriodicTask::new(name, Some(Duration::ZERO), work));
     let due = |task: &mut PeriodicTask| task.due = Some(std::time::Instant::now());
     for attempt in 1..=2 {
         for task in [&mut panics, &mut other] {
@@ -161,4 +163,21 @@ fn a_panic_is_told_by_health_until_the_work_is_done() -> Result<()> {
     panics.do_if_due(store.inner());
     assert_eq!(store.health(), Health::Healthy);
     Ok(())
+}
+
+#[test]
+fn full_cycle_is_followed_soon() {
+    let store = TraceStore::in_memory();
+    let hour = Some(Duration::from_secs(3_600));
+    for (changed, wait) in [(MOST_CHANGES, AFTER_FULL_CYCLE), (MOST_CHANGES - 1, Duration::from_secs(3_600))]
+    {
+        let mut task = PeriodicTask::new("task", hour, move |_| Ok(Cycle { changed, ..Cycle::default() }));
+        let before = Instant::now();
+        task.due = Some(before);
+        task.do_if_due(store.inner());
+        assert!(
+            task.due.is_some_and(|due| due >= before + wait && due <= Instant::now() + wait),
+            "{changed}"
+        );
+    }
 }

@@ -1,7 +1,7 @@
 //! The model: one thread and a few maps.
 
 use crate::record::{Bond, Bonds, Record, Rows};
-use crate::steps::{IMPRINT_SECONDS, MOST_BYTES, MOST_TRACES, STEP, Wanted};
+use crate::steps::{IMPRINT_SECONDS, MOST_BYTES, MOST_TRACES, Wanted};
 use mnemon::{Order, TraceId};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
@@ -131,20 +131,12 @@ impl Model {
         found.into_iter().take(wanted.limit).map(|(id, _)| *id).collect()
     }
 
-    /// How many have faded, were checkpointed, and were pruned.
-    pub fn decay(&mut self) -> (usize, usize, usize) {
-        let (now, mut checkpointed) = (self.now, 0);
+    /// How many traces were pruned, and links with them.
+    pub fn decay(&mut self) -> (usize, usize) {
+        let now = self.now;
         let pruned =
             |record: &Record| !record.is_firmware() && !record.pinned && record.strength_at(now) <= 0.01;
-        let (pruned, links) = self.remove_all(pruned);
-        for record in self.traces.values_mut() {
-            let strength = record.strength_at(now);
-            if record.strength - strength > STEP {
-                (record.strength, record.decayed) = (strength, now);
-                checkpointed += 1;
-            }
-        }
-        (checkpointed, pruned, links)
+        self.remove_all(pruned)
     }
 
     pub fn update_tiers(&mut self) -> usize {

@@ -61,7 +61,7 @@ impl Record {
         let ticks = ((at - self.reinforced) as f64 / 1e6 / 60.0).max(0.0);
         let left = (ticks + 1.0).powf(-(self.rate / (1.0 + 0.3 * self.intensity)));
         let faded = (self.peak * left).clamp(0.0, 1.0);
-        // A checkpoint of a time to come is that of a wrong clock.
+        // A strength of a time to come is that of a wrong clock.
         if self.decayed > at.max(self.reinforced) { faded } else { self.strength.min(faded) }
     }
 

@@ -14,7 +14,6 @@ pub const TAGS: [&str; 3] = ["a", "b", "日本"];
 pub const STRENGTHS: [f64; 9] = [0.0, 0.01, 0.05, 0.1, 0.3, 0.5, 0.85, 0.95, 1.0];
 pub const MOST_TRACES: usize = 16;
 pub const MOST_BYTES: usize = 600;
-pub const STEP: f64 = 0.01;
 pub const IMPRINT_SECONDS: i64 = 600;
 
 pub fn id(slot: usize) -> TraceId {

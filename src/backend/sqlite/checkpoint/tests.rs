@@ -8,6 +8,7 @@ use crate::backend::sqlite::file_identity::FileIdentity;
 use crate::backend::sqlite::{Sqlite, inspect};
 use crate::backend::{Backend, Batch, Reopened, Scope, TraceChange};
 use crate::error::ErrorKind;
+use crate::memory::DecayCurve;
 use crate::trace::{Defaults, Micros, NewTrace, TraceType};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ const LARGE: usize = 1_000_000;
 fn open() -> Outcome<(tempfile::TempDir, PathBuf, Sqlite)> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().canonicalize()?.join("memory.db");
-    let sqlite = Sqlite::open(&path, 1 << 20, None)?;
+    let sqlite = Sqlite::open(&path, 1 << 20, None, DecayCurve::default())?;
     Ok((folder, path, sqlite))
 }
 

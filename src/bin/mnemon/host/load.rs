@@ -26,7 +26,6 @@ pub struct Measured {
 #[derive(Clone, Copy, Default, Serialize)]
 pub struct Decay {
     pub cycles: u64,
-    pub checkpointed: u64,
     pub pruned: u64,
 }
 
@@ -44,10 +43,8 @@ impl<'a> Minutes<'a> {
 
     fn pass(&mut self) -> Result<()> {
         self.clock.advance(Duration::from_secs(60));
-        let before = self.store.stats().checkpointed;
         let removed = self.store.decay()?;
         self.done.cycles += 1;
-        self.done.checkpointed += self.store.stats().checkpointed - before;
         self.done.pruned += removed.traces as u64;
         Ok(())
     }

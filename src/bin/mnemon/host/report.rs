@@ -115,7 +115,6 @@ impl HostReport {
             count("co-activations among them", self.co_activations),
             count("queries", self.queries),
             count("decay cycles", self.decay.cycles),
-            count("strengths checkpointed", self.decay.checkpointed),
             count("traces pruned", self.decay.pruned),
             count("cuts", self.cuts),
             count("rows written whole", self.rows_upserted),
