@@ -14,8 +14,9 @@ fn main() -> Outcome {
     let store = TraceStore::builder().upkeep(upkeep).open(folder.path().join("quiet.db"))?;
     let (traces, now) = (size(100_000), jiff::Timestamp::now());
     let ids = benches::insert_all(&store, traces, |n| month_old(n, traces, now))?;
-    // The first cycle brings everything up to date; each minute has one of the others.
+    // Brings everything up to date, for the cycles of each minute.
     store.decay()?;
+    store.update_tiers()?;
     store.flush()?;
     let before = store.stats();
     let nowhere = writing(|_| {})?;

@@ -6,9 +6,9 @@
 
 use benches::figures::{Figure, Figures};
 use benches::random::{Random, shuffle};
-use benches::{Outcome, median, milliseconds, must, settle, size, trace};
+use benches::{Outcome, is_quick, median, milliseconds, must, settle, size, trace};
 use jiff::Timestamp;
-use mnemon::{NewTrace, Order, Query, TraceId, TraceStore, TraceType};
+use mnemon::{NewTrace, Order, Query, TraceId, TraceStore, TraceType, Upkeep};
 use rusqlite::Connection;
 use std::hint::black_box;
 use std::path::Path;
@@ -119,6 +119,9 @@ fn on(figures: &mut Figures, traces: usize) -> Outcome {
     let decay = Instant::now();
     store.decay()?;
     figures.say(Figure::new(case("a full decay cycle"), "time", milliseconds(decay), "ms"))?;
+    let tiers = Instant::now();
+    store.update_tiers()?;
+    figures.say(Figure::new(case("a first update of tiers"), "time", milliseconds(tiers), "ms"))?;
     store.flush()?;
 
     let started = Instant::now();
@@ -135,7 +138,40 @@ fn on(figures: &mut Figures, traces: usize) -> Outcome {
         time
     }));
     let figure = Figure::new(case("open"), "time", open, "ms").beside("one SELECT", open / select);
-    figures.say(figure.target(0.8))
+    figures.say(figure.target(0.8))?;
+    let cycles = upkeep(&path)?;
+    figures.say(Figure::new(case("a cycle of decay and of tiers, little due"), "CPU", cycles, "us"))?;
+    // With the usual periods tiers come less often.
+    let share = cycles / 60e6 * 100.0;
+    figures.say(Figure::new(case("upkeep, little due"), "CPU", share, "% of a core").target(0.1))
+}
+
+/// Microseconds of CPU that a cycle of decay and one of tiers take, in the first hour after opening.
+fn upkeep(path: &Path) -> Outcome<f64> {
+    let period = Duration::from_millis(20);
+    let upkeep = Upkeep { decay: Some(period), tiers: Some(period), quota: None };
+    let store = TraceStore::builder().upkeep(upkeep).open(path)?;
+    settle(&store);
+    let (started, before) = (Instant::now(), cpu_of("mnemon-upkeep")?);
+    std::thread::sleep(if is_quick() { period * 10 } else { Duration::from_secs(10) });
+    let (cycles, used) = (started.elapsed().div_duration_f64(period), cpu_of("mnemon-upkeep")? - before);
+    store.close()?;
+    Ok(used / cycles)
+}
+
+/// Microseconds of CPU that the threads of this name have used.
+fn cpu_of(name: &str) -> Outcome<f64> {
+    let mut sum = 0.0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let task = task?.path();
+        let read = |file| std::fs::read_to_string(task.join(file));
+        if read("comm")?.trim_end() == name {
+            let nanoseconds = read("schedstat")?;
+            let nanoseconds = nanoseconds.split_whitespace().next().ok_or("schedstat has three numbers")?;
+            sum += nanoseconds.parse::<f64>()? / 1e3;
+        }
+    }
+    Ok(sum)
 }
 
 /// The flush of 500 changes: usually, and the one that follows a flush of everything.

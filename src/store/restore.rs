@@ -13,7 +13,8 @@ impl TraceStore {
     /// either the old content or the new. Returns the number of traces given.
     ///
     /// All traces are checked before anything is changed. Readers of memory see traces come and go one by one; writes
-    /// that other threads make during the call may stay.
+    /// that other threads make during the call may stay. Until the views have the restored traces, which is after the
+    /// call, each query looks at every one of them.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
