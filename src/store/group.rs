@@ -19,6 +19,8 @@ const ATTEMPTS: u32 = if cfg!(loom) { 2 } else { 128 };
 /// before it have made.
 pub struct Group<'a> {
     inner: &'a Inner,
+    /// The partition that it stays in.
+    within: Option<&'a Arc<str>>,
     steps: Vec<Step<'a>>,
 }
 
@@ -33,9 +35,9 @@ enum Step<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// The largest number of steps in a group. A group holds up the cut that it is in, and so a flush, by about a
-    /// microsecond for each step; no other write waits.
-    pub const MAX_STEPS: usize = 10_000;
+    /// The largest number of steps in a group. A group holds up the cut that it is in, and so a flush, by some
+    /// microseconds for each step; no other write waits.
+    pub const MAX_STEPS: usize = 1_000_000;
 
     /// Inserts a new trace and returns the id that it will have.
     ///
@@ -44,6 +46,7 @@ impl<'a> Group<'a> {
     /// [`InvalidInput`](ErrorKind::InvalidInput) names the invalid field. If the store holds the id,
     /// [`apply`](TraceStore::apply) returns [`AlreadyExists`](ErrorKind::AlreadyExists).
     pub fn insert(&mut self, new: NewTrace) -> Result<TraceId> {
+        let new = self.within.into_iter().fold(new, NewTrace::within);
         let trace = self.inner.checked(new)?;
         let id = trace.id();
         self.steps.push(Step::Insert(trace));
@@ -142,24 +145,7 @@ impl TraceStore {
     ///
     /// A panic of a closure is passed on to the caller, and nothing has changed.
     pub fn apply<'a, R>(&'a self, collect: impl FnOnce(&mut Group<'a>) -> Result<R>) -> Result<R> {
-        let inner = self.inner();
-        let mut group = Group { inner, steps: Vec::new() };
-        let collected = collect(&mut group)?;
-        let (found, most) = (group.steps.len(), Group::MAX_STEPS);
-        if found > most {
-            let advice = format_args!("apply at most {most} at once");
-            return Err(Error::invalid("group", format_args!("{found} steps"), advice));
-        }
-        self.state().check_lag()?;
-        let mut attempt = 0;
-        loop {
-            let Err(in_the_way) = inner.try_group(&mut group.steps)? else { return Ok(collected) };
-            attempt += 1;
-            if attempt == ATTEMPTS {
-                return Err(conflict(in_the_way));
-            }
-            pause(attempt);
-        }
+        self.inner().apply_group(None, collect)
     }
 }
 
@@ -181,16 +167,46 @@ fn conflict(in_the_way: Option<Dirty>) -> Error {
 /// One attempt at a group.
 struct Plan<'a> {
     inner: &'a Inner,
+    within: Option<&'a Arc<str>>,
     traces: GroupPart<'a, TraceId, Trace, Row, ()>,
     links: GroupPart<'a, LinkKey, LinkState, LinkRow, Adjacency<LinkKey>>,
     linked: Vec<LinkKey>,
 }
 
 impl Inner {
+    /// Applies a group, to traces of one partition if that is given.
+    pub(super) fn apply_group<'a, R>(
+        &'a self,
+        within: Option<&'a Arc<str>>,
+        collect: impl FnOnce(&mut Group<'a>) -> Result<R>,
+    ) -> Result<R> {
+        let mut group = Group { inner: self, within, steps: Vec::new() };
+        let collected = collect(&mut group)?;
+        let (found, most) = (group.steps.len(), Group::MAX_STEPS);
+        if found > most {
+            let advice = format_args!("apply at most {most} at once");
+            return Err(Error::invalid("group", format_args!("{found} steps"), advice));
+        }
+        self.state.check_lag()?;
+        let mut attempt = 0;
+        loop {
+            let Err(in_the_way) = self.try_group(within, &mut group.steps)? else { return Ok(collected) };
+            attempt += 1;
+            if attempt == ATTEMPTS {
+                return Err(conflict(in_the_way));
+            }
+            pause(attempt);
+        }
+    }
+
     /// Tries a group once. The inner error is what another thread wrote meanwhile, if that is known.
-    fn try_group(&self, steps: &mut [Step<'_>]) -> Result<Result<(), Option<Dirty>>> {
+    fn try_group(
+        &self,
+        within: Option<&Arc<str>>,
+        steps: &mut [Step<'_>],
+    ) -> Result<Result<(), Option<Dirty>>> {
         let (traces, links) = (GroupPart::new(self.traces()), GroupPart::new(self.links()));
-        let mut plan = Plan { inner: self, traces, links, linked: Vec::new() };
+        let mut plan = Plan { inner: self, within, traces, links, linked: Vec::new() };
         for step in steps {
             plan.take(step)?;
         }
@@ -244,7 +260,10 @@ impl Plan<'_> {
     }
 
     fn found(&mut self, id: TraceId) -> Result<Arc<Trace>> {
-        self.traces.get(&id).ok_or_else(|| not_found(id))
+        let found = self.traces.get(&id);
+        found
+            .filter(|trace| self.within.is_none_or(|name| trace.partition() == &**name))
+            .ok_or_else(|| not_found(id))
     }
 
     /// The group takes place only if both traces are still what they are now. So whoever removes one of them later

@@ -16,6 +16,7 @@ mod indexer;
 mod inner;
 mod links;
 mod load;
+mod many;
 mod names;
 mod open;
 mod partition;

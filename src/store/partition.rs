@@ -1,13 +1,15 @@
 //! One partition of a store, as if it were a store of its own.
 
 use super::inner::already_exists;
+use super::many::{insert_all, update_all};
 use super::write::{check_revision, refusable};
-use super::{Query, Removed, TraceStore, Walk};
+use super::{Group, Query, Removed, TraceStore, Walk};
 use crate::error::{Error, Result};
 use crate::memory::{Order, Ranked};
 use crate::protocol::{Change, Transition};
 use crate::trace::{Link, NewTrace, Trace, TraceEdit, TraceId};
 use crate::views::Counted;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -57,7 +59,33 @@ impl Partition {
 
     /// See [`TraceStore::insert_many`], and [`insert`](Self::insert).
     pub fn insert_many(&self, new: impl IntoIterator<Item = NewTrace>) -> Result<Vec<TraceId>> {
-        self.store.insert_many(new.into_iter().map(|new| new.within(&self.name)))
+        self.apply(|group| insert_all(group, new))
+    }
+
+    /// See [`TraceStore::update_many`].
+    pub fn update_many(
+        &self,
+        ids: impl IntoIterator<Item = TraceId>,
+        change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
+    ) -> Result<()> {
+        let change = RefCell::new(change);
+        self.apply(|group| {
+            update_all(group, ids, &change);
+            Ok(())
+        })
+    }
+
+    /// See [`TraceStore::remove_many`].
+    pub fn remove_many(&self, ids: impl IntoIterator<Item = TraceId>) -> Result<()> {
+        self.apply(|group| {
+            ids.into_iter().for_each(|id| group.remove(id));
+            Ok(())
+        })
+    }
+
+    /// See [`TraceStore::apply`]. A trace of another partition is [not found](crate::ErrorKind::NotFound).
+    pub fn apply<'a, R>(&'a self, collect: impl FnOnce(&mut Group<'a>) -> Result<R>) -> Result<R> {
+        self.store.inner().apply_group(Some(&self.name), collect)
     }
 
     /// See [`TraceStore::upsert`], and [`insert`](Self::insert).

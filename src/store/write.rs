@@ -1,7 +1,5 @@
 //! Writing: each write is one transition of one entry in memory; the flusher does the rest.
 
-#[cfg(doc)]
-use super::Group;
 use super::inner::{Inner, not_found, reason};
 use super::{Removed, TraceStore};
 use crate::error::{Error, ErrorKind, Result};
@@ -32,27 +30,6 @@ impl TraceStore {
     /// [`Lagging`](ErrorKind::Lagging) if it lags and was opened to reject writes while it does. Nothing is stored.
     pub fn insert(&self, new: NewTrace) -> Result<TraceId> {
         self.inner().insert(new)
-    }
-
-    /// Stores several new traces, all or none, and returns their ids in order: a [group](Self::apply) of insertions, so
-    /// at most [`Group::MAX_STEPS`]. Store more of them in several calls.
-    ///
-    /// ```
-    /// # use mnemon::{NewTrace, TraceStore};
-    /// # use serde_json::json;
-    /// # let store = TraceStore::in_memory();
-    /// let birds = ["heron", "dunlin", "curlew"].map(|bird| NewTrace::episodic(json!(bird)).tag("birds"));
-    /// let ids = store.insert_many(birds)?;
-    /// assert_eq!((ids.len(), store.len()), (3, 3));
-    /// # Ok::<(), mnemon::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of [`insert`](Self::insert), for the first trace that can't be stored, and those of
-    /// [`apply`](Self::apply). Nothing is stored.
-    pub fn insert_many(&self, new: impl IntoIterator<Item = NewTrace>) -> Result<Vec<TraceId>> {
-        self.apply(|group| new.into_iter().map(|new| group.insert(new)).collect())
     }
 
     /// Changes a trace atomically, and returns its new state, or `None` if the store does not hold it. A change that

@@ -116,12 +116,16 @@ fn failed_group_changes_nothing() -> Outcome {
 #[test]
 fn group_has_a_largest_size() -> Outcome {
     let store = TraceStore::in_memory();
-    let most = Group::MAX_STEPS;
-    let error = store.insert_many((0..=most).map(note)).err().ok_or("it was too many")?;
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(store.is_empty());
-    assert_eq!(store.insert_many((0..most).map(note))?.len(), most);
-    assert_eq!(store.len(), most);
+    let id = store.insert(note(1))?;
+    let expecting = |steps| {
+        store.apply(|group| {
+            (0..steps).for_each(|_| group.expect(id, 1));
+            Ok(())
+        })
+    };
+    expecting(Group::MAX_STEPS)?;
+    let error = expecting(Group::MAX_STEPS + 1).unwrap_err();
+    assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidInput, Some("group")));
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 
 use super::retrieval::settle;
 use harness::{Outcome, note};
-use mnemon::{ErrorKind, NewTrace, Partition, Trace, TraceId, TraceStore};
+use mnemon::{ErrorKind, Group, NewTrace, Partition, Trace, TraceId, TraceStore};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -77,6 +77,29 @@ fn nothing_outside_is_changed() -> Outcome {
     assert_eq!(ana.co_activate(hers[0], his[0]).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(ana.co_activate_all([hers[0], his[0]]).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!((ana.unlink(his[0], his[1])?, ana.unlink(hers[0], his[0])?), (None, None));
+    let steps: [fn(&mut Group<'_>, TraceId, TraceId); 5] = [
+        |group, _, his| group.update(his, |trace| trace.tag("mine")),
+        |group, _, his| group.update_if(his, 99, |trace| trace.tag("mine")),
+        |group, _, his| group.expect(his, 99),
+        |group, _, his| group.remove(his),
+        |group, hers, his| group.link(hers, his),
+    ];
+    for step in steps {
+        let refused = ana.apply(|group| {
+            group.update(hers[0], |trace| trace.tag("never"));
+            step(group, hers[0], his[0]);
+            Ok(())
+        });
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+    let elsewhere = ana.apply(|group| group.insert(note(9).partition("ben")));
+    assert_eq!(elsewhere.unwrap_err().field(), Some("partition"));
+    assert_eq!(
+        ana.update_many(his.clone(), |trace| trace.tag("mine")).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+    assert_eq!(ana.remove_many(his.clone()).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(store.query().tagged("never").count() + store.query().tagged("mine").count(), 0);
     assert_eq!((store.get(his[0]), store.link_count(), store.len()), (before, 15, 6));
 
     assert_eq!(ana.retain(|trace| trace.id() == hers[0])?.traces, 2);
@@ -104,6 +127,10 @@ fn what_is_inside_is_as_in_a_store() -> Outcome {
     assert!(ana.remove_if(id, 4)?.is_some() && ana.get(id).is_none());
     assert_eq!((ana.co_activate(hers[0], hers[1])?.count(), ana.co_activate_all(hers.clone())?), (4, 3));
     assert!(ana.unlink(hers[0], hers[1])?.is_some_and(|link| link.count() == 5));
+    ana.update_many(hers.clone(), |trace| trace.tag("seen"))?;
+    assert_eq!(ana.tags()["seen"], 3);
+    ana.remove_many(hers[1..].iter().copied())?;
+    assert_eq!(ana.len(), 1);
     let invalid = store.in_partition("").insert(note(1)).unwrap_err();
     assert_eq!(invalid.field(), Some("partition"));
     Ok(())

@@ -217,3 +217,26 @@ fn times_of_the_system_are_taken() -> Outcome {
     assert_eq!((error.kind(), error.field()), (ErrorKind::InvalidInput, Some("last_decayed")));
     Ok(())
 }
+
+#[test]
+fn several_are_changed_or_none() -> Outcome {
+    let store = TraceStore::in_memory();
+    let ids = traces(&store, 3)?;
+    let mut times = 0;
+    store.update_many(ids.clone(), |trace| {
+        times += 1;
+        trace.tag("seen")
+    })?;
+    assert_eq!((times, store.tags()["seen"]), (3, 3));
+    let gone = TraceId::new();
+    let missing = store.update_many([ids[0], gone], |trace| trace.tag("again")).unwrap_err();
+    assert!(missing.kind() == ErrorKind::NotFound && missing.to_string().contains(&gone.to_string()));
+    let invalid = store.update_many(ids.clone(), |trace| trace.confidence(7.0)).unwrap_err();
+    assert_eq!(invalid.field(), Some("confidence"));
+    assert_eq!(store.remove_many([ids[0], gone]).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(store.remove_many([ids[0], ids[0]]).unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(ids.iter().all(|id| store.get(*id).is_some_and(|trace| trace.revision() == 2)));
+    store.remove_many(ids)?;
+    assert!(store.is_empty());
+    Ok(())
+}
