@@ -1,7 +1,5 @@
 //! Writing: each write is one transition of one entry in memory; the flusher does the rest.
 
-#[cfg(doc)]
-use super::Group;
 use super::TraceStore;
 use super::inner::Inner;
 use crate::error::{Error, ErrorKind, Result};
@@ -35,7 +33,7 @@ impl TraceStore {
     }
 
     /// Stores several new traces, all or none, and returns their ids in order: a [group](Self::apply) of insertions, so
-    /// at most [`Group::MAX_STEPS`]. Store more of them in several calls.
+    /// at most [`MAX_STEPS`](crate::Group::MAX_STEPS). Store more of them in several calls.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
