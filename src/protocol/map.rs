@@ -36,7 +36,7 @@ impl<V> Transition<V> {
 }
 
 /// How many keys are looked up side by side.
-const GROUP: usize = 32;
+const CHUNK: usize = 32;
 
 /// Why a transition did not take place.
 #[derive(Debug)]
@@ -97,12 +97,12 @@ where
 
     /// The newest values of some keys, in their order.
     ///
-    /// Cells are loaded in groups before the first record is held, so that the processor fetches them side by side.
+    /// The cells of a chunk are loaded before the first record is held, so that the processor fetches them side by side.
     pub fn get_many(&self, keys: &[K]) -> Vec<Option<Arc<V>>> {
         let mut values = Vec::with_capacity(keys.len());
-        for group in keys.chunks(GROUP) {
+        for chunk in keys.chunks(CHUNK) {
             let pin = pin();
-            let loaded: Vec<_> = group.iter().map(|key| self.cells.load(key, &pin)).collect();
+            let loaded: Vec<_> = chunk.iter().map(|key| self.cells.load(key, &pin)).collect();
             values.extend(loaded.into_iter().map(|loaded| loaded.hold().into_value()));
         }
         values
@@ -117,7 +117,7 @@ where
     /// Shows `visit` every key that has a value, with what `project` copies out of the value; no lock is held and
     /// nothing pinned while `visit` runs.
     ///
-    /// Keys are taken in groups, and a group's cells are all loaded before its first value is looked at, and all
+    /// Keys are taken in chunks, and a chunk's cells are all loaded before its first value is looked at, and all
     /// values before the first is visited: so the processor fetches them side by side, where one after the other each
     /// would be waited for.
     pub fn scan<P, E>(
@@ -125,13 +125,13 @@ where
         project: impl Fn(&V) -> P,
         mut visit: impl FnMut(&K, P) -> Result<(), E>,
     ) -> Result<(), E> {
-        for group in self.keys().chunks(GROUP) {
+        for chunk in self.keys().chunks(CHUNK) {
             let projections: Vec<_> = {
                 let pin = pin();
-                let loaded: Vec<_> = group.iter().map(|key| self.cells.load(key, &pin)).collect();
+                let loaded: Vec<_> = chunk.iter().map(|key| self.cells.load(key, &pin)).collect();
                 loaded.iter().map(|loaded| loaded.value().map(&project)).collect()
             };
-            let keys = group.iter().zip(projections);
+            let keys = chunk.iter().zip(projections);
             keys.filter_map(|(key, projection)| Some((key, projection?)))
                 .try_for_each(|(k, p)| visit(k, p))?;
         }

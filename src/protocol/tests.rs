@@ -2,7 +2,8 @@
 
 use super::index::Index;
 use super::{
-    Adjacency, Change, EdgeKey, Generations, Head, Map, Notify, Opening, Record, Rejected, Transition,
+    Adjacency, Change, EdgeKey, Generations, GroupPart, GroupTry, Head, Map, Notify, Opening, Record,
+    Rejected, Transition,
 };
 use std::hash::Hash;
 use std::ops::Deref;
@@ -281,6 +282,42 @@ fn nothing_outlives_the_map() {
     let _pinned = super::raw::pin();
     drop(store);
     assert!(all.iter().all(|record| record.strong_count() == 0));
+}
+
+/// Neither what a group has replaced, nor what one has made that another write kept away.
+#[test]
+fn nothing_is_left_of_groups() {
+    let content = Arc::new(());
+    for is_dropped_at_once in [false, true] {
+        let mut store: Fixture<u64, Arc<()>> = Fixture::new((), NEVER);
+        for n in 0..20 {
+            let mut part = GroupPart::new(&store.map);
+            for key in [1, 2] {
+                part.set(&key, Change::Put(plain(content.clone())));
+            }
+            let is_late = n % 2 == 0;
+            if is_late {
+                store.put(1, content.clone());
+            }
+            let done = GroupTry::new().with(&mut part).run(&store.generations);
+            assert!(
+                matches!((&done, is_late), (Ok(()), false) | (Err(Rejected::By(Some(1))), true)),
+                "{done:?}"
+            );
+            if n == 9 {
+                store.flush();
+                store.remove(&2);
+            }
+        }
+        assert_eq!(store.map.len(), 2);
+        let _pinned = is_dropped_at_once.then(super::raw::pin);
+        if !is_dropped_at_once {
+            store.flush();
+            collected(&store, || Arc::strong_count(&content) == 3);
+        }
+        drop(store);
+        assert_eq!(Arc::strong_count(&content), 1);
+    }
 }
 
 /// A record that is computed from is held by count, so none that is made meanwhile can be taken for it.

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 impl TraceStore {
     /// Stores several new traces, all or none, and returns their ids in order: a [group](Self::apply) of insertions, so
-    /// at most [`Group::MAX_STEPS`].
+    /// at most [`MAX_STEPS`](crate::Group::MAX_STEPS).
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};

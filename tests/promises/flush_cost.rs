@@ -2,11 +2,14 @@
 #![cfg(feature = "sqlite")]
 
 use harness::{Outcome, TestDir, manual_flush, note};
-use mnemon::{Stats, TraceId, TraceStore};
+use mnemon::{Group, Stats, TraceId, TraceStore};
 use std::fs;
 
 fn filled(store: &TraceStore, count: usize) -> Outcome<Vec<TraceId>> {
-    let ids = store.insert_many((0..count).map(note))?;
+    let mut ids = Vec::with_capacity(count);
+    for first in (0..count).step_by(Group::MAX_STEPS) {
+        ids.extend(store.insert_many((first..count.min(first + Group::MAX_STEPS)).map(note))?);
+    }
     store.flush()?;
     Ok(ids)
 }

@@ -99,6 +99,15 @@ prop_compose! {
     }
 }
 
+fn in_group() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => new().prop_map(Step::Insert),
+        3 => (slot(), edit()).prop_map(|(slot, edit)| Step::Update(slot, edit)),
+        2 => slot().prop_map(Step::Remove),
+        2 => (slot(), slot(), 1..3_usize).prop_map(|(a, b, times)| Step::CoActivate(a, b, times)),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         16 => new().prop_map(Step::Insert),
@@ -108,6 +117,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..4_usize).prop_map(Step::Retrieve),
         8 => (slot(), slot(), 1..4_usize).prop_map(|(a, b, times)| Step::CoActivate(a, b, times)),
         4 => (slot(), 1..5_usize).prop_map(|(slot, times)| Step::Befriend(slot, times)),
+        6 => prop::collection::vec(in_group(), 0..5).prop_map(Step::Group),
         3 => Just(Step::Decay),
         2 => Just(Step::UpdateTiers),
         1 => Just(Step::EnforceQuota),

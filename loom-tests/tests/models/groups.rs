@@ -198,7 +198,7 @@ fn a_cut_keeps_causality_through_a_group() {
 /// No half, no cell, no record.
 #[test]
 fn a_group_given_up_leaves_nothing() {
-    groups_model("a_group_given_up_leaves_nothing", 2, &ALL_BAGS, |w| {
+    groups_model("a_group_given_up_leaves_nothing", 3, &ALL_BAGS, |w| {
         w.store.put(0, 10);
         w.run(|s| {
             if s.group(1, rename) == Outcome::Conflict {
@@ -257,7 +257,7 @@ fn a_key_that_is_checked_is_not_written_meanwhile() {
 /// Whoever holds a record that a group has replaced holds that record alone.
 #[test]
 fn holder_beside_a_group_keeps_nothing_else() {
-    groups_model("holder_beside_a_group_keeps_nothing_else", 2, &ALL_BAGS, |w| {
+    groups_model("holder_beside_a_group_keeps_nothing_else", 3, &ALL_BAGS, |w| {
         both_at_ten(w);
         w.flush();
         w.hold(0);

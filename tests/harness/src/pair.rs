@@ -2,7 +2,7 @@
 
 use crate::model::Model;
 use crate::record::{Bond, Bonds, Record, Rows};
-use crate::steps::{IMPRINT_SECONDS, MOST_BYTES, MOST_TRACES, SLOTS, Step, id, micros};
+use crate::steps::{IMPRINT_SECONDS, MOST_BYTES, MOST_TRACES, SLOTS, Step, group, id, micros};
 use crate::{Outcome, TestDir, clock, manual_flush, seconds};
 use jiff::Timestamp;
 use mnemon::{ErrorKind, Eviction, ManualClock, Quota, StoreBuilder, Trace, TraceId, TraceStore};
@@ -120,6 +120,15 @@ impl Pair {
                         co_activate(&store, model, id(*slot), other)?;
                     }
                 }
+            }
+            Step::Group(steps) => {
+                let done = group(&store, steps, self.clock.now()).map_err(|error| error.kind());
+                let before = (model.traces.clone(), model.links.clone());
+                let expected = steps.iter().try_for_each(|step| in_group(model, step));
+                if expected.is_err() {
+                    (model.traces, model.links) = before;
+                }
+                same!(done, expected);
             }
             Step::Decay => {
                 let removed = store.decay()?;
@@ -245,6 +254,31 @@ impl Pair {
         self.model.stored = rows;
         Ok(())
     }
+}
+
+/// What a step of a group makes of the model.
+fn in_group(model: &mut Model, step: &Step) -> Result<(), ErrorKind> {
+    match step {
+        Step::Insert(new) if model.traces.contains_key(&id(new.slot)) => {
+            return Err(ErrorKind::AlreadyExists);
+        }
+        Step::Insert(new) => {
+            model.traces.insert(id(new.slot), new.record(model.now, model.imprinting()));
+        }
+        Step::Update(slot, edit) => {
+            let record = model.traces.get_mut(&id(*slot)).ok_or(ErrorKind::NotFound)?;
+            edit.apply(record, model.now);
+        }
+        Step::Remove(slot) => drop(model.remove(id(*slot)).0.ok_or(ErrorKind::NotFound)?),
+        Step::CoActivate(a, b, times) => {
+            for _ in 0..*times {
+                let kind = if a == b { ErrorKind::InvalidInput } else { ErrorKind::NotFound };
+                model.co_activate(id(*a), id(*b)).ok_or(kind)?;
+            }
+        }
+        _ => unreachable!("no group has {step:?}"),
+    }
+    Ok(())
 }
 
 pub fn co_activate(store: &TraceStore, model: &mut Model, a: TraceId, b: TraceId) -> Outcome {

@@ -199,6 +199,8 @@ pub enum Step {
     CoActivate(usize, usize, usize),
     /// With every trace that there is.
     Befriend(usize, usize),
+    /// Of the four kinds of steps that a group can have.
+    Group(Vec<Step>),
     Decay,
     UpdateTiers,
     EnforceQuota,
@@ -234,6 +236,7 @@ impl Step {
                     .into_iter()
                     .try_for_each(|other| Step::CoActivate(*slot, other, *times).apply(store, now))
             }
+            Step::Group(steps) => group(store, steps, now),
             Step::Decay => store.decay().map(drop),
             Step::UpdateTiers => store.update_tiers().map(drop),
             Step::EnforceQuota => store.enforce_quota().map(drop),
@@ -269,4 +272,20 @@ impl Step {
             done => done,
         }
     }
+}
+
+/// Does these steps as a group.
+pub fn group(store: &TraceStore, steps: &[Step], now: Timestamp) -> mnemon::Result<()> {
+    store.apply(|group| {
+        for step in steps {
+            match step {
+                Step::Insert(new) => drop(group.insert(new.trace(now))?),
+                Step::Update(slot, edit) => group.update(id(*slot), |trace| edit.of(trace)),
+                Step::Remove(slot) => group.remove(id(*slot)),
+                Step::CoActivate(a, b, times) => (0..*times).for_each(|_| group.link(id(*a), id(*b))),
+                _ => unreachable!("no group has {step:?}"),
+            }
+        }
+        Ok(())
+    })
 }

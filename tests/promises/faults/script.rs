@@ -58,7 +58,12 @@ impl Script {
             let insert = |rng: &mut Rng| Op::Do(Step::Insert(New::random(rng, a, n)));
             let rewrite = |slot| Op::Do(Step::Update(slot, Edit { payload: Some(n), ..Edit::default() }));
             let (remove, link) = (Op::Do(Step::Remove(a)), Op::Do(Step::CoActivate(a, b, 1)));
-            match rng.u8(..100) {
+            let group = |rng: &mut Rng| {
+                let update = Step::Update(b, Edit { payload: Some(n), ..Edit::default() });
+                let insert = Step::Insert(New::random(rng, a, n));
+                Op::Do(Step::Group(vec![Step::Remove(a), update, insert, Step::CoActivate(a, b, 1)]))
+            };
+            match rng.u8(..112) {
                 0..16 => ops.push(insert(&mut rng)),
                 // A pair: whoever sees the second must see the first.
                 16..24 => ops.extend([rewrite(a), rewrite(b)]),
@@ -81,7 +86,8 @@ impl Script {
                 }
                 85..88 => ops.push(Op::Settle),
                 88..99 => ops.push(Op::Do(Step::Flush)),
-                _ => ops.push(Op::Do(Step::Reopen)),
+                99 => ops.push(Op::Do(Step::Reopen)),
+                _ => ops.push(group(&mut rng)),
             }
         }
         // Each kind of call is made at least once, whatever the seed is.

@@ -85,7 +85,10 @@ fn met<T>(done: mnemon::Result<T>) -> Result<Option<T>, Failure> {
     match done {
         Ok(done) => Ok(Some(done)),
         Err(error) => match error.kind() {
-            ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::RevisionConflict => Ok(None),
+            ErrorKind::NotFound
+            | ErrorKind::AlreadyExists
+            | ErrorKind::RevisionConflict
+            | ErrorKind::Conflict => Ok(None),
             _ => Err(error.into()),
         },
     }
@@ -101,7 +104,19 @@ fn write(world: &World, mut rng: Rng) -> Result<(), Failure> {
     let store = &world.store;
     for n in 0..world.calls {
         let id = world.ids[rng.usize(..IDS)];
-        match rng.u8(..10) {
+        match rng.u8(..11) {
+            10 => {
+                let other = world.ids[rng.usize(..IDS)];
+                met(store.apply(|group| {
+                    group.update(id, |trace| trace.tag("grouped"));
+                    group.remove(other);
+                    group.insert(new(n + 2, other))?;
+                    if id != other {
+                        group.link(id, other);
+                    }
+                    Ok(())
+                }))?;
+            }
             0..3 => drop(met(store.insert(new(n, id)))?),
             3 => drop(met(store.remove(id))?),
             4 => {
