@@ -170,3 +170,71 @@ fn what_else_has_the_name_stays() -> Outcome {
     }
     Ok(())
 }
+
+/// The statements of the guide, on a store with what they ask for.
+#[test]
+fn statements_of_the_guide_find_what_they_say() -> Outcome {
+    let (file, clock) = (TestDir::new()?, clock());
+    let store = manual_flush().clock(&clock).open(file.path())?;
+    let [tide, moon, bar] = store.insert_many([
+        NewTrace::text("tide").tags(["sea", "sky"]).strength(0.9),
+        NewTrace::text("moon").tag("sky").strength(0.5),
+        NewTrace::text("bar").partition("harbour").tag("sea").strength(0.1),
+    ])?[..] else {
+        unreachable!()
+    };
+    store.co_activate(tide, bar)?;
+    for _ in 0..3 {
+        store.co_activate(tide, moon)?;
+    }
+    store.flush()?;
+    let reader = reader_at(&file, clock.now())?;
+    let page = include_str!("../../src/guide/memory.md");
+    let statements: Vec<_> =
+        page.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let mut answers = Vec::new();
+    for statement in &statements {
+        let mut statement = reader.prepare(statement)?;
+        let columns = statement.column_count();
+        let rows = statement.query_map([], |row| {
+            let value = |n| {
+                Ok(match row.get_ref(n)? {
+                    rusqlite::types::ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                    rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+                    rusqlite::types::ValueRef::Real(number) => format!("{number:.1}"),
+                    other => format!("{other:?}"),
+                })
+            };
+            (0..columns).map(value).collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        answers.push(rows.collect::<Result<Vec<_>, _>>()?);
+    }
+    let hex = |id: TraceId| id.to_string().replace('-', "");
+    assert_eq!(
+        answers,
+        [
+            vec![
+                vec![hex(tide), r#""tide""#.to_owned(), "0.9".to_owned()],
+                vec![hex(moon), r#""moon""#.to_owned(), "0.5".to_owned()],
+                vec![hex(bar), r#""bar""#.to_owned(), "0.1".to_owned()],
+            ],
+            vec![vec!["sky".to_owned(), "2".to_owned()], vec!["sea".to_owned(), "1".to_owned()]],
+            {
+                let pair = |count: &str, a: TraceId, b: TraceId| {
+                    let name = |id| {
+                        if id == tide {
+                            r#""tide""#
+                        } else if id == moon {
+                            r#""moon""#
+                        } else {
+                            r#""bar""#
+                        }
+                    };
+                    vec![count.to_owned(), name(a.min(b)).to_owned(), name(a.max(b)).to_owned()]
+                };
+                vec![pair("3", tide, moon), pair("1", tide, bar)]
+            },
+        ]
+    );
+    Ok(())
+}
