@@ -284,7 +284,7 @@ where
         // From before the compare-and-swap until what it replaced has been given up.
         let pin = pin();
         if !self.cells.publish(key, old, &successor) {
-            // A group that is in the way would be there again at the next try.
+            // Else a group that is in the way would be so again at the next try.
             self.cells.get_past(key, &pin);
             self.not_written(key, (is_uncounted && !counted_late).then_some(&inside));
             return Err(());

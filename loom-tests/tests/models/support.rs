@@ -18,7 +18,7 @@ pub const PLANTED: &str = "MNEMON_PLANTED";
 const GATE: &str = "MNEMON_LOOM_GATE";
 
 /// Models that take a minute or more at their own bound, and the bound that they have at the gate.
-const SLOW: [(&str, usize); 13] = [
+const SLOW: [(&str, usize); 16] = [
     ("concurrent_updates_all_count", 4),
     ("a_cut_keeps_causality_between_threads", 4),
     ("removal_racing_insertion_settles", 4),
@@ -27,10 +27,13 @@ const SLOW: [(&str, usize); 13] = [
     ("a_joint_made_anew_is_found_from_both_ends", 3),
     ("no_row_of_a_link_is_without_its_traces", 3),
     ("a_cut_has_all_or_none_of_a_group_beside_a_writer", 2),
+    ("a_group_beside_a_write_and_a_removal", 2),
     ("a_group_beside_writes_of_both_keys", 2),
     ("a_group_given_up_leaves_no_cell", 2),
+    ("a_group_given_up_leaves_nothing", 2),
     ("a_group_while_a_cell_is_taken_out", 2),
     ("a_key_that_is_checked_is_not_written_meanwhile", 2),
+    ("holder_beside_a_group_keeps_nothing_else", 2),
     ("two_groups_of_the_same_keys", 2),
 ];
 

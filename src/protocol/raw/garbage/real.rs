@@ -35,12 +35,14 @@ struct Stripe<V: Record> {
 /// A list of records that was taken out of its stripe, and owns a count of each, or a group.
 struct Batch<V: Record> {
     newest: Pointer<V>,
+    /// Freed with this.
     _group: Option<Arc<[Entry<V>]>>,
     /// Set once all pins are gone that there were when this was made.
     is_ripe: Arc<AtomicBool>,
 }
 
-// SAFETY: a batch owns counts of records, which are `Send` and `Sync` as every `Record` is, and drops them.
+// SAFETY: a batch owns counts of records, which are `Send` and `Sync` as every `Record` is, and drops them; a group is
+// `Send` by itself.
 unsafe impl<V: Record> Send for Batch<V> {}
 
 impl<V: Record> Batch<V> {
