@@ -142,6 +142,11 @@ where
             if !self.map.cells.install(key, entry, pin) {
                 return Err(key.clone().into());
             }
+            // Whoever took a cell out since the key was attached may have detached it; from now on it has a cell. Before
+            // the group is decided, so that whoever sees it finds the key.
+            if entry.change() == Some((false, true)) && !planted(Mistake::GroupAttachedEarly) {
+                self.map.index.attach(key);
+            }
         }
         Ok(())
     }
@@ -161,7 +166,9 @@ where
                 in_the_way = Some(key.into());
             }
         }
-        self.map.cells.free_group(std::mem::replace(&mut self.entries, Arc::new([])), pin);
+        if !self.entries.is_empty() {
+            self.map.cells.free_group(std::mem::replace(&mut self.entries, Arc::new([])), pin);
+        }
         in_the_way
     }
 }

@@ -100,6 +100,8 @@ pub enum Mistake {
     GroupFreedAtOnce,
     /// Settling leaves a key alone that a group is on.
     GroupNotSettled,
+    /// A group tells the index of a new key only before the key has a cell.
+    GroupAttachedEarly,
 }
 
 #[cfg(not(loom))]

@@ -11,9 +11,14 @@ use crate::state::{Dirty, LinkRow, Row};
 use crate::trace::{Link, LinkKey, LinkState, NewTrace, Trace, TraceEdit, TraceId};
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-/// So often a group is tried while other threads write its traces: for about ten milliseconds.
+/// Number of attempts at a group that a short one gets, and number that any gets.
 const ATTEMPTS: u32 = if cfg!(loom) { 2 } else { 128 };
+const LEAST_ATTEMPTS: u32 = if cfg!(loom) { 2 } else { 4 };
+
+/// Time after which a group gets no further attempt than the least, as each of them lists its keys anew.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// Changes that are to take place together, collected in [`TraceStore::apply`]. Each step applies to what the steps
 /// before it have made.
@@ -36,7 +41,8 @@ enum Step<'a> {
 
 impl<'a> Group<'a> {
     /// The largest number of steps in a group. A group holds up the cut that it is in, and so a flush, by some
-    /// microseconds for each step; no other write waits.
+    /// microseconds for each step; no other write waits. Queries meanwhile, and until the views have them, look at each
+    /// trace that the group changes.
     pub const MAX_STEPS: usize = 1_000_000;
 
     /// Inserts a new trace and returns the id that it will have.
@@ -69,7 +75,8 @@ impl<'a> Group<'a> {
         self.steps.push(Step::Update(id, Some(revision), Box::new(change)));
     }
 
-    /// Requires that a trace has the given revision when the group takes place. The trace is not changed.
+    /// Requires that a trace has the given revision when the group takes place. The trace is not changed; two groups that
+    /// require something of one trace get into each other's way as if they changed it.
     pub fn expect(&mut self, id: TraceId, revision: u64) {
         self.steps.push(Step::Expect(id, revision));
     }
@@ -80,7 +87,7 @@ impl<'a> Group<'a> {
     }
 
     /// Records that two traces were active together, as [`TraceStore::co_activate`] does. Both may be inserted by this
-    /// group.
+    /// group; if not, it requires that they do not change meanwhile, as [`expect`](Self::expect) does.
     pub fn link(&mut self, a: TraceId, b: TraceId) {
         self.steps.push(Step::Link(a, b));
     }
@@ -101,8 +108,8 @@ impl TraceStore {
     /// several traces one after the other, as a query does, may read some before that instant and some after it.
     ///
     /// A group waits for no other write, and no write waits for it. A write of one of its traces goes first: the group
-    /// is then tried again from the beginning, for about ten milliseconds. So a trace that other threads write without
-    /// a pause can keep a group away.
+    /// is then tried again from the beginning, at least four times, and for ten milliseconds. So a trace that other
+    /// threads write without a pause can keep a group away.
     ///
     /// ```
     /// # use mnemon::{ErrorKind, NewTrace, TraceStore};
@@ -137,8 +144,8 @@ impl TraceStore {
     /// [`AlreadyExists`](ErrorKind::AlreadyExists) if it inserts one that the store holds,
     /// [`RevisionConflict`](ErrorKind::RevisionConflict) if a trace has another revision,
     /// [`InvalidInput`](ErrorKind::InvalidInput) if a change is invalid, or if there are more than
-    /// [`Group::MAX_STEPS`]. [`Conflict`](ErrorKind::Conflict) names the trace that other threads wrote at the last
-    /// attempt. [`Closed`](ErrorKind::Closed) and [`Lagging`](ErrorKind::Lagging) under the conditions of
+    /// [`Group::MAX_STEPS`]; each step is judged by a state that its traces had during the call.
+    /// [`Conflict`](ErrorKind::Conflict) names the trace that another thread was at during the last attempt. [`Closed`](ErrorKind::Closed) and [`Lagging`](ErrorKind::Lagging) under the conditions of
     /// [`insert`](Self::insert).
     ///
     /// # Panics
@@ -149,7 +156,7 @@ impl TraceStore {
     }
 }
 
-fn conflict(in_the_way: Option<Dirty>) -> Error {
+fn conflict(in_the_way: Option<Dirty>, attempts: u32) -> Error {
     let what = match in_the_way {
         Some(Dirty::Trace(id)) => format!("trace {id}"),
         Some(Dirty::Link(ends)) => {
@@ -160,7 +167,9 @@ fn conflict(in_the_way: Option<Dirty>) -> Error {
     };
     Error::new(
         ErrorKind::Conflict,
-        format!("{what} was written by another thread at each of {ATTEMPTS} attempts: apply the group again"),
+        format!(
+            "{what} was in use by another write at the last of {attempts} attempts: apply the group again"
+        ),
     )
 }
 
@@ -188,12 +197,13 @@ impl Inner {
             return Err(Error::invalid("group", format_args!("{found} steps"), advice));
         }
         self.state.check_lag()?;
-        let mut attempt = 0;
+        let (mut attempt, started) = (0, Instant::now());
         loop {
             let Err(in_the_way) = self.try_group(within, &mut group.steps)? else { return Ok(collected) };
             attempt += 1;
-            if attempt == ATTEMPTS {
-                return Err(conflict(in_the_way));
+            let is_late = attempt >= LEAST_ATTEMPTS && started.elapsed() > PATIENCE;
+            if attempt == ATTEMPTS || is_late && !cfg!(loom) {
+                return Err(conflict(in_the_way, attempt));
             }
             pause(attempt);
         }

@@ -180,7 +180,10 @@ pub(super) fn reason(rejected: Rejected<Error>) -> Error {
 }
 
 pub(super) fn already_exists(id: TraceId) -> Error {
-    Error::new(ErrorKind::AlreadyExists, format!("trace {id} is in the store: update it, or give another id"))
+    Error::new(
+        ErrorKind::AlreadyExists,
+        format!("trace {id} is in the store: update it there, or give another id"),
+    )
 }
 
 pub(super) fn not_found(id: TraceId) -> Error {

@@ -27,7 +27,8 @@ impl TraceStore {
         self.apply(|group| insert_all(group, new))
     }
 
-    /// Changes several traces, all or none: a [group](Self::apply) of updates, with one closure for all.
+    /// Changes several traces, all or none: a [group](Self::apply) of updates, with one closure for all. A trace whose id
+    /// is given twice is changed twice; an id that the store does not hold is an error.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};

@@ -11,6 +11,7 @@ use crate::trace::{Link, NewTrace, Trace, TraceEdit, TraceId};
 use crate::views::Counted;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// One partition of a store, from [`TraceStore::in_partition`]: what is stored through it is in that partition, and
@@ -30,7 +31,7 @@ use std::sync::Arc;
 /// assert_eq!((ben.get(id), ben.query().count(), ben.remove(id)?), (None, 0, None));
 /// # Ok::<(), mnemon::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Partition {
     store: TraceStore,
     name: Arc<str>,
@@ -259,5 +260,12 @@ impl Partition {
     ) -> Result<Option<Transition<Trace>>> {
         let done = self.store.alter(id, |old| if self.has(old) { change(old) } else { Ok(Change::Keep) })?;
         Ok(done.filter(|done| done.old.as_ref().is_some_and(|old| self.has(old))))
+    }
+}
+
+/// The name alone.
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Partition").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -41,7 +41,8 @@ type Filter<'a> = Arc<dyn Fn(&Trace) -> bool + Send + Sync + 'a>;
 pub struct Page {
     /// The results, in the order asked for.
     pub traces: Vec<Arc<Trace>>,
-    /// Where the next page begins, for [`Query::after`]; `None` if this page is the last one.
+    /// Where the next page begins, for [`Query::after`]; `None` if there is none. A page that is exactly full has it,
+    /// though nothing may follow.
     pub next: Option<Cursor>,
 }
 
@@ -165,7 +166,7 @@ impl<'a> Query<'a> {
     /// Runs the query, and returns the results with the place where the next page begins.
     ///
     /// No page has what an earlier one had, whatever is written meanwhile, but for this: in an order by strength or
-    /// score, a trace that an update has weakened may come again. What is written after the first page may be on a later
+    /// score, a trace that was updated or reinforced meanwhile may come again. What is written after the first page may be on a later
     /// one, or on none. Strengths and scores are those of the time of the first page. In an order by strength, a page that
     /// is asked for more than ten minutes after the first looks at every trace that meets the conditions; in one by strength
     /// or score, every page looks at what the earlier ones had.
@@ -238,7 +239,8 @@ impl<'a> Query<'a> {
     }
 
     /// Runs the query, and returns one line that says how: from which end, at how many entries it looked, and how many
-    /// of those are traces that were changed so recently that the views lack the change.
+    /// of those are traces that were changed so recently that the views lack the change. With a [filter](Self::filter) it
+    /// says this of the last time that it looked.
     ///
     /// ```
     /// # use mnemon::{NewTrace, Order, TraceStore};
@@ -250,7 +252,11 @@ impl<'a> Query<'a> {
     /// ```
     pub fn explain(&self) -> String {
         let Answer { found, visited, unsettled, way, .. } = self.answer().1;
-        let (found, all) = (found.len(), self.store.len());
+        let all = match &self.conditions.within {
+            Some(partition) => self.store.query().partition(&**partition).count(),
+            None => self.store.len(),
+        };
+        let found = found.len();
         format!("{found} of {all} traces, {way}: {visited} looked at, {unsettled} of them just changed")
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Upkept {
 pub(crate) enum DueFor {
     /// From then on a trace that may be pruned has faded away.
     Pruning,
-    /// From then on a trace has a later tier than its own. Without those that may be pruned by then.
+    /// From then on a trace has a later tier than its own. Traces that may be pruned by then are under `Pruning` alone.
     LaterTier,
     /// Until then a trace has an earlier tier than its own: it was reinforced, or the clock set back.
     EarlierTier,

@@ -62,7 +62,7 @@ fn set_changes_what_is_given() -> Outcome {
     assert_eq!((&set["emotional_valence"], &set["payload"]), (&json!(-0.5), &json!("ebb")));
     refused(place.run(&format!("set memory.db {id} --revision 2 --confidence 0")), "has revision 3, not 2");
     refused(place.run(&format!("set memory.db {id} --confidence 1")), "nothing of");
-    refused(place.run(&format!("set memory.db {id} --emotional-valence nan")), "emotional_valence");
+    refused(place.run(&format!("set memory.db {id} --emotional-valence nan")), "give a number from -1 to 1");
     refused(place.run(&format!("set memory.db {} --confidence 1", TraceId::new())), "holds no trace");
     refused(place.run(&format!("set nowhere.db {id} --confidence 1")), "there is no store at nowhere.db");
     assert_eq!((place.names()?, place.traces()?[0].revision()), (vec!["memory.db".to_owned()], 3));

@@ -326,3 +326,31 @@ fn a_group_links_no_trace_that_is_gone() {
         assert!(rows.lock().unwrap().links.is_empty(), "a link goes with its trace");
     });
 }
+
+/// The cell of the link is taken out meanwhile, and its key out of the adjacency; then another thread removes a trace.
+#[test]
+fn a_group_links_what_was_just_unlinked() {
+    model("a_group_links_what_was_just_unlinked", Some(3), || {
+        let (store, rows) = open();
+        insert(&store, 1);
+        insert(&store, 2);
+        store.co_activate(id(1), id(2)).unwrap();
+        store.unlink(id(1), id(2)).unwrap();
+        let linker = spawn(&store, |store| {
+            let done = store.apply(|group| {
+                group.link(id(1), id(2));
+                Ok(())
+            });
+            if let Err(error) = done {
+                assert!([ErrorKind::NotFound, ErrorKind::Conflict].contains(&error.kind()), "{error}");
+            }
+        });
+        let remover = spawn(&store, |store| assert!(store.remove(id(2)).unwrap().is_some()));
+        store.flush().unwrap();
+        linker.join().unwrap();
+        remover.join().unwrap();
+        assert_eq!(store.link_count(), 0, "a link goes with its trace");
+        store.flush().unwrap();
+        assert!(rows.lock().unwrap().links.is_empty(), "a link goes with its trace");
+    });
+}

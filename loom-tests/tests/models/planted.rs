@@ -285,3 +285,8 @@ fn group_freed_at_once() {
 fn settling_passes_over_a_group() {
     caught("GroupNotSettled", "groups::a_group_given_up_leaves_no_cell", "a cell is left");
 }
+
+#[test]
+fn group_attached_before_it_is_in_the_cell() {
+    caught("GroupAttachedEarly", "links::a_group_links_what_was_just_unlinked", "a link goes with its trace");
+}

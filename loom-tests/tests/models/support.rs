@@ -18,7 +18,7 @@ pub const PLANTED: &str = "MNEMON_PLANTED";
 const GATE: &str = "MNEMON_LOOM_GATE";
 
 /// Models that take a minute or more at their own bound, and the bound that they have at the gate.
-const SLOW: [(&str, usize); 16] = [
+const SLOW: [(&str, usize); 17] = [
     ("concurrent_updates_all_count", 4),
     ("a_cut_keeps_causality_between_threads", 4),
     ("removal_racing_insertion_settles", 4),
@@ -31,6 +31,7 @@ const SLOW: [(&str, usize); 16] = [
     ("a_group_beside_writes_of_both_keys", 2),
     ("a_group_given_up_leaves_no_cell", 2),
     ("a_group_given_up_leaves_nothing", 2),
+    ("a_group_links_what_was_just_unlinked", 2),
     ("a_group_while_a_cell_is_taken_out", 2),
     ("a_key_that_is_checked_is_not_written_meanwhile", 2),
     ("holder_beside_a_group_keeps_nothing_else", 2),
@@ -40,7 +41,7 @@ const SLOW: [(&str, usize); 16] = [
 /// The code that a process ends with when a model finds its mistake.
 pub const CAUGHT: i32 = 99;
 
-const MISTAKES: [Mistake; 47] = [
+const MISTAKES: [Mistake; 48] = [
     Mistake::NoGrace,
     Mistake::CaptureNewest,
     Mistake::PreviousNotCarried,
@@ -88,6 +89,7 @@ const MISTAKES: [Mistake; 47] = [
     Mistake::ExpectedNotHeld,
     Mistake::GroupFreedAtOnce,
     Mistake::GroupNotSettled,
+    Mistake::GroupAttachedEarly,
 ];
 
 /// Plants the mistake that the environment names, if it names one.

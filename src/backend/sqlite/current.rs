@@ -4,7 +4,7 @@ use crate::memory::DecayCurve;
 use crate::memory::constants::{EMOTION_WEIGHT, RATE_OF_HALF_LIFE, TICK_SECONDS};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
-/// Makes the view for this curve, in place of one for another. What else has its name is a person's, and stays.
+/// Makes the view for this curve, in place of one for another. A table or index of that name is a person's, and stays.
 pub(super) fn show(connection: &mut Connection, curve: DecayCurve) -> rusqlite::Result<()> {
     let sql = view(curve);
     // The name of a trigger takes no other's.

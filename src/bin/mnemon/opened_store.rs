@@ -226,6 +226,11 @@ pub fn strength(text: &str) -> Result<f64> {
     text.parse().ok().filter(|strength| (0.0..=1.0).contains(strength)).context("give a number from 0 to 1")
 }
 
+/// A valence: -1 to 1.
+pub fn valence(text: &str) -> Result<f64> {
+    text.parse().ok().filter(|valence| (-1.0..=1.0).contains(valence)).context("give a number from -1 to 1")
+}
+
 /// Takes one of the names of a [`TraceType`](mnemon::TraceType) or a [`Tier`](mnemon::Tier).
 pub fn named<T>(names: impl IntoIterator<Item = &'static str>) -> impl TypedValueParser<Value = T>
 where

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 struct Target {
     /// The store. No host may have it open.
     db: PathBuf,
-    /// End with one JSON object: the trace as it is now.
+    /// End with one JSON object: the trace as it is now, or what was linked or removed.
     #[arg(long)]
     json: bool,
 }
@@ -82,7 +82,7 @@ struct Fields {
     #[arg(long, value_name = "C", value_parser = opened_store::strength)]
     confidence: Option<f64>,
     /// How pleasant, -1 to 1.
-    #[arg(long, value_name = "V", allow_negative_numbers = true)]
+    #[arg(long, value_name = "V", allow_negative_numbers = true, value_parser = opened_store::valence)]
     emotional_valence: Option<f64>,
     /// How moving, 0 to 1.
     #[arg(long, value_name = "I", value_parser = opened_store::strength)]
@@ -93,7 +93,7 @@ struct Fields {
     /// Whether something of it is still open: true or false.
     #[arg(long, value_name = "BOOL")]
     unresolved: Option<bool>,
-    /// Whether it is never evicted: true or false.
+    /// Whether it is never evicted nor removed when it has faded: true or false.
     #[arg(long, value_name = "BOOL")]
     pinned: Option<bool>,
 }

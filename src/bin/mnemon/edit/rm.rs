@@ -6,6 +6,7 @@ use crate::text::count;
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 /// Remove traces, with their links. Their bytes stay in the file until they are overwritten.
@@ -28,12 +29,9 @@ struct RmJson {
 impl Rm {
     pub fn run(self) -> Result<ExitCode> {
         self.target.change(|edited| {
-            // All are found before one is removed.
-            let ids = self.ids.iter().map(|id| edited.id(id)).collect::<Result<Vec<_>>>()?;
+            let ids = self.ids.iter().map(|id| edited.id(id)).collect::<Result<BTreeSet<_>>>()?;
             let before = (edited.store.len(), edited.store.link_count());
-            for id in ids {
-                edited.store.remove(id)?;
-            }
+            edited.store.remove_many(ids)?;
             let (traces, links) = (before.0 - edited.store.len(), before.1 - edited.store.link_count());
             if self.target.json {
                 return Ok(serde_json::to_string(&RmJson { traces, links })?);

@@ -14,6 +14,9 @@ const STRIPES: usize = if cfg!(crossbeam_loom) { 1 } else { 16 };
 /// Bytes of garbage that may be in a list before whoever adds to it has them given up.
 const LIMIT: usize = 64 << 10;
 
+/// A group of more keys is freed by the flusher, and not by a writer that happens to come by.
+const LARGE: usize = 64;
+
 /// How often the flusher asks for the epoch to move on: what was given up just before is freed two epochs later,
 /// unless somebody stays pinned.
 const ROUNDS: usize = 3;
@@ -36,7 +39,7 @@ struct Stripe<V: Record> {
 struct Batch<V: Record> {
     newest: Pointer<V>,
     /// Freed with this.
-    _group: Option<Arc<[Entry<V>]>>,
+    group: Option<Arc<[Entry<V>]>>,
     /// Set once all pins are gone that there were when this was made.
     is_ripe: Arc<AtomicBool>,
 }
@@ -47,8 +50,19 @@ unsafe impl<V: Record> Send for Batch<V> {}
 
 impl<V: Record> Batch<V> {
     fn new(newest: Pointer<V>, group: Option<Arc<[Entry<V>]>>) -> Self {
-        Self { newest, _group: group, is_ripe: Arc::new(AtomicBool::new(false)) }
+        Self { newest, group, is_ripe: Arc::new(AtomicBool::new(false)) }
     }
+
+    fn is_large(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.len() > LARGE)
+    }
+}
+
+/// Who gives garbage up, and ends what is ripe.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Writer,
+    Flusher,
 }
 
 impl<V: Record> Garbage<V> {
@@ -84,18 +98,18 @@ impl<V: Record> Garbage<V> {
         }
         // Relaxed, as it only says when it is time.
         if stripe.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= LIMIT {
-            self.give_up(stripe.take(), pin);
+            self.give_up(stripe.take(), pin, By::Writer);
         }
     }
 
     /// Takes over a group that has left all cells, and frees it once all pins of now are gone. Costs a lock and a
     /// deferral.
     pub(in crate::protocol::raw) fn add_group(&self, entries: Arc<[Entry<V>]>, pin: &Pin) {
-        self.give_up([Batch::new(Pointer(ptr::null_mut()), Some(entries))], pin);
+        self.give_up([Batch::new(Pointer(ptr::null_mut()), Some(entries))], pin, By::Writer);
     }
 
     /// Defers the end of this garbage, and ends what has been deferred long enough.
-    fn give_up(&self, taken: impl IntoIterator<Item = Batch<V>>, pin: &Pin) {
+    fn give_up(&self, taken: impl IntoIterator<Item = Batch<V>>, pin: &Pin, by: By) {
         let taken: Vec<_> = taken.into_iter().collect();
         for batch in &taken {
             let is_ripe = batch.is_ripe.clone();
@@ -107,19 +121,22 @@ impl<V: Record> Garbage<V> {
         let ripe: Vec<_> = {
             let mut waiting = lock(&self.waiting);
             waiting.extend(taken);
-            waiting.extract_if(.., |batch| batch.is_ripe.load(Ordering::Acquire)).collect()
+            let ends = |batch: &mut Batch<V>| {
+                (by == By::Flusher || !batch.is_large()) && batch.is_ripe.load(Ordering::Acquire)
+            };
+            waiting.extract_if(.., ends).collect()
         };
         drop(ripe);
     }
 
     /// Gives up all there is, and ends what can be ended: for the flusher.
     pub(in crate::protocol::raw) fn collect(&self, pin: impl Fn() -> Pin) {
-        self.give_up(self.stripes.iter().filter_map(Stripe::take), &pin());
+        self.give_up(self.stripes.iter().filter_map(Stripe::take), &pin(), By::Flusher);
         for _ in 0..ROUNDS {
             if lock(&self.waiting).is_empty() {
                 return;
             }
-            self.give_up([], &pin());
+            self.give_up([], &pin(), By::Flusher);
         }
     }
 }
