@@ -113,7 +113,7 @@ fn settle_after(store: &TraceStore) {
 /// p50 and p99.9 in microseconds. A flush between takes what was written before.
 fn measured(store: &TraceStore, calls: usize, call: &mut dyn FnMut(usize)) -> (f64, f64) {
     settle_after(store);
-    let mut times = must(Histogram::<u64>::new(3));
+    let mut times = must(Histogram::<u64>::new_with_bounds(1, 60_000_000_000, 3));
     for n in 0..calls {
         let started = Instant::now();
         call(n);
