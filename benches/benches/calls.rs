@@ -5,7 +5,7 @@ use benches::figures::{Figure, Figures};
 use benches::random::{Random, shuffle};
 use benches::{Outcome, must, quiet, settle, size, trace};
 use hdrhistogram::Histogram;
-use mnemon::{Order, TraceId, TraceStore};
+use mnemon::{NewTrace, Order, TraceId, TraceStore};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -28,8 +28,8 @@ fn main() -> Outcome {
     shuffle(&mut ids, &mut Random(7));
     let part = store.in_partition("partition 7");
     let own: Vec<TraceId> = part.query().iter().map(|trace| trace.id()).collect();
-    // What a call is made with is made before it is timed.
-    let new = |n: usize| trace(n).tag("new");
+    // What is stored is made before the calls are timed.
+    let mut new = (0..4 * CALLS).map(|n| trace(n).tag("new")).collect::<Vec<_>>().into_iter();
     let pick = |n: usize| ids[n % ids.len()];
     let mine = |n: usize| own[n % own.len()];
 
@@ -50,13 +50,13 @@ fn main() -> Outcome {
         drop(must(part.update(mine(n), |trace| trace.confidence(unit(n)))));
     })?;
     say("try_update", CALLS, &mut |n| {
-        drop(must(store.try_update(pick(n), |trace| Ok::<_, mnemon::Error>(trace.confidence(unit(n))))));
+        drop(must(store.try_update(pick(n), |trace| Ok::<_, mnemon::Error>(trace.confidence(unit(n + 1))))));
     })?;
     say("update of a tag", CALLS, &mut |n| drop(must(store.update(pick(n), |trace| trace.tag("seen")))))?;
     say("reinforce", CALLS, &mut |n| drop(must(store.reinforce(pick(n)))))?;
-    say("insert", CALLS, &mut |n| _ = must(store.insert(new(n))))?;
+    say("insert", CALLS, &mut |_| _ = must(store.insert(next(&mut new))))?;
     say("upsert of one that is there", CALLS, &mut |n| {
-        drop(must(store.upsert(new(n).id(pick(n)), |trace| trace.confidence(unit(n)))));
+        drop(must(store.upsert(next(&mut new).id(pick(n)), |trace| trace.confidence(unit(n)))));
     })?;
     say("remove", CALLS.min(ids.len() / 4), &mut |n| drop(must(store.remove(pick(n)))))?;
     let pick = |n: usize| ids[ids.len() / 2 + n % (ids.len() / 2)];
@@ -70,9 +70,7 @@ fn main() -> Outcome {
             must(store.update_many(ids, |trace| trace.confidence(unit(n))));
         })?;
     }
-    say("insert_many of 100", CALLS / 100, &mut |n| {
-        drop(must(store.insert_many((0..100).map(|m| new(n + m)))))
-    })?;
+    say("insert_many of 100", CALLS / 100, &mut |_| drop(must(store.insert_many(new.by_ref().take(100)))))?;
     settle_after(&store);
     let few = CALLS / 10;
     say("latest 5", few, &mut |_| drop(black_box(store.query().order(Order::Recency).limit(5).run())))?;
@@ -98,6 +96,10 @@ fn main() -> Outcome {
     say("tags with their counts", few, &mut |_| drop(black_box(store.tags())))?;
     say("associated", few, &mut |n| drop(black_box(store.associated(pick(n), 0.0, 20))))?;
     Ok(())
+}
+
+fn next(new: &mut impl Iterator<Item = NewTrace>) -> NewTrace {
+    new.next().unwrap_or_else(|| trace(0))
 }
 
 /// 0 to 1, another one each time.
