@@ -7,8 +7,8 @@
 //! # Where to look
 //!
 //! - [`TraceStore`]: the store. [`StoreBuilder`] opens one with settings; [`NewTrace`] is the input, [`Trace`] the
-//!   result, and [`TraceEdit`] a change; [`Query`] finds traces, [`Link`] associates them, and [`Partition`] is a handle
-//!   to a part of the store.
+//!   result, and [`TraceEdit`] a change; a [`Group`] is several changes, all or none. [`Query`] finds traces, [`Link`]
+//!   associates them, and [`Partition`] is a handle to a part of the store.
 //! - [`DecayCurve`]: how traces fade; [`Ranked`]: how they are ranked; [`guide::memory`] has the numbers.
 //! - [`FlushReport`], [`Health`], [`Stats`]: work and state of the flusher; [`Subscription`]: each commit as it is
 //!   made.
