@@ -98,5 +98,5 @@ impl Inner {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, crossbeam_loom))))]
 mod tests;
