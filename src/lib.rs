@@ -17,9 +17,9 @@
 //! - With SQLite `backup`, `verify` and `inspect`; `StatusFile` for `mnemon top`; with the features above `Snapshots`,
 //!   `ErrorMemories`, `TraceStore::publish_metrics`, `legion` and `testkit`.
 //! - [`guide`]: the [guarantees](guide::guarantees), [durability](guide::durability), [threads](guide::concurrency)
-//!   and their rules, [memories](guide::memory) and their behaviour, [performance](guide::performance),
-//!   [loom](guide::loom) in your own tests, [operating](guide::operating) a host, [upgrading](guide::upgrading), how
-//!   the [protocol](guide::protocol) works, and a [glossary](guide::glossary).
+//!   and their rules, [memories](guide::memory) and their behaviour, [performance](guide::performance), what a store
+//!   costs as it [grows](guide::scale), [loom](guide::loom) in your own tests, [operating](guide::operating) a host,
+//!   [upgrading](guide::upgrading), how the [protocol](guide::protocol) works, and a [glossary](guide::glossary).
 #![deny(missing_docs, unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

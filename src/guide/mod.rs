@@ -21,6 +21,9 @@ pub mod loom {}
 #[doc = include_str!("performance.md")]
 pub mod performance {}
 
+#[doc = include_str!("scale.md")]
+pub mod scale {}
+
 #[doc = include_str!("operating.md")]
 pub mod operating {}
 
