@@ -210,7 +210,7 @@ impl Error {
     }
 
     /// Whether the same call can succeed later without a change of its arguments: the disk may have room again, the
-    /// file be let go by its owner, the flusher catch up.
+    /// file be let go by its owner, the flusher catch up, the other write be done.
     pub fn is_retryable(&self) -> bool {
         use ErrorKind::*;
         matches!(

@@ -1,5 +1,5 @@
-//! What each call costs, at the middle and at the end of the scale, beside `update`: 100,000 traces with payloads of 300
-//! bytes, in 80 partitions, with one tag of a hundred each, and three links for each tenth.
+//! What each call costs, at the middle and at the end of the scale, beside `update`: 100,000 traces with payloads of
+//! 300 bytes, in 80 partitions, with one tag of a hundred each, and three links for each tenth.
 
 use benches::figures::{Figure, Figures};
 use benches::random::{Random, shuffle};

@@ -1,11 +1,11 @@
 //! What an operation costs in instructions and allocations, which do not depend on the clock or on who else uses the
 //! machine: the guard against slow creep.
 //!
-//! Each case runs in a process of its own under valgrind's callgrind, which counts within `work` alone. Where a flush is
-//! part of the case, and so the work of the flusher and the indexer, two whole processes are compared, one with operations
-//! and one with none, each the least of three: how often threads wait for each other is no part of the work.
-//! `instructions.json` holds what is expected; a figure more than a tenth above it fails, and so does an allocation more.
-//! `-- --accept` writes what was measured into that file.
+//! Each case runs in a process of its own under valgrind's callgrind, which counts within `work` alone. Where a flush
+//! is part of the case, and so the work of the flusher and the indexer, two whole processes are compared, one with
+//! operations and one with none, each the least of three: how often threads wait for each other is no part of the work.
+//! `instructions.json` holds what is expected; a figure more than a tenth above it fails, and so does an allocation
+//! more. `-- --accept` writes what was measured into that file.
 //!
 //! That the guard can fail is tried each time: an update that copies its payload must be found too costly.
 

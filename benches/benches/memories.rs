@@ -1,8 +1,8 @@
-//! What memories do, on 10,000 to 1,000,000 traces under `Durability::Committed`, each with its flush, beside the figures
-//! of the system this crate grew out of for the same work on 100,000 (Ruby 3.1, its own machine, 2026-11-23):
+//! What memories do, on 10,000 to 1,000,000 traces under `Durability::Committed`, each with its flush, beside the
+//! figures of the system this crate grew out of for the same work on 100,000 (Ruby 3.1, its own machine, 2026-11-23):
 //!
-//! - a full decay cycle, which there wrote every trace: here one a minute for an hour of simulated time, over traces made
-//!   in the month before, which writes none that has not faded away;
+//! - a full decay cycle, which there wrote every trace: here one a minute for an hour of simulated time, over traces
+//!   made in the month before, which writes none that has not faded away;
 //! - a query by a tag that a fiftieth of the traces have, for the 20 strongest;
 //! - one co-activation and one removal; and a walk over links.
 

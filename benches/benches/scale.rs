@@ -1,6 +1,6 @@
-//! What questions, flushes, opening and closing cost as the store grows: traces made over a year, in 80 partitions, with
-//! payloads of 300 bytes and two tags, of which one is on each hundredth. Beside SQLite with the indexes that a user
-//! would make for each question.
+//! What questions, flushes, opening and closing cost as the store grows: traces made over a year, in 80 partitions,
+//! with payloads of 300 bytes and two tags, of which one is on each hundredth. Beside SQLite with the indexes that a
+//! user would make for each question.
 //!
 //! `-- 10000000` measures that many, instead of 100,000 and 1,000,000.
 

@@ -142,8 +142,8 @@ where
             if !self.map.cells.install(key, entry, pin) {
                 return Err(key.clone().into());
             }
-            // Whoever took a cell out since the key was attached may have detached it; from now on it has a cell. Before
-            // the group is decided, so that whoever sees it finds the key.
+            // Whoever took a cell out since the key was attached may have detached it; from now on it has a cell.
+            // Before the group is decided, so that whoever sees it finds the key.
             if entry.change() == Some((false, true)) && !planted(Mistake::GroupAttachedEarly) {
                 self.map.index.attach(key);
             }

@@ -97,7 +97,8 @@ where
 
     /// The newest values of some keys, in their order.
     ///
-    /// The cells of a chunk are loaded before the first record is held, so that the processor fetches them side by side.
+    /// The cells of a chunk are loaded before the first record is held, so that the processor fetches them side by
+    /// side.
     pub fn get_many(&self, keys: &[K]) -> Vec<Option<Arc<V>>> {
         let mut values = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(CHUNK) {

@@ -82,8 +82,8 @@ impl<W> Views<W> {
         self.put(keys, live, put);
     }
 
-    /// Changes the views as a whole, while nothing is applied: what `reset` loads for them is not older than what a list
-    /// says that is gone by then.
+    /// Changes the views as a whole, while nothing is applied: what `reset` loads for them is not older than what a
+    /// list says that is gone by then.
     pub fn reset<R>(&self, reset: impl FnOnce(&mut W) -> R) -> R {
         let _one = lock(&self.applier);
         reset(&mut write(&self.views))

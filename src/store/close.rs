@@ -89,8 +89,8 @@ impl TraceStore {
 
 #[cfg(not(loom))]
 impl TraceStore {
-    /// [`close`](Self::close) as a future, for any executor or none. The call itself starts the close, on a thread of its
-    /// own; dropping the future does not cancel it.
+    /// [`close`](Self::close) as a future, for any executor or none. The call itself starts the close, on a thread of
+    /// its own; dropping the future does not cancel it.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl TraceStore {
-    /// Runs a full decay cycle: removes the traces that have faded to 0.01 or less. Firmware and pinned traces are never
-    /// removed, and no trace is if [pruning is off](crate::StoreBuilder::prune).
+    /// Runs a full decay cycle: removes the traces that have faded to 0.01 or less. Firmware and pinned traces are
+    /// never removed, and no trace is if [pruning is off](crate::StoreBuilder::prune).
     ///
     /// Visits every trace, some at a time, and writes only removals: the store computes every strength that it reads or
-    /// compares for the current time. [`Stats::pruned`](crate::Stats::pruned) counts removed traces, and they are logged
-    /// at `INFO`.
+    /// compares for the current time. [`Stats::pruned`](crate::Stats::pruned) counts removed traces, and they are
+    /// logged at `INFO`.
     ///
     /// ```
     /// use mnemon::{ManualClock, NewTrace, TraceStore};

@@ -75,8 +75,8 @@ impl<'a> Group<'a> {
         self.steps.push(Step::Update(id, Some(revision), Box::new(change)));
     }
 
-    /// Requires that a trace has the given revision when the group takes place. The trace is not changed; two groups that
-    /// require something of one trace get into each other's way as if they changed it.
+    /// Requires that a trace has the given revision when the group takes place. The trace is not changed; two groups
+    /// that require something of one trace get into each other's way as if they changed it.
     pub fn expect(&mut self, id: TraceId, revision: u64) {
         self.steps.push(Step::Expect(id, revision));
     }
@@ -145,7 +145,8 @@ impl TraceStore {
     /// [`RevisionConflict`](ErrorKind::RevisionConflict) if a trace has another revision,
     /// [`InvalidInput`](ErrorKind::InvalidInput) if a change is invalid, or if there are more than
     /// [`Group::MAX_STEPS`]; each step is judged by a state that its traces had during the call.
-    /// [`Conflict`](ErrorKind::Conflict) names the trace that another thread was at during the last attempt. [`Closed`](ErrorKind::Closed) and [`Lagging`](ErrorKind::Lagging) under the conditions of
+    /// [`Conflict`](ErrorKind::Conflict) names the trace that another thread was at during the last attempt.
+    /// [`Closed`](ErrorKind::Closed) and [`Lagging`](ErrorKind::Lagging) under the conditions of
     /// [`insert`](Self::insert).
     ///
     /// # Panics

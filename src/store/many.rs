@@ -1,9 +1,11 @@
 //! Groups of one kind of change.
 
-use super::{Group, TraceStore};
+use super::TraceStore;
+use super::inner::Inner;
 use crate::error::Result;
 use crate::trace::{NewTrace, TraceEdit, TraceId};
 use std::cell::RefCell;
+use std::sync::Arc;
 
 impl TraceStore {
     /// Stores several new traces, all or none, and returns their ids in order: a [group](Self::apply) of insertions, so
@@ -24,11 +26,11 @@ impl TraceStore {
     /// Returns the errors of [`insert`](Self::insert), for the first trace that can't be stored, and those of
     /// [`apply`](Self::apply). Nothing is stored.
     pub fn insert_many(&self, new: impl IntoIterator<Item = NewTrace>) -> Result<Vec<TraceId>> {
-        self.apply(|group| insert_all(group, new))
+        self.inner().insert_many(None, new)
     }
 
-    /// Changes several traces, all or none: a [group](Self::apply) of updates, with one closure for all. A trace whose id
-    /// is given twice is changed twice; an id that the store does not hold is an error.
+    /// Changes several traces, all or none: a [group](Self::apply) of updates, with one closure for all. A trace whose
+    /// id is given twice is changed twice; an id that the store does not hold is an error.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -47,11 +49,7 @@ impl TraceStore {
         ids: impl IntoIterator<Item = TraceId>,
         change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
     ) -> Result<()> {
-        let change = RefCell::new(change);
-        self.apply(|group| {
-            update_all(group, ids, &change);
-            Ok(())
-        })
+        self.inner().update_many(None, ids, change)
     }
 
     /// Removes several traces with their links, all or none: a [group](Self::apply) of removals. An id that is given
@@ -61,27 +59,44 @@ impl TraceStore {
     ///
     /// Returns the errors of [`apply`](Self::apply). Nothing is removed.
     pub fn remove_many(&self, ids: impl IntoIterator<Item = TraceId>) -> Result<()> {
-        self.apply(|group| {
-            ids.into_iter().for_each(|id| group.remove(id));
-            Ok(())
-        })
+        self.inner().remove_many(None, ids)
     }
 }
 
-pub(super) fn insert_all(
-    group: &mut Group<'_>,
-    new: impl IntoIterator<Item = NewTrace>,
-) -> Result<Vec<TraceId>> {
-    new.into_iter().map(|new| group.insert(new)).collect()
-}
+/// Of the traces of one partition, if that is given.
+type Within<'a> = Option<&'a Arc<str>>;
 
-/// The steps of a group run one after the other.
-pub(super) fn update_all<'a>(
-    group: &mut Group<'a>,
-    ids: impl IntoIterator<Item = TraceId>,
-    change: &'a RefCell<impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>>,
-) {
-    for id in ids {
-        group.update(id, move |trace| (change.borrow_mut())(trace));
+impl Inner {
+    pub(super) fn insert_many(
+        &self,
+        within: Within<'_>,
+        new: impl IntoIterator<Item = NewTrace>,
+    ) -> Result<Vec<TraceId>> {
+        self.apply_group(within, |group| new.into_iter().map(|new| group.insert(new)).collect())
+    }
+
+    pub(super) fn update_many(
+        &self,
+        within: Within<'_>,
+        ids: impl IntoIterator<Item = TraceId>,
+        change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
+    ) -> Result<()> {
+        // The steps run one after the other.
+        let change = &RefCell::new(change);
+        self.apply_group(within, |group| {
+            ids.into_iter().for_each(|id| group.update(id, move |trace| (change.borrow_mut())(trace)));
+            Ok(())
+        })
+    }
+
+    pub(super) fn remove_many(
+        &self,
+        within: Within<'_>,
+        ids: impl IntoIterator<Item = TraceId>,
+    ) -> Result<()> {
+        self.apply_group(within, |group| {
+            ids.into_iter().for_each(|id| group.remove(id));
+            Ok(())
+        })
     }
 }

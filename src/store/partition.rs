@@ -1,7 +1,6 @@
 //! One partition of a store, as if it were a store of its own.
 
 use super::inner::already_exists;
-use super::many::{insert_all, update_all};
 use super::write::{check_revision, refusable};
 use super::{Group, Query, Removed, TraceStore, Walk};
 use crate::error::{Error, Result};
@@ -9,17 +8,16 @@ use crate::memory::{Order, Ranked};
 use crate::protocol::{Change, Transition};
 use crate::trace::{Link, NewTrace, Trace, TraceEdit, TraceId};
 use crate::views::Counted;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 /// One partition of a store, from [`TraceStore::in_partition`]: what is stored through it is in that partition, and
-/// nothing else can be found or changed through it. Traces of other partitions are as if they were not there, and so are
-/// links to them; only their ids are taken.
+/// nothing else can be found or changed through it. Traces of other partitions are as if they were not there, and so
+/// are links to them; only their ids are taken.
 ///
-/// A clone of the store, as far as closing and dropping it goes. Methods are those of [`TraceStore`], with the same errors
-/// and costs unless they say otherwise.
+/// A clone of the store, as far as closing and dropping it goes. Methods are those of [`TraceStore`], with the same
+/// errors and costs unless they say otherwise.
 ///
 /// ```
 /// use mnemon::{NewTrace, TraceStore};
@@ -60,7 +58,7 @@ impl Partition {
 
     /// See [`TraceStore::insert_many`], and [`insert`](Self::insert).
     pub fn insert_many(&self, new: impl IntoIterator<Item = NewTrace>) -> Result<Vec<TraceId>> {
-        self.apply(|group| insert_all(group, new))
+        self.store.inner().insert_many(Some(&self.name), new)
     }
 
     /// See [`TraceStore::update_many`].
@@ -69,19 +67,12 @@ impl Partition {
         ids: impl IntoIterator<Item = TraceId>,
         change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
     ) -> Result<()> {
-        let change = RefCell::new(change);
-        self.apply(|group| {
-            update_all(group, ids, &change);
-            Ok(())
-        })
+        self.store.inner().update_many(Some(&self.name), ids, change)
     }
 
     /// See [`TraceStore::remove_many`].
     pub fn remove_many(&self, ids: impl IntoIterator<Item = TraceId>) -> Result<()> {
-        self.apply(|group| {
-            ids.into_iter().for_each(|id| group.remove(id));
-            Ok(())
-        })
+        self.store.inner().remove_many(Some(&self.name), ids)
     }
 
     /// See [`TraceStore::apply`]. A trace of another partition is [not found](crate::ErrorKind::NotFound).

@@ -127,9 +127,9 @@ impl<'a> Query<'a> {
         self
     }
 
-    /// Traces for which the closure returns `true`, before the limit is applied; if called more than once, for which all
-    /// closures do. It is asked last, outside any lock, and may be asked about a trace more than once. The query looks at
-    /// more traces until enough pass: at all that meet the other conditions, if need be.
+    /// Traces for which the closure returns `true`, before the limit is applied; if called more than once, for which
+    /// all closures do. It is asked last, outside any lock, and may be asked about a trace more than once. The query
+    /// looks at more traces until enough pass: at all that meet the other conditions, if need be.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -166,10 +166,10 @@ impl<'a> Query<'a> {
     /// Runs the query, and returns the results with the place where the next page begins.
     ///
     /// No page has what an earlier one had, whatever is written meanwhile, but for this: in an order by strength or
-    /// score, a trace that was updated or reinforced meanwhile may come again. What is written after the first page may be on a later
-    /// one, or on none. Strengths and scores are those of the time of the first page. In an order by strength, a page that
-    /// is asked for more than ten minutes after the first looks at every trace that meets the conditions; in one by strength
-    /// or score, every page looks at what the earlier ones had.
+    /// score, a trace that was updated or reinforced meanwhile may come again. What is written after the first page may
+    /// be on a later one, or on none. Strengths and scores are those of the time of the first page. In an order by
+    /// strength, a page that is asked for more than ten minutes after the first looks at every trace that meets the
+    /// conditions; in one by strength or score, every page looks at what the earlier ones had.
     ///
     /// ```
     /// # use mnemon::{NewTrace, Order, TraceStore};
@@ -190,8 +190,8 @@ impl<'a> Query<'a> {
         Page { traces: answer.found.into_iter().map(|held| held.trace).collect(), next }
     }
 
-    /// Returns an iterator over the results, which asks for them as it goes: in an order by recency or creation 1,024 at a
-    /// time, as [`page`](Self::page) does, otherwise all at once.
+    /// Returns an iterator over the results, which asks for them as it goes: in an order by recency or creation 1,024
+    /// at a time, as [`page`](Self::page) does, otherwise all at once.
     pub fn iter(self) -> impl Iterator<Item = Arc<Trace>> + use<'a> {
         let at_once = match self.sorted_by() {
             Order::Recency | Order::Created => 1_024,
@@ -239,8 +239,8 @@ impl<'a> Query<'a> {
     }
 
     /// Runs the query, and returns one line that says how: from which end, at how many entries it looked, and how many
-    /// of those are traces that were changed so recently that the views lack the change. With a [filter](Self::filter) it
-    /// says this of the last time that it looked.
+    /// of those are traces that were changed so recently that the views lack the change. With a [filter](Self::filter)
+    /// it says this of the last time that it looked.
     ///
     /// ```
     /// # use mnemon::{NewTrace, Order, TraceStore};

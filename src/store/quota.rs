@@ -42,8 +42,8 @@ pub enum Eviction {
 impl TraceStore {
     /// Removes traces, in the eviction order of the [quota](crate::StoreBuilder::quota), until the store is within its
     /// quota, and no more traces than necessary. Without a quota it removes none. Firmware and pinned traces count
-    /// towards the quota and are never removed: the store stays over its quota if nothing else is left. Ties are removed
-    /// in the order of their ids, smaller first.
+    /// towards the quota and are never removed: the store stays over its quota if nothing else is left. Ties are
+    /// removed in the order of their ids, smaller first.
     ///
     /// Looks at the traces that go and at those before them in that order that may not; with
     /// [`Eviction::LowestConfidence`], at every trace if the store is over its quota. Removed traces are counted in

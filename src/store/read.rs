@@ -38,7 +38,8 @@ impl TraceStore {
         self.state().traces.len()
     }
 
-    /// Returns the path of the store's file, with symbolic links resolved; `None` if the store has no file of this crate.
+    /// Returns the path of the store's file, with symbolic links resolved; `None` if the store has no file of this
+    /// crate.
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub fn path(&self) -> Option<&std::path::Path> {
         self.inner().home.as_ref().map(|(path, _)| path.as_path())

@@ -33,7 +33,8 @@ impl Walk<'_> {
         let all = self.views.len().max(1) as f64;
         let in_all = sets.sizes().fold(all, |matching, size| matching * size as f64 / all);
         let to_walk = all / in_all.max(1.0) * search.limit as f64;
-        // In steps of a walk: a look at a trace takes some, and an intersection a part of one for each that is in a set.
+        // In steps of a walk: a look at a trace takes some, and an intersection a part of one for each that is in a
+        // set.
         let to_intersect: f64 = sets.sizes().skip(1).map(|size| size as f64 / 32.0).sum();
         let to_look = to_intersect + 3.0 * in_all;
         let can_walk = search.order != Order::Strength || self.views.strengths.are_valid(search.scoring.at);

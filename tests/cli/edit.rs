@@ -11,9 +11,10 @@ fn json(place: &TestDir, arguments: &str) -> Outcome<Value> {
 }
 
 #[track_caller]
-fn refused(ran: Outcome<Output>, with: &str) {
-    let ran = ran.expect("it runs");
+fn refused(ran: Outcome<Output>, with: &str) -> Outcome {
+    let ran = ran?;
     assert!(ran.code == Some(1) && ran.stderr.contains(with) && ran.stdout.is_empty(), "{ran:?}");
+    Ok(())
 }
 
 #[test]
@@ -31,10 +32,10 @@ fn put_makes_a_store_and_traces() -> Outcome {
     let said = place.output("put memory.db ebb")?;
     assert!(said.trim_end().ends_with(" stored"), "{said}");
     assert_eq!(place.traces()?.len(), 3);
-    refused(place.run("put memory.db again --ref chat/1"), "is in the store");
-    refused(place.run("put memory.db {oops --raw"), "payload can't be used");
-    refused(place.run("put other.db {oops --raw"), "payload can't be used");
-    refused(place.run("put other.db x --partition "), "a value is required");
+    refused(place.run("put memory.db again --ref chat/1"), "is in the store")?;
+    refused(place.run("put memory.db {oops --raw"), "payload can't be used")?;
+    refused(place.run("put other.db {oops --raw"), "payload can't be used")?;
+    refused(place.run("put other.db x --partition "), "a value is required")?;
     assert_eq!(place.names()?, ["memory.db"], "nothing was made for what was refused");
     Ok(())
 }
@@ -60,11 +61,11 @@ fn set_changes_what_is_given() -> Outcome {
     let text = id.to_string();
     let set = json(&place, &format!("set memory.db {} --revision 2 --emotional-valence -0.5", &text[24..]))?;
     assert_eq!((&set["emotional_valence"], &set["payload"]), (&json!(-0.5), &json!("ebb")));
-    refused(place.run(&format!("set memory.db {id} --revision 2 --confidence 0")), "has revision 3, not 2");
-    refused(place.run(&format!("set memory.db {id} --confidence 1")), "nothing of");
-    refused(place.run(&format!("set memory.db {id} --emotional-valence nan")), "give a number from -1 to 1");
-    refused(place.run(&format!("set memory.db {} --confidence 1", TraceId::new())), "holds no trace");
-    refused(place.run(&format!("set nowhere.db {id} --confidence 1")), "there is no store at nowhere.db");
+    refused(place.run(&format!("set memory.db {id} --revision 2 --confidence 0")), "has revision 3, not 2")?;
+    refused(place.run(&format!("set memory.db {id} --confidence 1")), "nothing of")?;
+    refused(place.run(&format!("set memory.db {id} --emotional-valence nan")), "give a number from -1 to 1")?;
+    refused(place.run(&format!("set memory.db {} --confidence 1", TraceId::new())), "holds no trace")?;
+    refused(place.run(&format!("set nowhere.db {id} --confidence 1")), "there is no store at nowhere.db")?;
     assert_eq!((place.names()?, place.traces()?[0].revision()), (vec!["memory.db".to_owned()], 3));
     Ok(())
 }
@@ -84,7 +85,7 @@ fn tags_links_and_traces_come_and_go() -> Outcome {
         place.output(&format!("tag memory.db {a} sea moon --remove"))?,
         format!("{a} has no tags now\n")
     );
-    refused(place.run(&format!("tag memory.db {a}")), "required");
+    refused(place.run(&format!("tag memory.db {a}")), "required")?;
 
     assert_eq!(place.output(&format!("link memory.db {a} {b}"))?, format!("{a} {b} 1 time\n"));
     assert_eq!(
@@ -94,10 +95,10 @@ fn tags_links_and_traces_come_and_go() -> Outcome {
     let linked = json(&place, &format!("link memory.db {b} {c}"))?;
     assert_eq!((&linked["count"], &linked["associated"]), (&json!(1), &json!(false)));
     place.output(&format!("link memory.db {c} {b} --remove"))?;
-    refused(place.run(&format!("link memory.db {c} {b} --remove")), "have no link");
-    refused(place.run(&format!("link memory.db {c} {c}")), "give two traces");
+    refused(place.run(&format!("link memory.db {c} {b} --remove")), "have no link")?;
+    refused(place.run(&format!("link memory.db {c} {c}")), "give two traces")?;
 
-    refused(place.run(&format!("rm memory.db {c} {}", TraceId::new())), "holds no trace");
+    refused(place.run(&format!("rm memory.db {c} {}", TraceId::new())), "holds no trace")?;
     assert_eq!(place.traces()?.len(), 3, "all or none");
     assert_eq!(json(&place, &format!("rm memory.db {a} {c}"))?, json!({"traces": 2, "links": 1}));
     assert_eq!(place.traces()?.iter().map(|trace| trace.id()).collect::<Vec<_>>(), [b]);
@@ -113,7 +114,7 @@ fn a_host_keeps_its_file() -> Outcome {
     for command in
         ["put memory.db x".to_owned(), format!("rm memory.db {id}"), format!("tag memory.db {id} x")]
     {
-        refused(place.run(&command), "in use");
+        refused(place.run(&command), "in use")?;
     }
     assert_eq!(host.len(), 1);
     host.close()?;

@@ -16,7 +16,7 @@ fn add_one(part: &mut Part<'_>) -> Option<()> {
     Some(())
 }
 
-/// Moves what is under key 0 to key 1, which must be free.
+/// Moves the value of key 0 to key 1, which must have none.
 fn rename(part: &mut Part<'_>) -> Option<()> {
     let value = part.get(&0)?.get();
     part.get(&1).is_none().then(|| {

@@ -108,7 +108,7 @@ impl<V: Record> Cell<V> {
         Pointer(self.0.load(Ordering::Relaxed)) == pointer
     }
 
-    /// Of a model without locks: takes what is there out of its cell, which stays.
+    /// Of a model without locks: takes this pointer out of the cell, which stays.
     #[cfg(loom)]
     pub(super) fn vacate(&self, pointer: Pointer<V>) -> bool {
         self.replace(pointer, Pointer(ptr::null_mut()))

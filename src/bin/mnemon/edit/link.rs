@@ -18,7 +18,7 @@ pub struct Link {
     a: IdPrefix,
     /// The id of the other, in the same way.
     b: IdPrefix,
-    /// So many times.
+    /// Number of co-activations to count.
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "remove",
         value_parser = clap::value_parser!(u32).range(1..=1_000))]
     times: u32,
