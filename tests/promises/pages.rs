@@ -139,3 +139,21 @@ fn cursors_are_read_or_refused() -> Outcome {
     assert_eq!(store.query().limit(0).page().next, None);
     Ok(())
 }
+
+/// More than the query takes at first are to be looked at before enough pass.
+#[test]
+fn filters_that_few_pass_find_them() -> Outcome {
+    let store = TraceStore::in_memory();
+    let ids = store.insert_many((0..1_000).map(|n| NewTrace::semantic(serde_json::json!(n))))?;
+    let rare: BTreeSet<_> = ids.into_iter().step_by(250).collect();
+    let query = || {
+        let query = store.query().order(Order::Created);
+        query.filter(|trace| rare.contains(&trace.id())).limit(3)
+    };
+    let first = query().page();
+    let second = query().after(first.next.ok_or("one is left")?).page();
+    assert_eq!((first.traces.len(), second.traces.len(), query().count()), (3, 1, 4));
+    let found: BTreeSet<_> = first.traces.iter().chain(&second.traces).map(|trace| trace.id()).collect();
+    assert_eq!(found, rare);
+    Ok(())
+}
