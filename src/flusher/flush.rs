@@ -89,9 +89,10 @@ impl Flusher {
 
     fn cut_and_block<'a>(&mut self, state: &'a State, opening: Opening) -> CutBlock<'a, Dirty> {
         let (cut, tasks, block) = state.generations.cut_and(opening, || state.take_tasks());
+        // Before anybody is told of it.
+        state.counters.lock().cuts += 1;
         self.capture(cut);
         self.run_tasks(tasks);
-        state.counters.lock().cuts += 1;
         self.publish_pending();
         block
     }

@@ -65,8 +65,8 @@ fn flush_async_needs_no_runtime() -> Outcome {
     let id = store.insert(note(1))?;
     let first = store.flush_async();
     let second = store.flush_async();
-    assert_eq!(block_on(second)?.rows_upserted, 1);
-    assert_eq!(block_on(first)?.rows_upserted, 1, "both waited for one cut");
+    assert!(block_on(second)?.rows_upserted <= 1, "none where the first was flushed before it was asked for");
+    assert_eq!(block_on(first)?.rows_upserted, 1);
     assert!(row(&file.reader()?, id)?.is_some());
     assert_eq!(block_on(store.flush_async())?.rows_upserted, 0);
     // A future that is dropped takes nothing back.
