@@ -5,6 +5,7 @@ use super::events;
 use super::guarded_backend::{Failure, guarded_call};
 use super::links::PendingLink;
 use super::pending::{Pending, changes, merge};
+use super::settle::Committed;
 use crate::Durability;
 use crate::backend::{Applied, BackendError, Batch, LinkChange, TraceChange};
 use crate::protocol::planted::{Mistake, planted};
@@ -103,13 +104,11 @@ impl Flusher {
         let (mut traces, mut links) = (Vec::with_capacity(cut.keys.len()), Vec::new());
         for dirty in cut.keys {
             match dirty {
-                Dirty::Trace(id) => traces.extend(Pending::capture(
-                    &self.state.traces,
-                    id,
-                    since,
-                    cut.number,
-                    &mut self.last_row,
-                )),
+                Dirty::Trace(id) => {
+                    self.remember_trace(id);
+                    let last_row = &mut self.last_row;
+                    traces.extend(Pending::capture(&self.state.traces, id, since, cut.number, last_row));
+                }
                 Dirty::Link(ends) => links.push(ends),
             }
         }
@@ -130,6 +129,7 @@ impl Flusher {
         }
         links.sort_unstable();
         links.dedup();
+        links.iter().for_each(|ends| self.remember_link(*ends));
         let capture = |ends| PendingLink::capture(ends, self.cut, &state.links, &state.traces);
         let links = links.into_iter().map(capture).collect();
         self.merge(traces, links);
@@ -220,6 +220,7 @@ impl Flusher {
         started: Instant,
     ) -> Result<FlushReport, BackendError> {
         self.recover()?;
+        self.bound_unsettled();
         // There may have been another cut.
         let durability = self.at_least(durability);
         // Of an empty batch nothing is kept that says that it must be synced yet.
@@ -270,7 +271,7 @@ impl Flusher {
         self.state.feed.give(|| {
             Commit::new(self.cut, &traces, &refused, without_refused(&links, &applied.refused_links))
         });
-        self.committed(durability, untouched, &refused, report);
+        self.committed(durability, untouched, report, refused, traces);
         Ok(report)
     }
 
@@ -295,21 +296,21 @@ impl Flusher {
         ids
     }
 
-    /// Publishes the watermark, then settles what the capture needed.
+    /// Publishes the watermark; what was sent is to be settled then.
     pub(super) fn committed(
         &mut self,
         durability: Durability,
         untouched: bool,
-        refused: &HashSet<TraceId>,
         report: FlushReport,
+        refused: HashSet<TraceId>,
+        sent: Vec<TraceChange>,
     ) {
-        let (done, links) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.pending_links));
-        let state = self.state.clone();
+        let (traces, links) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.pending_links));
         let synced = durability == Durability::Durable && !untouched;
         if synced {
             self.forget_unsynced();
         } else if !untouched {
-            self.unsynced.extend(done.iter().map(|pending| (pending.row(), pending.id)));
+            self.unsynced.extend(traces.iter().map(|pending| (pending.row(), pending.id)));
             self.unsynced_links.extend(links.iter().map(PendingLink::ends));
         }
         // An empty cut is not written down, and so its number is not told.
@@ -320,14 +321,9 @@ impl Flusher {
             self.state.counters.committed(&report);
         }
         self.recovered(FailedStep::Commit);
+        self.unsettled.push(Committed { cut: self.cut, traces, links, refused, sent });
         self.state.progress.publish(self.committed, self.is_all_durable(), report);
-        for pending in &done {
-            let is_refused = refused.contains(&pending.id);
-            state.traces.settle(&pending.id, self.cut, |row| pending.remember(row, is_refused));
-        }
-        for pending in &links {
-            state.links.settle(&pending.ends, self.cut, |row| pending.remember(row));
-        }
+        self.settle_step();
     }
 
     /// The backend may hold what it was asked to commit, though it said that it failed.

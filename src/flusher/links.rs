@@ -16,6 +16,8 @@ pub(crate) struct PendingLink {
     link: Option<Link>,
     /// There may be a row whatever is remembered: it was written or deleted, and that failed, or was not synced.
     doubtful: bool,
+    /// What its cell is to remember of it, it does, though it is not settled.
+    pub(super) is_remembered: bool,
 }
 
 impl PendingLink {
@@ -28,7 +30,7 @@ impl PendingLink {
             });
             alive.all(|alive| alive) || planted(Mistake::DeadEndIgnored)
         });
-        Self { ends, link: tie.map(|tie| tie.link), doubtful: false }
+        Self { ends, link: tie.map(|tie| tie.link), doubtful: false, is_remembered: false }
     }
 
     /// Captures a link whose row may not be what is remembered.

@@ -6,7 +6,8 @@
 //! same, everybody who waits is told at once, health says so, and the next turn captures everything again.
 //!
 //! - [`run`](mod@run): the loop, and what is due next;
-//! - [`flush`]: one flush, from the cut to the watermark; [`pending`] and [`links`]: what it captures;
+//! - [`flush`]: one flush, from the cut to the watermark; [`pending`] and [`links`]: what it captures; [`settle`]: what
+//!   follows for each key;
 //! - [`recover`]: what follows a failure; [`close`], [`compact`] and [`maintain`]: closing, and work between flushes;
 //! - [`guarded_backend`]: calls of the backend, which may panic;
 //! - [`events`]: `tracing` spans and events.
@@ -23,6 +24,7 @@ mod maintain;
 mod pending;
 mod recover;
 mod run;
+mod settle;
 
 pub(crate) use run::run;
 
@@ -37,6 +39,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use compact::Compaction;
+use settle::Committed;
 
 /// The flusher's own state. Nothing here is dropped before it is committed: a batch that fails stays in `pending`, and
 /// what is committed and not known to be durable stays in `unsynced`.
@@ -48,6 +51,8 @@ pub(crate) struct Flusher {
     /// The same, in the order of ids.
     pending_links: Vec<PendingLink>,
     pending_erasures: Vec<Erasure>,
+    /// Committed, the newest last.
+    unsettled: Vec<Committed>,
     /// When the oldest of these changes was made.
     pending_since: Option<Instant>,
     unsynced: BTreeMap<RowNumber, TraceId>,
@@ -89,6 +94,7 @@ impl Flusher {
             pending: Vec::new(),
             pending_links: Vec::new(),
             pending_erasures: Vec::new(),
+            unsettled: Vec::new(),
             pending_since: None,
             unsynced: BTreeMap::new(),
             unsynced_links: BTreeSet::new(),

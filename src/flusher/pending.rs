@@ -18,6 +18,8 @@ pub(crate) struct Pending {
     /// What is remembered of the row may be wrong, as after a commit whose outcome is not known: it is written whole,
     /// or deleted whether there is one or not, until a commit works.
     in_doubt: bool,
+    /// What its cell is to remember of it, it does, though it is not settled.
+    pub(super) is_remembered: bool,
 }
 
 impl Pending {
@@ -67,7 +69,7 @@ impl Pending {
             });
         }
         let relinks = (was != 0 && was != birth) || known.content == StoredContent::Refused;
-        Self { id, row, value, recapture_links: relinks, in_doubt: false }
+        Self { id, row, value, recapture_links: relinks, in_doubt: false, is_remembered: false }
     }
 
     /// Captures what was committed and not synced: the trace of that row, or that there is none any more.
@@ -82,7 +84,7 @@ impl Pending {
             Self::recapture(traces, id, cut, last_row)
         } else {
             // A later trace of the id has a row of its own.
-            Some(Self { id, row, value: None, recapture_links: false, in_doubt: true })
+            Some(Self { id, row, value: None, recapture_links: false, in_doubt: true, is_remembered: false })
         }
     }
 

@@ -21,6 +21,9 @@ impl Flusher {
         if !self.needs_reopen && !self.needs_replace {
             self.needs_reopen = !self.backend.is_untouched()?;
         }
+        if self.needs_reopen || self.needs_replace {
+            self.settle_all();
+        }
         if self.needs_reopen && !self.needs_replace {
             match self.reopen() {
                 // Found before anything was tried, it is mended at once.

@@ -52,6 +52,7 @@ pub(super) fn run_job(flusher: &mut Flusher, tidied: &mut bool) -> bool {
 
 fn do_job(job: Job, flusher: &mut Flusher, tidied: &mut bool) -> bool {
     match job {
+        Job::Sleep(_) | Job::Tidy | Job::Compact if flusher.settle_step() => flusher.collect(),
         Job::Flush(durability) => {
             *tidied = false;
             if flusher.flush_once(durability, Opening::Open) {

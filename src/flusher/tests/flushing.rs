@@ -11,6 +11,8 @@ fn what_was_captured_is_settled_when_it_is_committed_and_not_before() {
     told.next(Turn::Meanwhile(Box::new(move || assert_eq!(seen.cells(), (2, 1), "while it is committed"))));
     told.next(Turn::Fail(ErrorKind::DiskFull));
     assert!(flusher.flush_once(Durability::Durable, Opening::Open), "{:?}", state.counters.present_error());
+    assert_eq!(state.cells(), (1, 1), "one of the two is settled at once");
+    flusher.settle_all();
     assert_eq!(state.cells(), (1, 0));
     state.remove('a');
     assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
@@ -34,7 +36,72 @@ fn what_was_written_since_its_capture_is_not_settled() {
     assert_eq!(state.cells(), (2, 1), "their removal is in no cut yet");
     assert!(flusher.flush_once(Durability::Durable, Opening::Open));
     assert_eq!(told.calls(), ["sync 2 ~b +ab", "sync 3 -b -ab"]);
+    flusher.settle_all();
     assert_eq!(state.cells(), (1, 0));
+}
+
+/// A step of tests settles one key of a batch.
+#[test]
+fn key_captured_again_before_it_is_settled_has_its_row_remembered() {
+    let (mut flusher, state, told) = two_linked();
+    let touch_both = |flusher: &mut Flusher| {
+        state.touch('a');
+        state.touch('b');
+        assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    };
+    touch_both(&mut flusher);
+    flusher.settle_all();
+    state.unlink('a', 'b');
+    state.remove('a');
+    state.remove('b');
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    state.put('a');
+    state.put('b');
+    state.link('a', 'b');
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 2 ~a ~b", "sync 3 -a -b -ab", "sync 4 +a +b +ab"]);
+    touch_both(&mut flusher);
+    assert_eq!(told.calls(), ["sync 5 ~a ~b"]);
+    flusher.settle_all();
+    assert_eq!((state.cells(), flusher.unsettled.len()), ((2, 1), 0));
+    touch_both(&mut flusher);
+    assert_eq!(told.calls(), ["sync 6 ~a ~b"], "older batches have nothing to say any more");
+}
+
+/// What an earlier batch has stored is not remembered after a later one, which was refused.
+#[test]
+fn batch_is_settled_before_everything_is_captured_again() {
+    let (mut flusher, state, told) = flusher(NEVER);
+    state.put('a');
+    state.put('b');
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    state.put('c');
+    told.next(Turn::Fail(ErrorKind::Corrupt));
+    assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
+    let refused = vec![(0, "the test refuses it".to_owned()), (1, "and this".to_owned())];
+    told.desk().applied = Applied { refused, ..Applied::default() };
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    told.desk().applied = Applied::default();
+    flusher.settle_all();
+    state.touch('a');
+    state.touch('b');
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    let calls = ["sync 1 +a +b", "sync 2 +c", "replace", "sync 3 +a +b +c", "sync 4 +a +b"];
+    assert_eq!(told.calls(), calls, "whole: there are no rows");
+}
+
+/// Large batches without rest between them.
+#[test]
+fn what_waits_to_be_settled_is_bounded_by_what_lives() {
+    let (mut flusher, state, _) = flusher(NEVER);
+    let letters = || 'a'..='z';
+    letters().for_each(|letter| state.put(letter));
+    for _ in 0..20 {
+        letters().for_each(|letter| state.touch(letter));
+        assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+        let waits: usize = flusher.unsettled.iter().map(|batch| batch.traces.len()).sum();
+        assert!(waits <= 2 * 26, "{waits}");
+    }
 }
 
 #[test]
