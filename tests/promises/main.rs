@@ -43,6 +43,7 @@ mod reinforcement;
 mod removal;
 mod retrieval;
 mod round_trip;
+mod schema_1;
 mod snapshots;
 mod spilling;
 mod spilling_again;

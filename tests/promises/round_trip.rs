@@ -46,6 +46,8 @@ fn full(kind: TraceType, origin: Origin, tier: Tier) -> Outcome<NewTrace> {
         .unresolved(true)
         .consolidation_candidate(true)
         .pinned(true)
+        .valid_until(time("2026-11-24T01:02:05.000001Z")?)
+        .superseded_by(TraceId::from_reference("successor"))
         .revision(i64::MAX as u64))
 }
 

@@ -58,7 +58,7 @@ mod tests {
         let fill = "
             INSERT INTO traces SELECT value, unhex(printf('%032x', value)), 1, 1, 1, 0, 0, 1, 0, 0, 1, 0, 'hot', 0, 0, 0,
                 iif(value = 3, 'sensory', 'semantic'), 'inferred', 0, iif(value < 3, 'a', 'b'),
-                NULL, NULL, NULL, NULL, NULL, NULL, '1' FROM json_each('[1,2,3,4]');
+                NULL, NULL, NULL, NULL, NULL, NULL, '1', NULL, NULL FROM json_each('[1,2,3,4]');
             INSERT INTO links SELECT a.id, b.id, 1, 0, 0 FROM traces a, traces b WHERE a.row < 4 AND b.row = 4;";
         connection.execute_batch(fill).expect("rows");
         let mut applied = Applied::default();

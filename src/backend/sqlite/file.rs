@@ -305,9 +305,7 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
         return Ok(identity);
     }
     let failed = |error| while_looking(path, error);
-    if identity.version == VERSION
-        && let Some(table) = schema::strange_tables(&connection).map_err(failed)?.first()
-    {
+    if let Some(table) = schema::strange_tables(&connection, identity.version).map_err(failed)?.first() {
         return Err(not_a_store(path, format_args!("does not have the table {table:?} as mnemon makes it")));
     }
     let (watermark, ..) = schema::read_store(&connection).map_err(failed)?;

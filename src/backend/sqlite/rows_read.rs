@@ -1,5 +1,6 @@
 //! Reading the rows of traces.
 
+use super::schema;
 use crate::backend::{RowNumber, Stored, Unreadable};
 use crate::error::Error;
 use crate::trace::{
@@ -16,11 +17,14 @@ const SELECT: &str = "
 SELECT row, id, strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity, confidence,
     last_reinforced, last_decayed, revision, reinforcement_count, tier, unresolved, consolidation_candidate,
     pinned, type, origin, created_at, partition, source_agent, encryption_key_id, parent, children, tags,
-    embedding, payload
+    embedding, payload, valid_until, superseded_by
 FROM traces WHERE row BETWEEN ?1 AND ?2 ORDER BY row";
 
 /// Rows are numbered from 1; above this there is no room to number on.
 const MAX_ROW: RowNumber = 1 << 62;
+
+/// The columns that a file of an earlier version lacks.
+const LATER: &str = "valid_until, superseded_by";
 
 /// Streams the rows of these numbers; answers the highest row number that a store may go on from, 0 if there is none.
 pub(super) fn load(
@@ -28,7 +32,12 @@ pub(super) fn load(
     rows: RangeInclusive<RowNumber>,
     into: &mut dyn FnMut(Stored),
 ) -> rusqlite::Result<RowNumber> {
-    let mut statement = connection.prepare(SELECT)?;
+    let is_earlier = schema::version(connection)? < schema::WITH_VALIDITY;
+    let mut statement = connection.prepare(&if is_earlier {
+        SELECT.replace(LATER, "NULL, NULL")
+    } else {
+        SELECT.to_owned()
+    })?;
     let mut pass = Pass { next: Some(*rows.start()), last: 0, partition: Arc::from("default"), into };
     while let Some(next) = pass.next {
         match pass.rows(statement.query([next, *rows.end()])?) {
@@ -149,6 +158,15 @@ fn read(row: &Row<'_>, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
         }
         new = new.embedding(numbers.iter().copied().map(f32::from_le_bytes).collect::<Box<[f32]>>());
     }
+    let end = columns.optional_integer(27, "valid_until")?;
+    if let Some(micros) = end {
+        new = new.valid_until(timestamp(micros).map_err(|error| wrong("valid_until", error))?);
+    }
+    if let Some(successor) = columns.optional_blob(28, "superseded_by")? {
+        end.ok_or_else(|| wrong("superseded_by", "set without valid_until"))?;
+        let id = id_of(ValueRef::Blob(successor)).map_err(|Wrong(what)| wrong("superseded_by", what))?;
+        new = new.superseded_by(id);
+    }
     // Each field that has a default of the moment was given.
     Ok(new.with_defaults(&Defaults {
         partition,
@@ -193,6 +211,10 @@ impl<'r> Columns<'r> {
 
     fn integer(&self, at: usize, name: &str) -> Result<i64, Wrong> {
         self.value(at, name)?.as_i64().map_err(|error| wrong(name, error))
+    }
+
+    fn optional_integer(&self, at: usize, name: &str) -> Result<Option<i64>, Wrong> {
+        self.value(at, name)?.as_i64_or_null().map_err(|error| wrong(name, error))
     }
 
     pub(super) fn count<N: TryFrom<i64>>(&self, at: usize, name: &str) -> Result<N, Wrong> {

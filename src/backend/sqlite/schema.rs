@@ -14,7 +14,7 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 pub(crate) const MAX_WATERMARK: u64 = 1 << 62;
 
 /// Each step brings a file from the version that is its index to the next.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, VALIDITY];
 
 /// Numbers stand before content, so that reading them does not reach into overflow pages. Memory answers
 /// queries, so there is no index but the ones that hold identity.
@@ -78,6 +78,15 @@ SELECT
 FROM traces;
 ";
 
+/// The first version in which traces have an end of their validity.
+pub(super) const WITH_VALIDITY: i64 = 2;
+
+/// Takes the same time whatever the file holds: no row is rewritten.
+const VALIDITY: &str = "
+ALTER TABLE traces ADD COLUMN valid_until INTEGER;
+ALTER TABLE traces ADD COLUMN superseded_by BLOB;
+";
+
 /// What a connection's file says it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identity {
@@ -105,11 +114,11 @@ impl Identity {
     }
 }
 
-/// Which of the tables are not as this crate makes them. What else a person has put into the file is theirs, and not
-/// used.
-pub(super) fn strange_tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut ours = Connection::open_in_memory()?;
-    migrate(&mut ours, 0)?;
+/// Which of the tables are not as this crate makes them in that version. What else a person has put into the file is
+/// theirs, and not used.
+pub(super) fn strange_tables(connection: &Connection, version: i64) -> rusqlite::Result<Vec<String>> {
+    let ours = Connection::open_in_memory()?;
+    STEPS.iter().take(version.max(0) as usize).try_for_each(|step| ours.execute_batch(step))?;
     let sql_of = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
     let mut tables =
         ours.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
@@ -139,6 +148,11 @@ pub(super) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Resul
         "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
     ))?;
     transaction.commit()
+}
+
+/// The version of a file that is known to be a store.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
 /// The store's row: watermark, the boot that wrote last, and whether it ended cleanly.

@@ -151,9 +151,7 @@ fn look_through(
 ) -> rusqlite::Result<()> {
     connection.pragma_update(None, "ignore_check_constraints", "ON")?;
     let moment = connection.transaction()?;
-    let strange = match schema::strange_tables(&moment) {
-        // A file of an older schema version has the tables of that version.
-        _ if report.schema_version != schema::VERSION => Vec::new(),
+    let strange = match schema::strange_tables(&moment, report.schema_version) {
         Err(error) if is_damage(&error) => {
             report.find(SCHEMA, format!("it can't be read: {error}"));
             return Ok(());
