@@ -33,6 +33,7 @@ mod snapshot;
 mod spill;
 mod stats;
 mod subscribe;
+mod supersede;
 #[cfg(all(test, feature = "testkit", not(loom)))]
 mod tests;
 mod thread;

@@ -74,6 +74,7 @@ pub(super) struct Settings {
     pub(super) curve: DecayCurve,
     pub(super) recency_half_life: Duration,
     pub(super) prune: bool,
+    pub(super) keep_invalid: Option<Duration>,
     pub(super) imprint_until: Option<Micros>,
     pub(super) quota: Quota,
     pub(super) upkeep: Option<Upkeep>,
@@ -82,8 +83,15 @@ pub(super) struct Settings {
 impl Settings {
     fn upkept(&self) -> Upkept {
         let does = |period: fn(&Upkeep) -> Option<Duration>| self.upkeep.as_ref().and_then(period).is_some();
-        Upkept { prunes: self.prune && does(|upkeep| upkeep.decay), sets_tiers: does(|upkeep| upkeep.tiers) }
+        let (decays, sets_tiers) = (does(|upkeep| upkeep.decay), does(|upkeep| upkeep.tiers));
+        let keeps_invalid = self.keep_invalid.filter(|_| decays).map(micros);
+        Upkept { prunes: self.prune && decays, sets_tiers, keeps_invalid }
     }
+}
+
+/// The most that can be said, if it is longer.
+pub(super) fn micros(duration: Duration) -> i64 {
+    duration.as_micros().try_into().unwrap_or(i64::MAX)
 }
 
 /// The opening that left a spill beside the file which holds everything.
@@ -111,6 +119,7 @@ impl Default for Settings {
             curve: DecayCurve::PowerLaw,
             recency_half_life: Duration::from_secs_f64(RECENCY_HALF_LIFE_SECONDS),
             prune: true,
+            keep_invalid: Some(Duration::from_secs(7 * 86_400)),
             imprint_until: None,
             quota: Quota::default(),
             upkeep: None,
@@ -235,6 +244,13 @@ impl StoreBuilder {
     /// Whether a [decay cycle](TraceStore::decay) removes traces that have faded to 0.01 or less. Default: `true`.
     pub fn prune(mut self, prune: bool) -> Self {
         self.settings.prune = prune;
+        self
+    }
+
+    /// How long a trace is kept after its [validity](crate::guide::memory#validity) has ended; then a
+    /// [decay cycle](TraceStore::decay) removes it. With `None`, for ever. Default: 7 days.
+    pub fn keep_invalid(mut self, period: impl Into<Option<Duration>>) -> Self {
+        self.settings.keep_invalid = period.into();
         self
     }
 
@@ -430,6 +446,7 @@ impl Stored {
             home: self.home,
             visited: AtomicU64::new(0),
             pruned: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
         });
         let upkeep = upkeep::Thread::default();

@@ -52,6 +52,7 @@ mod subscribe;
 mod tracing_layer;
 mod unopenable;
 mod upkeep;
+mod validity;
 mod verify;
 mod views;
 mod walks;
