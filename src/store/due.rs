@@ -33,7 +33,7 @@ impl Inner {
     pub(super) fn prune_due(&self) -> Result<Cycle> {
         self.check_writable()?;
         let (now, mut cycle, mut decayed) = (self.now(), Cycle::default(), Decayed::default());
-        let dues = [(DueFor::Pruning, Reason::Faded), (DueFor::Removal, Reason::Invalid)];
+        let dues = [(DueFor::Removal, Reason::Invalid), (DueFor::Pruning, Reason::Faded)];
         let done = dues.into_iter().try_for_each(|(due, reason)| {
             let is_due = |trace: &Trace| self.reason_to_remove(trace, now) == Some(reason);
             self.each_due(due, now, &mut cycle, is_due, |id| self.remove_decayed(id, now, &mut decayed))
