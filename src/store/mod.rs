@@ -12,6 +12,8 @@ mod erase;
 mod events;
 mod flush;
 mod group;
+#[cfg(all(feature = "sqlite", not(loom)))]
+mod history;
 mod indexer;
 mod inner;
 mod links;

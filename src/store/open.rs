@@ -9,7 +9,7 @@ use super::upkeep::{self, Upkeep};
 use super::{Owner, Quota, TraceStore};
 use crate::Durability;
 #[cfg(all(feature = "sqlite", not(loom)))]
-use crate::backend::sqlite::{self, Sqlite};
+use crate::backend::sqlite::{self, Claim, Sqlite};
 use crate::backend::{Backend, Discard};
 use crate::clock::{ManualClock, WallClock};
 use crate::error::{Error, Result};
@@ -75,6 +75,8 @@ pub(super) struct Settings {
     pub(super) recency_half_life: Duration,
     pub(super) prune: bool,
     pub(super) keep_invalid: Option<Duration>,
+    #[cfg(all(feature = "sqlite", not(loom)))]
+    pub(super) keep_history: Option<u32>,
     pub(super) imprint_until: Option<Micros>,
     pub(super) quota: Quota,
     pub(super) upkeep: Option<Upkeep>,
@@ -120,6 +122,8 @@ impl Default for Settings {
             recency_half_life: Duration::from_secs_f64(RECENCY_HALF_LIFE_SECONDS),
             prune: true,
             keep_invalid: Some(Duration::from_secs(7 * 86_400)),
+            #[cfg(all(feature = "sqlite", not(loom)))]
+            keep_history: None,
             imprint_until: None,
             quota: Quota::default(),
             upkeep: None,
@@ -254,6 +258,18 @@ impl StoreBuilder {
         self
     }
 
+    /// Number of former contents of each trace that the SQLite file keeps, for [`history`](TraceStore::history). Default:
+    /// none is added, which costs nothing, and a history that the file has stays. If there are more, the opening
+    /// removes the oldest: with 0 all.
+    ///
+    /// A flush that changes the content of a trace (any field but those that count, grow or fade) copies the row before,
+    /// in the same transaction. So what was changed again before it was flushed is not in the history.
+    #[cfg(all(feature = "sqlite", not(loom)))]
+    pub fn keep_history(mut self, contents: u32) -> Self {
+        self.settings.keep_history = Some(contents);
+        self
+    }
+
     /// End of the imprint window, in which a reinforcement counts three times and a new trace counts as reinforced
     /// once. Default: no window.
     pub fn imprint_until(mut self, end: Timestamp) -> Self {
@@ -331,7 +347,8 @@ impl StoreBuilder {
         let path = sqlite::resolved(path.as_ref())?;
         events::opening(Some(&path), settings.partition.clone(), || {
             let whole = whole_spill(&path);
-            let mut backend = Sqlite::open(&path, settings.max_payload_bytes, whole, settings.curve)?;
+            let claim = Claim { curve: settings.curve, keep_history: settings.keep_history };
+            let mut backend = Sqlite::open(&path, settings.max_payload_bytes, whole, claim)?;
             let home = backend.home();
             let stored = Stored::load_file(backend.moment()?, self.watch.as_ref())?;
             let stored = Stored { home: Some(home), ..stored };

@@ -18,6 +18,7 @@ mod flaws;
 mod flush_cost;
 mod flush_returns;
 mod groups;
+mod history;
 mod hostile;
 mod hostile_schema;
 mod legion;

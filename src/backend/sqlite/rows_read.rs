@@ -13,12 +13,12 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-const SELECT: &str = "
-SELECT row, id, strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity, confidence,
+/// The columns that [`read`] takes, in its order.
+pub(super) const COLUMNS: &str = "
+    row, id, strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity, confidence,
     last_reinforced, last_decayed, revision, reinforcement_count, tier, unresolved, consolidation_candidate,
     pinned, type, origin, created_at, partition, source_agent, encryption_key_id, parent, children, tags,
-    embedding, payload, valid_until, superseded_by
-FROM traces WHERE row BETWEEN ?1 AND ?2 ORDER BY row";
+    embedding, payload, valid_until, superseded_by";
 
 /// Rows are numbered from 1; above this there is no room to number on.
 const MAX_ROW: RowNumber = 1 << 62;
@@ -32,12 +32,10 @@ pub(super) fn load(
     rows: RangeInclusive<RowNumber>,
     into: &mut dyn FnMut(Stored),
 ) -> rusqlite::Result<RowNumber> {
-    let is_earlier = schema::version(connection)? < schema::WITH_VALIDITY;
-    let mut statement = connection.prepare(&if is_earlier {
-        SELECT.replace(LATER, "NULL, NULL")
-    } else {
-        SELECT.to_owned()
-    })?;
+    let is_earlier = schema::version(connection)? < schema::SECOND_VERSION;
+    let columns = if is_earlier { COLUMNS.replace(LATER, "NULL, NULL") } else { COLUMNS.to_owned() };
+    let sql = format!("SELECT {columns} FROM traces WHERE row BETWEEN ?1 AND ?2 ORDER BY row");
+    let mut statement = connection.prepare(&sql)?;
     let mut pass = Pass { next: Some(*rows.start()), last: 0, partition: Arc::from("default"), into };
     while let Some(next) = pass.next {
         match pass.rows(statement.query([next, *rows.end()])?) {
@@ -105,9 +103,9 @@ fn wrong(column: &str, what: impl std::fmt::Display) -> Wrong {
     Wrong(format!("column {column}: {what}"))
 }
 
-/// Reads the columns of [`SELECT`], through the same checks that a new trace passes. The payload is taken
+/// Reads [`COLUMNS`], through the same checks that a new trace passes. The payload is taken
 /// as it is.
-fn read(row: &Row<'_>, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
+pub(super) fn read(row: &Row<'_>, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
     let columns = Columns(row);
     let kind: TraceType = columns.text(16, "type")?.parse()?;
     let payload = Payload::trusted(columns.text(26, "payload")?);

@@ -1,8 +1,10 @@
 //! Writing the rows of traces.
 
+use super::file::Attached;
+use super::history;
 use crate::backend::{Applied, RowNumber, TraceChange};
 use crate::trace::{Trace, TraceId};
-use rusqlite::{CachedStatement, Connection, ToSql, params};
+use rusqlite::{CachedStatement, ToSql, params};
 
 const INSERT: &str = "
 INSERT INTO traces (row, id, strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity,
@@ -38,11 +40,19 @@ pub(super) struct Statements<'c> {
     upsert: CachedStatement<'c>,
     update: CachedStatement<'c>,
     delete: CachedStatement<'c>,
+    /// `None` if the file has no history and gets none.
+    history: Option<history::Statements<'c>>,
 }
 
 impl<'c> Statements<'c> {
-    pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(super) fn prepare(attached: &'c Attached) -> rusqlite::Result<Self> {
+        let connection = &attached.connection;
+        let history = attached
+            .has_history
+            .then(|| history::Statements::prepare(connection, attached.keep_history))
+            .transpose()?;
         Ok(Self {
+            history,
             last: connection
                 .prepare_cached("SELECT coalesce(max(row), 0) FROM traces")?
                 .query_row([], |row| row.get(0))?,
@@ -58,6 +68,9 @@ impl<'c> Statements<'c> {
     pub(super) fn apply(&mut self, change: &TraceChange, applied: &mut Applied) -> rusqlite::Result<()> {
         match change {
             TraceChange::Delete { row, .. } => {
+                if let Some(history) = &mut self.history {
+                    history.forget(*row)?;
+                }
                 applied.deleted += self.delete.execute([row])? as u64;
             }
             TraceChange::UpdateNumbers { row, trace } if self.update_numbers(*row, trace)? => {
@@ -129,11 +142,18 @@ impl<'c> Statements<'c> {
             c.end.as_ref().map(|end| end.at.get()),
             c.end.as_ref().and_then(|end| end.superseded_by.as_ref()).map(TraceId::as_bytes),
         ];
+        let Self { last, rewrite, upsert, history, .. } = self;
         // A row that is there is written in place, so that the index of ids is neither looked at nor changed.
-        if row > self.last || self.rewrite.execute(values)? == 0 {
-            self.upsert.execute(values)?;
+        let mut write = || {
+            if row > *last || rewrite.execute(values)? == 0 {
+                upsert.execute(values)?;
+            }
+            Ok(())
+        };
+        match history {
+            Some(history) if row <= *last => history.overwrite(row, values, write),
+            _ => write(),
         }
-        Ok(())
     }
 }
 

@@ -23,7 +23,7 @@ fn at_cut_5() -> Outcome<(tempfile::TempDir, PathBuf, Sqlite)> {
 }
 
 fn open(path: &std::path::Path) -> Result<Sqlite, crate::backend::BackendError> {
-    Sqlite::open(path, 1 << 20, None, DecayCurve::default())
+    Sqlite::open(path, 1 << 20, None, Claim { curve: DecayCurve::default(), keep_history: None })
 }
 
 /// Its close may have come too late: then the store goes on with it.

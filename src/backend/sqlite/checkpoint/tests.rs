@@ -23,7 +23,8 @@ const LARGE: usize = 1_000_000;
 fn open() -> Outcome<(tempfile::TempDir, PathBuf, Sqlite)> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().canonicalize()?.join("memory.db");
-    let sqlite = Sqlite::open(&path, 1 << 20, None, DecayCurve::default())?;
+    let sqlite =
+        Sqlite::open(&path, 1 << 20, None, Claim { curve: DecayCurve::default(), keep_history: None })?;
     Ok((folder, path, sqlite))
 }
 

@@ -35,7 +35,8 @@ fn parts_cover_each_number_once() {
 fn file() -> Outcome<(tempfile::TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().canonicalize()?.join("memory.db");
-    let mut sqlite = Sqlite::open(&path, 1 << 20, None, DecayCurve::default())?;
+    let mut sqlite =
+        Sqlite::open(&path, 1 << 20, None, Claim { curve: DecayCurve::default(), keep_history: None })?;
     let now = Micros::from(jiff::Timestamp::now());
     let defaults = Defaults { partition: &"default".into(), now, imprinting: false };
     let rows = (1..=400).map(|row| {
@@ -66,7 +67,8 @@ fn unreadable(moment: &mut Moment<'_>) -> Outcome<Found> {
 
 /// Whatever the threads do.
 fn reads_as_in_order(path: &Path) -> Outcome<Found> {
-    let mut sqlite = Sqlite::open(path, 1 << 20, None, DecayCurve::default())?;
+    let mut sqlite =
+        Sqlite::open(path, 1 << 20, None, Claim { curve: DecayCurve::default(), keep_history: None })?;
     let mut moment = sqlite.moment()?;
     moment.in_order();
     let expected = unreadable(&mut moment)?;
@@ -144,7 +146,8 @@ fn progress_counts_all_rows_and_may_interrupt() -> Outcome {
     builder.open(&path)?.close()?;
     let told = told.lock().unwrap_or_else(PoisonError::into_inner);
     assert!(told.is_sorted() && told.first() == Some(&0) && told.last() == Some(&400), "{told:?}");
-    let mut sqlite = Sqlite::open(&path, 1 << 20, None, DecayCurve::default())?;
+    let mut sqlite =
+        Sqlite::open(&path, 1 << 20, None, Claim { curve: DecayCurve::default(), keep_history: None })?;
     let watch = Watch::new(|progress| match progress.done {
         0 => ControlFlow::Continue(()),
         _ => ControlFlow::Break(()),
