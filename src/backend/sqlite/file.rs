@@ -36,7 +36,7 @@ pub(super) struct Attached {
 }
 
 /// What a store makes of its file when it claims it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Claim {
     /// By which the file shows strengths.
     pub(crate) curve: DecayCurve,

@@ -42,12 +42,10 @@ pub(super) fn begin(connection: &Connection, keep: Option<u32>) -> rusqlite::Res
 
 /// The statements of a batch.
 pub(super) struct Statements<'c> {
-    connection: &'c Connection,
     keep: u32,
     forget: CachedStatement<'c>,
     forget_others: CachedStatement<'c>,
     copy: CachedStatement<'c>,
-    undo: CachedStatement<'c>,
     prune: CachedStatement<'c>,
 }
 
@@ -58,13 +56,11 @@ impl<'c> Statements<'c> {
             "INSERT INTO trace_history SELECT NULL, * FROM traces WHERE row = ?1 AND {FIXED} AND NOT ({CONTENT})"
         );
         Ok(Self {
-            connection,
             keep: keep.unwrap_or(0),
             forget: connection.prepare_cached("DELETE FROM trace_history WHERE row = ?1")?,
             forget_others: connection
                 .prepare_cached(&format!("DELETE FROM trace_history WHERE row = ?1 AND NOT ({FIXED})"))?,
             copy: connection.prepare_cached(&copy)?,
-            undo: connection.prepare_cached("DELETE FROM trace_history WHERE entry = ?1")?,
             prune: connection.prepare_cached(PRUNE)?,
         })
     }
@@ -74,29 +70,21 @@ impl<'c> Statements<'c> {
         self.forget.execute([row]).map(drop)
     }
 
-    /// Writes a row that may be there with these values, and keeps its content if that changes.
-    pub(super) fn overwrite(
-        &mut self,
-        row: RowNumber,
-        values: &[&dyn ToSql],
-        write: impl FnOnce() -> rusqlite::Result<()>,
-    ) -> rusqlite::Result<()> {
+    /// Called before a row that may be there is written with these values: keeps its content if that changes. Such a row
+    /// is written in place, which is not refused: it has the id, and all values are within what a row takes.
+    pub(super) fn keep(&mut self, row: RowNumber, values: &[&dyn ToSql]) -> rusqlite::Result<()> {
         // Of another trace that had this row.
         self.forget_others.execute(&values[..FIXED_VALUES])?;
-        let is_copied = self.keep > 0
-            && match self.copy.execute(values) {
-                // A row that is longer than any is now can't be kept.
-                Err(error) if is_about_the_row(&error) => false,
-                copied => copied? > 0,
-            };
-        let entry = self.connection.last_insert_rowid();
-        let written = write();
-        match (&written, is_copied) {
-            (Ok(()), true) => drop(self.prune.execute([row, self.keep.into()])?),
-            (Err(_), true) => drop(self.undo.execute([entry])?),
-            (_, false) => {}
+        if self.keep == 0 {
+            return Ok(());
         }
-        written
+        match self.copy.execute(values) {
+            Ok(0) => Ok(()),
+            Ok(_) => self.prune.execute([row, self.keep.into()]).map(drop),
+            // A row that is longer than any is now can't be kept.
+            Err(error) if is_about_the_row(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -142,18 +142,14 @@ impl<'c> Statements<'c> {
             c.end.as_ref().map(|end| end.at.get()),
             c.end.as_ref().and_then(|end| end.superseded_by.as_ref()).map(TraceId::as_bytes),
         ];
-        let Self { last, rewrite, upsert, history, .. } = self;
-        // A row that is there is written in place, so that the index of ids is neither looked at nor changed.
-        let mut write = || {
-            if row > *last || rewrite.execute(values)? == 0 {
-                upsert.execute(values)?;
-            }
-            Ok(())
-        };
-        match history {
-            Some(history) if row <= *last => history.overwrite(row, values, write),
-            _ => write(),
+        if let Some(history) = self.history.as_mut().filter(|_| row <= self.last) {
+            history.keep(row, values)?;
         }
+        // A row that is there is written in place, so that the index of ids is neither looked at nor changed.
+        if row > self.last || self.rewrite.execute(values)? == 0 {
+            self.upsert.execute(values)?;
+        }
+        Ok(())
     }
 }
 
