@@ -31,7 +31,7 @@ fn each_image(
     };
     for event in events {
         if crash.happened(event) {
-            for image in crash.images(4 * more(), 6 * more(), &mut rng) {
+            for image in crash.images(2 * more(), 3 * more(), &mut rng) {
                 look(&crash, &image)?;
             }
         }
