@@ -221,8 +221,9 @@ fn history_is_that_of_the_model() -> Outcome {
             }
         }
         for id in &ids {
-            let expected = stored.get(id).map(|(.., history)| history.iter().map(u64::to_string).collect());
-            assert_eq!(payloads(&store.history(*id)?), expected.unwrap_or_default(), "step {step}");
+            let history = stored.get(id).map_or(&[][..], |(.., history)| history);
+            let expected: Vec<_> = history.iter().map(u64::to_string).collect();
+            assert_eq!(payloads(&store.history(*id)?), expected, "step {step}");
         }
     }
     assert!(verify(file.path(), Progress::ignore)?.is_sound());
