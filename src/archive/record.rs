@@ -66,6 +66,10 @@ struct TraceLine<'a> {
     encryption_key_id: Option<Cow<'a, str>>,
     embedding: Option<Cow<'a, [f32]>>,
     revision: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_until: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    superseded_by: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -131,6 +135,8 @@ pub(super) fn write_trace(trace: &Trace, line: &mut Vec<u8>) -> serde_json::Resu
         encryption_key_id: c.encryption_key_id.as_deref().map(Cow::from),
         embedding: c.embedding.as_deref().map(Cow::from),
         revision: n.revision,
+        valid_until: trace.valid_until().map(time_text),
+        superseded_by: trace.superseded_by().map(|id| id.to_string().into()),
     };
     serde_json::to_writer(line, &written)
 }
@@ -223,6 +229,12 @@ impl Records {
         }
         if let Some(vector) = line.embedding {
             new = new.embedding(vector.into_owned());
+        }
+        if let Some(at) = line.valid_until {
+            new = new.valid_until(time("valid_until", &at)?);
+        }
+        if let Some(successor) = line.superseded_by {
+            new = new.superseded_by(id("superseded_by", &successor)?);
         }
         new.into_trace()
     }

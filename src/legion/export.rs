@@ -249,6 +249,8 @@ fn lost(trace: &Trace) -> impl Iterator<Item = (&'static str, Cow<'static, str>)
         dropped(trace.source_agent().is_some(), "source_agent"),
         dropped(trace.encryption_key_id().is_some(), "encryption_key_id"),
         dropped(trace.is_pinned(), "pinned"),
+        dropped(trace.valid_until().is_some(), "valid_until"),
+        dropped(trace.superseded_by().is_some(), "superseded_by"),
         (revision > 1)
             .then(|| ("revision", format!("there is no column for it: {revision} begins at 1 again").into())),
     ]

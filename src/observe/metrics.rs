@@ -47,7 +47,7 @@ impl TraceStore {
     /// | `mnemon_rows_written_total` | counter | count | kind, op | rows of traces (kind trace) and links (link) written whole (op upsert), as numbers alone (update), or deleted (delete) |
     /// | `mnemon_payload_bytes_total` | counter | bytes | | payload text handed to the engine |
     /// | `mnemon_entries_visited_total` | counter | count | | traces that queries have looked at |
-    /// | `mnemon_removed_total` | counter | count | by | traces removed by decay cycles (by decay) and by the quota (by quota) |
+    /// | `mnemon_removed_total` | counter | count | by | traces removed by decay cycles as faded (by decay) or invalid (by validity), and by the quota (by quota) |
     /// | `mnemon_wal_bytes` | gauge | bytes | | size of the write-ahead log, as of the last flush |
     /// | `mnemon_watermark_committed` | gauge | | | generation up to which everything survives the end of the process |
     /// | `mnemon_watermark_durable` | gauge | | | generation up to which everything survives a power loss |
@@ -114,8 +114,12 @@ impl Page<'_> {
         self.counters(
             "mnemon_removed_total",
             Unit::Count,
-            "traces removed by decay cycles (by decay) and by the quota (by quota)",
-            &[(&[("by", "decay")], stats.pruned), (&[("by", "quota")], stats.evicted)],
+            "traces removed by decay cycles as faded (by decay) or invalid (by validity), and by the quota (by quota)",
+            &[
+                (&[("by", "decay")], stats.pruned),
+                (&[("by", "validity")], stats.expired),
+                (&[("by", "quota")], stats.evicted),
+            ],
         );
     }
 

@@ -89,6 +89,11 @@ impl<W> Views<W> {
         reset(&mut write(&self.views))
     }
 
+    /// Looks at the views as they are, without what they lack.
+    pub fn look<R>(&self, look: impl FnOnce(&W) -> R) -> R {
+        look(&read(&self.views))
+    }
+
     fn put<K: Clone, V>(
         &self,
         keys: &[K],

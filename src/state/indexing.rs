@@ -125,6 +125,9 @@ impl State {
             views.apply_keys(&late, live, put);
             return true;
         }
+        if views.look(|views| views.ends_are_behind(now)) && views.reset(|views| views.end_some(now)) {
+            return true;
+        }
         let is_long = self.generations.is_long();
         if is_long {
             self.generations.cut_for_views();
@@ -163,6 +166,11 @@ impl State {
             });
             self.indexing.notify.notify();
         }
+    }
+
+    /// Time has passed for traces that are in the orders or are not.
+    pub(crate) fn correct_ends(&self) {
+        self.indexing.notify.notify();
     }
 
     /// The clock has been set back behind what the strengths were computed for: they are computed again.

@@ -1,6 +1,7 @@
-//! The decay cycle: removes traces that have faded away.
+//! The decay cycle: removes traces that have faded away, or have been invalid for long.
 
 use super::inner::Inner;
+use super::open::{Settings, micros};
 use super::{Removed, TraceStore, events};
 use crate::error::Result;
 use crate::memory::constants::PRUNE;
@@ -10,12 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl TraceStore {
-    /// Runs a full decay cycle: removes the traces that have faded to 0.01 or less. Firmware and pinned traces are
-    /// never removed, and no trace is if [pruning is off](crate::StoreBuilder::prune).
+    /// Runs a full decay cycle: removes the traces that have faded to 0.01 or less, unless
+    /// [pruning is off](crate::StoreBuilder::prune), and those that have not been valid for
+    /// [longer than these are kept](crate::StoreBuilder::keep_invalid). Firmware and pinned traces are never removed.
     ///
     /// Visits every trace, some at a time, and writes only removals: the store computes every strength that it reads or
-    /// compares for the current time. [`Stats::pruned`](crate::Stats::pruned) counts removed traces, and they are
-    /// logged at `INFO`.
+    /// compares for the current time. [`Stats::pruned`](crate::Stats::pruned) and
+    /// [`Stats::expired`](crate::Stats::expired) count removed traces, and they are logged at `INFO`.
     ///
     /// ```
     /// use mnemon::{ManualClock, NewTrace, TraceStore};
@@ -40,39 +42,85 @@ impl TraceStore {
     }
 }
 
+/// Why a decay cycle removes a trace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reason {
+    Faded,
+    Invalid,
+}
+
+/// What a decay cycle has removed, for each reason.
+#[derive(Default)]
+pub(super) struct Decayed([Removed; 2]);
+
+impl Decayed {
+    fn all(&self) -> Removed {
+        let [faded, invalid] = self.0;
+        Removed { traces: faded.traces + invalid.traces, links: faded.links + invalid.links, rows: 0 }
+    }
+}
+
 impl Inner {
     pub(super) fn decay(&self) -> Result<Removed> {
         self.check_writable()?;
-        let mut removed = Removed::default();
-        if !self.settings.prune {
-            return Ok(removed);
+        let mut decayed = Decayed::default();
+        if !self.settings.prune && self.settings.keep_invalid.is_none() {
+            return Ok(Removed::default());
         }
         let now = self.now();
         let done = self.scan(
-            |trace| self.is_to_be_pruned(trace, now),
-            |id, is_due| if is_due { self.prune(id, now, &mut removed) } else { Ok(()) },
+            |trace| self.reason_to_remove(trace, now).is_some(),
+            |id, is_due| {
+                if is_due {
+                    self.remove_decayed(id, now, &mut decayed)?;
+                }
+                Ok(())
+            },
         );
-        self.count_pruned(removed);
-        done.map(|()| removed)
+        self.count_decayed(&decayed);
+        done.map(|()| decayed.all())
     }
 
     /// Counts and logs what a cycle has removed, also before an error.
-    pub(super) fn count_pruned(&self, removed: Removed) {
-        if removed.traces > 0 {
-            self.pruned.fetch_add(removed.traces as u64, Ordering::Relaxed);
-            events::pruned(&self.state.name, removed.traces);
+    pub(super) fn count_decayed(&self, decayed: &Decayed) {
+        let [faded, invalid] = decayed.0.map(|removed| removed.traces);
+        if faded > 0 {
+            self.pruned.fetch_add(faded as u64, Ordering::Relaxed);
+            events::pruned(&self.state.name, faded);
+        }
+        if invalid > 0 {
+            self.expired.fetch_add(invalid as u64, Ordering::Relaxed);
+            events::expired(&self.state.name, invalid);
         }
     }
 
-    /// Removes a trace if it has faded away in its current state: it may have been reinforced or removed.
-    pub(super) fn prune(&self, id: TraceId, now: Micros, removed: &mut Removed) -> Result<()> {
+    /// Removes a trace if there is a reason in its current state: it may have been reinforced, made valid again, or
+    /// removed. Returns whether it did.
+    pub(super) fn remove_decayed(&self, id: TraceId, now: Micros, decayed: &mut Decayed) -> Result<bool> {
+        let (mut reason, mut removed) = (None, Removed::default());
         let decide = |trace: &Arc<Trace>| {
-            Ok(if self.is_to_be_pruned(trace, now) { Change::Remove } else { Change::Keep })
+            reason = self.reason_to_remove(trace, now);
+            Ok(if reason.is_some() { Change::Remove } else { Change::Keep })
         };
-        self.update_counted(id, removed, decide).map(drop)
+        let done = self.update_counted(id, &mut removed, decide);
+        if let Some(reason) = reason {
+            let all = &mut decayed.0[reason as usize];
+            (all.traces, all.links) = (all.traces + removed.traces, all.links + removed.links);
+        }
+        done.map(|_| removed.traces > 0)
     }
 
-    pub(super) fn is_to_be_pruned(&self, trace: &Trace, now: Micros) -> bool {
-        trace.trace_type() != TraceType::Firmware && !trace.is_pinned() && self.strength(trace, now) <= PRUNE
+    pub(super) fn reason_to_remove(&self, trace: &Trace, now: Micros) -> Option<Reason> {
+        let Settings { prune, keep_invalid, .. } = &self.settings;
+        let has_faded = || self.strength(trace, now) <= PRUNE;
+        let was_invalid = || {
+            let removal = trace.end().zip(*keep_invalid).map(|(end, keep)| end.plus(micros(keep)));
+            removal.is_some_and(|removal| removal <= now)
+        };
+        match trace {
+            trace if trace.trace_type() == TraceType::Firmware || trace.is_pinned() => None,
+            _ if *prune && has_faded() => Some(Reason::Faded),
+            _ => was_invalid().then_some(Reason::Invalid),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Automatic cycles: they look at what is due, and change a bounded number of traces.
 
-use super::Removed;
+use super::decay::{Decayed, Reason};
 use super::inner::Inner;
 use crate::error::Result;
 use crate::trace::{Micros, Trace, TraceId};
@@ -29,21 +29,17 @@ impl Cycle {
 }
 
 impl Inner {
-    /// Removes traces that have faded away, as [`decay`](Inner::decay) does.
+    /// Removes traces that have faded away or have been invalid for long, as [`decay`](Inner::decay) does.
     pub(super) fn prune_due(&self) -> Result<Cycle> {
         self.check_writable()?;
-        let (now, mut cycle, mut removed) = (self.now(), Cycle::default(), Removed::default());
-        if self.settings.prune {
-            let is_due = |trace: &Trace| self.is_to_be_pruned(trace, now);
-            let done = self.each_due(DueFor::Pruning, now, &mut cycle, is_due, |id| {
-                let before = removed.traces;
-                self.prune(id, now, &mut removed)?;
-                Ok(removed.traces > before)
-            });
-            self.count_pruned(removed);
-            done?;
-        }
-        Ok(cycle)
+        let (now, mut cycle, mut decayed) = (self.now(), Cycle::default(), Decayed::default());
+        let dues = [(DueFor::Removal, Reason::Invalid), (DueFor::Pruning, Reason::Faded)];
+        let done = dues.into_iter().try_for_each(|(due, reason)| {
+            let is_due = |trace: &Trace| self.reason_to_remove(trace, now) == Some(reason);
+            self.each_due(due, now, &mut cycle, is_due, |id| self.remove_decayed(id, now, &mut decayed))
+        });
+        self.count_decayed(&decayed);
+        done.map(|()| cycle)
     }
 
     /// Sets tiers, as [`update_tiers`](Inner::update_tiers) does.

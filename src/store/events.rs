@@ -124,6 +124,19 @@ pub(super) fn pruned(name: &Name, traces: usize) {
     });
 }
 
+/// Emits one event for each decay cycle that has removed invalid traces.
+pub(super) fn expired(name: &Name, traces: usize) {
+    guarded::run(|| {
+        info!(
+            target: TARGET,
+            path = name.path(),
+            partition = name.partition(),
+            traces,
+            "a decay cycle has removed what was not valid any more",
+        )
+    });
+}
+
 /// Emits one event for each enforcement of the quota.
 pub(super) fn evicted(name: &Name, traces: usize, payload_bytes: u64) {
     guarded::run(|| {

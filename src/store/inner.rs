@@ -21,8 +21,10 @@ pub(super) struct Inner {
     pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
     /// Number of entries that queries have visited.
     pub(super) visited: AtomicU64,
-    /// Number of traces that decay cycles have removed.
+    /// Number of traces that decay cycles have removed because they had faded away.
     pub(super) pruned: AtomicU64,
+    /// Number of traces that decay cycles have removed because they were not valid any more.
+    pub(super) expired: AtomicU64,
     /// Number of traces that the quota has removed.
     pub(super) evicted: AtomicU64,
 }

@@ -84,8 +84,8 @@ impl TraceStore {
         inner.put_link(link, inner.births(link.ends, None)?)
     }
 
-    /// Returns the traces associated with a trace, strongest first: at most `limit` of its at most 20 neighbours with
-    /// the highest counts, without those weaker than `min_strength` now. Empty if the store does not hold the trace.
+    /// Returns the traces associated with a trace, strongest first: at most `limit` of its at most 20 valid neighbours
+    /// with the highest counts, without those weaker than `min_strength` now. Empty if the store does not hold the trace.
     ///
     /// The cost is proportional to the number of its links.
     pub fn associated(&self, id: TraceId, min_strength: f64, limit: usize) -> Vec<Arc<Trace>> {
@@ -225,7 +225,7 @@ impl Inner {
     pub(super) fn associated(&self, id: TraceId, min_strength: f64, within: Within<'_>) -> Vec<Arc<Trace>> {
         let now = self.now();
         let mut near = self.neighbours(id, within);
-        near.retain(|(link, _)| link.is_associated());
+        near.retain(|(link, trace)| link.is_associated() && trace.is_valid(now));
         // A time in the future comes from a wrong clock: it must not rank before the others until then.
         near.sort_by_key(|(link, trace)| (Reverse((link.count, link.last_at.min(now))), trace.id()));
         near.truncate(MAX_ASSOCIATED);

@@ -12,6 +12,8 @@ mod erase;
 mod events;
 mod flush;
 mod group;
+#[cfg(all(feature = "sqlite", not(loom)))]
+mod history;
 mod indexer;
 mod inner;
 mod links;
@@ -33,6 +35,7 @@ mod snapshot;
 mod spill;
 mod stats;
 mod subscribe;
+mod supersede;
 #[cfg(all(test, feature = "testkit", not(loom)))]
 mod tests;
 mod thread;

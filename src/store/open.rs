@@ -9,7 +9,7 @@ use super::upkeep::{self, Upkeep};
 use super::{Owner, Quota, TraceStore};
 use crate::Durability;
 #[cfg(all(feature = "sqlite", not(loom)))]
-use crate::backend::sqlite::{self, Sqlite};
+use crate::backend::sqlite::{self, Claim, Sqlite};
 use crate::backend::{Backend, Discard};
 use crate::clock::{ManualClock, WallClock};
 use crate::error::{Error, Result};
@@ -74,6 +74,9 @@ pub(super) struct Settings {
     pub(super) curve: DecayCurve,
     pub(super) recency_half_life: Duration,
     pub(super) prune: bool,
+    pub(super) keep_invalid: Option<Duration>,
+    #[cfg(all(feature = "sqlite", not(loom)))]
+    pub(super) keep_history: Option<u32>,
     pub(super) imprint_until: Option<Micros>,
     pub(super) quota: Quota,
     pub(super) upkeep: Option<Upkeep>,
@@ -82,8 +85,15 @@ pub(super) struct Settings {
 impl Settings {
     fn upkept(&self) -> Upkept {
         let does = |period: fn(&Upkeep) -> Option<Duration>| self.upkeep.as_ref().and_then(period).is_some();
-        Upkept { prunes: self.prune && does(|upkeep| upkeep.decay), sets_tiers: does(|upkeep| upkeep.tiers) }
+        let (decays, sets_tiers) = (does(|upkeep| upkeep.decay), does(|upkeep| upkeep.tiers));
+        let keeps_invalid = self.keep_invalid.filter(|_| decays).map(micros);
+        Upkept { prunes: self.prune && decays, sets_tiers, keeps_invalid }
     }
+}
+
+/// The most that can be said, if it is longer.
+pub(super) fn micros(duration: Duration) -> i64 {
+    duration.as_micros().try_into().unwrap_or(i64::MAX)
 }
 
 /// The opening that left a spill beside the file which holds everything.
@@ -111,6 +121,9 @@ impl Default for Settings {
             curve: DecayCurve::PowerLaw,
             recency_half_life: Duration::from_secs_f64(RECENCY_HALF_LIFE_SECONDS),
             prune: true,
+            keep_invalid: Some(Duration::from_secs(7 * 86_400)),
+            #[cfg(all(feature = "sqlite", not(loom)))]
+            keep_history: None,
             imprint_until: None,
             quota: Quota::default(),
             upkeep: None,
@@ -238,6 +251,25 @@ impl StoreBuilder {
         self
     }
 
+    /// How long a trace is kept after its [validity](crate::guide::memory#validity) has ended; then a
+    /// [decay cycle](TraceStore::decay) removes it. With `None`, for ever. Default: 7 days.
+    pub fn keep_invalid(mut self, period: impl Into<Option<Duration>>) -> Self {
+        self.settings.keep_invalid = period.into();
+        self
+    }
+
+    /// Number of former contents of each trace that the SQLite file keeps, for [`history`](TraceStore::history). Default:
+    /// none is added, which costs nothing, and a history that the file has stays. If there are more, the opening
+    /// removes the oldest: with 0 all.
+    ///
+    /// A flush that changes the content of a trace (any field but those that count, grow or fade) copies the row before,
+    /// in the same transaction. So what was changed again before it was flushed is not in the history.
+    #[cfg(all(feature = "sqlite", not(loom)))]
+    pub fn keep_history(mut self, contents: u32) -> Self {
+        self.settings.keep_history = Some(contents);
+        self
+    }
+
     /// End of the imprint window, in which a reinforcement counts three times and a new trace counts as reinforced
     /// once. Default: no window.
     pub fn imprint_until(mut self, end: Timestamp) -> Self {
@@ -315,7 +347,8 @@ impl StoreBuilder {
         let path = sqlite::resolved(path.as_ref())?;
         events::opening(Some(&path), settings.partition.clone(), || {
             let whole = whole_spill(&path);
-            let mut backend = Sqlite::open(&path, settings.max_payload_bytes, whole, settings.curve)?;
+            let claim = Claim { curve: settings.curve, keep_history: settings.keep_history };
+            let mut backend = Sqlite::open(&path, settings.max_payload_bytes, whole, claim)?;
             let home = backend.home();
             let stored = Stored::load_file(backend.moment()?, self.watch.as_ref())?;
             let stored = Stored { home: Some(home), ..stored };
@@ -430,6 +463,7 @@ impl Stored {
             home: self.home,
             visited: AtomicU64::new(0),
             pruned: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
         });
         let upkeep = upkeep::Thread::default();

@@ -31,8 +31,8 @@ use std::sync::Arc;
 /// ```
 #[derive(Clone)]
 pub struct Partition {
-    store: TraceStore,
-    name: Arc<str>,
+    pub(super) store: TraceStore,
+    pub(super) name: Arc<str>,
 }
 
 impl TraceStore {
@@ -113,7 +113,7 @@ impl Partition {
 
     /// Returns the number of traces in the partition: a [count](Query::count).
     pub fn len(&self) -> usize {
-        self.query().count()
+        self.query().include_invalid().count()
     }
 
     /// Whether the partition holds no traces.
@@ -161,9 +161,9 @@ impl Partition {
 
     /// See [`TraceStore::retain`]. Looks at the traces of the partition alone.
     pub fn retain(&self, mut keep: impl FnMut(&Trace) -> bool) -> Result<Removed> {
-        self.store
-            .inner()
-            .retain(self.query().order(Order::Created).iter(), |trace| !self.has(trace) || keep(trace))
+        self.store.inner().retain(self.query().include_invalid().order(Order::Created).iter(), |trace| {
+            !self.has(trace) || keep(trace)
+        })
     }
 
     /// See [`TraceStore::reinforce`].

@@ -47,7 +47,8 @@ pub struct Page {
 }
 
 impl TraceStore {
-    /// Returns a query without conditions: unless narrowed and limited, it finds all traces, strongest first.
+    /// Returns a query without conditions: unless narrowed and limited, it finds all traces that are
+    /// [valid](crate::guide::memory#validity), strongest first.
     pub fn query(&self) -> Query<'_> {
         Query {
             store: self,
@@ -127,6 +128,13 @@ impl<'a> Query<'a> {
         self
     }
 
+    /// Also traces that are not [valid](crate::guide::memory#validity) any more. Default: only those that are valid at
+    /// the time of the query. Looks at each invalid trace, besides what it would look at anyway.
+    pub fn include_invalid(mut self) -> Self {
+        self.conditions.include_invalid = true;
+        self
+    }
+
     /// Traces for which the closure returns `true`, before the limit is applied; if called more than once, for which
     /// all closures do. It is asked last, outside any lock, and may be asked about a trace more than once. The query
     /// looks at more traces until enough pass: at all that meet the other conditions, if need be.
@@ -191,9 +199,10 @@ impl<'a> Query<'a> {
     }
 
     /// Returns an iterator over the results, which asks for them as it goes: in an order by recency or creation 1,024
-    /// at a time, as [`page`](Self::page) does, otherwise all at once.
+    /// at a time, as [`page`](Self::page) does, otherwise, and with [invalid](Self::include_invalid) traces, all at once.
     pub fn iter(self) -> impl Iterator<Item = Arc<Trace>> + use<'a> {
         let at_once = match self.sorted_by() {
+            _ if self.conditions.include_invalid => usize::MAX,
             Order::Recency | Order::Created => 1_024,
             Order::Strength | Order::Score => usize::MAX,
         };
@@ -208,7 +217,7 @@ impl<'a> Query<'a> {
         .flatten()
     }
 
-    /// Returns the number of traces that meet the conditions, whatever the limit and the order. Without times, a least
+    /// Returns the number of valid traces that meet the conditions, whatever the limit and the order. Without times, a least
     /// strength and [filters](Self::filter), it counts in the views, and looks at no trace but those just changed.
     pub fn count(&self) -> usize {
         let query = Self { order: Order::Created, limit: usize::MAX, after: None, ..self.clone() };
@@ -253,7 +262,7 @@ impl<'a> Query<'a> {
     pub fn explain(&self) -> String {
         let Answer { found, visited, unsettled, way, .. } = self.answer().1;
         let all = match &self.conditions.within {
-            Some(partition) => self.store.query().partition(&**partition).count(),
+            Some(partition) => self.store.query().partition(&**partition).include_invalid().count(),
             None => self.store.len(),
         };
         let found = found.len();
@@ -316,6 +325,9 @@ impl<'a> Query<'a> {
         inner.state.correct(std::mem::take(&mut answer.late));
         if answer.is_out_of_time {
             inner.state.correct_all();
+        }
+        if answer.ends_are_behind {
+            inner.state.correct_ends();
         }
         (at, answer)
     }

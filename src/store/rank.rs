@@ -10,7 +10,7 @@ impl TraceStore {
     /// Returns those of the given traces that the store holds, each once, with their retrieval scores for now, best
     /// first. Ties are ordered by strength (stronger first), then by how recently they were reinforced, then by id
     /// (smaller first). A trace counts as associated if another trace of the list has it among its
-    /// [associated](Self::associated) traces.
+    /// [associated](Self::associated) traces. Ranks traces that are not valid any more like others.
     ///
     /// The cost is proportional to the number of links of the given traces.
     ///

@@ -5,7 +5,8 @@ use crate::trace::{Trace, TraceId};
 use std::sync::Arc;
 
 impl TraceStore {
-    /// Returns the newest state of a trace; `None` if the store does not hold it. The returned trace never changes.
+    /// Returns the newest state of a trace, [valid](crate::guide::memory#validity) or not; `None` if the store does not
+    /// hold it. The returned trace never changes.
     ///
     /// Costs a lookup in a sharded map and a reference count; never waits for a flush.
     pub fn get(&self, id: TraceId) -> Option<Arc<Trace>> {

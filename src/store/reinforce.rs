@@ -37,7 +37,7 @@ impl TraceStore {
         Ok(done.and_then(|done| done.new))
     }
 
-    /// Reinforces the `limit` strongest traces that have a strength of 0.1 or more now, and returns their new states,
+    /// Reinforces the `limit` strongest valid traces with a strength of 0.1 or more now, and returns their new states,
     /// in the order they were found. Firmware is included and stays unchanged. Costs a [query](Self::query) for them.
     ///
     /// # Errors

@@ -38,8 +38,11 @@ pub struct Stats {
     pub payload_bytes_serialized: u64,
     /// Number of traces, and of entries of views, that [queries](TraceStore::query) have looked at.
     pub entries_visited: u64,
-    /// Number of traces that [decay cycles](TraceStore::decay) have removed.
+    /// Number of traces that [decay cycles](TraceStore::decay) have removed because they had faded away.
     pub pruned: u64,
+    /// Number of traces that decay cycles have removed because their [validity](crate::guide::memory#validity) had ended
+    /// long enough ago.
+    pub expired: u64,
     /// Number of traces that the [quota](TraceStore::enforce_quota) has removed.
     pub evicted: u64,
     /// Report of the last flush that committed, whether in the background or requested.
@@ -90,6 +93,7 @@ impl TraceStore {
             links_deleted: counters.links_deleted,
             entries_visited: self.inner().visited.load(Ordering::Relaxed),
             pruned: self.inner().pruned.load(Ordering::Relaxed),
+            expired: self.inner().expired.load(Ordering::Relaxed),
             evicted: self.inner().evicted.load(Ordering::Relaxed),
             payload_bytes_serialized: counters.payload_bytes_serialized,
             last_flush: state.progress.report(),

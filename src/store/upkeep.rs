@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 /// trace.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Upkeep {
-    /// Period of [removing what has faded away](crate::TraceStore::decay). Default: 60 seconds. After a jump of the
-    /// system's clock no cycle runs until that clock has kept pace with the monotonic one for an hour: under a wrong
-    /// clock a cycle would remove traces that have not faded.
+    /// Period of [removing what has faded away or is not valid any more](crate::TraceStore::decay). Default: 60
+    /// seconds. After a jump of the system's clock no cycle runs until that clock has kept pace with the monotonic one
+    /// for an hour: under a wrong clock a cycle would remove traces too early.
     pub decay: Option<Duration>,
     /// Period of [tier updates](crate::TraceStore::update_tiers). Default: 300 seconds.
     pub tiers: Option<Duration>,

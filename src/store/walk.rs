@@ -103,8 +103,9 @@ impl fmt::Debug for Walk<'_> {
 
 impl TraceStore {
     /// Returns the traces reachable from a trace over associations, breadth first: each once, without the start, at
-    /// most `max_hops` links away (usually 12). Traces weaker than `min_strength` now (usually 0.1) are neither
-    /// returned nor passed through; the start itself may be weaker.
+    /// most `max_hops` links away (usually 12). Traces weaker than `min_strength` now (usually 0.1), and those that are
+    /// not [valid](crate::guide::memory#validity) any more, are neither returned nor passed through; the start itself
+    /// may be so.
     ///
     /// The [`Walk`] is an iterator that continues the search as it is consumed: it may see writes that other threads
     /// make in the meantime. The cost is proportional to the number of links of the reached traces, plus about 100

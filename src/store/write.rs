@@ -229,7 +229,9 @@ impl Inner {
         old: &Arc<Trace>,
         change: &mut (impl FnMut(TraceEdit<'_>) -> Result<TraceEdit<'_>> + ?Sized),
     ) -> Result<Change<Trace>> {
-        let Some(mut new) = change(TraceEdit::of(old))?.finish()? else { return Ok(Change::Keep) };
+        let Some(mut new) = change(TraceEdit::of(old))?.finish(|| self.now())? else {
+            return Ok(Change::Keep);
+        };
         if new.numbers.strength != old.numbers.strength {
             // A strength of a time to come would have no effect.
             new.numbers.last_decayed = new.numbers.last_decayed.min(self.now());

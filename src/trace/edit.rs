@@ -1,10 +1,11 @@
 //! A change to a trace.
 
-use super::parts::ContentNumber;
+use super::parts::{ContentNumber, EndChange};
 use super::setters::shared_setters;
-use super::{Content, Dynamics, Payload, Trace, TraceId, parts};
-use crate::error::{Error, Result};
+use super::{Content, Dynamics, Micros, Payload, Trace, TraceId, parts};
+use crate::error::{BoxError, Error, Result};
 use crate::protocol::Head;
+use jiff::Timestamp;
 use std::sync::Arc;
 
 /// A change to one trace, passed to the closure of [`update`](crate::TraceStore::update): fields that you set
@@ -19,12 +20,13 @@ pub struct TraceEdit<'a> {
     numbers: Dynamics,
     /// A copy, made when something in it is first set.
     content: Option<Box<Content>>,
+    end: EndChange,
     problem: Option<Error>,
 }
 
 impl<'a> TraceEdit<'a> {
     pub(crate) fn of(old: &'a Trace) -> Self {
-        Self { old, numbers: old.numbers, content: None, problem: None }
+        Self { old, numbers: old.numbers, content: None, end: EndChange::default(), problem: None }
     }
 
     shared_setters!();
@@ -69,16 +71,27 @@ impl<'a> TraceEdit<'a> {
         self
     }
 
+    /// Removes the end of the validity, and the mark of a successor: the trace is valid again.
+    pub fn no_valid_until(mut self) -> Self {
+        self.end = EndChange { is_cleared: true, ..EndChange::default() };
+        self
+    }
+
     fn content(&mut self) -> &mut Content {
         self.content.get_or_insert_with(|| Box::new((*self.old.content).clone()))
     }
 
     /// The changed trace, or `None` if every field is equal to the old one.
-    pub(crate) fn finish(self) -> Result<Option<Trace>> {
-        let Self { old, mut numbers, content, problem } = self;
-        if let Some(problem) = problem {
+    pub(crate) fn finish(mut self, now: impl FnOnce() -> Micros) -> Result<Option<Trace>> {
+        if let Some(problem) = self.problem {
             return Err(problem);
         }
+        let old_end = self.old.content.end.as_deref().copied();
+        let end = self.end.of(self.old.id, old_end, now)?;
+        if end != old_end {
+            self.content().end = end.map(Box::new);
+        }
+        let Self { old, mut numbers, content, .. } = self;
         // Equal content keeps its number, and is shared: by that the flusher knows what it need not write.
         let content = content.filter(|content| **content != *old.content);
         if content.is_none() && numbers == old.numbers {

@@ -177,6 +177,32 @@ impl Trace {
         &self.content.children
     }
 
+    /// The end of the trace's [validity](crate::guide::memory#validity), if it has one: from then on queries leave it
+    /// out, unless they [ask for it](crate::Query::include_invalid).
+    pub fn valid_until(&self) -> Option<Timestamp> {
+        self.content.end.as_deref().map(|end| end.at.into())
+    }
+
+    /// The trace that this one is marked as superseded by, whether or not the store holds that one. A superseded trace
+    /// has an end of its [validity](Self::valid_until).
+    pub fn superseded_by(&self) -> Option<TraceId> {
+        self.content.end.as_deref()?.superseded_by
+    }
+
+    /// Whether the trace is valid at a time: before the [end](Self::valid_until) of its validity, if it has one.
+    pub fn is_valid_at(&self, at: Timestamp) -> bool {
+        self.is_valid(at.into())
+    }
+
+    pub(crate) fn is_valid(&self, at: Micros) -> bool {
+        self.end().is_none_or(|end| at < end)
+    }
+
+    /// The end of its validity.
+    pub(crate) fn end(&self) -> Option<Micros> {
+        self.content.end.as_deref().map(|end| end.at)
+    }
+
     /// Whether the trace is marked as unresolved.
     pub fn is_unresolved(&self) -> bool {
         self.numbers.unresolved
@@ -222,7 +248,8 @@ impl PartialEq for Trace {
     }
 }
 
-/// Calls a macro with the name and the value of each field, as the getters return it.
+/// Calls a macro with the name and the value of each field, as the getters return it; with `if set` before those that
+/// few traces have.
 macro_rules! each_field {
     ($trace:expr, $each:ident) => {
         $each!("id", $trace.id());
@@ -251,6 +278,8 @@ macro_rules! each_field {
         $each!("encryption_key_id", $trace.encryption_key_id());
         $each!("embedding", $trace.embedding());
         $each!("revision", $trace.revision());
+        $each!(if set "valid_until", $trace.valid_until());
+        $each!(if set "superseded_by", $trace.superseded_by());
     };
 }
 
@@ -264,6 +293,11 @@ impl fmt::Debug for Trace {
         macro_rules! show {
             ($name:literal, $value:expr) => {
                 all.field($name, &$value);
+            };
+            (if set $name:literal, $value:expr) => {
+                if let Some(value) = $value {
+                    all.field($name, &value);
+                }
             };
         }
         each_field!(self, show);

@@ -1,6 +1,6 @@
 //! The builder of a trace that is not stored yet.
 
-use super::parts::{ContentNumber, Incarnation};
+use super::parts::{ContentNumber, EndChange, Incarnation};
 use super::setters::shared_setters;
 use super::{Content, Dynamics, Micros, Origin, Payload, Tier, Trace, TraceId, TraceType, parts};
 use crate::error::{BoxError, Error, Result};
@@ -33,6 +33,7 @@ pub struct NewTrace {
     numbers: Dynamics,
     peak_strength: Option<f64>,
     given: Given,
+    end: EndChange,
     problem: Option<Error>,
 }
 
@@ -70,6 +71,11 @@ impl From<Trace> for NewTrace {
             numbers: trace.numbers,
             content: Content::clone(&trace.content),
             given,
+            end: trace.content.end.as_deref().map_or_else(EndChange::default, |end| EndChange {
+                at: Some(end.at),
+                superseded_by: end.superseded_by,
+                ..EndChange::default()
+            }),
             problem: None,
         }
     }
@@ -101,6 +107,7 @@ impl NewTrace {
             encryption_key_id: None,
             parent: None,
             children: Box::default(),
+            end: None,
         };
         let numbers = Dynamics {
             strength: kind.starting_strength(),
@@ -118,7 +125,8 @@ impl NewTrace {
             consolidation_candidate: false,
             pinned: false,
         };
-        Self { id: None, content, numbers, peak_strength: None, given: Given::default(), problem }
+        let (given, end) = (Given::default(), EndChange::default());
+        Self { id: None, content, numbers, peak_strength: None, given, end, problem }
     }
 
     /// A [semantic](TraceType::Semantic) trace whose payload is this text, as a JSON string. For another type:
@@ -315,10 +323,12 @@ impl NewTrace {
     }
 
     pub(crate) fn with_defaults(self, defaults: &Defaults<'_>) -> Result<Trace> {
-        let Self { id, mut content, mut numbers, peak_strength, given, problem } = self;
+        let Self { id, mut content, mut numbers, peak_strength, given, end, problem } = self;
         if let Some(problem) = problem {
             return Err(problem);
         }
+        let id = id.unwrap_or_else(TraceId::new);
+        content.end = end.of(id, None, || defaults.now)?.map(Box::new);
         content.birth = Incarnation::new();
         content.number = ContentNumber::after(ContentNumber::NONE);
         if !given.partition {
@@ -337,6 +347,6 @@ impl NewTrace {
             numbers.reinforcement_count = u32::from(defaults.imprinting);
         }
         numbers.peak_strength = peak_strength.unwrap_or(numbers.strength);
-        Ok(Trace::new(id.unwrap_or_else(TraceId::new), content, numbers))
+        Ok(Trace::new(id, content, numbers))
     }
 }

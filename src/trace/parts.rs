@@ -28,6 +28,47 @@ pub(crate) struct Content {
     pub(crate) encryption_key_id: Option<Box<str>>,
     pub(crate) parent: Option<TraceId>,
     pub(crate) children: Box<[TraceId]>,
+    /// Most traces have none.
+    pub(crate) end: Option<Box<End>>,
+}
+
+/// The end of a trace's validity.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct End {
+    pub(crate) at: Micros,
+    pub(crate) superseded_by: Option<TraceId>,
+}
+
+/// What is set of the end of a trace's validity.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct EndChange {
+    /// Whether the trace has no end before the rest is set.
+    pub(super) is_cleared: bool,
+    pub(super) at: Option<Micros>,
+    pub(super) superseded_by: Option<TraceId>,
+}
+
+impl EndChange {
+    /// Returns the end of a trace that had `old`. A successor without a time ends the validity now, unless it has ended
+    /// before.
+    pub(super) fn of(
+        self,
+        id: TraceId,
+        old: Option<End>,
+        now: impl FnOnce() -> Micros,
+    ) -> Result<Option<End>> {
+        let old = old.filter(|_| !self.is_cleared);
+        let superseded_by = self.superseded_by.or(old.and_then(|old| old.superseded_by));
+        if self.superseded_by == Some(id) {
+            return Err(Error::invalid("superseded_by", id, "give the id of another trace"));
+        }
+        let at = match (self.at, self.superseded_by) {
+            (Some(at), _) => Some(at),
+            (None, Some(_)) => Some(old.map_or(Micros::MAX, |old| old.at).min(now())),
+            (None, None) => old.map(|old| old.at),
+        };
+        Ok(at.map(|at| End { at, superseded_by }))
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -77,7 +118,8 @@ impl Content {
     pub(crate) fn bytes(&self) -> usize {
         let tags: usize = self.tags.iter().map(|tag| tag.len()).sum();
         let lists = size_of_val(&*self.children) + self.embedding.as_deref().map_or(0, size_of_val);
-        size_of::<Self>() + self.payload.as_str().len() + tags + lists
+        let end = self.end.as_deref().map_or(0, size_of_val);
+        size_of::<Self>() + self.payload.as_str().len() + tags + lists + end
     }
 }
 

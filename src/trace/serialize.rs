@@ -34,13 +34,19 @@ impl Serialize for Payload {
     }
 }
 
-/// A map of all fields, with the names that `mnemon get --json` prints.
+/// A map of all fields, with the names that `mnemon get --json` prints: `valid_until` and `superseded_by` only where
+/// they are set.
 impl Serialize for Trace {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_map(None)?;
         macro_rules! add {
             ($name:literal, $value:expr) => {
                 fields.serialize_entry($name, &$value)?;
+            };
+            (if set $name:literal, $value:expr) => {
+                if let Some(value) = $value {
+                    fields.serialize_entry($name, &value)?;
+                }
             };
         }
         each_field!(self, add);

@@ -23,12 +23,15 @@ pub(crate) struct Conditions {
     pub(crate) since: Option<Micros>,
     pub(crate) until: Option<Micros>,
     pub(crate) min_strength: f64,
+    /// Also traces that are valid no longer.
+    pub(crate) include_invalid: bool,
 }
 
 impl Conditions {
-    /// Whether a trace meets them, but for its strength.
-    pub(super) fn are_met_by(&self, trace: &Trace) -> bool {
-        (self.types.is_empty() || self.types.contains(&trace.trace_type()))
+    /// Whether a trace meets them at a time, but for its strength.
+    pub(super) fn are_met_by(&self, trace: &Trace, at: Micros) -> bool {
+        (self.include_invalid || trace.is_valid(at))
+            && (self.types.is_empty() || self.types.contains(&trace.trace_type()))
             && self.tags.iter().all(|tag| trace.has_tag(tag))
             && self.any_tags.iter().all(|tags| tags.iter().any(|tag| trace.has_tag(tag)))
             && !self.no_tags.iter().any(|tag| trace.has_tag(tag))

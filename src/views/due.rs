@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Upkept {
     pub(crate) prunes: bool,
     pub(crate) sets_tiers: bool,
+    /// Microseconds for which it keeps a trace that is not valid any more.
+    pub(crate) keeps_invalid: Option<i64>,
 }
 
 /// Kinds of due times.
@@ -25,6 +27,8 @@ pub(crate) enum DueFor {
     LaterTier,
     /// Until then a trace has an earlier tier than its own: it was reinforced, or the clock set back.
     EarlierTier,
+    /// From then on a trace that may be removed has been invalid for as long as it is kept so.
+    Removal,
 }
 
 /// A position in the order of due times, to go on from.
@@ -45,7 +49,7 @@ pub(super) struct DueTimes {
     upkept: Upkept,
     /// Begin of the buckets: what is due earlier is in the first.
     origin: Micros,
-    by: [BTreeMap<u16, RoaringBitmap>; 3],
+    by: [BTreeMap<u16, RoaringBitmap>; 4],
 }
 
 const HOUR: i64 = 3_600_000_000;
@@ -67,13 +71,13 @@ impl DueTimes {
     }
 
     pub(super) fn put(&mut self, slot: u32, old: Option<&Trace>, new: Option<&Trace>) {
-        let others = |trace: &Trace| (trace.tier(), trace.is_pinned());
+        let others = |trace: &Trace| (trace.tier(), trace.is_pinned(), trace.end());
         if self.upkept == Upkept::default()
             || old.zip(new).is_some_and(|(old, new)| fade_alike(old, new) && others(old) == others(new))
         {
             return;
         }
-        let [old, new] = [old, new].map(|trace| trace.map_or([None; 3], |trace| self.buckets(trace)));
+        let [old, new] = [old, new].map(|trace| trace.map_or([None; 4], |trace| self.buckets(trace)));
         for ((by, old), new) in self.by.iter_mut().zip(old).zip(new).filter(|((_, old), new)| old != new) {
             if let Some(old) = old
                 && let Some(slots) = by.get_mut(&old)
@@ -88,7 +92,7 @@ impl DueTimes {
     }
 
     /// The bucket of a trace for each kind of due time that it has.
-    fn buckets(&self, trace: &Trace) -> [Option<u16>; 3] {
+    fn buckets(&self, trace: &Trace) -> [Option<u16>; 4] {
         let (kind, n) = (trace.trace_type(), &trace.numbers);
         let is_loose = kind != TraceType::Firmware && !n.pinned;
         let fades = if self.upkept.prunes && is_loose {
@@ -101,11 +105,14 @@ impl DueTimes {
         } else {
             (Micros::MIN, Micros::MAX)
         };
+        let keeps = self.upkept.keeps_invalid.filter(|_| is_loose);
+        let removal = keeps.zip(trace.end()).map(|(keeps, end)| end.plus(keeps));
         [
             (fades < Micros::MAX).then(|| self.bucket(fades)),
             // What fades away by then is found by that.
             (until < fades).then(|| self.bucket(until)),
             (from > Micros::MIN).then(|| self.bucket(from)),
+            removal.map(|removal| self.bucket(removal)),
         ]
     }
 
@@ -125,7 +132,7 @@ impl DueTimes {
     pub(super) fn slots(&self, due: DueFor, at: Micros, from: Place) -> impl Iterator<Item = Place> {
         let now = self.bucket(at);
         let buckets = match due {
-            DueFor::Pruning | DueFor::LaterTier => from.bucket..=now,
+            DueFor::Pruning | DueFor::LaterTier | DueFor::Removal => from.bucket..=now,
             DueFor::EarlierTier => from.bucket.max(now)..=u16::MAX,
         };
         // A map panics at a range that ends before it begins.

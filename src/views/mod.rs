@@ -4,6 +4,7 @@
 //!
 //! - [`slots`]: a small number for each trace, which is all that the views hold of it;
 //! - [`due`]: when which of them needs upkeep;
+//! - [`validity`]: which of them are out of the orders, as they are valid no longer;
 //! - [`strengths`]: the order of strengths, which time changes;
 //! - [`conditions`], [`sets`]: what the results of a query meet, and where they therefore are;
 //! - [`counts`]: of partitions and tags;
@@ -16,6 +17,7 @@ mod search;
 mod sets;
 mod slots;
 mod strengths;
+mod validity;
 mod walk;
 
 pub(crate) use conditions::Conditions;
@@ -33,8 +35,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 use strengths::Strengths;
+use validity::Ends;
 
-/// All of them. Whatever is not asked for by a name is a set of slots.
+/// All of them. Whatever is not asked for by a name is a set of slots. The orders are without the traces that are valid
+/// no longer: see [`validity`].
 pub(crate) struct TraceViews {
     slots: Slots,
     types: Sets<{ TraceType::ALL.len() }>,
@@ -47,6 +51,9 @@ pub(crate) struct TraceViews {
     created: BTreeSet<(Micros, u32)>,
     strengths: Strengths,
     due: DueTimes,
+    ends: Ends,
+    /// The part of `recency` that is not valid any more.
+    ended_recency: BTreeSet<(Micros, u32)>,
     /// Of payload text.
     bytes: u64,
 }
@@ -73,6 +80,8 @@ impl TraceViews {
             created: BTreeSet::new(),
             strengths,
             due,
+            ends: Ends::default(),
+            ended_recency: BTreeSet::new(),
             bytes: 0,
         }
     }
@@ -85,13 +94,19 @@ impl TraceViews {
         let mut traces: Vec<_> =
             traces.into_iter().map(|trace| (trace.numbers.last_reinforced, trace)).collect();
         traces.sort_unstable_by_key(|(reinforced, _)| *reinforced);
-        views.recency = traces.iter().zip(0..).map(|((reinforced, _), slot)| (*reinforced, slot)).collect();
-        views.created =
-            traces.iter().zip(0..).map(|((_, trace), slot)| (trace.content.created_at, slot)).collect();
-        for (_, trace) in traces {
+        views.ends = Ends::up_to(now);
+        let valid = || traces.iter().zip(0..).filter(|((_, trace), _)| trace.is_valid(now));
+        views.recency = valid().map(|((reinforced, _), slot)| (*reinforced, slot)).collect();
+        views.created = valid().map(|((_, trace), slot)| (trace.content.created_at, slot)).collect();
+        for (reinforced, trace) in traces {
             let slot = views.slots.add(trace.clone());
             views.change_sets(Change::Enter, slot, &trace, None);
-            views.strengths.put(slot, None, Some(&trace), now);
+            views.ends.put(slot, None, Some(&trace));
+            if views.ends.ended().contains(slot) {
+                views.ended_recency.insert((reinforced, slot));
+            } else {
+                views.strengths.put(slot, None, Some(&trace), now);
+            }
             views.due.put(slot, None, Some(&trace));
             views.bytes += size(&trace);
         }
@@ -119,14 +134,53 @@ impl TraceViews {
         if let Some(is) = is {
             self.change_sets(Change::Enter, slot, is, was);
         }
-        let reinforced = |trace: &Trace| trace.numbers.last_reinforced;
-        reorder(&mut self.recency, slot, was.map(reinforced), is.map(reinforced));
-        let created = |trace: &Trace| trace.content.created_at;
-        reorder(&mut self.created, slot, was.map(created), is.map(created));
-        self.strengths.put(slot, was, is, now);
+        let had_ended = self.ends.ended().contains(slot);
+        self.ends.put(slot, was, is);
+        let has_ended = self.ends.ended().contains(slot);
+        self.change_orders(slot, (was, had_ended), (is, has_ended), now);
         self.due.put(slot, was, is);
         self.bytes = self.bytes + is.map_or(0, size) - was.map_or(0, size);
         old
+    }
+
+    /// Puts a slot into the orders, or takes it out of them, each time with whether the trace is valid no longer.
+    fn change_orders(
+        &mut self,
+        slot: u32,
+        (was, had_ended): (Option<&Trace>, bool),
+        (is, has_ended): (Option<&Trace>, bool),
+        now: Micros,
+    ) {
+        let reinforced = |trace: &Trace| trace.numbers.last_reinforced;
+        let (was_out, is_out) = (was.filter(|_| had_ended), is.filter(|_| has_ended));
+        reorder(&mut self.ended_recency, slot, was_out.map(reinforced), is_out.map(reinforced));
+        let (was_in, is_in) = (was.filter(|_| !had_ended), is.filter(|_| !has_ended));
+        reorder(&mut self.recency, slot, was_in.map(reinforced), is_in.map(reinforced));
+        let created = |trace: &Trace| trace.content.created_at;
+        reorder(&mut self.created, slot, was_in.map(created), is_in.map(created));
+        self.strengths.put(slot, was_in, is_in, now);
+    }
+
+    /// Takes some traces out of the orders whose validity has ended by now, or puts some back after the clock was set
+    /// back. `false` if there was none.
+    pub(crate) fn end_some(&mut self, now: Micros) -> bool {
+        /// In one hold of the lock of the views.
+        const MOST: usize = 256;
+        let (leaving, coming) = self.ends.go_on(now, MOST);
+        for (slots, has_ended) in [(&leaving, true), (&coming, false)] {
+            for slot in slots {
+                if let Some(trace) = self.slots.get(*slot).cloned() {
+                    let trace = Some(&*trace);
+                    self.change_orders(*slot, (trace, !has_ended), (trace, has_ended), now);
+                }
+            }
+        }
+        !leaving.is_empty() || !coming.is_empty()
+    }
+
+    /// Whether [`end_some`](Self::end_some) has something to do.
+    pub(crate) fn ends_are_behind(&self, now: Micros) -> bool {
+        self.ends.are_behind(now)
     }
 
     /// Puts a slot into the sets of what `trace` has and `other` has not, or takes it out of them.
@@ -187,9 +241,15 @@ impl TraceViews {
         self.due.slots(due, at, from).filter_map(|place| Some((place, self.slots.get(place.slot())?)))
     }
 
-    /// The traces, least recently reinforced first.
+    /// The traces, valid or not, least recently reinforced first.
     pub(crate) fn oldest(&self) -> impl Iterator<Item = &Arc<Trace>> {
-        self.recency.iter().filter_map(|(_, slot)| self.slots.get(*slot))
+        let (mut valid, mut ended) = (self.recency.iter().peekable(), self.ended_recency.iter().peekable());
+        let next = move || match (valid.peek(), ended.peek()) {
+            (Some(a), Some(b)) if b < a => ended.next(),
+            (None, _) => ended.next(),
+            _ => valid.next(),
+        };
+        std::iter::from_fn(next).filter_map(|(_, slot)| self.slots.get(*slot))
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) struct Answer {
     pub(crate) late: Vec<TraceId>,
     /// The strengths are those of a time that has not come, by more than a step of a clock that is corrected.
     pub(crate) is_out_of_time: bool,
+    /// The orders have traces that are valid no longer, or lack some that are.
+    pub(crate) ends_are_behind: bool,
 }
 
 /// How a search went through the traces.
@@ -119,7 +121,8 @@ impl Search<'_> {
         let is_out_of_time = self.order == Order::Strength
             && self.after.is_none()
             && views.strengths.are_ahead_of(self.scoring.at, A_CORRECTION);
-        Answer { is_out_of_time, ..self.answer(best, unsettled.iter().len(), way) }
+        let ends_are_behind = views.ends_are_behind(self.scoring.at);
+        Answer { is_out_of_time, ends_are_behind, ..self.answer(best, unsettled.iter().len(), way) }
     }
 
     /// Number of traces that meet the conditions, whatever the limit, and number of those looked at.
@@ -145,12 +148,13 @@ impl Search<'_> {
 
     fn answer(&self, best: Best, unsettled: usize, way: Way) -> Answer {
         let found = best.held.into_sorted_vec();
-        Answer { found, visited: best.visited, unsettled, way, late: best.late, is_out_of_time: false }
+        let (visited, late) = (best.visited, best.late);
+        Answer { found, visited, unsettled, way, late, is_out_of_time: false, ends_are_behind: false }
     }
 
     /// The strength of a trace that meets the conditions, or 0 if nobody asks for it.
     pub(super) fn admits(&self, trace: &Trace) -> Option<f64> {
-        if !self.conditions.are_met_by(trace) {
+        if !self.conditions.are_met_by(trace, self.scoring.at) {
             return None;
         }
         // Computing a strength takes longer than all the rest.

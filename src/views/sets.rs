@@ -31,6 +31,8 @@ pub(super) struct Sets<'a> {
     /// The smallest first.
     all: Vec<AnyOf<'a>>,
     none: AnyOf<'a>,
+    /// Slots that are out of the orders, unless these are asked for too.
+    ended: Option<&'a RoaringBitmap>,
 }
 
 impl<'a> Sets<'a> {
@@ -49,6 +51,7 @@ impl<'a> Sets<'a> {
             since,
             until,
             min_strength: _,
+            include_invalid,
         } = conditions;
         if since.zip(*until).is_some_and(|(since, until)| since > until) {
             return None;
@@ -80,8 +83,9 @@ impl<'a> Sets<'a> {
             Some(false) => none.0.push(&views.unresolved),
             None => {}
         }
+        let ended = (!include_invalid).then(|| views.ends.ended());
         all.sort_by_key(AnyOf::len);
-        all.first().is_none_or(|smallest| smallest.len() > 0).then_some(Self { all, none })
+        all.first().is_none_or(|smallest| smallest.len() > 0).then_some(Self { all, none, ended })
     }
 
     /// Whether all slots are to be looked at, but for some that are not.
@@ -94,6 +98,7 @@ impl<'a> Sets<'a> {
         self.all.iter().map(AnyOf::len)
     }
 
+    /// Whether they contain a slot of the orders.
     pub(super) fn contain(&self, slot: u32) -> bool {
         self.all.iter().all(|set| set.contains(slot)) && !self.none.contains(slot)
     }
@@ -103,16 +108,23 @@ impl<'a> Sets<'a> {
         self.all.first().filter(|set| set.0.len() == 1).map(|set| set.0[0])
     }
 
-    /// The slots that are in all of the sets, with those that are not to be looked at all the same; `None` if there are
-    /// no sets.
+    /// The slots of the orders that are in all of the sets, with those that are not to be looked at all the same; `None`
+    /// if there are no sets.
     pub(super) fn intersection(&self) -> Option<Cow<'a, RoaringBitmap>> {
         let (smallest, rest) = self.all.split_first()?;
-        Some(rest.iter().fold(smallest.union(), |left, set| Cow::Owned(&*left & &*set.union())))
+        let all = rest.iter().fold(smallest.union(), |left, set| Cow::Owned(&*left & &*set.union()));
+        Some(match self.ended {
+            Some(ended) if !ended.is_empty() => Cow::Owned(&*all - ended),
+            _ => all,
+        })
     }
 
-    /// Number of slots that they contain, of so many in all.
+    /// Number of slots of the orders that they contain, of so many in all.
     pub(super) fn len(&self, of: usize) -> u64 {
-        let none = self.none.union();
+        let none = match self.ended {
+            Some(ended) if !ended.is_empty() => Cow::Owned(&*self.none.union() | ended),
+            _ => self.none.union(),
+        };
         match self.intersection() {
             Some(all) => all.len() - all.intersection_len(&none),
             None => of as u64 - none.len(),

@@ -48,6 +48,7 @@ impl Walk<'_> {
             let patience =
                 if is_only_way { usize::MAX } else { PATIENCE.max(most.min((2.0 * to_walk) as usize)) };
             let mut best = self.unsettled();
+            self.each_out_of_order(|slot| self.visit(&mut best, slot));
             let (is_done, way) = match search.order {
                 Order::Strength => (self.strongest_first(&mut best, patience), Way::Strength),
                 Order::Created => {
@@ -64,13 +65,15 @@ impl Walk<'_> {
         }
         let mut best = self.unsettled();
         best.visited = given_up;
-        let way = self.each(|slot| {
-            best.visited += 1;
-            if self.is_in_sets(slot) {
-                self.look(&mut best, slot);
-            }
-        });
+        let way = self.each(|slot| self.visit(&mut best, slot));
         (best, way)
+    }
+
+    fn visit(&self, best: &mut Best, slot: u32) {
+        best.visited += 1;
+        if self.is_in_sets(slot) {
+            self.look(best, slot);
+        }
     }
 
     /// Number of settled traces that meet the conditions, and number of entries looked at.
@@ -78,9 +81,21 @@ impl Walk<'_> {
         let Some(sets) = &self.sets else { return (0, 0) };
         let conditions = self.search.conditions;
         if !conditions.have_times() && !conditions.have_a_strength() {
+            let (ends, at) = (&self.views.ends, self.search.scoring.at);
+            let is_in_orders = |slot| conditions.include_invalid || !ends.ended().contains(slot);
             let slots = self.unsettled.iter().filter_map(|(id, _)| self.views.slots.find(*id));
-            let unsettled = slots.filter(|slot| sets.contain(*slot)).count();
-            return (sets.len(self.views.len()) as usize - unsettled, 0);
+            let unsettled = slots.filter(|slot| sets.contain(*slot) && is_in_orders(*slot)).count();
+            let count = sets.len(self.views.len()) as usize - unsettled;
+            if conditions.include_invalid {
+                return (count, 0);
+            }
+            let is_counted = |slot: &u32| {
+                let trace = self.views.slots.get(*slot);
+                sets.contain(*slot) && trace.is_some_and(|trace| !self.unsettled.contains(&trace.id()))
+            };
+            let late = ends.not_yet_out(at).filter(is_counted).count();
+            let early = ends.still_valid(at).filter(is_counted).count();
+            return (count + early - late, late + early);
         }
         let (mut count, mut visited) = (0, 0);
         self.each(|slot| {
@@ -90,6 +105,16 @@ impl Walk<'_> {
             count += usize::from(settled.is_some_and(|trace| self.search.admits(trace).is_some()));
         });
         (count, visited)
+    }
+
+    /// Visits each slot that is out of the orders and may match all the same.
+    fn each_out_of_order(&self, visit: impl FnMut(u32)) {
+        let ends = &self.views.ends;
+        if self.search.conditions.include_invalid {
+            ends.ended().iter().for_each(visit);
+        } else {
+            ends.still_valid(self.search.scoring.at).for_each(visit);
+        }
     }
 
     /// The best of what the views may have wrong.
@@ -176,7 +201,7 @@ impl Walk<'_> {
     }
 
     /// Visits each slot that may match, whichever way there are the fewest.
-    fn each(&self, visit: impl FnMut(u32)) -> Way {
+    fn each(&self, mut visit: impl FnMut(u32)) -> Way {
         let (Some(sets), views) = (&self.sets, self.views) else { return Way::Nothing };
         let conditions = self.search.conditions;
         let smallest = sets.sizes().next().unwrap_or(views.len() as u64);
@@ -185,17 +210,23 @@ impl Walk<'_> {
             let to = conditions.until.map_or(Bound::Unbounded, |until| Bound::Included((until, u32::MAX)));
             let created = || views.created.range((from, to)).map(|(_, slot)| *slot);
             if (created().take(smallest as usize).count() as u64) < smallest {
-                created().for_each(visit);
+                created().for_each(&mut visit);
+                self.each_out_of_order(visit);
                 return Way::Created;
             }
         }
         match sets.intersection() {
             Some(slots) => {
-                slots.iter().for_each(visit);
+                slots.iter().for_each(&mut visit);
+                // The sets have those that are out of the orders too.
+                if !conditions.include_invalid {
+                    self.each_out_of_order(visit);
+                }
                 Way::Sets
             }
             None => {
-                views.recency.iter().map(|(_, slot)| *slot).for_each(visit);
+                views.recency.iter().map(|(_, slot)| *slot).for_each(&mut visit);
+                self.each_out_of_order(visit);
                 Way::Scan
             }
         }

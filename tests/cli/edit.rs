@@ -142,3 +142,30 @@ fn list_takes_each_condition() -> Outcome {
     assert_eq!(payloads(&format!("--parent {parent}"))?, ["c"]);
     Ok(())
 }
+
+#[test]
+fn invalid_traces_are_listed_when_asked_for() -> Outcome {
+    let place = TestDir::new()?;
+    let [a, b] = ["a", "b"].map(TraceId::from_reference);
+    let put = json(&place, "put memory.db tide --ref a --valid-until 2026-12-01")?;
+    assert_eq!(put["valid_until"], json!("2026-12-01T00:00:00Z"));
+    let put = json(&place, "put memory.db ebb --ref b")?;
+    assert_eq!((put.get("valid_until"), put.get("superseded_by")), (None, None));
+    let listed = |options: &str| -> Outcome<usize> {
+        Ok(place.output(&format!("list memory.db --json {options}"))?.lines().count())
+    };
+    let (before, after) = ("--at 2026-11-30T23:59:59Z", "--at 2026-12-01");
+    assert_eq!((listed(before)?, listed(after)?, listed(&format!("{after} --include-invalid"))?), (2, 1, 2));
+    let set = json(&place, &format!("set memory.db {b} --superseded-by {a} --valid-until 2026-12-02"))?;
+    assert_eq!(set["superseded_by"], json!(a.to_string()));
+    let page = place.output(&format!("get memory.db {b}"))?;
+    assert!(page.contains("valid until") && page.contains("superseded by"), "{page}");
+    let set = json(&place, &format!("set memory.db {b} --no-valid-until"))?;
+    assert_eq!((set.get("valid_until"), set.get("superseded_by")), (None, None));
+    refused(place.run(&format!("set memory.db {b} --superseded-by {b}")), "give the id of another trace")?;
+    refused(
+        place.run(&format!("set memory.db {b} --no-valid-until --valid-until 2026-12-01")),
+        "cannot be used",
+    )?;
+    Ok(())
+}

@@ -325,7 +325,7 @@ fn clashing_row_is_quarantined() -> Outcome {
         "INSERT INTO traces SELECT 1000, ?1, strength, peak_strength, base_decay_rate, emotional_valence,
             emotional_intensity, confidence, last_reinforced, last_decayed, revision, reinforcement_count, tier,
             unresolved, consolidation_candidate, pinned, type, origin, created_at, partition, source_agent,
-            encryption_key_id, parent, children, tags, embedding, payload FROM traces WHERE id = ?2",
+            encryption_key_id, parent, children, tags, embedding, payload, NULL, NULL FROM traces WHERE id = ?2",
         [other.as_bytes(), mine.as_bytes()],
     )?;
     store.insert(note(2).id(other))?;

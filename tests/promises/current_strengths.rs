@@ -7,7 +7,7 @@ use mnemon::{DecayCurve, NewTrace, TraceId, TraceStore, TraceType};
 use rusqlite::Connection;
 use rusqlite::functions::FunctionFlags;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const CURVES: [DecayCurve; 6] = [
@@ -47,12 +47,20 @@ fn any(random: &mut Rng, now: Timestamp) -> NewTrace {
     let (strength, peak) = (number(), number());
     let new = new.strength(strength).peak_strength(peak.max(strength)).emotional_intensity(number());
     let rate = [0.0, 0.001, 0.02, number(), number() * 3.0, 1e9][random.usize(..6)];
-    new.base_decay_rate(rate)
+    let new = new.base_decay_rate(rate);
+    let ends = [now, now + EXACT, now + EXACT * 2, now - EXACT * 500];
+    if random.bool() { new.valid_until(ends[random.usize(..4)]) } else { new }
 }
 
 fn check(store: &TraceStore, file: &TestDir, at: Timestamp) -> Outcome {
-    let found = current_strengths(&reader_at(file, at)?)?;
+    let reader = reader_at(file, at)?;
+    let found = current_strengths(&reader)?;
     assert_eq!(found.len(), store.len());
+    let mut statement = reader.prepare("SELECT id FROM current_traces WHERE is_valid")?;
+    let valid = statement.query_map([], |row| row.get(0).map(TraceId::from_bytes))?;
+    let valid = valid.collect::<Result<BTreeSet<_>, _>>()?;
+    let expected = store.iter().filter(|trace| trace.is_valid_at(at)).map(|trace| trace.id());
+    assert_eq!(valid, expected.collect());
     for trace in store.iter() {
         let (found, expected) = (found[&trace.id()], store.strength_at(&trace, at));
         assert!((found - expected).abs() < 1e-9, "{found}, not {expected}, at {at}: {trace:?}");

@@ -141,7 +141,7 @@ fn removals_are_counted_by_cause() -> Outcome {
     let stats = store.stats();
     assert_eq!((stats.pruned, stats.evicted), (6, 7));
     listener.listen(&store);
-    for (by, expected) in [("decay", 6.0), ("quota", 7.0)] {
+    for (by, expected) in [("decay", 6.0), ("validity", 0.0), ("quota", 7.0)] {
         assert_eq!(listener.value("memory", "mnemon_removed_total", &[("by", by)])?, expected, "{by}");
     }
     Ok(())

@@ -6,7 +6,7 @@
 
 use harness::Outcome;
 use harness::pair::Pair;
-use harness::steps::{Edit, New, PARTITIONS, SLOTS, STRENGTHS, Step, TAGS, Wanted};
+use harness::steps::{ENDS, Edit, End, New, PARTITIONS, SLOTS, STRENGTHS, Step, TAGS, Wanted};
 use mnemon::{Order, Tier, TraceType};
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -28,6 +28,15 @@ fn strength() -> impl Strategy<Value = f64> {
     select(&STRENGTHS)
 }
 
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        Just(End::None),
+        select(&ENDS).prop_map(End::At),
+        (0..3_u8).prop_map(End::By),
+        (0..3_u8, select(&ENDS)).prop_map(|(n, end)| End::ByAt(n, end)),
+    ]
+}
+
 fn maybe<T: std::fmt::Debug>(of: impl Strategy<Value = T>) -> impl Strategy<Value = Option<T>> {
     prop::option::of(of)
 }
@@ -45,8 +54,11 @@ prop_compose! {
         age in maybe(select(&[0, 60, 86_400, 90_000, 8_000_000, -500])),
         unresolved in any::<bool>(),
         pinned in prop::bool::weighted(0.2),
+        valid_until in prop::option::weighted(0.3, select(&ENDS)),
     ) -> New {
-        New { slot, kind, tags, partition, strength, rate, intensity, confidence, age, unresolved, pinned, n: 0 }
+        New {
+            slot, kind, tags, partition, strength, rate, intensity, confidence, age, unresolved, pinned, valid_until, n: 0,
+        }
     }
 }
 
@@ -71,8 +83,9 @@ prop_compose! {
         confidence in maybe(select(&[0.0, 0.5, 0.9])),
         unresolved in maybe(any::<bool>()),
         pinned in maybe(any::<bool>()),
+        end in maybe(end()),
     ) -> Edit {
-        Edit { payload, tags, strength, confidence, unresolved, pinned }
+        Edit { payload, tags, strength, confidence, unresolved, pinned, end }
     }
 }
 
@@ -89,13 +102,16 @@ prop_compose! {
         order in select(&[Order::Strength, Order::Recency, Order::Score, Order::Created]),
         limit in 0..12_usize,
         narrow in [any::<bool>(), any::<bool>()],
+        include_invalid in any::<bool>(),
     ) -> Wanted {
         // Most that combine everything find nothing.
         let [by_what, by_when] = narrow;
         let (since, until, tiers) = if by_when { (since, until, tiers) } else { (None, None, Vec::new()) };
         let (types, tags) = if by_what { (types, tags) } else { (Vec::new(), Vec::new()) };
         let min_strength = if by_when { min_strength } else { 0.0 };
-        Wanted { types, tags, partition, tiers, unresolved, since, until, min_strength, order, limit }
+        Wanted {
+            types, tags, partition, tiers, unresolved, since, until, min_strength, order, limit, include_invalid,
+        }
     }
 }
 

@@ -170,7 +170,7 @@ fn a_newer_schema_is_left_alone() -> Outcome {
     let before = fs::read(file.path())?;
     let error = refused(file.path())?;
     assert_eq!(error.kind(), ErrorKind::NewerSchema);
-    assert!(error.to_string().contains("version 99") && error.to_string().contains("up to 1"), "{error}");
+    assert!(error.to_string().contains("version 99") && error.to_string().contains("up to 2"), "{error}");
     assert!(fs::read(file.path())? == before);
     Ok(())
 }

@@ -55,6 +55,13 @@ fn traces_are_json_with_the_programs_names() -> Outcome {
     });
     assert_eq!(trace, expected);
     let other = store.insert(note(1))?;
+    let ended =
+        store.update(id, |trace| trace.valid_until(jiff::Timestamp::UNIX_EPOCH).superseded_by(other))?;
+    let ended = serde_json::to_value(&*ended.ok_or("stored")?)?;
+    assert_eq!(
+        (&ended["valid_until"], &ended["superseded_by"]),
+        (&json!("1970-01-01T00:00:00Z"), &json!(other))
+    );
     let link = serde_json::to_value(store.co_activate(id, other)?)?;
     assert_eq!(
         (&link["a"], &link["b"], &link["count"]),

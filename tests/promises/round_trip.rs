@@ -46,6 +46,8 @@ fn full(kind: TraceType, origin: Origin, tier: Tier) -> Outcome<NewTrace> {
         .unresolved(true)
         .consolidation_candidate(true)
         .pinned(true)
+        .valid_until(time("2026-11-24T01:02:05.000001Z")?)
+        .superseded_by(TraceId::from_reference("successor"))
         .revision(i64::MAX as u64))
 }
 
@@ -224,7 +226,7 @@ fn the_ends_of_time_survive() -> Outcome {
     let ids = ends.map(|time| TraceId::from_reference(&time.to_string()));
     let (before, after) = restarted(|store| {
         for (id, time) in ids.into_iter().zip(ends) {
-            let new = NewTrace::semantic(json!("when")).id(id).created_at(time);
+            let new = NewTrace::semantic(json!("when")).id(id).created_at(time).valid_until(time);
             store.insert(new.last_reinforced(time).last_decayed(time))?;
         }
         Ok(())
@@ -235,6 +237,7 @@ fn the_ends_of_time_survive() -> Outcome {
                 traces.iter().find(|trace| trace.id() == id).ok_or_else(|| format!("{time} is gone"))?;
             let times = [trace.created_at(), trace.last_reinforced(), trace.last_decayed()];
             assert_eq!(times.map(kept), [kept(time); 3]);
+            assert_eq!(trace.valid_until().map(kept), Some(kept(time)));
         }
     }
     Ok(())
@@ -270,6 +273,7 @@ prop_compose! {
         numbers in [0.0..=1.0_f64, 0.0..=1.0, 0.0..=1.0, 0.0..=1.0],
         micros in -377_705_000_000_000_000..253_402_200_000_000_000_i64,
         embedding in prop::option::of(prop::collection::vec(-1e30_f32..1e30, 0..8)),
+        end in prop::option::of((any::<bool>(), -377_705_000_000_000_000..253_402_200_000_000_000_i64)),
     ) -> NewTrace {
         let new = NewTrace::new(kind, payload)
             .tags(tags)
@@ -280,6 +284,11 @@ prop_compose! {
             .emotional_intensity(numbers[2])
             .emotional_valence(numbers[3] * 2.0 - 1.0)
             .created_at(Timestamp::from_microsecond(micros).unwrap_or_default());
+        let new = match end {
+            Some((true, _)) => new.superseded_by(TraceId::from_reference("successor")),
+            Some((false, micros)) => new.valid_until(Timestamp::from_microsecond(micros).unwrap_or_default()),
+            None => new,
+        };
         embedding.into_iter().fold(new, |new, vector| new.embedding(vector))
     }
 }

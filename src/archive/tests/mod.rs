@@ -154,6 +154,12 @@ fn every_field_survives_to_the_bit() -> Outcome {
         if number & 16 > 0 {
             new = new.source_agent(name).encryption_key_id(name);
         }
+        if number & 64 > 0 {
+            new = new.valid_until(times[at(5)]);
+        }
+        if number & 128 > 0 {
+            new = new.superseded_by(id(255));
+        }
         if number & 32 > 0 {
             let vector: Vec<f32> = bits.into_iter().map(f32::from_bits).take(at(bits.len() + 1)).collect();
             new = new.embedding(vector);

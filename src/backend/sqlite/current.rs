@@ -1,4 +1,4 @@
-//! The view `current_traces`, for readers of the file: the traces with their strengths as of now.
+//! The view `current_traces`, for readers of the file: the traces with their strengths as of now, and whether they are valid.
 
 use crate::memory::DecayCurve;
 use crate::memory::constants::{EMOTION_WEIGHT, RATE_OF_HALF_LIFE, TICK_SECONDS};
@@ -41,7 +41,7 @@ fn view(curve: DecayCurve) -> String {
         "CREATE VIEW current_traces AS
 SELECT traces.*, CASE type WHEN 'firmware' THEN strength ELSE min(
     CASE WHEN last_decayed > max(now, last_reinforced) THEN 1.0 ELSE strength END,
-    peak_strength * {left}) END AS current_strength
+    peak_strength * {left}) END AS current_strength, coalesce(valid_until > now, 1) AS is_valid
 FROM traces, (SELECT CAST((julianday('now') - 2440587.5) * 86400e6 AS INTEGER) AS now)"
     )
 }

@@ -9,7 +9,12 @@ use crate::backend::{Applied, Scope};
 use rusqlite::Connection;
 
 /// In the batch's transaction.
-pub(super) fn erase(connection: &Connection, scope: &Scope, applied: &mut Applied) -> rusqlite::Result<()> {
+pub(super) fn erase(
+    connection: &Connection,
+    has_history: bool,
+    scope: &Scope,
+    applied: &mut Applied,
+) -> rusqlite::Result<()> {
     let (column, value) = match scope {
         Scope::Type(kind) => ("type", kind.as_str()),
         Scope::Partition(partition) => ("partition", &**partition),
@@ -17,6 +22,10 @@ pub(super) fn erase(connection: &Connection, scope: &Scope, applied: &mut Applie
     let these = format!("SELECT id FROM traces WHERE {column} = ?1");
     let links = format!("DELETE FROM links WHERE a IN ({these}) OR b IN ({these}) RETURNING a");
     applied.links_deleted += delete(connection, &links, value, &mut applied.erased_links)?;
+    if has_history {
+        let history = format!("DELETE FROM trace_history WHERE {column} = ?1");
+        connection.execute(&history, [value])?;
+    }
     let traces = format!("DELETE FROM traces WHERE {column} = ?1 RETURNING id");
     let deleted = delete(connection, &traces, value, &mut applied.erased_ids)?;
     applied.erased.push(deleted);
@@ -58,12 +67,12 @@ mod tests {
         let fill = "
             INSERT INTO traces SELECT value, unhex(printf('%032x', value)), 1, 1, 1, 0, 0, 1, 0, 0, 1, 0, 'hot', 0, 0, 0,
                 iif(value = 3, 'sensory', 'semantic'), 'inferred', 0, iif(value < 3, 'a', 'b'),
-                NULL, NULL, NULL, NULL, NULL, NULL, '1' FROM json_each('[1,2,3,4]');
+                NULL, NULL, NULL, NULL, NULL, NULL, '1', NULL, NULL FROM json_each('[1,2,3,4]');
             INSERT INTO links SELECT a.id, b.id, 1, 0, 0 FROM traces a, traces b WHERE a.row < 4 AND b.row = 4;";
         connection.execute_batch(fill).expect("rows");
         let mut applied = Applied::default();
         for scope in [Scope::Partition("a".into()), Scope::Type(TraceType::Sensory)] {
-            erase(&connection, &scope, &mut applied).expect("an erasure");
+            erase(&connection, true, &scope, &mut applied).expect("an erasure");
         }
         assert_eq!((applied.erased, applied.links_deleted), (vec![2, 1], 3));
         assert_eq!((applied.erased_ids.len(), applied.erased_links.len()), (3, 3));

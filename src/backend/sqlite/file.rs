@@ -6,6 +6,7 @@ use super::current;
 use super::error::{Said, kind_of, while_doing};
 use super::file_identity::{self, FileId, FileIdentity, sibling, unreachable_file};
 use super::files::{self, InUse};
+use super::history;
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
 use super::wal;
 use crate::Durability;
@@ -28,6 +29,19 @@ pub(super) struct Attached {
     in_use: InUse,
     /// Whose the file is: each batch makes sure that it still is.
     pub(super) boot: Uuid,
+    /// Number of former contents that are kept of each trace; with `None` none is added, and what is there stays.
+    pub(super) keep_history: Option<u32>,
+    /// Whether the file has a history, or gets one.
+    pub(super) has_history: bool,
+}
+
+/// What a store makes of its file when it claims it.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Claim {
+    /// By which the file shows strengths.
+    pub(crate) curve: DecayCurve,
+    /// See [`Attached::keep_history`].
+    pub(crate) keep_history: Option<u32>,
 }
 
 /// What the file says of the store in it.
@@ -151,7 +165,8 @@ impl Attached {
             InUse::connection(path, FileId::of(path).map_err(|error| unreachable_file(path, error))?);
         let connection = Connection::open_with_flags(path, flags).map_err(doing)?;
         set_up(&connection, longest).map_err(doing)?;
-        Ok(Self { connection, durability: None, in_use, boot: Uuid::nil() })
+        let (boot, keep_history, has_history) = (Uuid::nil(), None, false);
+        Ok(Self { connection, durability: None, in_use, boot, keep_history, has_history })
     }
 
     /// Marks the file as this boot's, and not cleanly ended. Answers which file and log that was.
@@ -159,12 +174,14 @@ impl Attached {
         &mut self,
         path: &Path,
         boot: Uuid,
-        curve: DecayCurve,
+        claim: Claim,
     ) -> Result<FileIdentity, BackendError> {
-        current::show(&mut self.connection, curve)
+        let keep = claim.keep_history;
+        let has_history = current::show(&mut self.connection, claim.curve)
             .and_then(|()| schema::set_boot(&self.connection, &boot))
+            .and_then(|()| history::begin(&self.connection, keep))
             .map_err(|error| while_doing("opening", path, error))?;
-        self.boot = boot;
+        (self.boot, self.keep_history, self.has_history) = (boot, keep, has_history);
         FileIdentity::of(path).map_err(|error| unreachable_file(path, error))
     }
 
@@ -305,9 +322,7 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
         return Ok(identity);
     }
     let failed = |error| while_looking(path, error);
-    if identity.version == VERSION
-        && let Some(table) = schema::strange_tables(&connection).map_err(failed)?.first()
-    {
+    if let Some(table) = schema::strange_tables(&connection, identity.version).map_err(failed)?.first() {
         return Err(not_a_store(path, format_args!("does not have the table {table:?} as mnemon makes it")));
     }
     let (watermark, ..) = schema::read_store(&connection).map_err(failed)?;

@@ -16,6 +16,7 @@
 //! - [`rows_read`] and [`rows_write`]: a trace as a row, and back;
 //! - [`links`]: the same of a link;
 //! - [`moment`]: reading all of them, with several connections;
+//! - [`history`]: former contents of traces;
 //! - [`erase`]: deleting so that nothing is left behind;
 //! - [`compact`]: giving back the pages that nothing uses;
 //! - [`error`]: SQLite's error codes by kind;
@@ -39,6 +40,7 @@ mod file_identity;
 )]
 mod files;
 mod finding;
+mod history;
 mod inspect;
 mod links;
 mod lock;
@@ -55,7 +57,7 @@ pub use backup::backup;
 pub(crate) use error::while_doing;
 #[cfg(feature = "snapshot")]
 pub(crate) use file::longest_payload;
-pub(crate) use file::{MAX_PAYLOAD, resolved};
+pub(crate) use file::{Claim, MAX_PAYLOAD, resolved};
 #[cfg(feature = "legion")]
 pub(crate) use file::{free_path, look_at};
 #[cfg(feature = "snapshot")]
@@ -63,6 +65,7 @@ pub(crate) use file_identity::quarantine_spill;
 pub(crate) use file_identity::spill;
 pub(crate) use files::give_up_inherited_locks;
 pub use finding::Finding;
+pub(crate) use history::read_history;
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
 pub(crate) use moment::Moment;
@@ -75,7 +78,6 @@ use crate::Durability;
 use crate::clock::new_uuid;
 use crate::error::ErrorKind;
 use crate::guarded;
-use crate::memory::DecayCurve;
 use changes::LastWrite;
 use checkpoint::{MOVE_FROM, Round, is_harmless};
 use error::{is_about_the_row, kind_of};
@@ -97,8 +99,7 @@ pub(crate) struct Sqlite {
     boot: Uuid,
     /// In bytes: see [`file::longest_value`].
     longest: usize,
-    /// By which the file shows strengths.
-    curve: DecayCurve,
+    claim: Claim,
     /// The very file and log that this store has last signed.
     place: FileIdentity,
     last_write: LastWrite,
@@ -139,7 +140,7 @@ impl Sqlite {
         path: &Path,
         max_payload_bytes: usize,
         whole: Option<Uuid>,
-        curve: DecayCurve,
+        claim: Claim,
     ) -> Result<Self, BackendError> {
         let longest = file::longest_value(max_payload_bytes);
         let path = file::resolved(path)?;
@@ -158,7 +159,7 @@ impl Sqlite {
             store.boot
         };
         let boot = boot.unwrap_or_else(new_uuid);
-        let place = attached.claim(&path, boot, curve)?;
+        let place = attached.claim(&path, boot, claim)?;
         let watermark = store.watermark;
         Ok(Self {
             last_write: LastWrite::of(&path),
@@ -166,7 +167,7 @@ impl Sqlite {
             path,
             boot,
             longest,
-            curve,
+            claim,
             place,
             lock: Some(Arc::new(lock)),
             held_since: true,
@@ -306,8 +307,8 @@ impl Sqlite {
 
     /// Marks the file as this boot's.
     fn claim(&mut self) -> Result<(), BackendError> {
-        let (path, boot, curve) = (self.path.clone(), self.boot, self.curve);
-        self.place = self.attached()?.claim(&path, boot, curve)?;
+        let (path, boot, claim) = (self.path.clone(), self.boot, self.claim);
+        self.place = self.attached()?.claim(&path, boot, claim)?;
         (self.held_since, self.released) = (true, false);
         self.last_write = LastWrite::of(&path);
         Ok(())
@@ -497,9 +498,9 @@ impl Attached {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let mut applied = Applied::default();
         for scope in batch.erased {
-            erase::erase(connection, scope, &mut applied)?;
+            erase::erase(connection, self.has_history, scope, &mut applied)?;
         }
-        let mut statements = rows_write::Statements::prepare(connection)?;
+        let mut statements = rows_write::Statements::prepare(self)?;
         applied.refused = each(connection, batch.traces, |change| statements.apply(change, &mut applied))?;
         let mut statements = links::Statements::prepare(connection)?;
         applied.refused_links =

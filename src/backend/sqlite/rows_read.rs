@@ -1,5 +1,6 @@
 //! Reading the rows of traces.
 
+use super::schema;
 use crate::backend::{RowNumber, Stored, Unreadable};
 use crate::error::Error;
 use crate::trace::{
@@ -12,15 +13,18 @@ use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-const SELECT: &str = "
-SELECT row, id, strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity, confidence,
+/// The columns that [`read`] takes, in its order.
+pub(super) const COLUMNS: &str = "
+    row, id, strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity, confidence,
     last_reinforced, last_decayed, revision, reinforcement_count, tier, unresolved, consolidation_candidate,
     pinned, type, origin, created_at, partition, source_agent, encryption_key_id, parent, children, tags,
-    embedding, payload
-FROM traces WHERE row BETWEEN ?1 AND ?2 ORDER BY row";
+    embedding, payload, valid_until, superseded_by";
 
 /// Rows are numbered from 1; above this there is no room to number on.
 const MAX_ROW: RowNumber = 1 << 62;
+
+/// The columns that a file of an earlier version lacks.
+const LATER: &str = "valid_until, superseded_by";
 
 /// Streams the rows of these numbers; answers the highest row number that a store may go on from, 0 if there is none.
 pub(super) fn load(
@@ -28,7 +32,10 @@ pub(super) fn load(
     rows: RangeInclusive<RowNumber>,
     into: &mut dyn FnMut(Stored),
 ) -> rusqlite::Result<RowNumber> {
-    let mut statement = connection.prepare(SELECT)?;
+    let is_earlier = schema::version(connection)? < schema::SECOND_VERSION;
+    let columns = if is_earlier { COLUMNS.replace(LATER, "NULL, NULL") } else { COLUMNS.to_owned() };
+    let sql = format!("SELECT {columns} FROM traces WHERE row BETWEEN ?1 AND ?2 ORDER BY row");
+    let mut statement = connection.prepare(&sql)?;
     let mut pass = Pass { next: Some(*rows.start()), last: 0, partition: Arc::from("default"), into };
     while let Some(next) = pass.next {
         match pass.rows(statement.query([next, *rows.end()])?) {
@@ -96,9 +103,9 @@ fn wrong(column: &str, what: impl std::fmt::Display) -> Wrong {
     Wrong(format!("column {column}: {what}"))
 }
 
-/// Reads the columns of [`SELECT`], through the same checks that a new trace passes. The payload is taken
+/// Reads [`COLUMNS`], through the same checks that a new trace passes. The payload is taken
 /// as it is.
-fn read(row: &Row<'_>, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
+pub(super) fn read(row: &Row<'_>, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
     let columns = Columns(row);
     let kind: TraceType = columns.text(16, "type")?.parse()?;
     let payload = Payload::trusted(columns.text(26, "payload")?);
@@ -149,6 +156,15 @@ fn read(row: &Row<'_>, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
         }
         new = new.embedding(numbers.iter().copied().map(f32::from_le_bytes).collect::<Box<[f32]>>());
     }
+    let end = columns.optional_integer(27, "valid_until")?;
+    if let Some(micros) = end {
+        new = new.valid_until(timestamp(micros).map_err(|error| wrong("valid_until", error))?);
+    }
+    if let Some(successor) = columns.optional_blob(28, "superseded_by")? {
+        end.ok_or_else(|| wrong("superseded_by", "set without valid_until"))?;
+        let id = id_of(ValueRef::Blob(successor)).map_err(|Wrong(what)| wrong("superseded_by", what))?;
+        new = new.superseded_by(id);
+    }
     // Each field that has a default of the moment was given.
     Ok(new.with_defaults(&Defaults {
         partition,
@@ -193,6 +209,10 @@ impl<'r> Columns<'r> {
 
     fn integer(&self, at: usize, name: &str) -> Result<i64, Wrong> {
         self.value(at, name)?.as_i64().map_err(|error| wrong(name, error))
+    }
+
+    fn optional_integer(&self, at: usize, name: &str) -> Result<Option<i64>, Wrong> {
+        self.value(at, name)?.as_i64_or_null().map_err(|error| wrong(name, error))
     }
 
     pub(super) fn count<N: TryFrom<i64>>(&self, at: usize, name: &str) -> Result<N, Wrong> {

@@ -1,16 +1,18 @@
 //! Writing the rows of traces.
 
+use super::file::Attached;
+use super::history;
 use crate::backend::{Applied, RowNumber, TraceChange};
 use crate::trace::{Trace, TraceId};
-use rusqlite::{CachedStatement, Connection, ToSql, params};
+use rusqlite::{CachedStatement, ToSql, params};
 
 const INSERT: &str = "
 INSERT INTO traces (row, id, strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity,
     confidence, last_reinforced, last_decayed, revision, reinforcement_count, tier, unresolved,
     consolidation_candidate, pinned, type, origin, created_at, partition, source_agent, encryption_key_id,
-    parent, children, tags, embedding, payload)
+    parent, children, tags, embedding, payload, valid_until, superseded_by)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-    ?23, ?24, ?25, ?26, ?27)
+    ?23, ?24, ?25, ?26, ?27, ?28, ?29)
 ON CONFLICT (row) DO UPDATE SET id = ?2, ";
 
 /// All but what names the row.
@@ -19,7 +21,8 @@ const ALL: &str = "
     confidence = ?8, last_reinforced = ?9, last_decayed = ?10, revision = ?11, reinforcement_count = ?12,
     tier = ?13, unresolved = ?14, consolidation_candidate = ?15, pinned = ?16, type = ?17, origin = ?18,
     created_at = ?19, partition = ?20, source_agent = ?21, encryption_key_id = ?22, parent = ?23,
-    children = ?24, tags = ?25, embedding = ?26, payload = ?27";
+    children = ?24, tags = ?25, embedding = ?26, payload = ?27, valid_until = ?28,
+    superseded_by = ?29";
 
 const UPDATE_NUMBERS: &str = "
 UPDATE traces SET
@@ -37,11 +40,19 @@ pub(super) struct Statements<'c> {
     upsert: CachedStatement<'c>,
     update: CachedStatement<'c>,
     delete: CachedStatement<'c>,
+    /// `None` if the file has no history and gets none.
+    history: Option<history::Statements<'c>>,
 }
 
 impl<'c> Statements<'c> {
-    pub(super) fn prepare(connection: &'c Connection) -> rusqlite::Result<Self> {
+    pub(super) fn prepare(attached: &'c Attached) -> rusqlite::Result<Self> {
+        let connection = &attached.connection;
+        let history = attached
+            .has_history
+            .then(|| history::Statements::prepare(connection, attached.keep_history))
+            .transpose()?;
         Ok(Self {
+            history,
             last: connection
                 .prepare_cached("SELECT coalesce(max(row), 0) FROM traces")?
                 .query_row([], |row| row.get(0))?,
@@ -57,6 +68,9 @@ impl<'c> Statements<'c> {
     pub(super) fn apply(&mut self, change: &TraceChange, applied: &mut Applied) -> rusqlite::Result<()> {
         match change {
             TraceChange::Delete { row, .. } => {
+                if let Some(history) = &mut self.history {
+                    history.forget(*row)?;
+                }
                 applied.deleted += self.delete.execute([row])? as u64;
             }
             TraceChange::UpdateNumbers { row, trace } if self.update_numbers(*row, trace)? => {
@@ -125,7 +139,12 @@ impl<'c> Statements<'c> {
             tags_to_json(&c.tags)?,
             embedding_to_bytes(c.embedding.as_deref()),
             c.payload.as_str(),
+            c.end.as_ref().map(|end| end.at.get()),
+            c.end.as_ref().and_then(|end| end.superseded_by.as_ref()).map(TraceId::as_bytes),
         ];
+        if let Some(history) = self.history.as_mut().filter(|_| row <= self.last) {
+            history.keep(row, values)?;
+        }
         // A row that is there is written in place, so that the index of ids is neither looked at nor changed.
         if row > self.last || self.rewrite.execute(values)? == 0 {
             self.upsert.execute(values)?;

@@ -14,7 +14,7 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 pub(crate) const MAX_WATERMARK: u64 = 1 << 62;
 
 /// Each step brings a file from the version that is its index to the next.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, SECOND];
 
 /// Numbers stand before content, so that reading them does not reach into overflow pages. Memory answers
 /// queries, so there is no index but the ones that hold identity.
@@ -78,6 +78,50 @@ SELECT
 FROM traces;
 ";
 
+/// The first version in which traces have an end of their validity, and a history.
+pub(super) const SECOND_VERSION: i64 = 2;
+
+/// Takes the same time whatever the file holds: no row is rewritten.
+const SECOND: &str = "
+ALTER TABLE traces ADD COLUMN valid_until INTEGER;
+ALTER TABLE traces ADD COLUMN superseded_by BLOB;
+
+CREATE TABLE trace_history (
+    entry INTEGER PRIMARY KEY,
+    row INTEGER NOT NULL,
+    id BLOB NOT NULL CHECK (length(id) = 16),
+    strength REAL NOT NULL,
+    peak_strength REAL NOT NULL,
+    base_decay_rate REAL NOT NULL,
+    emotional_valence REAL NOT NULL,
+    emotional_intensity REAL NOT NULL,
+    confidence REAL NOT NULL,
+    last_reinforced INTEGER NOT NULL,
+    last_decayed INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    reinforcement_count INTEGER NOT NULL,
+    tier TEXT NOT NULL,
+    unresolved INTEGER NOT NULL,
+    consolidation_candidate INTEGER NOT NULL,
+    pinned INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    partition TEXT NOT NULL,
+    source_agent TEXT,
+    encryption_key_id TEXT,
+    parent BLOB,
+    children BLOB,
+    tags TEXT,
+    embedding BLOB,
+    payload TEXT NOT NULL,
+    valid_until INTEGER,
+    superseded_by BLOB
+) STRICT;
+
+CREATE INDEX trace_history_of_row ON trace_history (row);
+";
+
 /// What a connection's file says it is.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Identity {
@@ -105,11 +149,11 @@ impl Identity {
     }
 }
 
-/// Which of the tables are not as this crate makes them. What else a person has put into the file is theirs, and not
-/// used.
-pub(super) fn strange_tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut ours = Connection::open_in_memory()?;
-    migrate(&mut ours, 0)?;
+/// Which of the tables are not as this crate makes them in that version. What else a person has put into the file is
+/// theirs, and not used.
+pub(super) fn strange_tables(connection: &Connection, version: i64) -> rusqlite::Result<Vec<String>> {
+    let ours = Connection::open_in_memory()?;
+    STEPS.iter().take(version.max(0) as usize).try_for_each(|step| ours.execute_batch(step))?;
     let sql_of = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
     let mut tables =
         ours.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
@@ -139,6 +183,11 @@ pub(super) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Resul
         "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
     ))?;
     transaction.commit()
+}
+
+/// The version of a file that is known to be a store.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
 /// The store's row: watermark, the boot that wrote last, and whether it ended cleanly.

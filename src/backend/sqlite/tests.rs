@@ -1,11 +1,10 @@
 //! The backend call by call, where a store would have to be stopped at one moment.
 
-use super::Sqlite;
+use super::{Claim, Sqlite};
 use crate::Durability;
 use crate::backend::{Backend, Batch, Reopened, Scope};
 use crate::clock::new_uuid;
 use crate::error::ErrorKind;
-use crate::memory::DecayCurve;
 use crate::trace::TraceType;
 use rusqlite::config::DbConfig;
 use std::fs;
@@ -23,7 +22,7 @@ fn at_cut_5() -> Outcome<(tempfile::TempDir, PathBuf, Sqlite)> {
 }
 
 fn open(path: &std::path::Path) -> Result<Sqlite, crate::backend::BackendError> {
-    Sqlite::open(path, 1 << 20, None, DecayCurve::default())
+    Sqlite::open(path, 1 << 20, None, Claim::default())
 }
 
 /// Its close may have come too late: then the store goes on with it.

@@ -68,6 +68,7 @@ pub(super) const FILE: &str = "file";
 pub(super) const SCHEMA: &str = "schema";
 const STORE: &str = "store";
 const TRACES: &str = "traces";
+const HISTORY: &str = "history";
 const LINKS: &str = "links";
 const BESIDE: &str = "beside";
 
@@ -151,9 +152,7 @@ fn look_through(
 ) -> rusqlite::Result<()> {
     connection.pragma_update(None, "ignore_check_constraints", "ON")?;
     let moment = connection.transaction()?;
-    let strange = match schema::strange_tables(&moment) {
-        // A file of an older schema version has the tables of that version.
-        _ if report.schema_version != schema::VERSION => Vec::new(),
+    let strange = match schema::strange_tables(&moment, report.schema_version) {
         Err(error) if is_damage(&error) => {
             report.find(SCHEMA, format!("it can't be read: {error}"));
             return Ok(());
@@ -163,13 +162,16 @@ fn look_through(
     for table in &strange {
         report.find(SCHEMA, format!("the table {table:?} is not there as mnemon makes it"));
     }
+    // The last came with the second version.
+    let tables = &TABLES[..if report.schema_version < schema::SECOND_VERSION { 3 } else { 4 }];
     let ours: Vec<_> =
-        TABLES.into_iter().filter(|table| !strange.iter().any(|other| other == table)).collect();
+        tables.iter().copied().filter(|table| !strange.iter().any(|other| other == table)).collect();
     // Reading a table that is declared differently has unknown effects: such a table is not read.
-    let looks: [(&'static str, &[&str], Look); 5] = [
+    let looks: [(&'static str, &[&str], Look); 6] = [
         (FILE, &[], integrity),
         (STORE, &["store"], store),
         (TRACES, &["traces"], traces),
+        (HISTORY, &["trace_history"], history),
         (LINKS, &["links", "traces"], links),
         (LINKS, &["links"], order_of_ends),
     ];
@@ -185,7 +187,7 @@ fn look_through(
     Ok(())
 }
 
-const TABLES: [&str; 3] = ["traces", "links", "store"];
+const TABLES: [&str; 4] = ["traces", "links", "store", "trace_history"];
 
 /// A check; the second argument lists the tables that are declared as they should be.
 type Look = fn(&Connection, &[&str], &Passes, &mut VerifyReport) -> rusqlite::Result<()>;
@@ -261,9 +263,9 @@ fn integrity(
 ) -> rusqlite::Result<()> {
     let others =
         "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
-        AND name NOT IN ('traces', 'links', 'store')";
-    let is_ours_alone =
-        ours.len() == TABLES.len() && moment.query_row(others, [], |row| row.get::<_, i64>(0))? == 0;
+        AND name NOT IN ('traces', 'links', 'store', 'trace_history')";
+    let all = if report.schema_version < schema::SECOND_VERSION { 3 } else { TABLES.len() };
+    let is_ours_alone = ours.len() == all && moment.query_row(others, [], |row| row.get::<_, i64>(0))? == 0;
     let checks = if is_ours_alone {
         vec![format!("PRAGMA integrity_check({LISTED})")]
     } else {
@@ -360,6 +362,35 @@ fn traces(
         }
         outcome => outcome.map(drop),
     }
+}
+
+/// Checks that each former content is a trace, and belongs to a row that is there.
+fn history(
+    moment: &Connection,
+    _: &[&str],
+    passes: &Passes,
+    report: &mut VerifyReport,
+) -> rusqlite::Result<()> {
+    let sql = format!(
+        "SELECT {COLUMNS}, entry, row IN (SELECT row FROM traces) FROM trace_history ORDER BY entry",
+        COLUMNS = rows_read::COLUMNS
+    );
+    let mut statement = moment.prepare(&sql)?;
+    let (mut rows, mut partition) = (statement.query([])?, Arc::from("default"));
+    while let Some(row) = rows.next()? {
+        passes.read_one();
+        let (entry, has_row): (i64, bool) = (row.get("entry")?, row.get(30)?);
+        let reason = match rows_read::read(row, &mut partition) {
+            Err(rows_read::Wrong(reason)) => reason,
+            Ok(_) if !has_row => "there is no row of its trace".to_owned(),
+            Ok(trace) => match trace.payload().check() {
+                Ok(()) => continue,
+                Err(error) => with_causes(&error),
+            },
+        };
+        report.list(finding(HISTORY, Some(entry), rows_read::id_of(row.get_ref(1)?).ok(), reason));
+    }
+    Ok(())
 }
 
 fn links(

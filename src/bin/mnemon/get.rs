@@ -138,7 +138,7 @@ fn fields(trace: &Trace, seen: &OpenedStore, room: usize) -> Vec<(&'static str, 
         rate => format!("from {} on, rate {rate}", trace.last_reinforced()),
     };
     let children: Vec<_> = trace.children().iter().map(|id| relative(*id, seen, room)).collect();
-    vec![
+    let mut fields = vec![
         ("partition", text(Some(trace.partition()))),
         ("tags", list(tags.join(", "))),
         ("strength", strength),
@@ -157,7 +157,10 @@ fn fields(trace: &Trace, seen: &OpenedStore, room: usize) -> Vec<(&'static str, 
         ("encryption key", text(trace.encryption_key_id())),
         ("embedding", trace.embedding().map_or("-".to_owned(), vector)),
         ("revision", trace.revision().to_string()),
-    ]
+    ];
+    fields.extend(trace.valid_until().map(|end| ("valid until", end.to_string())));
+    fields.extend(trace.superseded_by().map(|id| ("superseded by", relative(id, seen, room))));
+    fields
 }
 
 /// How many numbers it has, and the first of them.

@@ -75,6 +75,9 @@ struct Filter {
     /// Of which something is still open.
     #[arg(long)]
     unresolved: bool,
+    /// Also what is not valid any more, as of now or of the time given with --at.
+    #[arg(long)]
+    include_invalid: bool,
 }
 
 /// The library's [`Order`], for the command line.
@@ -235,6 +238,9 @@ impl Filter {
         }
         if self.unresolved {
             query = query.unresolved(true);
+        }
+        if self.include_invalid {
+            query = query.include_invalid();
         }
         query.run()
     }

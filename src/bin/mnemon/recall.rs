@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::process::ExitCode;
 
-/// Recall what speaks of something, ranked, with the parts of each score.
+/// Recall what is valid and speaks of something, ranked, with the parts of each score.
 ///
 /// Each word must be one of a trace's tags, or stand in the text of its payload as a whole word, however it is
 /// capitalized.
@@ -157,7 +157,7 @@ impl Word {
 fn find(words: &[Word], seen: &OpenedStore) -> (Vec<Hit>, Vec<u64>) {
     let mut each = vec![0; words.len()];
     let mut found = HashMap::new();
-    for trace in seen.store.iter() {
+    for trace in seen.store.query().iter() {
         let (mut text, mut tags, mut has_all) = (None, Vec::new(), true);
         for (word, count) in words.iter().zip(&mut each) {
             let tag = word.tag(&trace);

@@ -51,6 +51,10 @@ pub struct TraceJson<'a> {
     encryption_key_id: Option<&'a str>,
     embedding: Option<&'a [f32]>,
     revision: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_until: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    superseded_by: Option<String>,
 }
 
 impl<'a> TraceJson<'a> {
@@ -87,6 +91,8 @@ impl<'a> TraceJson<'a> {
             encryption_key_id: trace.encryption_key_id(),
             embedding: trace.embedding(),
             revision: trace.revision(),
+            valid_until: trace.valid_until(),
+            superseded_by: trace.superseded_by().map(|id| id.to_string()),
         }
     }
 }

@@ -43,6 +43,8 @@ enum Step {
     Pin(usize, bool),
     Weaken(usize, f64),
     Remove(usize),
+    /// So many microseconds from now; for ever, if `None`.
+    End(usize, Option<i64>),
     Settle,
     /// By so many microseconds.
     Move(i64),
@@ -71,6 +73,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => (any_trace(), any::<bool>()).prop_map(|(at, pinned)| Step::Pin(at, pinned)),
         1 => (any_trace(), strengths()).prop_map(|(at, strength)| Step::Weaken(at, strength)),
         1 => any_trace().prop_map(Step::Remove),
+        2 => (any_trace(), proptest::option::weighted(0.8, times())).prop_map(|(at, end)| Step::End(at, end)),
         2 => Just(Step::Settle),
         3 => times().prop_map(Step::Move),
         1 => times().prop_map(|micros| Step::Move(-micros)),
@@ -121,6 +124,16 @@ impl Pair {
                 self.each(|store| store.update(id(at), |trace| trace.strength(strength)).map(drop))?;
             }
             Step::Remove(at) => self.each(|store| store.remove(id(at)).map(drop))?,
+            Step::End(at, end) => {
+                let end = end.map(|end| jiff::Timestamp::from(Micros::from(self.clock.now()).plus(-end)));
+                self.each(|store| {
+                    let edited = store.update(id(at), |trace| match end {
+                        Some(end) => trace.valid_until(end),
+                        None => trace.no_valid_until(),
+                    });
+                    edited.map(drop)
+                })?;
+            }
             Step::Settle => settle(due)?,
             Step::Move(by) => self.clock.set(Micros::from(self.clock.now()).plus(by).into()),
             Step::MoveToDue(at, later) => {
@@ -128,7 +141,12 @@ impl Pair {
                 let (curve, kind) = (due.inner().settings.curve, trace.trace_type());
                 let (_, until) = curve.times_of_tier(kind, &trace.numbers);
                 let faded = curve.fades_away(kind, &trace.numbers).latest;
-                let time = if at < 15 { until } else { faded }.plus(later);
+                let time = match (trace.end(), at) {
+                    (Some(end), _) if at % 3 == 0 => end.plus(7 * 86_400_000_000),
+                    (_, ..15) => until,
+                    _ => faded,
+                };
+                let time = time.plus(later);
                 let is_near =
                     time.micros_since(Micros::from(self.clock.now())).abs() < 100 * 365 * 86_400_000_000;
                 if is_near {

@@ -293,16 +293,23 @@ fn undrained_drop_says_what_is_owed() -> Outcome {
 #[test]
 fn removals_are_told_once_a_cycle() -> Outcome {
     const PRUNED: &str = "a decay cycle has removed what had faded away";
+    const EXPIRED: &str = "a decay cycle has removed what was not valid any more";
     const EVICTED: &str = "the quota has removed traces";
     let store = heard("removing").quota(mnemon::Quota { max_traces: 5, ..Default::default() }).in_memory()?;
     for _ in 0..2 {
         store.insert_many((0..3).map(|n| note(n).strength(0.0)))?;
         store.insert_many((0..6).map(note))?;
+        store.insert_many((0..2).map(|n| note(n).valid_until(jiff::Timestamp::UNIX_EPOCH)))?;
         store.decay()?;
         store.enforce_quota()?;
     }
     let said = said_of("removing");
-    assert_eq!(told(&said), [(Level::INFO, PRUNED), (Level::INFO, EVICTED)].repeat(2));
+    assert_eq!(
+        told(&said),
+        [(Level::INFO, PRUNED), (Level::INFO, EXPIRED), (Level::INFO, EVICTED)].repeat(2)
+    );
+    let expired = events(&said, Level::INFO, EXPIRED);
+    assert_eq!(expired.iter().map(|said| number(said, "traces")).collect::<Outcome<Vec<_>>>()?, [2, 2]);
     let pruned = events(&said, Level::INFO, PRUNED);
     assert_eq!(pruned.iter().map(|said| number(said, "traces")).collect::<Outcome<Vec<_>>>()?, [3, 3]);
     let evicted = events(&said, Level::INFO, EVICTED);

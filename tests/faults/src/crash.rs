@@ -91,6 +91,21 @@ impl Default for Crash {
 }
 
 impl Crash {
+    /// A disk with the files of this database, as they are now.
+    pub fn of(database: &Path) -> std::io::Result<Self> {
+        let mut crash = Self::default();
+        for slot in &mut crash.slots {
+            let mut path = database.as_os_str().to_owned();
+            path.push(slot.name.suffix());
+            slot.versions = vec![match std::fs::read(path) {
+                Ok(synced) => Some(Content { synced, deeds: Vec::new() }),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            }];
+        }
+        Ok(crash)
+    }
+
     /// One more thing has happened. `true` if it changes what a power loss may leave.
     pub fn happened(&mut self, event: &Event) -> bool {
         match event {

@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, params_from_iter};
 use std::fs;
 use std::sync::OnceLock;
 
-const TRACES: usize = 27;
+const TRACES: usize = 29;
 const LINKS: usize = 5;
 
 /// A row of a table.

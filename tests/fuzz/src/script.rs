@@ -3,7 +3,7 @@
 use arbitrary::{Arbitrary, Result, Unstructured};
 use harness::Outcome;
 use harness::pair::Pair;
-use harness::steps::{Edit, New, PARTITIONS, SLOTS, STRENGTHS, Step, TAGS, Wanted};
+use harness::steps::{ENDS, Edit, End, New, PARTITIONS, SLOTS, STRENGTHS, Step, TAGS, Wanted};
 use mnemon::{Order, Tier, TraceType};
 
 /// Longer ones take too long for their worth.
@@ -65,6 +65,7 @@ fn new(data: &mut Unstructured<'_>) -> Result<New> {
         age: maybe(data, |data| data.choose(&[0, 60, 86_400, 90_000, 8_000_000, -500]).copied())?,
         unresolved: bool::arbitrary(data)?,
         pinned: data.ratio(1, 5)?,
+        valid_until: maybe(data, |data| data.choose(&ENDS).copied())?,
         n: 0,
     })
 }
@@ -77,6 +78,16 @@ fn edit(data: &mut Unstructured<'_>) -> Result<Edit> {
         confidence: maybe(data, |data| data.choose(&[0.0, 0.5, 0.9]).copied())?,
         unresolved: maybe(data, bool::arbitrary)?,
         pinned: maybe(data, bool::arbitrary)?,
+        end: maybe(data, end)?,
+    })
+}
+
+fn end(data: &mut Unstructured<'_>) -> Result<End> {
+    Ok(match data.int_in_range(0..=3)? {
+        0 => End::None,
+        1 => End::At(*data.choose(&ENDS)?),
+        2 => End::By(data.int_in_range(0..=2)?),
+        _ => End::ByAt(data.int_in_range(0..=2)?, *data.choose(&ENDS)?),
     })
 }
 
@@ -93,6 +104,7 @@ fn wanted(data: &mut Unstructured<'_>) -> Result<Wanted> {
         min_strength: strength(data)?,
         order: *data.choose(&[Order::Strength, Order::Recency, Order::Score])?,
         limit: data.int_in_range(0..=11)?,
+        include_invalid: bool::arbitrary(data)?,
     })
 }
 

@@ -76,7 +76,12 @@ pub fn flush_always() -> StoreBuilder {
 
 /// A clock that the test moves, from the same time in each run.
 pub fn clock() -> ManualClock {
-    ManualClock::at(jiff::Timestamp::constant(1_795_510_800, 0))
+    ManualClock::at(from_start(0))
+}
+
+/// The time so many seconds after the first of [`clock`].
+pub fn from_start(seconds: i64) -> jiff::Timestamp {
+    jiff::Timestamp::constant(1_795_510_800, 0) + jiff::SignedDuration::from_secs(seconds)
 }
 
 pub fn seconds(seconds: u64) -> Duration {

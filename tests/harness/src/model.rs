@@ -62,6 +62,7 @@ impl Model {
     }
 
     pub fn associated(&self, id: TraceId, min_strength: f64) -> Vec<TraceId> {
+        let is_valid = |id: &TraceId| self.traces.get(id).is_some_and(|record| record.is_valid_at(self.now));
         let ends = self.links.iter().filter(|(_, bond)| bond.count >= 3);
         let mut near: Vec<_> = ends
             .filter_map(|((a, b), bond)| match (*a == id, *b == id) {
@@ -70,6 +71,7 @@ impl Model {
                 _ => None,
             })
             .collect();
+        near.retain(|(_, id)| is_valid(id));
         near.sort();
         near.truncate(20);
         let strong = near.into_iter().map(|(_, id)| id).filter(|id| self.strength(*id) >= min_strength);
@@ -116,6 +118,7 @@ impl Model {
                 && wanted.unresolved.is_none_or(|unresolved| record.unresolved == unresolved)
                 && wanted.since.is_none_or(|since| record.created >= at(since))
                 && wanted.until.is_none_or(|until| record.created <= at(until))
+                && (wanted.include_invalid || record.is_valid_at(self.now))
                 && record.strength_at(self.now) >= wanted.min_strength
         };
         let mut found: Vec<_> = self.traces.iter().filter(|(_, record)| fits(record)).collect();
@@ -131,12 +134,12 @@ impl Model {
         found.into_iter().take(wanted.limit).map(|(id, _)| *id).collect()
     }
 
-    /// How many traces were pruned, and links with them.
+    /// How many traces had faded or were invalid for seven days, and links with them.
     pub fn decay(&mut self) -> (usize, usize) {
         let now = self.now;
-        let pruned =
-            |record: &Record| !record.is_firmware() && !record.pinned && record.strength_at(now) <= 0.01;
-        self.remove_all(pruned)
+        let gone =
+            |record: &Record| record.strength_at(now) <= 0.01 || !record.is_valid_at(now - 604_800_000_000);
+        self.remove_all(|record| !record.is_firmware() && !record.pinned && gone(record))
     }
 
     pub fn update_tiers(&mut self) -> usize {

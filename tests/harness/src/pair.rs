@@ -100,7 +100,11 @@ impl Pair {
             }
             Step::Retrieve(limit) => {
                 let found = store.retrieve_and_reinforce(*limit)?;
-                let strong = model.traces.keys().copied().filter(|id| model.strength(*id) >= 0.1);
+                let strong = model
+                    .traces
+                    .iter()
+                    .filter(|(id, record)| model.strength(**id) >= 0.1 && record.is_valid_at(model.now));
+                let strong = strong.map(|(id, _)| *id);
                 let mut strong: Vec<_> = strong.collect();
                 model.by_strength(&mut strong);
                 strong.truncate(*limit);
@@ -166,6 +170,11 @@ impl Pair {
             Step::Query(wanted) => {
                 let found = wanted.query(&store, Timestamp::from_microsecond(model.start)?).run();
                 same!(ids(&found), model.query(wanted));
+                let count = wanted.query(&store, Timestamp::from_microsecond(model.start)?).count();
+                same!(
+                    count,
+                    model.query(&crate::steps::Wanted { limit: usize::MAX, ..wanted.clone() }).len()
+                );
                 for trace in found {
                     same!(Some(&Record::of(&trace)), model.traces.get(&trace.id()));
                 }
@@ -299,7 +308,7 @@ pub fn stored(file: &TestDir) -> Outcome<(Rows, Bonds)> {
     let mut statement = reader.prepare(
         "SELECT id, type, payload, coalesce(tags, '[]'), partition, strength, peak_strength, base_decay_rate,
             emotional_intensity, confidence, created_at, last_reinforced, last_decayed, reinforcement_count,
-            revision, tier, unresolved, pinned FROM traces",
+            revision, tier, unresolved, pinned, valid_until, superseded_by FROM traces",
     )?;
     let rows = statement.query_map([], |row| {
         let tags: String = row.get(3)?;
@@ -321,6 +330,8 @@ pub fn stored(file: &TestDir) -> Outcome<(Rows, Bonds)> {
             tier: row.get(15)?,
             unresolved: row.get(16)?,
             pinned: row.get(17)?,
+            valid_until: row.get(18)?,
+            superseded_by: row.get::<_, Option<[u8; 16]>>(19)?.map(TraceId::from_bytes),
         };
         Ok((id(row, 0)?, record))
     })?;

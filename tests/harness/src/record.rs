@@ -25,6 +25,8 @@ pub struct Record {
     pub tier: String,
     pub unresolved: bool,
     pub pinned: bool,
+    pub valid_until: Option<i64>,
+    pub superseded_by: Option<TraceId>,
 }
 
 impl Record {
@@ -47,11 +49,17 @@ impl Record {
             tier: trace.tier().to_string(),
             unresolved: trace.is_unresolved(),
             pinned: trace.is_pinned(),
+            valid_until: trace.valid_until().map(micros),
+            superseded_by: trace.superseded_by(),
         }
     }
 
     pub fn is_firmware(&self) -> bool {
         self.kind == "firmware"
+    }
+
+    pub fn is_valid_at(&self, at: i64) -> bool {
+        self.valid_until.is_none_or(|end| at < end)
     }
 
     pub fn strength_at(&self, at: i64) -> f64 {

@@ -1,6 +1,7 @@
 //! What can be done to a store, in random order or as a test says.
 
 use crate::Rng;
+use crate::from_start;
 use crate::record::Record;
 use jiff::{SignedDuration, Timestamp};
 use mnemon::{ErrorKind, NewTrace, Order, Tier, TraceId, TraceStore, TraceType};
@@ -47,6 +48,8 @@ pub struct New {
     pub age: Option<i64>,
     pub unresolved: bool,
     pub pinned: bool,
+    /// In seconds from the start.
+    pub valid_until: Option<i64>,
     /// Tells traces of one slot and type apart.
     pub n: u64,
 }
@@ -67,6 +70,7 @@ impl New {
             age: maybe(rng, |rng| pick(rng, &[0, 60, 86_400, 90_000, 8_000_000, -500])),
             unresolved: rng.bool(),
             pinned: rng.u8(..5) == 0,
+            valid_until: maybe(rng, |rng| pick(rng, &ENDS)).filter(|_| rng.bool()),
             n,
         }
     }
@@ -85,6 +89,7 @@ impl New {
             .pinned(self.pinned);
         let new = self.partition.iter().fold(new, |new, partition| new.partition(partition));
         let new = self.strength.iter().fold(new, |new, strength| new.strength(*strength));
+        let new = self.valid_until.iter().fold(new, |new, end| new.valid_until(from_start(*end)));
         let new = self.rate.iter().fold(new, |new, rate| new.base_decay_rate(*rate));
         self.age.iter().fold(new, |new, age| new.last_reinforced(now - SignedDuration::from_secs(*age)))
     }
@@ -110,7 +115,51 @@ impl New {
             tier: "hot".to_owned(),
             unresolved: self.unresolved,
             pinned: self.pinned,
+            valid_until: self.valid_until.map(|end| micros(from_start(end))),
+            superseded_by: None,
         }
+    }
+}
+
+/// A change of the end of a trace's validity.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    None,
+    /// In seconds from the start.
+    At(i64),
+    By(u8),
+    ByAt(u8, i64),
+}
+
+/// Ends of validities, in seconds from the start.
+pub const ENDS: [i64; 6] = [-100, 0, 60, 600, 4_000, 9_000_000];
+
+fn successor(n: u8) -> TraceId {
+    TraceId::from_reference(&format!("successor/{n}"))
+}
+
+impl End {
+    fn of<'a>(self, edit: mnemon::TraceEdit<'a>) -> mnemon::TraceEdit<'a> {
+        match self {
+            End::None => edit.no_valid_until(),
+            End::At(end) => edit.valid_until(from_start(end)),
+            End::By(n) => edit.superseded_by(successor(n)),
+            End::ByAt(n, end) => edit.superseded_by(successor(n)).valid_until(from_start(end)),
+        }
+    }
+
+    fn apply(self, record: &mut Record, now: i64) {
+        let before = record.valid_until.unwrap_or(i64::MAX);
+        record.valid_until = match self {
+            End::None => None,
+            End::At(end) | End::ByAt(_, end) => Some(micros(from_start(end))),
+            End::By(_) => Some(before.min(now)),
+        };
+        record.superseded_by = match self {
+            End::None => None,
+            End::At(_) => record.superseded_by,
+            End::By(n) | End::ByAt(n, _) => Some(successor(n)),
+        };
     }
 }
 
@@ -122,6 +171,7 @@ pub struct Edit {
     pub confidence: Option<f64>,
     pub unresolved: Option<bool>,
     pub pinned: Option<bool>,
+    pub end: Option<End>,
 }
 
 impl Edit {
@@ -131,7 +181,8 @@ impl Edit {
         let edit = self.strength.iter().fold(edit, |edit, strength| edit.strength(*strength));
         let edit = self.confidence.iter().fold(edit, |edit, confidence| edit.confidence(*confidence));
         let edit = self.unresolved.iter().fold(edit, |edit, unresolved| edit.unresolved(*unresolved));
-        self.pinned.iter().fold(edit, |edit, pinned| edit.pinned(*pinned))
+        let edit = self.pinned.iter().fold(edit, |edit, pinned| edit.pinned(*pinned));
+        self.end.iter().fold(edit, |edit, end| end.of(edit))
     }
 
     pub fn apply(&self, record: &mut Record, now: i64) {
@@ -153,6 +204,7 @@ impl Edit {
         record.confidence = self.confidence.unwrap_or(record.confidence);
         record.unresolved = self.unresolved.unwrap_or(record.unresolved);
         record.pinned = self.pinned.unwrap_or(record.pinned);
+        self.end.iter().for_each(|end| end.apply(record, now));
         if *record != before {
             record.revision += 1;
         }
@@ -171,6 +223,7 @@ pub struct Wanted {
     pub min_strength: f64,
     pub order: Order,
     pub limit: usize,
+    pub include_invalid: bool,
 }
 
 impl Wanted {
@@ -178,6 +231,7 @@ impl Wanted {
     pub fn query<'a>(&self, store: &'a TraceStore, start: Timestamp) -> mnemon::Query<'a> {
         let at = |seconds: i64| start + SignedDuration::from_secs(seconds);
         let query = store.query().min_strength(self.min_strength).order(self.order).limit(self.limit);
+        let query = if self.include_invalid { query.include_invalid() } else { query };
         let query = self.types.iter().fold(query, |query, kind| query.of_type(*kind));
         let query = self.tags.iter().fold(query, |query, tag| query.tagged(*tag));
         let query = self.tiers.iter().fold(query, |query, tier| query.tier(*tier));

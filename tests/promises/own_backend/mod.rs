@@ -69,6 +69,8 @@ fn full(n: usize) -> Outcome<NewTrace> {
         .tier(Tier::Cold)
         .unresolved(true)
         .consolidation_candidate(true)
+        .valid_until(at(4)?)
+        .superseded_by(TraceId::from_reference("successor"))
         .pinned(true))
 }
 

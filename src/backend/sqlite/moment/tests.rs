@@ -1,10 +1,9 @@
 //! Parts, and reading them on several threads.
 
 use super::{Moment, parts_of};
-use crate::backend::sqlite::Sqlite;
+use crate::backend::sqlite::{Claim, Sqlite};
 use crate::backend::{Backend, Batch, RowNumber, Stored, TraceChange};
 use crate::error::ErrorKind;
-use crate::memory::DecayCurve;
 use crate::progress::{Progress, Watch};
 use crate::trace::{Defaults, Micros, NewTrace};
 use crate::{Durability, TraceStore};
@@ -35,7 +34,7 @@ fn parts_cover_each_number_once() {
 fn file() -> Outcome<(tempfile::TempDir, PathBuf)> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().canonicalize()?.join("memory.db");
-    let mut sqlite = Sqlite::open(&path, 1 << 20, None, DecayCurve::default())?;
+    let mut sqlite = Sqlite::open(&path, 1 << 20, None, Claim::default())?;
     let now = Micros::from(jiff::Timestamp::now());
     let defaults = Defaults { partition: &"default".into(), now, imprinting: false };
     let rows = (1..=400).map(|row| {
@@ -66,7 +65,7 @@ fn unreadable(moment: &mut Moment<'_>) -> Outcome<Found> {
 
 /// Whatever the threads do.
 fn reads_as_in_order(path: &Path) -> Outcome<Found> {
-    let mut sqlite = Sqlite::open(path, 1 << 20, None, DecayCurve::default())?;
+    let mut sqlite = Sqlite::open(path, 1 << 20, None, Claim::default())?;
     let mut moment = sqlite.moment()?;
     moment.in_order();
     let expected = unreadable(&mut moment)?;
@@ -144,7 +143,7 @@ fn progress_counts_all_rows_and_may_interrupt() -> Outcome {
     builder.open(&path)?.close()?;
     let told = told.lock().unwrap_or_else(PoisonError::into_inner);
     assert!(told.is_sorted() && told.first() == Some(&0) && told.last() == Some(&400), "{told:?}");
-    let mut sqlite = Sqlite::open(&path, 1 << 20, None, DecayCurve::default())?;
+    let mut sqlite = Sqlite::open(&path, 1 << 20, None, Claim::default())?;
     let watch = Watch::new(|progress| match progress.done {
         0 => ControlFlow::Continue(()),
         _ => ControlFlow::Break(()),

@@ -18,6 +18,7 @@ use crate::trace::TraceJson;
 use crate::{DONE, ingest};
 use anyhow::{Result, bail};
 use clap::Args;
+use jiff::Timestamp;
 use mnemon::{Payload, Trace, TraceId, TraceStore};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -96,6 +97,12 @@ struct Fields {
     /// Whether it is never evicted nor removed when it has faded: true or false.
     #[arg(long, value_name = "BOOL")]
     pinned: Option<bool>,
+    /// When it ends to be valid: a time, or when a day begins.
+    #[arg(long, value_name = "TIME", value_parser = opened_store::from)]
+    valid_until: Option<Timestamp>,
+    /// The id of the trace that takes its place; unless a time is given, it is not valid from now on.
+    #[arg(long, value_name = "ID")]
+    superseded_by: Option<TraceId>,
 }
 
 /// Sets the fields that are given, of a new trace or of one that is changed.
@@ -120,6 +127,12 @@ macro_rules! with_fields {
         }
         if let Some(pinned) = fields.pinned {
             trace = trace.pinned(pinned);
+        }
+        if let Some(end) = fields.valid_until {
+            trace = trace.valid_until(end);
+        }
+        if let Some(successor) = fields.superseded_by {
+            trace = trace.superseded_by(successor);
         }
         trace
     }};

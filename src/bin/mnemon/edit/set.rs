@@ -24,6 +24,9 @@ pub struct Set {
     /// The trace that it was derived from.
     #[arg(long, value_name = "ID")]
     parent: Option<TraceId>,
+    /// Make it valid again: no end, and no trace in its place.
+    #[arg(long, conflicts_with_all = ["valid_until", "superseded_by"])]
+    no_valid_until: bool,
     /// Only if it has this revision still.
     #[arg(long, value_name = "N")]
     revision: Option<u64>,
@@ -51,6 +54,9 @@ impl Set {
 
     fn edit<'a>(&self, trace: TraceEdit<'a>, payload: &Option<Payload>) -> TraceEdit<'a> {
         let mut trace = with_fields!(&self.fields, trace);
+        if self.no_valid_until {
+            trace = trace.no_valid_until();
+        }
         if let Some(payload) = payload {
             trace = trace.payload(payload.clone());
         }

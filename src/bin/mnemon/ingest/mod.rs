@@ -58,6 +58,9 @@ const RECORD: &str = r#"A record:
   parent_ref           the ref of the record that it came out of, on whatever line
   tags, partition, created_at, confidence, emotional_valence, emotional_intensity
                        as of a trace; null is the same as left out
+  valid_until          when it ends to be valid
+  superseded_by_ref    the ref of the record that takes its place: it is not valid from now on, or from
+                       valid_until on if that is given
 
 A record whose trace is in the store brings it up to date in the fields that it gives; type, partition
 and created_at can't change. So a file ingested twice changes nothing the second time. A record with

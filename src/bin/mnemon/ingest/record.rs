@@ -26,6 +26,8 @@ struct Written<'a> {
     confidence: Option<f64>,
     emotional_valence: Option<f64>,
     emotional_intensity: Option<f64>,
+    valid_until: Option<String>,
+    superseded_by_ref: Option<String>,
 }
 
 /// A record all of whose values can be taken.
@@ -41,6 +43,8 @@ pub struct Record {
     confidence: Option<f64>,
     emotional_valence: Option<f64>,
     emotional_intensity: Option<f64>,
+    valid_until: Option<jiff::Timestamp>,
+    superseded_by: Option<TraceId>,
 }
 
 /// What became of the parent that a record names.
@@ -69,6 +73,10 @@ impl Record {
             (None, Some(id)) => Some(id.parse()?),
             (None, None) => None,
         };
+        let superseded_by = written.superseded_by_ref.as_deref().map(TraceId::from_reference);
+        if superseded_by.is_some() && superseded_by == id {
+            anyhow::bail!("superseded_by_ref is the record's own ref: give that of another");
+        }
         let text = written.payload.get();
         if text.len() > MAX_PAYLOAD_BYTES {
             anyhow::bail!("payload is {} bytes: give at most {MAX_PAYLOAD_BYTES}", text.len());
@@ -84,6 +92,12 @@ impl Record {
             confidence: written.confidence,
             emotional_valence: written.emotional_valence,
             emotional_intensity: written.emotional_intensity,
+            valid_until: written
+                .valid_until
+                .as_deref()
+                .map(|at| times::parse("valid_until", at))
+                .transpose()?,
+            superseded_by,
         })
     }
 
@@ -108,6 +122,12 @@ impl Record {
         if let Some(intensity) = self.emotional_intensity {
             new = new.emotional_intensity(intensity);
         }
+        if let Some(end) = self.valid_until {
+            new = new.valid_until(end);
+        }
+        if let Some(successor) = self.superseded_by {
+            new = new.superseded_by(successor);
+        }
         match parent {
             Parent::Found(parent) => new.parent(parent),
             Parent::NotGiven | Parent::Dangling => new,
@@ -128,6 +148,12 @@ impl Record {
         }
         if let Some(intensity) = self.emotional_intensity {
             edit = edit.emotional_intensity(intensity);
+        }
+        if let Some(end) = self.valid_until {
+            edit = edit.valid_until(end);
+        }
+        if let Some(successor) = self.superseded_by {
+            edit = edit.superseded_by(successor);
         }
         match parent {
             Parent::NotGiven => edit,

@@ -1,0 +1,118 @@
+//! Former contents of traces: what a batch overwrites is copied first, in its transaction.
+//!
+//! An entry is the whole row as it was. It belongs to the number of that row, and so to the trace that has it. A store
+//! that keeps no history, and whose file has none, runs no statement of these.
+
+use super::error::{is_about_the_row, while_doing};
+use super::rows_read::{self, COLUMNS, Wrong};
+use super::{file, inspect};
+use crate::backend::{BackendError, RowNumber};
+use crate::error::{ErrorKind, Result};
+use crate::trace::{Trace, TraceId};
+use rusqlite::{CachedStatement, Connection, ToSql};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Fields that no change of a trace changes, with the numbers of its parameters when it is written whole.
+const FIXED: &str = "id = ?2 AND type = ?17 AND origin = ?18 AND created_at = ?19 AND partition = ?20";
+
+const CONTENT: &str = "source_agent IS ?21 AND encryption_key_id IS ?22 AND parent IS ?23 AND children IS ?24
+    AND tags IS ?25 AND embedding IS ?26 AND payload IS ?27 AND valid_until IS ?28 AND superseded_by IS ?29";
+
+const PRUNE: &str = "
+DELETE FROM trace_history WHERE row = ?1 AND entry <= (
+    SELECT entry FROM trace_history WHERE row = ?1 ORDER BY entry DESC LIMIT 1 OFFSET ?2)";
+
+const PRUNE_ALL: &str = "
+DELETE FROM trace_history WHERE entry IN (
+    SELECT entry FROM (
+        SELECT entry, row_number() OVER (PARTITION BY row ORDER BY entry DESC) AS nth FROM trace_history)
+    WHERE nth > ?1)";
+
+/// Prunes what was kept to as many entries of each trace, if that is given. Returns whether history is kept or there is
+/// any: only then batches have to see to it.
+pub(super) fn begin(connection: &Connection, keep: Option<u32>) -> rusqlite::Result<bool> {
+    if let Some(keep) = keep {
+        connection.execute(PRUNE_ALL, [keep])?;
+    }
+    let is_there =
+        || connection.query_row("SELECT EXISTS (SELECT 1 FROM trace_history)", [], |row| row.get(0));
+    if keep.is_some_and(|keep| keep > 0) { Ok(true) } else { is_there() }
+}
+
+/// The statements of a batch.
+pub(super) struct Statements<'c> {
+    keep: u32,
+    forget: CachedStatement<'c>,
+    forget_others: CachedStatement<'c>,
+    copy: CachedStatement<'c>,
+    prune: CachedStatement<'c>,
+}
+
+impl<'c> Statements<'c> {
+    /// With `None`, what is there stays with its traces, and nothing is added.
+    pub(super) fn prepare(connection: &'c Connection, keep: Option<u32>) -> rusqlite::Result<Self> {
+        let copy = format!(
+            "INSERT INTO trace_history SELECT NULL, * FROM traces WHERE row = ?1 AND {FIXED} AND NOT ({CONTENT})"
+        );
+        Ok(Self {
+            keep: keep.unwrap_or(0),
+            forget: connection.prepare_cached("DELETE FROM trace_history WHERE row = ?1")?,
+            forget_others: connection
+                .prepare_cached(&format!("DELETE FROM trace_history WHERE row = ?1 AND NOT ({FIXED})"))?,
+            copy: connection.prepare_cached(&copy)?,
+            prune: connection.prepare_cached(PRUNE)?,
+        })
+    }
+
+    /// Removes the history of a row that is deleted.
+    pub(super) fn forget(&mut self, row: RowNumber) -> rusqlite::Result<()> {
+        self.forget.execute([row]).map(drop)
+    }
+
+    /// Called before a row that may be there is written with these values: keeps its content if that changes. Such a row
+    /// is written in place, which is not refused: it has the id, and all values are within what a row takes.
+    pub(super) fn keep(&mut self, row: RowNumber, values: &[&dyn ToSql]) -> rusqlite::Result<()> {
+        // Of another trace that had this row.
+        self.forget_others.execute(&values[..FIXED_VALUES])?;
+        if self.keep == 0 {
+            return Ok(());
+        }
+        match self.copy.execute(values) {
+            Ok(0) => Ok(()),
+            Ok(_) => self.prune.execute([row, self.keep.into()]).map(drop),
+            // A row that is longer than any is now can't be kept.
+            Err(error) if is_about_the_row(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Number of values up to the last one of [`FIXED`].
+const FIXED_VALUES: usize = 20;
+
+/// Reads the former contents of a trace that a file holds, the newest first. Changes nothing.
+pub(crate) fn read_history(path: &Path, id: TraceId, max_payload_bytes: usize) -> Result<Vec<Trace>> {
+    let reading = |error| while_doing("reading", path, error);
+    let read = || {
+        let connection = file::look_at(path)?;
+        file::harden(&connection, file::longest_value(max_payload_bytes))?;
+        let sql = format!(
+            "SELECT {COLUMNS} FROM trace_history WHERE row = (SELECT row FROM traces WHERE id = ?1)
+             ORDER BY entry DESC"
+        );
+        let mut statement = connection.prepare(&sql)?;
+        let (mut rows, mut partition) = (statement.query([id.as_bytes()])?, Arc::from("default"));
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(rows_read::read(row, &mut partition));
+        }
+        Ok::<_, rusqlite::Error>(found)
+    };
+    inspect::of_a_store(path)?;
+    let unreadable = |Wrong(reason)| {
+        let message = format!("the history of trace {id} in {} can't be read: {reason}", path.display());
+        BackendError::new(ErrorKind::Corrupt, message).into()
+    };
+    read().map_err(reading)?.into_iter().map(|read| read.map_err(unreadable)).collect()
+}
