@@ -40,6 +40,9 @@ mod observe;
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 mod progress;
 mod protocol;
+#[cfg(all(feature = "recall", not(loom)))]
+#[allow(dead_code, unused_imports)]
+mod recall;
 #[cfg(feature = "serde")]
 mod serialize;
 mod state;
