@@ -41,7 +41,6 @@ mod observe;
 mod progress;
 mod protocol;
 #[cfg(all(feature = "recall", not(loom)))]
-#[allow(dead_code, unused_imports)]
 mod recall;
 #[cfg(feature = "serde")]
 mod serialize;
@@ -73,9 +72,13 @@ pub use observe::StatusFile;
 pub use observe::{ErrorCounts, ErrorMemories};
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 pub use progress::Progress;
+#[cfg(all(feature = "recall", not(loom)))]
+pub use recall::{Fusion, Language, ScoreParts, TextIndex};
 pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantined, Subscription};
 pub use store::{
     CloseError, Cursor, Eviction, Group, LagPolicy, Mark, Page, Partition, Query, Quota, Removed, Stats,
     Step, StoreBuilder, TraceStore, Upkeep, Walk, Watermark, WeakStore,
 };
+#[cfg(all(feature = "recall", not(loom)))]
+pub use store::{Recall, Recalled};
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

@@ -88,14 +88,26 @@ impl Words {
 }
 
 /// What the index says of a question.
-pub(super) struct Matches {
-    /// Of each slot; 0 if it has none of the words.
-    pub(super) relevance: Vec<f32>,
-    /// The slots that have all words of the phrases, if there are any.
-    pub(super) required: Option<RoaringBitmap>,
-    /// For texts that the index does not have.
-    pub(super) scale: Relevance,
-    pub(super) texts: Texts,
+pub(crate) struct Matches {
+    /// Of each slot, and then of the texts that the index lacks; 0 if it has none of the words.
+    pub(crate) relevance: Vec<f32>,
+    /// Number of slots.
+    pub(crate) slots: usize,
+    /// The traces whose texts the index lacks.
+    pub(crate) unread: Vec<Arc<Trace>>,
+    /// No other slot can be an answer: those with all words of the phrases, and of the conditions. `None`: any can.
+    pub(crate) within: Option<RoaringBitmap>,
+    /// For other texts.
+    pub(crate) scale: Relevance,
+    /// Of the slots.
+    pub(crate) texts: Texts,
+}
+
+impl Matches {
+    /// The cosines of the embeddings in the slots that can be answers.
+    pub(crate) fn cosines(&self, to: &[f32]) -> Vec<(u32, f32)> {
+        super::vectors::cosines(&self.texts, self.within.as_ref(), to)
+    }
 }
 
 impl Index {
@@ -121,6 +133,11 @@ impl Index {
     /// Whether the index has what this trace says.
     pub(crate) fn has(&self, slot: u32, trace: &Trace) -> bool {
         self.texts.get(slot).is_some_and(|entry| Arc::ptr_eq(&entry.content, &trace.content))
+    }
+
+    /// Whether the index has what a slot said at some time.
+    pub(crate) fn has_any(&self, slot: u32) -> bool {
+        self.texts.get(slot).is_some()
     }
 
     /// Takes in what a trace says, in the place of what the slot said.
@@ -187,33 +204,50 @@ impl Index {
         number
     }
 
-    /// Scores every text. The cost is proportional to the number of texts that have each word of the question.
-    pub(super) fn matches(&self, wanted: &Wanted) -> Matches {
-        let known = |word: &str| Some(&self.terms[self.find(word)? as usize].postings);
+    /// Scores every text, but for the slots that are out of date, in whose place are texts that the index lacks: these
+    /// count as if it had them. The cost is proportional to the number of texts that have each word of the question.
+    pub(crate) fn matches(&self, wanted: &Wanted, outdated: &[u32], unread: &[Words]) -> Matches {
+        let known = |word: &str| {
+            let number = self.find(word)?;
+            Some((number, &self.terms[number as usize].postings))
+        };
+        let texts_with = |word: &str| {
+            let indexed = known(word).map_or(0, |(number, postings)| {
+                let had = |slot: &&u32| self.terms_of[**slot as usize].contains(&number);
+                postings.len() - outdated.iter().filter(had).count() as u32
+            });
+            indexed + unread.iter().filter(|words| words.count(word) > 0).count() as u32
+        };
+        let lengths_of =
+            |slots: &[u32]| slots.iter().map(|slot| self.lengths[*slot as usize]).collect::<Vec<_>>();
+        let (gone, new) = (lengths_of(outdated), unread.iter().map(|words| words.length).collect::<Vec<_>>());
+        let texts = |lengths: &[u32]| lengths.iter().filter(|length| **length > 0).count() as u32;
+        let words = |lengths: &[u32]| lengths.iter().map(|length| u64::from(*length)).sum::<u64>();
         let scale = Relevance::new(
-            wanted
-                .words
-                .iter()
-                .map(|(word, times)| (word.clone(), *times, known(word).map_or(0, Postings::len))),
-            self.with_words,
-            self.all_words,
+            wanted.words.iter().map(|(word, times)| (word.clone(), *times, texts_with(word))),
+            self.with_words + texts(&new) - texts(&gone),
+            self.all_words + words(&new) - words(&gone),
         );
         let mut relevance = vec![0.0; self.lengths.len()];
+        let slots_with = |word: &str| known(word).into_iter().flat_map(|(_, postings)| postings.iter());
         for (word, weight) in scale.words() {
-            for (slot, count) in known(word).into_iter().flat_map(Postings::iter) {
+            for (slot, count) in slots_with(word) {
                 let at = slot as usize;
                 relevance[at] += scale.of_word(weight, u32::from(count), self.lengths[at]);
             }
         }
-        let required = wanted.phrases.iter().flatten().map(|word| {
-            known(word).into_iter().flat_map(Postings::iter).map(|(slot, _)| slot).collect::<RoaringBitmap>()
-        });
-        let required = required.reduce(|all, with| all & with);
-        Matches { relevance, required, scale, texts: self.texts.clone() }
+        outdated.iter().for_each(|slot| relevance[*slot as usize] = 0.0);
+        let slots = wanted.phrases.iter().flatten();
+        let slots = slots.map(|word| slots_with(word).map(|(slot, _)| slot).collect::<RoaringBitmap>());
+        let within = slots.reduce(|all, with| all & with);
+        let (slots, unread) = (relevance.len(), unread.iter().map(|words| scale.of(words)));
+        relevance.extend(unread);
+        let unread = Vec::new();
+        Matches { relevance, slots, unread, within, scale, texts: self.texts.clone() }
     }
 
     /// Every word that some text has.
-    #[cfg(any(test, feature = "testkit"))]
+    #[cfg(test)]
     pub(crate) fn words(&self) -> impl Iterator<Item = &str> {
         self.by_word.iter().map(|number| &*self.terms[*number as usize].word)
     }

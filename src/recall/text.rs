@@ -4,6 +4,8 @@ mod letters;
 #[cfg(test)]
 mod tests;
 
+use super::payload;
+use crate::trace::Trace;
 use letters::{Kind, kind, push_folded};
 use rust_stemmers::{Algorithm, Stemmer};
 use std::borrow::Cow;
@@ -253,7 +255,7 @@ impl Pairs {
 
 /// The words of a question.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// Each once, with its number.
     pub(super) words: Vec<(Box<str>, u32)>,
     /// Words in a row, all of which a text must have.
@@ -261,7 +263,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    pub(super) fn of(index: TextIndex, question: &str) -> Self {
+    pub(crate) fn of(index: TextIndex, question: &str) -> Self {
         let (mut words, mut stops): (Vec<Box<str>>, Vec<Box<str>>) = Default::default();
         let mut phrases = Vec::new();
         let mut parts: Vec<_> = question.split(['"', '“', '”', '„']).collect();
@@ -289,8 +291,24 @@ impl Wanted {
         self.words.iter().map(|(word, _)| &**word).chain(phrases)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.words.is_empty()
+    }
+
+    /// Whether each phrase stands in one of the texts of a trace.
+    pub(crate) fn has_phrases_in(&self, index: TextIndex, trace: &Trace) -> bool {
+        let mut left: Vec<_> = self.phrases.iter().collect();
+        if !left.is_empty() {
+            payload::texts(trace, &mut |text| {
+                let row = index.row(text);
+                left.retain(|phrase| {
+                    let is_it =
+                        |part: &[(Box<str>, Role)]| part.iter().map(|(word, _)| word).eq(phrase.iter());
+                    !row.windows(phrase.len()).any(is_it)
+                });
+            });
+        }
+        left.is_empty()
     }
 }
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 /// What a slot says, and of which trace.
 #[derive(Clone)]
-pub(super) struct Entry {
-    pub(super) id: TraceId,
-    pub(super) content: Arc<Content>,
+pub(crate) struct Entry {
+    pub(crate) id: TraceId,
+    pub(crate) content: Arc<Content>,
 }
 
 /// The entries of all slots. A clone shares them, and stays as it is: what is changed later is copied before, together
 /// with its neighbours.
 #[derive(Clone, Default)]
-pub(super) struct Texts {
+pub(crate) struct Texts {
     parts: Vec<Arc<Vec<Option<Entry>>>>,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct Texts {
 const PART: usize = 512;
 
 impl Texts {
-    pub(super) fn get(&self, slot: u32) -> Option<&Entry> {
+    pub(crate) fn get(&self, slot: u32) -> Option<&Entry> {
         self.parts.get(slot as usize / PART)?.get(slot as usize % PART)?.as_ref()
     }
 

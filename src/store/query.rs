@@ -25,11 +25,11 @@ use std::sync::atomic::Ordering;
 #[derive(Clone)]
 #[must_use = "a query asks nothing until it is run"]
 pub struct Query<'a> {
-    store: &'a TraceStore,
-    conditions: Conditions,
+    pub(super) store: &'a TraceStore,
+    pub(super) conditions: Conditions,
     filters: Vec<Filter<'a>>,
     order: Order,
-    limit: usize,
+    pub(super) limit: usize,
     after: Option<Cursor>,
 }
 
@@ -286,6 +286,13 @@ impl<'a> Query<'a> {
             // Of one moment altogether, so it begins again.
             limit = limit.saturating_mul(8);
         }
+    }
+
+    /// Returns the strength of a trace that meets all conditions, at a time.
+    #[cfg(all(feature = "recall", not(loom)))]
+    pub(super) fn admits(&self, trace: &Trace, at: Micros) -> Option<f64> {
+        let strength = Search { order: Order::Score, ..self.search(at, 0) }.admits(trace)?;
+        self.filters.iter().all(|passes| passes(trace)).then_some(strength)
     }
 
     fn search(&self, now: Micros, limit: usize) -> Search<'_> {

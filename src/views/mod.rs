@@ -7,6 +7,7 @@
 //! - [`strengths`]: the order of strengths, which time changes;
 //! - [`conditions`], [`sets`]: what the results of a query meet, and where they therefore are;
 //! - [`counts`]: of partitions and tags;
+//! - `text`: what the traces say, with the feature `recall`;
 //! - [`search`], [`walk`]: the answers of a query, and how they are found.
 
 mod conditions;
@@ -16,12 +17,16 @@ mod search;
 mod sets;
 mod slots;
 mod strengths;
+#[cfg(all(feature = "recall", not(loom)))]
+mod text;
 mod walk;
 
 pub(crate) use conditions::Conditions;
 pub(crate) use counts::Counted;
 pub(crate) use due::{DueFor, Place, Upkept};
 pub(crate) use search::{Answer, Search};
+#[cfg(all(feature = "recall", not(loom)))]
+pub(crate) use text::ReadWords;
 
 use crate::memory::DecayCurve;
 use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
@@ -49,6 +54,8 @@ pub(crate) struct TraceViews {
     due: DueTimes,
     /// Of payload text.
     bytes: u64,
+    #[cfg(all(feature = "recall", not(loom)))]
+    text: Option<text::TextView>,
 }
 
 type Sets<const N: usize> = [RoaringBitmap; N];
@@ -74,6 +81,8 @@ impl TraceViews {
             strengths,
             due,
             bytes: 0,
+            #[cfg(all(feature = "recall", not(loom)))]
+            text: None,
         }
     }
 
@@ -94,6 +103,11 @@ impl TraceViews {
             views.strengths.put(slot, None, Some(&trace), now);
             views.due.put(slot, None, Some(&trace));
             views.bytes += size(&trace);
+        }
+        #[cfg(all(feature = "recall", not(loom)))]
+        {
+            views = views.with_text(self.reading());
+            views.read_again();
         }
         views
     }
@@ -125,6 +139,8 @@ impl TraceViews {
         reorder(&mut self.created, slot, was.map(created), is.map(created));
         self.strengths.put(slot, was, is, now);
         self.due.put(slot, was, is);
+        #[cfg(all(feature = "recall", not(loom)))]
+        self.text.iter_mut().for_each(|text| text.put(slot, is));
         self.bytes = self.bytes + is.map_or(0, size) - was.map_or(0, size);
         old
     }

@@ -149,7 +149,7 @@ impl Search<'_> {
     }
 
     /// The strength of a trace that meets the conditions, or 0 if nobody asks for it.
-    pub(super) fn admits(&self, trace: &Trace) -> Option<f64> {
+    pub(crate) fn admits(&self, trace: &Trace) -> Option<f64> {
         if !self.conditions.are_met_by(trace) {
             return None;
         }

@@ -38,6 +38,7 @@ mod quota;
 mod racing_links;
 mod racing_queries;
 mod ranking;
+mod recall;
 mod recovery;
 mod reinforcement;
 mod removal;

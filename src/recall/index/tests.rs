@@ -75,7 +75,7 @@ proptest! {
                 }
             }
         }
-        let matches = index.matches(&Wanted::of(index.reading(), &question));
+        let matches = index.matches(&Wanted::of(index.reading(), &question), &[], &[]);
         for slot in 0..24 {
             let (found, expected) = (matches.relevance.get(slot as usize).copied(), relevance(&said, &question, slot));
             let found = f64::from(found.unwrap_or(0.0));

@@ -32,10 +32,13 @@ pub(super) fn kind(letter: char) -> Kind {
         // Vowels and finals of Korean in parts, voicing marks of half-width Kana.
         '\u{1160}'..='\u{11ff}' | '\u{d7b0}'..='\u{d7ff}' | '\u{ff9e}' | '\u{ff9f}' => Kind::LetterMark,
         _ if is_combining_mark(letter) => Kind::Mark,
-        _ if letter.is_alphanumeric() => match is_without_spaces(letter) {
-            true => Kind::Letter,
-            false => Kind::Word,
-        },
+        _ if letter.is_alphanumeric() => {
+            if is_without_spaces(letter) {
+                Kind::Letter
+            } else {
+                Kind::Word
+            }
+        }
         _ if is_emoji(letter) => Kind::Emoji,
         _ => Kind::Other,
     }
