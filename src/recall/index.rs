@@ -49,7 +49,7 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    /// Reads the words of a trace: of the strings of its payload, unless the host encrypted it, and of its tags.
+    /// Reads the words of a trace: of the strings of its payload, and of its tags.
     pub(crate) fn of(reading: TextIndex, trace: &Trace) -> Self {
         let (mut text, mut words, mut length) = (String::new(), Vec::new(), 0);
         super::payload::texts(trace, &mut |part| {

@@ -4,14 +4,12 @@ use crate::trace::Trace;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// Calls a closure with each string of the payload and with each tag. Not with the payload that a host encrypted, nor
-/// with what another program wrote that is not JSON, from where it is not.
+/// Calls a closure with each string of the payload and with each tag. Not with what another program wrote that is not
+/// JSON, from where it is not.
 pub(super) fn texts(trace: &Trace, each: &mut impl FnMut(&str)) {
-    if trace.encryption_key_id().is_none() {
-        let mut json = serde_json::Deserializer::from_str(trace.payload().as_str());
-        // What is not JSON says nothing.
-        let _: Result<(), _> = Strings(each).deserialize(&mut json);
-    }
+    let mut json = serde_json::Deserializer::from_str(trace.payload().as_str());
+    // What is not JSON says nothing.
+    let _: Result<(), _> = Strings(each).deserialize(&mut json);
     trace.tags().for_each(each);
 }
 

@@ -53,10 +53,9 @@ pub struct Recalled {
 }
 
 impl TraceStore {
-    /// Returns a question of what the traces say: of the strings of their payloads, unless these are
-    /// [encrypted](crate::NewTrace::encryption_key_id), and of their tags. Words in quotation marks must stand in a row,
-    /// in one string or tag; of the other words one is enough, and rare words count most. The
-    /// [`TextIndex`](crate::TextIndex) says which words are the same.
+    /// Returns a question of what the traces say: of the strings of their payloads, and of their tags. Words in
+    /// quotation marks must stand in a row, in one string or tag; of the other words one is enough, and rare words count
+    /// most. The [`TextIndex`](crate::TextIndex) says which words are the same.
     ///
     /// An empty text is for a question of embeddings alone: see [`near`](Recall::near).
     pub fn recall(&self, text: impl Into<Box<str>>) -> Recall<'_> {

@@ -44,9 +44,7 @@ fn texts(trace: &Trace) -> Vec<String> {
         }
     }
     let mut all = Vec::new();
-    if trace.encryption_key_id().is_none() {
-        strings(&trace.payload().as_value().unwrap_or_default(), &mut all);
-    }
+    strings(&trace.payload().as_value().unwrap_or_default(), &mut all);
     all.extend(trace.tags().map(str::to_owned));
     all
 }
@@ -56,8 +54,7 @@ fn change(store: &TraceStore, ids: &mut Vec<TraceId>, rng: &mut Rng) -> mnemon::
     let new = NewTrace::semantic(payload(rng)).partition(partition).tag(pick(rng, &WORDS));
     let any = if ids.is_empty() { TraceId::new() } else { ids[rng.usize(..ids.len())] };
     match rng.u8(..12) {
-        0..4 => ids.push(store.insert(new)?),
-        4 => ids.push(store.insert(new.encryption_key_id("key"))?),
+        0..5 => ids.push(store.insert(new)?),
         5 | 6 => drop(store.update(any, |trace| trace.payload(payload(rng)))?),
         7 => drop(store.update(any, |trace| trace.tags([pick(rng, &WORDS)]))?),
         8 => drop(store.reinforce(any)?),

@@ -58,6 +58,7 @@ const RECORD: &str = r#"A record:
   parent_ref           the ref of the record that it came out of, on whatever line
   tags, partition, created_at, confidence, emotional_valence, emotional_intensity
                        as of a trace; null is the same as left out
+  embedding            a list of numbers, as many in each record
 
 A record whose trace is in the store brings it up to date in the fields that it gives; type, partition
 and created_at can't change. So a file ingested twice changes nothing the second time. A record with

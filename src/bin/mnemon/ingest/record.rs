@@ -26,6 +26,7 @@ struct Written<'a> {
     confidence: Option<f64>,
     emotional_valence: Option<f64>,
     emotional_intensity: Option<f64>,
+    embedding: Option<Vec<f32>>,
 }
 
 /// A record all of whose values can be taken.
@@ -41,6 +42,7 @@ pub struct Record {
     confidence: Option<f64>,
     emotional_valence: Option<f64>,
     emotional_intensity: Option<f64>,
+    embedding: Option<Vec<f32>>,
 }
 
 /// What became of the parent that a record names.
@@ -84,7 +86,13 @@ impl Record {
             confidence: written.confidence,
             emotional_valence: written.emotional_valence,
             emotional_intensity: written.emotional_intensity,
+            embedding: written.embedding,
         })
+    }
+
+    /// Number of dimensions of its embedding.
+    pub fn dimensions(&self) -> Option<usize> {
+        self.embedding.as_ref().map(Vec::len)
     }
 
     /// The trace that it makes.
@@ -108,6 +116,9 @@ impl Record {
         if let Some(intensity) = self.emotional_intensity {
             new = new.emotional_intensity(intensity);
         }
+        if let Some(embedding) = &self.embedding {
+            new = new.embedding(&**embedding);
+        }
         match parent {
             Parent::Found(parent) => new.parent(parent),
             Parent::NotGiven | Parent::Dangling => new,
@@ -128,6 +139,9 @@ impl Record {
         }
         if let Some(intensity) = self.emotional_intensity {
             edit = edit.emotional_intensity(intensity);
+        }
+        if let Some(embedding) = &self.embedding {
+            edit = edit.embedding(&**embedding);
         }
         match parent {
             Parent::NotGiven => edit,
