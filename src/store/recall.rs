@@ -7,7 +7,7 @@ mod tests;
 use super::{Partition, Query, TraceStore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::recall::{Fusion, ScoreParts};
-use crate::trace::{Tier, Trace, TraceId, TraceType};
+use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
 use answer::Answering;
 use jiff::Timestamp;
 use std::fmt;
@@ -59,15 +59,7 @@ impl TraceStore {
     ///
     /// An empty text is for a question of embeddings alone: see [`near`](Recall::near).
     pub fn recall(&self, text: impl Into<Box<str>>) -> Recall<'_> {
-        Recall {
-            query: self.query().limit(10),
-            text: text.into(),
-            near: None,
-            fusion: Fusion::default(),
-            weigh: None,
-            spread: 0.0,
-            stale_ok: false,
-        }
+        Recall { text: text.into(), ..Recall::of(self.query().limit(10)) }
     }
 
     /// Builds the text index anew, in the background: the next [`recall`](Self::recall) waits for that. Nothing else
@@ -164,6 +156,18 @@ impl Recall<'_> {
 }
 
 impl<'a> Recall<'a> {
+    fn of(query: Query<'a>) -> Self {
+        Self {
+            query,
+            text: Box::default(),
+            near: None,
+            fusion: Fusion::default(),
+            weigh: None,
+            spread: 0.0,
+            stale_ok: false,
+        }
+    }
+
     /// Ranks by a number of your own for each trace, highest first; one for which it is NaN is not found. Every trace
     /// with a word of the question, or with an embedding that it is near to, is scored, outside any lock. Default: the
     /// score of [`ScoreParts`]. Anything [lent](Self::spread) is added to it.
@@ -203,8 +207,9 @@ impl<'a> Recall<'a> {
     /// the vector has another number of dimensions than the embeddings of the store, which it names both, or numbers that
     /// are not finite, or if a weight or a share is out of its range.
     pub fn run(&self) -> Result<Vec<Recalled>> {
+        let reading = self.query.store.inner().settings.text_index.ok_or_else(no_index)?;
         self.check()?;
-        Ok(Answering::begin(self)?.answer())
+        Ok(Answering::begin(self, reading).answer())
     }
 
     fn check(&self) -> Result<()> {
@@ -226,6 +231,14 @@ impl<'a> Recall<'a> {
         }
         Ok(())
     }
+}
+
+/// The traces that a text finds, with their relevance, and the time that the answer is of: in a store without an index
+/// as well.
+pub(super) fn matching(query: Query<'_>, text: &str) -> (Micros, Vec<(Arc<Trace>, f64)>) {
+    let reading = query.store.inner().settings.text_index.unwrap_or_default();
+    let recall = Recall { text: text.into(), ..Recall::of(query) };
+    Answering::begin(&recall, reading).all()
 }
 
 fn no_index() -> Error {

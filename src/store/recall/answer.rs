@@ -1,13 +1,12 @@
 //! How a question is answered: matches of the index and of embeddings first, and then the best of them as they are now.
 
-use super::{Recall, Recalled, no_index};
-use crate::error::Result;
+use super::{Recall, Recalled};
 use crate::memory::Scoring;
 use crate::memory::constants::ASSOCIATION_BONUS;
 use crate::recall::{Fusion, Index, MOST_WEIGHT, Matches, ScoreParts, Signals, TextIndex, Wanted, Words};
 use crate::recall::{cosine, weighed};
 use crate::store::inner::Inner;
-use crate::trace::{Trace, TraceId};
+use crate::trace::{Micros, Trace, TraceId};
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
@@ -82,9 +81,8 @@ impl Eq for Scored {}
 
 impl<'q> Answering<'q> {
     /// Asks the index.
-    pub(super) fn begin(recall: &'q Recall<'q>) -> Result<Self> {
+    pub(super) fn begin(recall: &'q Recall<'q>, reading: TextIndex) -> Self {
         let inner = recall.query.store.inner();
-        let reading = inner.settings.text_index.ok_or_else(no_index)?;
         let wanted = Wanted::of(reading, &recall.text);
         let conditions = &recall.query.conditions;
         let stale_ok = recall.stale_ok;
@@ -104,7 +102,7 @@ impl<'q> Answering<'q> {
                 embedded.push(number);
             }
         }
-        Ok(Self {
+        Self {
             recall,
             inner,
             reading,
@@ -116,7 +114,7 @@ impl<'q> Answering<'q> {
             judged: HashMap::default(),
             best_relevance: 0.0,
             best_similarity: 0.0,
-        })
+        }
     }
 
     pub(super) fn answer(mut self) -> Vec<Recalled> {
@@ -140,14 +138,26 @@ impl<'q> Answering<'q> {
         found.into_iter().map(|scored| scored.found).collect()
     }
 
-    /// The candidates by how well they match.
-    fn ranking(&mut self) -> Ranking {
+    /// All that the text finds, with its relevance, and the time.
+    pub(super) fn all(self) -> (Micros, Vec<(Arc<Trace>, f64)>) {
+        let found = self.with_words().into_iter().filter_map(|number| self.judge(number));
+        let found = found.filter(|judged| judged.relevance > 0.0);
+        (self.scoring.at, found.map(|judged| (judged.trace, f64::from(judged.relevance))).collect())
+    }
+
+    /// The candidates that have a word of the text.
+    fn with_words(&self) -> Vec<Number> {
         let within = self.matches.within.as_ref();
         let slots = self.matches.slots as Number;
         let can_be =
             |number: &Number| *number >= slots || within.is_none_or(|within| within.contains(*number));
         let with_words = (0..).zip(&self.matches.relevance).filter(|(_, relevance)| **relevance > 0.0);
-        let with_words: Vec<Number> = with_words.map(|(number, _)| number).filter(can_be).collect();
+        with_words.map(|(number, _)| number).filter(can_be).collect()
+    }
+
+    /// The candidates by how well they match.
+    fn ranking(&mut self) -> Ranking {
+        let with_words = self.with_words();
         let mut by_relevance = ranked(&with_words, |at| self.matches.relevance[at]);
         self.best_relevance = self.highest(&mut by_relevance, |judged| judged.relevance);
         if self.recall.near.is_none() {

@@ -1,7 +1,7 @@
 //! What a score is made of, and what else a question can ask for.
 
 use harness::Outcome;
-use mnemon::{Fusion, NewTrace, Recalled, TextIndex, TraceId, TraceStore};
+use mnemon::{Fusion, NewTrace, Order, Query, Recalled, TextIndex, TraceId, TraceStore};
 use std::collections::BTreeSet;
 
 fn store() -> mnemon::Result<TraceStore> {
@@ -85,6 +85,43 @@ fn partition_recalls_its_own() -> Outcome {
     }
     assert_eq!(ids(&ana.recall("storm").spread(1.0).run()?), [own]);
     assert_eq!(ids(&ana.recall("storm").partition("ben").run()?), []);
+    Ok(())
+}
+
+#[test]
+fn query_takes_a_text() -> Outcome {
+    let new =
+        || (0..30).map(|n| NewTrace::text(&format!("tide{} {}", n % 7, "tide ".repeat(n % 4))).tag("sea"));
+    let (store, plain) = (store()?, TraceStore::in_memory());
+    let clock =
+        |store: &TraceStore| store.insert_many(new()).and_then(|_| store.insert(NewTrace::text("calm")));
+    (clock(&store)?, clock(&plain)?);
+    for store in [&store, &plain] {
+        let ask = || store.query().text("tide tide3").tagged("sea").order(Order::Relevance);
+        let all: Vec<_> = ask().run();
+        // A text of the form `tideN` alone has no such word, unless N is 3.
+        assert_eq!(
+            (all.len(), ask().count()),
+            ((0..30).filter(|n| n % 4 > 0 || n % 7 == 3).count(), all.len())
+        );
+        assert!(ask().explain().contains("each with a word of the text"));
+        let (mut paged, mut next) = (Vec::new(), None);
+        loop {
+            let page = next.into_iter().fold(ask().limit(4), Query::after).page();
+            paged.extend(page.traces);
+            let Some(cursor) = page.next else { break };
+            next = Some(cursor.to_string().parse()?);
+        }
+        assert!(paged == all, "pages are all of it, in order");
+        assert_eq!(ask().filter(|trace| trace.id() == all[3].id()).run(), [all[3].clone()]);
+        let newest = store.query().text("tide").order(Order::Created).limit(3).run();
+        assert!(newest.len() == 3 && newest.is_sorted_by(|a, b| a.created_at() >= b.created_at()));
+    }
+    let relevant = store.query().text("tide tide3").order(Order::Relevance).run();
+    let recalled = store.recall("tide tide3").weigh(|parts| parts.relevance).limit(1).run()?;
+    assert_eq!(relevant[0].payload(), recalled[0].trace.payload());
+    // Without a text all are equal.
+    assert_eq!(store.query().order(Order::Relevance).limit(5).run().len(), 5);
     Ok(())
 }
 

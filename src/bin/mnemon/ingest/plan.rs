@@ -46,7 +46,7 @@ impl Lines<Record> {
         let mut taken: HashMap<TraceId, usize> = HashMap::with_capacity(records.len());
         let mut steps = Vec::with_capacity(records.len());
         let bar = progress::bar(records.len(), "comparing");
-        let has_embeddings = records.iter().any(|(_, record)| record.dimensions().is_some());
+        let has_embeddings = records.iter().any(|(_, record)| record.embedding.is_some());
         let stored = || store.iter().find_map(|trace| trace.embedding().map(<[_]>::len));
         let mut dimensions = if has_embeddings { stored() } else { None };
         for (line, record) in bar.wrap_iter(records.into_iter()) {
@@ -86,7 +86,7 @@ impl Lines<Record> {
 
 /// All embeddings of a store have as many dimensions as the first.
 fn same_dimensions(record: &Record, dimensions: &mut Option<usize>) -> Result<(), String> {
-    match (record.dimensions(), *dimensions) {
+    match (record.embedding.as_ref().map(Vec::len), *dimensions) {
         (Some(given), Some(wanted)) if given != wanted => Err(format!(
             "embedding is of {given} dimensions, and others of this store of {wanted}: give as many"
         )),

@@ -34,6 +34,7 @@ pub struct Record {
     /// `None`: a new trace.
     pub id: Option<TraceId>,
     pub parent: Option<TraceId>,
+    pub embedding: Option<Vec<f32>>,
     kind: TraceType,
     payload: Payload,
     tags: Option<Vec<String>>,
@@ -42,7 +43,6 @@ pub struct Record {
     confidence: Option<f64>,
     emotional_valence: Option<f64>,
     emotional_intensity: Option<f64>,
-    embedding: Option<Vec<f32>>,
 }
 
 /// What became of the parent that a record names.
@@ -88,11 +88,6 @@ impl Record {
             emotional_intensity: written.emotional_intensity,
             embedding: written.embedding,
         })
-    }
-
-    /// Number of dimensions of its embedding.
-    pub fn dimensions(&self) -> Option<usize> {
-        self.embedding.as_ref().map(Vec::len)
     }
 
     /// The trace that it makes.
