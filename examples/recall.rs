@@ -1,11 +1,12 @@
-//! Recall: you see a fact, the turn of the conversation that it comes from, and what was said around it.
+//! Recall: you see the fact that answers a question, the turn of the conversation that it comes from, and what was said
+//! around it.
 //!
-//! `cargo run --example recall -- [FILE.jsonl [WORD]]` reads a conversation (the repository's sample unless given)
-//! into a store in memory, links each turn to the next and each fact to its source, and walks from the first fact
-//! with the word.
+//! `cargo run --features recall --example recall -- [FILE.jsonl [QUESTION]]` reads a conversation (the repository's sample unless given)
+//! into a store in memory, links each turn to the next and each fact to its source, and walks from the fact that answers
+//! best.
 
 use mnemon::jiff::Timestamp;
-use mnemon::{ManualClock, NewTrace, Payload, Trace, TraceId, TraceStore};
+use mnemon::{ManualClock, NewTrace, Payload, TextIndex, Trace, TraceId, TraceStore, TraceType};
 use serde_json::Value;
 use std::collections::HashMap;
 use std::error::Error;
@@ -14,12 +15,12 @@ use std::time::Duration;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let file = arguments.next().unwrap_or_else(|| "examples/sample.jsonl".to_owned());
-    let word = arguments.next().unwrap_or_default();
+    let question = arguments.next().unwrap_or_else(|| "what did the storm do to the pontoon?".to_owned());
     let records: Vec<Value> =
         std::fs::read_to_string(file)?.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
 
     let clock = ManualClock::at("2000-01-01T00:00:00Z".parse()?);
-    let store = TraceStore::builder().clock(&clock).in_memory()?;
+    let store = TraceStore::builder().clock(&clock).text_index(TextIndex::english()).in_memory()?;
     for record in &records {
         let trace = read(record)?;
         let id = store.insert(trace)?;
@@ -31,12 +32,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     associate(&store, &records)?;
     println!("{} memories, {} links\n", store.len(), store.link_count());
 
-    let facts =
-        records.iter().filter(|record| record["type"] == "semantic" && record["parent_ref"].is_string());
-    let Some(fact) = facts.filter(|fact| fact["payload"].to_string().contains(&word)).find_map(id) else {
-        return Err(format!("no fact with a source contains {word:?}").into());
-    };
-    let fact = store.get(fact).ok_or("it was inserted")?;
+    println!("{question}");
+    let facts = store.recall(question).of_type(TraceType::Semantic).filter(|fact| fact.parent().is_some());
+    let found = facts.limit(3).run()?;
+    for found in &found {
+        println!("{:.3}  {}", found.score, text(&found.trace));
+    }
+    let Some(best) = found.first() else { return Err("no fact with a source answers that".into()) };
+    let fact = best.trace.clone();
+    println!();
     println!("fact    {}", text(&fact));
     if let Some(source) = fact.parent().and_then(|source| store.get(source)) {
         println!("source  {}\n", text(&source));

@@ -40,6 +40,8 @@ mod observe;
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 mod progress;
 mod protocol;
+#[cfg(all(feature = "recall", not(loom)))]
+mod recall;
 #[cfg(feature = "serde")]
 mod serialize;
 mod state;
@@ -70,9 +72,13 @@ pub use observe::StatusFile;
 pub use observe::{ErrorCounts, ErrorMemories};
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 pub use progress::Progress;
+#[cfg(all(feature = "recall", not(loom)))]
+pub use recall::{Fusion, Language, ScoreParts, TextIndex};
 pub use state::{Commit, CompactReport, FeedEvent, FlushReport, Health, Quarantined, Subscription};
 pub use store::{
     CloseError, Cursor, Eviction, Group, LagPolicy, Mark, Page, Partition, Query, Quota, Removed, Stats,
     Step, StoreBuilder, TraceStore, Upkeep, Walk, Watermark, WeakStore,
 };
+#[cfg(all(feature = "recall", not(loom)))]
+pub use store::{Recall, Recalled};
 pub use trace::{Link, NewTrace, Origin, Payload, Tier, Trace, TraceEdit, TraceId, TraceType};

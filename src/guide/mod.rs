@@ -3,6 +3,10 @@
 #[doc = include_str!("memory.md")]
 pub mod memory {}
 
+#[cfg(all(feature = "recall", not(loom)))]
+#[doc = include_str!("recall.md")]
+pub mod recall {}
+
 #[doc = include_str!("guarantees.md")]
 pub mod guarantees {}
 

@@ -18,6 +18,8 @@ pub enum Order {
     Score,
     /// Most recently created first.
     Created,
+    /// Most relevant for the `text` of the query first (feature `recall`). Without one all are equal.
+    Relevance,
 }
 
 impl Order {
@@ -27,6 +29,7 @@ impl Order {
             Order::Strength => b.strength.total_cmp(&a.strength).then_with(|| a.id.cmp(&b.id)),
             Order::Recency | Order::Created => b.time.cmp(&a.time).then_with(|| a.id.cmp(&b.id)),
             Order::Score => by_score(a, b),
+            Order::Relevance => b.relevance.total_cmp(&a.relevance).then_with(|| a.id.cmp(&b.id)),
         }
     }
 }
@@ -37,6 +40,8 @@ pub(crate) struct SortKey {
     pub(crate) strength: f64,
     /// Set only for an order by score.
     pub(crate) log_score: f64,
+    /// Of the text of a query; 0 if it has none.
+    pub(crate) relevance: f64,
     /// Of creation in an order by that, otherwise of the last reinforcement, at most now.
     pub(crate) time: Micros,
     pub(crate) id: TraceId,
@@ -53,6 +58,7 @@ pub(crate) fn by_rank(scoring: Scoring) -> impl Fn(&Ranked, &Ranked) -> Ordering
     let key = move |Ranked { trace, log_score, strength, .. }: &Ranked| SortKey {
         strength: *strength,
         log_score: *log_score,
+        relevance: 0.0,
         time: scoring.reinforced(trace),
         id: trace.id(),
     };

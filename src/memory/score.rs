@@ -92,6 +92,12 @@ impl Scoring {
         self.log_recency_of(trace.numbers.last_reinforced)
     }
 
+    /// The recency, as in [`Ranked`].
+    #[cfg(all(feature = "recall", not(loom)))]
+    pub(crate) fn recency(self, trace: &Trace) -> f64 {
+        self.log_recency(trace).exp2()
+    }
+
     fn log_recency_of(self, reinforced: Micros) -> f64 {
         -(self.at.seconds_since(reinforced.min(self.at)) / self.half_life_seconds)
     }

@@ -78,8 +78,21 @@ impl<W> Views<W> {
         live: impl Fn(&[K]) -> Vec<Option<Arc<V>>>,
         put: impl FnMut(&mut W, K, Option<Arc<V>>) -> Option<Arc<V>>,
     ) {
+        self.apply_some(|_| keys.to_vec(), live, put);
+    }
+
+    /// As [`apply_keys`](Self::apply_keys), of keys that the views name; `false` if there are none. Who finds none
+    /// finds those applied that another thread has taken.
+    pub fn apply_some<K: Clone, V>(
+        &self,
+        take: impl FnOnce(&mut W) -> Vec<K>,
+        live: impl Fn(&[K]) -> Vec<Option<Arc<V>>>,
+        put: impl FnMut(&mut W, K, Option<Arc<V>>) -> Option<Arc<V>>,
+    ) -> bool {
         let _one = lock(&self.applier);
-        self.put(keys, live, put);
+        let keys = self.change(take);
+        self.put(&keys, live, put);
+        !keys.is_empty()
     }
 
     /// Changes the views as a whole, while nothing is applied: what `reset` loads for them is not older than what a
@@ -92,6 +105,11 @@ impl<W> Views<W> {
     /// Looks at the views as they are, without what they lack.
     pub fn look<R>(&self, look: impl FnOnce(&W) -> R) -> R {
         look(&read(&self.views))
+    }
+
+    /// Changes what the views have beside what they show, also while something is applied.
+    pub fn change<R>(&self, change: impl FnOnce(&mut W) -> R) -> R {
+        change(&mut write(&self.views))
     }
 
     fn put<K: Clone, V>(

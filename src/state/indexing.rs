@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 /// Whoever does the indexer's work takes its steps: a thread of its own, or the flusher if that could not be started.
 pub(crate) struct Indexing {
-    views: Views<TraceViews>,
-    clock: WallClock,
-    notify: Arc<Notify>,
+    pub(super) views: Views<TraceViews>,
+    pub(super) clock: WallClock,
+    pub(super) notify: Arc<Notify>,
     /// Traces that a question has found to be out of place.
     late: ShortMutex<Vec<TraceId>>,
     /// Whether the views have what was loaded: until then a question waits.
@@ -114,18 +114,25 @@ impl State {
             self.build_views();
             return true;
         }
-        let now = clock.now();
-        let live = |ids: &[_]| self.traces.get_many(ids);
-        let put = |views: &mut TraceViews, id, trace| views.put(id, trace, now);
-        if views.apply(&self.generations, live, put) {
+        if self.apply_cut() {
             return true;
         }
         let late = late.with(std::mem::take);
         if !late.is_empty() {
-            views.apply_keys(&late, live, put);
+            let now = clock.now();
+            views.apply_keys(
+                &late,
+                |ids| self.load_for_views(ids),
+                |views, id, trace| views.put(id, trace, now),
+            );
             return true;
         }
+        let now = clock.now();
         if views.look(|views| views.ends_are_behind(now)) && views.reset(|views| views.end_some(now)) {
+            return true;
+        }
+        #[cfg(all(feature = "recall", not(loom)))]
+        if !self.indexing.is_over() && self.read_texts() {
             return true;
         }
         let is_long = self.generations.is_long();
@@ -135,10 +142,40 @@ impl State {
         is_long
     }
 
+    /// Applies the oldest cut that the views lack; `false` if there is none.
+    fn apply_cut(&self) -> bool {
+        let now = self.indexing.clock.now();
+        let put = |views: &mut TraceViews, id, trace| views.put(id, trace, now);
+        self.indexing.views.apply(&self.generations, |ids| self.load_for_views(ids), put)
+    }
+
+    /// Has the views show nothing that was removed before the last cut.
+    pub(crate) fn forget_removed(&self) {
+        // Views that are built later never see it.
+        if self.indexing.is_built.load(Ordering::Acquire) {
+            while self.apply_cut() {}
+        }
+    }
+
+    /// Loads traces that are about to be put into the views.
+    pub(super) fn load_for_views(&self, ids: &[TraceId]) -> Vec<Option<Arc<Trace>>> {
+        let traces = self.traces.get_many(ids);
+        #[cfg(all(feature = "recall", not(loom)))]
+        self.read_ahead(&traces);
+        traces
+    }
+
     /// For views that are half done after a panic, or in the order of a time that has not come: builds them anew.
     pub(crate) fn index_anew(&self) {
         self.indexing.is_built.store(false, Ordering::Relaxed);
         self.build_views();
+    }
+
+    /// Whoever comes first builds the views of what was loaded; others wait for that.
+    pub(super) fn build_views_once(&self) {
+        if !self.indexing.is_built.load(Ordering::Acquire) {
+            self.build_views();
+        }
     }
 
     /// Asks the views, together with the traces that they may have wrong. `None` if there are none: under loom, and in
@@ -150,9 +187,7 @@ impl State {
         if cfg!(loom) || self.is_forked() {
             return None;
         }
-        if !self.indexing.is_built.load(Ordering::Acquire) {
-            self.build_views();
-        }
+        self.build_views_once();
         self.indexing.views.ask(&self.generations, |ids| self.traces.get_many(ids), question)
     }
 

@@ -5,6 +5,7 @@
 //! - [`counters`]: what has been done; [`outage`]: what fails, and [`health`]: both, for people;
 //! - [`events`]: what all `tracing` events of a store have in common;
 //! - [`indexing`]: the views of the traces, and the steps that keep them up to date;
+//! - `texts`: the index of texts among them, with the feature `recall`;
 //! - [`feed`]: each commit, to subscribers.
 
 mod counters;
@@ -15,6 +16,8 @@ mod indexing;
 mod outage;
 mod rows;
 mod tasks;
+#[cfg(all(feature = "recall", not(loom)))]
+mod texts;
 
 pub use counters::{FlushReport, Quarantined};
 pub(crate) use events::{Name, cause, milliseconds};

@@ -17,12 +17,20 @@ pub struct Cursor {
     pub(super) key: SortKey,
 }
 
-const ORDERS: [(char, Order); 4] =
-    [('s', Order::Strength), ('r', Order::Recency), ('o', Order::Score), ('c', Order::Created)];
+const ORDERS: [(char, Order); 5] = [
+    ('s', Order::Strength),
+    ('r', Order::Recency),
+    ('o', Order::Score),
+    ('c', Order::Created),
+    ('t', Order::Relevance),
+];
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { order, at, key: SortKey { strength, log_score, time, id } } = self;
+        let Self { order, at, key } = self;
+        let SortKey { strength, log_score, relevance, time, id } = key;
+        // No order is by both.
+        let log_score = if *order == Order::Relevance { relevance } else { log_score };
         let order = ORDERS.iter().find(|(_, named)| named == order).map_or('s', |(letter, _)| *letter);
         let (strength, log_score) = (strength.to_bits(), log_score.to_bits());
         let id = u128::from_be_bytes(*id.as_bytes());
@@ -53,5 +61,10 @@ fn parse(text: &str) -> Option<Cursor> {
     let (strength, log_score) = (f64::from_bits(bits(next())?), f64::from_bits(bits(next())?));
     let time = time(next())?;
     let id = TraceId::from_bytes(u128::from_str_radix(next()?, 16).ok()?.to_be_bytes());
-    next().is_none().then_some(Cursor { order: *order, at, key: SortKey { strength, log_score, time, id } })
+    let (log_score, relevance) = match order {
+        Order::Relevance => (0.0, log_score),
+        _ => (log_score, 0.0),
+    };
+    let key = SortKey { strength, log_score, relevance, time, id };
+    next().is_none().then_some(Cursor { order: *order, at, key })
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 impl TraceStore {
     /// Removes every trace of a type, with its links and its row, together with the rows that were
     /// [quarantined](crate::Stats::quarantined), all in one cut, and returns once that is durable. The erased data is
-    /// overwritten in the file, and the WAL is emptied as soon as no reader holds it. Deleting snapshots, copies and a
+    /// overwritten in the file, it leaves the views, and the WAL is emptied as soon as no reader holds it. Deleting snapshots, copies and a
     /// damaged file that was quarantined is left to you. If more than a quarter of the file is then free, the flusher
     /// [compacts](Self::compact) it in the background.
     ///
@@ -58,6 +58,7 @@ impl TraceStore {
             let message = "erased in memory, and not yet in the file: the next flush that succeeds does it";
             Error::new(error.kind(), message).because(error)
         })?;
+        self.state().forget_removed();
         Ok(Removed { rows: rows.load(Ordering::Relaxed), ..removed })
     }
 }

@@ -27,6 +27,9 @@ pub(super) struct Inner {
     pub(super) expired: AtomicU64,
     /// Number of traces that the quota has removed.
     pub(super) evicted: AtomicU64,
+    /// Number of dimensions of the embeddings; 0 before the first.
+    #[cfg(all(feature = "recall", not(loom)))]
+    pub(super) dimensions: std::sync::atomic::AtomicUsize,
 }
 
 impl Inner {
@@ -82,6 +85,14 @@ impl Inner {
 
     /// Returns the new trace, checked and ready to be stored.
     pub(super) fn checked(&self, new: NewTrace) -> Result<Trace> {
+        let trace = self.checked_alone(new)?;
+        #[cfg(all(feature = "recall", not(loom)))]
+        self.check_embedding(&trace, None)?;
+        Ok(trace)
+    }
+
+    /// Returns the new trace, checked without regard to what the store holds.
+    pub(super) fn checked_alone(&self, new: NewTrace) -> Result<Trace> {
         let now = self.now();
         let defaults =
             Defaults { partition: &self.settings.partition, now, imprinting: self.is_imprinting(now) };

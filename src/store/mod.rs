@@ -7,6 +7,8 @@ mod close;
 mod compact;
 mod cursor;
 mod decay;
+#[cfg(all(feature = "recall", not(loom)))]
+mod dimensions;
 mod due;
 mod erase;
 mod events;
@@ -26,6 +28,8 @@ mod query;
 mod quota;
 mod rank;
 mod read;
+#[cfg(all(feature = "recall", not(loom)))]
+mod recall;
 mod reinforce;
 mod removed;
 mod restore;
@@ -53,6 +57,8 @@ pub use open::{LagPolicy, StoreBuilder};
 pub use partition::Partition;
 pub use query::{Page, Query};
 pub use quota::{Eviction, Quota};
+#[cfg(all(feature = "recall", not(loom)))]
+pub use recall::{Recall, Recalled};
 pub use removed::Removed;
 pub use stats::{Stats, Watermark};
 pub use upkeep::Upkeep;

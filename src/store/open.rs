@@ -19,6 +19,8 @@ use crate::memory::constants::RECENCY_HALF_LIFE_SECONDS;
 #[cfg(all(feature = "sqlite", not(loom)))]
 use crate::progress::{Progress, Watch};
 use crate::protocol::Reached;
+#[cfg(all(feature = "recall", not(loom)))]
+use crate::recall::TextIndex;
 use crate::state::{FlushOptions, Name, State};
 use crate::trace::{Micros, checked_name};
 use crate::views::{TraceViews, Upkept};
@@ -80,6 +82,8 @@ pub(super) struct Settings {
     pub(super) imprint_until: Option<Micros>,
     pub(super) quota: Quota,
     pub(super) upkeep: Option<Upkeep>,
+    #[cfg(all(feature = "recall", not(loom)))]
+    pub(super) text_index: Option<TextIndex>,
 }
 
 impl Settings {
@@ -127,6 +131,8 @@ impl Default for Settings {
             imprint_until: None,
             quota: Quota::default(),
             upkeep: None,
+            #[cfg(all(feature = "recall", not(loom)))]
+            text_index: None,
         }
     }
 }
@@ -299,6 +305,20 @@ impl StoreBuilder {
         self
     }
 
+    /// Keeps an index of what the traces say, for [`recall`](TraceStore::recall). Default: none.
+    ///
+    /// The index is in memory alone. After opening, the thread of the views builds it in the background, some 10
+    /// microseconds a trace of 300 bytes; afterwards it takes in what was changed, and no write waits for that. It takes
+    /// about twice the memory of the texts. [`guide::recall`](crate::guide::recall) has the figures.
+    ///
+    /// A store with an index has embeddings of one number of dimensions, that of the first: a write with another is
+    /// [invalid](crate::ErrorKind::InvalidInput).
+    #[cfg(all(feature = "recall", not(loom)))]
+    pub fn text_index(mut self, index: TextIndex) -> Self {
+        self.settings.text_index = Some(index);
+        self
+    }
+
     /// Reports how many rows of traces have been read while a file is opened: first 0, then every few thousand, and all
     /// at the end. Default: no report. The callback runs on the thread that opens the store. Others read meanwhile and
     /// are not held up, but the opening ends only when the callback has returned for the last time: it must not block.
@@ -449,6 +469,8 @@ impl Stored {
         let reached = Reached { cut: loaded.watermark.max(taken), stored: loaded.watermark };
         let (clock, curve) = (settings.clock.clone(), settings.curve);
         let views = TraceViews::new(curve, settings.upkept());
+        #[cfg(all(feature = "recall", not(loom)))]
+        let views = views.with_text(settings.text_index);
         let state = State::new(name, traces, links, reached, options, clock, views);
         state.counters.lock().unreadable = unreadable;
         let state = Arc::new(state);
@@ -465,6 +487,8 @@ impl Stored {
             pruned: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
+            #[cfg(all(feature = "recall", not(loom)))]
+            dimensions: self.dimensions,
         });
         let upkeep = upkeep::Thread::default();
         (TraceStore { owner: Arc::new(Owner { inner, upkeep, flusher, indexer }) }, no_flusher)

@@ -232,6 +232,11 @@ impl Partition {
         self.store.erase_partition(&self.name)
     }
 
+    #[cfg(all(feature = "recall", not(loom)))]
+    pub(super) fn store(&self) -> &TraceStore {
+        &self.store
+    }
+
     fn has(&self, trace: &Trace) -> bool {
         trace.partition() == &*self.name
     }

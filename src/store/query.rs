@@ -25,12 +25,14 @@ use std::sync::atomic::Ordering;
 #[derive(Clone)]
 #[must_use = "a query asks nothing until it is run"]
 pub struct Query<'a> {
-    store: &'a TraceStore,
-    conditions: Conditions,
+    pub(super) store: &'a TraceStore,
+    pub(super) conditions: Conditions,
     filters: Vec<Filter<'a>>,
     order: Order,
-    limit: usize,
+    pub(super) limit: usize,
     after: Option<Cursor>,
+    #[cfg(all(feature = "recall", not(loom)))]
+    text: Option<Box<str>>,
 }
 
 type Filter<'a> = Arc<dyn Fn(&Trace) -> bool + Send + Sync + 'a>;
@@ -57,6 +59,8 @@ impl TraceStore {
             order: Order::Strength,
             limit: usize::MAX,
             after: None,
+            #[cfg(all(feature = "recall", not(loom)))]
+            text: None,
         }
     }
 }
@@ -83,6 +87,27 @@ impl<'a> Query<'a> {
     /// Traces without this tag; if called more than once, with none of the tags.
     pub fn untagged(mut self, tag: impl Into<Box<str>>) -> Self {
         self.conditions.no_tags.push(tag.into());
+        self
+    }
+
+    /// Traces that say one of these words, and all of the phrases in quotation marks: what [`TraceStore::recall`] finds,
+    /// in any order, such as [`Order::Relevance`]. Looks at every trace with one of the words, and in a store without a
+    /// [text index](crate::StoreBuilder::text_index) reads every text, as English. If called more than once, the last
+    /// text counts.
+    ///
+    /// ```
+    /// use mnemon::{NewTrace, Order, TextIndex, TraceStore};
+    ///
+    /// let store = TraceStore::builder().text_index(TextIndex::english()).in_memory()?;
+    /// store.insert_many(["a storm", "the storm of storms", "a calm"].map(NewTrace::text))?;
+    /// assert_eq!(store.query().text("storms").order(Order::Created).run().len(), 2);
+    /// let best = store.query().text("storms").order(Order::Relevance).limit(1).run();
+    /// assert_eq!(best[0].payload().as_str(), "\"the storm of storms\"");
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    #[cfg(all(feature = "recall", not(loom)))]
+    pub fn text(mut self, text: impl Into<Box<str>>) -> Self {
+        self.text = Some(text.into());
         self
     }
 
@@ -204,7 +229,7 @@ impl<'a> Query<'a> {
         let at_once = match self.sorted_by() {
             _ if self.conditions.include_invalid => usize::MAX,
             Order::Recency | Order::Created => 1_024,
-            Order::Strength | Order::Score => usize::MAX,
+            Order::Strength | Order::Score | Order::Relevance => usize::MAX,
         };
         let (mut left, mut next) = (self.limit, Some(self.after));
         std::iter::from_fn(move || {
@@ -221,6 +246,10 @@ impl<'a> Query<'a> {
     /// strength and [filters](Self::filter), it counts in the views, and looks at no trace but those just changed.
     pub fn count(&self) -> usize {
         let query = Self { order: Order::Created, limit: usize::MAX, after: None, ..self.clone() };
+        #[cfg(all(feature = "recall", not(loom)))]
+        if query.text.is_some() {
+            return query.answer().1.found.len();
+        }
         if !query.filters.is_empty() {
             return query.answer().1.found.len();
         }
@@ -297,6 +326,13 @@ impl<'a> Query<'a> {
         }
     }
 
+    /// Returns the strength of a trace that meets all conditions, at a time.
+    #[cfg(all(feature = "recall", not(loom)))]
+    pub(super) fn admits(&self, trace: &Trace, at: Micros) -> Option<f64> {
+        let strength = Search { order: Order::Score, ..self.search(at, 0) }.admits(trace)?;
+        self.filters.iter().all(|passes| passes(trace)).then_some(strength)
+    }
+
     fn search(&self, now: Micros, limit: usize) -> Search<'_> {
         let inner = self.store.inner();
         Search {
@@ -311,6 +347,14 @@ impl<'a> Query<'a> {
 
     fn ask(&self, limit: usize) -> (Micros, Answer) {
         let inner = self.store.inner();
+        #[cfg(all(feature = "recall", not(loom)))]
+        if let Some(text) = &self.text {
+            let alone = Self { text: None, filters: Vec::new(), ..self.clone() };
+            let (now, found) = super::recall::matching(alone, text);
+            let search = self.search(now, limit);
+            inner.visited.fetch_add(found.len() as u64, Ordering::Relaxed);
+            return (search.scoring.at, search.rank(found));
+        }
         // The time is read while the views are held: none of what they show is of a later one.
         let answer = inner.state.ask(|unsettled, views| {
             let search = self.search(inner.now(), limit);
@@ -335,8 +379,11 @@ impl<'a> Query<'a> {
 
 impl fmt::Debug for Query<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { store: _, conditions, filters, order, limit, after } = self;
-        f.debug_struct("Query")
+        let Self { conditions, filters, order, limit, after, .. } = self;
+        let mut shown = f.debug_struct("Query");
+        #[cfg(all(feature = "recall", not(loom)))]
+        shown.field("text", &self.text);
+        shown
             .field("conditions", conditions)
             .field("filters", &filters.len())
             .field("order", order)

@@ -238,6 +238,8 @@ impl Inner {
         }
         if !Arc::ptr_eq(&new.content, &old.content) {
             self.check_size(&new)?;
+            #[cfg(all(feature = "recall", not(loom)))]
+            self.check_embedding(&new, Some(old))?;
         }
         Ok(Change::Put(new))
     }

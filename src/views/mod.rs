@@ -8,6 +8,7 @@
 //! - [`strengths`]: the order of strengths, which time changes;
 //! - [`conditions`], [`sets`]: what the results of a query meet, and where they therefore are;
 //! - [`counts`]: of partitions and tags;
+//! - `text`: what the traces say, with the feature `recall`;
 //! - [`search`], [`walk`]: the answers of a query, and how they are found.
 
 mod conditions;
@@ -17,6 +18,8 @@ mod search;
 mod sets;
 mod slots;
 mod strengths;
+#[cfg(all(feature = "recall", not(loom)))]
+mod text;
 mod validity;
 mod walk;
 
@@ -24,6 +27,8 @@ pub(crate) use conditions::Conditions;
 pub(crate) use counts::Counted;
 pub(crate) use due::{DueFor, Place, Upkept};
 pub(crate) use search::{Answer, Search};
+#[cfg(all(feature = "recall", not(loom)))]
+pub(crate) use text::ReadWords;
 
 use crate::memory::DecayCurve;
 use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
@@ -56,6 +61,8 @@ pub(crate) struct TraceViews {
     ended_recency: BTreeSet<(Micros, u32)>,
     /// Of payload text.
     bytes: u64,
+    #[cfg(all(feature = "recall", not(loom)))]
+    text: Option<text::TextView>,
 }
 
 type Sets<const N: usize> = [RoaringBitmap; N];
@@ -83,6 +90,8 @@ impl TraceViews {
             ends: Ends::default(),
             ended_recency: BTreeSet::new(),
             bytes: 0,
+            #[cfg(all(feature = "recall", not(loom)))]
+            text: None,
         }
     }
 
@@ -109,6 +118,11 @@ impl TraceViews {
             }
             views.due.put(slot, None, Some(&trace));
             views.bytes += size(&trace);
+        }
+        #[cfg(all(feature = "recall", not(loom)))]
+        {
+            views = views.with_text(self.reading());
+            views.read_again();
         }
         views
     }
@@ -139,6 +153,8 @@ impl TraceViews {
         let has_ended = self.ends.ended().contains(slot);
         self.change_orders(slot, (was, had_ended), (is, has_ended), now);
         self.due.put(slot, was, is);
+        #[cfg(all(feature = "recall", not(loom)))]
+        self.text.iter_mut().for_each(|text| text.put(slot, is));
         self.bytes = self.bytes + is.map_or(0, size) - was.map_or(0, size);
         old
     }

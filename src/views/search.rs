@@ -55,6 +55,9 @@ pub(crate) enum Way {
     Sets,
     /// Each that was created in the time asked for.
     Created,
+    /// Each that has something of the text.
+    #[cfg(all(feature = "recall", not(loom)))]
+    Text,
     /// Each trace of the store.
     Scan,
 }
@@ -68,6 +71,8 @@ impl fmt::Display for Way {
             Way::Strength => "from the strongest on",
             Way::Sets => "each with the terms",
             Way::Created => "each of the time of creation",
+            #[cfg(all(feature = "recall", not(loom)))]
+            Way::Text => "each with a word of the text",
             Way::Scan => "each trace",
         })
     }
@@ -146,6 +151,17 @@ impl Search<'_> {
         self.answer(best, 0, Way::Scan)
     }
 
+    /// Looks at each of these traces, which have something of a text, and how much.
+    #[cfg(all(feature = "recall", not(loom)))]
+    pub(crate) fn rank(&self, traces: Vec<(Arc<Trace>, f64)>) -> Answer {
+        let mut best = Best::default();
+        for (trace, relevance) in traces {
+            best.visited += 1;
+            self.offer_relevant(&mut best, &trace, relevance);
+        }
+        self.answer(best, 0, Way::Text)
+    }
+
     fn answer(&self, best: Best, unsettled: usize, way: Way) -> Answer {
         let found = best.held.into_sorted_vec();
         let (visited, late) = (best.visited, best.late);
@@ -153,7 +169,7 @@ impl Search<'_> {
     }
 
     /// The strength of a trace that meets the conditions, or 0 if nobody asks for it.
-    pub(super) fn admits(&self, trace: &Trace) -> Option<f64> {
+    pub(crate) fn admits(&self, trace: &Trace) -> Option<f64> {
         if !self.conditions.are_met_by(trace, self.scoring.at) {
             return None;
         }
@@ -168,8 +184,12 @@ impl Search<'_> {
 
     /// Takes a trace in, if it meets the conditions and is among the best so far; `false` if it meets them and is not.
     pub(super) fn offer(&self, best: &mut Best, trace: &Arc<Trace>) -> bool {
+        self.offer_relevant(best, trace, 0.0)
+    }
+
+    fn offer_relevant(&self, best: &mut Best, trace: &Arc<Trace>, relevance: f64) -> bool {
         let Some(strength) = self.admits(trace) else { return true };
-        let key = self.key(trace, strength);
+        let key = SortKey { relevance, ..self.key(trace, strength) };
         if self.after.is_some_and(|after| self.order.compare(&key, &after) != Ordering::Greater) {
             return true;
         }
@@ -189,13 +209,13 @@ impl Search<'_> {
     fn key(&self, trace: &Trace, strength: f64) -> SortKey {
         let log_score = match self.order {
             Order::Score => self.scoring.log_score(trace, strength, 1.0),
-            Order::Strength | Order::Recency | Order::Created => 0.0,
+            Order::Strength | Order::Recency | Order::Created | Order::Relevance => 0.0,
         };
         let time = match self.order {
             Order::Created => trace.content.created_at,
-            Order::Strength | Order::Recency | Order::Score => self.scoring.reinforced(trace),
+            _ => self.scoring.reinforced(trace),
         };
-        SortKey { strength, log_score, time, id: trace.id() }
+        SortKey { strength, log_score, relevance: 0.0, time, id: trace.id() }
     }
 
     /// The worst of the best, if there are as many as asked for.
@@ -210,7 +230,7 @@ impl Search<'_> {
             Order::Created => self.conditions.until.into_iter().chain(after).min(),
             // Any later one counts as of now.
             Order::Recency => after.filter(|time| *time < self.scoring.at),
-            Order::Strength | Order::Score => None,
+            Order::Strength | Order::Score | Order::Relevance => None,
         }
     }
 
@@ -223,6 +243,7 @@ impl Search<'_> {
             Order::Score => self.scoring.highest_log_score(time) >= worst.log_score,
             Order::Recency | Order::Strength => time.min(self.scoring.at) >= worst.time,
             Order::Created => time >= worst.time,
+            Order::Relevance => true,
         })
     }
 

@@ -37,7 +37,11 @@ impl Walk<'_> {
         // set.
         let to_intersect: f64 = sets.sizes().skip(1).map(|size| size as f64 / 32.0).sum();
         let to_look = to_intersect + 3.0 * in_all;
-        let can_walk = search.order != Order::Strength || self.views.strengths.are_valid(search.scoring.at);
+        let can_walk = match search.order {
+            Order::Strength => self.views.strengths.are_valid(search.scoring.at),
+            Order::Relevance => false,
+            Order::Recency | Order::Created | Order::Score => true,
+        };
         let mut given_up = 0;
         if can_walk && (sets.are_empty() || to_walk < to_look) {
             // An order by creation begins and ends where the times asked for do.
@@ -54,7 +58,7 @@ impl Walk<'_> {
                 Order::Created => {
                     (self.latest_first(&mut best, patience, &self.views.created), Way::Creation)
                 }
-                Order::Recency | Order::Score => {
+                Order::Recency | Order::Score | Order::Relevance => {
                     (self.latest_first(&mut best, patience, &self.views.recency), Way::Recency)
                 }
             };

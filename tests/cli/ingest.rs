@@ -346,3 +346,29 @@ fn record_without_id_is_always_new() -> Outcome {
     assert!(place.traces()?.iter().any(|trace| trace.id() == id));
     Ok(())
 }
+
+#[test]
+fn ingest_takes_embeddings_of_one_length() -> Outcome {
+    let place = TestDir::new()?;
+    let record = |n: u8, embedding: &str| {
+        format!(r#"{{"type": "semantic", "payload": {n}, "ref": "r/{n}", "embedding": {embedding}}}"#)
+    };
+    let lines = [record(1, "[0.5, -1.0]"), record(2, "null"), record(3, "[1.0]"), record(4, "[1, 2]")];
+    place.write("records.jsonl", lines.join("\n"))?;
+    let ran = place.run("ingest records.jsonl --db memory.db")?;
+    assert_eq!(ran.code, Some(2));
+    assert!(
+        ran.stderr.contains("line 3: embedding is of 1 dimensions, and others of this store of 2"),
+        "{ran:?}"
+    );
+    assert_eq!(place.trace("r/1")?.embedding(), Some(&[0.5, -1.0][..]));
+    assert_eq!((place.trace("r/2")?.embedding(), place.traces()?.len()), (None, 3));
+    place.write("more.jsonl", record(2, "[1, 2, 3]"))?;
+    assert_eq!(place.run("ingest more.jsonl --db memory.db --strict")?.code, Some(1));
+    place.write("more.jsonl", record(2, "[0.25, 1e999]"))?;
+    assert_eq!(place.run("ingest more.jsonl --db memory.db --strict")?.code, Some(1));
+    place.write("more.jsonl", record(2, "[0.25, 0]"))?;
+    assert_eq!(place.run("ingest more.jsonl --db memory.db")?.code, Some(0));
+    assert_eq!(place.trace("r/2")?.embedding(), Some(&[0.25, 0.0][..]));
+    Ok(())
+}

@@ -39,6 +39,7 @@ mod quota;
 mod racing_links;
 mod racing_queries;
 mod ranking;
+mod recall;
 mod recovery;
 mod reinforcement;
 mod removal;

@@ -5,7 +5,7 @@
 use axum::extract::{Path, Query, State, rejection::JsonRejection, rejection::QueryRejection};
 use axum::{Json, Router, http::Method, http::StatusCode, routing::get, routing::post};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use mnemon::{ErrorKind, Health, NewTrace, Order, Trace, TraceId, TraceStore};
+use mnemon::{ErrorKind, Health, NewTrace, Order, TextIndex, Trace, TraceId, TraceStore};
 use serde_json::{Value, json};
 use std::{error::Error, time::Duration};
 #[cfg(unix)]
@@ -25,7 +25,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let told_to_end = async move { tokio::select!(_ = one.recv() => (), _ = other.recv() => ()) };
 
     // Who wants a durable answer waits for the next flush, which all share that have come since the last one.
-    let store = TraceStore::builder().flush_interval(Duration::from_millis(50)).open(file)?;
+    let builder = TraceStore::builder().flush_interval(Duration::from_millis(50));
+    let store = builder.text_index(TextIndex::english()).open(file)?;
     let routes = routes(store.clone(), PrometheusBuilder::new().install_recorder()?);
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("{} traces of {file} on http://{}", store.len(), listener.local_addr()?);
@@ -58,6 +59,7 @@ type Memories = Result<Json<Memory>, JsonRejection>;
 #[serde(deny_unknown_fields)]
 struct Wish {
     durable: Option<bool>,
+    text: Option<String>,
     tag: Option<String>,
     limit: Option<usize>,
 }
@@ -83,10 +85,11 @@ async fn one(method: Method, State(store): Store, Path(id): Path<String>) -> Res
     shown(&store, found.as_deref().ok_or((StatusCode::NOT_FOUND, Json(missing)))?).map(Json)
 }
 
-/// The traces with the tag, or all, those first that matter most.
+/// The traces with the text and the tag, or all, those first that answer it best, or that matter most.
 async fn recall(State(store): Store, wish: Wishes) -> Result<Json<Value>, Problem> {
     let Query(wish) = wish.map_err(problem)?;
     let best = store.query().order(Order::Score).limit(wish.limit.unwrap_or(10));
+    let best = wish.text.into_iter().fold(best, |best, text| best.text(text).order(Order::Relevance));
     let found = wish.tag.into_iter().fold(best, |best, tag| best.tagged(tag)).run();
     found.iter().map(|trace| shown(&store, trace)).collect::<Result<_, _>>().map(Json)
 }

@@ -104,6 +104,8 @@ fn what_is_inserted_is_read_recalled_and_removed() -> Outcome {
     );
     assert_eq!(found("/recall?tag=harbour&limit=1")?, [&*pilot]);
     assert_eq!(found("/recall?tag=depth")?, [&*silt]);
+    assert_eq!(found("/recall?text=who+calls")?, [&*pilot]);
+    assert_eq!(found("/recall?text=harbours&tag=depth")?, [&*silt]);
     assert_eq!(found("/recall?tag=harbour&limit=0")?.len(), 0);
     assert_eq!(found("/recall")?.len(), 3);
 

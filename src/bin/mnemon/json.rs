@@ -102,16 +102,6 @@ pub fn preview(json: &str, letters: usize) -> String {
     }
 }
 
-/// All its values, a line each: what one looks for words in.
-pub fn texts(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for (_, value) in scalars(json) {
-        text.push_str(&plain(value).0);
-        text.push('\n');
-    }
-    text
-}
-
 /// The values that hold no others, with the names they have in their objects.
 fn scalars(json: &str) -> impl Iterator<Item = (Option<&str>, &str)> {
     let mut tokens = tokens(json).peekable();
@@ -139,7 +129,7 @@ fn plain(value: &str) -> (Cow<'_, str>, bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::{compact, pretty, preview, texts};
+    use super::{compact, pretty, preview};
 
     const PAYLOAD: &str = r#" { "b": [1.0, 1e3,  12345678901234567890123],
         "a": {"said": "so \"it\" is\n\\", "x": []}, "c": {}, "d": true, "e": "café" } "#;
@@ -188,16 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_values_and_not_names() {
-        assert_eq!(texts(r#"{"speaker": "Ana\u00e9", "n": [7, {"deep": "x"}]}"#), "Anaé\n7\nx\n");
-    }
-
-    #[test]
     fn what_is_no_json_is_shown_all_the_same() {
         for text in ["", "\"", "\"\\", "{\"a\"", "]]é", "日本 \u{1b} \"日\\日"] {
             assert!(compact(text).is_none());
             assert_eq!(super::tokens(text).collect::<String>().replace(' ', ""), text.replace(' ', ""));
-            drop((pretty(text), preview(text, 10), texts(text)));
+            drop((pretty(text), preview(text, 10)));
         }
         assert_eq!(preview("nope", 10), "nope");
         assert_eq!(pretty("{\"a\":\u{1b}\n[1"), "{\"a\":\\u{1b}\n[1");

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
-use mnemon::{ManualClock, Trace, TraceId, TraceStore};
+use mnemon::{ManualClock, StoreBuilder, Trace, TraceId, TraceStore};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
@@ -37,8 +37,12 @@ pub struct OpenedStore {
 impl Source {
     /// Warns of rows that can't be read.
     pub fn open(&self) -> Result<OpenedStore> {
+        self.open_with(|builder| builder)
+    }
+
+    pub fn open_with(&self, set: impl FnOnce(StoreBuilder) -> StoreBuilder) -> Result<OpenedStore> {
         let at = self.at.unwrap_or_else(Timestamp::now);
-        let builder = TraceStore::builder().clock(&ManualClock::at(at));
+        let builder = set(TraceStore::builder().clock(&ManualClock::at(at)));
         let store = progress::while_reading(builder, |builder| builder.detached(&self.db))?;
         text::warn_of_quarantined(&store.stats().quarantined);
         Ok(OpenedStore::of(store, &self.db))

@@ -1,208 +1,218 @@
-//! `mnemon recall`: the traces that speak of something, those first that matter most, and why they do.
+//! `mnemon recall`: the traces that answer a question, the best first, and what their scores are made of.
 
 use crate::opened_store::{Digits, OpenedStore, Source};
 use crate::text::{self, BOLD, DIM, ID, fraction, harmless, number, styled};
 use crate::trace::{self, TraceJson};
-use crate::{DONE, json};
-use anyhow::{Result, ensure};
+use crate::{DONE, progress};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
-use mnemon::{Ranked, Trace};
+use mnemon::{Recalled, ScoreParts, TextIndex, Trace, TraceId, TraceStore};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::io::BufRead;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Recall what is valid and speaks of something, ranked, with the parts of each score.
 ///
-/// Each word must be one of a trace's tags, or stand in the text of its payload as a whole word, however it is
-/// capitalized.
+/// A trace is found if its texts or tags have a word of the question; rare words count most, and forms of an English
+/// word are one word. An argument of several words is a phrase: these must stand in a row, or, where no trace has them
+/// so, count as words. Recalling reinforces nothing: the file is only read.
 ///
-/// The score is strength × recency × emotion × association: how strong the trace is; 1, halved with each hour since
-/// it was last reinforced; 1 + its emotional intensity; and 1.15 if another one of those found is associated with
-/// it, else 1. Of equal scores the strongest comes first. Recalling reinforces nothing: the file is only read.
+/// The score is relevance × (1 + 0.1 × strength + 0.05 × recency + 0.05 × (emotion - 1) + (association - 1) / 3): how
+/// well the text answers, 1 for the best; how strong the trace is; 1, halved with each hour since it was last
+/// reinforced; 1 + its emotional intensity; and 1.15 if another one of those found is associated with it, else 1.
 #[derive(Args)]
 #[command(after_help = DONE)]
 pub struct Recall {
     #[command(flatten)]
     source: Source,
-    /// Words to look for, tags or others.
-    #[arg(required = true, value_name = "TEXT")]
-    words: Vec<String>,
+    /// The question: words and phrases.
+    #[arg(required_unless_present = "lines", conflicts_with = "lines", value_name = "TEXT")]
+    question: Vec<String>,
+    /// Read a question a line from standard input, and answer each with a JSON object a line.
+    #[arg(long)]
+    lines: bool,
+    /// Of this partition.
+    #[arg(long, value_name = "NAME")]
+    partition: Option<String>,
     /// At most so many.
     #[arg(long, value_name = "N", default_value_t = 10)]
     limit: usize,
     /// Whole ids and whole payloads, however long the lines; JSON has both anyway.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "lines")]
     full: bool,
     /// One JSON object a line.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "lines")]
     json: bool,
 }
 
-/// The score, its base-2 logarithm, its parts (of which `strength_now` is one), which words are tags of it, and the
-/// trace's fields.
+/// The score, its parts (of which `strength_now` is one), which tags have a word of the question, and the trace's
+/// fields.
 #[derive(Serialize)]
 struct RecallJson<'a> {
     score: f64,
-    log_score: f64,
+    relevance: f64,
     recency: f64,
     emotion: f64,
     association: f64,
-    matched_tags: &'a [String],
+    matched_tags: Vec<&'a str>,
     #[serde(flatten)]
     trace: TraceJson<'a>,
 }
 
-/// What is looked for: in tags as it is, in texts without regard to capitals.
-struct Word {
-    given: String,
-    lower: String,
+/// The answer to one of many questions.
+#[derive(Serialize)]
+struct Answer<'a> {
+    question: &'a str,
+    found: Vec<Found>,
 }
 
-/// A trace with all of the words, and why.
-struct Hit {
-    ranked: Ranked,
-    tags: Vec<String>,
+#[derive(Serialize)]
+struct Found {
+    id: TraceId,
+    score: f64,
 }
 
 impl Recall {
     pub fn run(self) -> Result<ExitCode> {
-        let words: Vec<_> =
-            self.words.iter().flat_map(|text| text.split_whitespace()).map(Word::new).collect();
-        ensure!(!words.is_empty(), "there is no word to look for: give one");
-        let seen = self.source.open()?;
-        let (mut hits, each) = find(&words, &seen);
-        let all = hits.len();
-        hits.truncate(self.limit);
+        let has_words = self.question.iter().any(|text| !text.trim().is_empty());
+        ensure!(self.lines || has_words, "there is no word to look for: give one");
+        let seen = self.source.open_with(|builder| builder.text_index(TextIndex::english()))?;
+        read_texts(&seen)?;
+        if self.lines {
+            return self.answer_lines(&seen);
+        }
+        let (question, found) = self.ask(&seen)?;
         if self.json {
-            text::print_json_lines(hits.iter().map(|hit| RecallJson::of(hit, &seen)))?;
-        } else if all == 0 {
-            text::print(&nothing(&words, &each))?;
+            text::print_json_lines(found.iter().map(|found| RecallJson::of(found, &question, &seen)))?;
+        } else if found.is_empty() {
+            text::print("No trace has a word of the question.")?;
         } else {
-            text::print(&self.page(&hits, all, &words, &seen))?;
+            text::print(&self.page(&found, &question, &seen))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn page(&self, hits: &[Hit], all: usize, words: &[Word], seen: &OpenedStore) -> String {
-        let traces = hits.iter().map(|hit| &*hit.ranked.trace);
+    /// With the question as it was asked: an argument of several words as a phrase, unless nothing has it.
+    fn ask(&self, seen: &OpenedStore) -> Result<(String, Vec<Recalled>)> {
+        let quoted = |text: &String| {
+            let is_phrase = text.split_whitespace().nth(1).is_some() && !text.contains('"');
+            if is_phrase { format!("\"{text}\"") } else { text.clone() }
+        };
+        let phrases = self.question.iter().map(quoted).collect::<Vec<_>>().join(" ");
+        let found = self.answer(seen, &phrases)?;
+        if !found.is_empty() {
+            return Ok((phrases, found));
+        }
+        let words = self.question.join(" ");
+        let found = self.answer(seen, &words)?;
+        Ok((words, found))
+    }
+
+    fn answer(&self, seen: &OpenedStore, question: &str) -> mnemon::Result<Vec<Recalled>> {
+        let recall = seen.store.recall(question).limit(self.limit);
+        self.partition.iter().fold(recall, |recall, name| recall.partition(name.as_str())).run()
+    }
+
+    fn answer_lines(&self, seen: &OpenedStore) -> Result<ExitCode> {
+        for line in std::io::stdin().lock().lines() {
+            let line = line.context("standard input can't be read as lines of text")?;
+            let found = self.answer(seen, &line)?;
+            let found = found.iter().map(|found| Found { id: found.trace.id(), score: found.score });
+            let answer = Answer { question: &line, found: found.collect() };
+            if !text::print_json_lines_unless_closed([answer])? {
+                break;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn page(&self, found: &[Recalled], question: &str, seen: &OpenedStore) -> String {
+        let traces = found.iter().map(|found| &*found.trace);
         let digits = if self.full { Digits::ALL } else { seen.digits(traces) };
-        let scores = text::scores(&hits.iter().map(|hit| hit.ranked.log_score).collect::<Vec<_>>());
+        let scores: Vec<_> = found.iter().map(|found| fraction(found.score)).collect();
         let widest = scores.iter().map(|score| score.len()).max().unwrap_or(0);
         let room = text::line_width().saturating_sub(widest + 4).max(20);
         let mut page = String::new();
-        for (hit, score) in hits.iter().zip(scores) {
-            let trace = &*hit.ranked.trace;
-            let said =
-                if self.full { trace::whole(trace) } else { excerpt(&trace::whole(trace), words, room) };
+        for (Recalled { trace, parts, .. }, score) in found.iter().zip(scores) {
+            let said = trace::whole(trace);
+            let said = if self.full { said } else { excerpt(&said, question, room) };
             let score = styled(BOLD, format!("{score:>widest$}"));
-            page.push_str(&format!("  {score}  {said}\n"));
+            page.push_str(&format!("  {score}  {}\n", marked(&said, question)));
             let id = styled(ID, digits.of(trace.id()));
-            let rest = format!("{}  {}{}", trace.trace_type(), parts(&hit.ranked), tags(&hit.tags));
+            let tags = tags(&matched_tags(trace, question));
+            let rest = format!("{}  {}{tags}", trace.trace_type(), shown(parts));
             page.push_str(&format!("  {:widest$}  {id}  {}\n", "", styled(DIM, rest)));
         }
-        let summary = if hits.len() == all {
-            format!("{} found", text::count(all as u64, "trace"))
+        let count = found.len();
+        let summary = if count < self.limit {
+            format!("{} found", text::count(count as u64, "trace"))
         } else {
-            format!("{} of {} found", number(hits.len() as u64), text::count(all as u64, "trace"))
+            format!("the best {}", number(count as u64))
         };
-        page.push_str(&styled(
-            DIM,
-            format!("  {summary}; score = strength × recency × emotion × association"),
-        ));
-        if hits.iter().all(|hit| hit.ranked.recency < 0.0005) {
-            let long_ago = "none of them was reinforced lately: --at ranks as of another time";
-            page.push_str(&styled(DIM, format!("\n  {long_ago}")));
-        }
+        page.push_str(&styled(DIM, format!("  {summary}; the score is led by the relevance, see --help")));
         page
     }
 }
 
+/// Waits for the index, with a bar.
+fn read_texts(seen: &OpenedStore) -> Result<()> {
+    let store: &TraceStore = &seen.store;
+    let bar = progress::bar(store.len(), "reading texts");
+    let read = std::thread::scope(|scope| {
+        // A question reads what is left.
+        let reading = scope.spawn(|| store.recall("").run().map(drop));
+        while !reading.is_finished() {
+            let left = store.text_index_backlog();
+            bar.set_position(store.len().saturating_sub(left) as u64);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    bar.finish_and_clear();
+    Ok(read?)
+}
+
 impl<'a> RecallJson<'a> {
-    fn of(hit: &'a Hit, seen: &OpenedStore) -> Self {
-        let Ranked { score, log_score, recency, emotion, association, ref trace, .. } = hit.ranked;
+    fn of(found: &'a Recalled, question: &str, seen: &OpenedStore) -> Self {
+        let Recalled { score, parts, ref trace, .. } = *found;
+        let ScoreParts { relevance, recency, emotion, association, .. } = parts;
+        let matched_tags = matched_tags(trace, question);
         Self {
             score,
-            log_score,
+            relevance,
             recency,
             emotion,
             association,
-            matched_tags: &hit.tags,
+            matched_tags,
             trace: TraceJson::of(trace, seen),
         }
     }
 }
 
-impl Word {
-    fn new(given: &str) -> Self {
-        Self { given: given.to_owned(), lower: given.to_lowercase() }
-    }
-
-    /// The tag that it is.
-    fn tag<'a>(&self, trace: &'a Trace) -> Option<&'a str> {
-        trace.tags().find(|tag| tag.to_lowercase() == self.lower)
-    }
-
-    /// Where it stands in a text without capitals, with no letter or digit right before or after it.
-    fn place(&self, text: &str) -> Option<usize> {
-        let joins = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
-        let mut places = text.match_indices(&self.lower);
-        let whole = places.find(|(at, word)| {
-            !joins(text[..*at].chars().next_back()) && !joins(text[at + word.len()..].chars().next())
-        });
-        whole.map(|(at, _)| at)
-    }
+/// The tags with a word of the question.
+fn matched_tags<'a>(trace: &'a Trace, question: &str) -> Vec<&'a str> {
+    trace.tags().filter(|tag| !TextIndex::english().marks(question, tag).is_empty()).collect()
 }
 
-/// The traces with all of the words, the best first, and how many have each of the words.
-fn find(words: &[Word], seen: &OpenedStore) -> (Vec<Hit>, Vec<u64>) {
-    let mut each = vec![0; words.len()];
-    let mut found = HashMap::new();
-    for trace in seen.store.query().iter() {
-        let (mut text, mut tags, mut has_all) = (None, Vec::new(), true);
-        for (word, count) in words.iter().zip(&mut each) {
-            let tag = word.tag(&trace);
-            let has = tag.is_some() || {
-                let text = text.get_or_insert_with(|| json::texts(trace.payload().as_str()).to_lowercase());
-                word.place(text).is_some()
-            };
-            tags.extend(tag.map(str::to_owned));
-            *count += u64::from(has);
-            has_all &= has;
-        }
-        if has_all {
-            found.insert(trace.id(), tags);
-        }
-    }
-    let ranked = seen.store.rank(found.keys().copied());
-    let hits = ranked.into_iter().map(|ranked| {
-        let tags = found.remove(&ranked.trace.id()).unwrap_or_default();
-        Hit { ranked, tags }
-    });
-    (hits.collect(), each)
-}
-
-fn nothing(words: &[Word], each: &[u64]) -> String {
-    let each = words.iter().zip(each);
-    let each: Vec<_> = each.map(|(word, count)| format!("{} in {}", word.given, number(*count))).collect();
-    match &each[..] {
-        [_] => format!("No trace has {} among its tags or in its payload.", words[0].given),
-        _ => format!("No trace has all of these words: {}.", each.join(", ")),
-    }
-}
-
-/// What the score is the product of.
-fn parts(ranked: &Ranked) -> String {
+/// What the score is made of.
+fn shown(parts: &ScoreParts) -> String {
     const WIDE: usize = 100;
-    let Ranked { strength, recency, emotion, association, .. } = *ranked;
-    let parts =
-        [("strength", strength), ("recency", recency), ("emotion", emotion), ("association", association)];
+    let ScoreParts { relevance, strength, recency, emotion, association, .. } = *parts;
+    let parts = [
+        ("relevance", relevance),
+        ("strength", strength),
+        ("recency", recency),
+        ("emotion", emotion),
+        ("association", association),
+    ];
     let named = parts.map(|(name, part)| {
         if text::line_width() >= WIDE { format!("{name} {}", fraction(part)) } else { fraction(part) }
     });
-    named.join(" × ")
+    named.join(", ")
 }
 
-fn tags(tags: &[String]) -> String {
+fn tags(tags: &[&str]) -> String {
     match tags {
         [] => String::new(),
         tags => format!("  tagged {}", harmless(&tags.join(", "))),
@@ -210,10 +220,10 @@ fn tags(tags: &[String]) -> String {
 }
 
 /// As much of a text as fits, with the first of the words in it.
-fn excerpt(said: &str, words: &[Word], room: usize) -> String {
-    let lower = said.to_lowercase();
-    let first = words.iter().filter_map(|word| Some((word.place(&lower)?, word.lower.len()))).min();
-    let (before, length) = first.map_or((0, 0), |(at, length)| (lower[..at].chars().count(), length));
+fn excerpt(said: &str, question: &str, room: usize) -> String {
+    let first = TextIndex::english().marks(question, said).into_iter().next().unwrap_or(0..0);
+    let letters = |text: &str| text.chars().count();
+    let (before, length) = (letters(&said[..first.start]), letters(&said[first]));
     if before + length < room {
         return text::cut(said, room).into_owned();
     }
@@ -221,4 +231,15 @@ fn excerpt(said: &str, words: &[Word], room: usize) -> String {
     // Where a word begins.
     let from = said[from..].find(' ').map_or(from, |space| from + space + 1);
     format!("…{}", text::cut(&said[from..], room - 1))
+}
+
+/// A text with the words of the question marked.
+fn marked(said: &str, question: &str) -> String {
+    let (mut marked, mut from) = (String::new(), 0);
+    for at in TextIndex::english().marks(question, said) {
+        marked.push_str(&said[from..at.start]);
+        marked.push_str(&styled(BOLD, &said[at.clone()]));
+        from = at.end;
+    }
+    marked + &said[from..]
 }

@@ -61,6 +61,7 @@ const RECORD: &str = r#"A record:
   valid_until          when it ends to be valid
   superseded_by_ref    the ref of the record that takes its place: it is not valid from now on, or from
                        valid_until on if that is given
+  embedding            a list of numbers, as many in each record
 
 A record whose trace is in the store brings it up to date in the fields that it gives; type, partition
 and created_at can't change. So a file ingested twice changes nothing the second time. A record with

@@ -46,6 +46,9 @@ impl Lines<Record> {
         let mut taken: HashMap<TraceId, usize> = HashMap::with_capacity(records.len());
         let mut steps = Vec::with_capacity(records.len());
         let bar = progress::bar(records.len(), "comparing");
+        let has_embeddings = records.iter().any(|(_, record)| record.embedding.is_some());
+        let stored = || store.iter().find_map(|trace| trace.embedding().map(<[_]>::len));
+        let mut dimensions = if has_embeddings { stored() } else { None };
         for (line, record) in bar.wrap_iter(records.into_iter()) {
             let id = record.id.unwrap_or_else(TraceId::new);
             let stored = store.get(id);
@@ -55,6 +58,7 @@ impl Lines<Record> {
                 }
                 None => stored.as_ref().map_or(Ok(()), |stored| record.check_against(stored)),
             };
+            let problem = problem.and_then(|()| same_dimensions(&record, &mut dimensions));
             match problem {
                 Err(reason) => bad.push(BadLine { line, reason }),
                 Ok(()) => {
@@ -77,6 +81,19 @@ impl Lines<Record> {
             };
         }
         Plan { steps, bad }
+    }
+}
+
+/// All embeddings of a store have as many dimensions as the first.
+fn same_dimensions(record: &Record, dimensions: &mut Option<usize>) -> Result<(), String> {
+    match (record.embedding.as_ref().map(Vec::len), *dimensions) {
+        (Some(given), Some(wanted)) if given != wanted => Err(format!(
+            "embedding is of {given} dimensions, and others of this store of {wanted}: give as many"
+        )),
+        (given, wanted) => {
+            *dimensions = wanted.or(given);
+            Ok(())
+        }
     }
 }
 

@@ -28,6 +28,7 @@ struct Written<'a> {
     emotional_intensity: Option<f64>,
     valid_until: Option<String>,
     superseded_by_ref: Option<String>,
+    embedding: Option<Vec<f32>>,
 }
 
 /// A record all of whose values can be taken.
@@ -35,6 +36,7 @@ pub struct Record {
     /// `None`: a new trace.
     pub id: Option<TraceId>,
     pub parent: Option<TraceId>,
+    pub embedding: Option<Vec<f32>>,
     kind: TraceType,
     payload: Payload,
     tags: Option<Vec<String>>,
@@ -98,6 +100,7 @@ impl Record {
                 .map(|at| times::parse("valid_until", at))
                 .transpose()?,
             superseded_by,
+            embedding: written.embedding,
         })
     }
 
@@ -128,6 +131,9 @@ impl Record {
         if let Some(successor) = self.superseded_by {
             new = new.superseded_by(successor);
         }
+        if let Some(embedding) = &self.embedding {
+            new = new.embedding(&**embedding);
+        }
         match parent {
             Parent::Found(parent) => new.parent(parent),
             Parent::NotGiven | Parent::Dangling => new,
@@ -154,6 +160,9 @@ impl Record {
         }
         if let Some(successor) = self.superseded_by {
             edit = edit.superseded_by(successor);
+        }
+        if let Some(embedding) = &self.embedding {
+            edit = edit.embedding(&**embedding);
         }
         match parent {
             Parent::NotGiven => edit,

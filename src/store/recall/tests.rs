@@ -1,0 +1,120 @@
+use crate::{Error, NewTrace, Result, TextIndex, TraceId, TraceStore};
+use std::collections::BTreeSet;
+
+fn store() -> Result<TraceStore> {
+    TraceStore::builder().text_index(TextIndex::english()).in_memory()
+}
+
+/// Every word that the index has, once it has every cut.
+fn words(store: &TraceStore) -> BTreeSet<String> {
+    store.state().forget_removed();
+    store.state().ask_texts(false, |_, views, _| views.indexed_words()).unwrap_or_default()
+}
+
+#[test]
+fn erased_words_leave_the_index() -> Result<()> {
+    let store = store()?;
+    store.insert_many([
+        NewTrace::text("the pilot keeps a secret").partition("ana").tag("harbour"),
+        NewTrace::text("the pilot keeps the charts").partition("ben"),
+    ])?;
+    store.flush()?;
+    assert!(words(&store).contains("secret"));
+    store.erase_partition("ana")?;
+    // Without a wait: the call returns when nothing is left.
+    let left = store.state().ask(|_, views| views.indexed_words()).unwrap_or_default();
+    assert_eq!(left, ["chart", "keep", "pilot", "the"].map(str::to_owned).into());
+    store.erase_partition("ben")?;
+    assert_eq!(words(&store), BTreeSet::new());
+    Ok(())
+}
+
+#[test]
+fn numbers_leave_the_index_alone() -> Result<()> {
+    let store = store()?;
+    let id = store.insert(NewTrace::text("spring tide"))?;
+    store.flush()?;
+    assert!(words(&store).contains("tide"));
+    let content = |store: &TraceStore| {
+        let is_read = |trace| store.state().ask(|_, views| views.unread(&[trace]).is_empty());
+        is_read(store.get(id))
+    };
+    assert_eq!(content(&store), Some(true));
+    store.reinforce(id)?;
+    assert_eq!(content(&store), Some(true), "the index has what a reinforced trace says");
+    store.update(id, |trace| trace.tag("moon"))?;
+    assert_eq!(content(&store), Some(false), "the index lacks the new tag");
+    Ok(())
+}
+
+#[test]
+fn index_is_built_anew() -> Result<()> {
+    let store = store()?;
+    store.insert_many((0..1_000).map(|n| NewTrace::text(&format!("tide {n}"))))?;
+    store.flush()?;
+    let all = words(&store);
+    store.rebuild_text_index();
+    assert_eq!(store.recall("tide").limit(usize::MAX).run()?.len(), 1_000);
+    assert!(store.text_index_backlog() == 0 && words(&store) == all);
+    Ok(())
+}
+
+#[test]
+fn embeddings_have_one_number_of_dimensions() -> Result<()> {
+    let store = store()?;
+    let id = store.insert(NewTrace::text("a").embedding([1.0, 0.0]))?;
+    let message = |error: Error| (error.field().map(str::to_owned), error.to_string());
+    let named = |refused: (Option<String>, String), field: &str| {
+        assert_eq!(refused.0.as_deref(), Some(field));
+        assert!(refused.1.contains("of 3 dimensions") && refused.1.contains("have 2"), "{}", refused.1);
+    };
+    let refused = store.insert(NewTrace::text("b").embedding([1.0, 0.0, 0.0]));
+    named(refused.map_err(message).unwrap_err(), "embedding");
+    let refused = store.update(id, |trace| trace.embedding([1.0, 0.0, 0.0]));
+    named(refused.map_err(message).unwrap_err(), "embedding");
+    let refused = store.recall("a").near([1.0, 0.0, 0.0]).run();
+    named(refused.map_err(message).unwrap_err(), "near");
+    // What takes the place of everything may have others.
+    store.restore([NewTrace::text("c").embedding([1.0, 0.0, 0.0])])?;
+    assert_eq!(store.recall("").near([1.0, 0.0, 0.0]).run()?.len(), 1);
+    let mixed = [[0.0; 2].to_vec(), [0.0; 3].to_vec()].map(|vector| NewTrace::text("d").embedding(vector));
+    assert!(store.restore(mixed).is_err());
+    // Without an index they are the host's own.
+    let plain = TraceStore::in_memory();
+    plain.insert(NewTrace::text("a").embedding([1.0]))?;
+    plain.insert(NewTrace::text("b").embedding([1.0, 0.0]))?;
+    Ok(())
+}
+
+#[test]
+fn impossible_questions_are_refused() -> Result<()> {
+    use crate::Fusion;
+    let plain = TraceStore::in_memory();
+    assert!(plain.recall("a").run().is_err_and(|error| error.to_string().contains("text_index")));
+    let store = store()?;
+    assert!(store.recall("a").near([f32::NAN]).run().is_err());
+    assert!(store.recall("a").spread(1.5).run().is_err());
+    for (text, vector) in [(0.0, 0.0), (-1.0, 2.0), (f64::NAN, 1.0), (f64::INFINITY, 1.0)] {
+        assert!(store.recall("a").fusion(Fusion::Weights { text, vector }).run().is_err());
+    }
+    assert_eq!(store.recall("").run()?.len(), 0);
+    Ok(())
+}
+
+/// Long after, scores differ by the match, and equal ones are ordered by how recent they are, not by their ids.
+#[test]
+fn order_holds_after_years() -> Result<()> {
+    let clock = crate::ManualClock::at(crate::jiff::Timestamp::UNIX_EPOCH);
+    let store = TraceStore::builder().clock(&clock).text_index(TextIndex::english()).in_memory()?;
+    let id = |n: u8| TraceId::from_bytes([n; 16]);
+    for n in [3, 2, 1] {
+        // Firmware does not fade, so that all have one strength.
+        store.insert(NewTrace::firmware(crate::Payload::text("tide")).id(id(4 - n)))?;
+        clock.advance(std::time::Duration::from_secs(3_600));
+    }
+    store.insert(NewTrace::firmware(crate::Payload::text("tide tide")).id(id(9)))?;
+    clock.advance(std::time::Duration::from_secs(3_600 * 24 * 365 * 3));
+    let order: Vec<_> = store.recall("tide").run()?.iter().map(|found| found.trace.id()).collect();
+    assert_eq!(order, [id(9), id(3), id(2), id(1)]);
+    Ok(())
+}

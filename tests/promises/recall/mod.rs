@@ -1,0 +1,7 @@
+//! Recall: traces are found by what they say.
+#![cfg(feature = "recall")]
+
+mod model;
+mod parts;
+mod quality;
+mod racing;
