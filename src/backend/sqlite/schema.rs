@@ -1,5 +1,6 @@
 //! The tables, their version, and the steps from one version to the next.
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use uuid::Uuid;
 
@@ -13,8 +14,11 @@ pub(super) const VERSION: i64 = STEPS.len() as i64;
 /// A store that cuts each microsecond is there after 100,000 years. Above it there is no room to count on.
 pub(crate) const MAX_WATERMARK: u64 = 1 << 62;
 
-/// Each step brings a file from the version that is its index to the next.
-const STEPS: &[&str] = &[FIRST, SECOND];
+/// Brings a file to the next version.
+type Step = fn(&Connection) -> rusqlite::Result<()>;
+
+/// Each brings it there from the version that is its index. Takes the same time whatever the file holds.
+const STEPS: &[Step] = &[|connection| connection.execute_batch(FIRST), second];
 
 /// Numbers stand before content, so that reading them does not reach into overflow pages. Memory answers
 /// queries, so there is no index but the ones that hold identity.
@@ -81,11 +85,29 @@ FROM traces;
 /// The first version in which traces have an end of their validity, and a history.
 pub(super) const SECOND_VERSION: i64 = 2;
 
-/// Takes the same time whatever the file holds: no row is rewritten.
-const SECOND: &str = "
-ALTER TABLE traces ADD COLUMN valid_until INTEGER;
-ALTER TABLE traces ADD COLUMN superseded_by BLOB;
+fn second(connection: &Connection) -> rusqlite::Result<()> {
+    let is_defensive = connection.db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
+    let added = add_columns(connection);
+    connection.execute_batch("PRAGMA writable_schema = RESET")?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, is_defensive)?;
+    added?;
+    connection.execute_batch(HISTORY)
+}
 
+/// Adds the columns of the validity as `ALTER TABLE` does, which would also look at each row of a STRICT table, and fail
+/// at one that a store quarantines: <https://www.sqlite.org/lang_altertable.html#otheralter>.
+fn add_columns(connection: &Connection) -> rusqlite::Result<()> {
+    const END: &str = "\n) STRICT";
+    const COLUMNS: &str = ",\n    valid_until INTEGER,\n    superseded_by BLOB";
+    let cookie: i64 = connection.query_row("PRAGMA schema_version", [], |row| row.get(0))?;
+    connection.execute_batch("PRAGMA writable_schema = ON")?;
+    let sql = "UPDATE sqlite_schema SET sql = replace(sql, ?1, ?2) WHERE type = 'table' AND name = 'traces'";
+    ours(connection.execute(sql, [END, &format!("{COLUMNS}{END}")])?)?;
+    connection.execute_batch(&format!("PRAGMA schema_version = {}", cookie + 1))
+}
+
+const HISTORY: &str = "
 CREATE TABLE trace_history (
     entry INTEGER PRIMARY KEY,
     row INTEGER NOT NULL,
@@ -153,7 +175,7 @@ impl Identity {
 /// theirs, and not used.
 pub(super) fn strange_tables(connection: &Connection, version: i64) -> rusqlite::Result<Vec<String>> {
     let ours = Connection::open_in_memory()?;
-    STEPS.iter().take(version.max(0) as usize).try_for_each(|step| ours.execute_batch(step))?;
+    STEPS.iter().take(version.max(0) as usize).try_for_each(|step| step(&ours))?;
     let sql_of = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
     let mut tables =
         ours.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'table' ORDER BY name")?;
@@ -177,7 +199,7 @@ pub(super) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Resul
     }
     let transaction = Transaction::new(connection, rusqlite::TransactionBehavior::Immediate)?;
     for step in steps {
-        transaction.execute_batch(step)?;
+        step(&transaction)?;
     }
     transaction.execute_batch(&format!(
         "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
@@ -206,7 +228,7 @@ pub(super) fn set_watermark(connection: &Connection, watermark: u64, boot: &Uuid
     ours(connection.prepare_cached(sql)?.execute(params![sql_integer(watermark), boot.as_bytes()])?)
 }
 
-/// One row was changed, or another owner has signed the file since.
+/// One row was changed; if not, another owner has signed the file since.
 fn ours(changed: usize) -> rusqlite::Result<()> {
     match changed {
         1 => Ok(()),

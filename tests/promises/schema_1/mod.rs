@@ -92,6 +92,30 @@ fn reading_leaves_old_file_as_it_is() -> Outcome {
     Ok(())
 }
 
+/// SQLite itself would look at each row to add a column, and fail at this one.
+#[test]
+fn row_of_wrong_type_stays_quarantined() -> Outcome {
+    let file = copy("closed.sqlite")?;
+    let reader = file.reader()?;
+    let sql: String =
+        reader.query_row("SELECT sql FROM sqlite_schema WHERE name = 'traces'", [], |row| row.get(0))?;
+    let loose = |sql: &str| -> Outcome {
+        reader.execute_batch("PRAGMA writable_schema = ON")?;
+        reader.execute("UPDATE sqlite_schema SET sql = ?1 WHERE name = 'traces'", [sql])?;
+        Ok(reader.execute_batch("PRAGMA writable_schema = RESET")?)
+    };
+    loose(&sql.replace(" STRICT", "").replace(" REAL", ""))?;
+    reader
+        .execute("UPDATE traces SET strength = 'strong' WHERE id = ?1", [content::unreadable().as_bytes()])?;
+    loose(&sql)?;
+    drop(reader);
+    let store = manual_flush().open(file.path())?;
+    check(&store, "closed.sqlite")?;
+    store.close()?;
+    assert_eq!(version(&file)?, 2);
+    Ok(())
+}
+
 #[test]
 fn changed_table_of_old_file_is_refused() -> Outcome {
     let file = copy("closed.sqlite")?;
