@@ -18,6 +18,7 @@ impl Flusher {
         if closed {
             self.state.feed.close();
             self.state.indexing.finish();
+            self.settle_all();
         } else {
             // Of the sealed generation it captures what followed from writes before it, and nothing else is in it.
             self.cut(Opening::Open);

@@ -13,9 +13,15 @@ use crate::state::{Links, Row, State, Traces};
 use crate::trace::{LinkKey, TraceId};
 use std::collections::HashSet;
 
-/// The number of keys settled at once: right after a commit, or while no flush is due. Tests settle one, so that a
-/// batch of two is a large one.
-const STEP: usize = if cfg!(any(debug_assertions, loom)) { 1 } else { 8_192 };
+/// The number of keys settled at once: right after a commit, or while no flush is due. Few where something is tested,
+/// so that many batches are large ones.
+const STEP: usize = if cfg!(any(test, loom)) {
+    1
+} else if cfg!(debug_assertions) {
+    64
+} else {
+    2_048
+};
 
 /// A batch that is committed, and whose keys are not all settled.
 pub(super) struct Committed {
@@ -39,15 +45,20 @@ impl Committed {
         let of_traces = most.min(self.traces.len());
         for pending in self.traces.drain(self.traces.len() - of_traces..) {
             let is_refused = self.refused.contains(&pending.id);
-            if !pending.is_remembered {
-                state.traces.settle(&pending.id, self.cut, |row| pending.remember(row, is_refused));
-            }
+            // Also if it was captured again: that may have been in vain.
+            state.traces.settle(&pending.id, self.cut, |row| {
+                if !pending.is_remembered {
+                    pending.remember(row, is_refused);
+                }
+            });
         }
         let of_links = (most - of_traces).min(self.links.len());
         for pending in self.links.drain(self.links.len() - of_links..) {
-            if !pending.is_remembered {
-                state.links.settle(&pending.ends, self.cut, |row| pending.remember(row));
-            }
+            state.links.settle(&pending.ends, self.cut, |row| {
+                if !pending.is_remembered {
+                    pending.remember(row);
+                }
+            });
         }
         self.sent.truncate(self.traces.len());
         before - self.len()
@@ -82,11 +93,12 @@ impl Flusher {
         self.settle(usize::MAX);
     }
 
-    /// So that what is left of batches in a row stays less than the store: of each key at most one capture waits,
-    /// beside those that have been remembered before their time.
+    /// Before a commit: so that what is left of large batches in a row does not grow with their number. A small one
+    /// does not pay for what a large one has left.
     pub(super) fn bound_unsettled(&mut self) {
         let left: usize = self.unsettled.iter().map(Committed::len).sum();
-        self.settle(left.saturating_sub(self.state.traces.len() + self.state.links.len() + STEP));
+        let excess = left.saturating_sub(self.state.traces.len() + self.state.links.len());
+        self.settle(excess.min(2 * self.pending_count() + STEP));
     }
 
     fn settle(&mut self, most: usize) -> usize {

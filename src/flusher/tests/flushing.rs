@@ -68,6 +68,25 @@ fn key_captured_again_before_it_is_settled_has_its_row_remembered() {
     assert_eq!(told.calls(), ["sync 6 ~a ~b"], "older batches have nothing to say any more");
 }
 
+/// A writer lists its key and then loses against a removal, which a batch that is not settled has.
+#[test]
+fn removed_key_that_was_listed_in_vain_is_settled() {
+    for letter in ['a', 'b'] {
+        let (mut flusher, state, told) = two_linked();
+        let done = state.traces.update::<_, ()>(&state.generations, &id(letter), |old| {
+            state.unlink('a', 'b');
+            state.remove('a');
+            state.remove('b');
+            assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+            Ok(Change::Put(Trace::clone(old)))
+        });
+        assert!(done.is_ok_and(|done| done.is_none()), "it is removed");
+        assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+        flusher.settle_all();
+        assert_eq!((told.calls(), state.cells()), (vec!["sync 2 -a -b -ab".to_owned()], (0, 0)));
+    }
+}
+
 /// What an earlier batch has stored is not remembered after a later one, which was refused.
 #[test]
 fn batch_is_settled_before_everything_is_captured_again() {
