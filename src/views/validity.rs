@@ -144,7 +144,7 @@ mod tests {
             for step in steps {
                 match step {
                     Step::Put(slot, end) => {
-                        let old = model.insert(slot, end).and_then(|end| trace(end));
+                        let old = model.insert(slot, end).and_then(&trace);
                         ends.put(slot, old.as_ref(), trace(end).as_ref());
                     }
                     Step::GoOn(now, most) => {
