@@ -98,3 +98,71 @@ impl Ends {
         }
     }
 }
+
+#[cfg(all(test, not(any(loom, crossbeam_loom))))]
+mod tests {
+    use super::*;
+    use crate::NewTrace;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    /// A slot gets an end or none; or the time moves, and some are moved.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put(u32, Option<i64>),
+        GoOn(i64, usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (0..12_u32, proptest::option::of(0..20_i64)).prop_map(|(slot, end)| Step::Put(slot, end)),
+            2 => (0..20_i64, 1..4_usize).prop_map(|(now, most)| Step::GoOn(now, most)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_has_ended_leaves_and_comes_back(steps in proptest::collection::vec(steps(), 0..80), at in 0..20_i64) {
+            let mut ends = Ends::up_to(Micros::clamped(10));
+            let mut model = BTreeMap::new();
+            let trace = |end: Option<i64>| {
+                let new = NewTrace::semantic(serde_json::json!(1));
+                let end = end.map(|end| jiff::Timestamp::from(Micros::clamped(end)));
+                end.into_iter().fold(new, |new, end| new.valid_until(end)).into_trace().ok()
+            };
+            let check = |ends: &Ends, model: &BTreeMap<u32, Option<i64>>, at: i64| {
+                let out = |slot: &u32| ends.ended().contains(*slot);
+                let has_ended = |slot: &u32| model.get(slot).copied().flatten().is_some_and(|end| end <= at);
+                let slots = |which: &dyn Fn(&u32) -> bool| (0..12).filter(which).collect::<BTreeSet<_>>();
+                let micros = Micros::clamped(at);
+                let late: BTreeSet<_> = ends.not_yet_out(micros).collect();
+                let early: BTreeSet<_> = ends.still_valid(micros).collect();
+                assert_eq!(late, slots(&|slot| has_ended(slot) && !out(slot)));
+                assert_eq!(early, slots(&|slot| !has_ended(slot) && out(slot)));
+                assert_eq!(ends.are_behind(micros), !late.is_empty() || !early.is_empty());
+            };
+            for step in steps {
+                match step {
+                    Step::Put(slot, end) => {
+                        let old = model.insert(slot, end).and_then(&trace);
+                        ends.put(slot, old.as_ref(), trace(end).as_ref());
+                    }
+                    Step::GoOn(now, most) => {
+                        let was = ends.ended().clone();
+                        let (leaving, coming) = ends.go_on(Micros::clamped(now), most);
+                        assert!(leaving.len() + coming.len() <= most && (leaving.is_empty() || coming.is_empty()));
+                        assert!(leaving.iter().all(|slot| !was.contains(*slot)));
+                        assert!(coming.iter().all(|slot| was.contains(*slot)));
+                        let expected = (was | RoaringBitmap::from_iter(leaving)) - RoaringBitmap::from_iter(coming);
+                        assert_eq!(ends.ended(), &expected);
+                    }
+                }
+                check(&ends, &model, at);
+            }
+            while ends.are_behind(Micros::clamped(at)) {
+                ends.go_on(Micros::clamped(at), 1);
+                check(&ends, &model, at);
+            }
+        }
+    }
+}

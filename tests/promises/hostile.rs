@@ -268,6 +268,8 @@ fn any_cell_is_read_or_quarantined() -> Outcome {
         "tags",
         "embedding",
         "payload",
+        "valid_until",
+        "superseded_by",
     ];
     let values =
         ["NULL", "-1", "9223372036854775807", "0.5", "-1e308", "'text'", "x'ff00'", "zeroblob(100000)"];

@@ -53,7 +53,7 @@ fn delete(
 #[allow(clippy::expect_used, reason = "what can't be made fails its test")]
 mod tests {
     use super::erase;
-    use crate::backend::sqlite::schema;
+    use crate::backend::sqlite::{history, schema};
     use crate::backend::{Applied, Scope};
     use crate::trace::TraceType;
     use rusqlite::Connection;
@@ -63,6 +63,7 @@ mod tests {
     fn erasures_of_one_batch_add_up() {
         let mut connection = Connection::open_in_memory().expect("a database");
         schema::migrate(&mut connection, 0).expect("the tables");
+        connection.execute_batch(history::TABLE).expect("the table of the history");
         // 1 and 2 are of one partition, 3 of another and of another type; each is linked to 4, which stays.
         let fill = "
             INSERT INTO traces SELECT value, unhex(printf('%032x', value)), 1, 1, 1, 0, 0, 1, 0, 0, 1, 0, 'hot', 0, 0, 0,

@@ -1,7 +1,7 @@
 //! Former contents of traces: what a batch overwrites is copied first, in its transaction.
 //!
-//! An entry is the whole row as it was. It belongs to the number of that row, and so to the trace that has it. A store
-//! that keeps no history, and whose file has none, runs no statement of these.
+//! An entry is the whole row as it was. It belongs to the number of that row, and so to the trace that has it. A file has
+//! the table only from the first opening on that keeps a history; without it no statement of these runs.
 
 use super::error::{is_about_the_row, while_doing};
 use super::rows_read::{self, COLUMNS, Wrong};
@@ -12,6 +12,46 @@ use crate::trace::{Trace, TraceId};
 use rusqlite::{CachedStatement, Connection, ToSql};
 use std::path::Path;
 use std::sync::Arc;
+
+pub(super) const NAME: &str = "trace_history";
+
+/// Made in a file that is to keep a history, so that others have no page of it.
+pub(super) const TABLE: &str = "
+CREATE TABLE trace_history (
+    entry INTEGER PRIMARY KEY,
+    row INTEGER NOT NULL,
+    id BLOB NOT NULL CHECK (length(id) = 16),
+    strength REAL NOT NULL,
+    peak_strength REAL NOT NULL,
+    base_decay_rate REAL NOT NULL,
+    emotional_valence REAL NOT NULL,
+    emotional_intensity REAL NOT NULL,
+    confidence REAL NOT NULL,
+    last_reinforced INTEGER NOT NULL,
+    last_decayed INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    reinforcement_count INTEGER NOT NULL,
+    tier TEXT NOT NULL,
+    unresolved INTEGER NOT NULL,
+    consolidation_candidate INTEGER NOT NULL,
+    pinned INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    partition TEXT NOT NULL,
+    source_agent TEXT,
+    encryption_key_id TEXT,
+    parent BLOB,
+    children BLOB,
+    tags TEXT,
+    embedding BLOB,
+    payload TEXT NOT NULL,
+    valid_until INTEGER,
+    superseded_by BLOB
+) STRICT;
+
+CREATE INDEX trace_history_of_row ON trace_history (row);
+";
 
 /// Fields that no change of a trace changes, with the numbers of its parameters when it is written whole.
 const FIXED: &str = "id = ?2 AND type = ?17 AND origin = ?18 AND created_at = ?19 AND partition = ?20";
@@ -29,15 +69,22 @@ DELETE FROM trace_history WHERE entry IN (
         SELECT entry, row_number() OVER (PARTITION BY row ORDER BY entry DESC) AS nth FROM trace_history)
     WHERE nth > ?1)";
 
-/// Prunes what was kept to as many entries of each trace, if that is given. Returns whether history is kept or there is
-/// any: only then batches have to see to it.
+/// Prunes what was kept to as many entries of each trace, if that is given. Returns whether the file has a history: only
+/// then batches have to see to it.
 pub(super) fn begin(connection: &Connection, keep: Option<u32>) -> rusqlite::Result<bool> {
-    if let Some(keep) = keep {
-        connection.execute(PRUNE_ALL, [keep])?;
+    match (keep, is_there(connection)?) {
+        (Some(0), true) => connection.execute_batch("DROP TABLE trace_history")?,
+        (Some(1..), false) => connection.execute_batch(&format!("BEGIN; {TABLE} COMMIT"))?,
+        (Some(keep), true) => drop(connection.execute(PRUNE_ALL, [keep])?),
+        (None | Some(0), _) => {}
     }
-    let is_there =
-        || connection.query_row("SELECT EXISTS (SELECT 1 FROM trace_history)", [], |row| row.get(0));
-    if keep.is_some_and(|keep| keep > 0) { Ok(true) } else { is_there() }
+    is_there(connection)
+}
+
+/// Whether the file has a history.
+pub(super) fn is_there(connection: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)";
+    connection.query_row(sql, [NAME], |row| row.get(0))
 }
 
 /// The statements of a batch.
@@ -97,6 +144,9 @@ pub(crate) fn read_history(path: &Path, id: TraceId, max_payload_bytes: usize) -
     let read = || {
         let connection = file::look_at(path)?;
         file::harden(&connection, file::longest_value(max_payload_bytes))?;
+        if !is_there(&connection)? {
+            return Ok(Vec::new());
+        }
         let sql = format!(
             "SELECT {COLUMNS} FROM trace_history WHERE row = (SELECT row FROM traces WHERE id = ?1)
              ORDER BY entry DESC"

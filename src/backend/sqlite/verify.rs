@@ -6,7 +6,7 @@
 
 use super::error::{kind_of, while_doing};
 use super::finding::Finding;
-use super::{file, file_identity, links, lock, rows_read, schema};
+use super::{file, file_identity, history, links, lock, rows_read, schema};
 use crate::backend::{RowNumber, Stored, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, Watch};
@@ -162,16 +162,16 @@ fn look_through(
     for table in &strange {
         report.find(SCHEMA, format!("the table {table:?} is not there as mnemon makes it"));
     }
-    // The last came with the second version.
-    let tables = &TABLES[..if report.schema_version < schema::SECOND_VERSION { 3 } else { 4 }];
-    let ours: Vec<_> =
-        tables.iter().copied().filter(|table| !strange.iter().any(|other| other == table)).collect();
+    let has_history = history::is_there(&moment)?;
+    let is_there = |table: &&str| has_history || *table != history::NAME;
+    let tables = TABLES.into_iter().filter(is_there);
+    let ours: Vec<_> = tables.filter(|table| !strange.iter().any(|other| other == table)).collect();
     // Reading a table that is declared differently has unknown effects: such a table is not read.
     let looks: [(&'static str, &[&str], Look); 6] = [
         (FILE, &[], integrity),
         (STORE, &["store"], store),
         (TRACES, &["traces"], traces),
-        (HISTORY, &["trace_history"], history),
+        (HISTORY, &[history::NAME], entries),
         (LINKS, &["links", "traces"], links),
         (LINKS, &["links"], order_of_ends),
     ];
@@ -187,7 +187,7 @@ fn look_through(
     Ok(())
 }
 
-const TABLES: [&str; 4] = ["traces", "links", "store", "trace_history"];
+const TABLES: [&str; 4] = ["traces", "links", "store", history::NAME];
 
 /// A check; the second argument lists the tables that are declared as they should be.
 type Look = fn(&Connection, &[&str], &Passes, &mut VerifyReport) -> rusqlite::Result<()>;
@@ -264,7 +264,7 @@ fn integrity(
     let others =
         "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
         AND name NOT IN ('traces', 'links', 'store', 'trace_history')";
-    let all = if report.schema_version < schema::SECOND_VERSION { 3 } else { TABLES.len() };
+    let all = TABLES.len() - usize::from(!history::is_there(moment)?);
     let is_ours_alone = ours.len() == all && moment.query_row(others, [], |row| row.get::<_, i64>(0))? == 0;
     let checks = if is_ours_alone {
         vec![format!("PRAGMA integrity_check({LISTED})")]
@@ -365,7 +365,7 @@ fn traces(
 }
 
 /// Checks that each former content is a trace, and belongs to a row that is there.
-fn history(
+fn entries(
     moment: &Connection,
     _: &[&str],
     passes: &Passes,
