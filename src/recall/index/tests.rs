@@ -1,5 +1,6 @@
 use super::{Index, Words};
-use crate::recall::text::{TextIndex, Wanted};
+use crate::recall::Wanted;
+use crate::recall::text::TextIndex;
 use crate::trace::{Defaults, Micros, NewTrace, Trace};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
