@@ -99,11 +99,12 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
+/// Asks a question, which is also near to an embedding.
+type Ask<'f> = &'f dyn Fn(Recall<'_>, Box<[f32]>) -> Outcome<Vec<TraceId>>;
+
 fn quality(figures: &mut Figures, conversations: &Conversations) -> Outcome {
     let (plain, linked) = (conversations.store(false)?, conversations.store(true)?);
-    let recall = |store: &TraceStore,
-                  question: &Value,
-                  ask: &dyn Fn(Recall<'_>, Box<[f32]>) -> Outcome<Vec<TraceId>>| {
+    let recall = |store: &TraceStore, question: &Value, ask: Ask<'_>| {
         let vector = conversations.embeddings[text(&question["id"])].clone();
         let recall = store.recall(text(&question["question"])).partition(text(&question["partition"]));
         ask(recall.limit(20), vector)
@@ -318,7 +319,8 @@ fn vectors(figures: &mut Figures, traces: usize) -> Outcome {
     insert_all(&store, traces, new)?;
     store.flush()?;
     settle(&store);
-    let (near, question) = (language.borrow_mut().vector(), language.borrow_mut().question());
+    let mut language = language.into_inner();
+    let (near, question) = (language.vector(), language.question());
     let target = if traces >= 100_000 { 30.0 } else { 3.0 };
     for (name, question) in
         [("a question of embeddings", ""), ("a question of text and embeddings", &*question)]
