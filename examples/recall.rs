@@ -1,9 +1,9 @@
 //! Recall: you see the fact that answers a question, the turn of the conversation that it comes from, and what was said
 //! around it.
 //!
-//! `cargo run --features recall --example recall -- [FILE.jsonl [QUESTION]]` reads a conversation (the repository's sample unless given)
-//! into a store in memory, links each turn to the next and each fact to its source, and walks from the fact that answers
-//! best.
+//! `cargo run --features recall --example recall -- [FILE.jsonl [QUESTION]]` reads a conversation (the repository's
+//! sample unless given) into a store in memory, links each turn to the next and each fact to its source, and walks from
+//! the fact that answers best.
 
 use mnemon::jiff::Timestamp;
 use mnemon::{ManualClock, NewTrace, Payload, TextIndex, Trace, TraceId, TraceStore, TraceType};

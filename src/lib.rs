@@ -9,6 +9,10 @@
 //! - [`TraceStore`]: the store. [`StoreBuilder`] opens one with settings; [`NewTrace`] is the input, [`Trace`] the
 //!   result, and [`TraceEdit`] a change; a [`Group`] is several changes, all or none. [`Query`] finds traces, [`Link`]
 //!   associates them, and [`Partition`] is a handle to a part of the store.
+#![cfg_attr(
+    all(feature = "recall", not(loom)),
+    doc = "- [`TraceStore::recall`]: traces by what they say and by their embeddings; [`TextIndex`]; [`guide::recall`]."
+)]
 //! - [`DecayCurve`]: how traces fade; [`Ranked`]: how they are ranked; [`guide::memory`] has the numbers.
 //! - [`FlushReport`], [`Health`], [`Stats`]: work and state of the flusher; [`Subscription`]: each commit as it is
 //!   made.

@@ -1,13 +1,15 @@
 //! Whether questions find what answers them (real conversations, if they are there), what a question costs, and whether
 //! a write notices the text index.
 //!
-//! `-- quality` or `-- cost` measures that alone.
+//! `-- quality`, `-- cost` or `-- vectors` measures that alone.
 
 use benches::figures::{Figure, Figures};
 use benches::random::Random;
 use benches::{Outcome, insert_all, is_quick, median, milliseconds, must, settle, size};
+use cap::Cap;
 use mnemon::{Fusion, NewTrace, Payload, Recall, TextIndex, TraceId, TraceStore, TraceType};
 use serde_json::Value;
+use std::alloc::System;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -16,10 +18,12 @@ use std::time::{Duration, Instant};
 
 const DIMENSIONS: usize = 384;
 
+#[global_allocator]
+static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
+
 fn main() -> Outcome {
     let mut figures = Figures::of("recall")?;
-    let asked: Vec<_> =
-        std::env::args().skip(1).filter(|asked| asked == "quality" || asked == "cost").collect();
+    let asked: Vec<_> = std::env::args().skip(1).filter(|asked| !asked.starts_with("--")).collect();
     let wants = |what: &str| asked.is_empty() || asked.iter().any(|asked| asked == what);
     if wants("quality") {
         match Conversations::load()? {
@@ -27,8 +31,13 @@ fn main() -> Outcome {
             None => println!("skipped: the conversations, questions or embeddings are not in ../shared/data"),
         }
     }
-    if wants("cost") {
-        [10_000, 100_000].into_iter().try_for_each(|traces| cost(&mut figures, size(traces)))?;
+    for traces in [10_000, 100_000].map(size) {
+        if wants("cost") {
+            cost(&mut figures, traces)?;
+        }
+        if wants("vectors") {
+            vectors(&mut figures, traces)?;
+        }
     }
     Ok(())
 }
@@ -90,11 +99,12 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
+/// Asks a question, which is also near to an embedding.
+type Ask<'f> = &'f dyn Fn(Recall<'_>, Box<[f32]>) -> Outcome<Vec<TraceId>>;
+
 fn quality(figures: &mut Figures, conversations: &Conversations) -> Outcome {
     let (plain, linked) = (conversations.store(false)?, conversations.store(true)?);
-    let recall = |store: &TraceStore,
-                  question: &Value,
-                  ask: &dyn Fn(Recall<'_>, Box<[f32]>) -> Outcome<Vec<TraceId>>| {
+    let recall = |store: &TraceStore, question: &Value, ask: Ask<'_>| {
         let vector = conversations.embeddings[text(&question["id"])].clone();
         let recall = store.recall(text(&question["question"])).partition(text(&question["partition"]));
         ask(recall.limit(20), vector)
@@ -244,13 +254,13 @@ fn filled(traces: usize, index: Option<TextIndex>) -> Outcome<(TraceStore, Vec<T
 
 fn cost(figures: &mut Figures, traces: usize) -> Outcome {
     let case = |what: &str| format!("{what}, {traces} traces");
-    let before = resident();
+    let before = MEMORY.allocated();
     let (bare, bare_ids) = filled(traces, None)?;
-    let without = resident();
+    let without = MEMORY.allocated();
     let (store, ids) = filled(traces, Some(TextIndex::english()))?;
     store.recall("").run()?;
-    let megabytes = ((resident() - without) as f64 - (without - before) as f64) / 1e6;
-    figures.say(Figure::new(case("memory of the index"), "resident", megabytes, "MB").target(100.0))?;
+    let megabytes = ((MEMORY.allocated() - without) as f64 - (without - before) as f64) / 1e6;
+    figures.say(Figure::new(case("memory of the index"), "allocated", megabytes, "MB").target(100.0))?;
     let build = median((0..3).map(|_| {
         store.rebuild_text_index();
         let started = Instant::now();
@@ -295,24 +305,27 @@ fn cost(figures: &mut Figures, traces: usize) -> Outcome {
     let with = median(pairs.iter().map(|pair| pair.0));
     let ratio = median(pairs.iter().map(|pair| pair.0 / pair.1));
     let figure = Figure::new(case("a write, one in ten of a text"), "p99.9", with, "ns");
-    figures.say(figure.beside("without an index", ratio).target(1.2))?;
-    drop((bare, store));
+    figures.say(figure.beside("without an index", ratio).target(1.2))
+}
 
-    let vectors = TraceStore::builder().text_index(TextIndex::english()).in_memory()?;
-    let language = std::cell::RefCell::new(language);
+fn vectors(figures: &mut Figures, traces: usize) -> Outcome {
+    let case = |what: &str| format!("{what}, {traces} traces");
+    let store = TraceStore::builder().text_index(TextIndex::english()).in_memory()?;
+    let language = std::cell::RefCell::new(Language::new(6));
     let new = |_| {
         let mut language = language.borrow_mut();
         NewTrace::text(&language.text()).embedding(language.vector())
     };
-    insert_all(&vectors, traces, new)?;
-    vectors.flush()?;
-    settle(&vectors);
-    let near = language.borrow_mut().vector();
+    insert_all(&store, traces, new)?;
+    store.flush()?;
+    settle(&store);
+    let mut language = language.into_inner();
+    let (near, question) = (language.vector(), language.question());
     let target = if traces >= 100_000 { 30.0 } else { 3.0 };
     for (name, question) in
-        [("a question of embeddings", ""), ("a question of text and embeddings", &*questions[0])]
+        [("a question of embeddings", ""), ("a question of text and embeddings", &*question)]
     {
-        let ask = || drop(black_box(must(vectors.recall(question).near(&*near).run())));
+        let ask = || drop(black_box(must(store.recall(question).near(&*near).run())));
         ask();
         let time = median((0..31).map(|_| {
             let started = Instant::now();
@@ -374,11 +387,4 @@ fn beside_a_writer<R>(store: &TraceStore, ids: &[TraceId], rate: u64, ask: impl 
         done.store(true, Ordering::Relaxed);
         answer
     })
-}
-
-/// Bytes of this process in memory.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok()).unwrap_or(0) * 1_024
 }

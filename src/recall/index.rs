@@ -5,8 +5,10 @@ mod postings;
 mod tests;
 
 use super::score::Relevance;
-use super::text::{Role, TextIndex, Wanted};
+use super::text::{Role, TextIndex};
 use super::texts::{Entry, Texts};
+use super::vectors::{self, Near};
+use super::wanted::Wanted;
 use crate::trace::Trace;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -105,8 +107,8 @@ pub(crate) struct Matches {
 
 impl Matches {
     /// The cosines of the embeddings in the slots that can be answers.
-    pub(crate) fn cosines(&self, to: &[f32]) -> Vec<(u32, f32)> {
-        super::vectors::cosines(&self.texts, self.within.as_ref(), to)
+    pub(crate) fn cosines(&self, to: &Near<'_>) -> Vec<(u32, f32)> {
+        vectors::cosines(&self.texts, self.within.as_ref(), to)
     }
 }
 
@@ -158,7 +160,8 @@ impl Index {
         self.lengths[at] = words.length;
         self.with_words += u32::from(words.length > 0);
         self.all_words += u64::from(words.length);
-        self.texts.set(slot, Some(Entry { id: trace.id(), content: Arc::clone(&trace.content) }));
+        let length = trace.embedding().map(vectors::length);
+        self.texts.set(slot, Some(Entry { id: trace.id(), content: Arc::clone(&trace.content), length }));
     }
 
     /// Forgets what a slot said, and the words that no other has.

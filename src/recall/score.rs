@@ -29,7 +29,7 @@ impl Default for Fusion {
 /// The parts of the score of a [recalled](crate::Recalled) trace. Unless [weighed](crate::Recall::weigh) otherwise,
 ///
 /// ```text
-/// score = match × (1 + 0.10 × strength + 0.05 × recency + 0.05 × (emotion - 1) + (association - 1) / 3) + lent
+/// score = match × (1 + 0.10 × strength + 0.05 × recency + 0.05 × (emotion - 1) + (association - 1)) + lent
 /// ```
 ///
 /// where the match is the relevance, the similarity divided by the highest, or both by their [`Fusion`]: 0 to 1. What
@@ -81,8 +81,7 @@ pub(crate) const MOST_WEIGHT: f64 = 1.0 + STRENGTH + RECENCY + EMOTION;
 /// The score of a match, unless the host weighs the parts.
 pub(crate) fn weighed(matching: f64, parts: &ScoreParts) -> f64 {
     let ScoreParts { strength, recency, emotion, association, lent, .. } = parts;
-    let weight =
-        STRENGTH * strength + RECENCY * recency + EMOTION * (emotion - 1.0) + (association - 1.0) / 3.0;
+    let weight = STRENGTH * strength + RECENCY * recency + EMOTION * (emotion - 1.0) + (association - 1.0);
     matching * (1.0 + weight) + lent
 }
 

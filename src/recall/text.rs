@@ -4,20 +4,19 @@ mod letters;
 #[cfg(test)]
 mod tests;
 
-use super::payload;
-use crate::trace::Trace;
-use letters::{Kind, kind, push_folded};
+use super::wanted::Wanted;
+use letters::{Kind, is_flag, kind, push_folded};
 use rust_stemmers::{Algorithm, Stemmer};
 use std::borrow::Cow;
 use std::ops::Range;
 
 /// How a [text index](crate::StoreBuilder::text_index) reads texts: which words are forms of one word.
 ///
-/// Texts are compared by word, without regard to capitals (`HAUPTSTRASSE` is `Hauptstraße`), to the Unicode form
-/// (NFKC: composed or decomposed accents, full width or not), to the kind of apostrophe (`don’t` is `don't`), to a final
-/// `'s`, and to Hebrew and Arabic vowel points. Accents count: `resume` is not `résumé`. Han, Kana, Hangul, Thai, Lao,
-/// Khmer and Burmese are compared by pairs of letters, so that a word is found inside a longer one; a letter alone is
-/// found too. An emoji is a word. Of a word longer than 64 letters the first 64 count.
+/// Texts are compared by word, without regard to capitals (`HAUPTSTRASSE` is `Hauptstraße`), to the Unicode form (NFKC:
+/// composed or decomposed accents, full width or not), to the kind of apostrophe (`don’t` is `don't`), to a final `'s`,
+/// and to Hebrew and Arabic vowel points. Accents count: `resume` is not `résumé`. Han, Kana, Hangul, Thai, Lao, Khmer
+/// and Burmese are compared by pairs of letters, so that a word is found inside a longer one; a letter alone is found
+/// too. An emoji is a word. Of a word longer than 64 letters the first 64 count.
 ///
 /// ```
 /// use mnemon::{NewTrace, TextIndex, TraceStore};
@@ -152,47 +151,67 @@ impl TextIndex {
     /// Calls a closure with each token of a text, in order.
     pub(super) fn tokens(&self, text: &str, each: &mut impl FnMut(Token<'_>)) {
         let stemmer = self.language.map(|language| Stemmer::create(language.algorithm()));
-        let elides = matches!(self.language, Some(Language::French | Language::Italian));
-        let mut letters = text.char_indices().map(|(at, letter)| (at, letter, kind(letter))).peekable();
-        let mut word = String::new();
-        let mut pairs = Pairs::default();
-        while let Some((from, first, of)) = letters.next() {
-            if of == Kind::Word {
-                // To the end of the word: an apostrophe belongs to it if a letter follows.
-                let (mut end, mut length) = (from + first.len_utf8(), 1);
-                loop {
-                    let mut after = letters.clone();
-                    let joint = after.next_if(|(.., of)| *of == Kind::Apostrophe && !elides);
-                    let Some((at, letter, of)) = after.next() else { break };
-                    if !(of == Kind::Word || (matches!(of, Kind::Mark | Kind::Joiner) && joint.is_none())) {
-                        break;
+        let (mut word, mut pairs) = (String::new(), Pairs::default());
+        // The letter at a place, where it ends, and what it does.
+        let letter_at = |at: usize| {
+            let letter = text[at..].chars().next()?;
+            Some((letter, at + letter.len_utf8(), kind(letter)))
+        };
+        let mut at = 0;
+        while let Some((first, end, of)) = letter_at(at) {
+            let from = at;
+            at = end;
+            match of {
+                Kind::Word => {
+                    at = self.end_of_word(text, from, end);
+                    let end = text[from..at].char_indices().nth(LONGEST).map_or(at, |(cut, _)| from + cut);
+                    push_folded(&mut word, &text[from..end]);
+                    self.word(stemmer.as_ref(), &mut word, from..end, each);
+                }
+                Kind::Letter => {
+                    while let Some((_, end, Kind::Mark | Kind::LetterMark)) = letter_at(at) {
+                        at = end;
                     }
-                    letters = after;
-                    length += 1;
-                    end = if length <= LONGEST { at + letter.len_utf8() } else { end };
+                    pairs.push(&text[from..at], from..at, each);
+                    if !matches!(letter_at(at), Some((_, _, Kind::Letter))) {
+                        pairs.finish(each);
+                    }
                 }
-                push_folded(&mut word, &text[from..end]);
-                self.word(stemmer.as_ref(), &mut word, from..end, each);
-            } else if of == Kind::Letter {
-                let mut end = from + first.len_utf8();
-                while let Some((at, letter, _)) =
-                    letters.next_if(|(.., of)| matches!(of, Kind::Mark | Kind::LetterMark))
-                {
-                    end = at + letter.len_utf8();
+                Kind::Emoji => {
+                    let second = letter_at(at).filter(|(second, ..)| is_flag(first) && is_flag(*second));
+                    at = second.map_or(at, |(_, end, _)| end);
+                    each(Token { word: &text[from..at], at: from..at, role: Role::Word });
                 }
-                pairs.push(&text[from..end], from..end, each);
-                if letters.peek().is_none_or(|(.., of)| *of != Kind::Letter) {
-                    pairs.finish(each);
-                }
-            } else if of == Kind::Emoji {
-                let mut end = from + first.len_utf8();
-                if letters::is_flag(first)
-                    && let Some((at, second, _)) = letters.next_if(|(_, letter, _)| letters::is_flag(*letter))
-                {
-                    end = at + second.len_utf8();
-                }
-                each(Token { word: &text[from..end], at: from..end, role: Role::Word });
+                Kind::LetterMark | Kind::Mark | Kind::Joiner | Kind::Apostrophe | Kind::Other => {}
             }
+        }
+    }
+
+    /// The end of the word whose first letter is there.
+    fn end_of_word(&self, text: &str, from: usize, mut at: usize) -> usize {
+        let elides = matches!(self.language, Some(Language::French | Language::Italian));
+        let bytes = text.as_bytes();
+        if bytes[from].is_ascii() {
+            // Most words are nothing else.
+            at += bytes[at..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+            if bytes.get(at).is_none_or(|byte| byte.is_ascii() && *byte != b'\'') {
+                return at;
+            }
+        }
+        loop {
+            let mut letters = text[at..].chars();
+            let mut next = || letters.next().map(|letter| (kind(letter), letter.len_utf8()));
+            let Some((mut of, mut length)) = next() else { return at };
+            // An apostrophe belongs to the word if a letter follows.
+            let is_joint = of == Kind::Apostrophe && !elides;
+            if is_joint {
+                let Some((after, more)) = next() else { return at };
+                (of, length) = (after, length + more);
+            }
+            if !(of == Kind::Word || !is_joint && matches!(of, Kind::Mark | Kind::Joiner)) {
+                return at;
+            }
+            at += length;
         }
     }
 
@@ -209,6 +228,7 @@ impl TextIndex {
         }
         let is_stop =
             self.language == Some(Language::English) && STOP_WORDS.binary_search(&word.as_str()).is_ok();
+        let stemmer = stemmer.filter(|_| !is_stop);
         let stem = stemmer.map_or(Cow::Borrowed(word.as_str()), |stemmer| stemmer.stem(word));
         // A stemmer leaves nothing of some words, and marks alone fold to nothing.
         let word_is = if stem.is_empty() { Cow::Borrowed(word.as_str()) } else { stem };
@@ -250,65 +270,6 @@ impl Pairs {
             each(Token { word: &self.text, at: last, role: Role::Word });
         }
         *self = Self::default();
-    }
-}
-
-/// The words of a question.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Wanted {
-    /// Each once, with its number.
-    pub(super) words: Vec<(Box<str>, u32)>,
-    /// Words in a row, all of which a text must have.
-    pub(super) phrases: Vec<Vec<Box<str>>>,
-}
-
-impl Wanted {
-    pub(crate) fn of(index: TextIndex, question: &str) -> Self {
-        let (mut words, mut stops): (Vec<Box<str>>, Vec<Box<str>>) = Default::default();
-        let mut phrases = Vec::new();
-        let mut parts: Vec<_> = question.split(['"', '“', '”', '„']).collect();
-        // A quotation mark without another one quotes nothing.
-        let open = if parts.len() % 2 == 0 { parts.pop() } else { None };
-        for (part, is_quoted) in
-            parts.into_iter().zip([false, true].into_iter().cycle()).chain(open.map(|part| (part, false)))
-        {
-            let row = index.row(part);
-            if is_quoted && !row.is_empty() {
-                phrases.push(row.iter().map(|(word, _)| word.clone()).collect());
-            }
-            for (word, role) in row {
-                if role == Role::Stop { stops.push(word) } else { words.push(word) }
-            }
-        }
-        let mut words = if words.is_empty() { stops } else { words };
-        words.sort_unstable();
-        let words = words.chunk_by(|a, b| a == b).map(|same| (same[0].clone(), same.len() as u32)).collect();
-        Self { words, phrases }
-    }
-
-    fn words(&self) -> impl Iterator<Item = &str> {
-        let phrases = self.phrases.iter().flatten().map(|word| &**word);
-        self.words.iter().map(|(word, _)| &**word).chain(phrases)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.words.is_empty()
-    }
-
-    /// Whether each phrase stands in one of the texts of a trace.
-    pub(crate) fn has_phrases_in(&self, index: TextIndex, trace: &Trace) -> bool {
-        let mut left: Vec<_> = self.phrases.iter().collect();
-        if !left.is_empty() {
-            payload::texts(trace, &mut |text| {
-                let row = index.row(text);
-                left.retain(|phrase| {
-                    let is_it =
-                        |part: &[(Box<str>, Role)]| part.iter().map(|(word, _)| word).eq(phrase.iter());
-                    !row.windows(phrase.len()).any(is_it)
-                });
-            });
-        }
-        left.is_empty()
     }
 }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub(crate) struct Entry {
     pub(crate) id: TraceId,
     pub(crate) content: Arc<Content>,
+    /// Length of the embedding, in space; `None` if there is none.
+    pub(super) length: Option<f32>,
 }
 
 /// The entries of all slots. A clone shares them, and stays as it is: what is changed later is copied before, together

@@ -9,45 +9,67 @@ const MANY: usize = 1 << 22;
 /// Most threads that compute at once.
 const MOST_THREADS: usize = 8;
 
-/// The cosine of the angle between two vectors: -1 to 1; 0 if they differ in dimensions, or one is zero.
-pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f32 {
+/// A vector that others are compared with.
+pub(crate) struct Near<'v> {
+    vector: &'v [f32],
+    length: f32,
+}
+
+impl<'v> Near<'v> {
+    pub(crate) fn new(vector: &'v [f32]) -> Self {
+        Self { vector, length: length(vector) }
+    }
+
+    /// The cosine of the angle to a vector: -1 to 1; 0 if they differ in dimensions, or one is zero.
+    pub(crate) fn cosine(&self, other: &[f32]) -> f32 {
+        self.cosine_of(other, length(other))
+    }
+
+    /// As [`cosine`](Self::cosine), to a vector whose length is known.
+    fn cosine_of(&self, other: &[f32], length: f32) -> f32 {
+        let lengths = f64::from(self.length) * f64::from(length);
+        if other.len() != self.vector.len() || lengths <= 0.0 {
+            return 0.0;
+        }
+        (product(self.vector, other) / lengths).clamp(-1.0, 1.0) as f32
+    }
+}
+
+/// Length of a vector, in space.
+pub(super) fn length(vector: &[f32]) -> f32 {
+    product(vector, vector).sqrt() as f32
+}
+
+/// The sum of the products of two vectors of the same dimensions.
+fn product(a: &[f32], b: &[f32]) -> f64 {
     /// Sums that are kept apart, so that they are computed side by side.
     const LANES: usize = 16;
-    if a.len() != b.len() {
-        return 0.0;
-    }
-    let (mut products, mut of_a, mut of_b) = ([0.0_f32; LANES], [0.0_f32; LANES], [0.0_f32; LANES]);
-    let (a_parts, b_parts) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    for (n, (x, y)) in a_parts.remainder().iter().zip(b_parts.remainder()).enumerate() {
-        (products[n], of_a[n], of_b[n]) = (x * y, x * x, y * y);
-    }
-    for (a, b) in a_parts.zip(b_parts) {
-        for n in 0..LANES {
-            products[n] += a[n] * b[n];
-            of_a[n] += a[n] * a[n];
-            of_b[n] += b[n] * b[n];
+    let mut sums = [0.0_f32; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
         }
     }
-    let sum = |lanes: [f32; LANES]| lanes.iter().map(|lane| f64::from(*lane)).sum::<f64>();
-    let length = (sum(of_a) * sum(of_b)).sqrt();
-    if length > 0.0 && length.is_finite() { (sum(products) / length) as f32 } else { 0.0 }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a * b);
+    sums.into_iter().chain(rest).map(f64::from).sum()
 }
 
 /// The cosines of all embeddings in these slots, exact, with several threads where there are many. The cost is
 /// proportional to the number of embeddings and of dimensions.
-pub(super) fn cosines(texts: &Texts, within: Option<&RoaringBitmap>, to: &[f32]) -> Vec<(u32, f32)> {
+pub(super) fn cosines(texts: &Texts, within: Option<&RoaringBitmap>, to: &Near<'_>) -> Vec<(u32, f32)> {
     let parts: Vec<_> = texts.parts().collect();
     let of_part = |(first, entries): &(u32, &[Option<Entry>])| -> Vec<(u32, f32)> {
         let slots = (*first..).zip(entries.iter());
         let within = |slot: u32| within.is_none_or(|within| within.contains(slot));
         let embedded = slots.filter_map(|(slot, entry)| {
-            let embedding = entry.as_ref()?.content.embedding.as_deref()?;
-            within(slot).then(|| (slot, cosine(embedding, to)))
+            let entry = entry.as_ref().filter(|entry| entry.length.is_some() && within(slot))?;
+            Some((slot, to.cosine_of(entry.content.embedding.as_deref()?, entry.length?)))
         });
         embedded.collect()
     };
     let candidates = within.map_or(usize::MAX, |within| within.len() as usize);
-    let products = candidates.min(parts.iter().map(|(_, entries)| entries.len()).sum()) * to.len();
+    let products = candidates.min(parts.iter().map(|(_, entries)| entries.len()).sum()) * to.vector.len();
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().min(MOST_THREADS));
     let each = parts.len().div_ceil(threads).max(1);
     if products < MANY || threads == 1 {
@@ -77,7 +99,7 @@ pub(super) fn cosines(texts: &Texts, within: Option<&RoaringBitmap>, to: &[f32])
 
 #[cfg(test)]
 mod tests {
-    use super::cosine;
+    use super::Near;
 
     #[test]
     fn cosine_is_of_the_angle() {
@@ -89,9 +111,9 @@ mod tests {
                 a.iter().zip(b).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum::<f64>()
             };
             let expected = if length == 0 { 0.0 } else { dot(&a, &b) / (dot(&a, &a) * dot(&b, &b)).sqrt() };
-            assert!((f64::from(cosine(&a, &b)) - expected).abs() < 1e-5, "{length}");
+            assert!((f64::from(Near::new(&a).cosine(&b)) - expected).abs() < 1e-5, "{length}");
         }
-        assert_eq!(cosine(&[0.0, 0.0], &[1.0, 0.0]), 0.0);
-        assert_eq!(cosine(&[1.0], &[1.0, 0.0]), 0.0);
+        assert_eq!(Near::new(&[0.0, 0.0]).cosine(&[1.0, 0.0]), 0.0);
+        assert_eq!(Near::new(&[1.0]).cosine(&[1.0, 0.0]), 0.0);
     }
 }

@@ -161,7 +161,7 @@ impl State {
     pub(super) fn load_for_views(&self, ids: &[TraceId]) -> Vec<Option<Arc<Trace>>> {
         let traces = self.traces.get_many(ids);
         #[cfg(all(feature = "recall", not(loom)))]
-        self.read_ahead(&traces);
+        self.read_ahead(&traces, 1);
         traces
     }
 

@@ -9,21 +9,48 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 /// How many texts are read in one step, for which a cut waits to be applied.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 1_024;
+
+/// Most threads that read when the index is built.
+const MOST_THREADS: usize = 8;
 
 impl State {
-    /// Reads the words of those of these traces that say what the index lacks, while nobody waits for a lock.
-    fn read(&self, traces: &[Option<Arc<Trace>>]) -> ReadWords {
+    /// Reads the words of those of these traces that say what the index lacks, while nobody waits for a lock, with so
+    /// many threads.
+    fn read(&self, traces: &[Option<Arc<Trace>>], threads: usize) -> ReadWords {
         let views = &self.indexing.views;
         let (reading, unread) = views.look(|views| (views.reading(), views.unread(traces)));
-        let read = unread.iter().zip(reading.into_iter().cycle());
-        read.map(|(trace, reading)| (trace.id(), (trace.content.clone(), Words::of(reading, trace))))
-            .collect()
+        let Some(reading) = reading else { return ReadWords::new() };
+        let read = |traces: &[Arc<Trace>]| -> ReadWords {
+            let words = |trace: &Arc<Trace>| (trace.content.clone(), Words::of(reading, trace));
+            traces.iter().map(|trace| (trace.id(), words(trace))).collect()
+        };
+        let (own, others) = unread.split_at(unread.len().div_ceil(threads.max(1)));
+        if others.is_empty() {
+            return read(own);
+        }
+        std::thread::scope(|scope| {
+            let read = &read;
+            let others = others.chunks(own.len()).map(|share| {
+                let thread = std::thread::Builder::new().name("mnemon-recall".to_owned());
+                // Where no thread can be started, this one does its share.
+                thread.spawn_scoped(scope, move || read(share)).map_err(|_| share)
+            });
+            let others: Vec<_> = others.collect();
+            let mut words = read(own);
+            for other in others {
+                words.extend(match other {
+                    Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                    Err(share) => read(share),
+                });
+            }
+            words
+        })
     }
 
     /// Reads what is about to be put into the views.
-    pub(super) fn read_ahead(&self, traces: &[Option<Arc<Trace>>]) {
-        let words = self.read(traces);
+    pub(super) fn read_ahead(&self, traces: &[Option<Arc<Trace>>], threads: usize) {
+        let words = self.read(traces, threads);
         if !words.is_empty() {
             self.indexing.views.change(|views| views.read_ahead(words));
         }
@@ -33,9 +60,15 @@ impl State {
     pub(super) fn read_texts(&self) -> bool {
         let Self { indexing, .. } = self;
         let now = indexing.clock.now();
+        let threads =
+            std::thread::available_parallelism().map_or(1, |threads| threads.get().min(MOST_THREADS));
         indexing.views.apply_some(
             |views| views.take_unread(AT_ONCE),
-            |ids| self.load_for_views(ids),
+            |ids| {
+                let traces = self.traces.get_many(ids);
+                self.read_ahead(&traces, threads);
+                traces
+            },
             |views, id, trace| views.put(id, trace, now),
         )
     }
@@ -68,7 +101,7 @@ impl State {
         let words = Cell::default();
         let live = |ids: &[TraceId]| {
             let traces = self.traces.get_many(ids);
-            words.set(if stale_ok { ReadWords::new() } else { self.read(&traces) });
+            words.set(if stale_ok { ReadWords::new() } else { self.read(&traces, 1) });
             traces
         };
         let question = |unsettled: &_, views: &_| question(unsettled, views, words.take());

@@ -13,9 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 impl TraceStore {
     /// Removes every trace of a type, with its links and its row, together with the rows that were
     /// [quarantined](crate::Stats::quarantined), all in one cut, and returns once that is durable. The erased data is
-    /// overwritten in the file, it leaves the views, and the WAL is emptied as soon as no reader holds it. Deleting snapshots, copies and a
-    /// damaged file that was quarantined is left to you. If more than a quarter of the file is then free, the flusher
-    /// [compacts](Self::compact) it in the background.
+    /// overwritten in the file, it leaves the views, and the WAL is emptied as soon as no reader holds it. Deleting
+    /// snapshots, copies and a damaged file that was quarantined is left to you. If more than a quarter of the file is
+    /// then free, the flusher [compacts](Self::compact) it in the background.
     ///
     /// A trace of the type that another thread inserts during the call may stay. The cost is proportional to the
     /// number of erased traces; in the file, to the size of its content.

@@ -90,10 +90,10 @@ impl<'a> Query<'a> {
         self
     }
 
-    /// Traces that say one of these words, and all of the phrases in quotation marks: what [`TraceStore::recall`] finds,
-    /// in any order, such as [`Order::Relevance`]. Looks at every trace with one of the words, and in a store without a
-    /// [text index](crate::StoreBuilder::text_index) reads every text, as English. If called more than once, the last
-    /// text counts.
+    /// Traces that say one of these words, and all of the phrases in quotation marks: what [`TraceStore::recall`]
+    /// finds, in any order, such as [`Order::Relevance`]. Looks at every trace with one of the words, and in a store
+    /// without a [text index](crate::StoreBuilder::text_index) reads every text, as English. If called more than once,
+    /// the last text counts.
     ///
     /// ```
     /// use mnemon::{NewTrace, Order, TextIndex, TraceStore};

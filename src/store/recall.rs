@@ -54,8 +54,8 @@ pub struct Recalled {
 
 impl TraceStore {
     /// Returns a question of what the traces say: of the strings of their payloads, and of their tags. Words in
-    /// quotation marks must stand in a row, in one string or tag; of the other words one is enough, and rare words count
-    /// most. The [`TextIndex`](crate::TextIndex) says which words are the same.
+    /// quotation marks must stand in a row, in one string or tag; of the other words one is enough, and rare words
+    /// count most. The [`TextIndex`](crate::TextIndex) says which words are the same.
     ///
     /// An empty text is for a question of embeddings alone: see [`near`](Recall::near).
     pub fn recall(&self, text: impl Into<Box<str>>) -> Recall<'_> {
@@ -146,9 +146,9 @@ impl Recall<'_> {
         self
     }
 
-    /// Lends a share of the score of each trace found, 0 to 1, to each of the traces [associated](TraceStore::associated)
-    /// with it, which may be found by that alone, if they meet the conditions. The best traces lend, ten times as many as
-    /// the limit and at least 100. Default: 0.
+    /// Lends a share of the score of each trace found, 0 to 1, to each of the traces
+    /// [associated](TraceStore::associated) with it, which may be found by that alone, if they meet the conditions. The
+    /// best traces lend, ten times as many as the limit and at least 100. Default: 0.
     pub fn spread(mut self, share: f64) -> Self {
         self.spread = share;
         self
@@ -193,19 +193,19 @@ impl<'a> Recall<'a> {
     /// Asks the question, and returns what is found, best first. Equal scores are ordered by strength, recency and
     /// emotion, as in a [ranking](TraceStore::rank), then by smaller id.
     ///
-    /// A write that returned before the call is seen. A trace that another thread changes meanwhile is found by its state
-    /// at some moment of the call, and is returned as it was then; one that was removed is not found. What is so new
-    /// that the index lacks it counts as if it had it. No writer waits.
+    /// A write that returned before the call is seen. A trace that another thread changes meanwhile is found by its
+    /// state at some moment of the call, and is returned as it was then; one that was removed is not found. What is so
+    /// new that the index lacks it counts as if it had it. No writer waits.
     ///
     /// The cost is proportional to the number of traces that have each of the words, and to that of those that the
-    /// question has to look at: a few times the limit, more where many match about as well. The first call after opening
-    /// waits until the index has read what was loaded.
+    /// question has to look at: a few times the limit, more where many match about as well. The first call after
+    /// opening waits until the index has read what was loaded.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](ErrorKind::InvalidInput) if the store has no [text index](crate::StoreBuilder::text_index), if
-    /// the vector has another number of dimensions than the embeddings of the store, which it names both, or numbers that
-    /// are not finite, or if a weight or a share is out of its range.
+    /// the vector has another number of dimensions than the embeddings of the store, which it names both, or numbers
+    /// that are not finite, or if a weight or a share is out of its range.
     pub fn run(&self) -> Result<Vec<Recalled>> {
         let reading = self.query.store.inner().settings.text_index.ok_or_else(no_index)?;
         self.check()?;

@@ -25,6 +25,12 @@ impl Slots {
         self.traces.get(slot as usize)?.as_ref()
     }
 
+    /// The traces, by their slots.
+    #[cfg(all(feature = "recall", not(loom)))]
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Trace>> {
+        self.traces.iter().flatten()
+    }
+
     pub(super) fn find(&self, id: TraceId) -> Option<u32> {
         let is_it = |slot: &u32| self.get(*slot).is_some_and(|trace| trace.id() == id);
         self.by_id.find(self.hasher.hash_one(id), is_it).copied()

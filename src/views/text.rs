@@ -82,7 +82,8 @@ impl TraceViews {
     /// Forgets what the index has, which is to be read again.
     pub(crate) fn read_again(&mut self) {
         if let Some(reading) = self.reading() {
-            let all = self.oldest().map(|trace| trace.id()).collect();
+            // The first slot last, which is taken first: postings grow at their ends.
+            let all = self.slots.iter().rev().map(|trace| trace.id()).collect();
             self.text = Some(TextView::new(reading, all));
         }
     }

@@ -286,7 +286,7 @@ fn score_parts_make_the_score() -> Outcome {
     for object in objects.iter().chain(&later) {
         let part = |name: &str| object[name].as_f64().ok_or_else(|| format!("no {name} in {object}"));
         let weight = 0.1 * part("strength_now")? + 0.05 * part("recency")? + 0.05 * (part("emotion")? - 1.0);
-        let score = part("relevance")? * (1.0 + weight + (part("association")? - 1.0) / 3.0);
+        let score = part("relevance")? * (1.0 + weight + part("association")? - 1.0);
         assert!((score - part("score")?).abs() < 1e-9, "{object}");
         associations.insert(object["association"].to_string());
     }

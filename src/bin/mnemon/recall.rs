@@ -18,7 +18,7 @@ use std::time::Duration;
 /// word are one word. An argument of several words is a phrase: these must stand in a row, or, where no trace has them
 /// so, count as words. Recalling reinforces nothing: the file is only read.
 ///
-/// The score is relevance × (1 + 0.1 × strength + 0.05 × recency + 0.05 × (emotion - 1) + (association - 1) / 3): how
+/// The score is relevance × (1 + 0.1 × strength + 0.05 × recency + 0.05 × (emotion - 1) + (association - 1)): how
 /// well the text answers, 1 for the best; how strong the trace is; 1, halved with each hour since it was last
 /// reinforced; 1 + its emotional intensity; and 1.15 if another one of those found is associated with it, else 1.
 #[derive(Args)]

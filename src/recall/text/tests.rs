@@ -1,4 +1,5 @@
-use super::{LONGEST, Language, Role, TextIndex, Wanted};
+use super::{LONGEST, Language, Role, TextIndex};
+use crate::recall::Wanted;
 use proptest::prelude::*;
 
 const LANGUAGES: [Language; 18] = [

@@ -3,8 +3,9 @@
 use super::{Recall, Recalled};
 use crate::memory::Scoring;
 use crate::memory::constants::ASSOCIATION_BONUS;
-use crate::recall::{Fusion, Index, MOST_WEIGHT, Matches, ScoreParts, Signals, TextIndex, Wanted, Words};
-use crate::recall::{cosine, weighed};
+use crate::recall::{
+    Fusion, Index, MOST_WEIGHT, Matches, Near, ScoreParts, Signals, TextIndex, Wanted, Words, weighed,
+};
 use crate::store::inner::Inner;
 use crate::trace::{Micros, Trace, TraceId};
 use std::cmp::{Ordering, Reverse};
@@ -28,6 +29,7 @@ pub(super) struct Answering<'q> {
     reading: TextIndex,
     scoring: Scoring,
     wanted: Wanted,
+    near: Option<Near<'q>>,
     matches: Matches,
     /// Of each candidate; 0 if it has none.
     similarity: Vec<f32>,
@@ -93,10 +95,11 @@ impl<'q> Answering<'q> {
         let (now, matches) =
             asked.flatten().unwrap_or_else(|| (inner.now(), without_views(inner, reading, &wanted)));
         let (mut similarity, mut embedded) = (vec![0.0; matches.relevance.len()], Vec::new());
-        if let Some(near) = &recall.near {
+        let near = recall.near.as_deref().map(Near::new);
+        if let Some(near) = &near {
             let of_unread = matches.unread.iter().zip(matches.slots as Number..);
             let of_unread =
-                of_unread.filter_map(|(trace, number)| Some((number, cosine(trace.embedding()?, near))));
+                of_unread.filter_map(|(trace, number)| Some((number, near.cosine(trace.embedding()?))));
             for (number, cosine) in matches.cosines(near).into_iter().chain(of_unread) {
                 similarity[number as usize] = cosine;
                 embedded.push(number);
@@ -108,6 +111,7 @@ impl<'q> Answering<'q> {
             reading,
             scoring: inner.scoring(now),
             wanted,
+            near,
             matches,
             similarity,
             embedded,
@@ -329,8 +333,8 @@ impl<'q> Answering<'q> {
         }
         let (relevance, similarity) = known.unwrap_or_else(|| {
             let words = Words::of(self.reading, &trace);
-            let near = self.recall.near.as_deref().zip(trace.embedding());
-            (self.matches.scale.of(&words), near.map_or(0.0, |(near, embedding)| cosine(embedding, near)))
+            let near = self.near.as_ref().zip(trace.embedding());
+            (self.matches.scale.of(&words), near.map_or(0.0, |(near, embedding)| near.cosine(embedding)))
         });
         Some(Judged { trace, relevance, similarity, strength })
     }

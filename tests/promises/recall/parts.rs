@@ -93,10 +93,9 @@ fn query_takes_a_text() -> Outcome {
     let new =
         || (0..30).map(|n| NewTrace::text(&format!("tide{} {}", n % 7, "tide ".repeat(n % 4))).tag("sea"));
     let (store, plain) = (store()?, TraceStore::in_memory());
-    let clock =
-        |store: &TraceStore| store.insert_many(new()).and_then(|_| store.insert(NewTrace::text("calm")));
-    (clock(&store)?, clock(&plain)?);
     for store in [&store, &plain] {
+        store.insert_many(new())?;
+        store.insert(NewTrace::text("calm"))?;
         let ask = || store.query().text("tide tide3").tagged("sea").order(Order::Relevance);
         let all: Vec<_> = ask().run();
         // A text of the form `tideN` alone has no such word, unless N is 3.
