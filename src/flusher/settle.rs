@@ -15,9 +15,9 @@ use std::collections::HashSet;
 
 /// The number of keys settled at once: right after a commit, or while no flush is due. Few where something is tested,
 /// so that many batches are large ones.
-const STEP: usize = if cfg!(any(test, loom)) {
+const STEP: usize = if cfg!(test) {
     1
-} else if cfg!(debug_assertions) {
+} else if cfg!(all(debug_assertions, not(loom))) {
     64
 } else {
     2_048
