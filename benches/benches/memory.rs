@@ -8,6 +8,7 @@ use benches::{Outcome, PAYLOAD, is_quick, must, quiet, trace};
 use dashmap::DashMap;
 use mnemon::TraceStore;
 use std::process::Command;
+use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATED: cap::Cap<std::alloc::System> = cap::Cap::new(std::alloc::System, usize::MAX);
@@ -58,6 +59,11 @@ fn measure(case: &str) -> Outcome<Vec<(f64, f64)>> {
 fn run(case: &str) -> Outcome {
     let before = (ALLOCATED.allocated() as f64, resident()?);
     let tell = || -> Outcome {
+        // The flusher and the indexer give back what they needed, after what they were asked for is done.
+        let mut last = usize::MAX;
+        while std::mem::replace(&mut last, ALLOCATED.allocated()) != last {
+            std::thread::sleep(Duration::from_millis(200));
+        }
         let beyond = |bytes: f64| bytes / count() as f64 - PAYLOAD as f64;
         println!("{} {}", beyond(ALLOCATED.allocated() as f64 - before.0), beyond(resident()? - before.1));
         Ok(())
