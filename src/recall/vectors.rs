@@ -4,7 +4,7 @@ use super::texts::{Entry, Texts};
 use roaring::RoaringBitmap;
 
 /// Number of products of two numbers from which another thread is worth it.
-const MANY: usize = 1 << 22;
+const MANY: usize = 1 << 20;
 
 /// Most threads that compute at once.
 const MOST_THREADS: usize = 8;

@@ -59,7 +59,6 @@ impl State {
     /// Reads some of the traces that were there before the index was; `false` if it has all.
     pub(super) fn read_texts(&self) -> bool {
         let Self { indexing, .. } = self;
-        let now = indexing.clock.now();
         let threads =
             std::thread::available_parallelism().map_or(1, |threads| threads.get().min(MOST_THREADS));
         indexing.views.apply_some(
@@ -69,7 +68,7 @@ impl State {
                 self.read_ahead(&traces, threads);
                 traces
             },
-            |views, id, trace| views.put(id, trace, now),
+            |views: &mut TraceViews, id, trace| views.put_text(id, trace),
         )
     }
 

@@ -307,9 +307,10 @@ impl StoreBuilder {
 
     /// Keeps an index of what the traces say, for [`recall`](TraceStore::recall). Default: none.
     ///
-    /// The index is in memory alone. After opening, the thread of the views builds it in the background, some 10
-    /// microseconds a trace of 300 bytes; afterwards it takes in what was changed, and no write waits for that. It
-    /// takes about twice the memory of the texts. [`guide::recall`](crate::guide::recall) has the figures.
+    /// The index is in memory alone. After opening, the thread of the views builds it in the background, in some 60
+    /// microseconds of a processor for each trace of 300 bytes; afterwards it takes in what was changed, and no write
+    /// waits for that. It takes two to three times the memory of the texts: [`guide::recall`](crate::guide::recall) has
+    /// the figures.
     ///
     /// A store with an index has embeddings of one number of dimensions, that of the first: a write with another is
     /// [invalid](crate::ErrorKind::InvalidInput).

@@ -184,7 +184,7 @@ impl<'a> Recall<'a> {
     }
 
     /// Does not look for traces whose texts were changed so recently that the index lacks them, some hundreds of writes
-    /// at most in a store that runs: reading them takes a question some 10 microseconds each. Default: looks for them.
+    /// at most in a store that runs: reading them takes a question some 20 microseconds each. Default: looks for them.
     pub fn stale_ok(mut self) -> Self {
         self.stale_ok = true;
         self

@@ -74,6 +74,14 @@ impl TraceViews {
         text.unread.split_off(from)
     }
 
+    /// Has the index show what the store has of an id, and the other views what they show.
+    pub(crate) fn put_text(&mut self, id: TraceId, new: Option<Arc<Trace>>) -> Option<Arc<Trace>> {
+        if let (Some(text), Some(slot)) = (&mut self.text, self.slots.find(id)) {
+            text.put(slot, new.as_deref());
+        }
+        new
+    }
+
     /// Number of traces that were there before the index was, and that it does not have.
     pub(crate) fn left_to_read(&self) -> usize {
         self.text.as_ref().map_or(0, |text| text.unread.len())
