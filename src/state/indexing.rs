@@ -165,7 +165,9 @@ impl State {
         traces
     }
 
-    /// For views that are half done after a panic, or in the order of a time that has not come: builds them anew.
+    /// For views that are half done after a panic, or in the order of a time that has not come: builds them anew. A cut
+    /// that panics stays the oldest one, to be applied again: so what puts a trace into the views must not panic because
+    /// of what the trace says. (A stemmer, which may, is guarded.)
     pub(crate) fn index_anew(&self) {
         self.indexing.is_built.store(false, Ordering::Relaxed);
         self.build_views();
