@@ -1,5 +1,6 @@
 //! Opening: settings, and loading the content of a backend.
 
+use super::dimensions::Embeddings;
 use super::events;
 use super::indexer::IndexerThread;
 use super::inner::Inner;
@@ -311,8 +312,11 @@ impl StoreBuilder {
     /// microseconds a trace of 300 bytes; afterwards it takes in what was changed, and no write waits for that. It
     /// takes about twice the memory of the texts. [`guide::recall`](crate::guide::recall) has the figures.
     ///
-    /// A store with an index has embeddings of one number of dimensions, that of the first: a write with another is
-    /// [invalid](crate::ErrorKind::InvalidInput).
+    /// A store with an index takes embeddings of one number of dimensions, as long as it has any: the first one decides,
+    /// and a write with another number is [invalid](crate::ErrorKind::InvalidInput). In a file that has several numbers,
+    /// from stores without an index, the most frequent one counts, and of equally frequent ones the smallest; the others
+    /// are near to nothing. Opening looks at each trace for that, and a write that adds or removes an embedding changes
+    /// one counter, which all threads share.
     #[cfg(all(feature = "recall", not(loom)))]
     pub fn text_index(mut self, index: TextIndex) -> Self {
         self.settings.text_index = Some(index);
@@ -487,9 +491,9 @@ impl Stored {
             pruned: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
-            #[cfg(all(feature = "recall", not(loom)))]
-            dimensions: self.dimensions,
+            embeddings: Embeddings::default(),
         });
+        inner.count_embeddings();
         let upkeep = upkeep::Thread::default();
         (TraceStore { owner: Arc::new(Owner { inner, upkeep, flusher, indexer }) }, no_flusher)
     }

@@ -79,10 +79,68 @@ fn embeddings_have_one_number_of_dimensions() -> Result<()> {
     assert_eq!(store.recall("").near([1.0, 0.0, 0.0]).run()?.len(), 1);
     let mixed = [[0.0; 2].to_vec(), [0.0; 3].to_vec()].map(|vector| NewTrace::text("d").embedding(vector));
     assert!(store.restore(mixed).is_err());
+    // Once none is left, and not before, others may come.
+    let ids: Vec<_> = store.iter().map(|trace| trace.id()).collect();
+    store.remove_many(ids)?;
+    store.insert(NewTrace::text("e").embedding([1.0]))?;
     // Without an index they are the host's own.
     let plain = TraceStore::in_memory();
     plain.insert(NewTrace::text("a").embedding([1.0]))?;
     plain.insert(NewTrace::text("b").embedding([1.0, 0.0]))?;
+    Ok(())
+}
+
+/// A write that does not take place says nothing of dimensions, whatever kind of write it is.
+#[test]
+fn refused_writes_leave_dimensions_open() -> Result<()> {
+    let store = store()?;
+    let id = store.insert(NewTrace::text("a"))?;
+    let two = || NewTrace::text("b").embedding([1.0, 0.0]);
+    let three = [1.0, 0.0, 0.0];
+    store.insert(two().id(id)).unwrap_err();
+    store.insert_many([two(), two().id(id)]).unwrap_err();
+    store.upsert(two().id(id), |trace| trace.embedding([1.0]).confidence(2.0)).unwrap_err();
+    store.update_if(id, 9, |trace| trace.embedding([1.0])).unwrap_err();
+    store.update(TraceId::new(), |trace| trace.embedding([1.0]))?;
+    store
+        .apply(|group| {
+            group.insert(two())?;
+            group.update(id, |trace| trace.embedding(three));
+            Ok(())
+        })
+        .unwrap_err();
+    let panics = std::panic::AssertUnwindSafe(|| store.update(id, |_| panic!("of the host")));
+    assert!(std::panic::catch_unwind(panics).is_err());
+    store.upsert(two().id(id), |trace| trace.embedding(three))?;
+    store.insert(two()).unwrap_err();
+    // A replaced embedding counts once, one that is taken away does not.
+    store.update(id, |trace| trace.embedding([0.0; 3]))?;
+    store.upsert(NewTrace::text("a").id(id), |trace| trace.no_embedding())?;
+    store.insert(two())?;
+    store.retain(|trace| trace.embedding().is_none())?;
+    store.insert_many([NewTrace::text("c").embedding(three), NewTrace::text("c").embedding(three)])?;
+    store.insert(two()).unwrap_err();
+    store.restore([NewTrace::text("d")])?;
+    store.insert(two())?;
+    Ok(())
+}
+
+/// Of the embeddings that stores without an index have left in a file, the most frequent number of dimensions counts.
+#[test]
+fn most_embeddings_decide_dimensions() -> Result<()> {
+    let folder = tempfile::tempdir().map_err(|error| Error::new(crate::ErrorKind::Io, error.to_string()))?;
+    let path = folder.path().join("memory.db");
+    let plain = TraceStore::open(&path)?;
+    let of = |dimensions: usize| NewTrace::text("a").embedding(vec![1.0; dimensions]);
+    plain.insert_many([4, 3, 3, 2, 2, 5].map(of))?;
+    plain.close()?;
+    let store = TraceStore::builder().text_index(TextIndex::english()).open(&path)?;
+    assert!(store.insert(of(3)).is_err() && store.insert(of(5)).is_err());
+    store.insert(of(2))?;
+    store.retain(|trace| trace.embedding().is_some_and(|embedding| embedding.len() == 4))?;
+    assert!(store.insert(of(4)).is_err(), "one embedding is left");
+    store.retain(|_| false)?;
+    store.insert(of(4))?;
     Ok(())
 }
 
