@@ -121,10 +121,22 @@ impl TraceViews {
         }
         #[cfg(all(feature = "recall", not(loom)))]
         {
-            views = views.with_text(self.reading());
+            views.text = self.text.as_ref().map(|text| text.emptied(Vec::new()));
             views.read_again();
         }
         views
+    }
+
+    /// Has the orders that time changes be those of now, after the clock was set back. What the traces say stays read.
+    pub(crate) fn set_back(&mut self, now: Micros) {
+        let Self { slots, strengths, due, ends, .. } = self;
+        (*strengths, *due) = (Strengths::new(strengths.curve()), due.emptied(now));
+        for (slot, trace) in slots.iter() {
+            if !ends.ended().contains(slot) {
+                strengths.put(slot, None, Some(trace), now);
+            }
+            due.put(slot, None, Some(trace));
+        }
     }
 
     /// Number of traces.

@@ -20,11 +20,18 @@ pub(super) struct TextView {
     ahead: ReadWords,
     /// Traces that were there before the index was.
     unread: Vec<TraceId>,
+    /// How often the index was emptied, to be read again.
+    epoch: u64,
 }
 
 impl TextView {
-    pub(super) fn new(reading: TextIndex, unread: Vec<TraceId>) -> Self {
-        Self { index: Index::new(reading), ahead: ReadWords::new(), unread }
+    fn new(reading: TextIndex, unread: Vec<TraceId>, epoch: u64) -> Self {
+        Self { index: Index::new(reading), ahead: ReadWords::new(), unread, epoch }
+    }
+
+    /// None of these traces read.
+    pub(super) fn emptied(&self, unread: Vec<TraceId>) -> Self {
+        Self::new(self.index.reading(), unread, self.epoch + 1)
     }
 
     /// Takes in what a slot says now. What it said already costs a comparison.
@@ -43,7 +50,7 @@ impl TextView {
 
 impl TraceViews {
     pub(crate) fn with_text(mut self, reading: Option<TextIndex>) -> Self {
-        self.text = reading.map(|reading| TextView::new(reading, Vec::new()));
+        self.text = reading.map(|reading| TextView::new(reading, Vec::new(), 0));
         self
     }
 
@@ -79,12 +86,16 @@ impl TraceViews {
         self.text.as_ref().map_or(0, |text| text.unread.len())
     }
 
+    /// Another number once the index was emptied.
+    pub(crate) fn text_epoch(&self) -> u64 {
+        self.text.as_ref().map_or(0, |text| text.epoch)
+    }
+
     /// Forgets what the index has, which is to be read again.
     pub(crate) fn read_again(&mut self) {
-        if let Some(reading) = self.reading() {
+        if let Some(text) = &mut self.text {
             // The first slot last, which is taken first: postings grow at their ends.
-            let all = self.slots.iter().rev().map(|trace| trace.id()).collect();
-            self.text = Some(TextView::new(reading, all));
+            *text = text.emptied(self.slots.iter().rev().map(|(_, trace)| trace.id()).collect());
         }
     }
 

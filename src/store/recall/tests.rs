@@ -1,5 +1,6 @@
 use crate::{Error, NewTrace, Result, TextIndex, TraceId, TraceStore};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 fn store() -> Result<TraceStore> {
     TraceStore::builder().text_index(TextIndex::english()).in_memory()
@@ -56,6 +57,55 @@ fn index_is_built_anew() -> Result<()> {
     store.rebuild_text_index();
     assert_eq!(store.recall("tide").limit(usize::MAX).run()?.len(), 1_000);
     assert!(store.text_index_backlog() == 0 && words(&store) == all);
+    Ok(())
+}
+
+/// However often the index is emptied while it is asked, the answer is that of a whole one.
+#[test]
+fn question_waits_for_whole_index() -> Result<()> {
+    let store = store()?;
+    store.insert_many((0..1_500).map(|n| NewTrace::text(&format!("tide {n}"))))?;
+    store.flush()?;
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Relaxed) {
+                store.rebuild_text_index();
+                // As long as a question takes at most, so that it is not kept from its end for ever.
+                while store.text_index_backlog() > 0 && !is_over.load(Relaxed) {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let found: Vec<_> =
+            (0..20).map(|_| store.recall("tide").limit(usize::MAX).run().map(|found| found.len())).collect();
+        is_over.store(true, Relaxed);
+        found.into_iter().try_for_each(|found| {
+            assert_eq!(found?, 1_500);
+            Ok(())
+        })
+    })
+}
+
+/// A clock that is set back changes the order of strengths, not what the traces say.
+#[test]
+fn clock_set_back_reads_no_text() -> Result<()> {
+    let clock = crate::ManualClock::at(crate::jiff::Timestamp::from_second(1_000_000).unwrap_or_default());
+    let store = TraceStore::builder().clock(&clock).text_index(TextIndex::english()).in_memory()?;
+    store.insert_many((0..100).map(|n| NewTrace::text(&format!("tide {n}"))))?;
+    store.flush()?;
+    assert_eq!(words(&store).len(), 101);
+    let epoch = || store.state().ask(|_, views| views.text_epoch());
+    let was = epoch();
+    clock.set(crate::jiff::Timestamp::UNIX_EPOCH);
+    let is_ahead = || {
+        let explained = store.query().order(crate::Order::Strength).limit(1).explain();
+        !explained.contains("from the strongest on")
+    };
+    while is_ahead() {
+        std::thread::yield_now();
+    }
+    assert_eq!((epoch(), store.text_index_backlog()), (was, 0));
     Ok(())
 }
 
