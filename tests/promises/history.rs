@@ -198,9 +198,9 @@ fn history_is_that_of_the_model() -> Outcome {
                     *content = what;
                     store.update(id, |trace| trace.payload(json!(what)))?;
                 } else {
-                    // Each has a time of its own, by which it is another trace.
+                    // Another trace, though no field of it says so.
                     live.insert(id, (step, what));
-                    let created = harness::from_start(step as i64 - 1_000_000_000);
+                    let created = harness::from_start(-1_000_000_000);
                     store.insert(NewTrace::semantic(json!(what)).id(id).created_at(created))?;
                 }
             }

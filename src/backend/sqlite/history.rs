@@ -112,7 +112,7 @@ impl<'c> Statements<'c> {
         })
     }
 
-    /// Removes the history of a row that is deleted.
+    /// Removes the history of a row that is deleted, or that another trace gets.
     pub(super) fn forget(&mut self, row: RowNumber) -> rusqlite::Result<()> {
         self.forget.execute([row]).map(drop)
     }
