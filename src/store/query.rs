@@ -204,6 +204,9 @@ impl<'a> Query<'a> {
     /// strength, a page that is asked for more than ten minutes after the first looks at every trace that meets the
     /// conditions; in one by strength or score, every page looks at what the earlier ones had.
     ///
+    /// In the order of relevance, which is relative to all texts of the store, every write of a text moves the others: a
+    /// page may then have again what an earlier one had, or lack what none had.
+    ///
     /// ```
     /// # use mnemon::{NewTrace, Order, TraceStore};
     /// # let store = TraceStore::in_memory();
@@ -333,6 +336,11 @@ impl<'a> Query<'a> {
         self.filters.iter().all(|passes| passes(trace)).then_some(strength)
     }
 
+    /// Returns the time that the results are of: that of the first page.
+    pub(super) fn time(&self, now: Micros) -> Micros {
+        self.after.map_or(now, |after| after.at)
+    }
+
     fn search(&self, now: Micros, limit: usize) -> Search<'_> {
         let inner = self.store.inner();
         Search {
@@ -341,7 +349,7 @@ impl<'a> Query<'a> {
             limit,
             after: self.after.map(|after| after.key),
             curve: inner.settings.curve,
-            scoring: inner.scoring(self.after.map_or(now, |after| after.at)),
+            scoring: inner.scoring(self.time(now)),
         }
     }
 

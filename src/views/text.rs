@@ -5,7 +5,7 @@ use super::conditions::Conditions;
 use super::sets::Sets;
 use crate::protocol::Unsettled;
 use crate::recall::{Index, Matches, TextIndex, Wanted, Words};
-use crate::trace::{Content, Trace, TraceId};
+use crate::trace::{Content, Micros, Trace, TraceId};
 use roaring::RoaringBitmap;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl TraceViews {
         }
     }
 
-    /// What the index says of a question, with the slots that may meet the conditions, and of the traces that say what
+    /// What the index says of a question, with the slots that may meet the conditions at a time, and of the traces that say what
     /// the index lacks, unless that may be stale. `None` if there is no index. `words` has what was read before.
     pub(crate) fn matches(
         &self,
@@ -108,6 +108,7 @@ impl TraceViews {
         wanted: &Wanted,
         mut words: ReadWords,
         stale_ok: bool,
+        at: Micros,
     ) -> Option<Matches> {
         let index = &self.text.as_ref()?.index;
         let (mut outdated, mut as_read, mut unread) = (Vec::new(), Vec::new(), Vec::new());
@@ -134,6 +135,8 @@ impl TraceViews {
         };
         // They say what they said, and may have come to meet the conditions.
         within.iter_mut().for_each(|within| within.extend(&as_read));
+        // And these may be out of the sets, though they are valid at the time asked for, which is past.
+        within.iter_mut().for_each(|within| within.extend(self.ends.still_valid(at)));
         matches.within = match (within, matches.within) {
             (Some(a), Some(b)) => Some(a & b),
             (a, b) => a.or(b),

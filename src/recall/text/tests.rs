@@ -137,6 +137,18 @@ fn quoted_words_are_phrases() {
     assert_eq!(phrases(r#"a "" b "north quay""#), ["north quay"]);
 }
 
+/// Also a letter of a script without spaces, inside a longer row of such letters.
+#[test]
+fn quoted_letter_is_found_inside_word() -> crate::Result<()> {
+    for (text, is_found) in [("我有一只猫咪", true), ("咪猫", true), ("猫", true), ("我有一只狗", false)]
+    {
+        let trace = crate::NewTrace::text(text).into_trace()?;
+        let wanted = Wanted::of(TextIndex::plain(), "\"猫\"");
+        assert_eq!(wanted.has_phrases_in(TextIndex::plain(), &trace), is_found, "{text}");
+    }
+    Ok(())
+}
+
 #[test]
 fn marks_are_what_was_found() {
     let marked = |index: TextIndex, question, text: &str| -> Vec<String> {

@@ -109,6 +109,48 @@ fn clock_set_back_reads_no_text() -> Result<()> {
     Ok(())
 }
 
+/// The index is asked for a time that is past, where the views have taken out what has ended since.
+#[test]
+fn texts_of_earlier_time_are_found() -> Result<()> {
+    let clock = crate::ManualClock::at(crate::jiff::Timestamp::UNIX_EPOCH);
+    let store = TraceStore::builder().clock(&clock).text_index(TextIndex::english()).in_memory()?;
+    let minutes = |n: i64| crate::jiff::Timestamp::from_second(60 * n).unwrap_or_default();
+    store.insert_many((0..2).map(|_| NewTrace::text("tide").tag("moon").valid_until(minutes(5))))?;
+    store.flush()?;
+    let tides = || store.query().tagged("moon").text("tide").order(crate::Order::Created);
+    let first = tides().limit(1).page();
+    assert_eq!((first.traces.len(), first.next.is_some()), (1, true));
+    let end = || {
+        clock.set(minutes(10));
+        // Each asks for what has ended to be taken out.
+        while store.state().ask(|_, views| views.ends_are_behind(minutes(10).into())) != Some(false) {
+            assert_eq!(store.recall("tide").run().map(|found| found.len()).ok(), Some(0));
+        }
+    };
+    end();
+    let second = first.next.map(|next| tides().after(next).run().len());
+    assert_eq!(second, Some(1));
+    end();
+    clock.set(minutes(1));
+    assert_eq!(tides().run().len(), 2);
+    end();
+    clock.set(minutes(1));
+    assert_eq!(store.recall("tide").tagged("moon").run()?.len(), 2);
+    Ok(())
+}
+
+/// A weight that is no finite number lends nothing where nothing is to be lent.
+#[test]
+fn infinite_weights_keep_associated_traces() -> Result<()> {
+    let store = store()?;
+    let [a, b] = [store.insert(NewTrace::text("ebb tide"))?, store.insert(NewTrace::text("spring tide"))?];
+    for _ in 0..5 {
+        store.co_activate(a, b)?;
+    }
+    assert_eq!(store.recall("tide").weigh(|_| f64::INFINITY).run()?.len(), 2);
+    Ok(())
+}
+
 #[test]
 fn embeddings_have_one_number_of_dimensions() -> Result<()> {
     let store = store()?;
