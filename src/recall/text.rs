@@ -32,8 +32,8 @@ pub struct TextIndex {
     language: Option<Language>,
 }
 
-/// A language whose word forms a [`TextIndex`] knows, by a Snowball stemmer. Greek is missing: its stemmer panics on some
-/// words.
+/// A language whose word forms a [`TextIndex`] knows, by a Snowball stemmer. Greek is missing: its stemmer panics on
+/// some words.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "each is the language of its name")]

@@ -42,7 +42,7 @@ fn dimensions(trace: &Trace) -> Option<usize> {
     trace.embedding().map(<[_]>::len)
 }
 
-/// Counts the embeddings of one write. What it has counted, and the write did not add, is not counted any more after it.
+/// Counts the embeddings of one write. What it has counted and the write did not add is no longer counted after it.
 pub(super) struct Counting<'a> {
     /// `None` in a store without a text index.
     embeddings: Option<&'a Embeddings>,
@@ -59,8 +59,8 @@ impl Inner {
         Counting { embeddings: is_indexed.then_some(&self.embeddings), ahead: 0 }
     }
 
-    /// Counts the embeddings that were loaded, while nobody writes. If a store without an index has left several numbers
-    /// of dimensions, the most frequent one counts, and of equally frequent ones the smallest.
+    /// Counts the embeddings that were loaded, while nobody writes. If a store without an index has left several
+    /// numbers of dimensions, the most frequent one counts, and of equally frequent ones the smallest.
     pub(super) fn count_embeddings(&self) {
         let Some(embeddings) = self.counting().embeddings else { return };
         let mut counts = BTreeMap::<usize, u64>::new();
