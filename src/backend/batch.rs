@@ -15,6 +15,9 @@ pub struct Batch<'a> {
     pub erased: &'a [Scope],
     /// Changes of traces: removals first, then the others in ascending order of row numbers.
     pub traces: &'a [TraceChange],
+    /// Rows, in ascending order, whose trace was removed and another one of its id inserted since the last batch: a
+    /// backend that keeps former contents of a row must forget those of these.
+    pub replaced: &'a [i64],
     /// Changes of links: removals first, then the others, both in the order of ids.
     pub links: &'a [LinkChange],
     /// Durability that must be reached when `apply` returns.
@@ -24,12 +27,17 @@ pub struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// Returns a batch without changes, for tests of a backend outside this crate.
     pub fn new(watermark: u64, durability: Durability) -> Self {
-        Self { watermark, erased: &[], traces: &[], links: &[], durability }
+        Self { watermark, erased: &[], traces: &[], replaced: &[], links: &[], durability }
     }
 
     /// Returns the batch with these changes of traces.
     pub fn traces(self, traces: &'a [TraceChange]) -> Self {
         Self { traces, ..self }
+    }
+
+    /// Returns the batch with these rows of other traces than before.
+    pub fn replaced(self, replaced: &'a [i64]) -> Self {
+        Self { replaced, ..self }
     }
 
     /// Returns the batch with these changes of links.

@@ -229,10 +229,13 @@ impl Flusher {
         let state = self.state.clone();
         let change = |pending: &Pending| pending.change(&state.traces);
         let traces = changes(&self.pending, change, |change| matches!(change, TraceChange::Delete { .. }));
+        let replaced = self.pending.iter().filter(|pending| pending.replaces).map(Pending::row);
+        let replaced: Vec<_> = replaced.collect();
         let change = |pending: &PendingLink| pending.change(&state.links);
         let links = changes(&self.pending_links, change, |change| matches!(change, LinkChange::Delete(..)));
         let erased: Vec<_> = self.pending_erasures.iter().map(|erasure| erasure.scope.clone()).collect();
         let batch = Batch::new(self.cut, durability).traces(&traces).links(&links).erased(&erased);
+        let batch = batch.replaced(&replaced);
         if planted(Mistake::RememberedBeforeTheCommit) {
             for pending in &self.pending {
                 state.traces.sink(&pending.id, |row| pending.remember(row, false));

@@ -13,6 +13,8 @@ pub(crate) struct Pending {
     row: RowNumber,
     /// Its state as of the newest cut that listed it.
     value: Option<Arc<Trace>>,
+    /// Whether another trace of its id had the row, or may have had it.
+    pub(super) replaces: bool,
     /// Whether its links must be captured with it: the trace that they join is no more, or had no row so far.
     pub(super) recapture_links: bool,
     /// What is remembered of the row may be wrong, as after a commit whose outcome is not known: it is written whole,
@@ -68,8 +70,9 @@ impl Pending {
                 known.set_incarnation(row, birth);
             });
         }
+        let replaces = known.number != 0 && was != birth;
         let relinks = (was != 0 && was != birth) || known.content == StoredContent::Refused;
-        Self { id, row, value, recapture_links: relinks, in_doubt: false, is_remembered: false }
+        Self { id, row, value, replaces, recapture_links: relinks, in_doubt: false, is_remembered: false }
     }
 
     /// Captures what was committed and not synced: the trace of that row, or that there is none any more.
@@ -84,7 +87,15 @@ impl Pending {
             Self::recapture(traces, id, cut, last_row)
         } else {
             // A later trace of the id has a row of its own.
-            Some(Self { id, row, value: None, recapture_links: false, in_doubt: true, is_remembered: false })
+            Some(Self {
+                id,
+                row,
+                value: None,
+                replaces: false,
+                recapture_links: false,
+                in_doubt: true,
+                is_remembered: false,
+            })
         }
     }
 
@@ -95,6 +106,7 @@ impl Pending {
     /// Takes the place of an earlier capture of the same row.
     pub(super) fn succeed(&mut self, earlier: Self) {
         self.in_doubt |= earlier.in_doubt;
+        self.replaces |= earlier.replaces;
     }
 
     /// What is to be sent, decided by what is remembered when it is asked: right before the commit.

@@ -67,6 +67,18 @@ where
         self.planned(key).change = change;
     }
 
+    /// What the group changes, each from and to what.
+    pub fn changes(&self) -> impl Iterator<Item = (Option<&V>, Option<&V>)> {
+        self.planned.values().filter_map(|Planned { old, change }| {
+            let new = match change {
+                Change::Keep => return None,
+                Change::Put(new) => Some(new),
+                Change::Remove => None,
+            };
+            Some((old.value().map(|old| &**old), new))
+        })
+    }
+
     /// The values that were read, where `is_other` finds the group to leave another one, or none.
     pub fn ended(&self, is_other: impl Fn(&V, Option<&V>) -> bool) -> Vec<Arc<V>> {
         let ended = |Planned { old, change }: &Planned<V>| {

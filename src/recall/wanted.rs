@@ -55,7 +55,14 @@ impl Wanted {
                 left.retain(|phrase| {
                     let is_it =
                         |part: &[(Box<str>, Role)]| part.iter().map(|(word, _)| word).eq(phrase.iter());
-                    !row.windows(phrase.len()).any(is_it)
+                    // A letter of a pair is in no row, and is a word that a phrase may be of.
+                    let has_letter = |letter: &str| {
+                        let mut has = false;
+                        index.tokens(text, &mut |token| has |= token.word == letter);
+                        has
+                    };
+                    let is_letter = matches!(&phrase[..], [word] if has_letter(word));
+                    !is_letter && !row.windows(phrase.len()).any(is_it)
                 });
             });
         }

@@ -74,12 +74,19 @@ impl State {
 
     /// Forgets what the index has, and has it read again.
     pub(crate) fn read_texts_again(&self) {
+        if self.is_forked() {
+            return;
+        }
         self.indexing.views.reset(TraceViews::read_again);
         self.indexing.notify.notify();
     }
 
-    /// Number of traces that the index still has to read, of those that were there before it was.
+    /// Number of traces that the index still has to read, of those that were there before it was; none in a forked
+    /// process, which has no index.
     pub(crate) fn left_to_read(&self) -> usize {
+        if self.is_forked() {
+            return 0;
+        }
         self.build_views_once();
         self.indexing.views.look(TraceViews::left_to_read)
     }
@@ -95,15 +102,24 @@ impl State {
         if self.is_forked() {
             return None;
         }
-        self.build_views_once();
-        while self.read_texts() {}
-        let words = Cell::default();
+        let (mut question, words) = (Some(question), Cell::default());
         let live = |ids: &[TraceId]| {
             let traces = self.traces.get_many(ids);
             words.set(if stale_ok { ReadWords::new() } else { self.read(&traces, 1) });
             traces
         };
-        let question = |unsettled: &_, views: &_| question(unsettled, views, words.take());
-        self.indexing.views.ask(&self.generations, live, question)
+        loop {
+            self.build_views_once();
+            let epoch = self.indexing.views.look(TraceViews::text_epoch);
+            while self.read_texts() {}
+            let answer = self.indexing.views.ask(&self.generations, live, |unsettled, views| {
+                // An index that was emptied since has not all that was there before it was.
+                let question = question.take_if(|_| views.text_epoch() == epoch)?;
+                Some(question(unsettled, views, words.take()))
+            })?;
+            if answer.is_some() {
+                return answer;
+            }
+        }
     }
 }

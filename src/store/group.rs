@@ -224,8 +224,11 @@ impl Inner {
         plan.drop_links_of_the_removed();
         let Plan { mut traces, mut links, .. } = plan;
         let ended = traces.ended(|old, new| new.is_none_or(|new| !new.birth().is(old.birth())));
+        let mut counting = self.counting();
+        let gained = counting.admit_all(traces.changes())?;
         match GroupTry::new().with(&mut traces).with(&mut links).run(&self.state.generations) {
             Ok(()) => {
+                counting.gained(gained);
                 for trace in ended {
                     self.drop_links(&trace);
                 }

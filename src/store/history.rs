@@ -10,7 +10,8 @@ impl TraceStore {
     /// first: each as the trace was when it was last flushed with that content. Empty if there are none, or the file
     /// has no such trace. Reads the file, as of its last flush: what is not flushed yet is not in it.
     ///
-    /// A trace that is removed takes its history with it, and an [erasure](Self::erase_partition) leaves no bytes of it.
+    /// A trace that is removed takes its history with it, also if another one of its id is inserted, and an
+    /// [erasure](Self::erase_partition) leaves no bytes of it.
     /// Backups have the history; snapshots, exports and spills have not, nor has a file that was written anew because
     /// the one before was damaged or lost. [Restoring](Self::restore) a trace with the same type, partition, origin and
     /// time of creation counts as a change of it.

@@ -1,5 +1,6 @@
 //! The common base of all capabilities: one transition of one trace, with its side effects.
 
+use super::dimensions::{Counting, Embeddings};
 use super::open::Settings;
 use super::{Removed, TraceStore};
 use crate::error::{Error, ErrorKind, Result};
@@ -27,9 +28,7 @@ pub(super) struct Inner {
     pub(super) expired: AtomicU64,
     /// Number of traces that the quota has removed.
     pub(super) evicted: AtomicU64,
-    /// Number of dimensions of the embeddings; 0 before the first.
-    #[cfg(all(feature = "recall", not(loom)))]
-    pub(super) dimensions: std::sync::atomic::AtomicUsize,
+    pub(super) embeddings: Embeddings,
 }
 
 impl Inner {
@@ -83,16 +82,8 @@ impl Inner {
         Ok(trace.id())
     }
 
-    /// Returns the new trace, checked and ready to be stored.
-    pub(super) fn checked(&self, new: NewTrace) -> Result<Trace> {
-        let trace = self.checked_alone(new)?;
-        #[cfg(all(feature = "recall", not(loom)))]
-        self.check_embedding(&trace, None)?;
-        Ok(trace)
-    }
-
     /// Returns the new trace, checked without regard to what the store holds.
-    pub(super) fn checked_alone(&self, new: NewTrace) -> Result<Trace> {
+    pub(super) fn checked(&self, new: NewTrace) -> Result<Trace> {
         let now = self.now();
         let defaults =
             Defaults { partition: &self.settings.partition, now, imprinting: self.is_imprinting(now) };
@@ -116,19 +107,23 @@ impl Inner {
 
     /// Stores a trace whose id must not be in the store, and returns it as it is stored.
     pub(super) fn put(&self, trace: &Trace) -> Result<Option<Arc<Trace>>> {
+        let mut counting = self.counting();
         let done = self.traces().upsert(&self.state.generations, &trace.id(), |old| match old {
-            None => Ok(Change::Put(trace.clone())),
+            None => counting.admit(None, Change::Put(trace.clone())),
             Some(_) => Err(already_exists(trace.id())),
         });
-        done.map(|done| done.new).map_err(reason)
+        let done = done.map_err(reason)?;
+        counting.done(done.old.as_deref(), done.new.as_deref());
+        Ok(done.new)
     }
 
     /// Stores a trace, replacing any other one with its id.
-    pub(super) fn replace(&self, trace: &Trace) -> Result<()> {
+    pub(super) fn replace(&self, trace: &Trace, counting: &mut Counting<'_>) -> Result<()> {
         let done = self
             .traces()
             .upsert(&self.state.generations, &trace.id(), |_| Ok(Change::Put(trace.clone())))
             .map_err(reason)?;
+        counting.done(done.old.as_deref(), done.new.as_deref());
         if let Some(old) = done.old {
             self.drop_links(&old);
         }
@@ -149,9 +144,14 @@ impl Inner {
         &self,
         id: TraceId,
         removed: &mut Removed,
-        change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
+        mut change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
     ) -> Result<Option<Transition<Trace>>> {
+        let mut counting = self.counting();
+        let change = |old: &Arc<Trace>| counting.admit(Some(old), change(old)?);
         let done = self.traces().update(&self.state.generations, &id, change).map_err(reason)?;
+        if let Some(done) = &done {
+            counting.done(done.old.as_deref(), done.new.as_deref());
+        }
         if let Some(Transition { old: Some(old), new: None }) = &done {
             removed.traces += 1;
             removed.links += self.drop_links(old);

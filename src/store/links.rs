@@ -85,7 +85,8 @@ impl TraceStore {
     }
 
     /// Returns the traces associated with a trace, strongest first: at most `limit` of its at most 20 valid neighbours
-    /// with the highest counts, without those weaker than `min_strength` now. Empty if the store does not hold the trace.
+    /// with the highest counts, without those weaker than `min_strength` now. Empty if the store does not hold the
+    /// trace.
     ///
     /// The cost is proportional to the number of its links.
     pub fn associated(&self, id: TraceId, min_strength: f64, limit: usize) -> Vec<Arc<Trace>> {

@@ -26,9 +26,6 @@ pub(super) struct Stored {
     pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
     /// Two rows had one id.
     pub(super) has_twins: AtomicBool,
-    /// Number of dimensions of an embedding; 0 if there is none.
-    #[cfg(all(feature = "recall", not(loom)))]
-    pub(super) dimensions: std::sync::atomic::AtomicUsize,
 }
 
 impl Stored {
@@ -43,8 +40,6 @@ impl Stored {
             #[cfg(all(feature = "sqlite", not(loom)))]
             home: None,
             has_twins: AtomicBool::new(false),
-            #[cfg(all(feature = "recall", not(loom)))]
-            dimensions: Default::default(),
         }
     }
 
@@ -138,10 +133,6 @@ impl Stored {
             backend::Stored::Trace { row, trace } => {
                 let trace = trace.map_err(|wrong| (wrong.id, format!("row {row}: {}", wrong.reason)))?;
                 let (id, held) = (trace.id(), Row::stored(row, &trace));
-                #[cfg(all(feature = "recall", not(loom)))]
-                if let Some(embedding) = trace.embedding() {
-                    self.dimensions.store(embedding.len(), Relaxed);
-                }
                 if self.traces.load(id, trace, held) {
                     Ok(())
                 } else {

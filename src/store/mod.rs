@@ -7,7 +7,6 @@ mod close;
 mod compact;
 mod cursor;
 mod decay;
-#[cfg(all(feature = "recall", not(loom)))]
 mod dimensions;
 mod due;
 mod erase;
@@ -121,7 +120,7 @@ impl TraceStore {
     /// For a model of what the flusher remembers.
     #[cfg(loom)]
     pub(crate) fn put_back(&self, trace: &crate::Trace) -> crate::Result<()> {
-        self.inner().replace(trace)
+        self.inner().replace(trace, &mut self.inner().counting())
     }
 
     /// For a model that runs the flusher on a thread of its own.

@@ -6,8 +6,8 @@ use crate::views::Counted;
 use std::collections::BTreeMap;
 
 impl TraceStore {
-    /// Returns the partitions that have traces, each with the number of its traces, valid or not. Costs a look at each partition, and
-    /// at the traces that were changed so recently that the views lack the change.
+    /// Returns the partitions that have traces, each with the number of its traces, valid or not. Costs a look at each
+    /// partition, and at the traces that were changed so recently that the views lack the change.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};

@@ -1,5 +1,6 @@
 //! Opening: settings, and loading the content of a backend.
 
+use super::dimensions::Embeddings;
 use super::events;
 use super::indexer::IndexerThread;
 use super::inner::Inner;
@@ -264,12 +265,13 @@ impl StoreBuilder {
         self
     }
 
-    /// Number of former contents of each trace that the SQLite file keeps, for [`history`](TraceStore::history). Default:
-    /// none is added, which costs nothing, and a history that the file has stays. If there are more, the opening
-    /// removes the oldest: with 0 all.
+    /// Number of former contents of each trace that the SQLite file keeps, for [`history`](TraceStore::history).
+    /// Default: none is added, which costs nothing, and a history that the file has stays. If there are more, the
+    /// opening removes the oldest: with 0 all. Only [`open`](Self::open) looks at it: a store without a file keeps
+    /// none, nor does one over a backend of your own.
     ///
-    /// A flush that changes the content of a trace (any field but those that count, grow or fade) copies the row before,
-    /// in the same transaction. So what was changed again before it was flushed is not in the history.
+    /// A flush that changes the content of a trace (any field but those that count, grow or fade) copies the row
+    /// before, in the same transaction. So what was changed again before it was flushed is not in the history.
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub fn keep_history(mut self, contents: u32) -> Self {
         self.settings.keep_history = Some(contents);
@@ -312,8 +314,11 @@ impl StoreBuilder {
     /// waits for that. It takes two to three times the memory of the texts: [`guide::recall`](crate::guide::recall) has
     /// the figures.
     ///
-    /// A store with an index has embeddings of one number of dimensions, that of the first: a write with another is
-    /// [invalid](crate::ErrorKind::InvalidInput).
+    /// A store with an index takes embeddings of one number of dimensions, as long as it has any: the first one
+    /// decides, and a write with another number is [invalid](crate::ErrorKind::InvalidInput). In a file that has
+    /// several numbers, from stores without an index, the most frequent one counts, and of equally frequent ones the
+    /// smallest; the others are near to nothing. Opening looks at each trace for that, and a write that adds or removes
+    /// an embedding changes one counter, which all threads share.
     #[cfg(all(feature = "recall", not(loom)))]
     pub fn text_index(mut self, index: TextIndex) -> Self {
         self.settings.text_index = Some(index);
@@ -488,9 +493,9 @@ impl Stored {
             pruned: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
-            #[cfg(all(feature = "recall", not(loom)))]
-            dimensions: self.dimensions,
+            embeddings: Embeddings::default(),
         });
+        inner.count_embeddings();
         let upkeep = upkeep::Thread::default();
         (TraceStore { owner: Arc::new(Owner { inner, upkeep, flusher, indexer }) }, no_flusher)
     }

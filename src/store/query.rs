@@ -204,6 +204,9 @@ impl<'a> Query<'a> {
     /// strength, a page that is asked for more than ten minutes after the first looks at every trace that meets the
     /// conditions; in one by strength or score, every page looks at what the earlier ones had.
     ///
+    /// In the order of relevance, which is relative to all texts of the store, every write of a text moves the others:
+    /// a page may then have again what an earlier one had, or lack what none had.
+    ///
     /// ```
     /// # use mnemon::{NewTrace, Order, TraceStore};
     /// # let store = TraceStore::in_memory();
@@ -224,7 +227,8 @@ impl<'a> Query<'a> {
     }
 
     /// Returns an iterator over the results, which asks for them as it goes: in an order by recency or creation 1,024
-    /// at a time, as [`page`](Self::page) does, otherwise, and with [invalid](Self::include_invalid) traces, all at once.
+    /// at a time, as [`page`](Self::page) does, otherwise, and with [invalid](Self::include_invalid) traces, all at
+    /// once.
     pub fn iter(self) -> impl Iterator<Item = Arc<Trace>> + use<'a> {
         let at_once = match self.sorted_by() {
             _ if self.conditions.include_invalid => usize::MAX,
@@ -242,8 +246,8 @@ impl<'a> Query<'a> {
         .flatten()
     }
 
-    /// Returns the number of valid traces that meet the conditions, whatever the limit and the order. Without times, a least
-    /// strength and [filters](Self::filter), it counts in the views, and looks at no trace but those just changed.
+    /// Returns the number of valid traces that meet the conditions, whatever the limit and the order. Without times, a
+    /// least strength and [filters](Self::filter), it counts in the views, and looks at no trace but those just changed.
     pub fn count(&self) -> usize {
         let query = Self { order: Order::Created, limit: usize::MAX, after: None, ..self.clone() };
         #[cfg(all(feature = "recall", not(loom)))]
@@ -333,6 +337,11 @@ impl<'a> Query<'a> {
         self.filters.iter().all(|passes| passes(trace)).then_some(strength)
     }
 
+    /// Returns the time that the results are of: that of the first page.
+    pub(super) fn time(&self, now: Micros) -> Micros {
+        self.after.map_or(now, |after| after.at)
+    }
+
     fn search(&self, now: Micros, limit: usize) -> Search<'_> {
         let inner = self.store.inner();
         Search {
@@ -341,7 +350,7 @@ impl<'a> Query<'a> {
             limit,
             after: self.after.map(|after| after.key),
             curve: inner.settings.curve,
-            scoring: inner.scoring(self.after.map_or(now, |after| after.at)),
+            scoring: inner.scoring(self.time(now)),
         }
     }
 

@@ -31,7 +31,7 @@ impl TraceStore {
     /// Returns the errors of [`insert`](Self::insert), for the first trace that can't be stored or has the id of
     /// another given trace. Nothing is changed.
     pub fn restore(&self, traces: impl IntoIterator<Item = NewTrace>) -> Result<usize> {
-        let traces = traces.into_iter().map(|new| self.inner().checked_alone(new).map(Arc::new));
+        let traces = traces.into_iter().map(|new| self.inner().checked(new).map(Arc::new));
         self.inner().restore(traces.collect::<Result<_>>()?, &[])
     }
 }
@@ -49,14 +49,14 @@ impl Inner {
         // All changes go into one cut: no cut is made before this function returns.
         let _block = self.state.generations.block_cuts();
         self.check_writable()?;
-        #[cfg(all(feature = "recall", not(loom)))]
-        self.restore_dimensions(&traces)?;
+        let mut counting = self.counting();
+        counting.replace_all(&traces)?;
         for id in self.traces().keys() {
             if !births.contains_key(&id) {
                 self.update(id, |_| Ok(Change::Remove))?;
             }
         }
-        traces.iter().try_for_each(|trace| self.replace(trace))?;
+        traces.iter().try_for_each(|trace| self.replace(trace, &mut counting))?;
         let birth = |id: TraceId| births.get(&id).copied();
         for link in links {
             let [a, b] = link.ends.ids();

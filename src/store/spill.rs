@@ -180,6 +180,7 @@ impl Inner {
                 _ => self.remove_link(&ends)?,
             }
         }
+        self.count_embeddings();
         Ok(self.state.generations.enter().number())
     }
 
@@ -210,7 +211,9 @@ impl Inner {
                 None => Trace::clone(trace),
             }))
         });
-        put.map(drop).map_err(reason)
+        let put = put.map_err(reason)?;
+        self.counting().done(put.old.as_deref(), put.new.as_deref());
+        Ok(())
     }
 }
 

@@ -40,8 +40,8 @@ pub struct Stats {
     pub entries_visited: u64,
     /// Number of traces that [decay cycles](TraceStore::decay) have removed because they had faded away.
     pub pruned: u64,
-    /// Number of traces that decay cycles have removed because their [validity](crate::guide::memory#validity) had ended
-    /// long enough ago.
+    /// Number of traces that decay cycles have removed because their [validity](crate::guide::memory#validity) had
+    /// ended long enough ago.
     pub expired: u64,
     /// Number of traces that the [quota](TraceStore::enforce_quota) has removed.
     pub evicted: u64,

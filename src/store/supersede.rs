@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 impl TraceStore {
     /// Inserts a new trace and marks an earlier one as [superseded](crate::Trace::superseded_by) by it, as a
-    /// [group](Self::apply): both or none. Returns the id of the new trace. The earlier one stays in the store, with its
-    /// links, and is not [valid](crate::guide::memory#validity) any more.
+    /// [group](Self::apply): both or none. Returns the id of the new trace. The earlier one stays in the store, with
+    /// its links, and is not [valid](crate::guide::memory#validity) any more.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};

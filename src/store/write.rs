@@ -238,8 +238,6 @@ impl Inner {
         }
         if !Arc::ptr_eq(&new.content, &old.content) {
             self.check_size(&new)?;
-            #[cfg(all(feature = "recall", not(loom)))]
-            self.check_embedding(&new, Some(old))?;
         }
         Ok(Change::Put(new))
     }
@@ -271,12 +269,13 @@ impl Inner {
     ) -> Result<Arc<Trace>> {
         let trace = self.checked(new)?;
         self.state.check_lag()?;
-        let generations = &self.state.generations;
+        let (generations, mut counting) = (&self.state.generations, self.counting());
         let done = self.traces().upsert(generations, &trace.id(), |old| match old {
-            None => Ok(Change::Put(trace.clone())),
-            Some(old) => change(old),
+            None => counting.admit(None, Change::Put(trace.clone())),
+            Some(old) => counting.admit(Some(old), change(old)?),
         });
         let done = done.map_err(reason)?;
+        counting.done(done.old.as_deref(), done.new.as_deref());
         if done.is_noop() {
             self.check_open()?;
         }

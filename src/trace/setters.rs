@@ -98,8 +98,8 @@ macro_rules! shared_setters {
         }
 
         /// Marks the trace as superseded by another one, which need not be in the store. Ends its
-        /// [validity](Self::valid_until) now, unless that has ended before or its end is set in the same change. Default
-        /// of a new trace: not superseded. Its own id is invalid.
+        /// [validity](Self::valid_until) now, unless that has ended before or its end is set in the same change.
+        /// Default of a new trace: not superseded. Its own id is invalid.
         pub fn superseded_by(mut self, successor: TraceId) -> Self {
             self.end.superseded_by = Some(successor);
             self

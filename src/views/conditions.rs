@@ -23,7 +23,7 @@ pub(crate) struct Conditions {
     pub(crate) since: Option<Micros>,
     pub(crate) until: Option<Micros>,
     pub(crate) min_strength: f64,
-    /// Also traces that are valid no longer.
+    /// Also traces that are no longer valid.
     pub(crate) include_invalid: bool,
 }
 

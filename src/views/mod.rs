@@ -4,7 +4,7 @@
 //!
 //! - [`slots`]: a small number for each trace, which is all that the views hold of it;
 //! - [`due`]: when which of them needs upkeep;
-//! - [`validity`]: which of them are out of the orders, as they are valid no longer;
+//! - [`validity`]: which of them are out of the orders, as they are no longer valid;
 //! - [`strengths`]: the order of strengths, which time changes;
 //! - [`conditions`], [`sets`]: what the results of a query meet, and where they therefore are;
 //! - [`counts`]: of partitions and tags;
@@ -42,8 +42,8 @@ use std::sync::Arc;
 use strengths::Strengths;
 use validity::Ends;
 
-/// All of them. Whatever is not asked for by a name is a set of slots. The orders are without the traces that are valid
-/// no longer: see [`validity`].
+/// All of them. Whatever is not asked for by a name is a set of slots. The orders are without the traces that are no
+/// longer valid: see [`validity`].
 pub(crate) struct TraceViews {
     slots: Slots,
     types: Sets<{ TraceType::ALL.len() }>,
@@ -121,10 +121,22 @@ impl TraceViews {
         }
         #[cfg(all(feature = "recall", not(loom)))]
         {
-            views = views.with_text(self.reading());
+            views.text = self.text.as_ref().map(|text| text.emptied(Vec::new()));
             views.read_again();
         }
         views
+    }
+
+    /// Has the orders that time changes be those of now, after the clock was set back. What the traces say stays read.
+    pub(crate) fn set_back(&mut self, now: Micros) {
+        let Self { slots, strengths, due, ends, .. } = self;
+        (*strengths, *due) = (Strengths::new(strengths.curve()), due.emptied(now));
+        for (slot, trace) in slots.iter() {
+            if !ends.ended().contains(slot) {
+                strengths.put(slot, None, Some(trace), now);
+            }
+            due.put(slot, None, Some(trace));
+        }
     }
 
     /// Number of traces.
@@ -159,7 +171,7 @@ impl TraceViews {
         old
     }
 
-    /// Puts a slot into the orders, or takes it out of them, each time with whether the trace is valid no longer.
+    /// Puts a slot into the orders, or takes it out of them, each time with whether the trace is no longer valid.
     fn change_orders(
         &mut self,
         slot: u32,

@@ -36,7 +36,7 @@ pub(crate) struct Answer {
     pub(crate) late: Vec<TraceId>,
     /// The strengths are those of a time that has not come, by more than a step of a clock that is corrected.
     pub(crate) is_out_of_time: bool,
-    /// The orders have traces that are valid no longer, or lack some that are.
+    /// The orders have traces that are no longer valid, or lack some that are.
     pub(crate) ends_are_behind: bool,
 }
 

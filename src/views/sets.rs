@@ -108,8 +108,8 @@ impl<'a> Sets<'a> {
         self.all.first().filter(|set| set.0.len() == 1).map(|set| set.0[0])
     }
 
-    /// The slots of the orders that are in all of the sets, with those that are not to be looked at all the same; `None`
-    /// if there are no sets.
+    /// The slots of the orders that are in all of the sets, with those that are not to be looked at all the same;
+    /// `None` if there are no sets.
     pub(super) fn intersection(&self) -> Option<Cow<'a, RoaringBitmap>> {
         let (smallest, rest) = self.all.split_first()?;
         let all = rest.iter().fold(smallest.union(), |left, set| Cow::Owned(&*left & &*set.union()));

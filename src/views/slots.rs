@@ -25,10 +25,9 @@ impl Slots {
         self.traces.get(slot as usize)?.as_ref()
     }
 
-    /// The traces, by their slots.
-    #[cfg(all(feature = "recall", not(loom)))]
-    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &Arc<Trace>> {
-        self.traces.iter().flatten()
+    /// The slots in order, with their traces.
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (u32, &Arc<Trace>)> {
+        self.traces.iter().enumerate().filter_map(|(slot, trace)| Some((slot as u32, trace.as_ref()?)))
     }
 
     pub(super) fn find(&self, id: TraceId) -> Option<u32> {

@@ -5,7 +5,7 @@ use super::conditions::Conditions;
 use super::sets::Sets;
 use crate::protocol::Unsettled;
 use crate::recall::{Index, Matches, TextIndex, Wanted, Words};
-use crate::trace::{Content, Trace, TraceId};
+use crate::trace::{Content, Micros, Trace, TraceId};
 use roaring::RoaringBitmap;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,11 +20,18 @@ pub(super) struct TextView {
     ahead: ReadWords,
     /// Traces that were there before the index was.
     unread: Vec<TraceId>,
+    /// How often the index was emptied, to be read again.
+    epoch: u64,
 }
 
 impl TextView {
-    pub(super) fn new(reading: TextIndex, unread: Vec<TraceId>) -> Self {
-        Self { index: Index::new(reading), ahead: ReadWords::new(), unread }
+    fn new(reading: TextIndex, unread: Vec<TraceId>, epoch: u64) -> Self {
+        Self { index: Index::new(reading), ahead: ReadWords::new(), unread, epoch }
+    }
+
+    /// None of these traces read.
+    pub(super) fn emptied(&self, unread: Vec<TraceId>) -> Self {
+        Self::new(self.index.reading(), unread, self.epoch + 1)
     }
 
     /// Takes in what a slot says now. What it said already costs a comparison.
@@ -43,7 +50,7 @@ impl TextView {
 
 impl TraceViews {
     pub(crate) fn with_text(mut self, reading: Option<TextIndex>) -> Self {
-        self.text = reading.map(|reading| TextView::new(reading, Vec::new()));
+        self.text = reading.map(|reading| TextView::new(reading, Vec::new(), 0));
         self
     }
 
@@ -87,17 +94,21 @@ impl TraceViews {
         self.text.as_ref().map_or(0, |text| text.unread.len())
     }
 
+    /// Another number once the index was emptied.
+    pub(crate) fn text_epoch(&self) -> u64 {
+        self.text.as_ref().map_or(0, |text| text.epoch)
+    }
+
     /// Forgets what the index has, which is to be read again.
     pub(crate) fn read_again(&mut self) {
-        if let Some(reading) = self.reading() {
+        if let Some(text) = &mut self.text {
             // The first slot last, which is taken first: postings grow at their ends.
-            let all = self.slots.iter().rev().map(|trace| trace.id()).collect();
-            self.text = Some(TextView::new(reading, all));
+            *text = text.emptied(self.slots.iter().rev().map(|(_, trace)| trace.id()).collect());
         }
     }
 
-    /// What the index says of a question, with the slots that may meet the conditions, and of the traces that say what
-    /// the index lacks, unless that may be stale. `None` if there is no index. `words` has what was read before.
+    /// What the index says of a question, with the slots that may meet the conditions at a time, and of the traces that
+    /// say what the index lacks, unless that may be stale. `None` if there is no index. `words` has what was read before.
     pub(crate) fn matches(
         &self,
         unsettled: &Unsettled<TraceId, Trace>,
@@ -105,6 +116,7 @@ impl TraceViews {
         wanted: &Wanted,
         mut words: ReadWords,
         stale_ok: bool,
+        at: Micros,
     ) -> Option<Matches> {
         let index = &self.text.as_ref()?.index;
         let (mut outdated, mut as_read, mut unread) = (Vec::new(), Vec::new(), Vec::new());
@@ -131,6 +143,8 @@ impl TraceViews {
         };
         // They say what they said, and may have come to meet the conditions.
         within.iter_mut().for_each(|within| within.extend(&as_read));
+        // And these may be out of the sets, though they are valid at the time asked for, which is past.
+        within.iter_mut().for_each(|within| within.extend(self.ends.still_valid(at)));
         matches.within = match (within, matches.within) {
             (Some(a), Some(b)) => Some(a & b),
             (a, b) => a.or(b),

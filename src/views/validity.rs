@@ -1,4 +1,4 @@
-//! Which traces are valid no longer.
+//! Which traces are no longer valid.
 //!
 //! The views keep those out of the orders that queries walk, so that a query does not pass them one by one however many
 //! there are. Time alone ends a validity: the indexer takes a trace out of the orders some time after that, and puts it

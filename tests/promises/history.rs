@@ -96,6 +96,20 @@ fn settings_of_each_opening_decide() -> Outcome {
     Ok(())
 }
 
+/// A person's own table or index of that name is left alone, and the refusal says what to do.
+#[test]
+fn own_table_of_the_name_is_refused() -> Outcome {
+    for own in ["CREATE TABLE trace_history (what TEXT)", "CREATE INDEX trace_history_of_row ON links (b)"] {
+        let file = TestDir::new()?;
+        manual_flush().open(file.path())?.close()?;
+        file.reader()?.execute_batch(own)?;
+        let refused = manual_flush().keep_history(5).open(file.path()).map(drop).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NotAStore, "{refused}");
+        assert!(refused.to_string().contains("rename it"), "{refused}");
+    }
+    Ok(())
+}
+
 #[test]
 fn removed_trace_takes_its_history_along() -> Outcome {
     let file = TestDir::new()?;
@@ -198,9 +212,9 @@ fn history_is_that_of_the_model() -> Outcome {
                     *content = what;
                     store.update(id, |trace| trace.payload(json!(what)))?;
                 } else {
-                    // Each has a time of its own, by which it is another trace.
+                    // Another trace, though no field of it says so.
                     live.insert(id, (step, what));
-                    let created = harness::from_start(step as i64 - 1_000_000_000);
+                    let created = harness::from_start(-1_000_000_000);
                     store.insert(NewTrace::semantic(json!(what)).id(id).created_at(created))?;
                 }
             }

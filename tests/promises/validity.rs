@@ -97,7 +97,7 @@ fn trace_is_not_its_own_successor() -> Outcome {
     Ok(())
 }
 
-/// Of many that are valid no longer a query sees none, once the indexer has taken them out of the orders.
+/// Of many that are no longer valid a query sees none, once the indexer has taken them out of the orders.
 #[test]
 fn cost_does_not_grow_with_the_invalid() -> Outcome {
     let (clock, store) = open()?;

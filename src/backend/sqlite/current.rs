@@ -1,4 +1,5 @@
-//! The view `current_traces`, for readers of the file: the traces with their strengths as of now, and whether they are valid.
+//! The view `current_traces`, for readers of the file: the traces with their strengths as of now, and whether they are
+//! valid.
 
 use crate::memory::DecayCurve;
 use crate::memory::constants::{EMOTION_WEIGHT, RATE_OF_HALF_LIFE, TICK_SECONDS};

@@ -177,6 +177,14 @@ impl Attached {
         claim: Claim,
     ) -> Result<FileIdentity, BackendError> {
         let keep = claim.keep_history;
+        let taken =
+            history::taken_name(&self.connection).map_err(|error| while_doing("opening", path, error))?;
+        if let Some(name) = taken.filter(|_| keep.is_some_and(|keep| keep > 0)) {
+            return Err(not_a_store(
+                path,
+                format_args!("has a {name:?} that mnemon did not make: rename it"),
+            ));
+        }
         let has_history = current::show(&mut self.connection, claim.curve)
             .and_then(|()| schema::set_boot(&self.connection, &boot))
             .and_then(|()| history::begin(&self.connection, keep))
@@ -323,7 +331,9 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
     }
     let failed = |error| while_looking(path, error);
     if let Some(table) = schema::strange_tables(&connection, identity.version).map_err(failed)?.first() {
-        return Err(not_a_store(path, format_args!("does not have the table {table:?} as mnemon makes it")));
+        let hint = if table == history::NAME { ": if it is one of your own, rename it" } else { "" };
+        let reason = format_args!("does not have the table {table:?} as mnemon makes it{hint}");
+        return Err(not_a_store(path, reason));
     }
     let (watermark, ..) = schema::read_store(&connection).map_err(failed)?;
     if watermark > schema::MAX_WATERMARK {

@@ -15,7 +15,8 @@ pub struct Finding {
     /// - `schema`: the declarations of the tables;
     /// - `store`: the row that contains the cut of the file;
     /// - `traces`: a row that should be a trace;
-    /// - `history`: an entry that should be a former content of a trace, with the number of the entry as that of the row;
+    /// - `history`: an entry that should be a former content of a trace, with the number of the entry as that of the
+    ///   row;
     /// - `links`: a row that should be a link;
     /// - `beside`: another file, left by a store.
     ///

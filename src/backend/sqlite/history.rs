@@ -1,7 +1,7 @@
 //! Former contents of traces: what a batch overwrites is copied first, in its transaction.
 //!
-//! An entry is the whole row as it was. It belongs to the number of that row, and so to the trace that has it. A file has
-//! the table only from the first opening on that keeps a history; without it no statement of these runs.
+//! An entry is the whole row as it was. It belongs to the number of that row, and so to the trace that has it. A file
+//! has the table only from the first opening on that keeps a history; without it no statement of these runs.
 
 use super::error::{is_about_the_row, while_doing};
 use super::rows_read::{self, COLUMNS, Wrong};
@@ -9,7 +9,7 @@ use super::{file, inspect};
 use crate::backend::{BackendError, RowNumber};
 use crate::error::{ErrorKind, Result};
 use crate::trace::{Trace, TraceId};
-use rusqlite::{CachedStatement, Connection, ToSql};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, ToSql};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -69,8 +69,8 @@ DELETE FROM trace_history WHERE entry IN (
         SELECT entry, row_number() OVER (PARTITION BY row ORDER BY entry DESC) AS nth FROM trace_history)
     WHERE nth > ?1)";
 
-/// Prunes what was kept to as many entries of each trace, if that is given. Returns whether the file has a history: only
-/// then batches have to see to it.
+/// Prunes what was kept to as many entries of each trace, if that is given. Returns whether the file has a history:
+/// only then batches have to see to it.
 pub(super) fn begin(connection: &Connection, keep: Option<u32>) -> rusqlite::Result<bool> {
     match (keep, is_there(connection)?) {
         (Some(0), true) => connection.execute_batch("DROP TABLE trace_history")?,
@@ -85,6 +85,13 @@ pub(super) fn begin(connection: &Connection, keep: Option<u32>) -> rusqlite::Res
 pub(super) fn is_there(connection: &Connection) -> rusqlite::Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)";
     connection.query_row(sql, [NAME], |row| row.get(0))
+}
+
+/// A name of the history that something else in the file has.
+pub(super) fn taken_name(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let sql = "SELECT name FROM sqlite_schema WHERE lower(name) IN ('trace_history', 'trace_history_of_row')
+        AND NOT (type IN ('table', 'index') AND tbl_name = 'trace_history')";
+    connection.query_row(sql, [], |row| row.get(0)).optional()
 }
 
 /// The statements of a batch.
@@ -112,13 +119,13 @@ impl<'c> Statements<'c> {
         })
     }
 
-    /// Removes the history of a row that is deleted.
+    /// Removes the history of a row that is deleted, or that another trace gets.
     pub(super) fn forget(&mut self, row: RowNumber) -> rusqlite::Result<()> {
         self.forget.execute([row]).map(drop)
     }
 
-    /// Called before a row that may be there is written with these values: keeps its content if that changes. Such a row
-    /// is written in place, which is not refused: it has the id, and all values are within what a row takes.
+    /// Called before a row that may be there is written with these values: keeps its content if that changes. Such a
+    /// row is written in place, which is not refused: it has the id, and all values are within what a row takes.
     pub(super) fn keep(&mut self, row: RowNumber, values: &[&dyn ToSql]) -> rusqlite::Result<()> {
         // Of another trace that had this row.
         self.forget_others.execute(&values[..FIXED_VALUES])?;

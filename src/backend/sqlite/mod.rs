@@ -500,7 +500,7 @@ impl Attached {
         for scope in batch.erased {
             erase::erase(connection, self.has_history, scope, &mut applied)?;
         }
-        let mut statements = rows_write::Statements::prepare(self)?;
+        let mut statements = rows_write::Statements::prepare(self, batch.replaced)?;
         applied.refused = each(connection, batch.traces, |change| statements.apply(change, &mut applied))?;
         let mut statements = links::Statements::prepare(connection)?;
         applied.refused_links =

@@ -36,6 +36,8 @@ const DELETE: &str = "DELETE FROM traces WHERE row = ?1";
 pub(super) struct Statements<'c> {
     /// The highest row that was there when the batch began.
     last: RowNumber,
+    /// Rows of other traces than before, in order.
+    replaced: &'c [RowNumber],
     rewrite: CachedStatement<'c>,
     upsert: CachedStatement<'c>,
     update: CachedStatement<'c>,
@@ -45,7 +47,7 @@ pub(super) struct Statements<'c> {
 }
 
 impl<'c> Statements<'c> {
-    pub(super) fn prepare(attached: &'c Attached) -> rusqlite::Result<Self> {
+    pub(super) fn prepare(attached: &'c Attached, replaced: &'c [RowNumber]) -> rusqlite::Result<Self> {
         let connection = &attached.connection;
         let history = attached
             .has_history
@@ -53,6 +55,7 @@ impl<'c> Statements<'c> {
             .transpose()?;
         Ok(Self {
             history,
+            replaced,
             last: connection
                 .prepare_cached("SELECT coalesce(max(row), 0) FROM traces")?
                 .query_row([], |row| row.get(0))?,
@@ -143,7 +146,11 @@ impl<'c> Statements<'c> {
             c.end.as_ref().and_then(|end| end.superseded_by.as_ref()).map(TraceId::as_bytes),
         ];
         if let Some(history) = self.history.as_mut().filter(|_| row <= self.last) {
-            history.keep(row, values)?;
+            if self.replaced.binary_search(&row).is_ok() {
+                history.forget(row)?;
+            } else {
+                history.keep(row, values)?;
+            }
         }
         // A row that is there is written in place, so that the index of ids is neither looked at nor changed.
         if row > self.last || self.rewrite.execute(values)? == 0 {

@@ -95,8 +95,8 @@ fn second(connection: &Connection) -> rusqlite::Result<()> {
     added
 }
 
-/// Adds the columns of the validity as `ALTER TABLE` does, which would also look at each row of a STRICT table, and fail
-/// at one that a store quarantines: <https://www.sqlite.org/lang_altertable.html#otheralter>.
+/// Adds the columns of the validity as `ALTER TABLE` does, which would also look at each row of a STRICT table, and
+/// fail at one that a store quarantines: <https://www.sqlite.org/lang_altertable.html#otheralter>.
 fn add_columns(connection: &Connection) -> rusqlite::Result<()> {
     const END: &str = "\n) STRICT";
     const COLUMNS: &str = ",\n    valid_until INTEGER,\n    superseded_by BLOB";

@@ -152,6 +152,11 @@ fn look_through(
 ) -> rusqlite::Result<()> {
     connection.pragma_update(None, "ignore_check_constraints", "ON")?;
     let moment = connection.transaction()?;
+    // A host may have upgraded the file since it was identified.
+    match schema::version(&moment) {
+        Err(error) if is_damage(&error) => {}
+        version => report.schema_version = version?,
+    }
     let strange = match schema::strange_tables(&moment, report.schema_version) {
         Err(error) if is_damage(&error) => {
             report.find(SCHEMA, format!("it can't be read: {error}"));
@@ -171,7 +176,7 @@ fn look_through(
         (FILE, &[], integrity),
         (STORE, &["store"], store),
         (TRACES, &["traces"], traces),
-        (HISTORY, &[history::NAME], entries),
+        (HISTORY, &[history::NAME, "traces"], entries),
         (LINKS, &["links", "traces"], links),
         (LINKS, &["links"], order_of_ends),
     ];

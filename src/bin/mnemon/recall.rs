@@ -223,13 +223,14 @@ fn tags(tags: &[&str]) -> String {
 fn excerpt(said: &str, question: &str, room: usize) -> String {
     let first = TextIndex::english().marks(question, said).into_iter().next().unwrap_or(0..0);
     let letters = |text: &str| text.chars().count();
-    let (before, length) = (letters(&said[..first.start]), letters(&said[first]));
+    let first_at = first.start;
+    let (before, length) = (letters(&said[..first_at]), letters(&said[first]));
     if before + length < room {
         return text::cut(said, room).into_owned();
     }
     let from = said.char_indices().nth(before.saturating_sub(room / 3)).map_or(0, |(at, _)| at);
-    // Where a word begins.
-    let from = said[from..].find(' ').map_or(from, |space| from + space + 1);
+    // Where a word begins, and not after the marked one.
+    let from = said[from..first_at].find(' ').map_or(from, |space| from + space + 1);
     format!("…{}", text::cut(&said[from..], room - 1))
 }
 

@@ -1,26 +1,47 @@
 use super::{LONGEST, Language, Role, TextIndex};
 use crate::recall::Wanted;
+use proptest::collection;
 use proptest::prelude::*;
+use proptest::sample::Index;
+use rust_stemmers::{Algorithm, Stemmer};
 
-const LANGUAGES: [Language; 18] = [
-    Language::Arabic,
-    Language::Danish,
-    Language::Dutch,
-    Language::English,
-    Language::Finnish,
-    Language::French,
-    Language::German,
-    Language::Greek,
-    Language::Hungarian,
-    Language::Italian,
-    Language::Norwegian,
-    Language::Portuguese,
-    Language::Romanian,
-    Language::Russian,
-    Language::Spanish,
-    Language::Swedish,
-    Language::Tamil,
-    Language::Turkish,
+/// Each with the letters that its words are made of, and then some of its endings.
+#[rustfmt::skip]
+const LANGUAGES: [(Language, &str, &str); 17] = [
+    (Language::Arabic, "ءآأؤإئابةتثجحخدذرزسشصضطظعغفقكلمنهوىيﻻ",
+     "ال بال كال وال لل ون ات ان ين تم كم هم كما هما ية ها نا ست سن"),
+    (Language::Danish, "abcdefghiklmnoprstuvyæøå",
+     "erendes erede heder hed ende ernes eret løst lig elig gd dt igst"),
+    (Language::Dutch, "abcdefghijklmnoprstuvwyzáäéëíïóöúü",
+     "heden heid ene en baar bar lijk ing end ig se aa oo dd kk tt"),
+    (Language::English, "abcdefghijklmnopqrstuvwxyz'",
+     "ational ization fulness ousli ement able ies eed ing ly y 's s' sses iveness logi yed"),
+    (Language::Finnish, "abdefghijklmnoprstuvyäö",
+     "kaan hän sti lla ssa lta lle ksi nsa mme seen siin tten isten impi mpa eja iin itten"),
+    (Language::French, "abcdefghijlmnopqrstuvxyzâàçèéëêîïôûù",
+     "issements ications usion atrices euses ivement eux amment ement ités ière qu gu ll Ier"),
+    (Language::German, "abcdefghiklmnoprstuvwyzßäöü",
+     "erinnen ern em er end ung lich heit keit igkeit isch st s niss"),
+    (Language::Hungarian, "abcdefghijklmnoprstuvyzáéíóöőúüű",
+     "okat ként nként astul estül jaitok jük ái éi ság al el bb cs ssz képpen anként ddzs"),
+    (Language::Italian, "abcdefghilmnopqrstuvzàèéìòù",
+     "gliela mente amente icazioni uzione logia erebbero issimi gli quu iamo ando ivano che ghi"),
+    (Language::Norwegian, "abcdefghijklmnoprstuvyæøå",
+     "hetenes edes ende erte eleg elov hets lov slov dt vt ert igst"),
+    (Language::Portuguese, "abcdefghijlmnopqrstuvxzáâãàçéêíóôõúü",
+     "amentos idades ações logia uência issimos áramos eria nça gu ci idade mente õe"),
+    (Language::Romanian, "abcdefghijlmnoprstuvzăâîşţșț",
+     "abilitate ivitate atoare ului elor aţie uţiune icala iserăm ândui isme istule uri"),
+    (Language::Russian, "абвгдежзийклмнопрстуфхцчшщъыьэюяё",
+     "ившись ывши ость остью ейше нн ими ого ующими ла на ете ейш ями иях"),
+    (Language::Spanish, "abcdefghijlmnopqrstuvxyzáéíñóúü",
+     "iéndoselas ándome amente idades aciones logías eríamos yendo gu uyéramos ible iva"),
+    (Language::Swedish, "abcdefghijklmnoprstuvyäöå",
+     "hetens arnas ernas andet lös fullt els lig ig dd gd nn tt ast"),
+    (Language::Tamil, "அஆஇஈஉஊஎஏஐஒஓஔகஙசஞடணதநனபமயரறலளழவாிீுூெேைொோ்",
+     "கள் ங்கள் க்கு த்து ப்பு ற்று உக்கு இல் ஐ கொண்டு வேண்டும் முடியும் ட்ட அந்த ான் ோம் யும் மை ண் ல் வ் ய்"),
+    (Language::Turkish, "abcçdefgğhıijklmnoöprsştuüvyz",
+     "larımızdan lerinizin casına yken sınız mış ydı dır nda ncı lık ğımız ki ya sa di m n"),
 ];
 
 fn words(index: TextIndex, text: &str) -> Vec<String> {
@@ -133,6 +154,18 @@ fn quoted_words_are_phrases() {
     assert_eq!(phrases(r#"a "" b "north quay""#), ["north quay"]);
 }
 
+/// Also a letter of a script without spaces, inside a longer row of such letters.
+#[test]
+fn quoted_letter_is_found_inside_word() -> crate::Result<()> {
+    for (text, is_found) in [("我有一只猫咪", true), ("咪猫", true), ("猫", true), ("我有一只狗", false)]
+    {
+        let trace = crate::NewTrace::text(text).into_trace()?;
+        let wanted = Wanted::of(TextIndex::plain(), "\"猫\"");
+        assert_eq!(wanted.has_phrases_in(TextIndex::plain(), &trace), is_found, "{text}");
+    }
+    Ok(())
+}
+
 #[test]
 fn marks_are_what_was_found() {
     let marked = |index: TextIndex, question, text: &str| -> Vec<String> {
@@ -141,6 +174,12 @@ fn marks_are_what_was_found() {
     assert_eq!(marked(TextIndex::english(), "who walks a dog", "Ana’s DOGS walked"), ["DOGS", "walked"]);
     assert_eq!(marked(TextIndex::plain(), "潮汐很", "今天的潮汐很大"), ["潮汐很"]);
     assert_eq!(marked(TextIndex::plain(), "strasse", "die Straße"), ["Straße"]);
+}
+
+/// The Greek stemmer panics on this word, and Greek is therefore no [`Language`].
+#[test]
+fn stemmer_that_panics_leaves_the_word() {
+    assert_eq!(super::stem(&Stemmer::create(Algorithm::Greek), "ισαισα"), "ισαισα");
 }
 
 #[test]
@@ -154,19 +193,39 @@ fn long_word_is_cut() {
     assert_eq!(words(TextIndex::plain(), &long), ["x".repeat(LONGEST)]);
 }
 
+/// Letters or endings, by their places in a list.
+fn word_parts() -> impl Strategy<Value = Vec<(bool, Index)>> {
+    collection::vec(any::<(bool, Index)>(), 1..9)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Any text can be read in any language, each token stands where it says, and the text finds itself.
     #[test]
     fn any_text_is_read(text in "\\PC{0,60}|[a-zåßçéıİşğאּבשׁаяάςक्षि์ำ'’ \"-]{0,40}", language in 0..LANGUAGES.len()) {
-        for index in [TextIndex::stemmed(LANGUAGES[language]), TextIndex::plain()] {
+        for index in [TextIndex::stemmed(LANGUAGES[language].0), TextIndex::plain()] {
             let mut has_words = false;
             index.tokens(&text, &mut |token| {
                 has_words |= token.role != Role::Letter;
                 assert!(!text[token.at.clone()].is_empty() && !token.word.is_empty(), "{token:?}");
             });
             assert_eq!(finds(index, &text.replace('"', " "), &text.replace('"', " ")), has_words);
+        }
+    }
+
+    /// A stemmer of a language that is offered does not panic, whatever endings a word has.
+    #[test]
+    fn endings_have_a_stem(language in 0..LANGUAGES.len(), parts in word_parts()) {
+        let (language, letters, endings) = LANGUAGES[language];
+        let (letters, endings): (Vec<_>, Vec<_>) = (letters.chars().collect(), endings.split(' ').collect());
+        let word = parts.iter().map(|(is_letter, part)| {
+            if *is_letter { part.get(&letters).to_string() } else { (*part.get(&endings)).to_owned() }
+        });
+        let (word, stemmer) = (word.collect::<String>(), Stemmer::create(language.algorithm()));
+        stemmer.stem(&word);
+        for end in endings {
+            stemmer.stem(&format!("{word}{}", end.repeat(4)));
         }
     }
 

@@ -89,11 +89,17 @@ impl<'q> Answering<'q> {
         let conditions = &recall.query.conditions;
         let stale_ok = recall.stale_ok;
         // The time is read while the views are held: none of what they show is of a later one.
+        let at = || recall.query.time(inner.now());
         let asked = inner.state.ask_texts(stale_ok, |unsettled, views, words| {
-            Some((inner.now(), views.matches(unsettled, conditions, &wanted, words, stale_ok)?))
+            let at = at();
+            let matches = views.matches(unsettled, conditions, &wanted, words, stale_ok, at)?;
+            Some((at, matches, views.ends_are_behind(at)))
         });
-        let (now, matches) =
-            asked.flatten().unwrap_or_else(|| (inner.now(), without_views(inner, reading, &wanted)));
+        let (at, matches, ends_are_behind) =
+            asked.flatten().unwrap_or_else(|| (at(), without_views(inner, reading, &wanted), false));
+        if ends_are_behind {
+            inner.state.correct_ends();
+        }
         let (mut similarity, mut embedded) = (vec![0.0; matches.relevance.len()], Vec::new());
         let near = recall.near.as_deref().map(Near::new);
         if let Some(near) = &near {
@@ -109,7 +115,7 @@ impl<'q> Answering<'q> {
             recall,
             inner,
             reading,
-            scoring: inner.scoring(now),
+            scoring: inner.scoring(at),
             wanted,
             near,
             matches,
@@ -277,9 +283,11 @@ impl<'q> Answering<'q> {
             for near in self.inner.associated(found.trace.id(), 0.0, within) {
                 let id = near.id();
                 associated.insert(id);
-                *lent.entry(id).or_insert(0.0) += share * found.score.max(0.0);
-                if share > 0.0 && !ids.contains(&id) {
-                    beside.insert(id, near);
+                if share > 0.0 {
+                    *lent.entry(id).or_insert(0.0) += share * found.score.max(0.0);
+                    if !ids.contains(&id) {
+                        beside.insert(id, near);
+                    }
                 }
             }
         }

@@ -1,5 +1,6 @@
 use crate::{Error, NewTrace, Result, TextIndex, TraceId, TraceStore};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 fn store() -> Result<TraceStore> {
     TraceStore::builder().text_index(TextIndex::english()).in_memory()
@@ -59,6 +60,97 @@ fn index_is_built_anew() -> Result<()> {
     Ok(())
 }
 
+/// However often the index is emptied while it is asked, the answer is that of a whole one.
+#[test]
+fn question_waits_for_whole_index() -> Result<()> {
+    let store = store()?;
+    store.insert_many((0..1_500).map(|n| NewTrace::text(&format!("tide {n}"))))?;
+    store.flush()?;
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Relaxed) {
+                store.rebuild_text_index();
+                // As long as a question takes at most, so that it is not kept from its end for ever.
+                while store.text_index_backlog() > 0 && !is_over.load(Relaxed) {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let found: Vec<_> =
+            (0..20).map(|_| store.recall("tide").limit(usize::MAX).run().map(|found| found.len())).collect();
+        is_over.store(true, Relaxed);
+        found.into_iter().try_for_each(|found| {
+            assert_eq!(found?, 1_500);
+            Ok(())
+        })
+    })
+}
+
+/// A clock that is set back changes the order of strengths, not what the traces say.
+#[test]
+fn clock_set_back_reads_no_text() -> Result<()> {
+    let clock = crate::ManualClock::at(crate::jiff::Timestamp::from_second(1_000_000).unwrap_or_default());
+    let store = TraceStore::builder().clock(&clock).text_index(TextIndex::english()).in_memory()?;
+    store.insert_many((0..100).map(|n| NewTrace::text(&format!("tide {n}"))))?;
+    store.flush()?;
+    assert_eq!(words(&store).len(), 101);
+    let epoch = || store.state().ask(|_, views| views.text_epoch());
+    let was = epoch();
+    clock.set(crate::jiff::Timestamp::UNIX_EPOCH);
+    let is_ahead = || {
+        let explained = store.query().order(crate::Order::Strength).limit(1).explain();
+        !explained.contains("from the strongest on")
+    };
+    while is_ahead() {
+        std::thread::yield_now();
+    }
+    assert_eq!((epoch(), store.text_index_backlog()), (was, 0));
+    Ok(())
+}
+
+/// The index is asked for a time that is past, where the views have taken out what has ended since.
+#[test]
+fn texts_of_earlier_time_are_found() -> Result<()> {
+    let clock = crate::ManualClock::at(crate::jiff::Timestamp::UNIX_EPOCH);
+    let store = TraceStore::builder().clock(&clock).text_index(TextIndex::english()).in_memory()?;
+    let minutes = |n: i64| crate::jiff::Timestamp::from_second(60 * n).unwrap_or_default();
+    store.insert_many((0..2).map(|_| NewTrace::text("tide").tag("moon").valid_until(minutes(5))))?;
+    store.flush()?;
+    let tides = || store.query().tagged("moon").text("tide").order(crate::Order::Created);
+    let first = tides().limit(1).page();
+    assert_eq!((first.traces.len(), first.next.is_some()), (1, true));
+    let end = || {
+        clock.set(minutes(10));
+        // Each asks for what has ended to be taken out.
+        while store.state().ask(|_, views| views.ends_are_behind(minutes(10).into())) != Some(false) {
+            assert_eq!(store.recall("tide").run().map(|found| found.len()).ok(), Some(0));
+        }
+    };
+    end();
+    let second = first.next.map(|next| tides().after(next).run().len());
+    assert_eq!(second, Some(1));
+    end();
+    clock.set(minutes(1));
+    assert_eq!(tides().run().len(), 2);
+    end();
+    clock.set(minutes(1));
+    assert_eq!(store.recall("tide").tagged("moon").run()?.len(), 2);
+    Ok(())
+}
+
+/// A weight that is no finite number lends nothing where nothing is to be lent.
+#[test]
+fn infinite_weights_keep_associated_traces() -> Result<()> {
+    let store = store()?;
+    let [a, b] = [store.insert(NewTrace::text("ebb tide"))?, store.insert(NewTrace::text("spring tide"))?];
+    for _ in 0..5 {
+        store.co_activate(a, b)?;
+    }
+    assert_eq!(store.recall("tide").weigh(|_| f64::INFINITY).run()?.len(), 2);
+    Ok(())
+}
+
 #[test]
 fn embeddings_have_one_number_of_dimensions() -> Result<()> {
     let store = store()?;
@@ -79,10 +171,68 @@ fn embeddings_have_one_number_of_dimensions() -> Result<()> {
     assert_eq!(store.recall("").near([1.0, 0.0, 0.0]).run()?.len(), 1);
     let mixed = [[0.0; 2].to_vec(), [0.0; 3].to_vec()].map(|vector| NewTrace::text("d").embedding(vector));
     assert!(store.restore(mixed).is_err());
+    // Once none is left, and not before, others may come.
+    let ids: Vec<_> = store.iter().map(|trace| trace.id()).collect();
+    store.remove_many(ids)?;
+    store.insert(NewTrace::text("e").embedding([1.0]))?;
     // Without an index they are the host's own.
     let plain = TraceStore::in_memory();
     plain.insert(NewTrace::text("a").embedding([1.0]))?;
     plain.insert(NewTrace::text("b").embedding([1.0, 0.0]))?;
+    Ok(())
+}
+
+/// A write that does not take place says nothing of dimensions, whatever kind of write it is.
+#[test]
+fn refused_writes_leave_dimensions_open() -> Result<()> {
+    let store = store()?;
+    let id = store.insert(NewTrace::text("a"))?;
+    let two = || NewTrace::text("b").embedding([1.0, 0.0]);
+    let three = [1.0, 0.0, 0.0];
+    store.insert(two().id(id)).unwrap_err();
+    store.insert_many([two(), two().id(id)]).unwrap_err();
+    store.upsert(two().id(id), |trace| trace.embedding([1.0]).confidence(2.0)).unwrap_err();
+    store.update_if(id, 9, |trace| trace.embedding([1.0])).unwrap_err();
+    store.update(TraceId::new(), |trace| trace.embedding([1.0]))?;
+    store
+        .apply(|group| {
+            group.insert(two())?;
+            group.update(id, |trace| trace.embedding(three));
+            Ok(())
+        })
+        .unwrap_err();
+    let panics = std::panic::AssertUnwindSafe(|| store.update(id, |_| panic!("of the host")));
+    assert!(std::panic::catch_unwind(panics).is_err());
+    store.upsert(two().id(id), |trace| trace.embedding(three))?;
+    store.insert(two()).unwrap_err();
+    // A replaced embedding counts once, one that is taken away does not.
+    store.update(id, |trace| trace.embedding([0.0; 3]))?;
+    store.upsert(NewTrace::text("a").id(id), |trace| trace.no_embedding())?;
+    store.insert(two())?;
+    store.retain(|trace| trace.embedding().is_none())?;
+    store.insert_many([NewTrace::text("c").embedding(three), NewTrace::text("c").embedding(three)])?;
+    store.insert(two()).unwrap_err();
+    store.restore([NewTrace::text("d")])?;
+    store.insert(two())?;
+    Ok(())
+}
+
+/// Of the embeddings that stores without an index have left in a file, the most frequent number of dimensions counts.
+#[test]
+fn most_embeddings_decide_dimensions() -> Result<()> {
+    let folder = tempfile::tempdir().map_err(|error| Error::new(crate::ErrorKind::Io, error.to_string()))?;
+    let path = folder.path().join("memory.db");
+    let plain = TraceStore::open(&path)?;
+    let of = |dimensions: usize| NewTrace::text("a").embedding(vec![1.0; dimensions]);
+    plain.insert_many([4, 3, 3, 2, 2, 5].map(of))?;
+    plain.close()?;
+    let store = TraceStore::builder().text_index(TextIndex::english()).open(&path)?;
+    assert!(store.insert(of(3)).is_err() && store.insert(of(5)).is_err());
+    store.insert(of(2))?;
+    store.retain(|trace| trace.embedding().is_some_and(|embedding| embedding.len() == 4))?;
+    assert!(store.insert(of(4)).is_err(), "one embedding is left");
+    store.retain(|_| false)?;
+    store.insert(of(4))?;
     Ok(())
 }
 

@@ -97,7 +97,7 @@ struct Fields {
     /// Whether it is never evicted nor removed when it has faded: true or false.
     #[arg(long, value_name = "BOOL")]
     pinned: Option<bool>,
-    /// When it ends to be valid: a time, or when a day begins.
+    /// When it stops being valid: a time, or when a day begins.
     #[arg(long, value_name = "TIME", value_parser = opened_store::from)]
     valid_until: Option<Timestamp>,
     /// The id of the trace that takes its place; unless a time is given, it is not valid from now on.

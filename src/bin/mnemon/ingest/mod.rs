@@ -58,7 +58,7 @@ const RECORD: &str = r#"A record:
   parent_ref           the ref of the record that it came out of, on whatever line
   tags, partition, created_at, confidence, emotional_valence, emotional_intensity
                        as of a trace; null is the same as left out
-  valid_until          when it ends to be valid
+  valid_until          when it stops being valid
   superseded_by_ref    the ref of the record that takes its place: it is not valid from now on, or from
                        valid_until on if that is given
   embedding            a list of numbers, as many in each record

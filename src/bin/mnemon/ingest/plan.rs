@@ -8,7 +8,8 @@ use crate::lines::{BadLine, Lines, in_parallel, threads};
 use crate::progress;
 use anyhow::{Context, Result};
 use mnemon::{Stats, TraceId, TraceStore};
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroUsize;
 use std::path::Path;
 
@@ -47,8 +48,7 @@ impl Lines<Record> {
         let mut steps = Vec::with_capacity(records.len());
         let bar = progress::bar(records.len(), "comparing");
         let has_embeddings = records.iter().any(|(_, record)| record.embedding.is_some());
-        let stored = || store.iter().find_map(|trace| trace.embedding().map(<[_]>::len));
-        let mut dimensions = if has_embeddings { stored() } else { None };
+        let mut dimensions = if has_embeddings { dimensions_of(store) } else { None };
         for (line, record) in bar.wrap_iter(records.into_iter()) {
             let id = record.id.unwrap_or_else(TraceId::new);
             let stored = store.get(id);
@@ -84,7 +84,17 @@ impl Lines<Record> {
     }
 }
 
-/// All embeddings of a store have as many dimensions as the first.
+/// The number of dimensions that most embeddings of the store have, and of those that equally many have the smallest:
+/// that of a store with a text index.
+fn dimensions_of(store: &TraceStore) -> Option<usize> {
+    let mut counts = BTreeMap::<usize, usize>::new();
+    for trace in store.iter() {
+        trace.embedding().into_iter().for_each(|embedding| *counts.entry(embedding.len()).or_default() += 1);
+    }
+    counts.into_iter().max_by_key(|(found, count)| (*count, Reverse(*found))).map(|(found, _)| found)
+}
+
+/// All new embeddings have as many dimensions as those of the store, or as the first.
 fn same_dimensions(record: &Record, dimensions: &mut Option<usize>) -> Result<(), String> {
     match (record.embedding.as_ref().map(Vec::len), *dimensions) {
         (Some(given), Some(wanted)) if given != wanted => Err(format!(
