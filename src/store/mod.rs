@@ -32,6 +32,7 @@ mod read;
 mod recall;
 mod reinforce;
 mod removed;
+mod replace;
 mod restore;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;

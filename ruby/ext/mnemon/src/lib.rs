@@ -1,0 +1,17 @@
+//! The native part of the gem `mnemon`. The library in `lib/` gives it the signatures that a Rubyist expects.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod convert;
+mod error;
+mod store;
+mod trace;
+mod unlocked;
+
+use magnus::{Error, Ruby};
+
+#[magnus::init(name = "mnemon_native")]
+fn init(ruby: &Ruby) -> Result<(), Error> {
+    let module = ruby.define_module("Mnemon")?;
+    trace::define(ruby, module)?;
+    store::define(ruby, module)
+}
