@@ -9,8 +9,9 @@ use magnus::{
     DataTypeFunctions, Error, RArray, RHash, RModule, RString, Ruby, TypedData, Value, function, method,
     prelude::*,
 };
-use mnemon::{ErrorKind, Health, Order, Query, Removed, TraceStore};
-use std::sync::Arc;
+use mnemon::{ErrorKind, Health, Order, Query, Removed, TraceStore, WeakStore};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Number of bytes that a trace takes in memory beyond its payload, about.
@@ -35,10 +36,38 @@ impl DataTypeFunctions for Store {
         if let Ok(ruby) = Ruby::get() {
             ruby.gc_adjust_memory_usage(-(told as isize));
         }
-        // Without a thread the drop happens here.
-        let dropped = std::thread::Builder::new().name("mnemon-drop".to_owned()).spawn(move || drop(store));
-        drop(dropped);
+        // If no thread can be started, the drop happens here.
+        let builder = std::thread::Builder::new().name("mnemon-drop".to_owned());
+        if let Ok(thread) = builder.spawn(move || drop(store)) {
+            let mut drops = DROPS.lock().unwrap_or_else(PoisonError::into_inner);
+            drops.retain(|thread| !thread.is_finished());
+            drops.push(thread);
+        }
     }
+}
+
+/// Threads that write what a collected store still held.
+static DROPS: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+/// Every store that was opened.
+static OPENED: Mutex<Vec<WeakStore>> = Mutex::new(Vec::new());
+
+/// Closes every store of this process, which is about to end. What can't be written is logged by the store.
+fn close_all(ruby: &Ruby, _module: RModule) -> Result<(), Error> {
+    wait(ruby, || {
+        let opened = std::mem::take(&mut *OPENED.lock().unwrap_or_else(PoisonError::into_inner));
+        let closed = opened.iter().filter_map(WeakStore::upgrade).filter_map(|store| store.close().err());
+        let failed =
+            closed.filter(|failed| failed.error.kind() != ErrorKind::Forked).map(|failed| failed.error);
+        let failed: Vec<_> = failed.collect();
+        for thread in std::mem::take(&mut *DROPS.lock().unwrap_or_else(PoisonError::into_inner)) {
+            // A panic of the drop has been reported by its thread.
+            let _ = thread.join();
+        }
+        failed
+    })?
+    .into_iter()
+    .next()
+    .map_or(Ok(()), |error| Err(raised(error)))
 }
 
 /// Traces that were found. They become Ruby objects a slice at a time, so that other threads get their turn.
@@ -95,6 +124,10 @@ impl Store {
             }
             None => builder.in_memory().map_err(raised)?,
         };
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|store| store.upgrade().is_some());
+        opened.push(store.downgrade());
+        drop(opened);
         let told = store.len() * TRACE_BYTES;
         ruby.gc_adjust_memory_usage(told as isize);
         Ok(ruby.obj_wrap(Self { store, told }))
@@ -368,6 +401,7 @@ impl Store {
 }
 
 pub(crate) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
+    module.define_module_function("close_all", method!(close_all, 0))?;
     let found = module.define_class("Found", ruby.class_object())?;
     found.undef_default_alloc_func();
     found.define_method("size", method!(Found::len, 0))?;
