@@ -31,6 +31,7 @@ mod read;
 mod recall;
 mod reinforce;
 mod removed;
+mod replace;
 mod restore;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;

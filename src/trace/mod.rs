@@ -67,6 +67,19 @@ impl Trace {
         Self { content: Arc::new(content), ..self.clone() }
     }
 
+    /// Returns this trace as the next state of another one with its id, or `None` if no field differs.
+    pub(crate) fn succeeding(&self, old: &Self) -> Option<Self> {
+        let mut numbers = Dynamics { revision: old.numbers.revision, ..self.numbers };
+        let is_same = self.content == old.content;
+        if is_same && numbers == old.numbers {
+            return None;
+        }
+        numbers.revision = numbers.revision.saturating_add(1).min(MAX_REVISION);
+        let content = Content { birth: old.birth(), ..Content::clone(&self.content) };
+        let content = if is_same { old.content.clone() } else { Arc::new(content) };
+        Some(Self { content, numbers, ..self.clone() })
+    }
+
     /// The type of memory. Never changes.
     pub fn trace_type(&self) -> TraceType {
         self.content.kind

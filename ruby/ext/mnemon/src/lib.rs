@@ -1,0 +1,24 @@
+//! The native part of the gem `mnemon`. The library in `lib/` gives it the signatures that a Rubyist expects.
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod convert;
+mod error;
+mod legion;
+mod store;
+mod trace;
+mod unlocked;
+
+use magnus::{Error, Ruby, TypedData};
+
+#[magnus::init(name = "mnemon_native")]
+fn init(ruby: &Ruby) -> Result<(), Error> {
+    let module = ruby.define_module("Mnemon")?;
+    trace::define(ruby, module)?;
+    store::define(ruby, module)?;
+    legion::define(ruby, module)?;
+    // Looked up now, by one thread: later, two threads could wait for each other, one for this and one for Ruby's lock.
+    trace::Trace::class(ruby);
+    store::Found::class(ruby);
+    store::Store::class(ruby);
+    Ok(())
+}

@@ -1,0 +1,443 @@
+//! `Mnemon::Store`: the native methods, under the names that `lib/mnemon/store.rb` gives a Ruby signature.
+
+use crate::convert::{Mode, float, text, time};
+use crate::error::{invalid, raised};
+use crate::trace::{Change, Trace, array, fields, id, ids, named, new_trace};
+use crate::unlocked::{compute, wait};
+use magnus::typed_data::Obj;
+use magnus::{
+    DataTypeFunctions, Error, RArray, RHash, RModule, RString, Ruby, TypedData, Value, function, method,
+    prelude::*,
+};
+use mnemon::{ErrorKind, Health, Order, Query, Removed, TraceStore, WeakStore};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Number of bytes that a trace takes in memory beyond its payload, about.
+const TRACE_BYTES: usize = 512;
+
+#[derive(TypedData)]
+#[magnus(class = "Mnemon::Store", free_immediately, size)]
+pub(crate) struct Store {
+    pub(crate) store: TraceStore,
+    /// Number of bytes that the garbage collector was told of.
+    told: usize,
+}
+
+impl DataTypeFunctions for Store {
+    fn size(&self) -> usize {
+        self.store.len() * TRACE_BYTES
+    }
+
+    /// The last handle that goes writes all changes, which may take a while: not in the garbage collector.
+    fn free(self: Box<Self>) {
+        let Self { store, told } = *self;
+        if let Ok(ruby) = Ruby::get() {
+            ruby.gc_adjust_memory_usage(-(told as isize));
+        }
+        // If no thread can be started, the drop happens here.
+        let builder = std::thread::Builder::new().name("mnemon-drop".to_owned());
+        if let Ok(thread) = builder.spawn(move || drop(store)) {
+            let mut drops = DROPS.lock().unwrap_or_else(PoisonError::into_inner);
+            drops.retain(|thread| !thread.is_finished());
+            drops.push(thread);
+        }
+    }
+}
+
+/// Threads that write what a collected store still held.
+static DROPS: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
+/// Every store that was opened.
+static OPENED: Mutex<Vec<WeakStore>> = Mutex::new(Vec::new());
+
+/// Closes every store of this process, which is about to end. What can't be written is logged by the store.
+fn close_all(ruby: &Ruby, _module: RModule) -> Result<(), Error> {
+    wait(ruby, || {
+        let opened = std::mem::take(&mut *OPENED.lock().unwrap_or_else(PoisonError::into_inner));
+        let closed = opened.iter().filter_map(WeakStore::upgrade).filter_map(|store| store.close().err());
+        let failed =
+            closed.filter(|failed| failed.error.kind() != ErrorKind::Forked).map(|failed| failed.error);
+        let failed: Vec<_> = failed.collect();
+        for thread in std::mem::take(&mut *DROPS.lock().unwrap_or_else(PoisonError::into_inner)) {
+            // A panic of the drop has been reported by its thread.
+            let _ = thread.join();
+        }
+        failed
+    })?
+    .into_iter()
+    .next()
+    .map_or(Ok(()), |error| Err(raised(error)))
+}
+
+/// Traces that were found. They become Ruby objects a slice at a time, so that other threads get their turn.
+#[magnus::wrap(class = "Mnemon::Found", free_immediately, size)]
+pub(crate) struct Found(pub(crate) std::cell::RefCell<std::vec::IntoIter<Arc<mnemon::Trace>>>);
+
+impl Found {
+    pub(crate) fn new(traces: Vec<Arc<mnemon::Trace>>) -> Self {
+        Self(std::cell::RefCell::new(traces.into_iter()))
+    }
+
+    fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    fn shift(ruby: &Ruby, this: &Self, most: usize) -> Result<RArray, Error> {
+        let traces: Vec<_> = this.0.borrow_mut().by_ref().take(most).collect();
+        array(ruby, traces.into_iter().map(Trace))
+    }
+}
+
+fn seconds(value: Value, field: &str) -> Result<Duration, Error> {
+    Duration::try_from_secs_f64(float(value, field)?)
+        .map_err(|_| invalid(format!("{field} is {}: give a number of seconds, 0 or more", value.inspect())))
+}
+
+fn removed(ruby: &Ruby, removed: Removed) -> Result<RHash, Error> {
+    let hash = ruby.hash_new();
+    hash.aset(ruby.to_symbol("traces"), removed.traces)?;
+    hash.aset(ruby.to_symbol("links"), removed.links)?;
+    Ok(hash)
+}
+
+impl Store {
+    fn open(ruby: &Ruby, path: Option<RString>, options: RHash) -> Result<Obj<Self>, Error> {
+        let mut builder = TraceStore::builder();
+        for (name, value) in fields(options)? {
+            if value.is_nil() {
+                continue;
+            }
+            builder = match name.as_str() {
+                "partition" => builder.partition(text(value, &name, Mode::Strict)?),
+                "flush_interval" => builder.flush_interval(seconds(value, &name)?),
+                "close_timeout" => builder.close_timeout(seconds(value, &name)?),
+                "max_payload_bytes" => builder.max_payload_bytes(usize::try_convert(value)?),
+                "prune" => builder.prune(value.to_bool()),
+                _ => return Err(invalid(format!("{name} is no option of a store"))),
+            };
+        }
+        let store = match path {
+            Some(path) => {
+                let path = path.to_string()?;
+                wait(ruby, move || builder.open(path))?.map_err(raised)?
+            }
+            None => builder.in_memory().map_err(raised)?,
+        };
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|store| store.upgrade().is_some());
+        opened.push(store.downgrade());
+        drop(opened);
+        let told = store.len() * TRACE_BYTES;
+        ruby.gc_adjust_memory_usage(told as isize);
+        Ok(ruby.obj_wrap(Self { store, told }))
+    }
+
+    pub(crate) fn waiting<T: Send + 'static>(
+        &self,
+        ruby: &Ruby,
+        work: impl FnOnce(TraceStore) -> mnemon::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = self.store.clone();
+        wait(ruby, move || work(store))?.map_err(raised)
+    }
+
+    fn insert(ruby: &Ruby, this: &Self, hash: RHash) -> Result<String, Error> {
+        let new = new_trace(ruby, hash)?;
+        this.store.insert(new).map(|id| id.to_string()).map_err(raised)
+    }
+
+    fn replace(ruby: &Ruby, this: &Self, hash: RHash) -> Result<Trace, Error> {
+        let new = new_trace(ruby, hash)?;
+        this.store.replace(new).map(Trace).map_err(raised)
+    }
+
+    fn update(
+        ruby: &Ruby,
+        this: &Self,
+        id_: Value,
+        revision: Option<u64>,
+        hash: RHash,
+    ) -> Result<Option<Trace>, Error> {
+        let (id, changes) = (id(id_, "id")?, Change::all(ruby, hash)?);
+        let done = match revision {
+            Some(revision) => this.store.update_if(id, revision, |edit| Change::apply_all(&changes, edit)),
+            None => this.store.update(id, |edit| Change::apply_all(&changes, edit)),
+        };
+        match done {
+            Ok(trace) => Ok(trace.map(Trace)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(raised(error)),
+        }
+    }
+
+    fn get(&self, id_: Value) -> Result<Option<Trace>, Error> {
+        Ok(self.store.get(id(id_, "id")?).map(Trace))
+    }
+
+    fn contains(&self, id_: Value) -> Result<bool, Error> {
+        Ok(self.store.contains(id(id_, "id")?))
+    }
+
+    fn delete(&self, id_: Value) -> Result<Option<Trace>, Error> {
+        self.store.remove(id(id_, "id")?).map(|trace| trace.map(Trace)).map_err(raised)
+    }
+
+    fn len(&self) -> usize {
+        self.store.len()
+    }
+
+    fn query<'a>(&'a self, conditions: RHash) -> Result<Query<'a>, Error> {
+        let mut query = self.store.query();
+        for (name, value) in fields(conditions)? {
+            if value.is_nil() {
+                continue;
+            }
+            let each = || {
+                RArray::from_value(value).map_or_else(|| vec![value], |values| values.into_iter().collect())
+            };
+            let text = |value| text(value, &name, Mode::Strict);
+            query = match name.as_str() {
+                "type" => {
+                    each().into_iter().try_fold(query, |q, v| Ok::<_, Error>(q.of_type(named(v, "type")?)))?
+                }
+                "tags" => each().into_iter().try_fold(query, |q, v| Ok::<_, Error>(q.tagged(text(v)?)))?,
+                "any_tags" => query.tagged_any(each().into_iter().map(text).collect::<Result<Vec<_>, _>>()?),
+                "without_tags" => {
+                    each().into_iter().try_fold(query, |q, v| Ok::<_, Error>(q.untagged(text(v)?)))?
+                }
+                "tier" => {
+                    each().into_iter().try_fold(query, |q, v| Ok::<_, Error>(q.tier(named(v, "tier")?)))?
+                }
+                "parent" => query.parent(id(value, "parent")?),
+                "partition" => query.partition(text(value)?),
+                "unresolved" => query.unresolved(value.to_bool()),
+                "since" => query.since(time(value, "since")?),
+                "until" => query.until(time(value, "until")?),
+                "min_strength" => query.min_strength(float(value, "min_strength")?),
+                "include_invalid" => {
+                    if value.to_bool() {
+                        query.include_invalid()
+                    } else {
+                        query
+                    }
+                }
+                "limit" => query.limit(usize::try_convert(value)?),
+                "order" => query.order(match text(value)?.as_str() {
+                    "strength" => Order::Strength,
+                    "recency" => Order::Recency,
+                    "score" => Order::Score,
+                    "created" => Order::Created,
+                    other => {
+                        return Err(invalid(format!(
+                            "order is {other}: give one of strength, recency, score, created"
+                        )));
+                    }
+                }),
+                _ => return Err(invalid(format!("{name} is no condition of a query"))),
+            };
+        }
+        Ok(query)
+    }
+
+    fn found(&self, conditions: RHash) -> Result<Found, Error> {
+        let query = self.query(conditions)?;
+        compute(|| query.run()).map(Found::new)
+    }
+
+    fn count(&self, conditions: RHash) -> Result<usize, Error> {
+        let query = self.query(conditions)?;
+        compute(|| query.count())
+    }
+
+    fn all(&self) -> Result<Found, Error> {
+        compute(|| {
+            let mut traces: Vec<_> = self.store.iter().collect();
+            traces.sort_unstable_by_key(|trace| (trace.created_at(), trace.id()));
+            traces
+        })
+        .map(Found::new)
+    }
+
+    fn co_activate(&self, a: Value, b: Value) -> Result<u32, Error> {
+        self.store.co_activate(id(a, "id")?, id(b, "id")?).map(|link| link.count()).map_err(raised)
+    }
+
+    fn unlink(&self, a: Value, b: Value) -> Result<bool, Error> {
+        self.store.unlink(id(a, "id")?, id(b, "id")?).map(|link| link.is_some()).map_err(raised)
+    }
+
+    fn links(ruby: &Ruby, this: &Self, id_: Value) -> Result<RHash, Error> {
+        let (id, hash) = (id(id_, "id")?, ruby.hash_new());
+        for link in this.store.links(id) {
+            if let Some(other) = link.other(id) {
+                hash.aset(other.to_string(), link.count())?;
+            }
+        }
+        Ok(hash)
+    }
+
+    fn associated(&self, id_: Value, min_strength: f64, limit: usize) -> Result<Found, Error> {
+        Ok(Found::new(self.store.associated(id(id_, "id")?, min_strength, limit)))
+    }
+
+    fn walk(
+        ruby: &Ruby,
+        this: &Self,
+        start: Value,
+        max_hops: usize,
+        min_strength: f64,
+    ) -> Result<RArray, Error> {
+        let start = id(start, "id")?;
+        let steps = compute(|| {
+            let mut walk = this.store.walk(start, max_hops, min_strength);
+            let steps: Vec<_> = walk.by_ref().collect();
+            let paths = steps.into_iter().map(|step| (walk.path(step.trace.id()), step));
+            paths.collect::<Vec<_>>()
+        })?;
+        let all = ruby.ary_new_capa(steps.len());
+        for (path, step) in steps {
+            let path = array(ruby, path.iter().map(mnemon::TraceId::to_string))?;
+            all.push((Trace(step.trace), step.depth, path))?;
+        }
+        Ok(all)
+    }
+
+    fn rank(ruby: &Ruby, this: &Self, ids_: Value) -> Result<RArray, Error> {
+        let ids = ids(ids_, "ids")?;
+        let ranked = compute(|| this.store.rank(ids))?;
+        array(ruby, ranked.into_iter().map(|ranked| (Trace(ranked.trace), ranked.score)))
+    }
+
+    fn reinforce(&self, id_: Value) -> Result<Option<Trace>, Error> {
+        self.store.reinforce(id(id_, "id")?).map(|trace| trace.map(Trace)).map_err(raised)
+    }
+
+    fn strength(&self, trace: &Trace) -> f64 {
+        self.store.strength(&trace.0)
+    }
+
+    fn decay(ruby: &Ruby, this: &Self) -> Result<RHash, Error> {
+        removed(ruby, this.waiting(ruby, |store| store.decay())?)
+    }
+
+    fn update_tiers(ruby: &Ruby, this: &Self) -> Result<usize, Error> {
+        this.waiting(ruby, |store| store.update_tiers())
+    }
+
+    fn erase_type(ruby: &Ruby, this: &Self, kind: Value) -> Result<RHash, Error> {
+        let kind = named(kind, "type")?;
+        removed(ruby, this.waiting(ruby, move |store| store.erase_type(kind))?)
+    }
+
+    fn erase_partition(ruby: &Ruby, this: &Self, partition: String) -> Result<RHash, Error> {
+        removed(ruby, this.waiting(ruby, move |store| store.erase_partition(&partition))?)
+    }
+
+    fn restore(ruby: &Ruby, this: &Self, hashes: RArray) -> Result<usize, Error> {
+        let new = hashes.into_iter().map(|hash| new_trace(ruby, RHash::try_convert(hash)?));
+        let new = new.collect::<Result<Vec<_>, _>>()?;
+        this.waiting(ruby, move |store| store.restore(new))
+    }
+
+    fn flush(ruby: &Ruby, this: &Self) -> Result<u64, Error> {
+        let report = this.waiting(ruby, |store| store.flush())?;
+        Ok(report.rows_upserted + report.rows_updated + report.rows_deleted)
+    }
+
+    fn stats(ruby: &Ruby, this: &Self) -> Result<RHash, Error> {
+        let (stats, hash) = (this.store.stats(), ruby.hash_new());
+        let key = |name| ruby.to_symbol(name);
+        hash.aset(key("traces"), stats.traces)?;
+        hash.aset(key("links"), stats.links)?;
+        hash.aset(key("dirty"), stats.dirty)?;
+        hash.aset(key("cuts"), stats.cuts)?;
+        hash.aset(key("flushes"), stats.flushes)?;
+        hash.aset(key("flush_seconds"), stats.flush_time.as_secs_f64())?;
+        hash.aset(key("rows_upserted"), stats.rows_upserted)?;
+        hash.aset(key("rows_updated"), stats.rows_updated)?;
+        hash.aset(key("rows_deleted"), stats.rows_deleted)?;
+        hash.aset(key("last_error"), stats.last_error.map(|error| error.to_string()))?;
+        hash.aset(key("quarantined"), stats.quarantined.len())?;
+        Ok(hash)
+    }
+
+    fn health(ruby: &Ruby, this: &Self) -> Result<RArray, Error> {
+        let health = this.store.health();
+        let name = match health {
+            Health::Healthy => "healthy",
+            Health::Lagging { .. } => "lagging",
+            Health::Degraded { .. } => "degraded",
+            _ => "closed",
+        };
+        let array = ruby.ary_new();
+        array.push(ruby.to_symbol(name))?;
+        array.push(health.to_string())?;
+        Ok(array)
+    }
+
+    fn close(ruby: &Ruby, this: &Self) -> Result<(), Error> {
+        this.waiting(ruby, |store| store.close().map(drop).map_err(mnemon::Error::from))
+    }
+
+    fn is_closed(&self) -> bool {
+        self.store.health() == Health::Closed
+    }
+
+    fn import_legion(ruby: &Ruby, this: &Self, path: String) -> Result<RHash, Error> {
+        let report = this.waiting(ruby, |store| mnemon::legion::read(path)?.store_in(&store))?;
+        let (hash, key) = (ruby.hash_new(), |name| ruby.to_symbol(name));
+        hash.aset(key("traces"), report.traces)?;
+        hash.aset(key("links"), report.links)?;
+        hash.aset(key("known"), report.traces_known)?;
+        hash.aset(key("findings"), array(ruby, report.findings.iter().map(|finding| finding.to_string()))?)?;
+        Ok(hash)
+    }
+
+    fn export_legion(ruby: &Ruby, this: &Self, path: String) -> Result<usize, Error> {
+        let export = |store: TraceStore| mnemon::legion::export(&store, path, mnemon::Progress::ignore);
+        this.waiting(ruby, export).map(|report| report.traces)
+    }
+}
+
+pub(crate) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
+    module.define_module_function("close_all", method!(close_all, 0))?;
+    let found = module.define_class("Found", ruby.class_object())?;
+    found.undef_default_alloc_func();
+    found.define_method("size", method!(Found::len, 0))?;
+    found.define_method("shift", method!(Found::shift, 1))?;
+    let class = module.define_class("Store", ruby.class_object())?;
+    class.undef_default_alloc_func();
+    class.define_singleton_method("native_open", function!(Store::open, 2))?;
+    class.define_method("insert", method!(Store::insert, 1))?;
+    class.define_method("native_replace", method!(Store::replace, 1))?;
+    class.define_method("native_update", method!(Store::update, 3))?;
+    class.define_method("get", method!(Store::get, 1))?;
+    class.define_method("include?", method!(Store::contains, 1))?;
+    class.define_method("delete", method!(Store::delete, 1))?;
+    class.define_method("size", method!(Store::len, 0))?;
+    class.define_method("native_query", method!(Store::found, 1))?;
+    class.define_method("native_count", method!(Store::count, 1))?;
+    class.define_method("native_all", method!(Store::all, 0))?;
+    class.define_method("co_activate", method!(Store::co_activate, 2))?;
+    class.define_method("unlink", method!(Store::unlink, 2))?;
+    class.define_method("links", method!(Store::links, 1))?;
+    class.define_method("native_associated", method!(Store::associated, 3))?;
+    class.define_method("native_walk", method!(Store::walk, 3))?;
+    class.define_method("rank", method!(Store::rank, 1))?;
+    class.define_method("reinforce", method!(Store::reinforce, 1))?;
+    class.define_method("strength", method!(Store::strength, 1))?;
+    class.define_method("decay", method!(Store::decay, 0))?;
+    class.define_method("update_tiers", method!(Store::update_tiers, 0))?;
+    class.define_method("erase_type", method!(Store::erase_type, 1))?;
+    class.define_method("erase_partition", method!(Store::erase_partition, 1))?;
+    class.define_method("restore", method!(Store::restore, 1))?;
+    class.define_method("flush", method!(Store::flush, 0))?;
+    class.define_method("stats", method!(Store::stats, 0))?;
+    class.define_method("native_health", method!(Store::health, 0))?;
+    class.define_method("close", method!(Store::close, 0))?;
+    class.define_method("closed?", method!(Store::is_closed, 0))?;
+    class.define_method("import_legion", method!(Store::import_legion, 1))?;
+    class.define_method("export_legion", method!(Store::export_legion, 1))?;
+    Ok(())
+}

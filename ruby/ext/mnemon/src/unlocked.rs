@@ -1,0 +1,109 @@
+//! Work without the interpreter's lock (GVL): the only unsafe code of the gem.
+//!
+//! Nothing in here touches Ruby while the lock is released, and no panic crosses into C.
+
+use crate::error::{Panicked, panicked};
+use magnus::{Error, Ruby};
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+
+/// Runs a computation without the lock. It takes no longer than its work: it waits for no other thread and no disk.
+pub(crate) fn compute<T>(work: impl FnOnce() -> T) -> Result<T, Error> {
+    let mut call = Call { work: Some(work), result: None };
+    release(&mut call, None);
+    // C has called the function once.
+    call.result.unwrap_or(Err(Panicked(None))).map_err(panicked)
+}
+
+/// Runs work that may wait, for a disk or another thread, on a thread of its own, and waits for its result without the
+/// lock. `Thread#kill`, `Thread#raise`, `Timeout` and signals end the wait; the work itself goes on to its end.
+pub(crate) fn wait<T: Send + 'static>(
+    ruby: &Ruby,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let pending = Arc::new(Pending {
+        state: Mutex::new(State { result: None, is_interrupted: false }),
+        changed: Condvar::new(),
+    });
+    let shared = pending.clone();
+    let body = move || {
+        let result = catch_unwind(AssertUnwindSafe(work)).map_err(Panicked::from);
+        shared.state.lock().unwrap_or_else(PoisonError::into_inner).result = Some(result);
+        shared.changed.notify_all();
+    };
+    if let Err(cause) = thread::Builder::new().name("mnemon-ruby".to_owned()).spawn(body) {
+        return Err(crate::error::io(
+            ruby,
+            &format!("cannot start a thread: {cause}; raise the limit on threads"),
+        ));
+    }
+    loop {
+        let mut call = Call { work: Some(|| pending.await_change()), result: None };
+        let interrupt = || pending.interrupt();
+        release(&mut call, Some(&interrupt));
+        if let Some(result) = pending.state.lock().unwrap_or_else(PoisonError::into_inner).result.take() {
+            return result.map_err(panicked);
+        }
+        ruby.thread_check_ints()?;
+    }
+}
+
+struct Pending<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+struct State<T> {
+    result: Option<Result<T, Panicked>>,
+    is_interrupted: bool,
+}
+
+impl<T> Pending<T> {
+    /// Waits for the result or an interrupt.
+    fn await_change(&self) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |state: &mut State<T>| state.result.is_none() && !state.is_interrupted;
+        let mut state = self.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner);
+        state.is_interrupted = false;
+    }
+
+    fn interrupt(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).is_interrupted = true;
+        self.changed.notify_all();
+    }
+}
+
+struct Call<F, T> {
+    work: Option<F>,
+    result: Option<Result<T, Panicked>>,
+}
+
+unsafe extern "C" fn run<T, F: FnOnce() -> T>(call: *mut c_void) -> *mut c_void {
+    // SAFETY: `release` passes a pointer to its `Call` of these types, which outlives this call and has no other user.
+    let call = unsafe { &mut *call.cast::<Call<F, T>>() };
+    call.result = call.work.take().map(|work| catch_unwind(AssertUnwindSafe(work)).map_err(Panicked::from));
+    ptr::null_mut()
+}
+
+unsafe extern "C" fn unblock(interrupt: *mut c_void) {
+    // SAFETY: `release` passes a pointer to this reference, which outlives the call that can be unblocked.
+    let interrupt = unsafe { &*interrupt.cast::<&(dyn Fn() + Sync)>() };
+    interrupt();
+}
+
+/// Runs a call without the lock. Ruby calls `interrupt`, on any thread, if it wants the call to end early.
+fn release<T, F: FnOnce() -> T>(call: &mut Call<F, T>, interrupt: Option<&(dyn Fn() + Sync)>) {
+    let work = ptr::from_mut(call).cast::<c_void>();
+    let (function, data): (rb_sys::rb_unblock_function_t, _) = match &interrupt {
+        Some(interrupt) => (Some(unblock), ptr::from_ref(interrupt).cast_mut().cast::<c_void>()),
+        None => (None, ptr::null_mut()),
+    };
+    // SAFETY: The caller holds the lock, as every method that Ruby calls does. Both pointers are valid until the call
+    // returns, which is when Ruby stops using them. `run` catches panics, and touches nothing of Ruby.
+    unsafe {
+        rb_sys::rb_thread_call_without_gvl(Some(run::<T, F>), work, function, data);
+    }
+}

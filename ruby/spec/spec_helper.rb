@@ -1,0 +1,34 @@
+# frozen_string_literal: true
+
+require "fileutils"
+require "mnemon"
+require "timeout"
+require "tmpdir"
+
+# A folder of its own for each example, and what several specs need.
+module Helpers
+  def folder = @folder ||= Dir.mktmpdir("mnemon-spec")
+
+  def path(name = "memory.db") = File.join(folder, name)
+
+  # Runs the block in a child process; returns what it returned.
+  def in_child
+    reader, writer = IO.pipe
+    child = fork do
+      writer.write(Marshal.dump(yield))
+      writer.close
+      exit!(0)
+    end
+    writer.close
+    answer = reader.read
+    Process.wait(child)
+    Marshal.load(answer)
+  end
+end
+
+RSpec.configure do |config|
+  config.include Helpers
+  config.disable_monkey_patching!
+  config.order = :random
+  config.after { FileUtils.rm_rf(@folder) if @folder }
+end
