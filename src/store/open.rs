@@ -309,9 +309,10 @@ impl StoreBuilder {
 
     /// Keeps an index of what the traces say, for [`recall`](TraceStore::recall). Default: none.
     ///
-    /// The index is in memory alone. After opening, the thread of the views builds it in the background, some 10
-    /// microseconds a trace of 300 bytes; afterwards it takes in what was changed, and no write waits for that. It
-    /// takes about twice the memory of the texts.
+    /// The index is in memory alone. After opening, the thread of the views builds it in the background, in some 60
+    /// microseconds of a processor for each trace of 300 bytes; afterwards it takes in what was changed, and no write
+    /// waits for that. It takes two to three times the memory of the texts: [`guide::recall`](crate::guide::recall) has
+    /// the figures.
     ///
     /// A store with an index takes embeddings of one number of dimensions, as long as it has any: the first one
     /// decides, and a write with another number is [invalid](crate::ErrorKind::InvalidInput). In a file that has
