@@ -247,7 +247,8 @@ impl<'a> Query<'a> {
     }
 
     /// Returns the number of valid traces that meet the conditions, whatever the limit and the order. Without times, a
-    /// least strength and [filters](Self::filter), it counts in the views, and looks at no trace but those just changed.
+    /// least strength and [filters](Self::filter), it counts in the views, and looks at no trace but those just
+    /// changed.
     pub fn count(&self) -> usize {
         let query = Self { order: Order::Created, limit: usize::MAX, after: None, ..self.clone() };
         #[cfg(all(feature = "recall", not(loom)))]

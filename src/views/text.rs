@@ -108,7 +108,8 @@ impl TraceViews {
     }
 
     /// What the index says of a question, with the slots that may meet the conditions at a time, and of the traces that
-    /// say what the index lacks, unless that may be stale. `None` if there is no index. `words` has what was read before.
+    /// say what the index lacks, unless that may be stale. `None` if there is no index. `words` has what was read
+    /// before.
     pub(crate) fn matches(
         &self,
         unsettled: &Unsettled<TraceId, Trace>,
