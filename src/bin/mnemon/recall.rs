@@ -6,7 +6,7 @@ use crate::trace::{self, TraceJson};
 use crate::{DONE, progress};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use mnemon::{Recalled, ScoreParts, TextIndex, Trace, TraceId, TraceStore};
+use mnemon::{Recalled, ScoreParts, TextIndex, Trace, TraceStore};
 use serde::Serialize;
 use std::io::BufRead;
 use std::process::ExitCode;
@@ -69,7 +69,7 @@ struct Answer<'a> {
 
 #[derive(Serialize)]
 struct Found {
-    id: TraceId,
+    id: String,
     score: f64,
 }
 
@@ -118,7 +118,8 @@ impl Recall {
         for line in std::io::stdin().lock().lines() {
             let line = line.context("standard input can't be read as lines of text")?;
             let found = self.answer(seen, &line)?;
-            let found = found.iter().map(|found| Found { id: found.trace.id(), score: found.score });
+            let found =
+                found.iter().map(|found| Found { id: found.trace.id().to_string(), score: found.score });
             let answer = Answer { question: &line, found: found.collect() };
             if !text::print_json_lines_unless_closed([answer])? {
                 break;
