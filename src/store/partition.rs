@@ -87,7 +87,7 @@ impl Partition {
         mut change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
     ) -> Result<Arc<Trace>> {
         let inner = self.store.inner();
-        inner.upsert(new.within(&self.name), |old| {
+        inner.upsert(new.within(&self.name), |old, _| {
             if !self.has(old) {
                 return Err(already_exists(old.id()));
             }

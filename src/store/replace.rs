@@ -1,7 +1,6 @@
 //! Replacing a trace as a whole.
 
 use super::TraceStore;
-use super::inner::{not_found, reason};
 use crate::error::Result;
 use crate::protocol::Change;
 use crate::trace::{NewTrace, Trace};
@@ -10,8 +9,8 @@ use std::sync::Arc;
 impl TraceStore {
     /// Stores a trace with every field as given, in place of the one that has its id, if the store holds one; returns
     /// its new state. For a host that keeps its own copy of a trace, and for fields that an
-    /// [update](Self::update) can't change. The links stay, and the revision is the next one; if no field differs, the
-    /// trace stays as it is.
+    /// [update](Self::update) can't change, the type and the partition among them. The links stay, and the revision is
+    /// the next one; if no field differs, the trace stays as it is.
     ///
     /// ```
     /// # use mnemon::{NewTrace, TraceStore};
@@ -27,20 +26,6 @@ impl TraceStore {
     /// Returns the errors of [`insert`](Self::insert) but [`AlreadyExists`](crate::ErrorKind::AlreadyExists). Nothing
     /// is stored or changed.
     pub fn replace(&self, new: NewTrace) -> Result<Arc<Trace>> {
-        let (inner, state) = (self.inner(), self.state());
-        let trace = inner.checked(new)?;
-        state.check_lag()?;
-        let done = inner.traces().upsert(&state.generations, &trace.id(), |old| {
-            Ok(match old {
-                None => Change::Put(trace.clone()),
-                Some(old) => trace.succeeding(old).map_or(Change::Keep, Change::Put),
-            })
-        });
-        let done = done.map_err(reason)?;
-        if done.is_noop() {
-            inner.check_open()?;
-        }
-        // The change does not remove it.
-        done.new.ok_or_else(|| not_found(trace.id()))
+        self.inner().upsert(new, |old, new| Ok(new.succeeding(old).map_or(Change::Keep, Change::Put)))
     }
 }

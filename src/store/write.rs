@@ -116,7 +116,7 @@ impl TraceStore {
         new: NewTrace,
         mut change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_>,
     ) -> Result<Arc<Trace>> {
-        self.inner().upsert(new, |old| self.inner().edited(old, &mut |trace| Ok(change(trace))))
+        self.inner().upsert(new, |old, _| self.inner().edited(old, &mut |trace| Ok(change(trace))))
     }
 
     /// Changes a trace like [`update`](Self::update), but only if it has the given revision: compare-and-set.
@@ -265,14 +265,14 @@ impl Inner {
     pub(super) fn upsert(
         &self,
         new: NewTrace,
-        mut change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
+        mut change: impl FnMut(&Arc<Trace>, &Trace) -> Result<Change<Trace>>,
     ) -> Result<Arc<Trace>> {
         let trace = self.checked(new)?;
         self.state.check_lag()?;
         let (generations, mut counting) = (&self.state.generations, self.counting());
         let done = self.traces().upsert(generations, &trace.id(), |old| match old {
             None => counting.admit(None, Change::Put(trace.clone())),
-            Some(old) => counting.admit(Some(old), change(old)?),
+            Some(old) => counting.admit(Some(old), change(old, &trace)?),
         });
         let done = done.map_err(reason)?;
         counting.done(done.old.as_deref(), done.new.as_deref());

@@ -80,7 +80,7 @@ impl Trace {
         Some(Self { content, numbers, ..self.clone() })
     }
 
-    /// The type of memory. Never changes.
+    /// The type of memory. Only [`replace`](crate::TraceStore::replace) changes it.
     pub fn trace_type(&self) -> TraceType {
         self.content.kind
     }
@@ -130,7 +130,7 @@ impl Trace {
         self.content.tags.binary_search_by(|own| (**own).cmp(tag)).is_ok()
     }
 
-    /// The trace's origin. Never changes.
+    /// The trace's origin. Only [`replace`](crate::TraceStore::replace) changes it.
     pub fn origin(&self) -> Origin {
         self.content.origin
     }
@@ -140,12 +140,12 @@ impl Trace {
         self.content.source_agent.as_deref()
     }
 
-    /// The trace's partition. Never changes.
+    /// The trace's partition. Only [`replace`](crate::TraceStore::replace) changes it.
     pub fn partition(&self) -> &str {
         &self.content.partition
     }
 
-    /// The time of creation. Never changes.
+    /// The time of creation. Only [`replace`](crate::TraceStore::replace) changes it.
     pub fn created_at(&self) -> Timestamp {
         self.content.created_at.into()
     }

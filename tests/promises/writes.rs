@@ -62,6 +62,40 @@ impl From<Error> for Mine {
     }
 }
 
+/// In memory, in the queries and in the file; the links stay.
+#[test]
+fn replaced_trace_has_every_field_as_given() -> Outcome {
+    let file = TestDir::new()?;
+    let store = manual_flush().open(file.path())?;
+    let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
+    associate(&store, a, b, 1)?;
+    store.flush()?;
+    let given = NewTrace::episodic(json!("anew")).id(a).partition("other").reinforcement_count(7).tag("new");
+    let replaced = store.replace(given.clone())?;
+    let fields = |trace: &mnemon::Trace| {
+        let is = (trace.trace_type(), trace.partition().to_owned(), trace.reinforcement_count());
+        (is, trace.has_tag("new"), trace.payload().as_str().to_owned(), trace.revision())
+    };
+    let wanted = ((TraceType::Episodic, "other".to_owned(), 7), true, json!("anew").to_string(), 2);
+    assert_eq!(fields(&replaced), wanted);
+    let found: Vec<_> =
+        store.query().partition("other").tagged("new").run().iter().map(|trace| trace.id()).collect();
+    assert_eq!((found, store.query().partition("default").count()), (vec![a], 1));
+    assert_eq!(
+        store.replace(NewTrace::from(mnemon::Trace::clone(&replaced)))?.revision(),
+        2,
+        "nothing differs"
+    );
+    assert_eq!((store.flush()?.rows_upserted, store.link_count()), (1, 1));
+    let refused = store.replace(given.confidence(7.0)).unwrap_err();
+    assert_eq!(refused.field(), Some("confidence"));
+    store.close()?;
+    let store = TraceStore::open(file.path())?;
+    let stored = store.get(a).ok_or("stored")?;
+    assert_eq!(fields(&stored), wanted);
+    Ok(())
+}
+
 #[test]
 fn refused_update_passes_the_hosts_error() -> Outcome {
     let store = TraceStore::in_memory();
