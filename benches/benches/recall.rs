@@ -5,7 +5,7 @@
 
 use benches::figures::{Figure, Figures};
 use benches::random::Random;
-use benches::{Outcome, insert_all, is_quick, median, milliseconds, must, settle, size};
+use benches::{Outcome, beside_a_writer, insert_all, is_quick, median, milliseconds, must, settle, size};
 use cap::Cap;
 use mnemon::{Fusion, NewTrace, Payload, Recall, TextIndex, TraceId, TraceStore, TraceType};
 use serde_json::Value;
@@ -13,8 +13,7 @@ use std::alloc::System;
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const DIMENSIONS: usize = 384;
 
@@ -299,10 +298,14 @@ fn cost(figures: &mut Figures, traces: usize) -> Outcome {
     })?;
     let one_word = |question: &str| question.split(' ').next().unwrap_or_default().to_owned();
     asked(figures, "a question of one word", true, &|question| ask(&one_word(question)))?;
+    let text = Language::new(5).text();
     for (rate, name) in [(10_000, "10,000 changes a second"), (0, "a writer at full speed")] {
-        beside_a_writer(&store, &ids, rate, || {
-            asked(figures, &format!("a question of ten words, {name}"), rate > 0, &ask)
-        })?;
+        beside_a_writer(
+            &ids,
+            rate,
+            |number, id| change(&store, id, number, &text),
+            || asked(figures, &format!("a question of ten words, {name}"), rate > 0, &ask),
+        )?;
     }
     // In turn, so that a machine that changes its speed changes both.
     let rounds = if is_quick() { 1 } else { 5 };
@@ -365,7 +368,7 @@ fn writes(store: &TraceStore, ids: &[TraceId]) -> f64 {
             started.elapsed().as_nanos() as f64
         })
         .collect();
-    // What is left to do is not to slow down what is measured next.
+    // Else the flusher and the indexer would still work while the next store is measured.
     must(store.flush());
     settle(store);
     times.sort_unstable_by(f64::total_cmp);
@@ -377,31 +380,4 @@ fn cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
     fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() * 10.0
-}
-
-/// Asks while another thread makes so many changes a second, or as many as it can with 0.
-fn beside_a_writer<R>(store: &TraceStore, ids: &[TraceId], rate: u64, ask: impl FnOnce() -> R) -> R {
-    let (done, made) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let text = Language::new(5).text();
-            let started = Instant::now();
-            for id in ids.iter().cycle() {
-                if done.load(Ordering::Relaxed) {
-                    return;
-                }
-                let number = made.fetch_add(1, Ordering::Relaxed);
-                change(store, *id, number, &text);
-                while rate > 0 && number as f64 / rate as f64 > started.elapsed().as_secs_f64() {
-                    std::thread::sleep(Duration::from_micros(200));
-                }
-            }
-        });
-        while made.load(Ordering::Relaxed) < 2_000 {
-            std::thread::yield_now();
-        }
-        let answer = ask();
-        done.store(true, Ordering::Relaxed);
-        answer
-    })
 }

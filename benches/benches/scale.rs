@@ -6,13 +6,12 @@
 
 use benches::figures::{Figure, Figures};
 use benches::random::{Random, shuffle};
-use benches::{Outcome, is_quick, median, milliseconds, must, settle, size, trace};
+use benches::{Outcome, beside_a_writer, is_quick, median, milliseconds, must, settle, size, trace};
 use jiff::Timestamp;
 use mnemon::{NewTrace, Order, Query, TraceId, TraceStore, TraceType, Upkeep};
 use rusqlite::Connection;
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const PARTITIONS: usize = 80;
@@ -93,10 +92,13 @@ fn on(figures: &mut Figures, traces: usize) -> Outcome {
         }
     }
     drop(bare);
+    let change = |number: u64, id| {
+        drop(must(store.update(id, |trace| trace.confidence(number as f64 % 100.0 / 100.0))));
+    };
     for (rate, name) in [(10_000, "10,000 changes a second"), (0, "a writer at full speed")] {
         let target = rate > 0 && traces <= 1_000_000;
         for of in QUESTIONS {
-            let (p50, p99) = beside_a_writer(&store, &ids, rate, || {
+            let (p50, p99) = beside_a_writer(&ids, rate, change, || {
                 percentiles(1_001, || drop(black_box(question(&store, of, Order::Recency).run())))
             });
             let name = case(&format!("latest of {of}, {name}"));
@@ -210,32 +212,6 @@ fn percentiles(times: usize, mut work: impl FnMut()) -> (f64, f64) {
         .collect();
     all.sort_unstable_by(f64::total_cmp);
     (all[times / 2], all[times * 99 / 100])
-}
-
-/// Asks while another thread changes so many traces a second, or as many as it can with 0.
-fn beside_a_writer<R>(store: &TraceStore, ids: &[TraceId], rate: u64, ask: impl FnOnce() -> R) -> R {
-    let (done, made) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let started = Instant::now();
-            for id in ids.iter().cycle() {
-                if done.load(Ordering::Relaxed) {
-                    return;
-                }
-                let number = made.fetch_add(1, Ordering::Relaxed);
-                must(store.update(*id, |trace| trace.confidence(number as f64 % 100.0 / 100.0)));
-                while rate > 0 && number as f64 / rate as f64 > started.elapsed().as_secs_f64() {
-                    std::thread::sleep(Duration::from_micros(200));
-                }
-            }
-        });
-        while made.load(Ordering::Relaxed) < 2_000 {
-            std::thread::yield_now();
-        }
-        let answer = ask();
-        done.store(true, Ordering::Relaxed);
-        answer
-    })
 }
 
 /// The same records in SQLite, with an index for each question.

@@ -8,6 +8,7 @@ pub mod random;
 use jiff::Timestamp;
 use mnemon::{Group, NewTrace, TraceId, TraceStore, TraceType};
 use std::error::Error;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -69,6 +70,39 @@ pub fn settle(store: &TraceStore) {
     while !store.query().limit(0).explain().ends_with(": 0 looked at, 0 of them just changed") {
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Asks while another thread makes so many changes a second, or as many as it can with 0. `change` is given the number
+/// of the change, and the ids in turn.
+pub fn beside_a_writer<R>(
+    ids: &[TraceId],
+    rate: u64,
+    change: impl Fn(u64, TraceId) + Sync,
+    ask: impl FnOnce() -> R,
+) -> R {
+    let (done, made) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let started = Instant::now();
+            for id in ids.iter().cycle() {
+                if done.load(Ordering::Relaxed) {
+                    return;
+                }
+                let number = made.fetch_add(1, Ordering::Relaxed);
+                change(number, *id);
+                // The rate is of the benchmark, not a wait for anything.
+                while rate > 0 && number as f64 / rate as f64 > started.elapsed().as_secs_f64() {
+                    std::thread::sleep(Duration::from_micros(200));
+                }
+            }
+        });
+        while made.load(Ordering::Relaxed) < 2_000 {
+            std::thread::yield_now();
+        }
+        let answer = ask();
+        done.store(true, Ordering::Relaxed);
+        answer
+    })
 }
 
 /// One that flushes when it is told to.

@@ -86,11 +86,11 @@ impl Inner {
         let [faded, invalid] = decayed.0.map(|removed| removed.traces);
         if faded > 0 {
             self.pruned.fetch_add(faded as u64, Ordering::Relaxed);
-            events::pruned(&self.state.name, faded);
+            events::pruned(&self.state.name, faded, "what had faded away");
         }
         if invalid > 0 {
             self.expired.fetch_add(invalid as u64, Ordering::Relaxed);
-            events::expired(&self.state.name, invalid);
+            events::pruned(&self.state.name, invalid, "what was not valid any more");
         }
     }
 

@@ -111,28 +111,15 @@ pub(super) fn upkeep_failed(name: &Name, task: &'static str, error: &Error) {
     });
 }
 
-/// Emits one event for each decay cycle.
-pub(super) fn pruned(name: &Name, traces: usize) {
+/// Emits one event for each decay cycle that has removed traces for this reason.
+pub(super) fn pruned(name: &Name, traces: usize, reason: &str) {
     guarded::run(|| {
         info!(
             target: TARGET,
             path = name.path(),
             partition = name.partition(),
             traces,
-            "a decay cycle has removed what had faded away",
-        )
-    });
-}
-
-/// Emits one event for each decay cycle that has removed invalid traces.
-pub(super) fn expired(name: &Name, traces: usize) {
-    guarded::run(|| {
-        info!(
-            target: TARGET,
-            path = name.path(),
-            partition = name.partition(),
-            traces,
-            "a decay cycle has removed what was not valid any more",
+            "a decay cycle has removed {reason}",
         )
     });
 }

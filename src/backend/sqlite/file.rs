@@ -29,7 +29,7 @@ pub(super) struct Attached {
     in_use: InUse,
     /// Whose the file is: each batch makes sure that it still is.
     pub(super) boot: Uuid,
-    /// Number of former contents that are kept of each trace; with `None` none is added, and what is there stays.
+    /// Number of former contents kept of each trace. `None` adds none, and leaves the history of the file as it is.
     pub(super) keep_history: Option<u32>,
     /// Whether the file has a history, or gets one.
     pub(super) has_history: bool,

@@ -69,7 +69,7 @@ DELETE FROM trace_history WHERE entry IN (
         SELECT entry, row_number() OVER (PARTITION BY row ORDER BY entry DESC) AS nth FROM trace_history)
     WHERE nth > ?1)";
 
-/// Prunes what was kept to as many entries of each trace, if that is given. Returns whether the file has a history:
+/// Prunes the history to `keep` entries of each trace, if that is given. Returns whether the file has a history:
 /// only then batches have to see to it.
 pub(super) fn begin(connection: &Connection, keep: Option<u32>) -> rusqlite::Result<bool> {
     match (keep, is_there(connection)?) {
@@ -104,7 +104,7 @@ pub(super) struct Statements<'c> {
 }
 
 impl<'c> Statements<'c> {
-    /// With `None`, what is there stays with its traces, and nothing is added.
+    /// `keep` is the number of entries of each trace. `None` adds none, and leaves the history of the file as it is.
     pub(super) fn prepare(connection: &'c Connection, keep: Option<u32>) -> rusqlite::Result<Self> {
         let copy = format!(
             "INSERT INTO trace_history SELECT NULL, * FROM traces WHERE row = ?1 AND {FIXED} AND NOT ({CONTENT})"

@@ -75,7 +75,7 @@ struct Filter {
     /// Of which something is still open.
     #[arg(long)]
     unresolved: bool,
-    /// Also what is not valid any more, as of now or of the time given with --at.
+    /// Include traces that are not valid now, or at the time given with --at.
     #[arg(long)]
     include_invalid: bool,
 }

@@ -12,7 +12,7 @@ use std::io::BufRead;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// Recall what is valid and speaks of something, ranked, with the parts of each score.
+/// Find valid traces by what they say, the best first, with the parts of each score.
 ///
 /// A trace is found if its texts or tags have a word of the question; rare words count most, and forms of an English
 /// word are one word. An argument of several words is a phrase: these must stand in a row, or, where no trace has them
