@@ -20,13 +20,14 @@ pub struct TraceEdit<'a> {
     numbers: Dynamics,
     /// A copy, made when something in it is first set.
     content: Option<Box<Content>>,
-    end: EndChange,
+    /// Few edits change it: it is no part of what each step of an edit moves.
+    end: Option<Box<EndChange>>,
     problem: Option<Error>,
 }
 
 impl<'a> TraceEdit<'a> {
     pub(crate) fn of(old: &'a Trace) -> Self {
-        Self { old, numbers: old.numbers, content: None, end: EndChange::default(), problem: None }
+        Self { old, numbers: old.numbers, content: None, end: None, problem: None }
     }
 
     shared_setters!();
@@ -73,7 +74,7 @@ impl<'a> TraceEdit<'a> {
 
     /// Removes the end of the validity, and the mark of a successor: the trace is valid again.
     pub fn no_valid_until(mut self) -> Self {
-        self.end = EndChange { is_cleared: true, ..EndChange::default() };
+        self.end = Some(Box::new(EndChange { is_cleared: true, ..EndChange::default() }));
         self
     }
 
@@ -86,9 +87,9 @@ impl<'a> TraceEdit<'a> {
         if let Some(problem) = self.problem {
             return Err(problem);
         }
-        let old_end = self.old.content.end.as_deref().copied();
-        let end = self.end.of(self.old.id, old_end, now)?;
-        if end != old_end {
+        if let Some(change) = self.end.take() {
+            let old_end = self.old.content.end.as_deref().copied();
+            let end = change.of(self.old.id, old_end, now)?;
             self.content().end = end.map(Box::new);
         }
         let Self { old, mut numbers, content, .. } = self;

@@ -33,7 +33,7 @@ pub struct NewTrace {
     numbers: Dynamics,
     peak_strength: Option<f64>,
     given: Given,
-    end: EndChange,
+    end: Option<Box<EndChange>>,
     problem: Option<Error>,
 }
 
@@ -71,10 +71,12 @@ impl From<Trace> for NewTrace {
             numbers: trace.numbers,
             content: Content::clone(&trace.content),
             given,
-            end: trace.content.end.as_deref().map_or_else(EndChange::default, |end| EndChange {
-                at: Some(end.at),
-                superseded_by: end.superseded_by,
-                ..EndChange::default()
+            end: trace.content.end.as_deref().map(|end| {
+                Box::new(EndChange {
+                    at: Some(end.at),
+                    superseded_by: end.superseded_by,
+                    ..EndChange::default()
+                })
             }),
             problem: None,
         }
@@ -125,7 +127,7 @@ impl NewTrace {
             consolidation_candidate: false,
             pinned: false,
         };
-        let (given, end) = (Given::default(), EndChange::default());
+        let (given, end) = (Given::default(), None);
         Self { id: None, content, numbers, peak_strength: None, given, end, problem }
     }
 
@@ -328,7 +330,9 @@ impl NewTrace {
             return Err(problem);
         }
         let id = id.unwrap_or_else(TraceId::new);
-        content.end = end.of(id, None, || defaults.now)?.map(Box::new);
+        if let Some(end) = end {
+            content.end = end.of(id, None, || defaults.now)?.map(Box::new);
+        }
         content.birth = Incarnation::new();
         content.number = ContentNumber::after(ContentNumber::NONE);
         if !given.partition {

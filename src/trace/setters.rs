@@ -94,14 +94,16 @@ macro_rules! shared_setters {
         /// Sets the end of the trace's [validity](crate::guide::memory#validity): a [`Timestamp`](jiff::Timestamp) or a
         /// [`SystemTime`](std::time::SystemTime), past or to come. Default of a new trace: none.
         pub fn valid_until(self, at: impl TryInto<Timestamp, Error: Into<BoxError>>) -> Self {
-            self.check(parts::time("valid_until", at), |this, at| this.end.at = Some(at))
+            self.check(parts::time("valid_until", at), |this, at| {
+                this.end.get_or_insert_default().at = Some(at)
+            })
         }
 
         /// Marks the trace as superseded by another one, which need not be in the store. Ends its
         /// [validity](Self::valid_until) now, unless that has ended before or its end is set in the same change.
         /// Default of a new trace: not superseded. Its own id is invalid.
         pub fn superseded_by(mut self, successor: TraceId) -> Self {
-            self.end.superseded_by = Some(successor);
+            self.end.get_or_insert_default().superseded_by = Some(successor);
             self
         }
 
