@@ -29,7 +29,7 @@ fn main() -> Outcome {
         for round in 0..rounds {
             let db = folder.path().join(format!("{count}-{round}.db"));
             let mut ingest = Command::new(&program);
-            ingest.args(["ingest", "--json"]).arg(&text).arg("--db").arg(&db);
+            ingest.args(["ingest", "--json"]).arg(&db).arg(&text);
             let ours = spent(&mut ingest)?;
             let plain = folder.path().join(format!("{count}-{round}-plain.db"));
             let mut import = Command::new("sqlite3");

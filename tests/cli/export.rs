@@ -35,7 +35,7 @@ fn future_times_are_imported_unchanged() -> Outcome {
     let exported = place.export("memory.db")?;
     fs::write(place.path("a.jsonl"), &exported)?;
     for (field, expected) in [("inserted", 1), ("unchanged", 1)] {
-        let told = place.run("import a.jsonl --db other.db --json")?.json()?;
+        let told = place.run("import other.db a.jsonl --json")?.json()?;
         assert_eq!(told["traces"][field], expected, "{told}");
         assert_eq!(place.export("other.db")?, exported);
     }
@@ -46,8 +46,8 @@ fn future_times_are_imported_unchanged() -> Outcome {
 fn export_and_import_report_counts() -> Outcome {
     let place = with_harbour()?;
     assert_snapshot!("export_told", place.run("export memory.db a.jsonl --json")?.shown(&place));
-    assert_snapshot!("import_told", place.run("import a.jsonl --db other.db")?.shown(&place));
-    let again = place.run("import a.jsonl --db other.db --json")?;
+    assert_snapshot!("import_told", place.run("import other.db a.jsonl")?.shown(&place));
+    let again = place.run("import other.db a.jsonl --json")?;
     let mut report = again.json()?;
     assert!(
         report.as_object_mut().and_then(|report| report.remove("seconds")).is_some_and(|time| time.is_f64())
@@ -66,7 +66,7 @@ fn an_import_done_again_changes_nothing() -> Outcome {
     place.output("export memory.db a.jsonl")?;
     let before = place.held("memory.db")?;
     for on_conflict in ["skip", "replace", "fail"] {
-        let ran = place.run(&format!("import a.jsonl --db memory.db --on-conflict {on_conflict} --json"))?;
+        let ran = place.run(&format!("import memory.db a.jsonl --on-conflict {on_conflict} --json"))?;
         let report = ran.json()?;
         let unchanged = (&report["traces"]["unchanged"], &report["links"]["unchanged"]);
         assert_eq!((ran.code, unchanged), (Some(0), (&json!(3), &json!(2))), "{report}");
@@ -199,7 +199,7 @@ proptest! {
             }
             store.close()?;
             place.output("export memory.db a.jsonl")?;
-            place.output("import a.jsonl --db other.db")?;
+            place.output("import other.db a.jsonl")?;
             place.output("export other.db b.jsonl")?;
             let (a, b) = (fs::read_to_string(place.path("a.jsonl"))?, fs::read_to_string(place.path("b.jsonl"))?);
             assert_eq!(a, b);
@@ -228,13 +228,13 @@ fn store_in_use_exports_not_imports() -> Outcome {
             .starts_with(r#"{"kind":"mnemon-export","version":1,"traces":3,"links":2,"written_by":"mnemon "#),
         "{exported}"
     );
-    let ran = place.run_with("import - --db memory.db", &exported)?;
+    let ran = place.run_with("import memory.db -", &exported)?;
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(
         ran.stderr.contains(&format!("memory.db is in use by process {}", std::process::id())),
         "{ran:?}"
     );
-    assert_eq!(place.run_with("import - --db other.db", &exported)?.code, Some(0));
+    assert_eq!(place.run_with("import other.db -", &exported)?.code, Some(0));
     store.close()?;
     Ok(())
 }
@@ -285,7 +285,7 @@ fn trace_without_json_is_not_exported() -> Outcome {
             .starts_with(r#"{"kind":"mnemon-export","version":1,"traces":1,"links":0,"written_by":"mnemon "#),
         "{exported}"
     );
-    assert_eq!(place.run("import a.jsonl --db other.db")?.code, Some(0));
+    assert_eq!(place.run("import other.db a.jsonl")?.code, Some(0));
     Ok(())
 }
 
@@ -293,11 +293,9 @@ fn trace_without_json_is_not_exported() -> Outcome {
 fn spill_beside_store_is_named() -> Outcome {
     let place = with_harbour()?;
     fs::write(place.path("memory.db.spill"), "left")?;
-    for command in [
-        "export memory.db a.jsonl",
-        "snapshot save memory.db --dir shots",
-        "export-legion a.db --db memory.db",
-    ] {
+    for command in
+        ["export memory.db a.jsonl", "snapshot save memory.db --dir shots", "export-legion memory.db a.db"]
+    {
         let ran = place.run(command)?;
         assert!(ran.stderr.contains("memory.db.spill holds what the store could not write"), "{ran:?}");
     }

@@ -12,7 +12,7 @@ fn busy_host_file_has_acknowledged_writes() -> Outcome {
     for durability in ["full", "relaxed"] {
         let place = TestDir::new()?;
         let ran = place.run(&format!(
-            "host --db memory.db --writers 3 --seconds 0.6 --traces 700 --flush-every 20 --durability {durability} --json"
+            "host memory.db --writers 3 --seconds 0.6 --traces 700 --flush-every 20 --durability {durability} --json"
         ))?;
         assert_eq!(ran.code, Some(0), "{ran:?}");
         let report = ran.json()?;
@@ -133,18 +133,18 @@ fn error_has_cause_and_hint() -> Outcome {
     place.write("a.jsonl", r#"{"type": "semantic", "payload": 1, "ref": "a"}"#)?;
     let cases = [
         (
-            "ingest nowhere.jsonl --db memory.db",
+            "ingest memory.db nowhere.jsonl",
             "nowhere.jsonl can't be read: give the path of a file of records: ",
         ),
-        ("ingest a.jsonl --db notes.txt", "notes.txt is no SQLite database: give the path of a store"),
-        ("host --db notes.txt --seconds 0.1", "notes.txt is no SQLite database: give the path of a store"),
+        ("ingest notes.txt a.jsonl", "notes.txt is no SQLite database: give the path of a store"),
+        ("host notes.txt --seconds 0.1", "notes.txt is no SQLite database: give the path of a store"),
         ("demo a.jsonl --db notes.txt", "notes.txt is no SQLite database: give the path of a store"),
         ("stat notes.txt", "notes.txt is no SQLite database: give the path of a store"),
         ("stat nowhere.db", "nowhere.db: No such file or directory (os error 2)\nhint: check the path\n"),
-        ("ingest a.jsonl --db no/such/folder.db", "no/such is not there\nhint: make the folder, or "),
-        ("host --db memory.db --traces 0", "memory.db holds no traces to work on: give --traces 1 or more"),
+        ("ingest no/such/folder.db a.jsonl", "no/such is not there\nhint: make the folder, or "),
+        ("host memory.db --traces 0", "memory.db holds no traces to work on: give --traces 1 or more"),
         (
-            "host --db memory.db --seconds 0",
+            "host memory.db --seconds 0",
             "invalid value '0' for '--seconds <S>': give a number of seconds above 0",
         ),
     ];
@@ -164,7 +164,7 @@ fn error_has_cause_and_hint() -> Outcome {
     );
 
     let store = TraceStore::open(place.path("memory.db"))?;
-    let ran = place.run("ingest a.jsonl --db memory.db")?;
+    let ran = place.run("ingest memory.db a.jsonl")?;
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(
         ran.stderr.contains(&format!("memory.db is in use by process {}", std::process::id())),

@@ -45,7 +45,7 @@ fn bad_line_is_named_rest_stored() -> Outcome {
         lines[line - 1] = &changed;
         fs::write(place.path("bad.jsonl"), lines.join("\n"))?;
         let name = format!("other-{}.db", told.len());
-        let ran = place.run(&format!("import bad.jsonl --db {name} --json"))?;
+        let ran = place.run(&format!("import {name} bad.jsonl --json"))?;
         assert_eq!(ran.code, Some(2), "{to}: {ran:?}");
         let report = ran.json()?;
         assert!(report["bad"].as_u64() >= Some(1), "{to}: {report}");
@@ -66,7 +66,7 @@ fn contradicting_lines_are_bad() -> Outcome {
     let mut doubled: Vec<&str> = lines.clone();
     doubled.extend([lines[1], lines[4], lines[0], "nonsense", "[1]"]);
     fs::write(place.path("doubled.jsonl"), doubled.join("\n"))?;
-    assert_snapshot!("lines_apart", place.run("import doubled.jsonl --db other.db")?.shown(&place));
+    assert_snapshot!("lines_apart", place.run("import other.db doubled.jsonl")?.shown(&place));
     assert_eq!(place.held("other.db")?, place.held("memory.db")?);
     Ok(())
 }
@@ -77,13 +77,13 @@ fn file_cut_short_is_noticed() -> Outcome {
     let exported = place.export("memory.db")?;
     let short: Vec<&str> = exported.lines().take(3).collect();
     fs::write(place.path("short.jsonl"), short.join("\n"))?;
-    assert_snapshot!("cut_short", place.run("import short.jsonl --db other.db")?.shown(&place));
+    assert_snapshot!("cut_short", place.run("import other.db short.jsonl")?.shown(&place));
     assert_eq!(place.held("other.db")?.0.len(), 2);
 
     let more = r#""traces":18446744073709551615,"links":6"#;
     let most = exported.replace(r#""traces":3,"links":2"#, more);
     fs::write(place.path("most.jsonl"), most)?;
-    let ran = place.run("import most.jsonl --db most.db")?;
+    let ran = place.run("import most.db most.jsonl")?;
     assert!(
         ran.code == Some(2) && ran.stderr.contains("announces 18,446,744,073,709,551,615 lines"),
         "{ran:?}"
@@ -113,7 +113,7 @@ fn foreign_file_makes_no_store() -> Outcome {
     ];
     for (content, expected) in cases {
         fs::write(place.path("a.jsonl"), content)?;
-        let ran = place.run("import a.jsonl --db other.db")?;
+        let ran = place.run("import other.db a.jsonl")?;
         assert_eq!((ran.code, &*ran.stdout), (Some(1), ""), "{ran:?}");
         assert!(ran.stderr.starts_with("error: ") && ran.stderr.contains(expected), "{}", ran.stderr);
         assert!(!place.path("other.db").exists());
@@ -140,12 +140,12 @@ fn conflict_is_skipped_replaced_or_fails() -> Outcome {
     store.close()?;
     let before = place.held("memory.db")?;
 
-    let ran = place.run("import a.jsonl --db memory.db --on-conflict fail")?;
+    let ran = place.run("import memory.db a.jsonl --on-conflict fail")?;
     assert_snapshot!("conflict_fail", ran.shown(&place));
     assert_eq!(place.held("memory.db")?, before);
 
     fs::copy(place.path("memory.db"), place.path("second.db"))?;
-    let ran = place.run("import a.jsonl --db memory.db")?;
+    let ran = place.run("import memory.db a.jsonl")?;
     assert_snapshot!("conflict_skip", ran.shown(&place));
     let skipped = place.held("memory.db")?;
     let of = |held: &(Vec<Arc<Trace>>, Vec<Link>)| -> (BTreeMap<_, _>, BTreeMap<_, _>) {
@@ -157,7 +157,7 @@ fn conflict_is_skipped_replaced_or_fails() -> Outcome {
     expected.1.insert((id(1), id(3)), exported.1[&(id(1), id(3))]);
     assert_eq!(of(&skipped), expected);
 
-    let ran = place.run("import a.jsonl --db second.db --on-conflict replace")?;
+    let ran = place.run("import second.db a.jsonl --on-conflict replace")?;
     assert_snapshot!("conflict_replace", ran.shown(&place));
     let mut expected = of(&before);
     expected.0.extend(exported.0);
@@ -175,8 +175,7 @@ fn readers_see_an_import_whole() -> Outcome {
     store.close()?;
     place.output("export memory.db a.jsonl")?;
     std::thread::scope(|scope| -> Outcome {
-        let import =
-            scope.spawn(|| place.run("import a.jsonl --db other.db").map_err(|error| error.to_string()));
+        let import = scope.spawn(|| place.run("import other.db a.jsonl").map_err(|error| error.to_string()));
         while !import.is_finished() {
             // Until it is made it is not there, or not yet a store.
             if let Ok(seen) = mnemon::inspect(place.path("other.db")) {
@@ -197,7 +196,7 @@ fn sealed_snapshot_is_imported() -> Outcome {
     let saved = place.run("snapshot save memory.db --dir shots --json")?.json()?;
     let path = place.path("shots").join(saved["name"].as_str().ok_or("a name")?);
     fs::copy(&path, place.path("shot.mnemon"))?;
-    let report = place.run("import shot.mnemon --db other.db --json")?.json()?;
+    let report = place.run("import other.db shot.mnemon --json")?.json()?;
     assert_eq!((&report["traces"]["inserted"], &report["links"]["inserted"]), (&json!(3), &json!(2)));
     assert_eq!(place.held("other.db")?, place.held("memory.db")?);
 
@@ -208,11 +207,11 @@ fn sealed_snapshot_is_imported() -> Outcome {
         (short, "it was cut short"),
     ] {
         fs::write(place.path("shot.mnemon"), spoilt)?;
-        let ran = place.run("import shot.mnemon --db third.db")?;
+        let ran = place.run("import third.db shot.mnemon")?;
         assert!(ran.code == Some(1) && ran.stderr.contains(expected), "{ran:?}");
         assert!(!place.path("third.db").exists());
     }
-    let ran = place.run(&format!("ingest {} --db third.db", path.display()))?;
+    let ran = place.run(&format!("ingest third.db {}", path.display()))?;
     assert!(
         ran.code == Some(1) && ran.stderr.contains("is a snapshot: `mnemon snapshot restore`"),
         "{ran:?}"
@@ -233,11 +232,11 @@ fn spill_is_imported_without_removals() -> Outcome {
     fs::rename(store.spill()?.path, place.path("kept.spill"))?;
     lock.execute_batch("ROLLBACK")?;
     store.close()?;
-    let ran = place.run("import kept.spill --db other.db --json")?;
+    let ran = place.run("import other.db kept.spill --json")?;
     assert_eq!((ran.code, &ran.json()?["traces"]["inserted"]), (Some(2), &json!(1)), "{ran:?}");
     assert!(ran.stderr.contains(&format!("line 3: it removes trace {}: only the store", id(3))), "{ran:?}");
     assert!(!ran.stderr.contains("announces"), "{ran:?}");
-    let ran = place.run("ingest kept.spill --db other.db")?;
+    let ran = place.run("ingest other.db kept.spill")?;
     assert!(ran.code == Some(1) && ran.stderr.contains("is what a store could not write"), "{ran:?}");
     Ok(())
 }

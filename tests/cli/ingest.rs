@@ -19,7 +19,7 @@ fn report(ran: &Output) -> Outcome<Value> {
 #[test]
 fn second_ingest_changes_and_flushes_nothing() -> Outcome {
     let (place, records) = (TestDir::new()?, sample_records()?);
-    let first = place.run(&format!("ingest {SAMPLE} --db memory.db --json"))?;
+    let first = place.run(&format!("ingest memory.db {SAMPLE} --json"))?;
     assert_eq!(first.code, Some(0), "{first:?}");
     let expected = json!({"lines": records, "inserted": records, "updated": 0, "unchanged": 0, "bad": 0,
         "dangling_parents": 0, "rows_flushed": records});
@@ -27,7 +27,7 @@ fn second_ingest_changes_and_flushes_nothing() -> Outcome {
     let stored = place.traces()?;
     assert_eq!(stored.len() as u64, records);
 
-    let second = place.run(&format!("ingest {SAMPLE} --db memory.db --threads 3 --json"))?;
+    let second = place.run(&format!("ingest memory.db {SAMPLE} --threads 3 --json"))?;
     assert_eq!(second.code, Some(0), "{second:?}");
     let expected = json!({"lines": records, "inserted": 0, "updated": 0, "unchanged": records, "bad": 0,
         "dangling_parents": 0, "rows_flushed": 0});
@@ -46,7 +46,7 @@ fn record_is_stored_byte_for_byte() -> Outcome {
         "emotional_intensity": 0.75}}"#
     );
     place.write("a.jsonl", line.replace('\n', " "))?;
-    assert_eq!(place.run("ingest a.jsonl --db memory.db")?.code, Some(0));
+    assert_eq!(place.run("ingest memory.db a.jsonl")?.code, Some(0));
     let expected = NewTrace::trust(mnemon::Payload::from_json(payload)?)
         .id(TraceId::from_reference("a"))
         .tags(["x", "ü"])
@@ -79,7 +79,7 @@ fn bad_lines_are_reported_others_stored() -> Outcome {
         b"{\"type\": \"semantic\", \"payload\": 1, \"ref\": \"eleven\"}\r",
     ];
     place.write("a.jsonl", lines.join(&b'\n'))?;
-    let ran = place.run("ingest a.jsonl --db memory.db --json")?;
+    let ran = place.run("ingest memory.db a.jsonl --json")?;
     assert_eq!(ran.code, Some(2), "{ran:?}");
     ran.warned("line 2: unknown field `colour`, expected one of `type`, `payload`, ");
     ran.warned("line 4: not UTF-8 at byte 34");
@@ -104,18 +104,18 @@ fn odd_line_ends_and_names_accepted() -> Outcome {
     let place = TestDir::new()?;
     let record = r#"{"type": "semantic", "payload": 1}"#;
     place.write("records.jsonl", format!("\u{feff}{record}\r\n\r\n{record}"))?;
-    let ran = place.run("ingest records.jsonl --db memory.db --json")?;
+    let ran = place.run("ingest memory.db records.jsonl --json")?;
     assert_eq!((ran.code, &*ran.stderr), (Some(0), ""), "{ran:?}");
     assert_eq!(mnemon::inspect(place.path("memory.db"))?.traces, 2);
 
     // As where several such files were put together.
     place.write("joined.jsonl", format!("{record}\n\u{feff}{record}\n \u{feff} {record}\n\u{feff}\n"))?;
-    let ran = place.run("ingest joined.jsonl --db memory.db")?;
+    let ran = place.run("ingest memory.db joined.jsonl")?;
     assert_eq!((ran.code, &*ran.stderr), (Some(0), ""), "{ran:?}");
     assert_eq!(mnemon::inspect(place.path("memory.db"))?.traces, 5);
 
     place.write("long.jsonl", format!("{{\"{}\": 1}}", "a".repeat(1 << 20)))?;
-    let ran = place.run("ingest long.jsonl --db memory.db")?;
+    let ran = place.run("ingest memory.db long.jsonl")?;
     assert!(
         ran.code == Some(2) && ran.stderr.contains("unknown field") && ran.stderr.len() < 1_100,
         "{ran:?}"
@@ -137,7 +137,7 @@ fn half_a_character_is_named() -> Outcome {
     let mut bytes = lines.join("\n").into_bytes();
     bytes.extend_from_slice(b"\n{\"type\": \"semantic\", \"payload\": \"\xed\xa0\xbd\"}");
     place.write("a.jsonl", bytes)?;
-    let ran = place.run("ingest a.jsonl --db memory.db --json")?;
+    let ran = place.run("ingest memory.db a.jsonl --json")?;
     assert_eq!((ran.code, &report(&ran)?["bad"]), (Some(2), &json!(5)), "{ran:?}");
     for (line, reason) in ran.stderr.lines().zip(2..).map(|(reason, line)| (line, reason)) {
         assert!(reason.starts_with(&format!("line {line}: ")), "{reason}");
@@ -157,7 +157,7 @@ fn time_out_of_range_names_limit() -> Outcome {
         "9999-13-01T00:00:00Z",
     ];
     place.write("a.jsonl", times.map(record).join("\n"))?;
-    let ran = place.run("ingest a.jsonl --db memory.db")?;
+    let ran = place.run("ingest memory.db a.jsonl")?;
     ran.warned(
         r#"line 1: created_at is "9999-12-31T00:00:00Z": the last time is 9999-12-30T22:00:00.999999Z"#,
     );
@@ -175,7 +175,7 @@ fn ingest_of_other_file_names_command() -> Outcome {
     let place = TestDir::new()?;
     let record = r#"{"type": "semantic", "payload": 1}"#;
     place.write("records.jsonl", record)?;
-    assert_eq!(place.run("ingest records.jsonl --db other.db")?.code, Some(0));
+    assert_eq!(place.run("ingest other.db records.jsonl")?.code, Some(0));
     assert_eq!(place.run("export other.db export")?.code, Some(0));
     assert_eq!(place.run("snapshot save other.db --dir shots")?.code, Some(0));
     let snapshot = fs::read_dir(place.path("shots"))?.next().ok_or("no snapshot")??.path();
@@ -201,9 +201,9 @@ fn ingest_of_other_file_names_command() -> Outcome {
     for (content, expected) in cases {
         place.write("given", &content)?;
         let commands = if expected.starts_with("is an export") || expected.starts_with("is a snapshot") {
-            ["ingest given --db memory.db", "demo given", "ingest given --db memory.db --strict"]
+            ["ingest memory.db given", "demo given", "ingest memory.db given --strict"]
         } else {
-            ["ingest given --db memory.db", "demo given", "import given --db memory.db"]
+            ["ingest memory.db given", "demo given", "import memory.db given"]
         };
         for command in commands {
             let ran = place.run(command)?;
@@ -212,7 +212,7 @@ fn ingest_of_other_file_names_command() -> Outcome {
         }
         assert!(!place.path("memory.db").exists(), "nothing was made");
     }
-    let ran = place.run("import records.jsonl --db memory.db")?;
+    let ran = place.run("import memory.db records.jsonl")?;
     assert!(ran.code == Some(1) && ran.stderr.contains("`mnemon ingest` takes records"), "{ran:?}");
     Ok(())
 }
@@ -221,7 +221,7 @@ fn ingest_of_other_file_names_command() -> Outcome {
 fn first_twenty_bad_lines_are_shown() -> Outcome {
     let place = TestDir::new()?;
     place.write("a.jsonl", "bad\n".repeat(23))?;
-    let ran = place.run("ingest a.jsonl --db memory.db")?;
+    let ran = place.run("ingest memory.db a.jsonl")?;
     let shown: Vec<_> = ran.stderr.lines().collect();
     assert_eq!(
         (shown.len(), shown[19], shown[20]),
@@ -235,7 +235,7 @@ fn first_twenty_bad_lines_are_shown() -> Outcome {
 fn strict_ingest_is_all_or_nothing() -> Outcome {
     let place = TestDir::new()?;
     place.write("first.jsonl", r#"{"type": "semantic", "payload": 1, "ref": "a"}"#)?;
-    assert_eq!(place.run("ingest first.jsonl --db memory.db --strict")?.code, Some(0));
+    assert_eq!(place.run("ingest memory.db first.jsonl --strict")?.code, Some(0));
     let stored = place.traces()?;
     assert_eq!(stored.len(), 1);
 
@@ -244,7 +244,7 @@ fn strict_ingest_is_all_or_nothing() -> Outcome {
     let bad = ["bad", r#"{"type": "semantic", "payload": 4, "ref": "b"}"#];
     for bad in bad.into_iter().chain([r#"{"type": "episodic", "payload": 4, "ref": "a"}"#]) {
         place.write("second.jsonl", format!("{good}\n{bad}\n"))?;
-        let ran = place.run("ingest second.jsonl --db memory.db --strict --json")?;
+        let ran = place.run("ingest memory.db second.jsonl --strict --json")?;
         assert_eq!((ran.code, &*ran.stdout), (Some(1), ""), "{ran:?}");
         ran.warned("line 3: ");
         ran.warned(
@@ -254,7 +254,7 @@ fn strict_ingest_is_all_or_nothing() -> Outcome {
     }
 
     place.write("second.jsonl", "bad\n")?;
-    assert_eq!(place.run("ingest second.jsonl --db other.db --strict")?.code, Some(1));
+    assert_eq!(place.run("ingest other.db second.jsonl --strict")?.code, Some(1));
     assert!(!place.path("other.db").exists(), "a store was made for nothing");
     Ok(())
 }
@@ -267,10 +267,10 @@ fn parent_is_found_on_later_line() -> Outcome {
         r#"{"type": "semantic", "payload": 1, "ref": "child", "parent_ref": "parent"}
            {"type": "semantic", "payload": 2, "ref": "parent"}"#,
     )?;
-    assert_eq!(place.run("ingest a.jsonl --db memory.db --json")?.json()?["dangling_parents"], 0);
+    assert_eq!(place.run("ingest memory.db a.jsonl --json")?.json()?["dangling_parents"], 0);
     place
         .write("b.jsonl", r#"{"type": "semantic", "payload": 3, "ref": "second", "parent_ref": "child"}"#)?;
-    assert_eq!(place.run("ingest b.jsonl --db memory.db --json")?.json()?["dangling_parents"], 0);
+    assert_eq!(place.run("ingest memory.db b.jsonl --json")?.json()?["dangling_parents"], 0);
     assert_eq!(place.trace("child")?.parent(), Some(TraceId::from_reference("parent")));
     assert_eq!(place.trace("parent")?.parent(), None);
     assert_eq!(place.trace("second")?.parent(), Some(TraceId::from_reference("child")));
@@ -288,7 +288,7 @@ fn dangling_parents_are_counted_and_dropped() -> Outcome {
            {"type": "semantic", "payload": 3, "ref": "c", "parent_ref": "bad"}"#,
     )?;
     for (inserted, unchanged) in [(2, 0), (0, 2)] {
-        let ran = place.run("ingest a.jsonl --db memory.db --json")?;
+        let ran = place.run("ingest memory.db a.jsonl --json")?;
         ran.warned("2 records named a parent that is neither in the file nor in the store");
         let report = ran.json()?;
         let counts = [&report["dangling_parents"], &report["inserted"], &report["unchanged"], &report["bad"]];
@@ -306,7 +306,7 @@ fn record_updates_the_fields_it_gives() -> Outcome {
         r#"{"type": "semantic", "payload": 1, "ref": "a", "tags": ["old"], "confidence": 0.25}
            {"type": "semantic", "payload": 1, "ref": "b", "tags": ["old"], "partition": "p", "created_at": "2026-01-01T00:00:00Z"}"#,
     )?;
-    place.run("ingest a.jsonl --db memory.db")?;
+    place.run("ingest memory.db a.jsonl")?;
     place.write(
         "b.jsonl",
         r#"{"type": "semantic", "payload": 2, "ref": "a", "emotional_valence": 0.5}
@@ -315,7 +315,7 @@ fn record_updates_the_fields_it_gives() -> Outcome {
            {"type": "semantic", "payload": 2, "ref": "b", "created_at": "2026-01-01T00:00:00.000001Z"}
            {"type": "semantic", "payload": 1, "ref": "b", "tags": ["new"], "created_at": "2026-01-01T01:00:00+01:00"}"#,
     )?;
-    let ran = place.run("ingest b.jsonl --db memory.db --json")?;
+    let ran = place.run("ingest memory.db b.jsonl --json")?;
     ran.warned("line 2: type is episodic, and semantic in the store, where it can't change");
     ran.warned("line 3: partition is q, and p in the store, where it can't change");
     ran.warned("line 4: created_at is 2026-01-01T00:00:00.000001Z, and 2026-01-01T00:00:00Z in the store");
@@ -336,12 +336,12 @@ fn record_without_id_is_always_new() -> Outcome {
     let place = TestDir::new()?;
     let record = r#"{"type": "sensory", "payload": "salt"}"#;
     for stored in 1..=2 {
-        let ran = place.run_with("ingest - --db memory.db --json", record)?;
+        let ran = place.run_with("ingest memory.db - --json", record)?;
         assert_eq!(ran.json()?["inserted"], 1, "{ran:?}");
         assert_eq!(place.traces()?.len(), stored);
     }
     let id = "0190163d-8694-739b-aea5-966c26f8ad91";
-    place.run_with("ingest - --db memory.db", &record.replace('}', &format!(r#", "id": "{id}"}}"#)))?;
+    place.run_with("ingest memory.db -", &record.replace('}', &format!(r#", "id": "{id}"}}"#)))?;
     let id = id.parse()?;
     assert!(place.traces()?.iter().any(|trace| trace.id() == id));
     Ok(())
@@ -355,7 +355,7 @@ fn ingest_takes_embeddings_of_one_length() -> Outcome {
     };
     let lines = [record(1, "[0.5, -1.0]"), record(2, "null"), record(3, "[1.0]"), record(4, "[1, 2]")];
     place.write("records.jsonl", lines.join("\n"))?;
-    let ran = place.run("ingest records.jsonl --db memory.db")?;
+    let ran = place.run("ingest memory.db records.jsonl")?;
     assert_eq!(ran.code, Some(2));
     assert!(
         ran.stderr.contains("line 3: embedding is of 1 dimensions, and others of this store of 2"),
@@ -364,11 +364,11 @@ fn ingest_takes_embeddings_of_one_length() -> Outcome {
     assert_eq!(place.trace("r/1")?.embedding(), Some(&[0.5, -1.0][..]));
     assert_eq!((place.trace("r/2")?.embedding(), place.traces()?.len()), (None, 3));
     place.write("more.jsonl", record(2, "[1, 2, 3]"))?;
-    assert_eq!(place.run("ingest more.jsonl --db memory.db --strict")?.code, Some(1));
+    assert_eq!(place.run("ingest memory.db more.jsonl --strict")?.code, Some(1));
     place.write("more.jsonl", record(2, "[0.25, 1e999]"))?;
-    assert_eq!(place.run("ingest more.jsonl --db memory.db --strict")?.code, Some(1));
+    assert_eq!(place.run("ingest memory.db more.jsonl --strict")?.code, Some(1));
     place.write("more.jsonl", record(2, "[0.25, 0]"))?;
-    assert_eq!(place.run("ingest more.jsonl --db memory.db")?.code, Some(0));
+    assert_eq!(place.run("ingest memory.db more.jsonl")?.code, Some(0));
     assert_eq!(place.trace("r/2")?.embedding(), Some(&[0.25, 0.0][..]));
     Ok(())
 }

@@ -52,7 +52,7 @@ fn interrupt_leaves_no_partial_file() -> Outcome {
         "backup memory.db to/copy.db",
         "export memory.db to/a.jsonl",
         "snapshot save memory.db --dir to",
-        "export-legion to/original.db --db memory.db",
+        "export-legion memory.db to/original.db",
     ] {
         let child = start(&place, command)?;
         wait_until(|| files(&place.path("to")).is_ok_and(|files| !files.is_empty()));
@@ -70,7 +70,7 @@ fn interrupted_ingest_can_go_on() -> Outcome {
     let record =
         |n| json!({"type": "semantic", "payload": "tide ".repeat(40), "ref": format!("{n}")}).to_string();
     fs::write(place.path("a.jsonl"), (0..60_000).map(|n| record(n) + "\n").collect::<String>())?;
-    let child = start(&place, "ingest a.jsonl --db memory.db --json")?;
+    let child = start(&place, "ingest memory.db a.jsonl --json")?;
     wait_until(|| inspect(place.path("memory.db")).is_ok_and(|file| file.traces > 0));
     let (output, told) = interrupt(child)?;
     let report: Value =
@@ -80,7 +80,7 @@ fn interrupted_ingest_can_go_on() -> Outcome {
     assert!(told.starts_with("interrupted after ") && told.contains(" of 60,000 good records: "), "{told}");
     let file = inspect(place.path("memory.db"))?;
     assert_eq!((file.traces, file.clean), (stored, true));
-    let ran = place.run("ingest a.jsonl --db memory.db --json")?;
+    let ran = place.run("ingest memory.db a.jsonl --json")?;
     let report: Value = serde_json::from_str(ran.stdout.lines().last().ok_or("no report")?)?;
     assert_eq!((&report["unchanged"], &report["inserted"]), (&json!(stored), &json!(60_000 - stored)));
     Ok(())
@@ -105,7 +105,7 @@ fn a_demo_leaves_nothing_behind() -> Outcome {
 fn interrupted_import_is_whole_or_absent() -> Outcome {
     let place = with_many()?;
     assert_eq!(place.run("export memory.db a.jsonl")?.code, Some(0));
-    let child = start(&place, "import a.jsonl --db other.db")?;
+    let child = start(&place, "import other.db a.jsonl")?;
     wait_until(|| place.path("other.db").exists());
     let (_, told) = interrupt(child)?;
     let store = TraceStore::open(place.path("other.db"))?;
@@ -117,7 +117,7 @@ fn interrupted_import_is_whole_or_absent() -> Outcome {
 #[test]
 fn interrupted_host_closes_and_verifies() -> Outcome {
     let place = TestDir::new()?;
-    let child = start(&place, "host --db memory.db --traces 200 --seconds 600 --flush-every 60000 --status")?;
+    let child = start(&place, "host memory.db --traces 200 --seconds 600 --flush-every 60000 --status")?;
     let status =
         || -> Outcome<Value> { Ok(serde_json::from_slice(&fs::read(place.path("memory.db.status"))?)?) };
     wait_until(|| status().is_ok_and(|status| status["writes"].as_u64() > Some(6_000)));

@@ -142,10 +142,10 @@ fn errors_cannot_command_the_terminal() -> Outcome {
         ("verify memory.db", 2),
         ("stat memory.db", 0),
         ("backup memory.db copy.db", 1),
-        ("ingest records.jsonl --db other.db", 2),
-        ("import a.jsonl --db other.db", 1),
+        ("ingest other.db records.jsonl", 2),
+        ("import other.db a.jsonl", 1),
         ("snapshot list --dir shots", 2),
-        ("snapshot restore --dir shots --db other.db", 1),
+        ("snapshot restore other.db --dir shots", 1),
     ] {
         let ran = place.run_in(command, &[("COLUMNS", "200"), ("CLICOLOR_FORCE", "1")])?;
         assert_eq!(ran.code, Some(code), "{command}: {ran:?}");
@@ -159,6 +159,28 @@ fn errors_cannot_command_the_terminal() -> Outcome {
 }
 
 #[test]
+fn store_as_an_option_is_understood() -> Outcome {
+    let place = TestDir::with_memories()?;
+    place.output("export memory.db a.jsonl")?;
+    assert_eq!(place.run("export-legion original.db --db memory.db")?.code, Some(2), "with findings");
+    place.output("snapshot save memory.db --dir shots")?;
+    for command in [
+        "import a.jsonl --db other.db",
+        "import-legion --json original.db --db other.db",
+        "snapshot restore --db other.db --dir shots",
+        "host --seconds 0.1 --db other.db",
+    ] {
+        let ran = place.run(command)?;
+        assert_eq!(ran.code, Some(0), "{command}: {ran:?}");
+        assert!(place.path("other.db").exists(), "{command}");
+        std::fs::remove_file(place.path("other.db"))?;
+    }
+    let ran = place.run("ingest a.jsonl --db")?;
+    assert!(ran.code == Some(1) && ran.stderr.contains("unexpected argument '--db'"), "{ran:?}");
+    Ok(())
+}
+
+#[test]
 fn exit_code_ignores_closed_output() -> Outcome {
     let place = TestDir::with_memories()?;
     std::fs::write(place.path("records.jsonl"), "nonsense\n")?;
@@ -166,7 +188,7 @@ fn exit_code_ignores_closed_output() -> Outcome {
     let cases = [
         ("verify memory.db", 2),
         ("verify memory.db --json", 2),
-        ("ingest records.jsonl --db other.db", 2),
+        ("ingest other.db records.jsonl", 2),
         ("snapshot save memory.db --dir shots", 0),
         ("export memory.db a.jsonl", 0),
         ("export memory.db", 0),

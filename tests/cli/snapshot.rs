@@ -32,10 +32,10 @@ fn snapshots_save_list_restore_prune() -> Outcome {
     assert_eq!(names, [&later["name"], &json!(first)], "the newest first");
 
     // By name the older one, else the newest.
-    let restored = place.run(&format!("snapshot restore --db memory.db --dir shots --name {first}"))?;
+    let restored = place.run(&format!("snapshot restore memory.db --dir shots --name {first}"))?;
     assert_snapshot!("restored", restored.shown(&place).replace(&first, "[name]"));
     assert_eq!(place.held("memory.db")?.0.len(), 3);
-    let restored = place.run("snapshot restore --db fresh.db --dir shots --json")?;
+    let restored = place.run("snapshot restore fresh.db --dir shots --json")?;
     assert_eq!(restored.json()?["traces"], 4, "{restored:?}");
     assert_eq!(place.held("fresh.db")?.0.len(), 4);
 
@@ -64,12 +64,12 @@ fn refused_snapshot_changes_and_makes_nothing() -> Outcome {
     fs::write(&path, spoilt)?;
     let before = place.held("memory.db")?;
     for db in ["memory.db", "fresh.db"] {
-        let ran = place.run(&format!("snapshot restore --db {db} --dir shots"))?;
+        let ran = place.run(&format!("snapshot restore {db} --dir shots"))?;
         assert!(ran.code == Some(1) && ran.stderr.contains("is damaged"), "{ran:?}");
     }
     assert_eq!(place.held("memory.db")?, before);
     assert!(!place.path("fresh.db").exists());
-    let ran = place.run("snapshot restore --db memory.db --dir nowhere")?;
+    let ran = place.run("snapshot restore memory.db --dir nowhere")?;
     assert!(
         ran.code == Some(1) && ran.stderr.contains("there is no snapshot in nowhere: save one first"),
         "{ran:?}"
@@ -97,15 +97,15 @@ fn key_refuses_what_it_never_signed() -> Outcome {
     fs::write(place.path("no.key"), "secret")?;
     place.output("snapshot save memory.db --dir signed --key raw.key")?;
     place.output("snapshot save memory.db --dir unsigned")?;
-    place.output("snapshot restore --db memory.db --dir signed --key hex.key")?;
-    place.output("snapshot restore --db memory.db --dir signed")?;
+    place.output("snapshot restore memory.db --dir signed --key hex.key")?;
+    place.output("snapshot restore memory.db --dir signed")?;
     for (folder, key, expected) in [
         ("signed", "other.key", "use a file that the required key has signed"),
         ("unsigned", "raw.key", "use a file that the required key has signed"),
         ("signed", "no.key", "no.key is no key: give 32 bytes"),
         ("signed", "nowhere.key", "nowhere.key can't be read"),
     ] {
-        let ran = place.run(&format!("snapshot restore --db memory.db --dir {folder} --key {key}"))?;
+        let ran = place.run(&format!("snapshot restore memory.db --dir {folder} --key {key}"))?;
         assert!(ran.code == Some(1) && ran.stderr.contains(expected), "{ran:?}");
     }
     Ok(())

@@ -126,7 +126,7 @@ fn unusable_status_is_named() -> Outcome {
 fn host_writes_status_throughout() -> Outcome {
     let place = TestDir::new()?;
     let mut host = Command::new(env!("CARGO_BIN_EXE_mnemon"));
-    host.current_dir(place.path("")).args(["host", "--db", "memory.db", "--traces", "200", "--status"]);
+    host.current_dir(place.path("")).args(["host", "memory.db", "--traces", "200", "--status"]);
     let mut host = host.args(["--seconds", "2"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let file = place.path("memory.db.status");
     let read = || fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Value>(&text).ok());
@@ -141,10 +141,10 @@ fn host_writes_status_throughout() -> Outcome {
     );
     assert!(last["writes"].as_u64() > Some(200), "{last}");
 
-    let ran = place.run("host --db memory.db --seconds 0.1 --status no/such/folder")?;
+    let ran = place.run("host memory.db --seconds 0.1 --status no/such/folder")?;
     assert_eq!(ran.code, Some(1), "{ran:?}");
     assert!(ran.stderr.contains("cannot write no/such/folder: "), "{}", ran.stderr);
-    let ran = place.run("host --db memory.db --seconds 0.1 --status memory.db")?;
+    let ran = place.run("host memory.db --seconds 0.1 --status memory.db")?;
     assert!(
         ran.code == Some(1) && ran.stderr.contains("memory.db is there, and is no status file"),
         "{ran:?}"

@@ -22,11 +22,10 @@ const SHOWN: usize = 3;
 #[derive(Args)]
 #[command(after_long_help = IMPORT)]
 pub struct ImportLegion {
+    /// The store; made if it is not there.
+    db: PathBuf,
     /// The original's SQLite file; it is only read.
     file: PathBuf,
-    /// The store; made if it is not there.
-    #[arg(long, value_name = "PATH")]
-    db: PathBuf,
     /// One JSON object, with every finding.
     #[arg(long)]
     json: bool,
@@ -43,11 +42,10 @@ named.";
 #[derive(Args)]
 #[command(after_long_help = EXPORT)]
 pub struct ExportLegion {
+    /// The store; a host may have it open.
+    db: PathBuf,
     /// The SQLite file to make; none may be there.
     file: PathBuf,
-    /// The store; a host may have it open.
-    #[arg(long, value_name = "PATH")]
-    db: PathBuf,
     /// One JSON object, with every finding.
     #[arg(long)]
     json: bool,

@@ -39,6 +39,7 @@ mod verify;
 mod walk;
 
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// A store of memory traces for agents: try it, fill it, look at it.
@@ -84,7 +85,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let command = match Cli::try_parse() {
+    let command = match Cli::try_parse_from(store_first(std::env::args_os().collect())) {
         Ok(cli) => cli.command,
         Err(usage) => return explain(&usage),
     };
@@ -125,4 +126,20 @@ fn main() -> ExitCode {
 fn explain(usage: &clap::Error) -> ExitCode {
     let printed = usage.print();
     if usage.use_stderr() || printed.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// `ingest FILE --db STORE`, as it was before, is `ingest STORE FILE`. So is it with each command whose store was an
+/// option.
+fn store_first(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let words = match arguments.get(1).and_then(|word| word.to_str()) {
+        Some("ingest" | "host" | "import" | "import-legion" | "export-legion") => 2,
+        Some("snapshot") if arguments.get(2).is_some_and(|word| word == "restore") => 3,
+        _ => return arguments,
+    };
+    if let Some(at) = arguments.iter().position(|word| word == "--db").filter(|at| at + 1 < arguments.len()) {
+        let store = arguments.remove(at + 1);
+        arguments.remove(at);
+        arguments.insert(words, store);
+    }
+    arguments
 }

@@ -56,7 +56,6 @@ Exit codes: 0 restored; 1 failure: nothing is changed, or all but rows that the 
 )]
 struct Restore {
     /// The store; made if it is not there. Its traces and links are replaced.
-    #[arg(long, value_name = "PATH")]
     db: PathBuf,
     #[command(flatten)]
     folder: Folder,

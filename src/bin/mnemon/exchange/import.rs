@@ -27,11 +27,10 @@ use std::time::{Duration, Instant};
 #[derive(Args)]
 #[command(after_help = EXIT_CODES, after_long_help = help())]
 pub struct Import {
+    /// The store; made if it is not there.
+    db: PathBuf,
     /// The export or snapshot; `-` reads standard input.
     file: PathBuf,
-    /// The store; made if it is not there.
-    #[arg(long, value_name = "PATH")]
-    db: PathBuf,
     /// What becomes of a trace or link that the store holds with other values.
     #[arg(long, value_enum, value_name = "HOW", default_value_t = OnConflict::Skip)]
     on_conflict: OnConflict,

@@ -36,7 +36,6 @@ use workload::Random;
 130 after Ctrl-C, with the report of what was done by then.")]
 pub struct Host {
     /// The store; made if it is not there. Its traces are changed and removed.
-    #[arg(long, value_name = "PATH")]
     db: PathBuf,
     /// The store is filled up to so many traces first.
     #[arg(long, value_name = "N", default_value_t = 10_000)]

@@ -33,11 +33,10 @@ pub const WITH_BAD_LINES: u8 = 2;
 #[derive(Args)]
 #[command(after_long_help = RECORD)]
 pub struct Ingest {
+    /// The store; made if it is not there.
+    db: PathBuf,
     /// The records; `-` reads standard input.
     file: PathBuf,
-    /// The store; made if it is not there.
-    #[arg(long, value_name = "PATH")]
-    db: PathBuf,
     /// Threads that read and store, 1,024 at most; as many as the machine runs at once unless given.
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
