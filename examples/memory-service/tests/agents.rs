@@ -76,6 +76,7 @@ fn told_exchanges_survive_each_kill() -> Outcome {
     }
     let mut host = Host::start(&file)?;
     host.found()?;
+    host.line()?;
     assert!(Command::new("kill").args(["-INT", &host.process.id().to_string()]).status()?.success());
     let last = host.says.by_ref().last().ok_or("it says nothing")??;
     assert!(last.starts_with("closed at cut "), "{last}");

@@ -27,10 +27,15 @@ async fn main() -> Outcome {
     let store = TraceStore::builder().flush_interval(Duration::from_millis(20)).keep_history(5).open(file)?;
     let partitions = (1..=AGENTS).map(|n| store.in_partition(format!("agent-{n}"))).collect::<Vec<_>>();
     partitions.iter().try_for_each(|own| tell(&store, own))?;
-    let mut agents = partitions.into_iter().map(|own| live(store.clone(), own)).collect::<JoinSet<_>>();
+    let mut agents = JoinSet::new();
+    let living = async {
+        partitions.into_iter().for_each(|own| drop(agents.spawn(live(store.clone(), own))));
+        agents.join_next().await
+    };
     tokio::select! {
+        biased; // Ctrl-C is listened for before anybody lives.
         told = tokio::signal::ctrl_c() => told?,
-        Some(ended) = agents.join_next() => ended??,
+        Some(ended) = living => ended??,
     }
     agents.shutdown().await;
     println!("closed at cut {}", store.close_async().await?.durable);
