@@ -113,12 +113,11 @@ impl TraceViews {
             views.ends.put(slot, None, Some(&trace));
             if views.ends.ended().contains(slot) {
                 views.ended_recency.insert((reinforced, slot));
-            } else {
-                views.strengths.put(slot, None, Some(&trace), now);
             }
             views.due.put(slot, None, Some(&trace));
             views.bytes += size(&trace);
         }
+        views.rank(now);
         #[cfg(all(feature = "recall", not(loom)))]
         {
             views.text = self.text.as_ref().map(|text| text.emptied(Vec::new()));
@@ -129,14 +128,17 @@ impl TraceViews {
 
     /// Has the orders that time changes be those of now, after the clock was set back. What the traces say stays read.
     pub(crate) fn set_back(&mut self, now: Micros) {
-        let Self { slots, strengths, due, ends, .. } = self;
-        (*strengths, *due) = (Strengths::new(strengths.curve()), due.emptied(now));
-        for (slot, trace) in slots.iter() {
-            if !ends.ended().contains(slot) {
-                strengths.put(slot, None, Some(trace), now);
-            }
-            due.put(slot, None, Some(trace));
-        }
+        let Self { slots, due, .. } = self;
+        *due = due.emptied(now);
+        slots.iter().for_each(|(slot, trace)| due.put(slot, None, Some(trace)));
+        self.rank(now);
+    }
+
+    fn rank(&mut self, now: Micros) {
+        let ended = self.ends.ended();
+        let valid = self.slots.iter().filter(|(slot, _)| !ended.contains(*slot));
+        let valid = valid.map(|(slot, trace)| (slot, &**trace));
+        self.strengths = Strengths::of(self.strengths.curve(), valid, now);
     }
 
     /// Number of traces.

@@ -103,11 +103,6 @@ impl<'a> Sets<'a> {
         self.all.iter().all(|set| set.contains(slot)) && !self.none.contains(slot)
     }
 
-    /// The smallest, if it is one set.
-    pub(super) fn smallest(&self) -> Option<&'a RoaringBitmap> {
-        self.all.first().filter(|set| set.0.len() == 1).map(|set| set.0[0])
-    }
-
     /// The slots of the orders that are in all of the sets, with those that are not to be looked at all the same;
     /// `None` if there are no sets.
     pub(super) fn intersection(&self) -> Option<Cow<'a, RoaringBitmap>> {

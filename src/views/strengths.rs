@@ -2,25 +2,69 @@
 //!
 //! Strength only falls by itself, so one that was computed once bounds it from then on. Traces that fade are in bands
 //! by such a bound; whoever walks them computes the strength of today, and the bands are corrected behind it. Traces
-//! that don't fade are in their order.
+//! that don't fade are in their order. Each partition has a ranking of its own beside that of all.
 
 use crate::memory::DecayCurve;
 use crate::trace::{Micros, Trace, TraceId, TraceType};
-use roaring::RoaringBitmap;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 /// Number of bands that the strengths from 0 to 1 are divided into.
 const BANDS: u16 = 4_096;
 
 pub(super) struct Strengths {
     curve: DecayCurve,
-    bands: BTreeMap<u16, RoaringBitmap>,
+    all: Ranking,
+    partitions: HashMap<Box<str>, Ranking, foldhash::fast::RandomState>,
     /// The band of each slot that is in one.
     band_of: Vec<u16>,
-    steady: BTreeSet<Steady>,
     /// The bands are bounds from this time on: the latest for which one was computed.
     valid_from: Micros,
+}
+
+/// Traces by their strength.
+#[derive(Default)]
+pub(super) struct Ranking {
+    /// Bands with the slots in them.
+    fading: BTreeSet<(u16, u32)>,
+    steady: BTreeSet<Steady>,
+}
+
+/// Where a trace is in a ranking.
+#[derive(Clone, Copy)]
+enum Place {
+    Band(u16),
+    Steady(Steady),
+}
+
+impl Ranking {
+    pub(super) fn len(&self) -> usize {
+        self.fading.len() + self.steady.len()
+    }
+
+    /// Traces that don't fade, strongest first, then by id.
+    pub(super) fn steady(&self) -> impl Iterator<Item = (f64, u32)> {
+        self.steady.iter().map(|(Reverse(bits), _, slot)| (f64::from_bits(*bits), *slot))
+    }
+
+    /// Traces that fade, each with a bound of its strength, the highest first.
+    pub(super) fn fading(&self) -> impl Iterator<Item = (f64, u32)> {
+        self.fading.iter().rev().map(|(band, slot)| (most(*band), *slot))
+    }
+
+    fn enter(&mut self, place: Place, slot: u32) {
+        match place {
+            Place::Band(band) => self.fading.insert((band, slot)),
+            Place::Steady(steady) => self.steady.insert(steady),
+        };
+    }
+
+    fn leave(&mut self, place: Place, slot: u32) {
+        match place {
+            Place::Band(band) => self.fading.remove(&(band, slot)),
+            Place::Steady(steady) => self.steady.remove(&steady),
+        };
+    }
 }
 
 /// Strongest first, then by id. The bits of a strength, which is not negative, are in its order.
@@ -39,7 +83,7 @@ fn band(strength: f64) -> u16 {
 }
 
 /// No strength in a band is more.
-pub(super) fn most(band: u16) -> f64 {
+fn most(band: u16) -> f64 {
     f64::from(band + 1) / f64::from(BANDS - 1)
 }
 
@@ -57,11 +101,44 @@ impl Strengths {
     pub(super) fn new(curve: DecayCurve) -> Self {
         Self {
             curve,
-            bands: BTreeMap::new(),
+            all: Ranking::default(),
+            partitions: HashMap::default(),
             band_of: Vec::new(),
-            steady: BTreeSet::new(),
             valid_from: Micros::clamped(i64::MIN),
         }
+    }
+
+    /// The rankings of these traces: sorted once, which takes a fraction of what putting in each would.
+    pub(super) fn of<'a>(
+        curve: DecayCurve,
+        traces: impl Iterator<Item = (u32, &'a Trace)>,
+        now: Micros,
+    ) -> Self {
+        #[derive(Default)]
+        struct Unsorted(Vec<(u16, u32)>, Vec<Steady>);
+        impl Unsorted {
+            fn push(&mut self, place: Place, slot: u32) {
+                match place {
+                    Place::Band(band) => self.0.push((band, slot)),
+                    Place::Steady(steady) => self.1.push(steady),
+                }
+            }
+
+            fn sorted(self) -> Ranking {
+                Ranking { fading: self.0.into_iter().collect(), steady: self.1.into_iter().collect() }
+            }
+        }
+
+        let mut built = Self::new(curve);
+        let (mut all, mut partitions) = (Unsorted::default(), HashMap::<_, Unsorted>::new());
+        for (slot, trace) in traces {
+            let place = built.new_place(slot, trace, now);
+            all.push(place, slot);
+            partitions.entry(trace.partition()).or_default().push(place, slot);
+        }
+        built.all = all.sorted();
+        built.partitions = partitions.into_iter().map(|(name, own)| (name.into(), own.sorted())).collect();
+        built
     }
 
     pub(super) fn curve(&self) -> DecayCurve {
@@ -96,38 +173,44 @@ impl Strengths {
             // The bound holds as before, and most changes are of other numbers.
             return;
         }
-        match old.map(|old| (old, self.place(slot, old))) {
-            None => {}
-            Some((_, Some(steady))) => _ = self.steady.remove(&steady),
-            Some((_, None)) => self.leave_band(slot),
-        }
-        match new.map(|new| (new, self.place(slot, new))) {
-            None => {}
-            Some((_, Some(steady))) => _ = self.steady.insert(steady),
-            Some((new, None)) => {
-                self.valid_from = self.valid_from.max(earlier(now));
-                let band = self.band(new, earlier(now));
-                if self.band_of.len() <= slot as usize {
-                    self.band_of.resize(slot as usize + 1, 0);
+        if let Some(old) = old {
+            let place = self
+                .steady(slot, old)
+                .map_or_else(|| Place::Band(self.band_of[slot as usize]), Place::Steady);
+            self.all.leave(place, slot);
+            if let Some(own) = self.partitions.get_mut(old.partition()) {
+                own.leave(place, slot);
+                if own.len() == 0 {
+                    self.partitions.remove(old.partition());
                 }
-                self.band_of[slot as usize] = band;
-                self.bands.entry(band).or_default().insert(slot);
+            }
+        }
+        if let Some(new) = new {
+            let place = self.new_place(slot, new, now);
+            self.all.enter(place, slot);
+            match self.partitions.get_mut(new.partition()) {
+                Some(own) => own.enter(place, slot),
+                None => self.partitions.entry(new.partition().into()).or_default().enter(place, slot),
             }
         }
     }
 
-    fn leave_band(&mut self, slot: u32) {
-        let band = self.band_of[slot as usize];
-        if let Some(slots) = self.bands.get_mut(&band) {
-            slots.remove(slot);
-            if slots.is_empty() {
-                self.bands.remove(&band);
-            }
+    /// The place of a trace from now on.
+    fn new_place(&mut self, slot: u32, trace: &Trace, now: Micros) -> Place {
+        if let Some(steady) = self.steady(slot, trace) {
+            return Place::Steady(steady);
         }
+        self.valid_from = self.valid_from.max(earlier(now));
+        let band = self.band(trace, earlier(now));
+        if self.band_of.len() <= slot as usize {
+            self.band_of.resize(slot as usize + 1, 0);
+        }
+        self.band_of[slot as usize] = band;
+        Place::Band(band)
     }
 
     /// The place of a trace whose strength is the same at each time.
-    fn place(&self, slot: u32, trace: &Trace) -> Option<Steady> {
+    fn steady(&self, slot: u32, trace: &Trace) -> Option<Steady> {
         let numbers = &trace.numbers;
         let does_not_fade = trace.trace_type() == TraceType::Firmware
             || self.curve == DecayCurve::None
@@ -142,13 +225,8 @@ impl Strengths {
         (before == after).then(|| (Reverse((before + 0.0).to_bits()), trace.id(), slot))
     }
 
-    /// Traces that don't fade, strongest first, then by id.
-    pub(super) fn steady(&self) -> impl Iterator<Item = (f64, u32)> {
-        self.steady.iter().map(|(Reverse(bits), _, slot)| (f64::from_bits(*bits), *slot))
-    }
-
-    /// The bands that are not empty, highest first.
-    pub(super) fn bands(&self) -> impl Iterator<Item = (u16, &RoaringBitmap)> {
-        self.bands.iter().rev().map(|(band, slots)| (*band, slots))
+    /// The ranking of a partition, or of all traces.
+    pub(super) fn ranking(&self, partition: Option<&str>) -> Option<&Ranking> {
+        partition.map_or(Some(&self.all), |name| self.partitions.get(name))
     }
 }

@@ -3,7 +3,7 @@
 use super::TraceViews;
 use super::search::{Best, Search, Way};
 use super::sets::Sets;
-use super::strengths::most;
+use super::strengths::Ranking;
 use crate::memory::Order;
 use crate::protocol::Unsettled;
 use crate::trace::{Micros, Trace, TraceId};
@@ -12,9 +12,6 @@ use std::ops::Bound;
 
 /// So many steps of a walk are worth trying before another way.
 const PATIENCE: usize = 1_024;
-
-/// So few slots of a band are asked one by one whether they are in a set.
-const FEW: u64 = 16;
 
 /// A search on its way through the views.
 pub(super) struct Walk<'a> {
@@ -32,13 +29,15 @@ impl Walk<'_> {
         // In all sets there are as many as if the sets had nothing to do with each other.
         let all = self.views.len().max(1) as f64;
         let in_all = sets.sizes().fold(all, |matching, size| matching * size as f64 / all);
-        let to_walk = all / in_all.max(1.0) * search.limit as f64;
+        let ranking = self.ranking();
+        let in_order = ranking.map_or(all, |ranking| ranking.len() as f64);
+        let to_walk = in_order / in_all.max(1.0) * search.limit as f64;
         // In steps of a walk: a look at a trace takes some, and an intersection a part of one for each that is in a
         // set.
         let to_intersect: f64 = sets.sizes().skip(1).map(|size| size as f64 / 32.0).sum();
         let to_look = to_intersect + 3.0 * in_all;
         let can_walk = match search.order {
-            Order::Strength => self.views.strengths.are_valid(search.scoring.at),
+            Order::Strength => ranking.is_some(),
             Order::Relevance => false,
             Order::Recency | Order::Created | Order::Score => true,
         };
@@ -53,14 +52,12 @@ impl Walk<'_> {
                 if is_only_way { usize::MAX } else { PATIENCE.max(most.min((2.0 * to_walk) as usize)) };
             let mut best = self.unsettled();
             self.each_out_of_order(|slot| self.visit(&mut best, slot));
-            let (is_done, way) = match search.order {
-                Order::Strength => (self.strongest_first(&mut best, patience), Way::Strength),
-                Order::Created => {
+            let (is_done, way) = match (ranking, search.order) {
+                (Some(ranking), _) => (self.strongest_first(&mut best, patience, ranking), Way::Strength),
+                (None, Order::Created) => {
                     (self.latest_first(&mut best, patience, &self.views.created), Way::Creation)
                 }
-                Order::Recency | Order::Score | Order::Relevance => {
-                    (self.latest_first(&mut best, patience, &self.views.recency), Way::Recency)
-                }
+                (None, _) => (self.latest_first(&mut best, patience, &self.views.recency), Way::Recency),
             };
             if is_done {
                 return (best, way);
@@ -71,6 +68,16 @@ impl Walk<'_> {
         best.visited = given_up;
         let way = self.each(|slot| self.visit(&mut best, slot));
         (best, way)
+    }
+
+    /// The ranking to walk, of the partition that is asked for or of all: if strength is the order.
+    fn ranking(&self) -> Option<&Ranking> {
+        let (search, strengths) = (self.search, &self.views.strengths);
+        if search.order != Order::Strength || !strengths.are_valid(search.scoring.at) {
+            return None;
+        }
+        let conditions = search.conditions;
+        strengths.ranking(conditions.within.as_deref().or(conditions.partition.as_deref()))
     }
 
     fn visit(&self, best: &mut Best, slot: u32) {
@@ -161,8 +168,8 @@ impl Walk<'_> {
     }
 
     /// `false` if it takes more steps than that.
-    fn strongest_first(&self, best: &mut Best, patience: usize) -> bool {
-        for (strength, slot) in self.views.strengths.steady() {
+    fn strongest_first(&self, best: &mut Best, patience: usize, ranking: &Ranking) -> bool {
+        for (strength, slot) in ranking.steady() {
             if !self.search.strong_enough(best, strength) {
                 break;
             }
@@ -175,23 +182,17 @@ impl Walk<'_> {
                 break;
             }
         }
-        let smallest = self.sets.as_ref().and_then(|sets| sets.smallest());
-        for (band, slots) in self.views.strengths.bands() {
-            if !self.search.strong_enough(best, most(band)) {
+        for (bound, slot) in ranking.fading() {
+            if !self.search.strong_enough(best, bound) {
                 break;
             }
-            let narrowed = smallest.filter(|_| slots.len() > FEW).map(|set| slots & set);
-            // To narrow a band takes about as long as some steps.
-            best.visited += if narrowed.is_some() { (slots.len() / 64) as usize + 1 } else { 0 };
-            for slot in narrowed.as_ref().unwrap_or(slots) {
-                best.visited += 1;
-                if best.visited > patience {
-                    return false;
-                }
-                if self.is_in_sets(slot) {
-                    self.look(best, slot);
-                    self.note_if_late(best, slot);
-                }
+            best.visited += 1;
+            if best.visited > patience {
+                return false;
+            }
+            if self.is_in_sets(slot) {
+                self.look(best, slot);
+                self.note_if_late(best, slot);
             }
         }
         true

@@ -379,6 +379,37 @@ fn query_looks_at_few() -> Outcome {
     Ok(())
 }
 
+/// Not even where all others are stronger.
+#[test]
+fn partition_has_its_own_ranking() -> Outcome {
+    let file = TestDir::new()?;
+    let clock = clock();
+    let open = || manual_flush().clock(&clock).open(file.path());
+    let store = open()?;
+    store.insert_many((0..20_000).map(|n| {
+        let (strength, partition) = if n % 10 == 0 { (0.5, "weak") } else { (0.9, "strong") };
+        let new = if n % 20 == 0 { NewTrace::firmware(json!(n)) } else { NewTrace::semantic(json!(n)) };
+        new.strength(strength - n as f64 / 1e6).partition(partition).tag(if n % 3 == 0 {
+            "third"
+        } else {
+            "other"
+        })
+    }))?;
+    let look = |store: &TraceStore| {
+        let strongest = || store.query().partition("weak").limit(5);
+        let both = || strongest().tagged("third").of_type(TraceType::Firmware);
+        let seen = [visited(store, strongest()), visited(store, both())];
+        assert!(seen[0] <= 30 && seen[1] <= 200, "{seen:?}: {}", strongest().explain());
+        both().run().iter().map(|trace| trace.payload().as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(look(&store), ["0", "60", "120", "180", "240"]);
+    store.retain(|trace| trace.payload().as_str() != "60")?;
+    assert_eq!(look(&store), ["0", "120", "180", "240", "300"]);
+    store.close()?;
+    assert_eq!(look(&open()?), ["0", "120", "180", "240", "300"], "and after a restart");
+    Ok(())
+}
+
 #[test]
 fn removed_traces_cost_queries_nothing() -> Outcome {
     let file = TestDir::new()?;
