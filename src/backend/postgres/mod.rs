@@ -9,11 +9,13 @@
 //! - [`schema`]: the tables, and their versions;
 //! - [`columns`]: a trace as a row, and the statements that write it; [`write`]: a cut as a transaction;
 //! - [`rows_read`]: reading a space;
+//! - [`follow`]: what each cut has changed, for another process;
 //! - [`error`]: failures by what can be done about them;
 //! - [`spaces`]: what a person sees and mends from outside.
 
 mod columns;
 mod error;
+mod follow;
 mod lease;
 mod rows_read;
 mod schema;
@@ -22,6 +24,7 @@ mod spaces;
 mod tls;
 mod write;
 
+pub use follow::{Followed, Follower, follow};
 pub use spaces::{SpaceReport, release, spaces};
 
 use super::{Applied, Backend, BackendError, Batch, Loaded, MAX_WATERMARK, Reopened, Stored};
@@ -110,11 +113,13 @@ impl Postgres {
             }
         };
         let place = place(&server, &claim.name);
-        let Taken { space, epoch, watermark, resumes } = taken.map_err(|failure| match failure {
-            Failure::Lost(holder) => in_use(&place, &holder),
-            failure => failure.explained("opening", &place, options.flush_timeout),
-        })?;
+        let Taken { space, epoch, watermark, resumes, is_followed } =
+            taken.map_err(|failure| match failure {
+                Failure::Lost(holder) => in_use(&place, &holder),
+                failure => failure.explained("opening", &place, options.flush_timeout),
+            })?;
         let lease = Lease::new(space, epoch, &claim);
+        lease.set_followed(is_followed);
         let this = Self {
             server,
             claim,
@@ -375,8 +380,13 @@ impl Backend for Postgres {
 
     fn close(&mut self, watermark: u64) -> Result<(), BackendError> {
         self.check_owned()?;
-        let sql = "UPDATE mnemon.spaces SET clean = true, watermark = greatest(watermark, ";
-        self.update_row("closing", format!("{sql}{watermark}) WHERE space = $1 AND boot = $2 AND epoch = $3"))
+        let this = "space = $1 AND boot = $2 AND epoch = $3";
+        let note = format!("{} {this} AND watermark < {watermark}", follow::note_nothing(watermark));
+        let sql = format!(
+            "WITH note AS ({note}) UPDATE mnemon.spaces SET clean = true, watermark = greatest(watermark, {watermark})
+             WHERE {this}"
+        );
+        self.update_row("closing", sql)
     }
 }
 

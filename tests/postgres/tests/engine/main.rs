@@ -5,6 +5,7 @@
 //! closed cut, not older than what was acknowledged.
 #![cfg(unix)]
 
+mod following;
 mod hosts;
 mod network;
 mod refusals;
