@@ -413,7 +413,6 @@ fn invalid_settings_are_named() -> Outcome {
     ] {
         assert_eq!(field(builder), Err(Some(name.to_owned())));
     }
-    #[cfg(feature = "sqlite")]
     assert_eq!(field(builder().keep_history(3)), Err(Some("keep_history".to_owned())));
     Ok(())
 }
