@@ -57,9 +57,10 @@ async fn version(client: &Client) -> Result<usize, Failure> {
         (false, false) => return Ok(0),
     }
     let found =
-        client.query_typed_opt("SELECT version FROM mnemon.version", &[]).await.map_err(of_another)?;
-    let version: i32 = found.map_or(Ok(0), |row| row.try_get(0))?;
-    let version = usize::try_from(version).unwrap_or_default();
+        client.query_typed_opt("SELECT v.version FROM mnemon.version v", &[]).await.map_err(of_another)?;
+    let found = found.map(|row| row.try_get::<_, i32>(0)).transpose()?;
+    let version = found.and_then(|version| usize::try_from(version).ok()).filter(|version| *version > 0);
+    let version = version.ok_or_else(|| foreign("its schema mnemon has no version".to_owned()))?;
     let newest = STEPS.len();
     if version > newest {
         let message = format!(
