@@ -41,6 +41,8 @@ pub mod guide;
 pub mod legion;
 mod memory;
 mod observe;
+#[cfg(all(feature = "postgres", not(loom)))]
+pub mod postgres;
 #[cfg(all(any(feature = "snapshot", feature = "sqlite"), not(loom)))]
 mod progress;
 mod protocol;

@@ -26,7 +26,10 @@ pub(super) enum Kind {
     Export,
     #[serde(rename = "mnemon-snapshot")]
     Snapshot,
-    #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "written beside a database"))]
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres")),
+        allow(dead_code, reason = "written beside a database")
+    )]
     #[serde(rename = "mnemon-spill")]
     Spill,
 }

@@ -41,7 +41,7 @@ mod record;
 mod save;
 mod seal;
 pub(crate) mod snapshots;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod spill;
 mod state;
 #[cfg(test)]
@@ -51,6 +51,6 @@ mod write;
 pub use read::{Line, Reader};
 pub use write::Writer;
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use spill::Spill;
 pub(crate) use state::State;

@@ -131,7 +131,7 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
 }
 
 /// The folder and those above it, each synced into the one above.
-fn make(folder: &Path) -> io::Result<()> {
+pub(super) fn make(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

@@ -11,9 +11,9 @@ use super::record::{Entry, Removal};
 use super::save;
 use super::seal::Key;
 use super::write::Writer;
-use crate::backend::Scope;
-use crate::backend::sqlite::MAX_WATERMARK;
+use crate::backend::{MAX_WATERMARK, Scope};
 use crate::error::{Error, Result};
+use crate::guarded;
 use crate::trace::{Link, LinkKey, Trace, TraceId};
 use jiff::Timestamp;
 use std::fs::{self, File};
@@ -43,6 +43,8 @@ impl Spill {
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
         let partial = PathBuf::from(partial);
+        let folder = path.parent().map_or(Ok(()), save::make);
+        folder.map_err(|error| io_error("making the folder of", path.display(), error))?;
         // What an interrupted one has left.
         drop(fs::remove_file(&partial));
         let failed = |error| io_error("writing", path.display(), error);
@@ -94,12 +96,32 @@ impl Spill {
         path.parent().map_or(Ok(()), save::sync)
     }
 
+    /// Keeps one of which not every row could be applied, under a name that says so. A power loss does not bring it
+    /// back: it would be refused as that of another opening.
+    pub(crate) fn quarantine(path: &Path) -> std::io::Result<()> {
+        let now = Timestamp::now().as_microsecond();
+        let mut to = path.with_extension("").into_os_string();
+        to.push(format!(".kept-{now}.spill"));
+        let to = PathBuf::from(to);
+        fs::rename(path, &to)?;
+        guarded::run(|| {
+            tracing::info!(path = %path.display(), to = %to.display(), "a file was quarantined");
+        });
+        path.parent().map_or(Ok(()), save::sync)
+    }
+
+    /// Whether there is nothing that the file lacks.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.is_whole() && self.erased.is_empty() && self.traces.is_empty() && self.links.is_empty()
+    }
+
     /// Whether it is all that the store held.
     pub(crate) fn is_whole(&self) -> bool {
         self.durable == 0
     }
 
     /// The opening that left it, if it says that it is whole. Nothing is verified.
+    #[cfg(feature = "sqlite")]
     pub(crate) fn boot_of_whole(path: &Path) -> Option<Uuid> {
         let Lines { header, .. } = open(path).ok()?;
         let session = header.session.filter(|_| header.durable == Some(0))?;

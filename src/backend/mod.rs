@@ -9,11 +9,15 @@ mod error;
 #[cfg(all(feature = "sqlite", not(loom)))]
 pub(crate) mod sqlite;
 
+#[cfg(all(feature = "postgres", not(loom)))]
+pub(crate) mod postgres;
+
 pub use batch::{Applied, Batch, LinkChange, Scope, TraceChange};
 pub(crate) use discard::Discard;
 pub use error::BackendError;
 
 use crate::trace::{Link, Trace, TraceId};
+use std::time::Duration;
 
 /// An engine that stores traces for one [`TraceStore`](crate::TraceStore), for example a database.
 ///
@@ -96,6 +100,19 @@ pub trait Backend: Send + 'static {
     /// The flusher waits, and tries again.
     fn replace(&mut self) -> Result<(), BackendError>;
 
+    /// Whether another owner has taken the data, for good: no later call can succeed. Asked after a call that failed with
+    /// [`InUse`](crate::ErrorKind::InUse). The store goes on in memory; its close spills what could not be written, and
+    /// does not [close](Self::close) the backend.
+    fn is_lost(&self) -> bool {
+        false
+    }
+
+    /// Returns the longest time between two calls of [`tidy`](Self::tidy) while there is nothing to do, for a backend
+    /// that has to notice something by itself; `None` if it need not be called. Called once, before the first batch.
+    fn tidy_interval(&self) -> Option<Duration> {
+        None
+    }
+
     /// Performs maintenance such as checkpoints. Called between batches; with `idle` when there has been nothing to do
     /// for a while, repeatedly if the [WAL](Self::wal_bytes) is not empty. Returns whether everything applied is now
     /// durable.
@@ -153,6 +170,10 @@ pub struct Space {
     /// Number of unused bytes among them, which a [compaction](Backend::compact) gives back.
     pub free_bytes: u64,
 }
+
+/// A store that cuts each microsecond is there after 100,000 years. Above it there is no room to count on.
+#[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
+pub(crate) const MAX_WATERMARK: u64 = 1 << 62;
 
 /// Number that identifies the row of a trace: 1 or more.
 pub(crate) type RowNumber = i64;

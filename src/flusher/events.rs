@@ -154,6 +154,20 @@ pub(super) fn damaged(name: &Name, error: &Error) {
     });
 }
 
+/// The end of a store whose data another owner has.
+pub(super) fn left(name: &Name, error: &Error) {
+    guarded::run(|| {
+        error!(
+            target: TARGET,
+            path = name.path(),
+            partition = name.partition(),
+            error = %error,
+            cause = cause(error),
+            "another owner has the data of a store that was closed",
+        )
+    });
+}
+
 pub(super) fn reopened(name: &Name, found: Reopened) {
     let found = match found {
         Reopened::Same => "same",

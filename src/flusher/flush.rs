@@ -12,7 +12,7 @@ use crate::protocol::planted::{Mistake, planted};
 use crate::protocol::{Cut, CutBlock, Opening, Reached};
 use crate::state::{Commit, CutTask, Dirty, Erasure, FailedStep, FlushReport, State};
 use crate::trace::{LinkKey, TraceId};
-#[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+#[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
 use std::collections::BTreeSet;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -151,7 +151,7 @@ impl Flusher {
             match task {
                 CutTask::Erase(erasure) => self.enqueue_erasure(erasure),
                 CutTask::Compact(answer) => self.compaction.ask(answer),
-                #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+                #[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
                 CutTask::Spill(show) => show(self.spill()),
                 #[cfg(all(feature = "snapshot", not(loom)))]
                 CutTask::View(show) => show(self.view()),
@@ -183,8 +183,8 @@ impl Flusher {
     }
 
     /// What is not known to be durable, as of the last cut; and everything, where what is stored can't be counted on.
-    #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
-    fn spill(&mut self) -> crate::archive::Spill {
+    #[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
+    pub(super) fn spill(&mut self) -> crate::archive::Spill {
         let is_suspect = self.needs_replace || self.uncompared || self.must_recapture_all;
         let whole = is_suspect || !guarded_call(|| self.backend.is_untouched()).unwrap_or(false);
         let (cut, state) = (self.cut, &self.state);

@@ -36,7 +36,7 @@ use crate::state::{Erasure, State};
 use crate::trace::{LinkKey, TraceId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use compact::Compaction;
 use settle::Committed;
@@ -67,7 +67,7 @@ pub(crate) struct Flusher {
     needs_replace: bool,
     /// Somebody else has changed it, and it could not be compared with memory yet.
     #[cfg_attr(
-        not(all(feature = "snapshot", feature = "sqlite", not(loom))),
+        not(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom))),
         allow(dead_code, reason = "a spill asks for it")
     )]
     uncompared: bool,
@@ -79,7 +79,17 @@ pub(crate) struct Flusher {
     compaction: Compaction,
     /// As of the last housekeeping.
     space: Space,
+    /// Another owner has what the backend had.
+    is_lost: bool,
+    /// See [`Backend::tidy_interval`].
+    tidy_interval: Option<Duration>,
+    #[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
+    spills: Option<SpillWriter>,
 }
+
+/// Writes a spill; returns the path of its file.
+#[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
+pub(crate) type SpillWriter = Box<dyn Fn(crate::archive::Spill) -> crate::Result<std::path::PathBuf> + Send>;
 
 impl Flusher {
     pub(crate) fn new(
@@ -88,6 +98,7 @@ impl Flusher {
         reached: Reached,
         last_row: RowNumber,
     ) -> Self {
+        let tidy_interval = backend.tidy_interval();
         Self {
             state,
             backend,
@@ -109,7 +120,17 @@ impl Flusher {
             last_flush: Instant::now(),
             compaction: Compaction::default(),
             space: Space::default(),
+            is_lost: false,
+            tidy_interval,
+            #[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
+            spills: None,
         }
+    }
+
+    /// For a store that spills what it can't write any more when it is closed.
+    #[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
+    pub(crate) fn spilling(self, spills: SpillWriter) -> Self {
+        Self { spills: Some(spills), ..self }
     }
 
     pub(crate) fn state(&self) -> &Arc<State> {

@@ -182,6 +182,10 @@ impl Flusher {
         let error = failure.explained();
         self.needs_reopen |= needs_reopen(error.kind());
         self.needs_replace |= error.kind() == ErrorKind::Corrupt;
+        if error.kind() == ErrorKind::InUse {
+            // What the backend panics with has been printed, and says nothing.
+            self.is_lost |= guarded::caught(|| self.backend.is_lost()).unwrap_or(false);
+        }
         let outage = self.state.counters.failed(&error, step);
         events::failed(&self.state.name, &outage, &error, self.pending_count());
         self.compaction.failed(&error);

@@ -111,7 +111,9 @@ pub(super) fn next_job(flusher: &Flusher, tidied: bool) -> Job {
         }
         if tidied {
             // Nothing is due: the first write of a generation notifies, and so does whoever else has work.
-            return Job::Sleep(None);
+            let Some(interval) = flusher.tidy_interval else { return Job::Sleep(None) };
+            let left = interval.saturating_sub(flusher.last_flush().elapsed());
+            return if left.is_zero() { Job::Tidy } else { Job::Sleep(Some(left)) };
         }
         let left = IDLE_AFTER.saturating_sub(flusher.last_flush().elapsed());
         return if left.is_zero() { Job::Tidy } else { Job::Sleep(Some(left)) };

@@ -69,6 +69,8 @@ pub(crate) struct Counters {
     pub(crate) free_bytes: u64,
     pub(crate) last_error: Option<Error>,
     pub(crate) outage: Option<Outage>,
+    /// What the close of a store returns whose data another owner has.
+    pub(crate) left: Option<Error>,
     pub(crate) refused: BTreeMap<TraceId, Quarantined>,
     /// Number of rejections of each link since it was last accepted.
     refused_links: BTreeMap<(TraceId, TraceId), u32>,

@@ -16,7 +16,7 @@ pub(crate) enum CutTask {
     #[cfg_attr(loom, allow(dead_code, reason = "asked for through a channel that no model knows"))]
     Compact(CompactAnswer),
     /// To show what is not known to be durable, as of that cut.
-    #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+    #[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
     Spill(Box<dyn FnOnce(crate::archive::Spill) + Send>),
     /// To show the state at that cut.
     #[cfg(all(feature = "snapshot", not(loom)))]

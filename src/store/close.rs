@@ -13,7 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-/// A failed close. It contains the store, which works as before: close it again, or continue to use it.
+/// A failed close. It contains the store, which works as before: close it again, or continue to use it. Only a store
+/// whose space another owner has taken over is closed.
 pub struct CloseError {
     /// The store, still open.
     pub store: TraceStore,
@@ -72,7 +73,9 @@ impl TraceStore {
     ///
     /// [`CloseError`], with the store and the reason: the flusher could not write all changes within the
     /// [timeout](crate::StoreBuilder::close_timeout). The store continues to accept writes, although a write made
-    /// during the last attempt to close may have been rejected. [`Forked`](ErrorKind::Forked) in a child process,
+    /// during the last attempt to close may have been rejected. [`InUse`](ErrorKind::InUse) if another owner has taken
+    /// the store's space over: then the store is closed, and the message names the [spill](Self::spill) with what could
+    /// not be written. [`Forked`](ErrorKind::Forked) in a child process,
     /// [`WouldDeadlock`](ErrorKind::WouldDeadlock) on a flusher's own thread.
     pub fn close(self) -> Result<Watermark, CloseError> {
         if let Err(error) = self.state().check_may_wait() {
@@ -81,6 +84,8 @@ impl TraceStore {
         match self.owner.close() {
             Ok(report) => Ok(report),
             Err(error) if self.state().progress.give_up_closing() => Err(CloseError { store: self, error }),
+            // Closed, and what could not be written is elsewhere.
+            Err(error) if error.kind() == ErrorKind::InUse => Err(CloseError { store: self, error }),
             // The store closed at the last moment: a second close returns the watermark.
             Err(_) => self.close(),
         }
@@ -164,6 +169,9 @@ impl Owner {
         self.flusher.join();
         state.indexing.finish();
         self.indexer.join();
+        if let Some(left) = state.counters.lock().left.take() {
+            return Err(left);
+        }
         events::closed(&span, last, state.traces.len(), started.elapsed());
         Ok(Watermark { committed: last, durable: last })
     }
@@ -207,7 +215,9 @@ impl Drop for Owner {
             self.inner.state.notify.notify();
             return;
         }
-        if let Err(error) = self.close() {
+        if let Err(error) = self.close()
+            && !progress.is_closed()
+        {
             let state = &self.inner.state;
             events::dropped(&state.name, &error, state.dirty());
         }

@@ -17,9 +17,8 @@ use std::sync::atomic::AtomicU64;
 pub(super) struct Inner {
     pub(super) state: Arc<State>,
     pub(super) settings: Settings,
-    /// The path of the file and the id of this session of it, if the store has a file.
-    #[cfg(all(feature = "sqlite", not(loom)))]
-    pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
+    #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
+    pub(super) home: Option<super::load::Home>,
     /// Number of entries that queries have visited.
     pub(super) visited: AtomicU64,
     /// Number of traces that decay cycles have removed because they had faded away.

@@ -22,10 +22,30 @@ pub(super) struct Stored {
     pub(super) loaded: Loaded,
     /// Highest generation already used by the spill of an earlier opening.
     pub(super) taken: u64,
-    #[cfg(all(feature = "sqlite", not(loom)))]
-    pub(super) home: Option<(std::path::PathBuf, uuid::Uuid)>,
+    #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
+    pub(super) home: Option<Home>,
     /// Two rows had one id.
     pub(super) has_twins: AtomicBool,
+}
+
+/// Where the data of a store is kept.
+#[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
+#[derive(Clone)]
+#[cfg_attr(not(feature = "snapshot"), allow(dead_code, reason = "without it there are no spills"))]
+pub(super) struct Home {
+    /// For people.
+    pub(super) place: Box<str>,
+    /// The SQLite file, if that is it.
+    #[cfg(feature = "sqlite")]
+    pub(super) file: Option<std::path::PathBuf>,
+    /// The path of this opening's spill.
+    pub(super) spill: std::path::PathBuf,
+    /// Names this opening.
+    pub(super) boot: uuid::Uuid,
+    /// The spill that this opening has to apply, if it is there, and the opening that left it.
+    pub(super) left: Option<(std::path::PathBuf, uuid::Uuid)>,
+    /// The longest payload that is read and written, in bytes.
+    pub(super) longest_payload: usize,
 }
 
 impl Stored {
@@ -37,19 +57,19 @@ impl Stored {
             unreadable: Vec::new(),
             loaded: Loaded::default(),
             taken: 0,
-            #[cfg(all(feature = "sqlite", not(loom)))]
+            #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
             home: None,
             has_twins: AtomicBool::new(false),
         }
     }
 
-    /// Returns the path of the file, if there is one.
+    /// Returns the path of the file, or the place of the space, if there is one.
     pub(super) fn path(&self) -> Option<Box<str>> {
-        #[cfg(all(feature = "sqlite", not(loom)))]
+        #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
         {
-            self.home.as_ref().map(|(path, _)| path.to_string_lossy().into())
+            self.home.as_ref().map(|home| home.place.clone())
         }
-        #[cfg(not(all(feature = "sqlite", not(loom))))]
+        #[cfg(not(all(any(feature = "sqlite", feature = "postgres"), not(loom))))]
         {
             None
         }

@@ -5,6 +5,8 @@ mod ask;
 mod close;
 #[cfg(not(loom))]
 mod compact;
+#[cfg(all(feature = "postgres", not(loom)))]
+mod connect;
 mod cursor;
 mod decay;
 mod dimensions;
@@ -35,7 +37,7 @@ mod replace;
 mod restore;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;
-#[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+#[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
 mod spill;
 mod stats;
 mod subscribe;

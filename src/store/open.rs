@@ -4,6 +4,8 @@ use super::dimensions::Embeddings;
 use super::events;
 use super::indexer::IndexerThread;
 use super::inner::Inner;
+#[cfg(all(feature = "sqlite", not(loom)))]
+use super::load::Home;
 use super::load::Stored;
 use super::thread::FlusherThread;
 use super::upkeep::{self, Upkeep};
@@ -59,8 +61,10 @@ pub enum LagPolicy {
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it opens a store"]
 pub struct StoreBuilder {
-    settings: Settings,
-    flush: FlushOptions,
+    pub(super) settings: Settings,
+    pub(super) flush: FlushOptions,
+    #[cfg(all(feature = "postgres", not(loom)))]
+    pub(super) postgres: super::connect::Options,
     #[cfg(all(feature = "sqlite", not(loom)))]
     watch: Option<Watch>,
 }
@@ -151,6 +155,8 @@ impl Default for StoreBuilder {
         Self {
             settings,
             flush,
+            #[cfg(all(feature = "postgres", not(loom)))]
+            postgres: super::connect::Options::default(),
             #[cfg(all(feature = "sqlite", not(loom)))]
             watch: None,
         }
@@ -159,7 +165,8 @@ impl Default for StoreBuilder {
 
 impl StoreBuilder {
     /// Name of the store where several are told apart, as in metrics: 1 to 1,024 bytes. Default: the stem of its
-    /// file's name (`agent` for `agent.db`), or `memory` for a store without a file. No stored data depends on it.
+    /// file's name (`agent` for `agent.db`), the name of its space, or `memory` for a store with neither. No stored data
+    /// depends on it.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.settings.name = Some(name.into());
         self
@@ -375,7 +382,16 @@ impl StoreBuilder {
             let whole = whole_spill(&path);
             let claim = Claim { curve: settings.curve, keep_history: settings.keep_history };
             let mut backend = Sqlite::open(&path, settings.max_payload_bytes, whole, claim)?;
-            let home = backend.home();
+            let (file, boot) = backend.home();
+            let spill = sqlite::spill(&file);
+            let home = Home {
+                place: file.to_string_lossy().into(),
+                file: Some(file),
+                left: Some((spill.clone(), boot)),
+                spill,
+                boot,
+                longest_payload: sqlite::longest_payload(settings.max_payload_bytes),
+            };
             let stored = Stored::load_file(backend.moment()?, self.watch.as_ref())?;
             let stored = Stored { home: Some(home), ..stored };
             let store = stored.start_with_spill(settings, self.flush, backend)?;
@@ -448,7 +464,7 @@ impl StoreBuilder {
         })
     }
 
-    fn check(&self) -> Result<Settings> {
+    pub(super) fn check(&self) -> Result<Settings> {
         self.settings.name.as_deref().map(|name| checked_name("name", name)).transpose()?;
         checked_name("partition", &self.settings.partition)?;
         if self.settings.recency_half_life.is_zero() {
@@ -483,11 +499,16 @@ impl Stored {
         // Before the flusher, which would do its work if there were no such thread.
         let indexer = IndexerThread::start(&state);
         let flusher = Flusher::new(state.clone(), Box::new(backend), reached, loaded.last_row);
+        #[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
+        let flusher = match self.home.clone() {
+            Some(home) => flusher.spilling(super::spill::writer(home, settings.clock.clone())),
+            None => flusher,
+        };
         let (flusher, no_flusher) = FlusherThread::start(flusher);
         let inner = Arc::new(Inner {
             state,
             settings,
-            #[cfg(all(feature = "sqlite", not(loom)))]
+            #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
             home: self.home,
             visited: AtomicU64::new(0),
             pruned: AtomicU64::new(0),
@@ -508,8 +529,8 @@ impl Stored {
         options: FlushOptions,
         backend: impl Backend,
     ) -> Result<TraceStore> {
-        let spill = self.home.as_ref().map(|(path, _)| sqlite::spill(path)).filter(|spill| spill.exists());
-        if let Some(spill) = spill {
+        let left = self.home.as_ref().and_then(|home| home.left.as_ref());
+        if let Some((spill, _)) = left.filter(|(spill, _)| spill.exists()) {
             let message = format!(
                 "{} holds what an earlier opening could not write: build with the feature snapshot to apply it, or move it away",
                 spill.display()
@@ -539,7 +560,7 @@ impl TraceStore {
         Stored::nothing().start(Settings::default(), flush, Discard).0
     }
 
-    fn start_upkeep(&self) -> Result<()> {
+    pub(super) fn start_upkeep(&self) -> Result<()> {
         self.owner.upkeep.start(&self.owner.inner)
     }
 

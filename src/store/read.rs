@@ -43,7 +43,7 @@ impl TraceStore {
     /// crate.
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub fn path(&self) -> Option<&std::path::Path> {
-        self.inner().home.as_ref().map(|(path, _)| path.as_path())
+        self.inner().home.as_ref()?.file.as_deref()
     }
 
     /// Whether the store holds no traces.

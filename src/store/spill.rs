@@ -2,12 +2,14 @@
 
 use super::TraceStore;
 use super::inner::{Inner, reason};
-use super::load::Stored;
+use super::load::{Home, Stored};
 use super::open::Settings;
 use crate::archive::Spill;
 use crate::archive::snapshots::ArchiveInfo;
-use crate::backend::{Backend, sqlite};
+use crate::backend::Backend;
+use crate::clock::WallClock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::flusher::SpillWriter;
 use crate::guarded;
 use crate::protocol::Change;
 use crate::state::{CutTask, FlushOptions};
@@ -46,11 +48,11 @@ impl TraceStore {
     /// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io) if the spill can't be written: an earlier one
     /// stays.
     pub fn spill(&self) -> Result<ArchiveInfo> {
-        let Some((path, boot)) = &self.inner().home else {
-            return Err(Error::invalid("store", "in memory", "spill one that has a file"));
+        let Some(home) = &self.inner().home else {
+            return Err(Error::invalid("store", "in memory", "spill one that has a file or a space"));
         };
-        let (path, taken_at) = (sqlite::spill(path), self.inner().now().into());
-        let shown = self.ask(CutTask::Spill)?.map(|shown| Spill { boot: *boot, ..shown });
+        let (path, taken_at) = (home.spill.clone(), self.inner().now().into());
+        let shown = self.ask(CutTask::Spill)?.map(|shown| Spill { boot: home.boot, ..shown });
         if let Some(spill) = &shown {
             spill.write(&path, taken_at)?;
         }
@@ -62,8 +64,7 @@ impl TraceStore {
 
     /// Applies the spill of an earlier opening, in a cut after that of the spill, and deletes it once that is durable;
     /// if the database did not take every row, it is quarantined.
-    fn apply_spill(&self, database: &Path, spill: Spill) -> Result<()> {
-        let path = sqlite::spill(database);
+    fn apply_spill(&self, path: &Path, spill: Spill) -> Result<()> {
         guarded::run(|| {
             tracing::info!(path = %path.display(), traces = spill.traces.len(), "applying a spill");
         });
@@ -71,41 +72,48 @@ impl TraceStore {
         let generation = self.inner().apply(spill)?;
         self.flush_up_to(generation)?;
         let refused = self.stats().quarantined.iter().filter(|row| !before.contains(row)).count();
-        if refused == 0 { delete(database) } else { quarantine(database, refused) }
+        if refused == 0 { delete(path) } else { quarantine(path, refused) }
     }
 }
 
-/// Returns the spill beside the database that an earlier opening left, unless the database already contains it.
+/// Returns what writes the spill of a store that another owner has taken over, with the path that it writes to.
+pub(super) fn writer(home: Home, clock: WallClock) -> SpillWriter {
+    Box::new(move |spill| {
+        let spill = Spill { boot: home.boot, ..spill };
+        spill.write(&home.spill, clock.now().into()).map(|()| home.spill.clone())
+    })
+}
+
+/// Returns the spill that an earlier opening left, unless the database already contains it.
 ///
 /// The first commit after the opening applies the spill, and its cut is later than that of the spill: a file at the
 /// cut of the spill, or beyond, therefore already contains it, whenever the power failed. Newer data in the file
 /// stays.
-fn left(database: &Path, boot: Uuid, stored: &Stored, max_payload_bytes: usize) -> Result<Option<Spill>> {
-    let path = sqlite::spill(database);
+fn left(path: &Path, boot: Uuid, stored: &Stored, longest_payload: usize) -> Result<Option<Spill>> {
     if !path.exists() {
         return Ok(None);
     }
-    let (spill, watermark) = (Spill::read(&path)?, stored.loaded.watermark);
+    let (spill, watermark) = (Spill::read(path)?, stored.loaded.watermark);
     if spill.boot != boot {
         let why = "belongs to another store, or another opening of it";
-        return Err(refused(&path, ErrorKind::NotAStore, why));
+        return Err(refused(path, ErrorKind::NotAStore, why));
     }
     if watermark < spill.durable {
         let why = "goes on from a state that the database has lost";
-        return Err(refused(&path, ErrorKind::Corrupt, why));
+        return Err(refused(path, ErrorKind::Corrupt, why));
     }
     if watermark >= spill.cut {
         // A row that can't be read may have kept one of the spill from being stored.
         let unread = |id| stored.unreadable.iter().any(|row| row.id == Some(id) && !row.is_link);
         let refused = spill.traces.iter().filter(|(id, trace)| trace.is_some() && unread(*id)).count();
-        return if refused == 0 { delete(database) } else { quarantine(database, refused) }.map(|()| None);
+        return if refused == 0 { delete(path) } else { quarantine(path, refused) }.map(|()| None);
     }
     let payloads =
         spill.traces.iter().filter_map(|(_, trace)| Some(trace.as_ref()?.payload().as_str().len()));
-    match payloads.max().filter(|bytes| *bytes > sqlite::longest_payload(max_payload_bytes)) {
+    match payloads.max().filter(|bytes| *bytes > longest_payload) {
         Some(bytes) => {
             let why = format!("has a payload of {bytes} bytes: set max_payload_bytes to {bytes} or more");
-            Err(refused(&path, ErrorKind::InvalidInput, &why))
+            Err(refused(path, ErrorKind::InvalidInput, &why))
         }
         None => Ok(Some(spill)),
     }
@@ -116,21 +124,21 @@ fn refused(path: &Path, kind: ErrorKind, why: &str) -> Error {
     Error::new(kind, format!("the spill {} {why}: {remedy}", path.display()))
 }
 
-fn delete(database: &Path) -> Result<()> {
-    let path = sqlite::spill(database);
-    Spill::delete(&path).map_err(|error| {
-        refused(&path, ErrorKind::Unreachable, "is applied and can't be deleted").because(error)
+fn delete(path: &Path) -> Result<()> {
+    Spill::delete(path).map_err(|error| {
+        refused(path, ErrorKind::Unreachable, "is applied and can't be deleted").because(error)
     })
 }
 
-fn quarantine(database: &Path, refused: usize) -> Result<()> {
-    let path = sqlite::spill(database);
+fn quarantine(path: &Path, refused: usize) -> Result<()> {
     guarded::run(|| {
         tracing::warn!(
             path = %path.display(), refused, "a spill was applied, except for refused rows: it is kept"
         );
     });
-    Ok(sqlite::quarantine_spill(database)?)
+    Spill::quarantine(path).map_err(|error| {
+        self::refused(path, ErrorKind::Unreachable, "is applied in part and can't be renamed").because(error)
+    })
 }
 
 impl Stored {
@@ -142,10 +150,8 @@ impl Stored {
         backend: impl Backend,
     ) -> Result<TraceStore> {
         let home = self.home.clone();
-        let spill = match &home {
-            Some((path, boot)) => {
-                left(path, *boot, &self, settings.max_payload_bytes)?.map(|spill| (path, spill))
-            }
+        let spill = match home.as_ref().and_then(|home| Some((home.left.as_ref()?, home.longest_payload))) {
+            Some(((path, boot), longest)) => left(path, *boot, &self, longest)?.map(|spill| (path, spill)),
             None => None,
         };
         self.taken = spill.as_ref().map_or(0, |(_, spill)| spill.cut);
@@ -217,7 +223,7 @@ impl Inner {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 mod tests {
     use crate::error::ErrorKind;
     use crate::store::TraceStore;

@@ -22,9 +22,9 @@ pub use payload::Payload;
 
 pub(crate) use link::{LinkKey, LinkState};
 pub(crate) use new::Defaults;
-#[cfg(all(feature = "sqlite", not(loom)))]
+#[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
 pub(crate) use parts::MAX_TAGS_JSON;
-#[cfg(all(any(feature = "sqlite", all(test, feature = "snapshot")), not(loom)))]
+#[cfg(all(any(feature = "sqlite", feature = "postgres", all(test, feature = "snapshot")), not(loom)))]
 pub(crate) use parts::timestamp;
 pub(crate) use parts::{Content, Dynamics, Incarnation, MAX_REVISION, Micros, name as checked_name};
 
@@ -61,7 +61,7 @@ impl Trace {
     }
 
     /// The same as a later state of another: it has that one's links.
-    #[cfg(all(feature = "snapshot", feature = "sqlite", not(loom)))]
+    #[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
     pub(crate) fn continuing(&self, other: &Self) -> Self {
         let content = Content { birth: other.birth(), ..Content::clone(&self.content) };
         Self { content: Arc::new(content), ..self.clone() }

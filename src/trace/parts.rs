@@ -267,7 +267,7 @@ pub(crate) const MAX_REVISION: u64 = i64::MAX as u64;
 const MAX_NAME: usize = 1_024;
 const MAX_TAGS: usize = 1_024;
 /// The longest JSON array that tags within these limits make: each byte of a tag an escape of six.
-#[cfg(all(feature = "sqlite", not(loom)))]
+#[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
 pub(crate) const MAX_TAGS_JSON: usize = MAX_TAGS * (6 * MAX_NAME + 3) + 2;
 
 const MAX_CHILDREN: usize = 65_536;

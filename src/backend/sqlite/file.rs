@@ -10,7 +10,7 @@ use super::history;
 use super::schema::{self, APPLICATION_ID, Identity, VERSION};
 use super::wal;
 use crate::Durability;
-use crate::backend::BackendError;
+use crate::backend::{BackendError, MAX_WATERMARK};
 use crate::error::ErrorKind;
 use crate::guarded;
 use crate::memory::DecayCurve;
@@ -336,7 +336,7 @@ pub(super) fn look_before_touching(path: &Path) -> Result<Identity, BackendError
         return Err(not_a_store(path, reason));
     }
     let (watermark, ..) = schema::read_store(&connection).map_err(failed)?;
-    if watermark > schema::MAX_WATERMARK {
+    if watermark > MAX_WATERMARK {
         let message =
             format!("{} says that it is at cut {watermark}, which no store reaches", path.display());
         return Err(BackendError::new(ErrorKind::Corrupt, message));

@@ -101,14 +101,6 @@ const ORPHANED: &str = "orphaned";
 const KEPT: &str = "kept";
 const REASONS: [&str; 3] = [DAMAGED, ORPHANED, KEPT];
 
-/// Quarantines the spill beside the database, of which not every row could be applied. A power loss does not bring it
-/// back: it would be refused as that of another opening.
-#[cfg(feature = "snapshot")]
-pub(crate) fn quarantine_spill(path: &Path) -> Result<(), BackendError> {
-    quarantine_file(path, KEPT, &[".spill"])?;
-    super::backup::sync_folder(path).map_err(|error| unreachable_file(path, error))
-}
-
 /// Renames those of the path's files that are there, to names that say why and when; deletes nothing.
 pub(super) fn quarantine_file(path: &Path, why: &str, suffixes: &[&str]) -> Result<(), BackendError> {
     let base = sibling(path, &format!(".{why}-{}", jiff::Timestamp::now().as_microsecond()));

@@ -55,13 +55,9 @@ mod wal;
 pub(crate) use backup::Partial;
 pub use backup::backup;
 pub(crate) use error::while_doing;
-#[cfg(feature = "snapshot")]
-pub(crate) use file::longest_payload;
-pub(crate) use file::{Claim, MAX_PAYLOAD, resolved};
+pub(crate) use file::{Claim, MAX_PAYLOAD, longest_payload, resolved};
 #[cfg(feature = "legion")]
 pub(crate) use file::{free_path, look_at};
-#[cfg(feature = "snapshot")]
-pub(crate) use file_identity::quarantine_spill;
 pub(crate) use file_identity::spill;
 pub(crate) use files::give_up_inherited_locks;
 pub use finding::Finding;
@@ -69,8 +65,6 @@ pub(crate) use history::read_history;
 pub(crate) use inspect::read;
 pub use inspect::{FileReport, inspect};
 pub(crate) use moment::Moment;
-#[cfg(feature = "snapshot")]
-pub(crate) use schema::MAX_WATERMARK;
 pub use verify::{VerifyReport, verify};
 
 use super::{Applied, Backend, BackendError, Batch, Loaded, Reopened, RowNumber, Space, Stored};

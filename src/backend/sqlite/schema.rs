@@ -12,9 +12,6 @@ pub(super) const APPLICATION_ID: i64 = 0x6d6e_656d;
 /// one is refused.
 pub(super) const VERSION: i64 = STEPS.len() as i64;
 
-/// A store that cuts each microsecond is there after 100,000 years. Above it there is no room to count on.
-pub(crate) const MAX_WATERMARK: u64 = 1 << 62;
-
 /// Brings a file to the next version.
 type Step = fn(&Connection) -> rusqlite::Result<()>;
 

@@ -7,7 +7,7 @@
 use super::error::{kind_of, while_doing};
 use super::finding::Finding;
 use super::{file, file_identity, history, links, lock, rows_read, schema};
-use crate::backend::{RowNumber, Stored, Unreadable};
+use crate::backend::{MAX_WATERMARK, RowNumber, Stored, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, Watch};
 use crate::trace::{Link, TraceId};
@@ -308,8 +308,7 @@ fn store(moment: &Connection, _: &[&str], _: &Passes, report: &mut VerifyReport)
 fn wrong_in_store(row: &Row<'_>) -> rusqlite::Result<Vec<String>> {
     let mut wrong = Vec::new();
     match row.get_ref(1)? {
-        ValueRef::Integer(watermark)
-            if u64::try_from(watermark).is_ok_and(|at| at <= schema::MAX_WATERMARK) => {}
+        ValueRef::Integer(watermark) if u64::try_from(watermark).is_ok_and(|at| at <= MAX_WATERMARK) => {}
         ValueRef::Integer(watermark) => {
             wrong.push(format!("it says that the file is at cut {watermark}, which no store reaches"));
         }

@@ -1,0 +1,412 @@
+//! The PostgreSQL backend: one space of a database, which a fleet of hosts shares.
+//!
+//! What is relied on: a transaction is there whole or not at all; the lock of the space's row puts all transactions that
+//! write to the space in a row; and a commit that was confirmed stays, except that of a server which fails over to one
+//! that had not got it yet. That is noticed by the watermark, and memory is written again.
+//!
+//! - [`server`]: the thread and the connections that all stores of the process share; [`tls`];
+//! - [`lease`]: who owns a space;
+//! - [`schema`]: the tables, and their versions;
+//! - [`columns`]: a trace as a row, and the statements that write it; [`write`]: a cut as a transaction;
+//! - [`rows_read`]: reading a space;
+//! - [`follow`]: what each cut has changed, for another process;
+//! - [`error`]: failures by what can be done about them;
+//! - [`spaces`]: what a person sees and mends from outside.
+
+mod columns;
+mod error;
+mod follow;
+mod lease;
+mod rows_read;
+mod schema;
+mod server;
+mod spaces;
+mod tls;
+mod write;
+
+pub use follow::{Followed, Follower, follow};
+pub use spaces::{SpaceReport, release, spaces};
+
+use super::{Applied, Backend, BackendError, Batch, Loaded, MAX_WATERMARK, Reopened, Stored};
+use crate::Durability;
+use crate::clock::new_uuid;
+use crate::error::ErrorKind;
+use crate::guarded;
+use crate::trace::TraceId;
+use error::{Failure, is_locked};
+use lease::{Claim, Lease, Leases, Taken, begin, in_use};
+use server::Server;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+use write::Cut;
+
+/// The longest payload, in bytes: the server takes no message of a thousand million bytes.
+pub(crate) const MAX_PAYLOAD: usize = 256 << 20;
+
+/// A flush may take one more second for each so many bytes that it writes.
+const BYTES_A_SECOND: usize = 2 << 20;
+
+/// How often an opening looks whether a lease has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How a space is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) space: Arc<str>,
+    pub(crate) lease: Duration,
+    pub(crate) wait_for_lease: Duration,
+    pub(crate) flush_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            space: "default".into(),
+            lease: Duration::from_secs(10),
+            wait_for_lease: Duration::ZERO,
+            flush_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A space, as one store has it.
+pub(crate) struct Postgres {
+    server: Arc<Server>,
+    claim: Claim,
+    flush_timeout: Duration,
+    longest_payload: usize,
+    lease: Arc<Lease>,
+    /// The opening before, whose spill is to be applied.
+    resumes: Option<Uuid>,
+    /// The watermark that the space is at, as far as is known, and the one that was reported as durable.
+    committed: i64,
+    durable: i64,
+    /// All that the space holds is of an earlier state, and deleted with the next cut, which writes everything.
+    clear: bool,
+    /// Traces of which a row is there that can't be read.
+    unreadable: HashSet<TraceId>,
+}
+
+impl Postgres {
+    /// Connects and takes the space, once nobody else has it. `has_spill` says for an opening whether it has left one.
+    pub(crate) fn open(
+        url: &str,
+        options: &Options,
+        max_payload_bytes: usize,
+        has_spill: impl Fn(Uuid) -> bool + Clone + Send + 'static,
+    ) -> Result<Self, BackendError> {
+        let server = Server::of(url)?;
+        let claim = Claim {
+            name: options.space.clone(),
+            boot: new_uuid(),
+            owner: owner().into(),
+            length: options.lease,
+        };
+        let until = Instant::now() + options.wait_for_lease;
+        let taken = loop {
+            match take(&server, &claim, options.flush_timeout, has_spill.clone()) {
+                Err(Failure::Lost(_)) if Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
+                taken => break taken,
+            }
+        };
+        let place = place(&server, &claim.name);
+        let Taken { space, epoch, watermark, resumes, is_followed } =
+            taken.map_err(|failure| match failure {
+                Failure::Lost(holder) => in_use(&place, &holder),
+                failure => failure.explained("opening", &place, options.flush_timeout),
+            })?;
+        let lease = Lease::new(space, epoch, &claim);
+        lease.set_followed(is_followed);
+        let this = Self {
+            server,
+            claim,
+            flush_timeout: options.flush_timeout,
+            longest_payload: longest_payload(max_payload_bytes),
+            lease,
+            resumes,
+            committed: watermark,
+            durable: watermark,
+            clear: false,
+            unreadable: HashSet::new(),
+        };
+        Leases::keep(&this.server, &this.lease).map_err(|failure| this.explained("opening", failure))?;
+        Ok(this)
+    }
+
+    /// The space and its server, for people.
+    pub(crate) fn place(&self) -> String {
+        place(&self.server, &self.claim.name)
+    }
+
+    /// Names this opening.
+    pub(crate) fn boot(&self) -> Uuid {
+        self.claim.boot
+    }
+
+    /// The opening before, whose spill is to be applied.
+    pub(crate) fn resumes(&self) -> Option<Uuid> {
+        self.resumes
+    }
+
+    /// Notes a space that another opening has, so that nothing is tried any more.
+    fn explained(&self, doing: &str, failure: Failure) -> BackendError {
+        if let Failure::Lost(holder) = &failure {
+            self.lease.lose(holder.clone());
+        }
+        failure.explained(doing, &self.place(), self.flush_timeout)
+    }
+
+    fn check_owned(&self) -> Result<(), BackendError> {
+        match self.lease.lost_to() {
+            Some(holder) => Err(Failure::Lost(holder).explained("", &self.place(), self.flush_timeout)),
+            None => Ok(()),
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.flush_timeout
+    }
+
+    /// One statement about the space's row, which is to change it; `$1` to `$3` are its key and its owner.
+    fn update_row(&self, doing: &str, sql: String) -> Result<(), BackendError> {
+        let (server, lease, name) = (self.server.clone(), self.lease.clone(), self.claim.name.clone());
+        let limit = self.flush_timeout;
+        let outcome = self.server.run(self.deadline(), async move {
+            let lent = server.lend().await?;
+            lent.batch_execute(&begin(limit)).await?;
+            let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+                [(&lease.space, Type::INT4), (&lease.boot, Type::UUID), (&lease.epoch, Type::INT8)];
+            let updated = lent.execute_typed(&sql, &parameters).await?;
+            let row = if updated == 0 { lease::peek(&lent, &name).await? } else { None };
+            lent.batch_execute("COMMIT").await?;
+            lent.give_back();
+            row.map_or(Ok(()), |row| Err(Failure::Lost(row.holder)))
+        });
+        outcome.map_err(|failure| self.explained(doing, failure))
+    }
+}
+
+fn take(
+    server: &Arc<Server>,
+    claim: &Claim,
+    limit: Duration,
+    has_spill: impl Fn(Uuid) -> bool + Send + 'static,
+) -> Result<Taken, Failure> {
+    let (lender, claim) = (server.clone(), claim.clone());
+    server.run(Instant::now() + limit, async move {
+        let lent = lender.lend().await?;
+        let begin = begin(limit);
+        if let Err(failure) = schema::prepare(&lent, &begin).await {
+            lent.roll_back().await;
+            return Err(failure);
+        }
+        lent.batch_execute(&begin).await?;
+        match lease::take(&lent, &claim, has_spill).await {
+            Ok(taken) => {
+                lent.give_back();
+                Ok(taken)
+            }
+            // Its owner holds the row.
+            Err(Failure::Server(error)) if is_locked(&error) => {
+                lent.batch_execute("ROLLBACK").await?;
+                let row = lease::peek(&lent, &claim.name).await?;
+                lent.give_back();
+                Err(row.map_or(Failure::Server(error), |row| Failure::Lost(row.holder)))
+            }
+            Err(failure) => {
+                lent.roll_back().await;
+                Err(failure)
+            }
+        }
+    })
+}
+
+/// The longest payload, in bytes, that a store reads which takes payloads of so many.
+pub(crate) fn longest_payload(max_payload_bytes: usize) -> usize {
+    max_payload_bytes.max(64 << 20)
+}
+
+fn place(server: &Server, space: &str) -> String {
+    format!("space {space:?} of {}", server.place())
+}
+
+/// Names this process, for people.
+fn owner() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let host = host.or_else(|| std::env::var("HOSTNAME").or_else(|_| std::env::var("COMPUTERNAME")).ok());
+    let host = host.as_deref().map_or("an unnamed host", str::trim);
+    format!("process {} on {host}", std::process::id())
+}
+
+impl Backend for Postgres {
+    fn load(&mut self, into: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
+        let mut unreadable = HashSet::new();
+        let loaded = rows_read::load(
+            &self.server,
+            self.lease.space,
+            self.longest_payload,
+            self.flush_timeout,
+            |row| {
+                if let Stored::Trace { trace: Err(row), .. } = &row {
+                    unreadable.extend(row.id);
+                }
+                into(row);
+            },
+        );
+        self.unreadable = unreadable;
+        let last_row = loaded.map_err(|failure| self.explained("reading", failure))?;
+        let watermark = u64::try_from(self.committed).ok().filter(|watermark| *watermark <= MAX_WATERMARK);
+        let watermark = watermark.ok_or_else(|| {
+            let message = format!("{} has watermark {}, which no store has", self.place(), self.committed);
+            BackendError::new(ErrorKind::Corrupt, message).with_hint("restore a backup of the database")
+        })?;
+        Ok(Loaded { watermark, last_row })
+    }
+
+    fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
+        self.check_owned()?;
+        let watermark = i64::try_from(batch.watermark).unwrap_or(i64::MAX);
+        let mut cut = Cut {
+            name: self.claim.name.clone(),
+            lease: self.lease.clone(),
+            before: self.committed,
+            watermark,
+            durability: batch.durability,
+            limit: self.flush_timeout,
+            clear: self.clear,
+            erased: batch.erased.to_vec(),
+            traces: batch.traces.to_vec(),
+            links: batch.links.to_vec(),
+            unreadable: if self.clear { HashSet::new() } else { self.unreadable.clone() },
+        };
+        cut.limit += Duration::from_secs((cut.bytes() / BYTES_A_SECOND) as u64);
+        let (server, deadline) = (self.server.clone(), Instant::now() + cut.limit);
+        let outcome = self.server.run(deadline, async move { cut.commit(&server).await });
+        let applied = outcome.map_err(|failure| self.explained("writing to", failure))?;
+        self.lease.renew();
+        self.committed = watermark;
+        if std::mem::take(&mut self.clear) {
+            self.unreadable.clear();
+        }
+        if batch.durability == Durability::Durable {
+            self.durable = watermark;
+        }
+        for id in &applied.erased_ids {
+            self.unreadable.remove(id);
+        }
+        Ok(applied)
+    }
+
+    fn reopen(&mut self) -> Result<Reopened, BackendError> {
+        self.check_owned()?;
+        let (server, claim, epoch, limit) =
+            (self.server.clone(), self.claim.clone(), self.lease.epoch, self.flush_timeout);
+        let retaken = self.server.run(self.deadline(), async move {
+            let lent = server.lend().await?;
+            let begin = begin(limit);
+            schema::prepare(&lent, &begin).await?;
+            lent.batch_execute(&begin).await?;
+            let retaken = lease::retake(&lent, &claim, epoch).await;
+            if retaken.is_ok() {
+                lent.give_back();
+            } else {
+                lent.roll_back().await;
+            }
+            retaken
+        });
+        let (space, watermark) = retaken.map_err(|failure| self.explained("reopening", failure))?;
+        self.lease.renew();
+        if space != self.lease.space {
+            self.server.leases.give_up(&self.lease);
+            self.lease = Lease::new(space, self.lease.epoch, &self.claim);
+            Leases::keep(&self.server, &self.lease)
+                .map_err(|failure| self.explained("reopening", failure))?;
+        }
+        self.committed = watermark;
+        if watermark < self.durable {
+            let durable = self.durable;
+            (self.clear, self.durable) = (true, watermark);
+            let place = self.place();
+            guarded::run(|| {
+                tracing::error!(
+                    place,
+                    found = watermark,
+                    durable,
+                    "the server has lost commits that it had confirmed: everything is written anew from memory",
+                );
+            });
+        }
+        // Whoever was told so may not have come to act on it.
+        Ok(if self.clear { Reopened::Empty } else { Reopened::Same })
+    }
+
+    /// No failure of a server is [`Corrupt`](ErrorKind::Corrupt); what a comparison finds is written over.
+    fn replace(&mut self) -> Result<(), BackendError> {
+        self.reopen()?;
+        self.clear = true;
+        Ok(())
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lease.lost_to().is_some()
+    }
+
+    /// So that an idle store notices that it was taken over.
+    fn tidy_interval(&self) -> Option<Duration> {
+        Some(self.claim.length / 3)
+    }
+
+    fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
+        self.check_owned()?;
+        if self.lease.is_over() {
+            let message = format!("the lease of {} has ended, and could not be renewed", self.place());
+            let failure = BackendError::new(ErrorKind::Unreachable, message);
+            return Err(failure.with_hint("look at the server and the way to it"));
+        }
+        if idle && self.committed > self.durable {
+            // A commit that is synchronous, after all those that were not.
+            let sql = "UPDATE mnemon.spaces SET committed_at = clock_timestamp() FROM (SELECT set_config(
+                'synchronous_commit', CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
+                    ELSE current_setting('synchronous_commit') END, true)) AS c
+                WHERE space = $1 AND boot = $2 AND epoch = $3 AND watermark = ";
+            self.update_row("syncing", format!("{sql}{}", self.committed))?;
+            self.durable = self.committed;
+        }
+        Ok(self.committed == self.durable)
+    }
+
+    fn close(&mut self, watermark: u64) -> Result<(), BackendError> {
+        self.check_owned()?;
+        let this = "space = $1 AND boot = $2 AND epoch = $3";
+        let note = format!("{} {this} AND watermark < {watermark}", follow::note_nothing(watermark));
+        let sql = format!(
+            "WITH note AS ({note}) UPDATE mnemon.spaces SET clean = true, watermark = greatest(watermark, {watermark})
+             WHERE {this}"
+        );
+        self.update_row("closing", sql)
+    }
+}
+
+/// Gives the lease up, so that nobody has to wait for its end.
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // In a child process the space is the parent's.
+        if self.server.is_forked() {
+            return;
+        }
+        self.server.leases.give_up(&self.lease);
+        if self.lease.lost_to().is_some() {
+            return;
+        }
+        let sql = "UPDATE mnemon.spaces SET lease_until = NULL WHERE space = $1 AND boot = $2 AND epoch = $3";
+        if let Err(error) = self.update_row("releasing", sql.to_owned()) {
+            let place = self.place();
+            guarded::run(
+                || tracing::debug!(place, %error, "a lease could not be given up: it ends by itself"),
+            );
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Reading the rows of traces and links, as of one cut.
+
+use super::columns::{names, trace_id};
+use super::error::Failure;
+use super::lease::begin;
+use super::server::Server;
+use crate::backend::{Stored, Unreadable};
+use crate::error::Error;
+use crate::trace::{
+    Defaults, Link, MAX_TAGS_JSON, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp,
+};
+use futures_util::TryStreamExt;
+use jiff::Timestamp;
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::pin::pin;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+/// Number of rows handed over at once, and number of such batches that may be queued.
+const ROWS: usize = 256;
+const HANDS: usize = 8;
+
+/// Rows as they come, or the reason why no more come.
+enum Hand {
+    Traces(Vec<Row>),
+    Links(Vec<Row>),
+    Failed(Failure),
+}
+
+/// Gives every trace and then every link of the space to `into`, read on the server's thread; returns the number of
+/// traces. Each step may take so long.
+pub(super) fn load(
+    server: &Arc<Server>,
+    space: i32,
+    longest_payload: usize,
+    patience: Duration,
+    mut into: impl FnMut(Stored),
+) -> Result<i64, Failure> {
+    let (give, given) = mpsc::channel();
+    let room = Arc::new(Semaphore::new(HANDS));
+    let (reader, hands) = (server.clone(), Hands { give, room: room.clone() });
+    let room = Listening(room);
+    let longest = i32::try_from(longest_payload).unwrap_or(i32::MAX);
+    let task = server.spawn(async move {
+        if let Err(failure) = read(&reader, space, longest, patience, &hands).await {
+            hands.give(Hand::Failed(failure)).await;
+        }
+    })?;
+    let (mut last, mut partition) = (0, Arc::from("default"));
+    loop {
+        match given.recv_timeout(patience) {
+            Ok(Hand::Traces(rows)) => {
+                for row in &rows {
+                    last += 1;
+                    let id = row.try_get(0).map(trace_id).ok();
+                    let trace = trace(row, &mut partition);
+                    let trace = trace.map_err(|Wrong(reason)| Unreadable { id, reason });
+                    into(Stored::Trace { row: last, trace });
+                }
+            }
+            Ok(Hand::Links(rows)) => rows.iter().for_each(|row| {
+                let id = row.try_get(0).map(trace_id).ok();
+                into(Stored::Link(link(row).map_err(|Wrong(reason)| Unreadable { id, reason })));
+            }),
+            Ok(Hand::Failed(failure)) => return Err(failure),
+            // All was read.
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(last),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                task.abort();
+                return Err(Failure::TimedOut);
+            }
+        }
+        room.0.add_permits(1);
+    }
+}
+
+/// A way to the thread that opens the store, which holds up nobody else on this one.
+struct Hands {
+    give: mpsc::Sender<Hand>,
+    room: Arc<Semaphore>,
+}
+
+/// Ends the reading when it is dropped.
+struct Listening(Arc<Semaphore>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Hands {
+    /// `false` if nobody listens any more.
+    async fn give(&self, hand: Hand) -> bool {
+        match self.room.acquire().await {
+            Ok(room) => {
+                room.forget();
+                self.give.send(hand).is_ok()
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+async fn read(
+    server: &Server,
+    space: i32,
+    longest: i32,
+    patience: Duration,
+    hands: &Hands,
+) -> Result<(), Failure> {
+    let lent = server.lend().await?;
+    // The whole of it may take longer.
+    let begin = begin(patience);
+    let begin = format!(
+        "{begin}; SET LOCAL statement_timeout = 0; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+    );
+    lent.batch_execute(&begin).await?;
+    let names = names("").replace("payload", "CASE WHEN octet_length(payload) <= $2 THEN payload END");
+    let sql = format!("SELECT {names} FROM mnemon.traces WHERE space = $1");
+    stream(&lent, &sql, &[(&space, Type::INT4), (&longest, Type::INT4)], hands, Hand::Traces).await?;
+    let sql = "SELECT a, b, count, first_at, last_at FROM mnemon.links WHERE space = $1";
+    stream(&lent, sql, &[(&space, Type::INT4)], hands, Hand::Links).await?;
+    lent.batch_execute("COMMIT").await?;
+    lent.give_back();
+    Ok(())
+}
+
+async fn stream(
+    client: &Client,
+    sql: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+    hands: &Hands,
+    hand: impl Fn(Vec<Row>) -> Hand,
+) -> Result<(), Failure> {
+    let rows =
+        client.query_typed_raw(sql, parameters.iter().map(|(value, kind)| (*value, kind.clone()))).await?;
+    let mut rows = pin!(rows);
+    let mut read = Vec::with_capacity(ROWS);
+    while let Some(row) = rows.try_next().await? {
+        read.push(row);
+        if read.len() == ROWS {
+            let full = std::mem::replace(&mut read, Vec::with_capacity(ROWS));
+            if !hands.give(hand(full)).await {
+                return Err(Failure::TimedOut);
+            }
+        }
+    }
+    hands.give(hand(read)).await;
+    Ok(())
+}
+
+/// What is wrong with a row, for a person.
+pub(super) struct Wrong(String);
+
+impl From<Error> for Wrong {
+    fn from(error: Error) -> Self {
+        Wrong(error.to_string())
+    }
+}
+
+fn wrong(column: &str, what: impl Display) -> Wrong {
+    Wrong(format!("column {column}: {what}"))
+}
+
+/// The columns of one row, each with its type checked.
+struct Columns<'r>(&'r Row);
+
+impl<'r> Columns<'r> {
+    fn get<T: FromSql<'r>>(&self, at: usize, name: &str) -> Result<T, Wrong> {
+        self.0.try_get(at).map_err(|error| wrong(name, error))
+    }
+
+    fn count<N: TryFrom<i64>>(&self, at: usize, name: &str) -> Result<N, Wrong> {
+        let number: i64 = self.get(at, name)?;
+        N::try_from(number).map_err(|_| wrong(name, format_args!("{number} is out of range")))
+    }
+
+    fn time(&self, at: usize, name: &str) -> Result<Timestamp, Wrong> {
+        timestamp(self.get(at, name)?).map_err(|error| wrong(name, error))
+    }
+
+    fn id(&self, at: usize, name: &str) -> Result<TraceId, Wrong> {
+        self.get(at, name).map(trace_id)
+    }
+
+    fn optional_id(&self, at: usize, name: &str) -> Result<Option<TraceId>, Wrong> {
+        Ok(self.get::<Option<_>>(at, name)?.map(trace_id))
+    }
+
+    fn tags(&self) -> Result<Vec<Cow<'r, str>>, Wrong> {
+        match self.get::<Option<&str>>(23, "tags")? {
+            Some(json) if json.len() > MAX_TAGS_JSON => {
+                Err(wrong("tags", format_args!("{} bytes, more than any tags take", json.len())))
+            }
+            Some(json) => serde_json::from_str(json).map_err(|error| wrong("tags", error)),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+/// Reads a trace through the checks that a new one passes. The payload is taken as it is.
+pub(super) fn trace(row: &Row, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
+    let columns = Columns(row);
+    let kind: TraceType = columns.get::<&str>(15, "type")?.parse()?;
+    let payload = columns.get::<Option<&str>>(27, "payload")?;
+    let payload = payload
+        .ok_or_else(|| wrong("payload", "too long to be read: open with a larger max_payload_bytes"))?;
+    let name: &str = columns.get(18, "partition")?;
+    if **partition != *name {
+        *partition = Arc::from(name);
+    }
+    let mut new = NewTrace::new(kind, Payload::trusted(payload))
+        .id(columns.id(0, "id")?)
+        .strength(columns.get(1, "strength")?)
+        .peak_strength(columns.get(2, "peak_strength")?)
+        .base_decay_rate(columns.get(3, "base_decay_rate")?)
+        .emotional_valence(columns.get(4, "emotional_valence")?)
+        .emotional_intensity(columns.get(5, "emotional_intensity")?)
+        .confidence(columns.get(6, "confidence")?)
+        .last_reinforced(columns.time(7, "last_reinforced")?)
+        .last_decayed(columns.time(8, "last_decayed")?)
+        .revision(columns.count(9, "revision")?)
+        .reinforcement_count(columns.count(10, "reinforcement_count")?)
+        .tier(columns.get::<&str>(11, "tier")?.parse()?)
+        .unresolved(columns.get(12, "unresolved")?)
+        .consolidation_candidate(columns.get(13, "consolidation_candidate")?)
+        .pinned(columns.get(14, "pinned")?)
+        .origin(columns.get::<&str>(16, "origin")?.parse()?)
+        .created_at(columns.time(17, "created_at")?)
+        .shared_partition(partition)
+        .tags(columns.tags()?.iter());
+    if let Some(agent) = columns.get::<Option<&str>>(19, "source_agent")? {
+        new = new.source_agent(agent);
+    }
+    if let Some(key) = columns.get::<Option<&str>>(20, "encryption_key_id")? {
+        new = new.encryption_key_id(key);
+    }
+    if let Some(parent) = columns.optional_id(21, "parent")? {
+        new = new.parent(parent);
+    }
+    if let Some(children) = columns.get::<Option<&[u8]>>(22, "children")? {
+        let (ids, rest) = children.as_chunks::<16>();
+        if !rest.is_empty() {
+            return Err(wrong("children", "not a whole number of ids"));
+        }
+        new = new.children(ids.iter().copied().map(TraceId::from_bytes));
+    }
+    if let Some(bytes) = columns.get::<Option<&[u8]>>(24, "embedding")? {
+        let (numbers, rest) = bytes.as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(wrong("embedding", "not a whole number of floats"));
+        }
+        new = new.embedding(numbers.iter().copied().map(f32::from_le_bytes).collect::<Box<[f32]>>());
+    }
+    let end = columns.get::<Option<i64>>(25, "valid_until")?;
+    if let Some(micros) = end {
+        new = new.valid_until(timestamp(micros).map_err(|error| wrong("valid_until", error))?);
+    }
+    if let Some(successor) = columns.optional_id(26, "superseded_by")? {
+        end.ok_or_else(|| wrong("superseded_by", "set without valid_until"))?;
+        new = new.superseded_by(successor);
+    }
+    // Each field that has a default of the moment was given.
+    let now = Micros::from(Timestamp::UNIX_EPOCH);
+    Ok(new.with_defaults(&Defaults { partition, now, imprinting: false })?)
+}
+
+pub(super) fn link(row: &Row) -> Result<Link, Wrong> {
+    let columns = Columns(row);
+    let (ends, count) = ((columns.id(0, "a")?, columns.id(1, "b")?), columns.count(2, "count")?);
+    Ok(Link::new(ends, count, columns.time(3, "first_at")?, columns.time(4, "last_at")?)?)
+}

@@ -1,0 +1,538 @@
+//! A cut as one transaction, pipelined: a small one waits for one round trip, a large one for one in each part.
+
+use super::columns::{self, Statement, Values, trace_id};
+use super::error::{Failure, is_about_the_row, is_unmet};
+use super::lease::{Lease, begin, locked};
+use super::server::{Lent, Server};
+use crate::Durability;
+use crate::backend::{Applied, LinkChange, Scope, TraceChange};
+use crate::trace::{Link, Trace, TraceId};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Error, Row};
+use uuid::Uuid;
+
+/// The most that is sent before an answer is waited for: rows, and bytes.
+const PART_ROWS: usize = 20_000;
+const PART_BYTES: usize = 8 << 20;
+
+/// A batch on its way to the server's thread. Traces are shared with it, not copied.
+pub(super) struct Cut {
+    /// The space's name.
+    pub(super) name: Arc<str>,
+    pub(super) lease: Arc<Lease>,
+    /// The watermark that the space is at, and the one that it is to be at.
+    pub(super) before: i64,
+    pub(super) watermark: i64,
+    pub(super) durability: Durability,
+    /// The longest that a statement, a lock or this process may take.
+    pub(super) limit: Duration,
+    /// Whether all that the space holds is deleted first.
+    pub(super) clear: bool,
+    pub(super) erased: Vec<Scope>,
+    pub(super) traces: Vec<TraceChange>,
+    pub(super) links: Vec<LinkChange>,
+    /// Traces of which a row is there that could not be read.
+    pub(super) unreadable: HashSet<TraceId>,
+}
+
+/// The changes of a cut, by what they are. Numbers are places in the batch.
+#[derive(Default)]
+struct Plan<'a> {
+    deletes: Vec<Uuid>,
+    upserts: Vec<(usize, &'a Trace)>,
+    updates: Vec<(usize, &'a Trace)>,
+    parted: Vec<(TraceId, TraceId)>,
+    linked: Vec<(usize, Link)>,
+    refused: Vec<(usize, String)>,
+}
+
+/// How the rows of traces are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// The numbers alone, where they suffice.
+    Numbers,
+    /// All whole, since one of them is not there.
+    Whole,
+    /// All whole, and in halves where one is refused, until that one is left out.
+    Halves,
+}
+
+impl Cut {
+    /// Number of bytes to be sent, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.traces.iter().map(weight).sum::<usize>() + self.links.len() * LINK_BYTES
+    }
+
+    /// Commits it, in any mode, on any connection, and finds out what came of it where the connection fails.
+    pub(super) async fn commit(&self, server: &Server) -> Result<Applied, Failure> {
+        let mut lent = server.lend().await?;
+        let mut mode = Mode::Numbers;
+        let mut has_reconnected = false;
+        loop {
+            let mut applied = Applied::default();
+            match self.write(&lent, mode, &mut applied).await {
+                Ok(()) => {
+                    lent.give_back();
+                    return Ok(applied);
+                }
+                Err(Failure::Missing) if mode == Mode::Numbers => mode = Mode::Whole,
+                Err(Failure::Content(_)) if mode != Mode::Halves => mode = Mode::Halves,
+                // One that was idle may have been cut off since.
+                Err(failure) if failure.is_in_doubt() && !has_reconnected => {
+                    has_reconnected = true;
+                    lent.renew().await?;
+                    if self.is_there(&lent, mode, &mut applied).await? {
+                        lent.give_back();
+                        return Ok(applied);
+                    }
+                    continue;
+                }
+                Err(Failure::Diverged) => return Err(self.divergence(lent).await),
+                Err(failure) => {
+                    if !failure.is_in_doubt() {
+                        lent.roll_back().await;
+                    }
+                    return Err(failure);
+                }
+            }
+            lent.batch_execute("ROLLBACK").await?;
+        }
+    }
+
+    /// Whether a commit that was not answered has been carried out. `applied` is completed then.
+    async fn is_there(&self, client: &Client, mode: Mode, applied: &mut Applied) -> Result<bool, Failure> {
+        // Its own commit is synchronous, and comes after the one in question.
+        client.batch_execute(&self.begin()).await?;
+        let row = locked(client, &self.name).await?.ok_or(Failure::Diverged)?;
+        if !row.is_of(&self.lease) {
+            client.batch_execute("ROLLBACK").await?;
+            return Err(Failure::Lost(row.holder));
+        }
+        let is_there = row.watermark == self.watermark;
+        if is_there {
+            let upserts = self.links.iter().enumerate().filter_map(|(at, change)| match change {
+                LinkChange::Upsert(link) => Some((at, *link)),
+                LinkChange::Delete(..) => None,
+            });
+            let upserts: Vec<_> = upserts.collect();
+            let ends = columns::ends(row.space, upserts.iter().map(|(_, link)| link.ends()));
+            let found = query(client, &columns::FIND_LINKS, ends).await?;
+            (applied.links_upserted, applied.refused_links) = (0, Vec::new());
+            note_links(&upserts, &found, applied)?;
+            self.count(mode, applied);
+        }
+        client.batch_execute("COMMIT").await?;
+        if is_there || row.watermark == self.before { Ok(is_there) } else { Err(Failure::Diverged) }
+    }
+
+    /// Why the fence was closed.
+    async fn divergence(&self, lent: Lent<'_>) -> Failure {
+        let look = async {
+            lent.batch_execute("ROLLBACK").await?;
+            super::lease::peek(&lent, &self.name).await
+        };
+        match look.await {
+            Ok(Some(row)) if !row.is_of(&self.lease) => {
+                lent.give_back();
+                Failure::Lost(row.holder)
+            }
+            Ok(_) => {
+                lent.give_back();
+                Failure::Diverged
+            }
+            Err(failure) => failure,
+        }
+    }
+
+    /// One try. Nothing is committed unless this returns `Ok`, or the connection fails: then nobody knows.
+    async fn write(&self, client: &Client, mode: Mode, applied: &mut Applied) -> Result<(), Failure> {
+        let space = self.lease.space;
+        let mut pipe = Pipe { client, queued: Vec::new(), rows: 0, bytes: 0, has_waited: false };
+        pipe.text(self.begin());
+        let length = self.lease.length.as_secs_f64();
+        let fence: Values<'_> = vec![
+            Box::new(space),
+            Box::new(self.lease.boot),
+            Box::new(self.lease.epoch),
+            Box::new(self.before),
+            Box::new(self.watermark),
+            Box::new(length),
+        ];
+        pipe.push(Step::Fence, &columns::FENCE, fence);
+        if self.clear {
+            pipe.text(format!(
+                "DELETE FROM mnemon.links WHERE space = {space}; DELETE FROM mnemon.traces WHERE space = {space}"
+            ));
+        }
+        if !self.erased.is_empty() {
+            pipe.drain(applied).await?;
+            for scope in &self.erased {
+                erase(client, space, scope, applied).await?;
+            }
+        }
+        let Plan { deletes, upserts, updates, parted, linked, refused } =
+            self.plan(mode, &applied.erased_ids);
+        applied.refused = refused;
+        let mut pipe = pipe;
+        for part in deletes.chunks(PART_ROWS) {
+            pipe.push(Step::Deletes, &columns::DELETE, vec![Box::new(space), Box::new(part)]);
+        }
+        for part in parts(&upserts) {
+            if mode == Mode::Halves {
+                pipe.drain(applied).await?;
+                halves(client, space, Rows::Traces(part), applied).await?;
+                continue;
+            }
+            let traces: Vec<_> = part.iter().map(|(_, trace)| *trace).collect();
+            pipe.sized(part.len(), part.iter().map(|(_, trace)| bytes_of(trace)).sum());
+            pipe.push(Step::Rows, &columns::UPSERT, columns::rows(space, &traces));
+            pipe.drain_if_full(applied).await?;
+        }
+        for part in updates.chunks(PART_ROWS) {
+            let traces: Vec<_> = part.iter().map(|(_, trace)| *trace).collect();
+            pipe.sized(part.len(), part.len() * NUMBERS_BYTES);
+            pipe.push(Step::Numbers, &columns::UPDATE, columns::numbers(space, &traces));
+            pipe.drain_if_full(applied).await?;
+        }
+        for part in parted.chunks(PART_ROWS) {
+            let ends = columns::ends(space, part.iter().copied());
+            pipe.push(Step::LinkDeletes, &columns::DELETE_LINKS, ends);
+        }
+        for part in linked.chunks(PART_ROWS) {
+            if mode == Mode::Halves {
+                pipe.drain(applied).await?;
+                halves(client, space, Rows::Links(part), applied).await?;
+                continue;
+            }
+            let links: Vec<_> = part.iter().map(|(_, link)| link).collect();
+            pipe.sized(part.len(), part.len() * LINK_BYTES);
+            pipe.push(Step::Links(part), &columns::UPSERT_LINKS, columns::links(space, &links));
+            pipe.drain_if_full(applied).await?;
+        }
+        // Who follows finds a gap where everything was written anew.
+        if self.lease.is_followed() && !self.clear {
+            let ids = self.traces.iter().map(TraceChange::id).chain(applied.erased_ids.iter().copied());
+            let ids: Vec<_> = ids.map(columns::uuid).collect();
+            let links: Vec<_> =
+                self.links.iter().flat_map(|link| <[_; 2]>::from(link.ends())).map(columns::uuid).collect();
+            pipe.sized(ids.len() + links.len(), (ids.len() + links.len()) * size_of::<Uuid>());
+            let note: Values<'_> = vec![
+                Box::new(space),
+                Box::new(self.before),
+                Box::new(self.watermark),
+                Box::new(ids),
+                Box::new(links),
+            ];
+            pipe.push(Step::Note, &columns::NOTE, note);
+        }
+        if pipe.has_waited {
+            // Time has passed since the fence.
+            let lease = format!("lease_until = clock_timestamp() + {length} * interval '1 second'");
+            pipe.text(format!("UPDATE mnemon.spaces SET {lease} WHERE space = {space}"));
+        }
+        pipe.text("COMMIT".to_owned());
+        pipe.drain(applied).await?;
+        self.count(mode, applied);
+        Ok(())
+    }
+
+    /// What is to be written; `erased` are the traces whose rows were just deleted.
+    fn plan(&self, mode: Mode, erased: &[TraceId]) -> Plan<'_> {
+        let mut plan = Plan::default();
+        let is_barred = |id| self.unreadable.contains(&id) && !erased.contains(&id);
+        for (at, change) in self.traces.iter().enumerate() {
+            match change {
+                // The row that is there is not the one that this is about: it can't be read.
+                TraceChange::Delete { id, .. } if is_barred(*id) => {}
+                TraceChange::Delete { id, .. } => plan.deletes.push(columns::uuid(*id)),
+                TraceChange::Upsert { trace, .. } if is_barred(trace.id()) => {
+                    let reason = "its id is that of a row which can't be read: mend that row, or delete it";
+                    plan.refused.push((at, reason.to_owned()));
+                }
+                TraceChange::UpdateNumbers { trace, .. } if mode == Mode::Numbers => {
+                    plan.updates.push((at, trace))
+                }
+                TraceChange::Upsert { trace, .. } | TraceChange::UpdateNumbers { trace, .. } => {
+                    plan.upserts.push((at, trace));
+                }
+            }
+        }
+        for (at, change) in self.links.iter().enumerate() {
+            match change {
+                LinkChange::Delete(a, b) => plan.parted.push((*a, *b)),
+                LinkChange::Upsert(link) => plan.linked.push((at, *link)),
+            }
+        }
+        plan
+    }
+
+    /// Begins the transaction. Where a set of rows is joined to a table, only the table's index will do, whatever the
+    /// statistics say.
+    fn begin(&self) -> String {
+        let begin = begin(self.limit);
+        let idle = self.limit.min(self.lease.length).as_millis().max(1);
+        let synchronous = match self.durability {
+            Durability::Committed => "SET LOCAL synchronous_commit = off",
+            Durability::Durable => {
+                "SELECT set_config('synchronous_commit', 'on', true)
+                    WHERE current_setting('synchronous_commit') = 'off'"
+            }
+        };
+        format!(
+            "{begin}; SET LOCAL idle_in_transaction_session_timeout = {idle}; {synchronous};
+             SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+        )
+    }
+
+    /// Counts the rows of traces that were written, which are those that were not refused.
+    fn count(&self, mode: Mode, applied: &mut Applied) {
+        let refused: HashSet<_> = applied.refused.iter().map(|(at, _)| *at).collect();
+        let taken = self.traces.iter().enumerate().filter(|(at, _)| !refused.contains(at));
+        for change in taken.map(|(_, change)| change) {
+            match change {
+                TraceChange::UpdateNumbers { .. } if mode == Mode::Numbers => applied.updated += 1,
+                TraceChange::Upsert { trace, .. } | TraceChange::UpdateNumbers { trace, .. } => {
+                    applied.upserted += 1;
+                    applied.payload_bytes += trace.payload().as_str().len() as u64;
+                }
+                TraceChange::Delete { .. } => {}
+            }
+        }
+    }
+}
+
+/// Bytes of a row that are not content, about, and those of a link.
+const NUMBERS_BYTES: usize = 150;
+const LINK_BYTES: usize = 64;
+
+fn bytes_of(trace: &Trace) -> usize {
+    NUMBERS_BYTES + trace.content.bytes()
+}
+
+fn weight(change: &TraceChange) -> usize {
+    match change {
+        TraceChange::Delete { .. } => size_of::<TraceId>(),
+        TraceChange::Upsert { trace, .. } => bytes_of(trace),
+        TraceChange::UpdateNumbers { .. } => NUMBERS_BYTES,
+    }
+}
+
+/// What one statement carries each.
+fn parts<'s, 't>(rows: &'s [(usize, &'t Trace)]) -> Vec<&'s [(usize, &'t Trace)]> {
+    let (mut parts, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (at, (_, trace)) in rows.iter().enumerate() {
+        let more = bytes_of(trace);
+        if at > start && (bytes + more > PART_BYTES || at - start >= PART_ROWS) {
+            parts.push(&rows[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += more;
+    }
+    if start < rows.len() {
+        parts.push(&rows[start..]);
+    }
+    parts
+}
+
+/// What a queued statement does, which says what its answer and its failure mean.
+enum Step<'a> {
+    Text,
+    Fence,
+    Deletes,
+    Rows,
+    Numbers,
+    LinkDeletes,
+    Note,
+    Links(&'a [(usize, Link)]),
+}
+
+enum Answer {
+    Nothing,
+    Count(u64),
+    Rows(Vec<Row>),
+}
+
+/// Statements that are sent one after the other, before the first of them is answered.
+struct Pipe<'a> {
+    client: &'a Client,
+    queued: Vec<(Step<'a>, BoxFuture<'a, Result<Answer, Error>>)>,
+    rows: usize,
+    bytes: usize,
+    has_waited: bool,
+}
+
+impl<'a> Pipe<'a> {
+    fn text(&mut self, text: String) {
+        let client = self.client;
+        let work = async move { client.batch_execute(&text).await.map(|()| Answer::Nothing) };
+        self.queued.push((Step::Text, work.boxed()));
+    }
+
+    fn push(&mut self, step: Step<'a>, statement: &'static Statement, values: Values<'a>) {
+        let (client, returns_rows) = (self.client, matches!(step, Step::Links(_)));
+        let work = async move {
+            if returns_rows {
+                Ok(Answer::Rows(query(client, statement, values).await?))
+            } else {
+                Ok(Answer::Count(client.execute_typed(&statement.text, &typed(statement, &values)).await?))
+            }
+        };
+        self.queued.push((step, work.boxed()));
+    }
+
+    /// Counts what the next statement carries.
+    fn sized(&mut self, rows: usize, bytes: usize) {
+        self.rows += rows;
+        self.bytes += bytes;
+    }
+
+    async fn drain_if_full(&mut self, applied: &mut Applied) -> Result<(), Failure> {
+        if self.rows >= PART_ROWS || self.bytes >= PART_BYTES { self.drain(applied).await } else { Ok(()) }
+    }
+
+    /// Sends what is queued, in order, and waits for all answers.
+    async fn drain(&mut self, applied: &mut Applied) -> Result<(), Failure> {
+        (self.rows, self.bytes, self.has_waited) = (0, 0, true);
+        let (steps, work): (Vec<_>, Vec<_>) = self.queued.drain(..).unzip();
+        for (step, answer) in steps.into_iter().zip(join_all(work).await) {
+            let answer = answer.map_err(|error| match step {
+                Step::Fence if is_unmet(&error) => Failure::Diverged,
+                Step::Numbers if is_unmet(&error) => Failure::Missing,
+                Step::Rows | Step::Numbers | Step::Links(_) if is_about_the_row(&error) => {
+                    Failure::Content(error)
+                }
+                _ => Failure::Server(error),
+            })?;
+            match (step, answer) {
+                (Step::Deletes, Answer::Count(rows)) => applied.deleted += rows,
+                (Step::LinkDeletes, Answer::Count(rows)) => applied.links_deleted += rows,
+                (Step::Links(links), Answer::Rows(rows)) => note_links(links, &rows, applied)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn typed<'v>(statement: &Statement, values: &'v Values<'_>) -> Vec<(&'v (dyn ToSql + Sync), Type)> {
+    values.iter().map(|value| &**value as &(dyn ToSql + Sync)).zip(statement.types.iter().cloned()).collect()
+}
+
+async fn query(client: &Client, statement: &Statement, values: Values<'_>) -> Result<Vec<Row>, Error> {
+    client.query_typed(&statement.text, &typed(statement, &values)).await
+}
+
+/// Counts the links that were written; one that was not is refused.
+fn note_links(links: &[(usize, Link)], written: &[Row], applied: &mut Applied) -> Result<(), Error> {
+    applied.links_upserted += written.len() as u64;
+    if written.len() == links.len() {
+        return Ok(());
+    }
+    let mut ends = HashSet::with_capacity(written.len());
+    for row in written {
+        ends.insert((row.try_get(0).map(trace_id)?, row.try_get(1).map(trace_id)?));
+    }
+    let refused = links.iter().filter(|(_, link)| !ends.contains(&link.ends()));
+    applied.refused_links.extend(refused.map(|(at, _)| (*at, "one of its traces has no row".to_owned())));
+    Ok(())
+}
+
+/// Deletes a scope, and the links to it.
+async fn erase(client: &Client, space: i32, scope: &Scope, applied: &mut Applied) -> Result<(), Failure> {
+    let (column, value) = match scope {
+        Scope::Type(kind) => ("type", kind.as_str()),
+        Scope::Partition(partition) => ("partition", &**partition),
+    };
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&space, Type::INT4), (&value, Type::TEXT)];
+    let these = format!("SELECT id FROM mnemon.traces WHERE space = $1 AND {column} = $2");
+    let links = format!(
+        "DELETE FROM mnemon.links WHERE space = $1 AND (a IN ({these}) OR b IN ({these})) RETURNING a"
+    );
+    let id = |row: &Row| row.try_get::<_, Uuid>(0).map(trace_id);
+    let rows = client.query_typed(&links, &parameters).await?;
+    applied.links_deleted += rows.len() as u64;
+    for row in &rows {
+        applied.erased_links.push(id(row)?);
+    }
+    let traces = format!("DELETE FROM mnemon.traces WHERE space = $1 AND {column} = $2 RETURNING id");
+    let rows = client.query_typed(&traces, &parameters).await?;
+    applied.erased.push(rows.len() as u64);
+    for row in &rows {
+        applied.erased_ids.push(id(row)?);
+    }
+    Ok(())
+}
+
+/// Rows, with their places in the batch.
+#[derive(Clone, Copy)]
+enum Rows<'a> {
+    Traces(&'a [(usize, &'a Trace)]),
+    Links(&'a [(usize, Link)]),
+}
+
+impl<'a> Rows<'a> {
+    /// Both halves; `None` if there is one row, or none.
+    fn halves(self) -> Option<[Self; 2]> {
+        match self {
+            Rows::Traces(rows) if rows.len() > 1 => {
+                let (a, b) = rows.split_at(rows.len() / 2);
+                Some([Rows::Traces(a), Rows::Traces(b)])
+            }
+            Rows::Links(rows) if rows.len() > 1 => {
+                let (a, b) = rows.split_at(rows.len() / 2);
+                Some([Rows::Links(a), Rows::Links(b)])
+            }
+            _ => None,
+        }
+    }
+
+    async fn write(self, client: &Client, space: i32, applied: &mut Applied) -> Result<(), Error> {
+        match self {
+            Rows::Traces(rows) => {
+                let traces: Vec<_> = rows.iter().map(|(_, trace)| *trace).collect();
+                query(client, &columns::UPSERT, columns::rows(space, &traces)).await.map(drop)
+            }
+            Rows::Links(rows) => {
+                let links: Vec<_> = rows.iter().map(|(_, link)| link).collect();
+                let written = query(client, &columns::UPSERT_LINKS, columns::links(space, &links)).await?;
+                note_links(rows, &written, applied)
+            }
+        }
+    }
+
+    /// Leaves out what is refused: one row.
+    fn refuse(self, error: &Error, applied: &mut Applied) {
+        let reason = super::error::Said::by(error).to_string();
+        match self {
+            Rows::Traces(rows) => applied.refused.extend(rows.iter().map(|(at, _)| (*at, reason.clone()))),
+            Rows::Links(rows) => {
+                applied.refused_links.extend(rows.iter().map(|(at, _)| (*at, reason.clone())))
+            }
+        }
+    }
+}
+
+/// Writes rows of which one is refused: in halves, each within a savepoint, until that one is left out.
+async fn halves(client: &Client, space: i32, rows: Rows<'_>, applied: &mut Applied) -> Result<(), Failure> {
+    let mut left = vec![rows];
+    while let Some(rows) = left.pop() {
+        client.batch_execute("SAVEPOINT part").await?;
+        match rows.write(client, space, applied).await {
+            Ok(()) => client.batch_execute("RELEASE SAVEPOINT part").await?,
+            Err(error) if is_about_the_row(&error) => {
+                client.batch_execute("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part").await?;
+                match rows.halves() {
+                    Some(halves) => left.extend(halves),
+                    None => rows.refuse(&error, applied),
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
