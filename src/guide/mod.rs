@@ -31,6 +31,10 @@ pub mod scale {}
 #[doc = include_str!("operating.md")]
 pub mod operating {}
 
+#[cfg(all(feature = "postgres", not(loom)))]
+#[doc = include_str!("fleet.md")]
+pub mod fleet {}
+
 #[doc = include_str!("upgrading.md")]
 pub mod upgrading {}
 
