@@ -1,39 +1,15 @@
 # frozen_string_literal: true
 
-# The gem's modules, as far as the runners need them: each has a method that the prepended one must not call.
-module Legion
-  module Extensions
-    module Agentic
-      module Memory
-        module Trace
-          module Runners
-            module Consolidation
-              %i[decay_cycle migrate_tier erase_by_type erase_by_agent].each { |name| define_method(name) { |**| :own } }
-              def default_store = raise("no store was given")
-            end
+require "legion_helper"
 
-            module Traces
-              def retrieve_and_reinforce(**) = :own
-            end
-          end
-        end
-      end
-    end
-  end
-end
-
-require "mnemon/legion_runners"
-
-RSpec.describe Mnemon::LegionRunners do
-  let(:store) { Mnemon::LegionStore.new(partition_id: "a") }
+RSpec.describe Mnemon::LegionRunners, :legion do
+  let(:store) { new_store }
   let(:runners) { Legion::Extensions::Agentic::Memory::Trace::Runners }
   let(:host) { Object.new.extend(runners::Consolidation, runners::Traces) }
 
   def put(**fields)
     at = Time.now.utc - (3 * 86_400)
-    store.store({ trace_id: SecureRandom.uuid, trace_type: :semantic, content_payload: "x", strength: 0.5,
-                  peak_strength: 0.5, base_decay_rate: 0.01, domain_tags: [], created_at: at, last_reinforced: at,
-                  last_decayed: at, reinforcement_count: 0, associated_traces: [] }.merge(fields))
+    store.store(trace(created_at: at, last_reinforced: at, last_decayed: at, **fields))
   end
 
   it "decays: weak traces go, the others show their strength of now" do
