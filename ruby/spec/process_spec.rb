@@ -91,12 +91,41 @@ RSpec.describe "A store in its process" do
     end
   end
 
-  it "tells Ruby its size" do
+  it "tells the collector what it holds, while it is open and until it is gone" do
     require "objspace"
-    store = Mnemon::Store.open
+    told = lambda do |&work|
+      before = GC.stat(:malloc_increase_bytes)
+      work.call
+      GC.stat(:malloc_increase_bytes) - before
+    end
+    text = "x" * 10_000
+    GC.start
+    GC.disable
+    store = Mnemon::Store.open(path)
     empty = ObjectSpace.memsize_of(store)
-    1_000.times { |n| store.insert(payload: n) }
-    expect(ObjectSpace.memsize_of(store)).to be > empty + 100_000
+    expect(told.call { 300.times { store.insert(payload: text) } }).to be > 2_500_000 # after 256 of them
+    expect(told.call { store.flush }).to be > 400_000 # the rest
+    expect(ObjectSpace.memsize_of(store)).to be_within(200_000).of(empty + 3_150_000)
+    expect(store.payload_bytes).to eq(300 * 10_002)
+    store.close
+    expect(told.call { store = Mnemon::Store.open(path) }).to be > 3_000_000
+    expect(told.call { store.erase_type(:semantic) }).to be < 100_000
+    expect(ObjectSpace.memsize_of(store)).to be < 1_000
+  ensure
+    GC.enable
+  end
+
+  it "raises an error that can be rescued if a method that holds the lock panics" do
+    expect(run(<<~'RUBY')).to be(true)
+      store = Mnemon::Store.open(ARGV[0])
+      kind = begin
+        $stderr.reopen(File::NULL)
+        store.panic_for_specs
+      rescue Mnemon::Error => e
+        [e.kind, e.message]
+      end
+      exit!(kind == [:panicked, "mnemon panicked: planted"] && store.put(payload: 1) && store.flush == 1 ? 0 : 1)
+    RUBY
   end
 
   it "writes what a store that was collected still held" do

@@ -39,7 +39,6 @@ module Mnemon
         @partition = partition
         @scoped = @links.columns.include?(:partition_id)
         @mutex = Mutex.new
-        @process = Process.pid
         # What is to be written: traces by id, and counts by pairs of ids; nil for what was removed.
         @changed = {}
         @counted = {}
@@ -50,8 +49,6 @@ module Mnemon
 
       # Writes what has changed, and nothing if the database refuses.
       def write
-        return unless @process == Process.pid
-
         @mutex.synchronize do
           collect
           next if @changed.empty? && @counted.empty?
@@ -144,7 +141,7 @@ module Mnemon
       end
 
       def from_row(row)
-        list = ->(text) { (list = Mirror.parse(text)).is_a?(Array) ? list : [] }
+        list = ->(text) { [Mirror.parse(text)].grep(Array).first || [] }
         row.slice(*COLUMNS).merge(
           trace_type: row[:trace_type], content_payload: Mirror.parse(row[:content]), origin: row[:origin],
           emotional_valence: LegionStore.scalar(Mirror.parse(row[:emotional_valence]), -1.0), storage_tier: row[:storage_tier],

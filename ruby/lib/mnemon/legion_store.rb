@@ -18,7 +18,8 @@ module Mnemon
 
     @shared = {}
     @shared_mutex = Mutex.new
-    @mirrors = ObjectSpace::WeakMap.new
+    # The stores with a mirror, and the process that made each.
+    @mirrored = ObjectSpace::WeakMap.new
 
     class << self
       # The path of the file; nil for the gem's tables, or memory alone. Default: MNEMON_PATH of the environment.
@@ -40,11 +41,12 @@ module Mnemon
 
       # Writes all changes, also those made in place, and closes the files: called when the process ends.
       def close
-        @mirrors.keys.each { |mirror| logged("the gem's tables") { mirror.write } }
+        mirrored, @mirrored = @mirrored, ObjectSpace::WeakMap.new
+        mirrored.keys.each { |store| to_the_end { store.flush } if mirrored[store] == Process.pid }
         own = @shared_mutex.synchronize { @shared.keys.select { |pid, _| pid == Process.pid }.map { @shared.delete(_1) } }
         own.each do |living|
-          logged("settle") { living.settle }
-          logged("close") { living.native.close }
+          to_the_end { living.settle }
+          to_the_end { living.native.close }
         end
       end
 
@@ -56,10 +58,11 @@ module Mnemon
         @shared_mutex.synchronize { @shared[key] ||= Living.new(open_native(path)) }
       end
 
-      # Returns the mirror in the gem's tables, if they are there.
-      def mirror(living, partition)
+      # Returns the mirror of a store in the gem's tables, if they are there.
+      def mirror(store, living, partition)
         database = Mirror.database or return
-        Mirror.new(database, living, partition).tap { |mirror| @mirrors[mirror] = true }
+        @mirrored[store] = Process.pid
+        Mirror.new(database, living, partition)
       end
 
       # Returns an emotion as a number: what is no number is 0.
@@ -77,10 +80,11 @@ module Mnemon
 
       def open_native(path) = Mnemon::Store.open(path, max_payload_bytes: MAX_PAYLOAD_BYTES, **(quota || {}))
 
-      def logged(work)
+      # The process ends: what one store can't write keeps the others from nothing.
+      def to_the_end
         yield
-      rescue StandardError => e # the process ends, and the others are still to be written
-        log("#{work}: #{e.message}")
+      rescue StandardError => e
+        log("closing: #{e.message}")
       end
     end
 
@@ -93,7 +97,7 @@ module Mnemon
       @living = self.class.living(path)
       @native = @living.native
       @mutex = @living.mutex
-      @mirror = self.class.mirror(@living, @partition_id) unless path
+      @mirror = self.class.mirror(self, @living, @partition_id) unless path
     end
 
     # Stores a copy of a Hash, whose lists stay the caller's; returns its +:trace_id+.

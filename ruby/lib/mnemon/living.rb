@@ -33,18 +33,26 @@ module Mnemon
       native.legion_waiting.each { |id, counts| await(id, counts) }
     end
 
-    # Stores a Hash under the lock of the caller; returns its +:trace_id+.
+    # Stores a Hash under the lock of the caller; returns its +:trace_id+. Changes nothing if it is refused.
     def keep(hash, given)
       id = hash[:trace_id].to_s
-      live = living(id)
-      if live.nil? || !live.equal?(given)
-        forget(id)
-        live = adopt(id, hash)
-      end
+      earlier = living(id)
+      live = earlier.equal?(given) ? earlier : adopt(id, hash)
       write(live)
+      unless live.equal?(earlier)
+        @pending.delete(earlier)
+        earlier&.abandon
+      end
       touched(live) # until the next flush its lists may be changed by whoever stored it
       live.tie
       hash[:trace_id]
+    rescue ArgumentError
+      unless live.equal?(earlier)
+        live.abandon
+        @numbers.delete(id)
+        number(id, earlier) if earlier
+      end
+      raise
     end
 
     # Returns the living trace, or nil.
@@ -109,8 +117,8 @@ module Mnemon
       handed_out.each_slice(SLICE) do |slice|
         @mutex.synchronize do
           slice.each do |trace|
-            write(trace) if trace.changed?
-            @pending.delete(trace) if @pending.fetch(trace, @round) < @round - 1
+            try_to_write(trace) if trace.changed?
+            @pending.delete(trace) if @pending.fetch(trace, @round) < @round - 1 && !trace.changed?
           end
         end
         Thread.pass
@@ -156,6 +164,13 @@ module Mnemon
       live.written
     end
 
+    # What no field can hold keeps nobody else's changes from being written.
+    def try_to_write(live)
+      write(live)
+    rescue ArgumentError => e
+      LegionStore.log("#{live[:trace_id]} is not written: #{e.message}") if live.refuse
+    end
+
     def remove(id)
       @native.legion_links(id).each_key { |other| living(other)&.[](:associated_traces)&.delete(id) }
       forget(id)
@@ -191,8 +206,10 @@ module Mnemon
     def adopt(id, hash)
       live = LiveTrace.of(hash, self)
       yield live if block_given?
-      @live[@numbers[id] = @last_number += 1] = live
+      number(id, live)
     end
+
+    def number(id, live) = @live[@numbers[id] = @last_number += 1] = live
 
     def forget(id)
       live = living(id) or return
