@@ -1,7 +1,6 @@
 # frozen_string_literal: true
 
 require "legion_helper"
-require "sqlite3"
 
 # What hosts of the original gem do with its store, beside what legion_store_spec shows.
 RSpec.describe "Hosts of the drop-in", :legion do
@@ -211,11 +210,11 @@ RSpec.describe "Hosts of the drop-in", :legion do
       store.flush
       store.store(trace)
       before = store.native.stats[:cuts]
-      database = SQLite3::Database.new(path)
-      database.execute("BEGIN IMMEDIATE")
-      threads = Array.new(8) { Thread.new { store.flush } }
-      Thread.pass until threads.all? { |thread| thread.status == "sleep" }
-      database.execute("ROLLBACK")
+      threads = []
+      locked do
+        threads = Array.new(8) { Thread.new { store.flush } }
+        Thread.pass until threads.all? { |thread| thread.status == "sleep" }
+      end
       threads.each(&:join)
       expect(store.native.stats[:cuts] - before).to be <= 3
     end

@@ -7,16 +7,6 @@ RSpec.describe "A store in its process" do
   # Runs a program in a process of its own, whose collector has little to look at.
   def run(code) = system(RbConfig.ruby, "-I", LIB, "-r", "mnemon", "-e", code, path)
 
-  # Yields while another process holds the lock of the file, so that a flush waits.
-  def locked
-    lock = "db = SQLite3::Database.new(ARGV[0]); db.execute('BEGIN IMMEDIATE'); puts; $stdout.flush; $stdin.read"
-    IO.popen([RbConfig.ruby, "-r", "sqlite3", "-e", lock, path], "r+") do |holder|
-      holder.gets
-      yield
-      holder.close_write
-    end
-  end
-
   it "serves 8 threads under GC.stress" do
     expect(run(<<~'RUBY')).to be(true)
       store = Mnemon::Store.open(ARGV[0])
@@ -58,6 +48,33 @@ RSpec.describe "A store in its process" do
     expect(kinds).to eq(%i[done forked forked]) # memory is the child's own, and goes with it
     store.close
     Mnemon::Store.open(path) { |again| expect(again.map(&:id)).to eq([id]) }
+  end
+
+  it "ends a wait on Ctrl-C" do
+    program = <<~'RUBY'
+      store = Mnemon::Store.open(ARGV[0], flush_interval: 3600)
+      store.put(payload: 1)
+      $stdout.sync = true
+      puts
+      $stdin.gets
+      main = Thread.main
+      Thread.new { (Thread.pass until main.status == "sleep") || puts("waits") }
+      begin
+        store.flush
+      rescue Interrupt
+        puts "interrupted"
+      end
+      exit!
+    RUBY
+    IO.popen([RbConfig.ruby, "-I", LIB, "-r", "mnemon", "-e", program, path], "r+") do |child|
+      child.gets
+      locked do
+        child.puts
+        expect(child.gets).to eq("waits\n")
+        Process.kill("INT", child.pid)
+        expect(child.read).to eq("interrupted\n")
+      end
+    end
   end
 
   it "lets other threads run while it waits, and Thread#kill, Timeout and a signal end the wait" do

@@ -17,7 +17,7 @@ impl From<Box<dyn Any + Send>> for Panicked {
     }
 }
 
-fn ruby() -> Ruby {
+pub(crate) fn ruby() -> Ruby {
     // Exceptions are made only inside methods, which Ruby calls with its lock held.
     Ruby::get().unwrap_or_else(|error| unreachable!("{error}"))
 }
