@@ -123,6 +123,46 @@ RSpec.describe "Hosts of the drop-in", :legion do
     end
   end
 
+  describe "all_traces" do
+    let!(:ids) { Array.new(100) { |n| store.store(trace(trace_id: "t#{n}", reinforcement_count: n)) } }
+
+    it "is as an Array to whoever takes one" do
+      all = store.all_traces
+      expect([all.size, all.count, all.length, all.empty?]).to eq([100, 100, 100, false])
+      expect(all.first[:trace_id]).to eq("t0")
+      expect(all.first(3).map { |live| live[:trace_id] }).to eq(%w[t0 t1 t2])
+      expect(all.select { |live| live[:reinforcement_count] > 97 }).to eq(all.last(2))
+      expect(all[50]).to equal(store.get("t50"))
+      expect([*all, *store.all_traces].uniq.size).to eq(100)
+      expect(([] + all)).to eq(all)
+      expect(all).to eq(store.all_traces.to_a)
+      one, two = *all
+      expect([one, two].map { |live| live[:trace_id] }).to eq(%w[t0 t1])
+      expect(JSON.parse(JSON.generate(all: store.all_traces))["all"].size).to eq(100)
+      expect(Marshal.load(Marshal.dump(store.all_traces)).map { |hash| hash[:trace_id] }).to eq(ids)
+      expect(store.all_traces(min_strength: 0.6)).to eq([])
+      expect(store.all_traces.sort_by { |live| -live[:reinforcement_count] }.first).to equal(store.get("t99"))
+      expect(store.all_traces.each.next).to equal(store.get("t0"))
+    end
+
+    it "writes what is changed while it is walked, deep inside too, and keeps no trace" do
+      2.times { store.flush }
+      store.all_traces.each { |live| live[:domain_tags] << "seen" if live[:reinforcement_count].even? }
+      GC.start
+      expect(ObjectSpace.each_object(Mnemon::LiveTrace).count { |live| live[:reinforcement_count].odd? }).to be < 25
+      expect(reopened.retrieve_by_domain("seen").size).to eq(50)
+    end
+
+    it "shows a trace as it is when it is looked at" do
+      all = store.all_traces
+      store.store(trace(trace_id: "t1", confidence: 0.75))
+      store.delete("t2")
+      expect(all.first(3).map { |live| live[:confidence] }).to eq([0.5, 0.75, 0.5])
+      all.first(3)[2][:confidence] = 0.75
+      expect([store.get("t2"), store.count]).to eq([nil, 99])
+    end
+  end
+
   describe "odd input" do
     it "is taken: names that no field holds, long payloads, unknown origins and tiers" do
       odd = trace(domain_tags: ["x" * 2_000, "", "a\0b", "ok", "\xFF".b], content_payload: "y" * 2_000_000,

@@ -130,9 +130,10 @@ module Mnemon
       @living.co_activate(one, other) unless one == other
     end
 
+    # Returns a TracesList, which makes its Hashes when they are looked at.
     def all_traces(min_strength: 0.0)
       settle
-      all = @living.of(@native.__send__(:native_all))
+      all = TracesList.new(@living, @native.__send__(:native_all))
       min_strength.positive? ? all.select { |trace| trace[:strength] >= min_strength } : all
     end
 
@@ -262,6 +263,7 @@ module Mnemon
   end
 end
 
+require "mnemon/legion_list"
 require "mnemon/legion_mirror"
 require "mnemon/legion_views"
 

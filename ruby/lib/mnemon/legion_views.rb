@@ -19,7 +19,15 @@ module Mnemon
       def size = @store.count
       def count(*item, &block) = item.empty? && !block ? size : super
       def empty? = size.zero?
-      def values = @store.all_traces
+      def values = @store.all_traces.to_a
+
+      def each
+        return to_enum(:each) { size } unless block_given?
+
+        @store.all_traces.each { |trace| yield [trace[:trace_id], trace] }
+        self
+      end
+
       def to_h(&) = values.to_h { |trace| [trace[:trace_id], trace] }.then { |hash| block_given? ? hash.to_h(&) : hash }
       def fetch(id, *default, &) = to_one(id).fetch(id, *default, &)
       def dig(id, *rest) = to_one(id).dig(id, *rest)
@@ -28,6 +36,7 @@ module Mnemon
       def ==(other) = to_h == other.to_h
 
       alias store []=
+      alias each_pair each
       alias length size
       alias has_key? key?
       alias include? key?

@@ -9,10 +9,12 @@ module Mnemon
   class Living
     # Number of traces between which other threads get their turn.
     SLICE = 32
+    # Number of traces between which the collected ones of a long list are forgotten.
+    MANY = 4_096
     # The number of co-activations that associates, and the most associated traces in a list.
     ASSOCIATED = 3
     MOST_ASSOCIATED = 20
-    private_constant :SLICE, :ASSOCIATED, :MOST_ASSOCIATED
+    private_constant :SLICE, :MANY, :ASSOCIATED, :MOST_ASSOCIATED
 
     # The Mnemon::Store underneath, and the lock that writers hold.
     attr_reader :native, :mutex
@@ -56,7 +58,7 @@ module Mnemon
     end
 
     # Returns the living trace, or nil.
-    def fetch(id) = id && @mutex.synchronize { find(id.to_s) }
+    def fetch(id) = id && @mutex.synchronize { find(id.to_s)&.tap { |live| touched(live) } }
 
     def delete(id) = @mutex.synchronize { remove(id.to_s) }
 
@@ -101,11 +103,19 @@ module Mnemon
     # Returns the living traces of what a query found.
     def of(found)
       all = []
-      until (slice = found.shift(SLICE)).empty?
-        @mutex.synchronize { slice.each { |trace| all << read(trace) } }
-        Thread.pass
-      end
+      slices(found) { |slice| all.concat(@mutex.synchronize { slice.each { |trace| touched(trace) } }) }
       all
+    end
+
+    # Yields the living traces of what a query found, and keeps those that the block changes.
+    def each_of(found)
+      slices(found) do |slice, from|
+        slice.each do |live|
+          yield live
+          touched(live) if live.changed?
+        end
+        @mutex.synchronize { forget_collected } if (from % MANY).zero?
+      end
     end
 
     # Hands all traces that were changed in place to the native store.
@@ -123,9 +133,7 @@ module Mnemon
         end
         Thread.pass
       end
-      @mutex.synchronize do
-        @numbers.delete_if { |_, number| !@live.key?(number) } if @numbers.size > (2 * @live.size) + 1_000
-      end
+      @mutex.synchronize { forget_collected if @numbers.size > (2 * @live.size) + 1_000 }
     end
 
     # Called when a trace is changed in place or handed out: it is kept until it has been looked at twice, since
@@ -156,6 +164,19 @@ module Mnemon
     private
 
     def living(id) = (number = @numbers[id]) && @live[number]
+
+    def forget_collected = @numbers.delete_if { |_, number| !@live.key?(number) }
+
+    # Yields living traces, and their place, a slice at a time, so that other threads get their turn.
+    def slices(found)
+      0.step(by: SLICE) do |from|
+        slice = found.slice(from, SLICE)
+        break if slice.nil? || slice.empty?
+
+        yield @mutex.synchronize { slice.map { |trace| read(trace) } }, from
+        Thread.pass
+      end
+    end
 
     def everyone = @live.values.each_with_object(@pending.dup) { |live, all| all[live] = true }.keys
 
@@ -194,11 +215,7 @@ module Mnemon
       @native.legion_put_waiting(id, counts)
     end
 
-    def find(id)
-      live = living(id) || ((trace = @native.legion_find(id)) && adopt(id, hash_of(trace), &:written))
-      touched(live) if live
-      live
-    end
+    def find(id) = living(id) || ((trace = @native.legion_find(id)) && adopt(id, hash_of(trace), &:written))
 
     # Another thread may have changed or deleted a trace after it was found.
     def read(trace) = find(trace.legion_id) || LiveTrace.of(hash_of(trace), nil)

@@ -19,6 +19,14 @@ fn init(ruby: &Ruby) -> Result<(), Error> {
     store::define(ruby, module)?;
     query::define(ruby, module)?;
     legion::define(ruby, module)?;
+    #[cfg(feature = "keep-lock")]
+    module.define_module_function(
+        "keep_lock=",
+        magnus::function!(
+            |keep: bool| unlocked::KEEP_LOCK.store(keep, std::sync::atomic::Ordering::Relaxed),
+            1
+        ),
+    )?;
     // Looked up now, by one thread: later, two threads could wait for each other, one for this and one for Ruby's lock.
     trace::Trace::class(ruby);
     query::Found::class(ruby);

@@ -22,6 +22,12 @@ impl Found {
         self.0.borrow().len()
     }
 
+    /// Returns traces without taking them out.
+    fn slice(ruby: &Ruby, this: &Self, from: usize, most: usize) -> Result<RArray, Error> {
+        let traces = this.0.borrow();
+        array(ruby, traces.as_slice().iter().skip(from).take(most).cloned().map(Trace))
+    }
+
     fn shift(ruby: &Ruby, this: &Self, most: usize) -> Result<RArray, Error> {
         let traces: Vec<_> = this.0.borrow_mut().by_ref().take(most).collect();
         array(ruby, traces.into_iter().map(Trace))
@@ -97,6 +103,7 @@ pub(crate) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     let found = module.define_class("Found", ruby.class_object())?;
     found.undef_default_alloc_func();
     found.define_method("size", native!(Found::len, 0))?;
+    found.define_method("slice", native!(Found::slice, 2))?;
     found.define_method("shift", native!(Found::shift, 1))?;
     let class = module.define_class("Store", ruby.class_object())?;
     class.define_method("native_query", native!(Store::found, 1))?;

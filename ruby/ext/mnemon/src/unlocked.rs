@@ -86,15 +86,26 @@ impl<T> Pending<T> {
     }
 }
 
+/// Whether everything runs with the lock held, to measure what that costs.
+#[cfg(feature = "keep-lock")]
+pub(crate) static KEEP_LOCK: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
 struct Call<F, T> {
     work: Option<F>,
     result: Option<Result<T, Panicked>>,
 }
 
+impl<T, F: FnOnce() -> T> Call<F, T> {
+    fn run(&mut self) {
+        self.result =
+            self.work.take().map(|work| catch_unwind(AssertUnwindSafe(work)).map_err(Panicked::from));
+    }
+}
+
 unsafe extern "C" fn run<T, F: FnOnce() -> T>(call: *mut c_void) -> *mut c_void {
     // SAFETY: `release` passes a pointer to its `Call` of these types, which outlives this call and has no other user.
     let call = unsafe { &mut *call.cast::<Call<F, T>>() };
-    call.result = call.work.take().map(|work| catch_unwind(AssertUnwindSafe(work)).map_err(Panicked::from));
+    call.run();
     ptr::null_mut()
 }
 
@@ -113,6 +124,11 @@ fn release<T, F: FnOnce() -> T>(call: &mut Call<F, T>, interrupt: Option<&(dyn F
         Some(interrupt) => (Some(unblock), ptr::from_ref(interrupt).cast_mut().cast::<c_void>()),
         None => (None, ptr::null_mut()),
     };
+    #[cfg(feature = "keep-lock")]
+    if KEEP_LOCK.load(std::sync::atomic::Ordering::Relaxed) {
+        call.run();
+        return;
+    }
     // SAFETY: The caller holds the lock, as every method that Ruby calls does. Both pointers are valid until the call
     // returns, which is when Ruby stops using them. `run` catches panics, and touches nothing of Ruby.
     unsafe {
