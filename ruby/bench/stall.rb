@@ -88,8 +88,8 @@ end
 def tables
   require "sequel"
   Sequel.sqlite.tap do |database|
-    database.run("CREATE TABLE memory_traces (id INTEGER PRIMARY KEY, trace_id UNIQUE, trace_type, content, strength, " \
-                 "peak_strength, base_decay_rate, emotional_valence, emotional_intensity, domain_tags, origin, " \
+    database.run("CREATE TABLE memory_traces (id INTEGER PRIMARY KEY, trace_id UNIQUE, trace_type, content, " \
+                 "strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity, domain_tags, origin, " \
                  "created_at, last_reinforced, last_decayed, reinforcement_count, confidence, storage_tier, " \
                  "partition_id, associated_traces, parent_id, child_ids, unresolved, consolidation_candidate)")
     database.run("CREATE TABLE memory_associations (id INTEGER PRIMARY KEY, trace_id_a, trace_id_b, " \
@@ -110,7 +110,8 @@ Dir.mktmpdir do |folder|
   payload = { text: "x" * 280 }
   Mnemon::Store.open(path) do |store|
     COUNT.times do |n|
-      store.insert(payload: payload, type: n.even? ? :semantic : :episodic, created_at: at + (n / 1e3), tags: ["t#{n % 50}"])
+      type = n.even? ? :semantic : :episodic
+      store.insert(payload: payload, type: type, created_at: at + (n / 1e3), tags: ["t#{n % 50}"])
     end
   end
 

@@ -167,8 +167,8 @@ RSpec.describe "Hosts of the drop-in", :legion do
     it "is taken: names that no field holds, long payloads, unknown origins and tiers" do
       odd = trace(domain_tags: ["x" * 2_000, "", "a\0b", "ok", "\xFF".b], content_payload: "y" * 2_000_000,
                   origin: :dream, storage_tier: :glacier, source_agent_id: "s" * 2_000, partition_id: :b,
-                  parent_trace_id: "parent", child_trace_ids: ["child"], emotional_intensity: 7, reinforcement_count: -1,
-                  base_decay_rate: Float::NAN)
+                  parent_trace_id: "parent", child_trace_ids: ["child"], emotional_intensity: 7,
+                  reinforcement_count: -1, base_decay_rate: Float::NAN)
       id = store.store(odd)
       found = reopened.get(id)
       expect(found).to include(domain_tags: ["x" * 2_000, "", "a\0b", "ok", ""], origin: :dream,
@@ -189,7 +189,8 @@ RSpec.describe "Hosts of the drop-in", :legion do
       bad, good = Array.new(2) { store.get(store.store(trace)) }
       bad[:created_at] = "once upon a time"
       good[:confidence] = 0.75
-      expect { 2.times { store.flush } }.to output(/\A[^\n]*#{bad[:trace_id]} is not written: created_at[^\n]*\n\z/).to_stderr
+      one_line = /\A[^\n]*#{bad[:trace_id]} is not written: created_at[^\n]*\n\z/
+      expect { 2.times { store.flush } }.to output(one_line).to_stderr
       expect(store.native.get(good[:trace_id]).confidence).to eq(0.75)
       bad.merge!(created_at: Time.at(7), confidence: 0.25)
       expect(reopened.get(bad[:trace_id])).to include(created_at: Time.at(7), confidence: 0.25)
@@ -294,7 +295,7 @@ RSpec.describe "Hosts of the drop-in", :legion do
       RUBY
       lib = File.expand_path("../lib", __dir__)
       expect(system(RbConfig.ruby, "-I", lib, "-e", program, path)).to be(true)
-      expect([store.get("early"), store.get("drained")].map { |live| live[:content_payload] }).to eq([{ list: [1] }, "late"])
+      expect(%w[early drained].map { |id| store.get(id)[:content_payload] }).to eq([{ list: [1] }, "late"])
     end
 
     it "leaves the file to the parent in a child process" do

@@ -103,7 +103,8 @@ RSpec.describe Mnemon::LegionRunners, :legion do
 
   it "leaves a store of another class to the gem" do
     given = { store: Object.new, type: :trust, partition_id: "a" }
-    methods = %i[decay_cycle migrate_tier erase_by_type erase_by_agent enforce_quota retrieve_and_reinforce retrieve_ranked]
-    expect(methods.map { |name| host.public_send(name, **given) }).to all(eq(:own))
+    names = %i[decay_cycle migrate_tier erase_by_type erase_by_agent enforce_quota retrieve_and_reinforce
+               retrieve_ranked]
+    expect(names.map { |name| host.public_send(name, **given) }).to all(eq(:own))
   end
 end

@@ -144,8 +144,8 @@ module Mnemon
         list = ->(text) { [Mirror.parse(text)].grep(Array).first || [] }
         row.slice(*COLUMNS).merge(
           trace_type: row[:trace_type], content_payload: Mirror.parse(row[:content]), origin: row[:origin],
-          emotional_valence: LegionStore.scalar(Mirror.parse(row[:emotional_valence]), -1.0), storage_tier: row[:storage_tier],
-          parent_trace_id: row[:parent_id], domain_tags: list.(row[:domain_tags]),
+          emotional_valence: LegionStore.scalar(Mirror.parse(row[:emotional_valence]), -1.0),
+          storage_tier: row[:storage_tier], parent_trace_id: row[:parent_id], domain_tags: list.(row[:domain_tags]),
           child_trace_ids: list.(row[:child_ids]), associated_traces: list.(row[:associated_traces]),
           unresolved: row[:unresolved] || false, consolidation_candidate: row[:consolidation_candidate] || false
         )

@@ -33,7 +33,8 @@ module Mnemon
       attr_accessor :quota
 
       # Imports a database of the original into the file; what the file already holds it keeps. Returns a Hash with the
-      # number of :traces and :links stored, of traces already :known, and :findings, lines about what could not be read.
+      # number of :traces and :links stored, of traces already :known, and :findings, lines about what could not be
+      # read.
       def import(database) = living(path).native.import_legion(database)
 
       # Writes the file's content as a database of the original, to a path where no file exists: the way back.
@@ -43,7 +44,9 @@ module Mnemon
       def close
         mirrored, @mirrored = @mirrored, ObjectSpace::WeakMap.new
         mirrored.keys.each { |store| to_the_end { store.flush } if mirrored[store] == Process.pid }
-        own = @shared_mutex.synchronize { @shared.keys.select { |pid, _| pid == Process.pid }.map { @shared.delete(_1) } }
+        own = @shared_mutex.synchronize do
+          @shared.keys.select { |pid, _| pid == Process.pid }.map { |key| @shared.delete(key) }
+        end
         own.each do |living|
           to_the_end { living.settle }
           to_the_end { living.native.close }

@@ -3,7 +3,8 @@
 use crate::convert::{Mode, text};
 use crate::error::{native, raised};
 use crate::legion_hash::{
-    ASSOCIATED, Waiting, given_id, id_of, name, other_type, parts, waiting, with_waiting,
+    ASSOCIATED, Waiting, content, given_id, has_envelope, id_of, name, other_type, parts, waiting,
+    with_waiting,
 };
 use crate::query::Found;
 use crate::store::Store;
@@ -11,7 +12,7 @@ use crate::trace::{Trace, array};
 use crate::unlocked::compute;
 use jiff::Timestamp;
 use magnus::{Error, RArray, RHash, RModule, Ruby, Value, prelude::*, r_hash::ForEach};
-use mnemon::{ErrorKind, FeedEvent, Link, Order, Subscription, TraceId, TraceType};
+use mnemon::{ErrorKind, FeedEvent, Link, NewTrace, Order, Subscription, TraceId, TraceStore, TraceType};
 use std::collections::HashSet;
 
 /// A count that does not associate, and that the next co-activation makes one that does.
@@ -19,6 +20,25 @@ const APART: u32 = ASSOCIATED - 1;
 
 /// Number of changes that a feed holds for one who does not look.
 const MOST_FED: usize = 1 << 20;
+
+/// Returns a store whose payloads have what the original calls the content: the same one if it has no others.
+fn plain(store: TraceStore) -> mnemon::Result<TraceStore> {
+    if !store.iter().any(|trace| has_envelope(&trace)) {
+        return Ok(store);
+    }
+    let copy = TraceStore::builder().max_payload_bytes(usize::MAX).in_memory()?;
+    let mut traces = Vec::with_capacity(store.len());
+    for trace in store.iter() {
+        traces.push(NewTrace::from((*trace).clone()).payload(content(&trace)?));
+    }
+    copy.restore(traces)?;
+    for trace in store.iter() {
+        for link in store.links(trace.id()).into_iter().filter(|link| link.ends().0 == trace.id()) {
+            copy.put_link(link)?;
+        }
+    }
+    Ok(copy)
+}
 
 fn counts_of(hash: RHash) -> Result<Waiting, Error> {
     let mut counts = Waiting::new();
@@ -251,6 +271,22 @@ impl Store {
         let query = self.store.query().min_strength(min_strength).include_invalid();
         compute(|| query.order(Order::Strength).limit(limit).run()).map(Found::new)
     }
+
+    fn import_legion(ruby: &Ruby, this: &Self, path: String) -> Result<RHash, Error> {
+        let report = this.waiting(ruby, |store| mnemon::legion::read(path)?.store_in(&store))?;
+        let (hash, key) = (ruby.hash_new(), |name| ruby.to_symbol(name));
+        hash.aset(key("traces"), report.traces)?;
+        hash.aset(key("links"), report.links)?;
+        hash.aset(key("known"), report.traces_known)?;
+        hash.aset(key("findings"), array(ruby, report.findings.iter().map(|finding| finding.to_string()))?)?;
+        Ok(hash)
+    }
+
+    fn export_legion(ruby: &Ruby, this: &Self, path: String) -> Result<usize, Error> {
+        let export =
+            |store: TraceStore| mnemon::legion::export(&plain(store)?, path, mnemon::Progress::ignore);
+        this.waiting(ruby, export).map(|report| report.traces)
+    }
 }
 
 pub(crate) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
@@ -274,6 +310,8 @@ pub(crate) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("legion_walk", native!(Store::walk_named, 3))?;
     class.define_method("legion_decay", native!(Store::decay_counts, 0))?;
     class.define_method("legion_strongest", native!(Store::strongest, 2))?;
+    class.define_method("import_legion", native!(Store::import_legion, 1))?;
+    class.define_method("export_legion", native!(Store::export_legion, 1))?;
     let trace = module.define_class("Trace", ruby.class_object())?;
     trace.define_method("legion_id", native!(|trace: &Trace| given_id(&trace.0), 0))?;
     Ok(())

@@ -79,7 +79,7 @@ fn payload(content: Json, extra: Map<String, Json>, waiting: &Waiting) -> Result
 /// The payload of a trace, taken apart.
 fn envelope(trace: &mnemon::Trace) -> mnemon::Result<(Json, Map<String, Json>, Waiting)> {
     let mut payload = trace.payload().as_value()?;
-    if !trace.payload().as_str().starts_with(MARK) {
+    if !has_envelope(trace) {
         return Ok((payload, Map::new(), Waiting::new()));
     }
     let envelope = &mut payload[ENVELOPE];
@@ -89,6 +89,15 @@ fn envelope(trace: &mnemon::Trace) -> mnemon::Result<(Json, Map<String, Json>, W
     let waiting = envelope["waiting"].as_object().into_iter().flatten();
     let waiting = waiting.map(|(name, count)| (name.clone(), count.as_u64().unwrap_or(0) as u32)).collect();
     Ok((envelope["content"].take(), extra, waiting))
+}
+
+pub(crate) fn has_envelope(trace: &mnemon::Trace) -> bool {
+    trace.payload().as_str().starts_with(MARK)
+}
+
+/// Returns what the original calls the content.
+pub(crate) fn content(trace: &mnemon::Trace) -> mnemon::Result<Payload> {
+    if has_envelope(trace) { Payload::new(&envelope(trace)?.0) } else { Ok(trace.payload().clone()) }
 }
 
 /// Returns the payload of a trace with these counts in the place of those it has.
@@ -230,7 +239,7 @@ pub(crate) fn parts(ruby: &Ruby, hash: RHash, partition: &str) -> Result<Parts, 
 
 /// The type that a Hash of the trace has, if it is none of the store's.
 pub(crate) fn other_type(trace: &mnemon::Trace) -> Option<String> {
-    if !trace.payload().as_str().starts_with(MARK) {
+    if !has_envelope(trace) {
         return None;
     }
     let payload = trace.payload().as_value().ok()?;

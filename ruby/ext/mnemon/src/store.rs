@@ -380,21 +380,6 @@ impl Store {
     fn panic_for_specs(&self) {
         panic!("planted");
     }
-
-    fn import_legion(ruby: &Ruby, this: &Self, path: String) -> Result<RHash, Error> {
-        let report = this.waiting(ruby, |store| mnemon::legion::read(path)?.store_in(&store))?;
-        let (hash, key) = (ruby.hash_new(), |name| ruby.to_symbol(name));
-        hash.aset(key("traces"), report.traces)?;
-        hash.aset(key("links"), report.links)?;
-        hash.aset(key("known"), report.traces_known)?;
-        hash.aset(key("findings"), array(ruby, report.findings.iter().map(|finding| finding.to_string()))?)?;
-        Ok(hash)
-    }
-
-    fn export_legion(ruby: &Ruby, this: &Self, path: String) -> Result<usize, Error> {
-        let export = |store: TraceStore| mnemon::legion::export(&store, path, mnemon::Progress::ignore);
-        this.waiting(ruby, export).map(|report| report.traces)
-    }
 }
 
 pub(crate) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
@@ -430,10 +415,8 @@ pub(crate) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     class.define_method("native_health", native!(Store::health, 0))?;
     class.define_method("close", native!(Store::close, 0))?;
     class.define_method("closed?", native!(Store::is_closed, 0))?;
-    class.define_method("import_legion", native!(Store::import_legion, 1))?;
     // For the specs, whose build has debug assertions; a gem that is installed is built without.
     #[cfg(debug_assertions)]
     class.define_method("panic_for_specs", native!(Store::panic_for_specs, 0))?;
-    class.define_method("export_legion", native!(Store::export_legion, 1))?;
     Ok(())
 }

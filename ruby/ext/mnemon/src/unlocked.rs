@@ -116,8 +116,8 @@ unsafe extern "C" fn unblock(interrupt: *mut c_void) {
 }
 
 /// Runs a call without the lock, or not at all if the thread has been interrupted: the caller looks at that, as Ruby
-/// must not raise in here, across the frames of Rust. Ruby calls `interrupt`, on any thread, if it wants the call to end
-/// early.
+/// must not raise in here, across the frames of Rust. Ruby calls `interrupt`, on any thread, if it wants the call to
+/// end early.
 fn release<T, F: FnOnce() -> T>(call: &mut Call<F, T>, interrupt: Option<&(dyn Fn() + Sync)>) {
     let work = ptr::from_mut(call).cast::<c_void>();
     let (function, data): (rb_sys::rb_unblock_function_t, _) = match &interrupt {
