@@ -89,8 +89,8 @@ def tables
   require "sequel"
   Sequel.sqlite.tap do |database|
     database.run("CREATE TABLE memory_traces (id INTEGER PRIMARY KEY, trace_id UNIQUE, trace_type, content, " \
-                 "strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity, domain_tags, origin, " \
-                 "created_at, last_reinforced, last_decayed, reinforcement_count, confidence, storage_tier, " \
+                 "strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity, domain_tags, " \
+                 "origin, created_at, last_reinforced, last_decayed, reinforcement_count, confidence, storage_tier, " \
                  "partition_id, associated_traces, parent_id, child_ids, unresolved, consolidation_candidate)")
     database.run("CREATE TABLE memory_associations (id INTEGER PRIMARY KEY, trace_id_a, trace_id_b, " \
                  "coactivation_count, partition_id, UNIQUE (trace_id_a, trace_id_b))")
