@@ -196,7 +196,10 @@ RSpec.describe "Hosts of the drop-in", :legion do
       expect(reopened.get(bad[:trace_id])).to include(created_at: Time.at(7), confidence: 0.25)
     end
 
-    it "leaves the trace that it was to replace as it is" do
+    it "leaves the trace that it was to replace as it is, and what waits for it" do
+      store.store(trace(trace_id: "a", associated_traces: ["b"]))
+      expect { store.store(trace(trace_id: "b", created_at: "never")) }.to raise_error(ArgumentError)
+      expect(store.associations["b"]).to eq("a" => 3)
       live = store.get(store.store(trace))
       expect { store.store(live.dup.merge(created_at: "never")) }.to raise_error(ArgumentError)
       live[:confidence] = 0.75

@@ -72,8 +72,9 @@ module Mnemon
     # Stores a Hash that nobody holds, under the lock of the caller.
     def put(hash)
       id = hash[:trace_id].to_s
-      before = @waiting.delete(id) || {}
+      before = @waiting[id] || {}
       waits = @native.legion_put(hash, before)
+      @waiting.delete(id)
       before.each do |other, count|
         next if waits.key?(other)
 
