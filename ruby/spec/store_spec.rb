@@ -263,6 +263,26 @@ RSpec.describe Mnemon::Store do
     end
   end
 
+  describe "#enforce_quota" do
+    it "evicts in the order that was chosen, and nothing without a quota" do
+      payloads = lambda do |**quota|
+        described_class.open(nil, **quota) do |store|
+          3.times { |n| store.put(payload: n, confidence: 0.9 - (n / 10.0), last_reinforced: Time.now - 100 + n) }
+          removed = store.enforce_quota
+          [removed[:traces], store.map(&:payload).sort]
+        end
+      end
+      expect(payloads.call).to eq([0, [0, 1, 2]])
+      expect(payloads.call(max_traces: 2)).to eq([1, [1, 2]])
+      expect(payloads.call(max_bytes: 1, eviction: :least_recently_reinforced)).to eq([2, [2]])
+      expect(payloads.call(max_traces: 1, eviction: :lowest_confidence)).to eq([2, [0]])
+    end
+
+    it "refuses an order that there is not" do
+      expect { described_class.open(nil, max_traces: 1, eviction: :oldest) }.to raise_error(ArgumentError, /oldest/)
+    end
+  end
+
   describe "#flush, #close, #stats and #health" do
     it "counts the rows written, and is refused once closed" do
       store = described_class.open(path, flush_interval: 3600)
