@@ -301,6 +301,28 @@ RSpec.describe "Hosts of the drop-in", :legion do
       expect(%w[early drained].map { |id| store.get(id)[:content_payload] }).to eq([{ list: [1] }, "late"])
     end
 
+    it "loses nothing of 8 threads under GC.stress" do
+      program = <<~'RUBY'
+        require "mnemon/legion_store"
+        Mnemon::LegionStore.path = ARGV[0]
+        store = Mnemon::LegionStore.new
+        GC.stress = true
+        threads = Array.new(8) do |n|
+          Thread.new do
+            store.store({ trace_id: "t#{n}", trace_type: :semantic, content_payload: { list: [n] }, domain_tags: ["d"] })
+            store.get("t#{n}")[:content_payload][:list] << "more"
+            store.retrieve_by_domain("d", limit: 2)
+            store.flush
+          end
+        end
+        threads.each(&:join)
+      RUBY
+      lib = File.expand_path("../lib", __dir__)
+      expect(system(RbConfig.ruby, "-I", lib, "-e", program, path)).to be(true)
+      expect(store.all_traces.map { |live| [live[:trace_id], live[:content_payload][:list]] })
+        .to match_array(Array.new(8) { |n| ["t#{n}", [n, "more"]] })
+    end
+
     it "leaves the file to the parent in a child process" do
       id = store.store(trace)
       kinds = in_child do
