@@ -7,16 +7,6 @@ RSpec.describe "A store in its process" do
   # Runs a program in a process of its own, whose collector has little to look at.
   def run(code) = system(RbConfig.ruby, "-I", LIB, "-r", "mnemon", "-e", code, path)
 
-  # Yields while another process holds the lock of the file, so that a flush waits.
-  def locked
-    lock = "db = SQLite3::Database.new(ARGV[0]); db.execute('BEGIN IMMEDIATE'); puts; $stdout.flush; $stdin.read"
-    IO.popen([RbConfig.ruby, "-r", "sqlite3", "-e", lock, path], "r+") do |holder|
-      holder.gets
-      yield
-      holder.close_write
-    end
-  end
-
   it "serves 8 threads under GC.stress" do
     expect(run(<<~'RUBY')).to be(true)
       store = Mnemon::Store.open(ARGV[0])
@@ -60,6 +50,33 @@ RSpec.describe "A store in its process" do
     Mnemon::Store.open(path) { |again| expect(again.map(&:id)).to eq([id]) }
   end
 
+  it "ends a wait on Ctrl-C" do
+    program = <<~'RUBY'
+      store = Mnemon::Store.open(ARGV[0], flush_interval: 3600)
+      store.put(payload: 1)
+      $stdout.sync = true
+      puts
+      $stdin.gets
+      main = Thread.main
+      Thread.new { (Thread.pass until main.status == "sleep") || puts("waits") }
+      begin
+        store.flush
+      rescue Interrupt
+        puts "interrupted"
+      end
+      exit!
+    RUBY
+    IO.popen([RbConfig.ruby, "-I", LIB, "-r", "mnemon", "-e", program, path], "r+") do |child|
+      child.gets
+      locked do
+        child.puts
+        expect(child.gets).to eq("waits\n")
+        Process.kill("INT", child.pid)
+        expect(child.read).to eq("interrupted\n")
+      end
+    end
+  end
+
   it "lets other threads run while it waits, and Thread#kill, Timeout and a signal end the wait" do
     store = Mnemon::Store.open(path, flush_interval: 3600)
     store.put(payload: 1)
@@ -91,12 +108,41 @@ RSpec.describe "A store in its process" do
     end
   end
 
-  it "tells Ruby its size" do
+  it "tells the collector what it holds, while it is open and until it is gone" do
     require "objspace"
-    store = Mnemon::Store.open
+    told = lambda do |&work|
+      before = GC.stat(:malloc_increase_bytes)
+      work.call
+      GC.stat(:malloc_increase_bytes) - before
+    end
+    text = "x" * 10_000
+    GC.start
+    GC.disable
+    store = Mnemon::Store.open(path)
     empty = ObjectSpace.memsize_of(store)
-    1_000.times { |n| store.insert(payload: n) }
-    expect(ObjectSpace.memsize_of(store)).to be > empty + 100_000
+    expect(told.call { 300.times { store.insert(payload: text) } }).to be > 2_500_000 # after 256 of them
+    expect(told.call { store.flush }).to be > 400_000 # the rest
+    expect(ObjectSpace.memsize_of(store)).to be_within(200_000).of(empty + 3_150_000)
+    expect(store.payload_bytes).to eq(300 * 10_002)
+    store.close
+    expect(told.call { store = Mnemon::Store.open(path) }).to be > 3_000_000
+    expect(told.call { store.erase_type(:semantic) }).to be < 100_000
+    expect(ObjectSpace.memsize_of(store)).to be < 1_000
+  ensure
+    GC.enable
+  end
+
+  it "raises an error that can be rescued if a method that holds the lock panics" do
+    expect(run(<<~'RUBY')).to be(true)
+      store = Mnemon::Store.open(ARGV[0])
+      kind = begin
+        $stderr.reopen(File::NULL)
+        store.panic_for_specs
+      rescue Mnemon::Error => e
+        [e.kind, e.message]
+      end
+      exit!(kind == [:panicked, "mnemon panicked: planted"] && store.put(payload: 1) && store.flush == 1 ? 0 : 1)
+    RUBY
   end
 
   it "writes what a store that was collected still held" do

@@ -11,6 +11,16 @@ module Helpers
 
   def path(name = "memory.db") = File.join(folder, name)
 
+  # Yields while another process holds the lock of the file, so that a flush waits.
+  def locked
+    lock = "db = SQLite3::Database.new(ARGV[0]); db.execute('BEGIN IMMEDIATE'); puts; $stdout.flush; $stdin.read"
+    IO.popen([RbConfig.ruby, "-r", "sqlite3", "-e", lock, path], "r+") do |holder|
+      holder.gets
+      yield
+      holder.close_write
+    end
+  end
+
   # Runs the block in a child process; returns what it returned.
   def in_child
     reader, writer = IO.pipe

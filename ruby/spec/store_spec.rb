@@ -263,6 +263,26 @@ RSpec.describe Mnemon::Store do
     end
   end
 
+  describe "#enforce_quota" do
+    it "evicts in the order that was chosen, and nothing without a quota" do
+      payloads = lambda do |**quota|
+        described_class.open(nil, **quota) do |store|
+          3.times { |n| store.put(payload: n, confidence: 0.9 - (n / 10.0), last_reinforced: Time.now - 100 + n) }
+          removed = store.enforce_quota
+          [removed[:traces], store.map(&:payload).sort]
+        end
+      end
+      expect(payloads.call).to eq([0, [0, 1, 2]])
+      expect(payloads.call(max_traces: 2)).to eq([1, [1, 2]])
+      expect(payloads.call(max_bytes: 1, eviction: :least_recently_reinforced)).to eq([2, [2]])
+      expect(payloads.call(max_traces: 1, eviction: :lowest_confidence)).to eq([2, [0]])
+    end
+
+    it "refuses an order that there is not" do
+      expect { described_class.open(nil, max_traces: 1, eviction: :oldest) }.to raise_error(ArgumentError, /oldest/)
+    end
+  end
+
   describe "#flush, #close, #stats and #health" do
     it "counts the rows written, and is refused once closed" do
       store = described_class.open(path, flush_interval: 3600)
@@ -280,7 +300,10 @@ RSpec.describe Mnemon::Store do
   it "moves to and from the original's database" do
     store.put(type: :trust, payload: { text: "x" }, tags: ["a"])
     File.delete(path) if File.exist?(path)
-    described_class.open(path) { |own| own.restore(store.map(&:to_h)) && own.flush && own.export_legion(path("old.db")) }
+    described_class.open(path) do |own|
+      own.restore(store.map(&:to_h))
+      own.export_legion(path("old.db"))
+    end
     described_class.open do |own|
       expect(own.import_legion(path("old.db"))).to include(traces: 1, known: 0)
       expect(own.first.payload).to eq(text: "x")

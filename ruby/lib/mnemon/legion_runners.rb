@@ -20,6 +20,12 @@ module Mnemon
         native ? native.migrate_natively : super
       end
 
+      # Evicts nothing unless LegionStore.quota says so: the gem's own store has nothing to evict with.
+      def enforce_quota(store: nil, **)
+        native = LegionRunners.native(store || default_store)
+        native && LegionStore.quota ? native.enforce_quota_natively : super
+      end
+
       def erase_by_type(type:, store: nil, **)
         native = LegionRunners.native(store || default_store)
         native ? { erased: native.delete_found(type: type), type: type.to_sym } : super
@@ -43,8 +49,18 @@ module Mnemon
           trace[:reinforcement_count] += 1
           trace[:last_reinforced] = Time.now.utc
         end
-        native.flush unless top.empty?
+        begin
+          native.flush unless top.empty?
+        rescue StandardError # has been logged, and what was changed is kept: as in the gem
+          nil
+        end
         { count: top.size, traces: top }
+      end
+
+      # Scores of another time than now are computed by the gem.
+      def retrieve_ranked(trace_ids: [], store: nil, query_time: nil, **)
+        native = LegionRunners.native(store || default_store)
+        native && query_time.nil? ? native.rank_natively(trace_ids) : super
       end
     end
 

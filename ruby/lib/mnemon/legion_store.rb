@@ -3,7 +3,7 @@
 require "json"
 require "set"
 require "mnemon"
-require "mnemon/live_trace"
+require "mnemon/living"
 
 module Mnemon
   # The drop-in for the Store of the gem lex-agentic-memory: its methods, over a native store. `require
@@ -11,49 +11,96 @@ module Mnemon
   class LegionStore
     # Number of traces between which other threads get their turn.
     SLICE = 32
-    # The number of co-activations that associates, and the most associated traces in a list.
-    ASSOCIATED = 3
-    MOST_ASSOCIATED = 20
     VALENCE_KEYS = %i[valence emotional_valence sentiment polarity score].freeze
-    private_constant :SLICE, :ASSOCIATED, :MOST_ASSOCIATED, :VALENCE_KEYS
+    # The longest payload, in bytes: about what SQLite takes, as the original has no limit.
+    MAX_PAYLOAD_BYTES = 900_000_000
+    private_constant :SLICE, :VALENCE_KEYS, :MAX_PAYLOAD_BYTES
 
-    @natives = {}
-    @natives_mutex = Mutex.new
+    @shared = {}
+    @shared_mutex = Mutex.new
+    # The stores with a mirror, and the process that made each.
+    @mirrored = ObjectSpace::WeakMap.new
 
     class << self
-      # The path of the file; nil for memory alone. Default: MNEMON_PATH of the environment.
+      # The path of the file; nil for the gem's tables, or memory alone. Default: MNEMON_PATH of the environment.
       attr_writer :path
 
       def path = @path || ENV.fetch("MNEMON_PATH", nil)
 
-      # Returns the one native store of the path: all stores of this process share it, and none closes it before the
-      # process ends.
-      def native(path)
-        return Mnemon::Store.open(nil, prune: true) unless path
-
-        key = [Process.pid, File.expand_path(path)]
-        @natives_mutex.synchronize { @natives[key] ||= Mnemon::Store.open(path) }
-      end
+      # The limits that `enforce_quota` of the runners keeps a store within: a Hash with :max_traces, :max_bytes and
+      # :eviction, which is :least_recently_reinforced or :lowest_confidence. Default: nil, and nothing is evicted. Set
+      # it before the first store is made.
+      attr_accessor :quota
 
       # Imports a database of the original into the file; what the file already holds it keeps. Returns a Hash with the
-      # number of :traces and :links stored, of traces already :known, and :findings, lines about what could not be read.
-      def import(database) = native(path).import_legion(database)
+      # number of :traces and :links stored, of traces already :known, and :findings, lines about what could not be
+      # read.
+      def import(database) = living(path).native.import_legion(database)
 
       # Writes the file's content as a database of the original, to a path where no file exists: the way back.
-      def export(database) = native(path).tap(&:flush).export_legion(database)
+      def export(database) = living(path).tap(&:settle).native.export_legion(database)
+
+      # Writes all changes, also those made in place, and closes the files: called when the process ends.
+      def close
+        mirrored, @mirrored = @mirrored, ObjectSpace::WeakMap.new
+        mirrored.keys.each { |store| to_the_end { store.flush } if mirrored[store] == Process.pid }
+        own = @shared_mutex.synchronize do
+          @shared.keys.select { |pid, _| pid == Process.pid }.map { |key| @shared.delete(key) }
+        end
+        own.each do |living|
+          to_the_end { living.settle }
+          to_the_end { living.native.close }
+        end
+      end
+
+      # Returns what the stores of one path share: none closes it before the process ends.
+      def living(path)
+        return Living.new(open_native(nil)) unless path
+
+        key = [Process.pid, File.expand_path(path)]
+        @shared_mutex.synchronize { @shared[key] ||= Living.new(open_native(path)) }
+      end
+
+      # Returns the mirror of a store in the gem's tables, if they are there.
+      def mirror(store, living, partition)
+        database = Mirror.database or return
+        @mirrored[store] = Process.pid
+        Mirror.new(database, living, partition)
+      end
+
+      # Returns an emotion as a number: what is no number is 0.
+      def scalar(value, least)
+        value = VALENCE_KEYS.map { |key| value[key] || value[key.to_s] }.compact.first if value.is_a?(Hash)
+        number = Float(value, exception: false) || 0.0
+        number.nan? ? 0.0 : number.clamp(least, 1.0)
+      end
+
+      def log(message)
+        defined?(::Legion::Logging) ? ::Legion::Logging.error("[mnemon] #{message}") : warn("[mnemon] #{message}")
+      end
+
+      private
+
+      def open_native(path) = Mnemon::Store.open(path, max_payload_bytes: MAX_PAYLOAD_BYTES, **(quota || {}))
+
+      # The process ends: what one store can't write keeps the others from nothing.
+      def to_the_end
+        yield
+      rescue StandardError => e
+        log("closing: #{e.message}")
+      end
     end
 
     # The Mnemon::Store underneath.
     attr_reader :native
 
     def initialize(partition_id: nil)
-      @mutex = Mutex.new
       @partition_id = (partition_id || default_partition).to_s
-      @native = self.class.native(self.class.path)
-      forget_all
-      @pending = {}.compare_by_identity
-      @absent = {}
-      @counts = Hash.new { |hash, id| hash[id] = Hash.new(0) }
+      path = self.class.path
+      @living = self.class.living(path)
+      @native = @living.native
+      @mutex = @living.mutex
+      @mirror = self.class.mirror(self, @living, @partition_id) unless path
     end
 
     # Stores a copy of a Hash, whose lists stay the caller's; returns its +:trace_id+.
@@ -62,53 +109,34 @@ module Mnemon
     end
 
     # Returns the living trace: changes in place are written by the next flush.
-    def get(id) = @mutex.synchronize { fetch(id) }
+    def get(id) = @living.fetch(id)
 
-    def delete(id)
-      @mutex.synchronize do
-        key = id.to_s
-        @native.legion_links(key).each_key { |other| living(other)&.[](:associated_traces)&.delete(id) }
-        forget(key)
-        @absent.delete(key)
-        @counts.delete(key)
-        @counts.each_value { |counts| counts.delete(key) }
-        @native.legion_delete(key)
-      end
-    end
+    def delete(id) = @living.delete(id)
 
     def retrieve_by_type(type, min_strength: 0.0, limit: 100)
       settle
-      living_of(@native.legion_of_type(type.to_s, min_strength.to_f, limit))
+      @living.of(@native.legion_of_type(type.to_s, min_strength.to_f, limit))
     end
 
     def retrieve_by_domain(tag, min_strength: 0.0, limit: 100)
       settle
-      living_of(@native.__send__(:native_query, { tags: tag.to_s, min_strength: min_strength.to_f, limit: limit,
-                                                  include_invalid: true }))
+      @living.of(@native.__send__(:native_query, { tags: tag.to_s, min_strength: min_strength.to_f, limit: limit,
+                                                   include_invalid: true }))
     end
 
     def retrieve_associated(id, min_strength: 0.0, limit: 20)
       settle
-      living_of(@native.legion_associated(id.to_s, min_strength.to_f, limit)).map(&:to_plain)
+      @living.of(@native.legion_associated(id.to_s, min_strength.to_f, limit)).map(&:to_plain)
     end
 
     def record_coactivation(one, other)
-      return if one == other
-
-      @mutex.synchronize do
-        count = @native.legion_co_activate(one.to_s, other.to_s)
-        if count.nil?
-          @counts[one.to_s][other.to_s] += 1
-          @counts[other.to_s][one.to_s] += 1
-        elsif count >= ASSOCIATED
-          [[one, other], [other, one]].each { |a, b| associate(a, b) }
-        end
-      end
+      @living.co_activate(one, other) unless one == other
     end
 
+    # Returns a TracesList, which makes its Hashes when they are looked at.
     def all_traces(min_strength: 0.0)
       settle
-      all = living_of(@native.__send__(:native_all))
+      all = TracesList.new(@living, @native.__send__(:native_all))
       min_strength.positive? ? all.select { |trace| trace[:strength] >= min_strength } : all
     end
 
@@ -116,7 +144,7 @@ module Mnemon
 
     def count = @native.size
 
-    # Keeps other writers of this store out while the block runs.
+    # Keeps other writers out while the block runs.
     def synchronize(&) = @mutex.synchronize(&)
 
     def walk_associations(start_id:, max_hops: 12, min_strength: 0.1)
@@ -124,14 +152,11 @@ module Mnemon
       @native.legion_walk(start_id.to_s, max_hops, min_strength.to_f)
     end
 
-    # Replaces all traces; links are those of their lists.
+    # Replaces the traces of the store's partition; links are those of their lists.
     def restore_traces(traces)
       kept = Array(traces).select { |trace| trace.is_a?(Hash) && trace[:trace_id] }
       @mutex.synchronize do
-        ids = kept.to_set { |trace| trace[:trace_id].to_s }
-        @native.each { |trace| @native.delete(trace.id) unless ids.include?(trace.legion_id) }
-        [@pending, @absent, @counts].each(&:clear)
-        forget_all
+        @living.delete_all_but(kept.to_set { |trace| trace[:trace_id].to_s }, @partition_id)
         kept.each_slice(SLICE) { |slice| slice.each { |trace| keep(trace) } && Thread.pass }
       end
       flush
@@ -140,9 +165,11 @@ module Mnemon
     # Writes what was changed, in place too, and returns when it is on disk. Flushes of several threads share one cut.
     def flush
       settle
-      @native.flush
-    rescue Mnemon::Error => e
-      complain("flush: #{e.message}")
+      written = @native.flush
+      @mirror&.write
+      written
+    rescue StandardError => e
+      self.class.log("flush: #{e.message}")
       raise
     end
 
@@ -153,36 +180,19 @@ module Mnemon
     def associations = to_view(LinksView)
 
     # Hands all traces that were changed in place to the native store.
-    def settle
-      changed = @mutex.synchronize { (@live.values + @pending.keys).uniq(&:object_id) }
-      changed.each_slice(SLICE) do |slice|
-        @mutex.synchronize { slice.each { |trace| write(trace) if trace.changed? } }
-        Thread.pass
-      end
-      @mutex.synchronize do
-        changed.each { |trace| @pending.delete(trace) unless trace.changed? }
-        @numbers.delete_if { |_, number| !@live.key?(number) } if @numbers.size > (2 * @live.size) + 1_000
-      end
-    end
+    def settle = @living.settle
 
-    # For the gem's own specs.
-    def parse_db_content(raw)
-      return raw unless raw.is_a?(String) && raw.strip.match?(/\A(\{|\[\s*[{\["\]])/)
+    # Returns the value of a text of the gem's tables: that of an object or list in JSON, or the text itself.
+    def parse_db_content(raw) = Mirror.parse(raw)
 
-      ::JSON.parse(raw.strip, symbolize_names: true)
-    rescue ::JSON::ParserError
-      raw
-    end
-
-    # Called by a living trace that is changed in place: it is kept until it is written.
-    def touched(trace) = @pending[trace] = true
+    # Counts of co-activations with traces that are not stored yet, by id and id.
+    def waiting = @living.waiting
 
     # Runs a cycle of decay natively, with the gem's summary.
     def decay_natively
       settle
       fading, pruned = @native.legion_decay
-      @decayed_at = Time.now.to_f
-      refresh
+      @living.refresh(Time.now.to_f)
       { decayed: fading, pruned: pruned }
     end
 
@@ -190,14 +200,32 @@ module Mnemon
     def migrate_natively
       settle
       migrated = @native.update_tiers
-      refresh
+      @living.refresh
       { migrated: migrated }
+    end
+
+    # Evicts what is beyond the quota natively, with the gem's summary.
+    def enforce_quota_natively
+      settle
+      @native.enforce_quota
+      @living.refresh
+      traces, bytes = self.class.quota.values_at(:max_traces, :max_bytes)
+      within = (traces.nil? || count <= traces) && (bytes.nil? || @native.payload_bytes <= bytes)
+      { success: true, within_limits: within }
+    end
+
+    # Ranks stored traces natively, with the gem's answer.
+    def rank_natively(ids)
+      settle
+      ranked = @native.legion_rank(ids)
+      living = @living.of(ranked.map(&:first))
+      { success: true, traces: living.zip(ranked).map { |trace, (_, score)| { trace: trace, score: score } } }
     end
 
     # Returns the strongest living traces.
     def strongest(min_strength, limit)
       settle
-      living_of(@native.legion_strongest(min_strength, limit))
+      @living.of(@native.legion_strongest(min_strength, limit))
     end
 
     # Deletes what a native query finds; returns the number.
@@ -217,89 +245,8 @@ module Mnemon
 
     def keep(trace)
       hash = normalized(trace)
-      hash[:partition_id] ||= @partition_id
-      id = hash[:trace_id].to_s
-      live = living(id)
-      if live.nil? || !live.equal?(trace)
-        forget(id)
-        live = adopt(id, hash)
-      end
-      write(live)
-      touched(live) # until the next flush its lists may be changed by whoever stored it
-      live.tie
-      hash[:trace_id]
-    end
-
-    def write(live)
-      id = live[:trace_id].to_s
-      absent = @native.legion_put(live, @partition_id)
-      absent.empty? ? @absent.delete(id) : @absent[id] = absent
-      live.written
-      @absent.each { |waiting, others| @native.legion_link(waiting, id, ASSOCIATED) if others.include?(id) }
-      return unless @counts.key?(id)
-
-      @counts.delete(id).each { |other, count| @native.legion_link(id, other, count) || (@counts[id][other] = count) }
-    end
-
-    def fetch(id)
-      return if id.nil?
-
-      living(id.to_s) || ((trace = @native.legion_find(id.to_s)) && read(trace))
-    end
-
-    # Living traces are known by numbers, each given once: Ruby's weak map forgets a key when an earlier value of it is
-    # collected, though it has another one by then.
-    def living(id) = (number = @numbers[id]) && @live[number]
-
-    def forget_all
-      @live = ObjectSpace::WeakMap.new
-      @numbers = {}
-      @last_number ||= 0
-    end
-
-    def read(trace)
-      living(trace.legion_id) || adopt(trace.legion_id, @native.legion_hash(trace, @decayed_at), &:written)
-    end
-
-    def adopt(id, hash)
-      live = LiveTrace.of(hash, self)
-      yield live if block_given?
-      @live[@numbers[id] = @last_number += 1] = live
-    end
-
-    def forget(id)
-      live = living(id) or return
-      live.abandon
-      @pending.delete(live)
-    end
-
-    def living_of(found)
-      all = []
-      until (slice = found.shift(SLICE)).empty?
-        @mutex.synchronize { slice.each { |trace| all << read(trace) } }
-        Thread.pass
-      end
-      all
-    end
-
-    # Living traces show what a native change has made of their numbers.
-    def refresh
-      @live.values.each_slice(SLICE) do |slice|
-        @mutex.synchronize do
-          slice.each do |live|
-            trace = live.keeper && @native.legion_find(live[:trace_id].to_s) or next
-            live.refresh(@native.legion_hash(trace, @decayed_at).slice(:strength, :last_decayed, :storage_tier))
-          end
-        end
-        Thread.pass
-      end
-    end
-
-    def associate(id, other)
-      list = living(id.to_s)&.[](:associated_traces)
-      return if list.nil? || list.frozen? || list.include?(other) || list.size >= MOST_ASSOCIATED
-
-      list << other
+      hash = hash.merge(partition_id: @partition_id) unless hash[:partition_id]
+      @living.keep(hash, trace)
     end
 
     def normalized(trace)
@@ -307,14 +254,8 @@ module Mnemon
                ::Legion::Extensions::Agentic::Memory::Trace::Helpers::Trace
       return helper.normalize_trace_affect(trace) if helper && helper.respond_to?(:normalize_trace_affect)
 
-      trace.to_h.merge(emotional_valence: scalar(trace[:emotional_valence], -1.0),
-                       emotional_intensity: scalar(trace[:emotional_intensity], 0.0))
-    end
-
-    def scalar(value, least)
-      value = VALENCE_KEYS.map { |key| value[key] || value[key.to_s] }.compact.first if value.is_a?(Hash)
-      number = Float(value, exception: false) || 0.0
-      number.nan? ? 0.0 : number.clamp(least, 1.0)
+      trace.to_h.merge(emotional_valence: self.class.scalar(trace[:emotional_valence], -1.0),
+                       emotional_intensity: self.class.scalar(trace[:emotional_intensity], 0.0))
     end
 
     def default_partition
@@ -322,20 +263,29 @@ module Mnemon
     rescue StandardError # no settings, or none of agents: as in the original
       "default"
     end
-
-    def complain(message)
-      defined?(::Legion::Logging) ? ::Legion::Logging.error("[mnemon] #{message}") : warn("[mnemon] #{message}")
-    end
   end
 end
 
+require "mnemon/legion_list"
+require "mnemon/legion_mirror"
 require "mnemon/legion_views"
+
+# After the host's hooks, and before the native stores are closed.
+at_exit { Mnemon::LegionStore.close }
 
 module Legion
   module Extensions
     module Agentic
       module Memory
+        # The gem's `shared_store` makes a store with this; where a path is set it is always the drop-in, also if the
+        # gem's settings choose PostgreSQL or its cache.
         module Trace
+          singleton_class.prepend(Module.new do
+            private
+
+            def create_store = ::Mnemon::LegionStore.path ? ::Mnemon::LegionStore.new : super
+          end)
+
           module Helpers
             remove_const(:Store) if const_defined?(:Store, false)
             Store = ::Mnemon::LegionStore

@@ -37,6 +37,9 @@ module Mnemon
 
     def written = @written = hash
 
+    # Remembers that its content is refused; returns whether that is news.
+    def refuse = @refused != (@refused = hash)
+
     def abandon = @keeper = nil
 
     # Ties the lists of the Hash that it was made of.

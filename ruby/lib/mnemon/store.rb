@@ -20,6 +20,9 @@ module Mnemon
       # close_timeout:: longest time, in seconds, that #close waits. Default: 30.
       # max_payload_bytes:: longest payload, as JSON. Default: 1 MiB.
       # prune:: whether #decay removes traces that have faded away. Default: true.
+      # max_traces:: number of traces beyond which #enforce_quota evicts. Default: no limit.
+      # max_bytes:: bytes of payloads, as JSON, beyond which #enforce_quota evicts. Default: no limit.
+      # eviction:: who goes first, +:least_recently_reinforced+ or +:lowest_confidence+. Default: the former.
       def open(path = nil, **options)
         store = native_open(path&.to_s, options)
         return store unless block_given?
@@ -103,6 +106,107 @@ module Mnemon
 
     # Returns the trace with this id, or nil.
     def [](id) = get(id)
+
+    ##
+    # :method: insert(trace)
+    # Stores a new trace, given as a Hash, and returns its id. Raises Error with +:already_exists+ for an id that is
+    # stored.
+
+    ##
+    # :method: get(id)
+    # Returns the trace with this id, or nil. Wherever an id is taken, a trace is taken too.
+
+    ##
+    # :method: include?(id)
+    # Returns whether the store holds a trace with this id.
+
+    ##
+    # :method: delete(id)
+    # Removes a trace with its links, and returns it; nil if the store does not hold it.
+
+    ##
+    # :method: size
+    # Returns the number of traces.
+
+    ##
+    # :method: restore(traces)
+    # Replaces all traces and links with an Array of Hashes, in one cut, and returns their number.
+
+    ##
+    # :method: co_activate(one, other)
+    # Counts a co-activation of two traces and returns the count. Raises Error with +:not_found+ if one is not stored.
+
+    ##
+    # :method: unlink(one, other)
+    # Removes the link of two traces; returns whether there was one.
+
+    ##
+    # :method: links(id)
+    # Returns the co-activations of a trace as a Hash of counts by the other's id.
+
+    ##
+    # :method: strength(trace)
+    # Returns the strength that a trace has now, from 0 to 1.
+
+    ##
+    # :method: reinforce(id)
+    # Strengthens a trace, and returns its new state; nil if the store does not hold it.
+
+    ##
+    # :method: rank(ids)
+    # Returns the stored ones of the traces as an Array of [trace, score], best first, each once.
+
+    ##
+    # :method: decay
+    # Removes the traces that have faded away, if the store prunes, and stores how strong the others are. Returns a Hash
+    # with the number of +:traces+ and +:links+ removed, as do #enforce_quota, #erase_type and #erase_partition.
+
+    ##
+    # :method: update_tiers
+    # Sets the tier of each trace, and returns the number of those that changed theirs.
+
+    ##
+    # :method: enforce_quota
+    # Evicts what is beyond +max_traces+ and +max_bytes+, but no firmware and nothing pinned.
+
+    ##
+    # :method: erase_type(type)
+    # Removes all traces of a type, with their rows.
+
+    ##
+    # :method: erase_partition(partition)
+    # Removes all traces of a partition, with their rows.
+
+    ##
+    # :method: flush
+    # Writes all changes, and returns the number of rows written when they are on disk.
+
+    ##
+    # :method: close
+    # Writes all changes and closes the file. What is in memory can still be read.
+
+    ##
+    # :method: closed?
+    # Returns whether the store is closed.
+
+    ##
+    # :method: stats
+    # Returns a Hash of counters: +:traces+, +:links+, +:dirty+, +:cuts+, +:flushes+, +:flush_seconds+,
+    # +:rows_upserted+, +:rows_updated+, +:rows_deleted+, +:last_error+ and +:quarantined+.
+
+    ##
+    # :method: payload_bytes
+    # Returns the number of bytes of all payloads, as JSON. Looks at every trace.
+
+    ##
+    # :method: import_legion(path)
+    # Stores what a database of the original gem holds, except traces that are stored already. Returns a Hash with the
+    # number of +:traces+ and +:links+ stored, of traces +:known+, and +:findings+, lines about what could not be read.
+
+    ##
+    # :method: export_legion(path)
+    # Writes all traces and links as a database of the original gem, to a path where no file exists; returns the number
+    # of traces.
 
     def empty? = size.zero?
 

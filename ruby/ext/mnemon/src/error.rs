@@ -1,10 +1,11 @@
 //! Errors as Ruby exceptions: `ArgumentError` for input, otherwise `Mnemon::Error` with its kind.
 
-use magnus::{Error, ExceptionClass, RModule, Ruby, prelude::*};
+use magnus::{Error, ExceptionClass, RModule, Ruby, Value, prelude::*};
 use mnemon::ErrorKind;
 use std::any::Any;
 use std::error::Error as _;
 use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A panic, with its message if it had one.
 pub(crate) struct Panicked(pub(crate) Option<String>);
@@ -16,7 +17,7 @@ impl From<Box<dyn Any + Send>> for Panicked {
     }
 }
 
-fn ruby() -> Ruby {
+pub(crate) fn ruby() -> Ruby {
     // Exceptions are made only inside methods, which Ruby calls with its lock held.
     Ruby::get().unwrap_or_else(|error| unreachable!("{error}"))
 }
@@ -64,3 +65,28 @@ pub(crate) fn panicked(panic: Panicked) -> Error {
 pub(crate) fn invalid(message: impl Display) -> Error {
     Error::new(ruby().exception_arg_error(), message.to_string())
 }
+
+/// Runs a native method, which holds Ruby's lock: a panic becomes an exception that a host can rescue.
+pub(crate) fn caught(method: impl FnOnce() -> Result<Value, Error>) -> Result<Value, Error> {
+    catch_unwind(AssertUnwindSafe(method)).unwrap_or_else(|panic| Err(panicked(panic.into())))
+}
+
+/// Returns the method for a function and the number of its arguments, like `magnus::method!`, but with panics as
+/// `Mnemon::Error`: magnus makes them `fatal`, which ends the process.
+macro_rules! native {
+    ($function:expr, 0) => { native!($function, Method0, RubyMethod0, 0,) };
+    ($function:expr, 1) => { native!($function, Method1, RubyMethod1, 1, a) };
+    ($function:expr, 2) => { native!($function, Method2, RubyMethod2, 2, a, b) };
+    ($function:expr, 3) => { native!($function, Method3, RubyMethod3, 3, a, b, c) };
+    ($function:expr, $plain:ident, $with_ruby:ident, $count:tt, $($argument:ident),*) => {
+        magnus::method!(
+            |ruby: &magnus::Ruby, this: magnus::Value, $($argument: magnus::Value),*| {
+                #[allow(unused_imports)]
+                use magnus::method::{$plain, $with_ruby};
+                $crate::error::caught(|| ($function).call_convert_value(ruby, this, $($argument),*))
+            },
+            $count
+        )
+    };
+}
+pub(crate) use native;

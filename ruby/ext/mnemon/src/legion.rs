@@ -1,277 +1,167 @@
-//! Traces in the shape of the original gem's Hashes, and what its runners do with all of them.
-//!
-//! Whatever the Hash has and a trace has no field for lies in the payload, beside what the Hash calls its content:
-//! `{"$legion": {"content": …, "extra": {…}}}`. A trace without such things has its content alone as the payload.
+//! What the drop-in for the original gem asks of the native store.
 
-use crate::convert::{Mode, float, from_json, from_time, text, time, to_json};
-use crate::error::{invalid, raised};
-use crate::store::{Found, Store};
+use crate::convert::{Mode, text};
+use crate::error::{native, raised};
+use crate::legion_hash::{
+    ASSOCIATED, Waiting, content, given_id, has_envelope, id_of, name, other_type, parts, waiting,
+    with_waiting,
+};
+use crate::query::Found;
+use crate::store::Store;
 use crate::trace::{Trace, array};
 use crate::unlocked::compute;
 use jiff::Timestamp;
-use magnus::{Error, RArray, RHash, RModule, RString, Ruby, Value, method, prelude::*, r_hash::ForEach};
-use mnemon::{ErrorKind, Link, NewTrace, Order, Origin, Payload, Tier, TraceId, TraceType};
-use serde_json::{Map, Value as Json, json};
+use magnus::{Error, RArray, RHash, RModule, Ruby, Value, prelude::*, r_hash::ForEach};
+use mnemon::{ErrorKind, FeedEvent, Link, NewTrace, Order, Subscription, TraceId, TraceStore, TraceType};
 use std::collections::HashSet;
 
-const ENVELOPE: &str = "$legion";
-/// What the payload of a trace with an envelope begins with.
-const MARK: &str = "{\"$legion\":";
-/// The number of co-activations that associates.
-const ASSOCIATED: u32 = 3;
 /// A count that does not associate, and that the next co-activation makes one that does.
 const APART: u32 = ASSOCIATED - 1;
-/// The most traces in the list of associated ones.
-const MOST_ASSOCIATED: usize = 20;
 
-/// A UUID is itself; any other name stands for an id of its own.
-fn id_of(name: &str) -> TraceId {
-    name.parse().unwrap_or_else(|_| TraceId::from_reference(name))
-}
+/// Number of changes that a feed holds for one who does not look.
+const MOST_FED: usize = 1 << 20;
 
-fn name(value: Value) -> Result<String, Error> {
-    text(value, "trace_id", Mode::Faithful)
-}
-
-fn number(value: Value, field: &str, least: f64, most: f64) -> Result<Option<f64>, Error> {
-    let number = float(value, field)?;
-    Ok((!number.is_nan()).then(|| number.clamp(least, most)))
-}
-
-/// A trace of the gem's shape, taken apart.
-struct Parts {
-    new: NewTrace,
-    id: TraceId,
-    partition: String,
-    associated: Vec<String>,
-}
-
-fn parts(ruby: &Ruby, hash: RHash, partition: &str) -> Result<Parts, Error> {
-    let mode = Mode::Faithful;
-    let field = |key: &str| hash.get(ruby.to_symbol(key)).filter(|value: &Value| !value.is_nil());
-    let mut extra = Map::new();
-    let given =
-        field("trace_type").map(|kind| text(kind, "trace_type", mode)).transpose()?.unwrap_or_default();
-    let kind: TraceType = given.parse().unwrap_or(TraceType::Semantic);
-    if kind.as_str() != given {
-        extra.insert("trace_type".to_owned(), json!({"$symbol": given}));
+/// Returns a store whose payloads have what the original calls the content: the same one if it has no others.
+fn plain(store: TraceStore) -> mnemon::Result<TraceStore> {
+    if !store.iter().any(|trace| has_envelope(&trace)) {
+        return Ok(store);
     }
-    let given = name(field("trace_id").ok_or_else(|| invalid("trace_id is missing"))?)?;
-    let id = id_of(&given);
-    if id.to_string() != given {
-        extra.insert("trace_id".to_owned(), Json::String(given));
+    let copy = TraceStore::builder().max_payload_bytes(usize::MAX).in_memory()?;
+    let mut traces = Vec::with_capacity(store.len());
+    for trace in store.iter() {
+        traces.push(NewTrace::from((*trace).clone()).payload(content(&trace)?));
     }
-    let content = field("content_payload").or_else(|| field("content"));
-    let content =
-        content.map_or(Ok(Json::Null), |content| to_json(ruby, content, "content_payload", mode))?;
-    let mut new = NewTrace::new(kind, Json::Null).id(id);
-    let mut partition = partition.to_owned();
-    let mut associated = Vec::new();
-    hash.foreach(|key: Value, value: Value| {
-        let key = text(key, "a key", mode)?;
-        let field = key.as_str();
-        if value.is_nil() {
-            return Ok(ForEach::Continue);
+    copy.restore(traces)?;
+    for trace in store.iter() {
+        for link in store.links(trace.id()).into_iter().filter(|link| link.ends().0 == trace.id()) {
+            copy.put_link(link)?;
         }
-        let list =
-            || RArray::from_value(value).map_or_else(|| vec![value], |values| values.into_iter().collect());
-        let texts = || list().into_iter().map(|item| text(item, field, mode)).collect::<Result<Vec<_>, _>>();
-        let unit = |value| number(value, field, 0.0, 1.0);
-        let made = new.clone();
-        let set = match field {
-            "trace_id" | "trace_type" | "content_payload" | "content" => None,
-            "strength" => unit(value)?.map(|number| made.strength(number)),
-            "peak_strength" => unit(value)?.map(|number| made.peak_strength(number)),
-            "base_decay_rate" => number(value, field, 0.0, f64::MAX)?.map(|rate| made.base_decay_rate(rate)),
-            "emotional_valence" => {
-                number(value, field, -1.0, 1.0)?.map(|number| made.emotional_valence(number))
-            }
-            "emotional_intensity" => unit(value)?.map(|number| made.emotional_intensity(number)),
-            "confidence" => unit(value)?.map(|number| made.confidence(number)),
-            "domain_tags" => {
-                let tags: Vec<_> = texts()?;
-                // An order, or a tag twice, that a set of tags does not keep.
-                if tags.windows(2).any(|pair| pair[0] >= pair[1]) || RArray::from_value(value).is_none() {
-                    extra.insert(key.clone(), to_json(ruby, value, field, mode)?);
-                }
-                Some(made.tags(tags.iter().filter(|tag| !tag.is_empty())))
-            }
-            "origin" => match text(value, field, mode)?.parse::<Origin>() {
-                Ok(origin) => Some(made.origin(origin)),
-                Err(_) => {
-                    extra.insert(key.clone(), to_json(ruby, value, field, mode)?);
-                    None
-                }
-            },
-            "storage_tier" => match text(value, field, mode)?.parse::<Tier>() {
-                Ok(tier) => Some(made.tier(tier)),
-                Err(_) => {
-                    extra.insert(key.clone(), to_json(ruby, value, field, mode)?);
-                    None
-                }
-            },
-            "source_agent_id" => {
-                Some(text(value, field, mode)?).filter(|t| !t.is_empty()).map(|t| made.source_agent(t))
-            }
-            "encryption_key_id" => {
-                Some(text(value, field, mode)?).filter(|t| !t.is_empty()).map(|t| made.encryption_key_id(t))
-            }
-            "partition_id" => {
-                partition = text(value, field, mode)?;
-                None
-            }
-            "created_at" => Some(made.created_at(time(value, field)?)),
-            "last_reinforced" => Some(made.last_reinforced(time(value, field)?)),
-            "last_decayed" => Some(made.last_decayed(time(value, field)?)),
-            "reinforcement_count" => {
-                let count = float(value, field)?.clamp(0.0, f64::from(u32::MAX));
-                Some(made.reinforcement_count(count as u32))
-            }
-            "unresolved" => Some(made.unresolved(value.to_bool())),
-            "consolidation_candidate" => Some(made.consolidation_candidate(value.to_bool())),
-            "parent_trace_id" | "child_trace_ids" => {
-                let names = texts()?;
-                let ids: Vec<TraceId> = names.iter().map(|name| id_of(name)).collect();
-                if names.iter().zip(&ids).any(|(name, id)| id.to_string() != *name) {
-                    extra.insert(key.clone(), to_json(ruby, value, field, mode)?);
-                }
-                match (field, ids.first()) {
-                    ("parent_trace_id", Some(parent)) => Some(made.parent(*parent)),
-                    _ => Some(made.children(ids)),
-                }
-            }
-            "associated_traces" => {
-                associated = texts()?;
-                None
-            }
-            _ => {
-                extra.insert(key.clone(), to_json(ruby, value, field, mode)?);
-                None
-            }
-        };
-        if let Some(set) = set {
-            new = set;
-        }
+    }
+    Ok(copy)
+}
+
+fn counts_of(hash: RHash) -> Result<Waiting, Error> {
+    let mut counts = Waiting::new();
+    hash.foreach(|key: Value, count: u32| {
+        counts.insert(text(key, "trace_id", Mode::Faithful)?, count);
         Ok(ForEach::Continue)
     })?;
-    if partition.is_empty() {
-        partition = "default".to_owned();
-    }
-    let payload = if extra.is_empty() && content.get(ENVELOPE).is_none() {
-        content
-    } else {
-        json!({ENVELOPE: {"content": content, "extra": extra}})
-    };
-    let new = new.partition(&partition).payload(Payload::new(&payload).map_err(raised)?);
-    Ok(Parts { new, id, partition, associated })
+    Ok(counts)
 }
 
-/// The type that a Hash of the trace has, if it is none of the store's.
-fn other_type(trace: &mnemon::Trace) -> Option<String> {
-    if !trace.payload().as_str().starts_with(MARK) {
-        return None;
+fn hash_of(ruby: &Ruby, counts: &Waiting) -> Result<RHash, Error> {
+    let hash = ruby.hash_new();
+    for (name, count) in counts {
+        hash.aset(name.as_str(), *count)?;
     }
-    let payload = trace.payload().as_value().ok()?;
-    Some(payload[ENVELOPE]["extra"].get("trace_type")?["$symbol"].as_str()?.to_owned())
+    Ok(hash)
 }
 
-/// The id that a Hash of the trace has.
-fn given_id(trace: &mnemon::Trace) -> String {
-    let given = || {
-        let payload = trace.payload().as_value().ok()?;
-        Some(payload[ENVELOPE]["extra"].get("trace_id")?.as_str()?.to_owned())
-    };
-    let marked = trace.payload().as_str().starts_with(MARK);
-    marked.then(given).flatten().unwrap_or_else(|| trace.id().to_string())
+/// What was committed since the last look.
+#[magnus::wrap(class = "Mnemon::Feed", free_immediately, size)]
+pub(crate) struct Feed(Subscription);
+
+impl Feed {
+    /// Returns the next commit as an Array of the changed traces, each with its id, and an Array of the changed links,
+    /// each with its two ids and its count: nil for what was removed. Returns `:gap` if commits were dropped because
+    /// nobody looked, and nil if there is no further commit.
+    fn take(ruby: &Ruby, this: &Self) -> Result<Value, Error> {
+        let commit = match this.0.try_recv() {
+            None => return Ok(ruby.qnil().as_value()),
+            Some(FeedEvent::Committed(commit)) => commit,
+            Some(_) => return Ok(ruby.to_symbol("gap").as_value()),
+        };
+        let traces = commit.traces.iter().map(|(id, trace)| (id.to_string(), trace.clone().map(Trace)));
+        let links = commit
+            .links
+            .iter()
+            .map(|((a, b), link)| (a.to_string(), b.to_string(), link.map(|link| link.count())));
+        Ok(ruby.into_value((array(ruby, traces)?, array(ruby, links)?)))
+    }
 }
 
 impl Store {
-    fn given_ids<'a>(&self, ids: impl IntoIterator<Item = &'a TraceId>) -> Vec<String> {
-        let given =
-            |id: &TraceId| self.store.get(*id).map_or_else(|| id.to_string(), |trace| given_id(&trace));
-        ids.into_iter().map(given).collect()
+    /// Returns a feed of what is committed from now on.
+    fn feed(&self) -> Feed {
+        Feed(self.store.subscribe(MOST_FED))
     }
 
-    fn hash(ruby: &Ruby, this: &Self, trace: &Trace, as_of: Option<f64>) -> Result<RHash, Error> {
-        let trace = &*trace.0;
-        let (hash, key) = (ruby.hash_new(), |name: &str| ruby.to_symbol(name));
-        let mut payload = trace.payload().as_value().map_err(raised)?;
-        let mut extra = Json::Null;
-        if trace.payload().as_str().starts_with(MARK) {
-            extra = payload[ENVELOPE]["extra"].take();
-            payload = payload[ENVELOPE]["content"].take();
-        }
-        let content = from_json(ruby, &payload)?;
-        // What has faded up to the last cycle of decay.
-        let as_of = as_of.and_then(|at| Timestamp::from_microsecond((at * 1e6) as i64).ok());
-        let as_of = as_of.filter(|at| *at > trace.last_decayed());
-        let strength = as_of.map_or(trace.strength(), |at| this.store.strength_at(trace, at));
-        hash.aset(key("trace_id"), trace.id().to_string())?;
-        hash.aset(key("trace_type"), key(trace.trace_type().as_str()))?;
-        hash.aset(key("content_payload"), content)?;
-        hash.aset(key("content"), content)?;
-        hash.aset(key("strength"), strength)?;
-        hash.aset(key("peak_strength"), trace.peak_strength())?;
-        hash.aset(key("base_decay_rate"), trace.base_decay_rate())?;
-        hash.aset(key("emotional_valence"), trace.emotional_valence())?;
-        hash.aset(key("emotional_intensity"), trace.emotional_intensity())?;
-        hash.aset(key("domain_tags"), array(ruby, trace.tags())?)?;
-        hash.aset(key("origin"), key(trace.origin().as_str()))?;
-        hash.aset(key("source_agent_id"), trace.source_agent())?;
-        hash.aset(key("created_at"), from_time(ruby, trace.created_at())?)?;
-        hash.aset(key("last_reinforced"), from_time(ruby, trace.last_reinforced())?)?;
-        hash.aset(key("last_decayed"), from_time(ruby, as_of.unwrap_or(trace.last_decayed()))?)?;
-        hash.aset(key("reinforcement_count"), trace.reinforcement_count())?;
-        hash.aset(key("confidence"), trace.confidence())?;
-        hash.aset(key("storage_tier"), key(trace.tier().as_str()))?;
-        hash.aset(key("partition_id"), trace.partition())?;
-        hash.aset(key("encryption_key_id"), trace.encryption_key_id())?;
-        let near = this.store.associated(trace.id(), 0.0, MOST_ASSOCIATED);
-        hash.aset(key("associated_traces"), array(ruby, near.iter().map(|near| given_id(near)))?)?;
-        hash.aset(key("parent_trace_id"), trace.parent().map(|id| id.to_string()))?;
-        hash.aset(key("child_trace_ids"), array(ruby, this.given_ids(trace.children()))?)?;
-        hash.aset(key("unresolved"), trace.is_unresolved())?;
-        hash.aset(key("consolidation_candidate"), trace.is_consolidation_candidate())?;
-        if let Json::Object(extra) = extra {
-            for (name, value) in &extra {
-                hash.aset(key(name), from_json(ruby, value)?)?;
-            }
-        }
-        Ok(hash)
-    }
-
-    /// Stores a trace, and makes its links those of its list. Returns the associated ids that are not stored.
-    fn put_hash(ruby: &Ruby, this: &Self, hash: RHash, partition: RString) -> Result<RArray, Error> {
-        let Parts { new, id, partition, associated } = parts(ruby, hash, &partition.to_string()?)?;
+    /// Stores a trace, and makes its links those of its list. Takes the counts of co-activations that wait for a trace
+    /// to be stored, and returns those that still do; they lie in the payload.
+    fn put_hash(ruby: &Ruby, this: &Self, hash: RHash, counts: RHash) -> Result<RHash, Error> {
+        let parts = parts(ruby, hash, "default")?;
+        let (id, associated) = (parts.id, parts.associated.clone());
         // A partition never changes, so a trace that changes its own is another one.
-        if this.store.get(id).is_some_and(|old| old.partition() != partition) {
+        if this.store.get(id).is_some_and(|old| old.partition() != parts.partition) {
             this.store.remove(id).map_err(raised)?;
         }
-        this.store.replace(new).map_err(raised)?;
-        let wanted: Vec<_> = associated.into_iter().map(|name| (id_of(&name), name)).collect();
-        let mut known = HashSet::new();
+        let wanted: HashSet<_> = associated.iter().map(|name| id_of(name)).collect();
+        let mut waiting = counts_of(counts)?;
+        if this.store.contains(id) {
+            // What the list no longer has.
+            for (_, count) in waiting.iter_mut().filter(|(name, _)| !wanted.contains(&id_of(name))) {
+                *count = (*count).min(APART);
+            }
+        }
+        for name in associated.into_iter().filter(|name| id_of(name) != id) {
+            let count = waiting.entry(name).or_default();
+            *count = (*count).max(ASSOCIATED);
+        }
+        let (known, mut absent): (Waiting, Waiting) =
+            waiting.into_iter().partition(|(name, _)| this.store.contains(id_of(name)));
+        let stored = this.store.replace(parts.with(&absent)?).map_err(raised)?;
+        this.wrote(ruby, stored.payload());
         for link in this.store.links(id).into_iter().filter(Link::is_associated) {
-            let Some(other) = link.other(id) else { continue };
-            if wanted.iter().any(|(id, _)| *id == other) {
-                known.insert(other);
-            } else {
+            if let Some(other) = link.other(id).filter(|other| !wanted.contains(other)) {
                 let apart = Link::new((id, other), APART, link.first_at(), link.last_at()).map_err(raised)?;
                 this.store.put_link(apart).map_err(raised)?;
             }
         }
-        let absent = ruby.ary_new();
-        for (other, name) in wanted.into_iter().filter(|(other, _)| *other != id && !known.contains(other)) {
-            if !this.link(id, other, ASSOCIATED)? {
-                absent.push(name)?;
+        for (name, count) in known {
+            if !this.link(id, id_of(&name), count)? {
+                absent.insert(name, count);
             }
         }
-        Ok(absent)
+        hash_of(ruby, &absent)
+    }
+
+    /// Makes these the counts that lie in the payload of a trace.
+    fn put_waiting(&self, id: Value, counts: RHash) -> Result<(), Error> {
+        let (id, counts) = (id_of(&name(id)?), counts_of(counts)?);
+        while let Some(trace) = self.store.get(id) {
+            let payload = with_waiting(&trace, &counts)?;
+            match self.store.update_if(id, trace.revision(), |edit| edit.payload(payload.clone())) {
+                Err(error) if error.kind() == ErrorKind::RevisionConflict => {}
+                done => return done.map(drop).map_err(raised),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the counts of all payloads.
+    fn all_waiting(ruby: &Ruby, this: &Self) -> Result<RHash, Error> {
+        let all = compute(|| {
+            let each = this.store.iter().filter_map(|trace| match waiting(&trace) {
+                Ok(counts) if counts.is_empty() => None,
+                counts => Some(counts.map(|counts| (given_id(&trace), counts))),
+            });
+            each.collect::<mnemon::Result<Vec<_>>>()
+        })?
+        .map_err(raised)?;
+        let hash = ruby.hash_new();
+        for (id, counts) in all {
+            hash.aset(id, hash_of(ruby, &counts)?)?;
+        }
+        Ok(hash)
     }
 
     /// Links two traces, with at least this count; `false` if one of them is not stored.
     fn link(&self, a: TraceId, b: TraceId, count: u32) -> Result<bool, Error> {
-        let (count, now) =
-            (count.max(self.store.link(a, b).map_or(0, |link| link.count())), Timestamp::now());
+        let known = self.store.link(a, b).map_or(0, |link| link.count());
+        if known >= count {
+            return Ok(true);
+        }
+        let now = Timestamp::now();
         match self.store.put_link(Link::new((a, b), count, now, now).map_err(raised)?) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
@@ -308,10 +198,6 @@ impl Store {
 
     fn delete_named(&self, id: Value) -> Result<bool, Error> {
         self.store.remove(id_of(&name(id)?)).map(|trace| trace.is_some()).map_err(raised)
-    }
-
-    fn given_id(trace: &Trace) -> String {
-        given_id(&trace.0)
     }
 
     fn of_type(&self, kind: String, min_strength: f64, limit: usize) -> Result<Found, Error> {
@@ -369,27 +255,64 @@ impl Store {
         Ok((before, removed))
     }
 
+    /// Returns the stored ones of the named traces with their scores for now, best first.
+    fn rank_named(ruby: &Ruby, this: &Self, names: RArray) -> Result<RArray, Error> {
+        let ids = names.into_iter().map(|id| Ok(id_of(&name(id)?))).collect::<Result<Vec<_>, Error>>()?;
+        let ranked = compute(|| this.store.rank(ids.iter().copied()))?;
+        // A name that is given twice is returned twice.
+        let each = ranked.into_iter().flat_map(|ranked| {
+            let times = ids.iter().filter(|id| **id == ranked.trace.id()).count();
+            std::iter::repeat_n(ranked, times)
+        });
+        array(ruby, each.map(|ranked| (Trace(ranked.trace), ranked.score)))
+    }
+
     fn strongest(&self, min_strength: f64, limit: usize) -> Result<Found, Error> {
         let query = self.store.query().min_strength(min_strength).include_invalid();
         compute(|| query.order(Order::Strength).limit(limit).run()).map(Found::new)
+    }
+
+    fn import_legion(ruby: &Ruby, this: &Self, path: String) -> Result<RHash, Error> {
+        let report = this.waiting(ruby, |store| mnemon::legion::read(path)?.store_in(&store))?;
+        let (hash, key) = (ruby.hash_new(), |name| ruby.to_symbol(name));
+        hash.aset(key("traces"), report.traces)?;
+        hash.aset(key("links"), report.links)?;
+        hash.aset(key("known"), report.traces_known)?;
+        hash.aset(key("findings"), array(ruby, report.findings.iter().map(|finding| finding.to_string()))?)?;
+        Ok(hash)
+    }
+
+    fn export_legion(ruby: &Ruby, this: &Self, path: String) -> Result<usize, Error> {
+        let export =
+            |store: TraceStore| mnemon::legion::export(&plain(store)?, path, mnemon::Progress::ignore);
+        this.waiting(ruby, export).map(|report| report.traces)
     }
 }
 
 pub(crate) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
     let class = module.define_class("Store", ruby.class_object())?;
-    class.define_method("legion_hash", method!(Store::hash, 2))?;
-    class.define_method("legion_put", method!(Store::put_hash, 2))?;
-    class.define_method("legion_link", method!(Store::link_named, 3))?;
-    class.define_method("legion_co_activate", method!(Store::co_activate_named, 2))?;
-    class.define_method("legion_links", method!(Store::links_named, 1))?;
-    class.define_method("legion_find", method!(Store::find_named, 1))?;
-    class.define_method("legion_delete", method!(Store::delete_named, 1))?;
-    class.define_method("legion_of_type", method!(Store::of_type, 3))?;
-    class.define_method("legion_associated", method!(Store::associated_named, 3))?;
-    class.define_method("legion_walk", method!(Store::walk_named, 3))?;
-    class.define_method("legion_decay", method!(Store::decay_counts, 0))?;
-    class.define_method("legion_strongest", method!(Store::strongest, 2))?;
+    let feed = module.define_class("Feed", ruby.class_object())?;
+    feed.undef_default_alloc_func();
+    feed.define_method("take", native!(Feed::take, 0))?;
+    class.define_method("legion_feed", native!(Store::feed, 0))?;
+    class.define_method("legion_hash", native!(Store::hash, 2))?;
+    class.define_method("legion_put", native!(Store::put_hash, 2))?;
+    class.define_method("legion_put_waiting", native!(Store::put_waiting, 2))?;
+    class.define_method("legion_waiting", native!(Store::all_waiting, 0))?;
+    class.define_method("legion_rank", native!(Store::rank_named, 1))?;
+    class.define_method("legion_link", native!(Store::link_named, 3))?;
+    class.define_method("legion_co_activate", native!(Store::co_activate_named, 2))?;
+    class.define_method("legion_links", native!(Store::links_named, 1))?;
+    class.define_method("legion_find", native!(Store::find_named, 1))?;
+    class.define_method("legion_delete", native!(Store::delete_named, 1))?;
+    class.define_method("legion_of_type", native!(Store::of_type, 3))?;
+    class.define_method("legion_associated", native!(Store::associated_named, 3))?;
+    class.define_method("legion_walk", native!(Store::walk_named, 3))?;
+    class.define_method("legion_decay", native!(Store::decay_counts, 0))?;
+    class.define_method("legion_strongest", native!(Store::strongest, 2))?;
+    class.define_method("import_legion", native!(Store::import_legion, 1))?;
+    class.define_method("export_legion", native!(Store::export_legion, 1))?;
     let trace = module.define_class("Trace", ruby.class_object())?;
-    trace.define_method("legion_id", method!(|this: &Trace| Store::given_id(this), 0))?;
+    trace.define_method("legion_id", native!(|trace: &Trace| given_id(&trace.0), 0))?;
     Ok(())
 }

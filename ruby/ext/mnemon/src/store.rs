@@ -1,40 +1,67 @@
 //! `Mnemon::Store`: the native methods, under the names that `lib/mnemon/store.rb` gives a Ruby signature.
 
-use crate::convert::{Mode, float, text, time};
-use crate::error::{invalid, raised};
+use crate::convert::{Mode, float, text};
+use crate::error::{invalid, native, raised};
+use crate::query::Found;
 use crate::trace::{Change, Trace, array, fields, id, ids, named, new_trace};
 use crate::unlocked::{compute, wait};
 use magnus::typed_data::Obj;
-use magnus::{
-    DataTypeFunctions, Error, RArray, RHash, RModule, RString, Ruby, TypedData, Value, function, method,
-    prelude::*,
-};
-use mnemon::{ErrorKind, Health, Order, Query, Removed, TraceStore, WeakStore};
-use std::sync::{Arc, Mutex, PoisonError};
+use magnus::{DataTypeFunctions, Error, RArray, RHash, RModule, RString, Ruby, TypedData, Value, prelude::*};
+use mnemon::{ErrorKind, Eviction, Health, Quota, Removed, TraceStore, WeakStore};
+use std::cell::Cell;
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Number of bytes that a trace takes in memory beyond its payload, about.
 const TRACE_BYTES: usize = 512;
+/// Number of writes between which the garbage collector is told of the memory.
+const TOLD_EACH: usize = 256;
 
 #[derive(TypedData)]
 #[magnus(class = "Mnemon::Store", free_immediately, size)]
 pub(crate) struct Store {
     pub(crate) store: TraceStore,
-    /// Number of bytes that the garbage collector was told of.
-    told: usize,
+    memory: Memory,
+}
+
+/// What the garbage collector is told about the store's memory, which is not Ruby's.
+#[derive(Default)]
+struct Memory {
+    /// Number of bytes that it was told of.
+    told: Cell<usize>,
+    /// Number of payloads seen, and of their bytes: the store holds about the mean of them for each trace.
+    payloads: Cell<usize>,
+    payload_bytes: Cell<usize>,
+}
+
+impl Memory {
+    fn saw(&self, payloads: usize, bytes: usize) {
+        self.payloads.set(self.payloads.get() + payloads);
+        self.payload_bytes.set(self.payload_bytes.get() + bytes);
+    }
+
+    /// Number of bytes that a store of so many traces takes, about.
+    fn of(&self, traces: usize) -> usize {
+        traces * (TRACE_BYTES + self.payload_bytes.get() / self.payloads.get().max(1))
+    }
+
+    fn tell(&self, ruby: &Ruby, traces: usize) {
+        let now = self.of(traces);
+        ruby.gc_adjust_memory_usage(now as isize - self.told.replace(now) as isize);
+    }
 }
 
 impl DataTypeFunctions for Store {
     fn size(&self) -> usize {
-        self.store.len() * TRACE_BYTES
+        self.memory.of(self.store.len())
     }
 
     /// The last handle that goes writes all changes, which may take a while: not in the garbage collector.
     fn free(self: Box<Self>) {
-        let Self { store, told } = *self;
+        let Self { store, memory } = *self;
         if let Ok(ruby) = Ruby::get() {
-            ruby.gc_adjust_memory_usage(-(told as isize));
+            memory.tell(&ruby, 0);
         }
         // If no thread can be started, the drop happens here.
         let builder = std::thread::Builder::new().name("mnemon-drop".to_owned());
@@ -70,25 +97,6 @@ fn close_all(ruby: &Ruby, _module: RModule) -> Result<(), Error> {
     .map_or(Ok(()), |error| Err(raised(error)))
 }
 
-/// Traces that were found. They become Ruby objects a slice at a time, so that other threads get their turn.
-#[magnus::wrap(class = "Mnemon::Found", free_immediately, size)]
-pub(crate) struct Found(pub(crate) std::cell::RefCell<std::vec::IntoIter<Arc<mnemon::Trace>>>);
-
-impl Found {
-    pub(crate) fn new(traces: Vec<Arc<mnemon::Trace>>) -> Self {
-        Self(std::cell::RefCell::new(traces.into_iter()))
-    }
-
-    fn len(&self) -> usize {
-        self.0.borrow().len()
-    }
-
-    fn shift(ruby: &Ruby, this: &Self, most: usize) -> Result<RArray, Error> {
-        let traces: Vec<_> = this.0.borrow_mut().by_ref().take(most).collect();
-        array(ruby, traces.into_iter().map(Trace))
-    }
-}
-
 fn seconds(value: Value, field: &str) -> Result<Duration, Error> {
     Duration::try_from_secs_f64(float(value, field)?)
         .map_err(|_| invalid(format!("{field} is {}: give a number of seconds, 0 or more", value.inspect())))
@@ -102,8 +110,8 @@ fn removed(ruby: &Ruby, removed: Removed) -> Result<RHash, Error> {
 }
 
 impl Store {
-    fn open(ruby: &Ruby, path: Option<RString>, options: RHash) -> Result<Obj<Self>, Error> {
-        let mut builder = TraceStore::builder();
+    fn open(ruby: &Ruby, _class: Value, path: Option<RString>, options: RHash) -> Result<Obj<Self>, Error> {
+        let (mut builder, mut quota) = (TraceStore::builder(), Quota::default());
         for (name, value) in fields(options)? {
             if value.is_nil() {
                 continue;
@@ -114,9 +122,30 @@ impl Store {
                 "close_timeout" => builder.close_timeout(seconds(value, &name)?),
                 "max_payload_bytes" => builder.max_payload_bytes(usize::try_convert(value)?),
                 "prune" => builder.prune(value.to_bool()),
+                "max_traces" => {
+                    quota.max_traces = usize::try_convert(value)?;
+                    builder
+                }
+                "max_bytes" => {
+                    quota.max_bytes = u64::try_convert(value)?;
+                    builder
+                }
+                "eviction" => {
+                    quota.eviction = match text(value, &name, Mode::Strict)?.as_str() {
+                        "least_recently_reinforced" => Eviction::LeastRecentlyReinforced,
+                        "lowest_confidence" => Eviction::LowestConfidence,
+                        other => {
+                            return Err(invalid(format!(
+                                "eviction is {other}: give one of least_recently_reinforced, lowest_confidence"
+                            )));
+                        }
+                    };
+                    builder
+                }
                 _ => return Err(invalid(format!("{name} is no option of a store"))),
             };
         }
+        let builder = builder.quota(quota);
         let store = match path {
             Some(path) => {
                 let path = path.to_string()?;
@@ -128,9 +157,23 @@ impl Store {
         opened.retain(|store| store.upgrade().is_some());
         opened.push(store.downgrade());
         drop(opened);
-        let told = store.len() * TRACE_BYTES;
-        ruby.gc_adjust_memory_usage(told as isize);
-        Ok(ruby.obj_wrap(Self { store, told }))
+        let this = Self { store, memory: Memory::default() };
+        this.memory.saw(this.store.len(), this.payload_bytes()?);
+        this.memory.tell(ruby, this.store.len());
+        Ok(ruby.obj_wrap(this))
+    }
+
+    /// Number of bytes of all payloads.
+    fn payload_bytes(&self) -> Result<usize, Error> {
+        compute(|| self.store.iter().map(|trace| trace.payload().as_str().len()).sum())
+    }
+
+    /// Called after each write of a payload.
+    pub(crate) fn wrote(&self, ruby: &Ruby, payload: &mnemon::Payload) {
+        self.memory.saw(1, payload.as_str().len());
+        if self.memory.payloads.get().is_multiple_of(TOLD_EACH) {
+            self.memory.tell(ruby, self.store.len());
+        }
     }
 
     pub(crate) fn waiting<T: Send + 'static>(
@@ -139,17 +182,25 @@ impl Store {
         work: impl FnOnce(TraceStore) -> mnemon::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
         let store = self.store.clone();
-        wait(ruby, move || work(store))?.map_err(raised)
+        let done = wait(ruby, move || work(store))?.map_err(raised);
+        self.memory.tell(ruby, self.store.len());
+        done
     }
 
     fn insert(ruby: &Ruby, this: &Self, hash: RHash) -> Result<String, Error> {
         let new = new_trace(ruby, hash)?;
-        this.store.insert(new).map(|id| id.to_string()).map_err(raised)
+        let id = this.store.insert(new).map_err(raised)?;
+        if let Some(trace) = this.store.get(id) {
+            this.wrote(ruby, trace.payload());
+        }
+        Ok(id.to_string())
     }
 
     fn replace(ruby: &Ruby, this: &Self, hash: RHash) -> Result<Trace, Error> {
         let new = new_trace(ruby, hash)?;
-        this.store.replace(new).map(Trace).map_err(raised)
+        let trace = this.store.replace(new).map_err(raised)?;
+        this.wrote(ruby, trace.payload());
+        Ok(Trace(trace))
     }
 
     fn update(
@@ -185,69 +236,6 @@ impl Store {
 
     fn len(&self) -> usize {
         self.store.len()
-    }
-
-    fn query<'a>(&'a self, conditions: RHash) -> Result<Query<'a>, Error> {
-        let mut query = self.store.query();
-        for (name, value) in fields(conditions)? {
-            if value.is_nil() {
-                continue;
-            }
-            let each = || {
-                RArray::from_value(value).map_or_else(|| vec![value], |values| values.into_iter().collect())
-            };
-            let text = |value| text(value, &name, Mode::Strict);
-            query = match name.as_str() {
-                "type" => {
-                    each().into_iter().try_fold(query, |q, v| Ok::<_, Error>(q.of_type(named(v, "type")?)))?
-                }
-                "tags" => each().into_iter().try_fold(query, |q, v| Ok::<_, Error>(q.tagged(text(v)?)))?,
-                "any_tags" => query.tagged_any(each().into_iter().map(text).collect::<Result<Vec<_>, _>>()?),
-                "without_tags" => {
-                    each().into_iter().try_fold(query, |q, v| Ok::<_, Error>(q.untagged(text(v)?)))?
-                }
-                "tier" => {
-                    each().into_iter().try_fold(query, |q, v| Ok::<_, Error>(q.tier(named(v, "tier")?)))?
-                }
-                "parent" => query.parent(id(value, "parent")?),
-                "partition" => query.partition(text(value)?),
-                "unresolved" => query.unresolved(value.to_bool()),
-                "since" => query.since(time(value, "since")?),
-                "until" => query.until(time(value, "until")?),
-                "min_strength" => query.min_strength(float(value, "min_strength")?),
-                "include_invalid" => {
-                    if value.to_bool() {
-                        query.include_invalid()
-                    } else {
-                        query
-                    }
-                }
-                "limit" => query.limit(usize::try_convert(value)?),
-                "order" => query.order(match text(value)?.as_str() {
-                    "strength" => Order::Strength,
-                    "recency" => Order::Recency,
-                    "score" => Order::Score,
-                    "created" => Order::Created,
-                    other => {
-                        return Err(invalid(format!(
-                            "order is {other}: give one of strength, recency, score, created"
-                        )));
-                    }
-                }),
-                _ => return Err(invalid(format!("{name} is no condition of a query"))),
-            };
-        }
-        Ok(query)
-    }
-
-    fn found(&self, conditions: RHash) -> Result<Found, Error> {
-        let query = self.query(conditions)?;
-        compute(|| query.run()).map(Found::new)
-    }
-
-    fn count(&self, conditions: RHash) -> Result<usize, Error> {
-        let query = self.query(conditions)?;
-        compute(|| query.count())
     }
 
     fn all(&self) -> Result<Found, Error> {
@@ -321,6 +309,10 @@ impl Store {
         removed(ruby, this.waiting(ruby, |store| store.decay())?)
     }
 
+    fn enforce_quota(ruby: &Ruby, this: &Self) -> Result<RHash, Error> {
+        removed(ruby, this.waiting(ruby, |store| store.enforce_quota())?)
+    }
+
     fn update_tiers(ruby: &Ruby, this: &Self) -> Result<usize, Error> {
         this.waiting(ruby, |store| store.update_tiers())
     }
@@ -384,60 +376,47 @@ impl Store {
         self.store.health() == Health::Closed
     }
 
-    fn import_legion(ruby: &Ruby, this: &Self, path: String) -> Result<RHash, Error> {
-        let report = this.waiting(ruby, |store| mnemon::legion::read(path)?.store_in(&store))?;
-        let (hash, key) = (ruby.hash_new(), |name| ruby.to_symbol(name));
-        hash.aset(key("traces"), report.traces)?;
-        hash.aset(key("links"), report.links)?;
-        hash.aset(key("known"), report.traces_known)?;
-        hash.aset(key("findings"), array(ruby, report.findings.iter().map(|finding| finding.to_string()))?)?;
-        Ok(hash)
-    }
-
-    fn export_legion(ruby: &Ruby, this: &Self, path: String) -> Result<usize, Error> {
-        let export = |store: TraceStore| mnemon::legion::export(&store, path, mnemon::Progress::ignore);
-        this.waiting(ruby, export).map(|report| report.traces)
+    #[cfg(debug_assertions)]
+    fn panic_for_specs(&self) {
+        panic!("planted");
     }
 }
 
 pub(crate) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
-    module.define_module_function("close_all", method!(close_all, 0))?;
-    let found = module.define_class("Found", ruby.class_object())?;
-    found.undef_default_alloc_func();
-    found.define_method("size", method!(Found::len, 0))?;
-    found.define_method("shift", method!(Found::shift, 1))?;
+    module.define_module_function("close_all", native!(close_all, 0))?;
     let class = module.define_class("Store", ruby.class_object())?;
     class.undef_default_alloc_func();
-    class.define_singleton_method("native_open", function!(Store::open, 2))?;
-    class.define_method("insert", method!(Store::insert, 1))?;
-    class.define_method("native_replace", method!(Store::replace, 1))?;
-    class.define_method("native_update", method!(Store::update, 3))?;
-    class.define_method("get", method!(Store::get, 1))?;
-    class.define_method("include?", method!(Store::contains, 1))?;
-    class.define_method("delete", method!(Store::delete, 1))?;
-    class.define_method("size", method!(Store::len, 0))?;
-    class.define_method("native_query", method!(Store::found, 1))?;
-    class.define_method("native_count", method!(Store::count, 1))?;
-    class.define_method("native_all", method!(Store::all, 0))?;
-    class.define_method("co_activate", method!(Store::co_activate, 2))?;
-    class.define_method("unlink", method!(Store::unlink, 2))?;
-    class.define_method("links", method!(Store::links, 1))?;
-    class.define_method("native_associated", method!(Store::associated, 3))?;
-    class.define_method("native_walk", method!(Store::walk, 3))?;
-    class.define_method("rank", method!(Store::rank, 1))?;
-    class.define_method("reinforce", method!(Store::reinforce, 1))?;
-    class.define_method("strength", method!(Store::strength, 1))?;
-    class.define_method("decay", method!(Store::decay, 0))?;
-    class.define_method("update_tiers", method!(Store::update_tiers, 0))?;
-    class.define_method("erase_type", method!(Store::erase_type, 1))?;
-    class.define_method("erase_partition", method!(Store::erase_partition, 1))?;
-    class.define_method("restore", method!(Store::restore, 1))?;
-    class.define_method("flush", method!(Store::flush, 0))?;
-    class.define_method("stats", method!(Store::stats, 0))?;
-    class.define_method("native_health", method!(Store::health, 0))?;
-    class.define_method("close", method!(Store::close, 0))?;
-    class.define_method("closed?", method!(Store::is_closed, 0))?;
-    class.define_method("import_legion", method!(Store::import_legion, 1))?;
-    class.define_method("export_legion", method!(Store::export_legion, 1))?;
+    class.define_singleton_method("native_open", native!(Store::open, 2))?;
+    class.define_method("insert", native!(Store::insert, 1))?;
+    class.define_method("native_replace", native!(Store::replace, 1))?;
+    class.define_method("native_update", native!(Store::update, 3))?;
+    class.define_method("get", native!(Store::get, 1))?;
+    class.define_method("include?", native!(Store::contains, 1))?;
+    class.define_method("delete", native!(Store::delete, 1))?;
+    class.define_method("size", native!(Store::len, 0))?;
+    class.define_method("native_all", native!(Store::all, 0))?;
+    class.define_method("co_activate", native!(Store::co_activate, 2))?;
+    class.define_method("unlink", native!(Store::unlink, 2))?;
+    class.define_method("links", native!(Store::links, 1))?;
+    class.define_method("native_associated", native!(Store::associated, 3))?;
+    class.define_method("native_walk", native!(Store::walk, 3))?;
+    class.define_method("rank", native!(Store::rank, 1))?;
+    class.define_method("reinforce", native!(Store::reinforce, 1))?;
+    class.define_method("strength", native!(Store::strength, 1))?;
+    class.define_method("decay", native!(Store::decay, 0))?;
+    class.define_method("enforce_quota", native!(Store::enforce_quota, 0))?;
+    class.define_method("payload_bytes", native!(Store::payload_bytes, 0))?;
+    class.define_method("update_tiers", native!(Store::update_tiers, 0))?;
+    class.define_method("erase_type", native!(Store::erase_type, 1))?;
+    class.define_method("erase_partition", native!(Store::erase_partition, 1))?;
+    class.define_method("restore", native!(Store::restore, 1))?;
+    class.define_method("flush", native!(Store::flush, 0))?;
+    class.define_method("stats", native!(Store::stats, 0))?;
+    class.define_method("native_health", native!(Store::health, 0))?;
+    class.define_method("close", native!(Store::close, 0))?;
+    class.define_method("closed?", native!(Store::is_closed, 0))?;
+    // For the specs, whose build has debug assertions; a gem that is installed is built without.
+    #[cfg(debug_assertions)]
+    class.define_method("panic_for_specs", native!(Store::panic_for_specs, 0))?;
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! `Mnemon::Trace`, and the fields of a trace given as a Hash.
 
 use crate::convert::{Mode, float, from_json, from_time, string, text, time, to_json};
-use crate::error::{invalid, raised};
+use crate::error::{invalid, native, raised};
 use jiff::Timestamp;
 use magnus::{
-    Error, RArray, RClass, RHash, RModule, RString, Ruby, Time, Value, method, prelude::*, r_hash::ForEach,
+    Error, RArray, RClass, RHash, RModule, RString, Ruby, Time, Value, prelude::*, r_hash::ForEach,
 };
 use mnemon::{NewTrace, Payload, TraceEdit, TraceId, TraceType};
 use serde_json::Value as Json;
@@ -256,7 +256,7 @@ macro_rules! readers {
                 let $trace = &*this.0;
                 Ok($ruby.into_value($value))
             }
-            $class.define_method($name, method!(read, 0))?;
+            $class.define_method($name, native!(read, 0))?;
         })+
     };
 }
@@ -290,12 +290,12 @@ pub(crate) fn define(ruby: &Ruby, module: RModule) -> Result<(), Error> {
         "consolidation_candidate" => |ruby, trace| trace.is_consolidation_candidate();
         "pinned" => |ruby, trace| trace.is_pinned();
     }
-    class.define_method("payload", method!(Trace::payload, 0))?;
-    class.define_method("tags", method!(Trace::tags, 0))?;
-    class.define_method("embedding", method!(Trace::embedding, 0))?;
-    class.define_method("children", method!(Trace::children, 0))?;
-    class.define_method("==", method!(Trace::eq, 1))?;
-    class.define_method("eql?", method!(Trace::eq, 1))?;
-    class.define_method("hash", method!(Trace::hash, 0))?;
+    class.define_method("payload", native!(Trace::payload, 0))?;
+    class.define_method("tags", native!(Trace::tags, 0))?;
+    class.define_method("embedding", native!(Trace::embedding, 0))?;
+    class.define_method("children", native!(Trace::children, 0))?;
+    class.define_method("==", native!(Trace::eq, 1))?;
+    class.define_method("eql?", native!(Trace::eq, 1))?;
+    class.define_method("hash", native!(Trace::hash, 0))?;
     Ok(())
 }
