@@ -8,7 +8,7 @@ use crate::scene::{ERASABLE, Shown, hint, id, new, payload};
 use crate::script::{ALL, Op, Positions, RINGS, Script, beginning};
 use crate::state::{Finding, State};
 use harness::{Outcome, Rng};
-use mnemon::{ErrorKind, Group, Result, Trace, TraceEdit, TraceStore};
+use mnemon::{Error, ErrorKind, Group, Result, Trace, TraceEdit, TraceStore};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -28,6 +28,8 @@ pub struct World {
     /// The process is to end in the next bulk of insertions, or erasure, and how long the last one took.
     pub arm: AtomicBool,
     pub took: AtomicU64,
+    /// Whether an error, after so long, is to be met by another try; else it ends the process.
+    pub tolerates: fn(&Error, Duration) -> bool,
     log: Arc<Log>,
     plan: Plan,
 }
@@ -48,6 +50,7 @@ impl World {
             closures: AtomicU64::new(u64::MAX),
             arm: AtomicBool::new(false),
             took: AtomicU64::new(0),
+            tolerates: |_, _| false,
             log,
             plan,
         })
@@ -166,9 +169,11 @@ impl World {
 
     fn until_stopped(&self, mut work: impl FnMut() -> Result<()>) {
         while !self.stop.load(Ordering::Relaxed) {
+            let started = Instant::now();
             match work() {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Closed => return,
+                Err(error) if (self.tolerates)(&error, started.elapsed()) => {}
                 Err(error) => panic!("{error:?}"),
             }
         }

@@ -89,6 +89,12 @@ pub(super) static FENCE: LazyLock<Statement> = LazyLock::new(|| {
     Statement::new(text, &[Type::INT4, Type::UUID, Type::INT8, Type::INT8, Type::INT8, Type::FLOAT8])
 });
 
+/// Notes for followers what a cut changes: the ids of traces, and both of each link.
+pub(super) static NOTE: LazyLock<Statement> = LazyLock::new(|| {
+    let text = "INSERT INTO mnemon.cuts (space, previous, watermark, ids, links) VALUES ($1, $2, $3, $4, $5)";
+    Statement::new(text, &[Type::INT4, Type::INT8, Type::INT8, Type::UUID_ARRAY, Type::UUID_ARRAY])
+});
+
 pub(super) static DELETE: LazyLock<Statement> = LazyLock::new(|| {
     Statement::new(
         "DELETE FROM mnemon.traces WHERE space = $1 AND id = ANY ($2)",

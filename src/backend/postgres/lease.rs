@@ -5,6 +5,7 @@
 //! alone.
 
 use super::error::{Failure, Holder, Said};
+use super::follow;
 use super::server::{Connection, Server};
 use crate::backend::BackendError;
 use crate::error::ErrorKind;
@@ -21,7 +22,8 @@ use uuid::Uuid;
 /// What [`SpaceRow::of`] reads.
 const ROW: &str = "space, boot, epoch, owner, watermark, resumes,
     (extract(epoch FROM lease_until) * 1000000)::bigint AS until,
-    coalesce(lease_until > clock_timestamp(), false) AS is_held";
+    coalesce(lease_until > clock_timestamp(), false) AS is_held,
+    coalesce(followed_until > clock_timestamp(), false) AS is_followed";
 
 /// The row of a space.
 pub(super) struct SpaceRow {
@@ -31,6 +33,7 @@ pub(super) struct SpaceRow {
     /// Whether its lease has not ended.
     pub(super) is_held: bool,
     pub(super) holder: Holder,
+    is_followed: bool,
     epoch: i64,
     resumes: Option<Uuid>,
 }
@@ -47,6 +50,7 @@ impl SpaceRow {
                 owner: row.try_get("owner")?,
                 until: until.and_then(|micros| Timestamp::from_microsecond(micros).ok()),
             },
+            is_followed: row.try_get("is_followed")?,
             epoch: row.try_get("epoch")?,
             resumes: row.try_get("resumes")?,
         })
@@ -81,6 +85,7 @@ pub(super) struct Taken {
     pub(super) watermark: i64,
     /// The opening before, whose spill is to be applied.
     pub(super) resumes: Option<Uuid>,
+    pub(super) is_followed: bool,
 }
 
 /// Begins a transaction that is over in so long, by whoever waits for it on this side. The server gives up later: a
@@ -114,7 +119,7 @@ pub(super) async fn take(
     let resumes = row.boot.into_iter().chain(row.resumes).find(|boot| has_spill(*boot));
     let epoch = row.epoch + 1;
     own(client, claim, row.space, epoch, resumes).await?;
-    Ok(Taken { space: row.space, epoch, watermark: row.watermark, resumes })
+    Ok(Taken { space: row.space, epoch, watermark: row.watermark, resumes, is_followed: row.is_followed })
 }
 
 /// Takes the space again for the opening that has it. Returns its number and watermark.
@@ -203,11 +208,18 @@ struct LeaseState {
     /// The space was found at less.
     has_diverged: bool,
     lost: Option<Holder>,
+    is_followed: bool,
 }
 
 impl Lease {
     pub(super) fn new(space: i32, epoch: i64, watermark: i64, claim: &Claim) -> Arc<Self> {
-        let state = LeaseState { renewed: Instant::now(), watermark, has_diverged: false, lost: None };
+        let state = LeaseState {
+            renewed: Instant::now(),
+            watermark,
+            has_diverged: false,
+            lost: None,
+            is_followed: false,
+        };
         Arc::new(Self { space, boot: claim.boot, epoch, length: claim.length, state: Mutex::new(state) })
     }
 
@@ -228,6 +240,15 @@ impl Lease {
         state.renewed = Instant::now();
         // One that was written anew meanwhile is at less.
         state.has_diverged |= watermark < before && state.watermark >= before;
+    }
+
+    /// Notes whether anybody [follows](super::follow) the space.
+    pub(super) fn set_followed(&self, is_followed: bool) {
+        lock(&self.state).is_followed = is_followed;
+    }
+
+    pub(super) fn is_followed(&self) -> bool {
+        lock(&self.state).is_followed
     }
 
     /// Whether it has ended, as far as this process knows.
@@ -315,7 +336,9 @@ renewed AS (
     UPDATE mnemon.spaces s SET lease_until = clock_timestamp() + f.length * interval '1 second'
     FROM free f WHERE s.space = f.space RETURNING s.space)
 SELECT m.boot AS ours, r.space IS NOT NULL AS is_renewed, (s.boot, s.epoch) IS DISTINCT FROM (m.boot, m.epoch) AS is_lost, s.owner, s.watermark,
-    (extract(epoch FROM s.lease_until) * 1000000)::bigint AS until
+    (extract(epoch FROM s.lease_until) * 1000000)::bigint AS until,
+    coalesce(s.followed_until > clock_timestamp(), false) AS is_followed,
+    EXISTS (SELECT FROM mnemon.cuts c WHERE c.space = s.space) AS has_notes
 FROM mine m JOIN mnemon.spaces s USING (space) LEFT JOIN renewed r USING (space)";
 
 async fn renew(
@@ -338,6 +361,7 @@ async fn renew(
         (&epochs, Type::INT8_ARRAY),
         (&lengths, Type::FLOAT8_ARRAY),
     ];
+    let mut noted = Vec::new();
     for row in connection.query_typed(RENEW, &parameters).await? {
         let ours: Uuid = row.try_get("ours")?;
         let Some(at) = held.iter().position(|lease| lease.boot == ours) else { continue };
@@ -351,8 +375,12 @@ async fn renew(
         } else if row.try_get("is_renewed")? {
             lease.kept(row.try_get("watermark")?, before[at]);
         }
+        lease.set_followed(row.try_get("is_followed")?);
+        if row.try_get("has_notes")? {
+            noted.push(lease.space);
+        }
     }
-    Ok(())
+    follow::prune(connection, &noted).await
 }
 
 /// The error of an opening that finds the space with another owner.

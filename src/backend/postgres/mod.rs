@@ -10,11 +10,13 @@
 //! - [`columns`]: a trace as a row, and the statements that write it; [`write`]: a cut as a transaction,
 //!   in [`pipe`]s, and in [`halves`] where a row is refused;
 //! - [`rows_read`]: reading a space;
+//! - [`follow`]: what each cut has changed, for another process;
 //! - [`error`]: failures by what can be done about them;
 //! - [`spaces`]: what a person sees and mends from outside.
 
 mod columns;
 mod error;
+mod follow;
 mod halves;
 mod lease;
 mod pipe;
@@ -25,6 +27,7 @@ mod spaces;
 mod tls;
 mod write;
 
+pub use follow::{Followed, Follower, follow};
 pub use spaces::{SpaceReport, release, spaces};
 
 use super::{Applied, Backend, BackendError, Batch, Loaded, MAX_WATERMARK, Reopened, Stored};
@@ -113,11 +116,13 @@ impl Postgres {
             }
         };
         let place = place(&server, &claim.name);
-        let Taken { space, epoch, watermark, resumes } = taken.map_err(|failure| match failure {
-            Failure::Lost(holder) => in_use(&place, &holder),
-            failure => failure.explained("opening", &place, options.flush_timeout),
-        })?;
+        let Taken { space, epoch, watermark, resumes, is_followed } =
+            taken.map_err(|failure| match failure {
+                Failure::Lost(holder) => in_use(&place, &holder),
+                failure => failure.explained("opening", &place, options.flush_timeout),
+            })?;
         let lease = Lease::new(space, epoch, watermark, &claim);
+        lease.set_followed(is_followed);
         let this = Self {
             server,
             claim,

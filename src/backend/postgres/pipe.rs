@@ -22,6 +22,7 @@ pub(super) enum Step<'a> {
     Rows,
     Numbers,
     LinkDeletes,
+    Note,
     Links(&'a [(usize, Link)]),
 }
 

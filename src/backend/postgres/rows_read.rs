@@ -155,7 +155,7 @@ async fn stream(
 }
 
 /// What is wrong with a row, for a person.
-struct Wrong(String);
+pub(super) struct Wrong(String);
 
 impl From<Error> for Wrong {
     fn from(error: Error) -> Self {
@@ -204,7 +204,7 @@ impl<'r> Columns<'r> {
 }
 
 /// Reads a trace through the checks that a new one passes. The payload is taken as it is.
-fn trace(row: &Row, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
+pub(super) fn trace(row: &Row, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
     let columns = Columns(row);
     let kind: TraceType = columns.get::<&str>(15, "type")?.parse()?;
     let payload = columns.get::<Option<&str>>(27, "payload")?;
@@ -270,7 +270,7 @@ fn trace(row: &Row, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
     Ok(new.with_defaults(&Defaults { partition, now, imprinting: false })?)
 }
 
-fn link(row: &Row) -> Result<Link, Wrong> {
+pub(super) fn link(row: &Row) -> Result<Link, Wrong> {
     let columns = Columns(row);
     let (ends, count) = ((columns.id(0, "a")?, columns.id(1, "b")?), columns.count(2, "count")?);
     Ok(Link::new(ends, count, columns.time(3, "first_at")?, columns.time(4, "last_at")?)?)

@@ -12,6 +12,7 @@ CREATE TABLE mnemon.spaces (
     resumes uuid,
     owner text,
     lease_until timestamptz,
+    followed_until timestamptz,
     watermark bigint NOT NULL DEFAULT 0,
     committed_at timestamptz,
     clean boolean NOT NULL DEFAULT true
@@ -69,6 +70,7 @@ CREATE TABLE mnemon.links (
 -- What each cut has changed, for followers.
 CREATE TABLE mnemon.cuts (
     space integer NOT NULL,
+    previous bigint NOT NULL,
     watermark bigint NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     ids uuid[] NOT NULL,

@@ -308,7 +308,10 @@ mod tests {
     #[test]
     fn place_has_no_user_and_no_password() -> Result<(), Box<dyn std::error::Error>> {
         for (url, shown) in [
-            ("postgres://agent:s3cret@a,b:5433/memory?sslmode=verify-full", "postgres://a:5432,b:5433/memory"),
+            (
+                "postgres://agent:s3cret@a,b:5433/memory?sslmode=verify-full",
+                "postgres://a:5432,b:5433/memory",
+            ),
             ("host=/run/pg dbname=memory user=agent password=s3cret", "postgres:///run/pg:5432/memory"),
         ] {
             assert_eq!(place(&parsed(url)?), shown);
@@ -318,7 +321,9 @@ mod tests {
 
     #[test]
     fn malformed_url_is_not_quoted() {
-        for url in ["postgres://agent:s3cret@host:port/memory", "postgres://a:s?3cret=1@host/memory", "s3cret"] {
+        for url in
+            ["postgres://agent:s3cret@host:port/memory", "postgres://a:s?3cret=1@host/memory", "s3cret"]
+        {
             let error = parsed(url).err().map(|error| format!("{error:?} {error}"));
             assert!(error.as_ref().is_some_and(|error| !error.contains("3cret")), "{error:?}");
         }

@@ -199,6 +199,22 @@ impl Cut {
             pipe.push(Step::Links(part), &columns::UPSERT_LINKS, columns::links(space, &links));
             pipe.drain_if_full(applied).await?;
         }
+        // Who follows finds a gap where everything was written anew.
+        if self.lease.is_followed() && !self.clear {
+            let ids = self.traces.iter().map(TraceChange::id).chain(applied.erased_ids.iter().copied());
+            let ids: Vec<_> = ids.map(columns::uuid).collect();
+            let links: Vec<_> =
+                self.links.iter().flat_map(|link| <[_; 2]>::from(link.ends())).map(columns::uuid).collect();
+            pipe.sized(ids.len() + links.len(), (ids.len() + links.len()) * size_of::<Uuid>());
+            let note: Values<'_> = vec![
+                Box::new(space),
+                Box::new(self.before),
+                Box::new(self.watermark),
+                Box::new(ids),
+                Box::new(links),
+            ];
+            pipe.push(Step::Note, &columns::NOTE, note);
+        }
         if pipe.has_waited {
             // Time has passed since the fence.
             let lease = format!("lease_until = clock_timestamp() + {length} * interval '1 second'");

@@ -5,6 +5,7 @@
 //! - [`steps`]: random operations, and what they do to a store; [`pair`]: a store beside its [`model`];
 //! - [`State`]: all that a store holds, to be compared;
 //! - [`backend`]: a backend that does what its script says;
+//! - [`space`]: the place of a store that is not in a file;
 //! - [`process`]: tests that need a process of their own.
 
 pub mod backend;
@@ -12,6 +13,7 @@ pub mod model;
 pub mod pair;
 pub mod process;
 mod record;
+pub mod space;
 mod state;
 pub mod steps;
 
@@ -56,8 +58,11 @@ impl TestDir {
     }
 }
 
-/// A connection to a store's file, beside the store's own.
+/// A connection to a store's file, beside the store's own. Over [a server](space), a copy of what is there now.
 pub fn reader(path: &Path) -> Outcome<Connection> {
+    if let Some((url, space)) = space::in_place_of(path) {
+        return space::copy(&url, &space);
+    }
     let reader = Connection::open(path)?;
     reader.busy_timeout(Duration::from_secs(10))?;
     Ok(reader)

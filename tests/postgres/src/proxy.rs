@@ -20,13 +20,14 @@ pub struct Proxy {
 }
 
 struct Network {
-    target: u16,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Clone, Copy, Default)]
 struct State {
+    /// The port of the server.
+    target: u16,
     /// Connections of an earlier number are reset.
     resets: u64,
     refuses: bool,
@@ -46,7 +47,8 @@ impl Proxy {
     pub fn start(target: u16) -> Outcome<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
-        let network = Arc::new(Network { target, state: Mutex::default(), changed: Condvar::new() });
+        let state = State { target, ..State::default() };
+        let network = Arc::new(Network { state: Mutex::new(state), changed: Condvar::new() });
         let accepting = network.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -67,6 +69,11 @@ impl Proxy {
     fn set(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.network.look());
         self.network.changed.notify_all();
+    }
+
+    /// Leads new connections to another port, and resets the others.
+    pub fn redirect(&self, target: u16) {
+        self.set(|state| (state.target, state.resets) = (target, state.resets + 1));
     }
 
     /// Resets every connection; new ones are taken.
@@ -143,13 +150,13 @@ impl Network {
     }
 
     fn connect(self: Arc<Self>, client: TcpStream) {
-        let State { refuses, resets, .. } = self.pass();
+        let State { target, refuses, resets, .. } = self.pass();
         // A connection whose last handle is dropped is reset.
         let at_once = |stream: &TcpStream| SockRef::from(stream).set_linger(Some(Duration::ZERO));
         if at_once(&client).is_err() || refuses {
             return;
         }
-        let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.target)) else { return };
+        let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)) else { return };
         for stream in [&client, &server] {
             let prepared = stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(GLANCE)));
             if prepared.and_then(|()| at_once(stream)).is_err() {

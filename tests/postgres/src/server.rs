@@ -14,7 +14,8 @@ fsync = on
 listen_addresses = '127.0.0.1'
 max_connections = 60
 shared_buffers = 32MB
-wal_keep_size = 256MB
+wal_keep_size = 16MB
+max_wal_size = 16MB
 wal_receiver_timeout = 5s
 ";
 

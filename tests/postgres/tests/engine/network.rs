@@ -1,0 +1,95 @@
+//! Networks that reset, delay, swallow, and lose answers; and a pooler.
+
+use crate::space::{FLUSH_TIMEOUT, Space};
+use harness::{Outcome, Rng, wait_until};
+use postgres_tests::{Pgbouncer, Proxy, Server};
+use std::time::Duration;
+
+/// A host behind a proxy, while `fail` makes its network fail; then all is to be there.
+fn behind_proxy(name: &str, fail: impl FnOnce(&Proxy, &mut crate::space::Host) -> Outcome) -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let proxy = Proxy::start(server.port())?;
+    let mut space = Space::new(&server, name)?;
+    let mut host = space.host(&server.url_at(proxy.port()))?;
+    host.goes_on()?;
+    fail(&proxy, &mut host)?;
+    host.close()?;
+    let state = space.check(&[&host])?;
+    assert_eq!(state, host.told()?.durable);
+    Ok(())
+}
+
+#[test]
+fn reset_connections_lose_nothing() -> Outcome {
+    behind_proxy("reset", |proxy, host| {
+        let mut rng = Rng::with_seed(1);
+        for _ in 0..20 {
+            let resets = proxy.resets();
+            proxy.reset_after(rng.usize(1..60_000));
+            wait_until(|| proxy.resets() > resets);
+            host.goes_on()?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn lost_answers_to_commit_are_resolved() -> Outcome {
+    behind_proxy("answers", |proxy, host| {
+        for answers in [1, 1, 2, 3] {
+            let lost = proxy.answers_lost();
+            proxy.lose_answers(answers);
+            wait_until(|| proxy.answers_lost() == lost + answers);
+            host.goes_on()?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn slow_network_only_delays() -> Outcome {
+    behind_proxy("slow", |proxy, host| {
+        proxy.delay(Duration::from_millis(100));
+        host.goes_on()?;
+        assert!(host.failures().is_empty(), "{:?}", host.failures());
+        proxy.delay(Duration::ZERO);
+        Ok(())
+    })
+}
+
+#[test]
+fn swallowed_flush_fails_in_time() -> Outcome {
+    behind_proxy("swallowed", |proxy, host| {
+        for _ in 0..3 {
+            let before = host.failures().len();
+            proxy.swallow(true);
+            wait_until(|| host.failures().len() >= before + 2);
+            proxy.swallow(false);
+            host.goes_on()?;
+        }
+        for (error, took) in host.failures() {
+            // A second for the rest of it, and more for a busy machine.
+            assert!(took < FLUSH_TIMEOUT + Duration::from_secs(4), "{error} after {took:?}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn pooler_in_transaction_mode_serves() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let Some(pooler) = Pgbouncer::start(&server, 2)? else { return Ok(()) };
+    let url = server.url_at(pooler.port());
+    let mut space = Space::new(&server, "pooled")?;
+    let mut other_space = Space::new(&server, "other")?;
+    let (mut host, mut other) = (space.host(&url)?, other_space.host(&url)?);
+    for host in [&host, &other] {
+        (0..5).try_for_each(|_| host.goes_on())?;
+    }
+    host.kill()?;
+    space.check(&[&host])?;
+    other.close()?;
+    assert!(other.failures().is_empty(), "{:?}", other.failures());
+    other_space.check(&[&other])?;
+    Ok(())
+}
