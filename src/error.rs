@@ -33,23 +33,24 @@ pub enum ErrorKind {
     /// A write to a store whose flusher lags, if the store was opened with
     /// [`RejectWrites`](crate::LagPolicy::RejectWrites).
     Lagging,
-    /// The file already has a writing owner.
+    /// The file, or the space of a database, has another owner.
     InUse,
-    /// The file is not a store of this crate.
+    /// The file, or the schema of the database, is not one of this crate.
     NotAStore,
     /// The file is not a snapshot of this crate.
     NotASnapshot,
-    /// The schema of the file, or the format of a snapshot, is newer than this version of the crate.
+    /// The schema of the file or the database, or the format of a snapshot, is newer than this version of the crate.
     NewerSchema,
     /// The snapshot has no signature, or one by a key other than the required one.
     Untrusted,
     /// The file is damaged.
     Corrupt,
-    /// No space is left on the disk of the file.
+    /// No space is left on the disk of the file or the server.
     DiskFull,
     /// Another connection holds the lock of the file.
     Busy,
-    /// The file is no longer at its path, can't be opened, or can't be written.
+    /// The file is no longer at its path, can't be opened, or can't be written; or the server can't be reached, refuses,
+    /// or has not answered in time.
     Unreachable,
     /// Reading, writing or syncing failed.
     Io,

@@ -13,6 +13,10 @@
     all(feature = "recall", not(loom)),
     doc = "- [`TraceStore::recall`]: traces by what they say and by their embeddings; [`TextIndex`]; [`guide::recall`]."
 )]
+#![cfg_attr(
+    all(feature = "postgres", not(loom)),
+    doc = "- [`TraceStore::connect`]: a store in a PostgreSQL database; [`postgres`]; [`guide::postgres`]."
+)]
 //! - [`DecayCurve`]: how traces fade; [`Ranked`]: how they are ranked; [`guide::memory`] has the numbers.
 //! - [`FlushReport`], [`Health`], [`Stats`]: work and state of the flusher; [`Subscription`]: each commit as it is
 //!   made.

@@ -101,8 +101,9 @@ pub trait Backend: Send + 'static {
     fn replace(&mut self) -> Result<(), BackendError>;
 
     /// Whether another owner has taken the data, for good: no later call can succeed. Asked after a call that failed with
-    /// [`InUse`](crate::ErrorKind::InUse). The store goes on in memory; its close spills what could not be written, and
-    /// does not [close](Self::close) the backend.
+    /// [`InUse`](crate::ErrorKind::InUse). The store goes on in memory. Its close spills what could not be written, and
+    /// does not [close](Self::close) the backend; a store with a backend of your own has no place for a spill, and is
+    /// closed only if everything had been flushed.
     fn is_lost(&self) -> bool {
         false
     }

@@ -55,8 +55,13 @@ impl Flusher {
             }
         };
         let what = match &spilled {
-            Some(path) => format!("the store is closed, and what was not flushed is in {}", path.display()),
-            None => "the store is closed, and everything had been flushed".to_owned(),
+            Some(path) => format!(
+                "another owner has its data: the store is closed, and what was not flushed is in {}",
+                path.display()
+            ),
+            None => {
+                "another owner has its data: the store is closed, and everything had been flushed".to_owned()
+            }
         };
         let error = Error::new(ErrorKind::InUse, what);
         let error = lost.into_iter().fold(error, Error::because);

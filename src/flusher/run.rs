@@ -109,13 +109,13 @@ pub(super) fn next_job(flusher: &Flusher, tidied: bool) -> Job {
         if flusher.compacts() {
             return Job::Compact;
         }
-        if tidied {
+        let interval = match flusher.tidy_interval {
+            Some(interval) => interval.min(IDLE_AFTER),
             // Nothing is due: the first write of a generation notifies, and so does whoever else has work.
-            let Some(interval) = flusher.tidy_interval else { return Job::Sleep(None) };
-            let left = interval.saturating_sub(flusher.last_flush().elapsed());
-            return if left.is_zero() { Job::Tidy } else { Job::Sleep(Some(left)) };
-        }
-        let left = IDLE_AFTER.saturating_sub(flusher.last_flush().elapsed());
+            None if tidied => return Job::Sleep(None),
+            None => IDLE_AFTER,
+        };
+        let left = interval.saturating_sub(flusher.last_flush().elapsed());
         return if left.is_zero() { Job::Tidy } else { Job::Sleep(Some(left)) };
     };
     let left = state.options.interval.saturating_sub(now.saturating_duration_since(first_write));

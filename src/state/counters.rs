@@ -100,6 +100,11 @@ impl FlushCounters {
         counters.outage.and(counters.last_error.clone())
     }
 
+    /// Returns what the close of a store returns whose data another owner has; `None` if none has.
+    pub(crate) fn left(&self) -> Option<Error> {
+        self.lock().left.clone()
+    }
+
     /// Counts a flush that wrote something.
     pub(crate) fn committed(&self, report: &FlushReport) {
         let mut counters = self.lock();

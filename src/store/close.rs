@@ -83,9 +83,12 @@ impl TraceStore {
         }
         match self.owner.close() {
             Ok(report) => Ok(report),
-            Err(error) if self.state().progress.give_up_closing() => Err(CloseError { store: self, error }),
-            // Closed, and what could not be written is elsewhere.
-            Err(error) if error.kind() == ErrorKind::InUse => Err(CloseError { store: self, error }),
+            // Or it is closed, and what could not be written is elsewhere.
+            Err(error)
+                if self.state().progress.give_up_closing() || self.state().counters.left().is_some() =>
+            {
+                Err(CloseError { store: self, error })
+            }
             // The store closed at the last moment: a second close returns the watermark.
             Err(_) => self.close(),
         }
@@ -169,7 +172,7 @@ impl Owner {
         self.flusher.join();
         state.indexing.finish();
         self.indexer.join();
-        if let Some(left) = state.counters.lock().left.take() {
+        if let Some(left) = state.counters.left() {
             return Err(left);
         }
         events::closed(&span, last, state.traces.len(), started.elapsed());

@@ -179,3 +179,17 @@ fn spill_path(folder: &Path, space: &str, boot: Uuid) -> PathBuf {
         space.chars().map(|letter| if is_plain(letter) { letter } else { '_' }).take(64).collect();
     folder.join(format!("{plain}.{boot}.spill"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::spill_path;
+    use std::path::Path;
+    use uuid::Uuid;
+
+    #[test]
+    fn spill_stays_in_its_folder() {
+        let path = spill_path(Path::new("folder"), "../agents/7 \u{e9}", Uuid::nil());
+        let name = "folder/___agents_7__.00000000-0000-0000-0000-000000000000.spill";
+        assert_eq!(path, Path::new(name));
+    }
+}

@@ -280,15 +280,6 @@ fn commit(
     }
 }
 
-/// The note of a cut that changes nothing, where somebody follows; a condition on the space's row comes after it.
-pub(super) fn note_nothing(watermark: u64) -> String {
-    format!(
-        "INSERT INTO mnemon.cuts (space, previous, watermark, ids, links)
-         SELECT space, watermark, {watermark}, '{{}}', '{{}}' FROM mnemon.spaces
-         WHERE followed_until > clock_timestamp() AND"
-    )
-}
-
 /// Deletes notes of these spaces that are older than they are kept. Looks at the oldest few alone.
 pub(super) async fn prune(client: &Client, spaces: &[i32]) -> Result<(), Failure> {
     if spaces.is_empty() {

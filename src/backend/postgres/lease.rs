@@ -88,11 +88,12 @@ pub(super) struct Taken {
     pub(super) is_followed: bool,
 }
 
-/// Begins a transaction that waits for locks no longer than so.
+/// Begins a transaction that is over in so long, by whoever waits for it on this side. The server gives up later: a
+/// COMMIT that it stops waits no longer for a standby, and says that it has succeeded.
 pub(super) fn begin(longest: Duration) -> String {
-    let longest = longest.as_millis().max(1);
+    let (idle, statement) = (longest.as_millis().max(1), longest.as_millis() + 1_000);
     format!(
-        "BEGIN; SET LOCAL statement_timeout = {longest}; SET LOCAL idle_in_transaction_session_timeout = {longest}"
+        "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL idle_in_transaction_session_timeout = {idle}"
     )
 }
 
@@ -183,6 +184,14 @@ async fn look(client: &Client, name: &str, lock: &str) -> Result<Option<SpaceRow
     row.as_ref().map(SpaceRow::of).transpose()
 }
 
+/// Why the space's row was not changed by its owner.
+pub(super) async fn why_not(client: &Client, name: &str, lease: &Lease) -> Result<Failure, Failure> {
+    Ok(match peek(client, name).await? {
+        Some(row) if !row.is_of(lease) => Failure::Lost(row.holder),
+        _ => Failure::Diverged,
+    })
+}
+
 /// A space that this process has.
 pub(super) struct Lease {
     pub(super) space: i32,
@@ -194,19 +203,43 @@ pub(super) struct Lease {
 
 struct LeaseState {
     renewed: Instant,
+    /// What the last transaction left the space at.
+    watermark: i64,
+    /// The space was found at less.
+    has_diverged: bool,
     lost: Option<Holder>,
     is_followed: bool,
 }
 
 impl Lease {
-    pub(super) fn new(space: i32, epoch: i64, claim: &Claim) -> Arc<Self> {
-        let state = LeaseState { renewed: Instant::now(), lost: None, is_followed: false };
+    pub(super) fn new(space: i32, epoch: i64, watermark: i64, claim: &Claim) -> Arc<Self> {
+        let state = LeaseState {
+            renewed: Instant::now(),
+            watermark,
+            has_diverged: false,
+            lost: None,
+            is_followed: false,
+        };
         Arc::new(Self { space, boot: claim.boot, epoch, length: claim.length, state: Mutex::new(state) })
     }
 
-    /// A transaction has renewed it.
-    pub(super) fn renew(&self) {
-        lock(&self.state).renewed = Instant::now();
+    /// A transaction has renewed it, and left the space at this watermark.
+    pub(super) fn renew(&self, watermark: i64) {
+        let mut state = lock(&self.state);
+        (state.renewed, state.watermark, state.has_diverged) = (Instant::now(), watermark, false);
+    }
+
+    /// Whether the server has lost commits of this owner.
+    pub(super) fn has_diverged(&self) -> bool {
+        lock(&self.state).has_diverged
+    }
+
+    /// The keeper has renewed it; `watermark` is that of the space, and was `before` or less.
+    fn kept(&self, watermark: i64, before: i64) {
+        let mut state = lock(&self.state);
+        state.renewed = Instant::now();
+        // One that was written anew meanwhile is at less.
+        state.has_diverged |= watermark < before && state.watermark >= before;
     }
 
     /// Notes whether anybody [follows](super::follow) the space.
@@ -254,6 +287,11 @@ impl Leases {
         Ok(())
     }
 
+    /// Has the keeper look whether there is anything left to keep.
+    pub(super) fn wake_keeper(&self) {
+        self.changed.notify_one();
+    }
+
     pub(super) fn give_up(&self, lease: &Arc<Lease>) {
         lock(&self.held).retain(|held| !Arc::ptr_eq(held, lease));
     }
@@ -266,7 +304,9 @@ async fn keep(server: Weak<Server>, changed: Arc<Notify>) {
         let held = lock(&kept.leases.held).clone();
         let shortest = held.iter().map(|lease| lease.length).min();
         let period = shortest.map_or(Duration::from_secs(3_600), |shortest| shortest / 3);
-        if !held.is_empty() && last.elapsed() >= period {
+        if held.is_empty() {
+            connection = None;
+        } else if last.elapsed() >= period {
             last = Instant::now();
             let renewal = tokio::time::timeout(period, renew(&kept, &mut connection, &held));
             let renewed = renewal.await.unwrap_or(Err(Failure::TimedOut));
@@ -295,7 +335,7 @@ free AS (
 renewed AS (
     UPDATE mnemon.spaces s SET lease_until = clock_timestamp() + f.length * interval '1 second'
     FROM free f WHERE s.space = f.space RETURNING s.space)
-SELECT m.boot AS ours, r.space IS NOT NULL AS is_renewed, (s.boot, s.epoch) IS DISTINCT FROM (m.boot, m.epoch) AS is_lost, s.owner,
+SELECT m.boot AS ours, r.space IS NOT NULL AS is_renewed, (s.boot, s.epoch) IS DISTINCT FROM (m.boot, m.epoch) AS is_lost, s.owner, s.watermark,
     (extract(epoch FROM s.lease_until) * 1000000)::bigint AS until,
     coalesce(s.followed_until > clock_timestamp(), false) AS is_followed,
     EXISTS (SELECT FROM mnemon.cuts c WHERE c.space = s.space) AS has_notes
@@ -310,6 +350,7 @@ async fn renew(
         Some(open) => connection.insert(open),
         None => connection.insert(server.dial().await?),
     };
+    let before: Vec<_> = held.iter().map(|lease| lock(&lease.state).watermark).collect();
     let spaces: Vec<_> = held.iter().map(|lease| lease.space).collect();
     let boots: Vec<_> = held.iter().map(|lease| lease.boot).collect();
     let epochs: Vec<_> = held.iter().map(|lease| lease.epoch).collect();
@@ -323,7 +364,8 @@ async fn renew(
     let mut noted = Vec::new();
     for row in connection.query_typed(RENEW, &parameters).await? {
         let ours: Uuid = row.try_get("ours")?;
-        let Some(lease) = held.iter().find(|lease| lease.boot == ours) else { continue };
+        let Some(at) = held.iter().position(|lease| lease.boot == ours) else { continue };
+        let lease = &held[at];
         let until: Option<i64> = row.try_get("until")?;
         if row.try_get("is_lost")? {
             lease.lose(Holder {
@@ -331,7 +373,7 @@ async fn renew(
                 until: until.and_then(|micros| Timestamp::from_microsecond(micros).ok()),
             });
         } else if row.try_get("is_renewed")? {
-            lease.renew();
+            lease.kept(row.try_get("watermark")?, before[at]);
         }
         lease.set_followed(row.try_get("is_followed")?);
         if row.try_get("has_notes")? {

@@ -7,7 +7,8 @@
 //! - [`server`]: the thread and the connections that all stores of the process share; [`tls`];
 //! - [`lease`]: who owns a space;
 //! - [`schema`]: the tables, and their versions;
-//! - [`columns`]: a trace as a row, and the statements that write it; [`write`]: a cut as a transaction;
+//! - [`columns`]: a trace as a row, and the statements that write it; [`write`]: a cut as a transaction,
+//!   in [`pipe`]s, and in [`halves`] where a row is refused;
 //! - [`rows_read`]: reading a space;
 //! - [`follow`]: what each cut has changed, for another process;
 //! - [`error`]: failures by what can be done about them;
@@ -16,7 +17,9 @@
 mod columns;
 mod error;
 mod follow;
+mod halves;
 mod lease;
+mod pipe;
 mod rows_read;
 mod schema;
 mod server;
@@ -118,7 +121,7 @@ impl Postgres {
                 Failure::Lost(holder) => in_use(&place, &holder),
                 failure => failure.explained("opening", &place, options.flush_timeout),
             })?;
-        let lease = Lease::new(space, epoch, &claim);
+        let lease = Lease::new(space, epoch, watermark, &claim);
         lease.set_followed(is_followed);
         let this = Self {
             server,
@@ -180,10 +183,11 @@ impl Postgres {
             let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
                 [(&lease.space, Type::INT4), (&lease.boot, Type::UUID), (&lease.epoch, Type::INT8)];
             let updated = lent.execute_typed(&sql, &parameters).await?;
-            let row = if updated == 0 { lease::peek(&lent, &name).await? } else { None };
+            let outcome =
+                if updated == 0 { Err(lease::why_not(&lent, &name, &lease).await?) } else { Ok(()) };
             lent.batch_execute("COMMIT").await?;
             lent.give_back();
-            row.map_or(Ok(()), |row| Err(Failure::Lost(row.holder)))
+            outcome
         });
         outcome.map_err(|failure| self.explained(doing, failure))
     }
@@ -286,7 +290,7 @@ impl Backend for Postgres {
         let (server, deadline) = (self.server.clone(), Instant::now() + cut.limit);
         let outcome = self.server.run(deadline, async move { cut.commit(&server).await });
         let applied = outcome.map_err(|failure| self.explained("writing to", failure))?;
-        self.lease.renew();
+        self.lease.renew(watermark);
         self.committed = watermark;
         if std::mem::take(&mut self.clear) {
             self.unreadable.clear();
@@ -305,7 +309,9 @@ impl Backend for Postgres {
         let (server, claim, epoch, limit) =
             (self.server.clone(), self.claim.clone(), self.lease.epoch, self.flush_timeout);
         let retaken = self.server.run(self.deadline(), async move {
-            let lent = server.lend().await?;
+            let mut lent = server.lend().await?;
+            // What was idle may have been cut off by what went wrong.
+            lent.renew().await?;
             let begin = begin(limit);
             schema::prepare(&lent, &begin).await?;
             lent.batch_execute(&begin).await?;
@@ -318,13 +324,13 @@ impl Backend for Postgres {
             retaken
         });
         let (space, watermark) = retaken.map_err(|failure| self.explained("reopening", failure))?;
-        self.lease.renew();
         if space != self.lease.space {
             self.server.leases.give_up(&self.lease);
-            self.lease = Lease::new(space, self.lease.epoch, &self.claim);
+            self.lease = Lease::new(space, self.lease.epoch, watermark, &self.claim);
             Leases::keep(&self.server, &self.lease)
                 .map_err(|failure| self.explained("reopening", failure))?;
         }
+        self.lease.renew(watermark);
         self.committed = watermark;
         if watermark < self.durable {
             let durable = self.durable;
@@ -361,6 +367,9 @@ impl Backend for Postgres {
 
     fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
         self.check_owned()?;
+        if self.lease.has_diverged() {
+            return Err(self.explained("looking at", Failure::Diverged));
+        }
         if self.lease.is_over() {
             let message = format!("the lease of {} has ended, and could not be renewed", self.place());
             let failure = BackendError::new(ErrorKind::Unreachable, message);
@@ -378,15 +387,10 @@ impl Backend for Postgres {
         Ok(self.committed == self.durable)
     }
 
-    fn close(&mut self, watermark: u64) -> Result<(), BackendError> {
+    fn close(&mut self, _: u64) -> Result<(), BackendError> {
         self.check_owned()?;
-        let this = "space = $1 AND boot = $2 AND epoch = $3";
-        let note = format!("{} {this} AND watermark < {watermark}", follow::note_nothing(watermark));
-        let sql = format!(
-            "WITH note AS ({note}) UPDATE mnemon.spaces SET clean = true, watermark = greatest(watermark, {watermark})
-             WHERE {this}"
-        );
-        self.update_row("closing", sql)
+        let sql = "UPDATE mnemon.spaces SET clean = true WHERE space = $1 AND boot = $2 AND epoch = $3 AND watermark = ";
+        self.update_row("closing", format!("{sql}{}", self.committed))
     }
 }
 

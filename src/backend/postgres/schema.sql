@@ -1,4 +1,5 @@
-CREATE SCHEMA IF NOT EXISTS mnemon;
+-- An empty one that somebody has made needs no right to make one.
+DO $$ BEGIN IF to_regnamespace('mnemon') IS NULL THEN CREATE SCHEMA mnemon; END IF; END $$;
 
 CREATE TABLE mnemon.version (one boolean PRIMARY KEY DEFAULT true CHECK (one), version integer NOT NULL);
 

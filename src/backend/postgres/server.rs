@@ -186,6 +186,12 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.leases.wake_keeper();
+    }
+}
+
 /// Works until the connection has ended.
 async fn ended(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {
     if let Err(error) = connection.await {
@@ -293,4 +299,33 @@ fn place(config: &Config) -> String {
     let hosts: Vec<_> = hosts.collect();
     let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
     format!("postgres://{}/{database}", hosts.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parsed, place};
+
+    #[test]
+    fn place_has_no_user_and_no_password() -> Result<(), Box<dyn std::error::Error>> {
+        for (url, shown) in [
+            (
+                "postgres://agent:s3cret@a,b:5433/memory?sslmode=verify-full",
+                "postgres://a:5432,b:5433/memory",
+            ),
+            ("host=/run/pg dbname=memory user=agent password=s3cret", "postgres:///run/pg:5432/memory"),
+        ] {
+            assert_eq!(place(&parsed(url)?), shown);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn malformed_url_is_not_quoted() {
+        for url in
+            ["postgres://agent:s3cret@host:port/memory", "postgres://a:s?3cret=1@host/memory", "s3cret"]
+        {
+            let error = parsed(url).err().map(|error| format!("{error:?} {error}"));
+            assert!(error.as_ref().is_some_and(|error| !error.contains("3cret")), "{error:?}");
+        }
+    }
 }

@@ -1,24 +1,20 @@
 //! A cut as one transaction, pipelined: a small one waits for one round trip, a large one for one in each part.
 
-use super::columns::{self, Statement, Values, trace_id};
-use super::error::{Failure, is_about_the_row, is_unmet};
-use super::lease::{Lease, begin, locked};
+use super::columns::{self, Values, trace_id};
+use super::error::Failure;
+use super::halves::{Rows, halves};
+use super::lease::{Lease, begin, locked, why_not};
+use super::pipe::{PART_BYTES, PART_ROWS, Pipe, Step, note_links, query};
 use super::server::{Lent, Server};
 use crate::Durability;
 use crate::backend::{Applied, LinkChange, Scope, TraceChange};
 use crate::trace::{Link, Trace, TraceId};
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, join_all};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Client, Row};
 use uuid::Uuid;
-
-/// The most that is sent before an answer is waited for: rows, and bytes.
-const PART_ROWS: usize = 20_000;
-const PART_BYTES: usize = 8 << 20;
 
 /// A batch on its way to the server's thread. Traces are shared with it, not copied.
 pub(super) struct Cut {
@@ -92,7 +88,7 @@ impl Cut {
                     }
                     continue;
                 }
-                Err(Failure::Diverged) => return Err(self.divergence(lent).await),
+                Err(Failure::Diverged) => return Err(self.divergence(lent).await?),
                 Err(failure) => {
                     if !failure.is_in_doubt() {
                         lent.roll_back().await;
@@ -131,28 +127,17 @@ impl Cut {
     }
 
     /// Why the fence was closed.
-    async fn divergence(&self, lent: Lent<'_>) -> Failure {
-        let look = async {
-            lent.batch_execute("ROLLBACK").await?;
-            super::lease::peek(&lent, &self.name).await
-        };
-        match look.await {
-            Ok(Some(row)) if !row.is_of(&self.lease) => {
-                lent.give_back();
-                Failure::Lost(row.holder)
-            }
-            Ok(_) => {
-                lent.give_back();
-                Failure::Diverged
-            }
-            Err(failure) => failure,
-        }
+    async fn divergence(&self, lent: Lent<'_>) -> Result<Failure, Failure> {
+        lent.batch_execute("ROLLBACK").await?;
+        let why = why_not(&lent, &self.name, &self.lease).await?;
+        lent.give_back();
+        Ok(why)
     }
 
     /// One try. Nothing is committed unless this returns `Ok`, or the connection fails: then nobody knows.
     async fn write(&self, client: &Client, mode: Mode, applied: &mut Applied) -> Result<(), Failure> {
         let space = self.lease.space;
-        let mut pipe = Pipe { client, queued: Vec::new(), rows: 0, bytes: 0, has_waited: false };
+        let mut pipe = Pipe::new(client);
         pipe.text(self.begin());
         let length = self.lease.length.as_secs_f64();
         let fence: Values<'_> = vec![
@@ -339,115 +324,17 @@ fn parts<'s, 't>(rows: &'s [(usize, &'t Trace)]) -> Vec<&'s [(usize, &'t Trace)]
     parts
 }
 
-/// What a queued statement does, which says what its answer and its failure mean.
-enum Step<'a> {
-    Text,
-    Fence,
-    Deletes,
-    Rows,
-    Numbers,
-    LinkDeletes,
-    Note,
-    Links(&'a [(usize, Link)]),
-}
-
-enum Answer {
-    Nothing,
-    Count(u64),
-    Rows(Vec<Row>),
-}
-
-/// Statements that are sent one after the other, before the first of them is answered.
-struct Pipe<'a> {
-    client: &'a Client,
-    queued: Vec<(Step<'a>, BoxFuture<'a, Result<Answer, Error>>)>,
-    rows: usize,
-    bytes: usize,
-    has_waited: bool,
-}
-
-impl<'a> Pipe<'a> {
-    fn text(&mut self, text: String) {
-        let client = self.client;
-        let work = async move { client.batch_execute(&text).await.map(|()| Answer::Nothing) };
-        self.queued.push((Step::Text, work.boxed()));
-    }
-
-    fn push(&mut self, step: Step<'a>, statement: &'static Statement, values: Values<'a>) {
-        let (client, returns_rows) = (self.client, matches!(step, Step::Links(_)));
-        let work = async move {
-            if returns_rows {
-                Ok(Answer::Rows(query(client, statement, values).await?))
-            } else {
-                Ok(Answer::Count(client.execute_typed(&statement.text, &typed(statement, &values)).await?))
-            }
-        };
-        self.queued.push((step, work.boxed()));
-    }
-
-    /// Counts what the next statement carries.
-    fn sized(&mut self, rows: usize, bytes: usize) {
-        self.rows += rows;
-        self.bytes += bytes;
-    }
-
-    async fn drain_if_full(&mut self, applied: &mut Applied) -> Result<(), Failure> {
-        if self.rows >= PART_ROWS || self.bytes >= PART_BYTES { self.drain(applied).await } else { Ok(()) }
-    }
-
-    /// Sends what is queued, in order, and waits for all answers.
-    async fn drain(&mut self, applied: &mut Applied) -> Result<(), Failure> {
-        (self.rows, self.bytes, self.has_waited) = (0, 0, true);
-        let (steps, work): (Vec<_>, Vec<_>) = self.queued.drain(..).unzip();
-        for (step, answer) in steps.into_iter().zip(join_all(work).await) {
-            let answer = answer.map_err(|error| match step {
-                Step::Fence if is_unmet(&error) => Failure::Diverged,
-                Step::Numbers if is_unmet(&error) => Failure::Missing,
-                Step::Rows | Step::Numbers | Step::Links(_) if is_about_the_row(&error) => {
-                    Failure::Content(error)
-                }
-                _ => Failure::Server(error),
-            })?;
-            match (step, answer) {
-                (Step::Deletes, Answer::Count(rows)) => applied.deleted += rows,
-                (Step::LinkDeletes, Answer::Count(rows)) => applied.links_deleted += rows,
-                (Step::Links(links), Answer::Rows(rows)) => note_links(links, &rows, applied)?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-fn typed<'v>(statement: &Statement, values: &'v Values<'_>) -> Vec<(&'v (dyn ToSql + Sync), Type)> {
-    values.iter().map(|value| &**value as &(dyn ToSql + Sync)).zip(statement.types.iter().cloned()).collect()
-}
-
-async fn query(client: &Client, statement: &Statement, values: Values<'_>) -> Result<Vec<Row>, Error> {
-    client.query_typed(&statement.text, &typed(statement, &values)).await
-}
-
-/// Counts the links that were written; one that was not is refused.
-fn note_links(links: &[(usize, Link)], written: &[Row], applied: &mut Applied) -> Result<(), Error> {
-    applied.links_upserted += written.len() as u64;
-    if written.len() == links.len() {
-        return Ok(());
-    }
-    let mut ends = HashSet::with_capacity(written.len());
-    for row in written {
-        ends.insert((row.try_get(0).map(trace_id)?, row.try_get(1).map(trace_id)?));
-    }
-    let refused = links.iter().filter(|(_, link)| !ends.contains(&link.ends()));
-    applied.refused_links.extend(refused.map(|(at, _)| (*at, "one of its traces has no row".to_owned())));
-    Ok(())
-}
-
 /// Deletes a scope, and the links to it.
 async fn erase(client: &Client, space: i32, scope: &Scope, applied: &mut Applied) -> Result<(), Failure> {
     let (column, value) = match scope {
         Scope::Type(kind) => ("type", kind.as_str()),
         Scope::Partition(partition) => ("partition", &**partition),
     };
+    if value.contains('\0') {
+        // No trace is in it, and text can't hold it.
+        applied.erased.push(0);
+        return Ok(());
+    }
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&space, Type::INT4), (&value, Type::TEXT)];
     let these = format!("SELECT id FROM mnemon.traces WHERE space = $1 AND {column} = $2");
     let links = format!(
@@ -464,75 +351,6 @@ async fn erase(client: &Client, space: i32, scope: &Scope, applied: &mut Applied
     applied.erased.push(rows.len() as u64);
     for row in &rows {
         applied.erased_ids.push(id(row)?);
-    }
-    Ok(())
-}
-
-/// Rows, with their places in the batch.
-#[derive(Clone, Copy)]
-enum Rows<'a> {
-    Traces(&'a [(usize, &'a Trace)]),
-    Links(&'a [(usize, Link)]),
-}
-
-impl<'a> Rows<'a> {
-    /// Both halves; `None` if there is one row, or none.
-    fn halves(self) -> Option<[Self; 2]> {
-        match self {
-            Rows::Traces(rows) if rows.len() > 1 => {
-                let (a, b) = rows.split_at(rows.len() / 2);
-                Some([Rows::Traces(a), Rows::Traces(b)])
-            }
-            Rows::Links(rows) if rows.len() > 1 => {
-                let (a, b) = rows.split_at(rows.len() / 2);
-                Some([Rows::Links(a), Rows::Links(b)])
-            }
-            _ => None,
-        }
-    }
-
-    async fn write(self, client: &Client, space: i32, applied: &mut Applied) -> Result<(), Error> {
-        match self {
-            Rows::Traces(rows) => {
-                let traces: Vec<_> = rows.iter().map(|(_, trace)| *trace).collect();
-                query(client, &columns::UPSERT, columns::rows(space, &traces)).await.map(drop)
-            }
-            Rows::Links(rows) => {
-                let links: Vec<_> = rows.iter().map(|(_, link)| link).collect();
-                let written = query(client, &columns::UPSERT_LINKS, columns::links(space, &links)).await?;
-                note_links(rows, &written, applied)
-            }
-        }
-    }
-
-    /// Leaves out what is refused: one row.
-    fn refuse(self, error: &Error, applied: &mut Applied) {
-        let reason = super::error::Said::by(error).to_string();
-        match self {
-            Rows::Traces(rows) => applied.refused.extend(rows.iter().map(|(at, _)| (*at, reason.clone()))),
-            Rows::Links(rows) => {
-                applied.refused_links.extend(rows.iter().map(|(at, _)| (*at, reason.clone())))
-            }
-        }
-    }
-}
-
-/// Writes rows of which one is refused: in halves, each within a savepoint, until that one is left out.
-async fn halves(client: &Client, space: i32, rows: Rows<'_>, applied: &mut Applied) -> Result<(), Failure> {
-    let mut left = vec![rows];
-    while let Some(rows) = left.pop() {
-        client.batch_execute("SAVEPOINT part").await?;
-        match rows.write(client, space, applied).await {
-            Ok(()) => client.batch_execute("RELEASE SAVEPOINT part").await?,
-            Err(error) if is_about_the_row(&error) => {
-                client.batch_execute("ROLLBACK TO SAVEPOINT part; RELEASE SAVEPOINT part").await?;
-                match rows.halves() {
-                    Some(halves) => left.extend(halves),
-                    None => rows.refuse(&error, applied),
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
     }
     Ok(())
 }
