@@ -15,7 +15,7 @@
 )]
 #![cfg_attr(
     all(feature = "postgres", not(loom)),
-    doc = "- [`TraceStore::connect`]: a store in a PostgreSQL database; [`postgres`]; [`guide::postgres`]."
+    doc = "- [`TraceStore::connect`]: a store in a PostgreSQL database; [`postgres`]; [`guide::fleet`]."
 )]
 //! - [`DecayCurve`]: how traces fade; [`Ranked`]: how they are ranked; [`guide::memory`] has the numbers.
 //! - [`FlushReport`], [`Health`], [`Stats`]: work and state of the flusher; [`Subscription`]: each commit as it is

@@ -13,10 +13,6 @@ pub mod guarantees {}
 #[doc = include_str!("durability.md")]
 pub mod durability {}
 
-#[cfg(all(feature = "postgres", not(loom)))]
-#[doc = include_str!("postgres.md")]
-pub mod postgres {}
-
 #[doc = include_str!("concurrency.md")]
 pub mod concurrency {}
 
