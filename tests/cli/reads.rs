@@ -251,7 +251,7 @@ fn walk_shows_a_tree_of_associations() -> Outcome {
 #[cfg(target_os = "linux")]
 #[test]
 fn walk_memory_is_of_reached_traces() -> Outcome {
-    const RING: u32 = 20_000;
+    const RING: u32 = 14_000;
     let place = TestDir::new()?;
     let store = TraceStore::open(place.path("memory.db"))?;
     let ring = store.insert_many((0..RING).map(|n| NewTrace::identity(json!(n)).base_decay_rate(0.0)))?;
@@ -263,10 +263,10 @@ fn walk_memory_is_of_reached_traces() -> Outcome {
     for (arguments, lines) in [
         ("--limit 3", 6),
         ("--limit 3 --json", 3),
-        ("--limit 20000", 20_002),
-        ("--limit 20000 --full", 20_002),
+        ("--limit 14000", 14_002),
+        ("--limit 14000 --full", 14_002),
     ] {
-        let walk = format!("walk memory.db {} --hops 20000 {arguments}", ring[0]);
+        let walk = format!("walk memory.db {} --hops 14000 {arguments}", ring[0]);
         let limited = format!("ulimit -v 1000000; exec {} {walk}", env!("CARGO_BIN_EXE_mnemon"));
         let ran =
             std::process::Command::new("sh").args(["-c", &limited]).current_dir(place.path("")).output()?;

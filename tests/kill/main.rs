@@ -34,7 +34,8 @@ const LINEAGE: u64 = 10;
 
 #[test]
 fn kills_lose_and_tear_nothing() -> Outcome {
-    let rounds = std::env::var("MNEMON_KILL_ROUNDS").map_or(Ok(150), |rounds| rounds.parse::<u64>())?;
+    let rounds = std::env::var("MNEMON_KILL_ROUNDS")
+        .map_or(Ok(harness::rounds(90, 150)), |rounds| rounds.parse::<u64>())?;
     let (mut tally, mut findings) = (Tally::default(), Vec::new());
     let mut round = 0;
     while round < rounds {

@@ -59,14 +59,14 @@ fn take_apart(value: Value) {
     }
 }
 
-/// Its stack is that of any thread: 2 MiB.
+/// Its stack is that of any thread: 2 MiB, too little for 200,000 calls of the smallest function.
 #[test]
 fn deep_nesting_is_refused() -> Outcome {
     let store = TraceStore::in_memory();
     let id = store.insert(note(1))?;
     let mut tally = Tally::default();
     for (depth, shape) in
-        [128, 1_000, 100_000, 1_000_000].into_iter().flat_map(|depth| [0, 1, 2].map(|shape| (depth, shape)))
+        [128, 1_000, 200_000].into_iter().flat_map(|depth| [0, 1, 2].map(|shape| (depth, shape)))
     {
         let what = |door| format!("{door}: {depth} deep, shape {shape}");
         tally.case(what("value"), || Payload::try_from(nested(depth, shape)).map(drop));

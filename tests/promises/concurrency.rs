@@ -99,7 +99,7 @@ fn racing_bulk_insertions_are_whole() -> Outcome {
     const TRACES: usize = 64;
     let store = TraceStore::builder().flush_interval(Duration::ZERO).in_memory()?;
     let start = Barrier::new(2);
-    for round in 0..1_000 {
+    for round in 0..harness::rounds(200, 1_000) {
         let ids: Vec<_> = (0..TRACES).map(|_| TraceId::new()).collect();
         let insert = |forwards: bool| {
             let order: Vec<_> = if forwards { ids.clone() } else { ids.iter().rev().copied().collect() };

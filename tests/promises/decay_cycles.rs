@@ -2,7 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use super::decay::cycle;
-use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, seconds};
+use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, rounds, seconds};
 use mnemon::{FlushReport, ManualClock, NewTrace, StoreBuilder, TraceStore, TraceType};
 use serde_json::json;
 use std::sync::Barrier;
@@ -190,7 +190,7 @@ fn a_cycle_never_undoes_a_reinforcement() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     let (mut pruned, mut reinforced) = (0, 0);
-    for _ in 0..100 {
+    for _ in 0..rounds(20, 100) {
         let ids = store.insert_many((0..500).map(|n| NewTrace::episodic(json!(n)).base_decay_rate(6.0)))?;
         clock.advance(minutes(1));
         let start = Barrier::new(2);

@@ -26,7 +26,7 @@ fn spent(before: &Stats, after: &Stats) -> [u64; 4] {
 
 #[test]
 fn changed_numbers_write_numbers_only() -> Outcome {
-    for count in [10_000, 100_000] {
+    for count in [2_000, 20_000] {
         let file = TestDir::new()?;
         let store = manual_flush().open(file.path())?;
         let ids = filled(&store, count)?;

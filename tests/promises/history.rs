@@ -1,7 +1,7 @@
 //! A file keeps former contents of its traces, if it is told to: each cut has a row together with its history.
 #![cfg(feature = "sqlite")]
 
-use harness::{Outcome, Rng, TestDir, manual_flush, note};
+use harness::{Outcome, Rng, TestDir, manual_flush, note, rounds};
 use mnemon::{ErrorKind, NewTrace, Progress, Trace, TraceId, TraceStore, TraceType, verify};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -98,7 +98,7 @@ fn settings_of_each_opening_decide() -> Outcome {
 
 /// A person's own table or index of that name is left alone, and the refusal says what to do.
 #[test]
-fn own_table_of_the_name_is_refused() -> Outcome {
+fn own_history_table_is_refused() -> Outcome {
     for own in ["CREATE TABLE trace_history (what TEXT)", "CREATE INDEX trace_history_of_row ON links (b)"] {
         let file = TestDir::new()?;
         manual_flush().open(file.path())?.close()?;
@@ -203,9 +203,10 @@ fn history_is_that_of_the_model() -> Outcome {
     // What is in memory; what is stored, with former contents, the newest first.
     let mut live = BTreeMap::<TraceId, (u64, u64)>::new();
     let mut stored = BTreeMap::<TraceId, (u64, u64, Vec<u64>)>::new();
-    for step in 0..1_500 {
+    for step in 0..rounds(500, 1_500) {
         let id = ids[rng.usize(..ids.len())];
-        match rng.u8(..10) {
+        let what = rng.u8(..10);
+        match what {
             0..5 => {
                 let what = rng.u64(..4);
                 if let Some((_, content)) = live.get_mut(&id) {
@@ -223,7 +224,7 @@ fn history_is_that_of_the_model() -> Outcome {
                 live.remove(&id);
                 store.remove(id)?;
             }
-            what => {
+            _ => {
                 store.flush()?;
                 stored.retain(|id, (born, ..)| live.get(id).is_some_and(|(now, _)| now == born));
                 for (id, (born, content)) in &live {
@@ -239,7 +240,9 @@ fn history_is_that_of_the_model() -> Outcome {
                 }
             }
         }
-        for id in &ids {
+        // Whatever is not flushed changes no history: a look at one is enough.
+        let changed = if what >= 7 { &ids[..] } else { &[id] };
+        for id in changed {
             let history = stored.get(id).map_or(&[][..], |(.., history)| history);
             let expected: Vec<_> = history.iter().map(u64::to_string).collect();
             assert_eq!(payloads(&store.history(*id)?), expected, "step {step}");

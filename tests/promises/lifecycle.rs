@@ -60,9 +60,11 @@ fn closed_store_refuses_writes_serves_reads() -> Outcome {
 /// Each write says whether it is in the file: there is nothing between success and `Closed`.
 #[test]
 fn write_racing_close_stored_or_refused() -> Outcome {
-    for _ in 0..20 {
+    for round in 0..20 {
         let file = TestDir::new()?;
-        let store = flush_always().open(file.path())?;
+        // Now and then with a flush in the way of the close.
+        let builder = if round % 5 == 0 { flush_always() } else { manual_flush() };
+        let store = builder.open(file.path())?;
         let written = AtomicUsize::new(0);
         let mut kept = Vec::new();
         thread::scope(|scope| -> Outcome {

@@ -152,7 +152,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn cases() -> u32 {
     let asked = std::env::var("MNEMON_MODEL_CASES").ok().and_then(|cases| cases.parse().ok());
-    asked.unwrap_or(512)
+    asked.unwrap_or(harness::rounds(96, 512) as u32)
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 
 use super::retrieval::settle;
 use harness::{Outcome, TestDir, clock, manual_flush, minutes, note, seconds};
-use mnemon::{Eviction, NewTrace, Quota, TraceId, TraceStore};
+use mnemon::{Eviction, NewTrace, Payload, Quota, TraceId, TraceStore};
 use serde_json::json;
 
 fn sized(bytes: usize) -> NewTrace {
@@ -173,12 +173,14 @@ fn unmeetable_quota_leaves_only_pinned() -> Outcome {
 fn nothing_is_evicted_without_a_quota() -> Outcome {
     let limited = Quota { max_traces: 10_001, ..Quota::default() };
     assert_eq!(limited.eviction, Eviction::LeastRecentlyReinforced);
+    let payload = Payload::try_from(json!("x".repeat((1 << 20) - 2)))?;
     for (builder, evicted) in [(manual_flush(), 0), (manual_flush().quota(limited), 63)] {
         let store = builder.clock(&clock()).in_memory()?;
         store.insert_many((0..10_000).map(note))?;
         store.insert_many((0..3).map(note))?;
-        store.insert(sized(1 << 20))?;
-        (0..60).try_for_each(|_| store.insert(sized(1 << 20).pinned(true)).map(drop))?;
+        let large = || NewTrace::semantic(payload.clone());
+        store.insert(large())?;
+        (0..60).try_for_each(|_| store.insert(large().pinned(true)).map(drop))?;
         assert_eq!(store.enforce_quota()?.traces, evicted, "whatever its payloads take");
     }
     Ok(())

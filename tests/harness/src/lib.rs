@@ -120,6 +120,11 @@ pub fn by_id(store: &TraceStore) -> Vec<Arc<Trace>> {
     traces
 }
 
+/// Number of rounds of a test: the first for each change, the second where `MNEMON_DEEP` is set, as `.ci/deep` does.
+pub fn rounds(gate: u64, deep: u64) -> u64 {
+    if std::env::var_os("MNEMON_DEEP").is_some() { deep } else { gate }
+}
+
 pub fn note(n: impl serde::Serialize) -> NewTrace {
     NewTrace::semantic(serde_json::json!({"note": n}))
 }

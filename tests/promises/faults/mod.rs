@@ -10,7 +10,7 @@ mod links;
 mod run;
 pub mod script;
 
-use harness::{Outcome, Rng, State, manual_flush, note, wait_until};
+use harness::{Outcome, Rng, State, manual_flush, note, rounds, wait_until};
 use mnemon::testkit::{Call, Fault, Faults, Image};
 use mnemon::{Durability, ErrorKind, NewTrace, TraceId, TraceStore};
 use run::{name, run};
@@ -34,9 +34,9 @@ const KINDS: [ErrorKind; 10] = [
     ErrorKind::Backend,
 ];
 
-fn script() -> Outcome<Script> {
+fn script(steps: u64) -> Outcome<Script> {
     let set = |name, unless| std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(unless);
-    Script::new(set("MNEMON_FAULTS_SEED", 7), set("MNEMON_FAULTS_STEPS", 300) as usize)
+    Script::new(set("MNEMON_FAULTS_SEED", 7), set("MNEMON_FAULTS_STEPS", steps) as usize)
 }
 
 /// They are many, and each would be printed.
@@ -128,7 +128,7 @@ fn every_fault_of(
     every_third_apply: Option<ErrorKind>,
     stride: u64,
 ) -> Outcome {
-    let script = script()?;
+    let script = script(rounds(100, 300))?;
     let base = Case { every_third_apply, ..Case::without_fault(durability) };
     let cases = every(&script, &base, call, stride)?;
     all(&format!("{call:?}, {durability:?}"), &script, &cases)
@@ -181,7 +181,7 @@ fn chain(image: &Image, [first, second]: [TraceId; 2]) -> Outcome<[u64; 3]> {
 #[test]
 fn racing_writers_see_no_torn_cut() -> Outcome {
     silence_planned_panics();
-    const ROUNDS: usize = 250;
+    const ROUNDS: u64 = 250;
     for durability in [Durability::Durable, Durability::Committed] {
         let faults = Faults::new();
         let store = manual_flush().flush_threshold(2).durability(durability).open_with(faults.backend())?;
@@ -240,7 +240,7 @@ fn race(
     store: &TraceStore,
     pairs: &[[TraceId; 2]; 3],
     counted: &[AtomicU64; 3],
-    rounds: usize,
+    rounds: u64,
 ) -> Outcome<u64> {
     let (mut rng, mut images) = (Rng::with_seed(11), 0);
     let mut acknowledged = [0; 3];
@@ -272,7 +272,7 @@ fn race(
 /// The power fails at each sync in turn, and nobody is told: what is durable then is a state of the run.
 #[test]
 fn power_loss_leaves_a_known_state() -> Outcome {
-    let script = script()?;
+    let script = script(300)?;
     for durability in [Durability::Durable, Durability::Committed] {
         let case = Case::without_fault(durability);
         let tried = script.lose_power_at_every_sync(&case)?;
