@@ -2,7 +2,7 @@
 
 use harness::backend::{Answer, look, scripted};
 use harness::steps::{Edit, New, Step};
-use harness::{Outcome, Rng, State, flush_always, note, rounds};
+use harness::{Outcome, Rng, State, flush_always, note};
 use mnemon::ErrorKind;
 use mnemon::{Durability, Health};
 use std::sync::Arc;
@@ -39,8 +39,7 @@ fn rows_and_memory_agree_after_mishaps() -> Outcome {
         MISHAPS[mishap]()
     });
     let store = flush_always().durability(Durability::Committed).open_with(backend)?;
-    let least = rounds(5, 20) as usize;
-    let enough = || counts.iter().all(|times| times.load(Ordering::Relaxed) >= least);
+    let enough = || counts.iter().all(|times| times.load(Ordering::Relaxed) >= 20);
     thread::scope(|scope| {
         for thread in 0..4_u64 {
             let store = &store;

@@ -181,6 +181,7 @@ fn chain(image: &Image, [first, second]: [TraceId; 2]) -> Outcome<[u64; 3]> {
 #[test]
 fn racing_writers_see_no_torn_cut() -> Outcome {
     silence_planned_panics();
+    const ROUNDS: u64 = 250;
     for durability in [Durability::Durable, Durability::Committed] {
         let faults = Faults::new();
         let store = manual_flush().flush_threshold(2).durability(durability).open_with(faults.backend())?;
@@ -206,7 +207,7 @@ fn racing_writers_see_no_torn_cut() -> Outcome {
                     }
                 });
             }
-            let tally = race(&faults, &store, &pairs, &counted, rounds(60, 250));
+            let tally = race(&faults, &store, &pairs, &counted, ROUNDS);
             over.store(true, Ordering::SeqCst);
             tally
         })?;

@@ -10,7 +10,7 @@ mod checker;
 mod model;
 mod record;
 use checker::{History, Sight, Timed, check};
-use harness::{TestDir, flush_always, manual_flush, rounds};
+use harness::{TestDir, flush_always, manual_flush};
 use mnemon::ErrorKind;
 use model::{Call, Held, Moment, Outcome, State, Step};
 use record::{Came, Round, THREADS};
@@ -33,8 +33,7 @@ fn explained(history: &History<Call>) -> Result<(), String> {
 
 #[test]
 fn every_history_is_linearizable() -> harness::Outcome {
-    let histories =
-        std::env::var("MNEMON_HISTORIES").map_or(Ok(rounds(150, 300)), |count| count.parse::<u64>())?;
+    let histories = std::env::var("MNEMON_HISTORIES").map_or(Ok(300), |count| count.parse::<u64>())?;
     let file = TestDir::new()?;
     let mut store = flush_always().open(file.path())?;
     let mut readers = (0..THREADS).map(|_| file.reader()).collect::<harness::Outcome<Vec<Connection>>>()?;
@@ -60,7 +59,7 @@ fn every_history_is_linearizable() -> harness::Outcome {
     }
     writeln!(std::io::stderr(), "{histories} histories, all explained: {came:?}")?;
     let Came { calls, conflicts, retries, absent, refused, files, counts, groups, failed_groups } = came;
-    if histories >= 150 {
+    if histories >= 300 {
         let hard = [calls, conflicts, retries, absent, refused, files, counts, groups, failed_groups];
         assert!(!hard.contains(&0), "not all that makes it hard has come up: {came:?}");
     }
