@@ -71,7 +71,7 @@ fn set_changes_what_is_given() -> Outcome {
 }
 
 #[test]
-fn tags_links_and_traces_come_and_go() -> Outcome {
+fn edits_change_tags_links_and_traces() -> Outcome {
     let place = TestDir::new()?;
     let [a, b, c] = ["a", "b", "c"].map(TraceId::from_reference);
     for name in ["a", "b", "c"] {
@@ -144,7 +144,7 @@ fn list_takes_each_condition() -> Outcome {
 }
 
 #[test]
-fn invalid_traces_are_listed_when_asked_for() -> Outcome {
+fn invalid_traces_are_listed_on_request() -> Outcome {
     let place = TestDir::new()?;
     let [a, b] = ["a", "b"].map(TraceId::from_reference);
     let put = json(&place, "put memory.db tide --ref a --valid-until 2026-12-01")?;

@@ -69,7 +69,7 @@ fn check(store: &TraceStore, file: &TestDir, at: Timestamp) -> Outcome {
 }
 
 #[test]
-fn view_has_the_strengths_of_the_store() -> Outcome {
+fn view_has_the_stores_strengths() -> Outcome {
     let mut random = Rng::with_seed(23);
     for curve in CURVES {
         let (file, clock) = (TestDir::new()?, clock());
@@ -129,7 +129,7 @@ fn view_is_as_of_the_query() -> Outcome {
 }
 
 #[test]
-fn file_without_view_opens_and_gets_it() -> Outcome {
+fn file_without_view_gets_one() -> Outcome {
     let (file, clock) = (TestDir::new()?, clock());
     let store = manual_flush().clock(&clock).open(file.path())?;
     store.insert(NewTrace::semantic(json!(1)))?;
@@ -181,7 +181,7 @@ fn what_else_has_the_name_stays() -> Outcome {
 
 /// The statements of the guide, on a store with what they ask for.
 #[test]
-fn statements_of_the_guide_find_what_they_say() -> Outcome {
+fn guide_statements_find_what_they_say() -> Outcome {
     let (file, clock) = (TestDir::new()?, clock());
     let store = manual_flush().clock(&clock).open(file.path())?;
     let [tide, moon, bar] = store.insert_many([

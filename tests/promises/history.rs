@@ -98,7 +98,7 @@ fn settings_of_each_opening_decide() -> Outcome {
 
 /// A person's own table or index of that name is left alone, and the refusal says what to do.
 #[test]
-fn own_table_of_the_name_is_refused() -> Outcome {
+fn own_history_table_is_refused() -> Outcome {
     for own in ["CREATE TABLE trace_history (what TEXT)", "CREATE INDEX trace_history_of_row ON links (b)"] {
         let file = TestDir::new()?;
         manual_flush().open(file.path())?.close()?;

@@ -103,7 +103,7 @@ fn counts_look_at_nothing() -> Outcome {
 }
 
 #[test]
-fn filters_are_asked_with_no_lock_held() -> Outcome {
+fn filters_run_without_locks() -> Outcome {
     let store = TraceStore::in_memory();
     store.insert_many((0..1_000).map(note))?;
     settle(&store);

@@ -113,7 +113,7 @@ fn never() -> mnemon::Error {
 }
 
 #[test]
-fn what_is_inside_is_as_in_a_store() -> Outcome {
+fn partition_answers_like_a_store() -> Outcome {
     let (store, [ana, _], [hers, _]) = scene()?;
     let id = ana.insert(NewTrace::text("new").partition("ana"))?;
     assert_eq!(store.get(id).map(|trace| trace.partition().to_owned()), Some("ana".to_owned()));

@@ -38,7 +38,7 @@ fn traces_are_shown_by_their_getters() -> Outcome {
 
 #[test]
 #[cfg(feature = "serde")]
-fn traces_are_json_with_the_programs_names() -> Outcome {
+fn traces_have_the_programs_json_names() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
     let id = store.insert(full())?;
@@ -72,7 +72,7 @@ fn traces_are_json_with_the_programs_names() -> Outcome {
 
 #[test]
 #[cfg(feature = "serde")]
-fn names_are_read_back_and_reports_written() -> Outcome {
+fn names_round_trip_reports_are_written() -> Outcome {
     let id = TraceId::new();
     assert_eq!(serde_json::from_value::<TraceId>(json!(id))?, id);
     let names = json!([["trust", "firmware"], "cold"]);
@@ -149,7 +149,7 @@ fn store_is_closed_by_a_future() -> Outcome {
 }
 
 #[test]
-fn future_of_a_failed_close_returns_the_store() -> Outcome {
+fn failed_async_close_returns_the_store() -> Outcome {
     let faults = Faults::new();
     let store = manual_flush().close_timeout(Duration::from_millis(50)).open_with(faults.backend())?;
     store.insert(note(1))?;

@@ -56,7 +56,7 @@ fn queries_leave_out_what_has_ended() -> Outcome {
 }
 
 #[test]
-fn successor_ends_validity_now_or_as_set() -> Outcome {
+fn successor_ends_validity_now_or_then() -> Outcome {
     let (clock, store) = open()?;
     let old = store.insert(note("old"))?;
     let new = store.supersede(old, note("new"))?;
@@ -99,7 +99,7 @@ fn trace_is_not_its_own_successor() -> Outcome {
 
 /// Of many that are no longer valid a query sees none, once the indexer has taken them out of the orders.
 #[test]
-fn cost_does_not_grow_with_the_invalid() -> Outcome {
+fn cost_ignores_invalid_traces() -> Outcome {
     let (clock, store) = open()?;
     let end = until(&clock, minutes(1));
     let sorted = [Order::Strength, Order::Recency, Order::Created, Order::Score];
@@ -132,7 +132,7 @@ fn cost_does_not_grow_with_the_invalid() -> Outcome {
 }
 
 #[test]
-fn pages_are_of_the_time_of_the_first() -> Outcome {
+fn pages_keep_time_of_the_first() -> Outcome {
     let (clock, store) = open()?;
     let end = until(&clock, minutes(1));
     store.insert_many((0..40).map(|n| if n % 2 == 0 { note(n).valid_until(end) } else { note(n) }))?;
@@ -157,7 +157,7 @@ fn pages_are_of_the_time_of_the_first() -> Outcome {
 }
 
 #[test]
-fn decay_cycle_removes_what_ended_long_ago() -> Outcome {
+fn decay_removes_traces_long_invalid() -> Outcome {
     let clock = clock();
     for (keep, left) in [(None, 5), (Some(DAY), 3)] {
         let store = manual_flush().clock(&clock).keep_invalid(keep).in_memory()?;

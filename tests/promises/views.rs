@@ -247,7 +247,7 @@ fn answers_are_exact_as_time_goes() -> Outcome {
 
 /// While a commit hangs, the views go on: a question does not look at all that waits for the disk.
 #[test]
-fn views_go_on_while_a_commit_hangs() -> Outcome {
+fn views_go_on_during_hanging_commit() -> Outcome {
     let faults = Faults::new();
     let store = flush_always().open_with(faults.backend())?;
     faults.fail(Call::Apply).with(Fault::Hang);

@@ -64,7 +64,7 @@ impl From<Error> for Mine {
 
 /// In memory, in the queries and in the file; the links stay.
 #[test]
-fn replaced_trace_has_every_field_as_given() -> Outcome {
+fn replaced_trace_has_all_given_fields() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
@@ -127,7 +127,7 @@ fn refused_update_passes_the_hosts_error() -> Outcome {
 }
 
 #[test]
-fn removal_with_a_revision_removes_that_one() -> Outcome {
+fn removal_needs_the_given_revision() -> Outcome {
     let store = TraceStore::in_memory();
     let id = store.insert(NewTrace::text("the bar moves"))?;
     store.update(id, |trace| trace.tag("checked"))?;
@@ -161,7 +161,7 @@ fn retain_judges_what_changed_meanwhile_again() -> Outcome {
 }
 
 #[test]
-fn unlink_removes_the_link_and_its_row() -> Outcome {
+fn unlink_removes_link_and_row() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     let [a, b, c] = traces(&store, 3)?[..] else { unreachable!() };
@@ -226,7 +226,7 @@ struct Place {
 }
 
 #[test]
-fn values_go_in_and_parts_come_out() -> Outcome {
+fn payload_parts_are_read_by_path() -> Outcome {
     let trace = NewTrace::of(&Place { name: "the bar", depths: [3.5, 4.0] })?.into_trace()?;
     assert_eq!(trace.trace_type(), TraceType::Semantic);
     let part = |path: &str| trace.payload().get(path);

@@ -144,7 +144,7 @@ fn power_loss_after_failed_sync() -> Outcome {
 
 /// Among the syncs are those of the thread that moves the log beside the flusher.
 #[test]
-fn power_loss_after_failed_sync_with_large_log() -> Outcome {
+fn power_loss_after_large_failed_sync() -> Outcome {
     after_each_failed_sync("power losses with a large log", 900_000, (1, 2), usize::MAX)
 }
 

@@ -76,7 +76,7 @@ fn power_loss_while_migrating_leaves_either() -> Outcome {
 }
 
 #[test]
-fn power_loss_leaves_row_with_its_history() -> Outcome {
+fn power_loss_keeps_rows_with_history() -> Outcome {
     const KEPT: u64 = 2;
     let folder = folder()?;
     let (disk, path) = (Disk::under(folder.path())?, database(&folder));

@@ -140,7 +140,7 @@ fn run(builder: &StoreBuilder, seed: u64) -> Outcome {
 }
 
 #[test]
-fn recall_is_a_look_at_every_text() -> Outcome {
+fn recall_equals_scan_of_all_texts() -> Outcome {
     for seed in 0..12 {
         let builder = if seed % 2 == 0 { manual_flush() } else { flush_always() };
         run(&builder, seed).map_err(|error| format!("seed {seed}: {error}"))?;

@@ -37,7 +37,7 @@ fn text_and_vector_are_fused() -> Outcome {
 }
 
 #[test]
-fn reciprocal_ranks_are_of_what_is_admitted() -> Outcome {
+fn reciprocal_ranks_count_admitted_traces() -> Outcome {
     let store = store()?;
     let new = |text: &str, embedding: [f32; 2]| NewTrace::text(text).embedding(embedding);
     store.insert(new("storm storm", [1.0, 0.0]).tag("other"))?;
@@ -125,7 +125,7 @@ fn query_takes_a_text() -> Outcome {
 }
 
 #[test]
-fn phrases_and_tags_with_spaces_are_found() -> Outcome {
+fn phrases_and_spaced_tags_are_found() -> Outcome {
     let store = store()?;
     let tagged = store.insert(NewTrace::text("slack water").tag("north quay"))?;
     let said = store.insert(NewTrace::text("to the North Quay's end"))?;

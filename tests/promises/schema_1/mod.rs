@@ -72,7 +72,7 @@ fn opening_brings_old_file_forward() -> Outcome {
 }
 
 #[test]
-fn reading_leaves_old_file_as_it_is() -> Outcome {
+fn reading_leaves_old_file_unchanged() -> Outcome {
     for name in FILES {
         let file = copy(name)?;
         let log = file.path().with_extension("db-wal");
@@ -117,7 +117,7 @@ fn row_of_wrong_type_stays_quarantined() -> Outcome {
 }
 
 #[test]
-fn changed_table_of_old_file_is_refused() -> Outcome {
+fn altered_table_in_old_file_refused() -> Outcome {
     let file = copy("closed.sqlite")?;
     file.reader()?.execute_batch("ALTER TABLE traces ADD COLUMN valid_until TEXT")?;
     let before = fs::read(file.path())?;
