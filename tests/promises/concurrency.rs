@@ -1,6 +1,7 @@
 //! Many threads and a flusher that never rests: nothing is lost, nothing is torn, nobody waits for ever.
 #![cfg(feature = "sqlite")]
 
+use crate::OpenAt;
 use harness::backend::{Answer, look, scripted};
 use harness::{Outcome, TestDir, by_id, flush_always, note};
 use mnemon::backend::TraceChange;
@@ -19,7 +20,7 @@ fn store_is_send_and_sync() {
 #[test]
 fn eight_threads_lose_no_write() -> Outcome {
     let file = TestDir::new()?;
-    let store = flush_always().open(file.path())?;
+    let store = flush_always().open_at(file.path())?;
     let ids = store.insert_many((0..64).map(note))?;
     thread::scope(|scope| {
         for thread in 0..8_usize {
@@ -43,7 +44,7 @@ fn eight_threads_lose_no_write() -> Outcome {
     assert_eq!(before.len(), 64 + 8 * 500);
     assert!(store.stats().cuts > 1, "the flusher was at work");
     store.close()?;
-    assert_eq!(by_id(&TraceStore::open(file.path())?), before);
+    assert_eq!(by_id(&TraceStore::builder().open_at(file.path())?), before);
     Ok(())
 }
 
@@ -52,7 +53,7 @@ fn concurrent_increments_all_count() -> Outcome {
     const THREADS: u32 = 8;
     const EACH: u32 = 2_000;
     let file = TestDir::new()?;
-    let store = flush_always().open(file.path())?;
+    let store = flush_always().open_at(file.path())?;
     let id = store.insert(note(0).payload(serde_json::json!(0)))?;
     fn count(trace: &Trace) -> Option<u64> {
         trace.payload().as_value().ok()?.as_u64()
@@ -88,7 +89,7 @@ fn concurrent_increments_all_count() -> Outcome {
     });
     let total = u64::from(THREADS * EACH);
     store.close()?;
-    let trace = TraceStore::open(file.path())?.get(id).ok_or("the trace is there")?;
+    let trace = TraceStore::builder().open_at(file.path())?.get(id).ok_or("the trace is there")?;
     assert_eq!((count(&trace), trace.revision()), (Some(total), total + 1));
     Ok(())
 }
@@ -159,7 +160,7 @@ fn cut_shows_no_effect_without_cause() -> Outcome {
 #[test]
 fn closures_and_iteration_hold_no_lock() -> Outcome {
     let file = TestDir::new()?;
-    let store = flush_always().open(file.path())?;
+    let store = flush_always().open_at(file.path())?;
     let ids = store.insert_many((0..1_000).map(note))?;
     let stop = Arc::new(AtomicBool::new(false));
     let writer = {

@@ -1,6 +1,7 @@
 //! Real conversations, stored by four threads under a flusher that never rests, are read back as they are.
 #![cfg(feature = "sqlite")]
 
+use crate::OpenAt;
 use harness::{Outcome, TestDir, flush_always};
 use mnemon::jiff::Timestamp;
 use mnemon::{NewTrace, TraceId, TraceStore, TraceType};
@@ -43,7 +44,7 @@ fn every_record_is_read_back() -> Outcome {
     let records = lines.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
     let new = records.iter().map(new_trace).collect::<Outcome<Vec<_>>>()?;
     let file = TestDir::new()?;
-    let store = flush_always().open(file.path())?;
+    let store = flush_always().open_at(file.path())?;
     thread::scope(|scope| {
         for part in new.chunks(new.len().div_ceil(4)) {
             let store = &store;
@@ -51,7 +52,7 @@ fn every_record_is_read_back() -> Outcome {
         }
     });
     store.close()?;
-    let store = TraceStore::open(file.path())?;
+    let store = TraceStore::builder().open_at(file.path())?;
     assert_eq!(store.len(), records.len());
     for record in &records {
         let trace =

@@ -1,6 +1,7 @@
 //! Fading: strength is a function of time, and a cycle prunes and writes nothing else.
 #![cfg(feature = "sqlite")]
 
+use crate::OpenAt;
 use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, seconds};
 use mnemon::{DecayCurve, ManualClock, NewTrace, TraceId, TraceStore, TraceType};
 use serde_json::json;
@@ -78,14 +79,14 @@ pub(super) fn cycle(store: &TraceStore) -> Outcome<u64> {
 fn with_future_strength(file: &TestDir, clock: &ManualClock) -> Outcome<(TraceStore, TraceId)> {
     let curve = DecayCurve::Exponential { half_life: minutes(60) };
     let builder = manual_flush().clock(clock).decay_curve(curve).prune(false);
-    let store = builder.clone().open(file.path())?;
+    let store = builder.clone().open_at(file.path())?;
     let id = store.insert(NewTrace::semantic(json!(1)).strength(0.8))?;
     store.close()?;
     clock.advance(minutes(10));
     let early = (clock.now() + minutes(5_256_000)).as_microsecond();
     let stored = "UPDATE traces SET strength = 1e-12, last_decayed = ?1";
     assert_eq!(rusqlite::Connection::open(file.path())?.execute(stored, [early])?, 1);
-    let store = builder.open(file.path())?;
+    let store = builder.open_at(file.path())?;
     assert_eq!(held(&store, id)?.strength(), 1e-12);
     Ok((store, id))
 }
@@ -100,7 +101,7 @@ fn future_strength_is_not_believed() -> Outcome {
     assert_eq!(store.query().min_strength(0.5).run().len(), 1, "it is found by that");
     assert_eq!(store.decay()?.traces, 0);
     store.close()?;
-    let store = manual_flush().clock(&clock).decay_curve(DecayCurve::None).open(file.path())?;
+    let store = manual_flush().clock(&clock).decay_curve(DecayCurve::None).open_at(file.path())?;
     assert!(near(store.strength(&*held(&store, id)?), 0.8), "nor one that is read from the file");
     let reinforced = store.reinforce(id)?.ok_or("it is there")?;
     assert!(near(reinforced.strength(), 0.9), "a reinforcement adds to what it is");

@@ -2,6 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use super::decay::cycle;
+use crate::OpenAt;
 use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, rounds, seconds};
 use mnemon::{FlushReport, ManualClock, NewTrace, StoreBuilder, TraceStore, TraceType};
 use serde_json::json;
@@ -33,7 +34,7 @@ fn mixed(count: u64, Ages(oldest): Ages, now: jiff::Timestamp) -> impl Iterator<
 }
 
 fn filled(file: &TestDir, builder: StoreBuilder, ages: Ages, clock: &ManualClock) -> Outcome<TraceStore> {
-    let store = builder.clock(clock).open(file.path())?;
+    let store = builder.clock(clock).open_at(file.path())?;
     store.insert_many(mixed(10_000, ages, clock.now()))?;
     store.flush()?;
     Ok(store)
@@ -154,7 +155,7 @@ fn what_is_pinned_fades_and_stays() -> Outcome {
 #[test]
 fn each_trace_is_removed_once() -> Outcome {
     let (file, clock) = (TestDir::new()?, clock());
-    let store = manual_flush().clock(&clock).open(file.path())?;
+    let store = manual_flush().clock(&clock).open_at(file.path())?;
     for _ in 0..100 {
         let ids = store.insert_many((0..300).map(|n| NewTrace::episodic(json!(n)).base_decay_rate(6.0)))?;
         clock.advance(minutes(1));

@@ -1,6 +1,7 @@
 //! Erasing: traces, their links, quarantined rows, in one cut; and no byte of their payloads stays in any file.
 #![cfg(feature = "sqlite")]
 
+use crate::OpenAt;
 use harness::backend::{Answer, look, scripted};
 use harness::{Outcome, TestDir, manual_flush, note, rows};
 use mnemon::{Durability, NewTrace, TraceId, TraceStore, TraceType};
@@ -34,7 +35,7 @@ fn sensory(n: usize) -> NewTrace {
 #[test]
 fn erased_type_leaves_no_bytes() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     let kept = store
         .insert_many((0..500).map(|n| NewTrace::semantic(json!(format!("kept-{n}-").repeat(1 + n % 300)))))?;
     let gone = store.insert_many((0..1_000).map(sensory))?;
@@ -66,7 +67,7 @@ fn erased_type_leaves_no_bytes() -> Outcome {
     );
     store.close()?;
     assert_eq!(occurrences(&scratch, "secret-")?, 0);
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     assert_eq!((store.len(), store.link_count()), (500, 1));
     assert!(kept.iter().all(|id| store.contains(*id)) && !gone.iter().any(|id| store.contains(*id)));
     Ok(())
@@ -75,7 +76,7 @@ fn erased_type_leaves_no_bytes() -> Outcome {
 #[test]
 fn partition_is_erased_with_rows() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     store.insert_many((0..200).map(sensory))?;
     store.flush()?;
     let report = store.erase_partition("odd")?;
@@ -90,14 +91,14 @@ fn partition_is_erased_with_rows() -> Outcome {
 #[test]
 fn quarantined_rows_are_erased_too() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     let [bad, linked] = store.insert_many([sensory(1), NewTrace::semantic(json!(1))])?[..] else {
         unreachable!()
     };
     store.co_activate(bad, linked)?;
     store.close()?;
     scratch.reader()?.execute("UPDATE traces SET tier = 'lukewarm' WHERE id = ?1", [bad.as_bytes()])?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     assert_eq!((store.len(), store.stats().quarantined.len()), (1, 2), "the trace and its link");
     let report = store.erase_type(TraceType::Sensory)?;
     assert_eq!((report.traces, report.rows), (0, 1));
@@ -106,7 +107,7 @@ fn quarantined_rows_are_erased_too() -> Outcome {
     assert!(store.stats().quarantined.is_empty(), "and are listed no more: {:?}", store.stats().quarantined);
     store.close()?;
     assert!(
-        manual_flush().open(scratch.path())?.stats().quarantined.is_empty(),
+        manual_flush().open_at(scratch.path())?.stats().quarantined.is_empty(),
         "the link to it went with it"
     );
     Ok(())
@@ -116,7 +117,7 @@ fn quarantined_rows_are_erased_too() -> Outcome {
 #[test]
 fn reader_delays_log_until_it_ends() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     store.insert_many((0..50).map(sensory))?;
     store.flush()?;
     let reader = scratch.reader()?;
@@ -134,14 +135,14 @@ fn reader_delays_log_until_it_ends() -> Outcome {
 #[test]
 fn insert_after_erasure_stays() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     let id = TraceId::from_reference("again");
     store.insert(sensory(1).id(id))?;
     store.flush()?;
     store.erase_type(TraceType::Sensory)?;
     store.insert(NewTrace::sensory(json!("new")).id(id))?;
     store.close()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     assert_eq!(store.get(id).map(|trace| trace.payload().as_str().to_owned()).as_deref(), Some("\"new\""));
     Ok(())
 }
@@ -163,7 +164,7 @@ fn closed_store_erases_nothing() -> Outcome {
 #[test]
 fn log_is_emptied_after_reader_ends() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     store.insert_many((0..50).map(sensory))?;
     store.flush()?;
     let reader = scratch.reader()?;
@@ -185,12 +186,12 @@ fn log_is_emptied_after_reader_ends() -> Outcome {
 #[test]
 fn unreadable_rows_are_erased() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     store.insert_many([note(1), note(2).partition("other")])?;
     store.insert(NewTrace::episodic(json!(3)))?;
     store.close()?;
     file.reader()?.execute("UPDATE traces SET strength = 7.0 WHERE type = 'semantic'", [])?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     assert_eq!((store.len(), store.stats().quarantined.len()), (1, 2));
     let report = store.erase_partition("other")?;
     assert_eq!((report.traces, report.rows, rows(&file.reader()?)?), (0, 1, 2));
@@ -204,7 +205,8 @@ fn unreadable_rows_are_erased() -> Outcome {
 fn erasure_reports_rows_of_any_flush() -> Outcome {
     for builder in [TraceStore::builder(), TraceStore::builder().durability(Durability::Committed)] {
         let file = TestDir::new()?;
-        let store = builder.flush_interval(std::time::Duration::ZERO).flush_threshold(1).open(file.path())?;
+        let store =
+            builder.flush_interval(std::time::Duration::ZERO).flush_threshold(1).open_at(file.path())?;
         for round in 0..100 {
             store.insert(NewTrace::trust(json!(round)))?;
             store.insert_many((0..3).map(note))?;
@@ -233,7 +235,7 @@ fn erasure_is_durable_in_relaxed_store() -> Outcome {
 #[test]
 fn row_counts_as_erased_or_deleted() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     let all = store.insert_many((0..10).map(sensory))?;
     let kept = store.insert(NewTrace::semantic(json!("kept")))?;
     store.co_activate(all[0], all[1])?;
@@ -250,7 +252,7 @@ fn row_counts_as_erased_or_deleted() -> Outcome {
 #[test]
 fn unreadable_unerased_rows_stay_listed() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     let [unreadable, erased] = [TraceId::from_bytes([1; 16]), TraceId::from_bytes([2; 16])];
     store.insert_many([note(1).id(unreadable), sensory(1).id(erased)])?;
     store.co_activate(unreadable, erased)?;
@@ -258,7 +260,7 @@ fn unreadable_unerased_rows_stay_listed() -> Outcome {
     scratch
         .reader()?
         .execute("UPDATE traces SET tier = 'lukewarm' WHERE id = ?1", [unreadable.as_bytes()])?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     assert_eq!(store.stats().quarantined.iter().filter(|row| row.is_link).count(), 1);
     store.erase_type(TraceType::Sensory)?;
     let quarantined = store.stats().quarantined;

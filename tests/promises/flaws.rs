@@ -2,6 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use super::flushed;
+use crate::OpenAt;
 use harness::backend::{Answer, Log, look, scripted};
 use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, note, row, rows};
 use mnemon::{ErrorKind, Eviction, NewTrace, Payload, Quota, TraceId, TraceStore};
@@ -70,7 +71,7 @@ fn removal_during_flush_takes_row() -> Outcome {
 #[test]
 fn concurrent_flushes_store_no_older_state() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let id = store.insert(note(0))?;
     // How often a flush has returned with something older in the file than what its thread had written.
     let write_and_look = |thread: usize, reader: Connection| -> Outcome<usize> {
@@ -172,7 +173,7 @@ fn decay_dirties_only_what_it_changes() -> Outcome {
 #[test]
 fn co_activation_writes_one_link() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let ids = store.insert_many((0..50).map(note))?;
     for other in &ids[1..] {
         store.co_activate(ids[0], *other)?;
@@ -189,11 +190,11 @@ fn co_activation_writes_one_link() -> Outcome {
 /// What a payload is in the file, and after a restart.
 fn after_a_restart(payload: Payload) -> Outcome<(String, Payload)> {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let id = store.insert(NewTrace::semantic(payload))?;
     store.close()?;
     let stored = row(&file.reader()?, id)?.ok_or("it has a row")?.1;
-    Ok((stored, held(&manual_flush().open(file.path())?, id)?.payload().clone()))
+    Ok((stored, held(&manual_flush().open_at(file.path())?, id)?.payload().clone()))
 }
 
 #[test]
@@ -222,11 +223,11 @@ fn text_like_json_stays_text() -> Outcome {
 #[test]
 fn embedding_agent_and_key_survive_restart() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let new = note(1).embedding([0.25_f32, -1.5]).source_agent("agent-Ω").encryption_key_id("key/1");
     let id = store.insert(new)?;
     store.close()?;
-    let trace = held(&manual_flush().open(file.path())?, id)?;
+    let trace = held(&manual_flush().open_at(file.path())?, id)?;
     assert_eq!(trace.embedding(), Some(&[0.25, -1.5][..]));
     assert_eq!((trace.source_agent(), trace.encryption_key_id()), (Some("agent-Ω"), Some("key/1")));
     Ok(())
@@ -236,7 +237,7 @@ fn embedding_agent_and_key_survive_restart() -> Outcome {
 fn a_quota_evicts() -> Outcome {
     let file = TestDir::new()?;
     let quota = Quota { max_traces: 10, max_bytes: u64::MAX, eviction: Eviction::default() };
-    let store = manual_flush().quota(quota).open(file.path())?;
+    let store = manual_flush().quota(quota).open_at(file.path())?;
     store.insert_many((0..25).map(note))?;
     store.flush()?;
     assert_eq!(store.enforce_quota()?.traces, 15);
@@ -249,7 +250,7 @@ fn a_quota_evicts() -> Outcome {
 fn real_trace_snapshot_is_restored() -> Outcome {
     let file = TestDir::new()?;
     let snapshots = mnemon::Snapshots::in_folder(file.folder().join("snapshots"));
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let real = NewTrace::episodic(json!({"speaker": "Ana", "text": "café 日本", "seen": [1, 2.5, null]}))
         .tags(["ana", "s1"])
         .embedding(vec![0.25, -1.5])
@@ -268,15 +269,15 @@ fn real_trace_snapshot_is_restored() -> Outcome {
 #[test]
 fn stores_keep_each_others_rows() -> Outcome {
     let file = TestDir::new()?;
-    let first = manual_flush().partition("shared").open(file.path())?;
+    let first = manual_flush().partition("shared").open_at(file.path())?;
     let ids = first.insert_many((0..5).map(note))?;
     first.flush()?;
-    let second = manual_flush().partition("shared").open(file.path()).map(drop);
+    let second = manual_flush().partition("shared").open_at(file.path()).map(drop);
     assert_eq!(second.map_err(|error| error.kind()), Err(ErrorKind::InUse));
     first.insert(note("more"))?;
     first.close()?;
     // One after the other each has what the other has stored.
-    let second = manual_flush().partition("shared").open(file.path())?;
+    let second = manual_flush().partition("shared").open_at(file.path())?;
     second.insert(note("of the second"))?;
     second.remove(ids[0])?;
     second.close()?;
@@ -287,7 +288,7 @@ fn stores_keep_each_others_rows() -> Outcome {
 #[test]
 fn erased_partition_leaves_no_row() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let gone = store.insert_many((0..5).map(|n| note(n).partition("gone")))?;
     let kept = store.insert_many((0..5).map(note))?;
     store.flush()?;

@@ -1,6 +1,7 @@
 //! `flush` returns when its caller's earlier writes are in the file, and callers share cuts.
 #![cfg(feature = "sqlite")]
 
+use crate::OpenAt;
 use harness::backend::{Answer, look, scripted};
 use harness::{Outcome, TestDir, manual_flush, note, row, wait_until};
 use mnemon::{ErrorKind, Health, TraceStore};
@@ -16,7 +17,7 @@ use std::time::Duration;
 #[test]
 fn callers_writes_are_in_the_file() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     thread::scope(|scope| {
         let callers: Vec<_> = (0..8)
             .map(|thread| {
@@ -61,7 +62,7 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
 #[test]
 fn flush_async_needs_no_runtime() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let id = store.insert(note(1))?;
     let first = store.flush_async();
     let second = store.flush_async();
@@ -151,7 +152,7 @@ fn flush_after_failure_tries_again() -> Outcome {
 #[test]
 fn flush_of_nothing_makes_no_cut() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     store.insert(note(1))?;
     store.flush()?;
     let cuts = store.stats().cuts;
@@ -163,7 +164,7 @@ fn flush_of_nothing_makes_no_cut() -> Outcome {
 #[test]
 fn dropped_future_lets_its_waker_go() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     store.insert(note(1))?;
     let unpark = Arc::new(Unpark(thread::current()));
     let waker = Waker::from(unpark.clone());

@@ -1,5 +1,7 @@
 //! Groups: all of their changes or none, in memory and in each commit, whatever other threads do.
 
+#[cfg(feature = "sqlite")]
+use crate::OpenAt;
 use harness::backend::{Answer, look, scripted};
 use harness::{Outcome, Rng, State, flush_always, held, note};
 use mnemon::backend::{LinkChange, TraceChange};
@@ -332,7 +334,7 @@ fn renewed(store: &TraceStore, id: TraceId, other: TraceId) -> mnemon::Result<Tr
 #[test]
 fn group_is_there_after_opening() -> Outcome {
     let file = harness::TestDir::new()?;
-    let store = harness::manual_flush().open(file.path())?;
+    let store = harness::manual_flush().open_at(file.path())?;
     let [a, b] = store.insert_many((0..2).map(note))?[..] else { unreachable!() };
     store.flush()?;
     let c = store.apply(|group| {
@@ -344,7 +346,7 @@ fn group_is_there_after_opening() -> Outcome {
     })?;
     let state = State::of(&store);
     store.close()?;
-    let store = TraceStore::open(file.path())?;
+    let store = TraceStore::builder().open_at(file.path())?;
     assert!(State::of(&store) == state);
     assert_eq!(store.link(b, c).map(|link| link.count()), Some(1));
     Ok(())

@@ -1,6 +1,7 @@
 //! Opening, closing, dropping, and what a store does after its end.
 #![cfg(feature = "sqlite")]
 
+use crate::OpenAt;
 use harness::backend::{Answer, look, scripted};
 use harness::{Outcome, TestDir, by_id, flush_always, manual_flush, note, wait_until};
 use mnemon::{ErrorKind, Health, NewTrace, TraceStore, inspect};
@@ -14,7 +15,7 @@ use std::time::Duration;
 #[test]
 fn open_close_reopen() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     store.insert_many((0..100).map(note))?;
     let while_open = inspect(file.path())?;
     assert_eq!((while_open.clean, while_open.in_use_by), (false, Some(std::process::id())));
@@ -24,7 +25,7 @@ fn open_close_reopen() -> Outcome {
     let closed = inspect(file.path())?;
     assert_eq!((closed.clean, closed.in_use_by, closed.traces), (true, None, 100));
     assert_eq!((closed.watermark, closed.wal_bytes), (watermark.durable, 0));
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     assert_eq!((by_id(&store), store.stats().dirty), (before, 0), "loading makes nothing dirty");
     assert!(store.watermark().durable >= watermark.durable, "generations go on");
     Ok(())
@@ -33,7 +34,7 @@ fn open_close_reopen() -> Outcome {
 #[test]
 fn closed_store_refuses_writes_serves_reads() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let id = store.insert(note(1))?;
     let clone = store.clone();
     store.close()?;
@@ -64,7 +65,7 @@ fn write_racing_close_stored_or_refused() -> Outcome {
         let file = TestDir::new()?;
         // Now and then with a flush in the way of the close.
         let builder = if round % 5 == 0 { flush_always() } else { manual_flush() };
-        let store = builder.open(file.path())?;
+        let store = builder.open_at(file.path())?;
         let written = AtomicUsize::new(0);
         let mut kept = Vec::new();
         thread::scope(|scope| -> Outcome {
@@ -92,7 +93,7 @@ fn write_racing_close_stored_or_refused() -> Outcome {
             }
             Ok(())
         })?;
-        let store = manual_flush().open(file.path())?;
+        let store = manual_flush().open_at(file.path())?;
         assert!(kept.iter().all(|id| store.contains(*id)), "what was taken is kept");
         assert_eq!(store.len(), kept.len(), "and nothing that was refused");
     }
@@ -102,14 +103,14 @@ fn write_racing_close_stored_or_refused() -> Outcome {
 #[test]
 fn last_drop_drains_anywhere() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let id = store.insert(note(1))?;
     let clone = store.clone();
     drop(store);
     assert!(clone.insert(note(2)).is_ok(), "a clone is left");
     thread::spawn(move || drop(clone)).join().map_err(|_| "the drop panicked")?;
     assert!(inspect(file.path())?.clean);
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     assert_eq!((store.len(), store.get(id).is_some()), (2, true));
     Ok(())
 }
@@ -265,7 +266,7 @@ fn in_memory_store_closes_alike() -> Outcome {
 #[test]
 fn drop_while_unwinding_drains() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let id = store.insert(note(1))?;
     let panicked = thread::spawn(move || {
         store.insert(note(2)).and_then(|_| store.update(id, |_| panic!("of the caller's own"))).map(drop)
@@ -273,7 +274,7 @@ fn drop_while_unwinding_drains() -> Outcome {
     let panic = panicked.join().err().ok_or("the closure panics")?;
     assert_eq!(panic.downcast_ref(), Some(&"of the caller's own"), "and no other panic took its place");
     assert!(inspect(file.path())?.clean);
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     assert_eq!(
         (store.len(), store.get(id).map(|trace| trace.revision())),
         (2, Some(1)),
@@ -306,7 +307,7 @@ fn undrainable_drop_while_unwinding_ends() -> Outcome {
 #[test]
 fn panicking_closures_leave_store_working() -> Outcome {
     let file = TestDir::new()?;
-    let store = flush_always().open(file.path())?;
+    let store = flush_always().open_at(file.path())?;
     let ids = store.insert_many((0..8).map(note))?;
     let writers: Vec<_> = (0..4_u32)
         .map(|writer| {
@@ -334,7 +335,7 @@ fn panicking_closures_leave_store_working() -> Outcome {
     assert_eq!(revisions, 4 * 133, "each change that did not panic, and no other");
     let before = by_id(&store);
     store.close()?;
-    assert_eq!(by_id(&manual_flush().open(file.path())?), before);
+    assert_eq!(by_id(&manual_flush().open_at(file.path())?), before);
     Ok(())
 }
 
@@ -351,7 +352,7 @@ fn drop_on_flusher_thread_never_waits() -> Outcome {
     }
     let file = TestDir::new()?;
     // Longer than this test waits: a drop that waited for itself would be noticed.
-    let store = harness::manual_flush().close_timeout(Duration::from_secs(3600)).open(file.path())?;
+    let store = harness::manual_flush().close_timeout(Duration::from_secs(3600)).open_at(file.path())?;
     store.insert(note(1))?;
     let (woken, by) = mpsc::channel();
     // The flush must not be over before the waker is there.
@@ -365,6 +366,6 @@ fn drop_on_flusher_thread_never_waits() -> Outcome {
     assert!(by.recv_timeout(Duration::from_secs(60))?, "it was dropped in the flusher's thread");
     // The end is marked before the file is given up.
     wait_until(|| inspect(file.path()).is_ok_and(|report| report.clean && report.in_use_by.is_none()));
-    assert_eq!(manual_flush().open(file.path())?.len(), 1);
+    assert_eq!(manual_flush().open_at(file.path())?.len(), 1);
     Ok(())
 }

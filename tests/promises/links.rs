@@ -1,6 +1,7 @@
 //! Links: what was active together is associated; one co-activation is one row; a removal takes the links along.
 #![cfg(feature = "sqlite")]
 
+use crate::OpenAt;
 use harness::{Outcome, TestDir, manual_flush};
 use mnemon::{ErrorKind, Link, ManualClock, NewTrace, TraceId, TraceStore};
 use serde_json::json;
@@ -97,7 +98,7 @@ fn a_closed_store_links_nothing() -> Outcome {
 #[test]
 fn co_activation_writes_one_row() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     let all = traces(&store, 100)?;
     for other in &all[1..] {
         store.co_activate(all[0], *other)?;
@@ -118,7 +119,7 @@ fn co_activation_writes_one_row() -> Outcome {
 fn links_survive_restart_with_times() -> Outcome {
     let scratch = TestDir::new()?;
     let clock = ManualClock::at("2026-11-24T10:00:00.000001Z".parse()?);
-    let store = TraceStore::builder().clock(&clock).open(scratch.path())?;
+    let store = TraceStore::builder().clock(&clock).open_at(scratch.path())?;
     let [a, b, c] = traces(&store, 3)?[..] else { unreachable!() };
     store.co_activate(a, b)?;
     clock.advance(Duration::from_secs(5));
@@ -126,7 +127,7 @@ fn links_survive_restart_with_times() -> Outcome {
     store.co_activate(b, c)?;
     let before = [store.link(a, b), store.link(b, c), store.link(a, c)];
     store.close()?;
-    let store = TraceStore::open(scratch.path())?;
+    let store = TraceStore::builder().open_at(scratch.path())?;
     assert_eq!([store.link(a, b), store.link(b, c), store.link(a, c)], before);
     let link = store.link(a, b).ok_or("linked")?;
     assert_eq!(link.first_at(), "2026-11-24T10:00:00.000001Z".parse()?);
@@ -140,7 +141,7 @@ fn links_survive_restart_with_times() -> Outcome {
 #[test]
 fn removal_takes_its_own_links() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     let all = traces(&store, 300)?;
     for pair in all.windows(2) {
         store.co_activate(pair[0], pair[1])?;
@@ -164,7 +165,7 @@ fn removal_takes_its_own_links() -> Outcome {
 #[test]
 fn later_trace_inherits_no_links() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
     associate(&store, a, b, 5)?;
     store.flush()?;
@@ -182,7 +183,7 @@ fn later_trace_inherits_no_links() -> Outcome {
 #[test]
 fn stored_link_to_nowhere_is_quarantined() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
     store.co_activate(a, b)?;
     store.close()?;
@@ -191,7 +192,7 @@ fn stored_link_to_nowhere_is_quarantined() -> Outcome {
         "INSERT INTO links (a, b, count, first_at, last_at) VALUES (?1, ?2, 3, 0, 0)",
         rusqlite::params![a.as_bytes(), nowhere.as_bytes()],
     )?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     assert_eq!((store.link_count(), store.links(a).len()), (1, 1));
     let [quarantined] = &store.stats().quarantined[..] else { return Err("one row is quarantined".into()) };
     assert!(quarantined.reason.contains(&nowhere.to_string()), "{}", quarantined.reason);
@@ -201,7 +202,7 @@ fn stored_link_to_nowhere_is_quarantined() -> Outcome {
 #[test]
 fn put_link_replaces_whole_link() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
     let (first, last) = ("2024-02-29T12:00:00.000001Z".parse()?, "2025-01-01T00:00:00Z".parse()?);
     let link = Link::new((b, a), 7, first, last)?;
@@ -220,7 +221,7 @@ fn put_link_replaces_whole_link() -> Outcome {
     assert!(error.to_string().contains(&nobody.to_string()), "{error}");
     store.clone().close()?;
     assert_eq!(store.put_link(link).err().map(|error| error.kind()), Some(ErrorKind::Closed));
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     assert_eq!(store.link(a, b), Some(link), "with its times");
     Ok(())
 }

@@ -61,11 +61,28 @@ mod walks;
 mod watermarks;
 mod writes;
 
+/// Opens the store of a test in its file or, over [another engine](harness::space), in the place of that file.
+#[cfg(feature = "sqlite")]
+trait OpenAt {
+    fn open_at(self, path: &std::path::Path) -> mnemon::Result<mnemon::TraceStore>;
+}
+
+#[cfg(feature = "sqlite")]
+impl OpenAt for mnemon::StoreBuilder {
+    fn open_at(self, path: &std::path::Path) -> mnemon::Result<mnemon::TraceStore> {
+        #[cfg(feature = "postgres")]
+        if let Some((url, space)) = harness::space::in_place_of(path) {
+            return self.space(space).spill_to(path.with_extension("spills")).connect(&url);
+        }
+        self.open(path)
+    }
+}
+
 /// A store with a file of its own, that holds so many notes and has flushed them, and their ids.
 #[cfg(feature = "sqlite")]
 fn flushed(notes: usize) -> harness::Outcome<(harness::TestDir, mnemon::TraceStore, Vec<mnemon::TraceId>)> {
     let file = harness::TestDir::new()?;
-    let store = harness::manual_flush().open(file.path())?;
+    let store = harness::manual_flush().open_at(file.path())?;
     let ids = store.insert_many((0..notes).map(harness::note))?;
     store.flush()?;
     Ok((file, store, ids))

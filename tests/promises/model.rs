@@ -4,6 +4,7 @@
 //! `MNEMON_MODEL_CASES` sets how many sequences are tried.
 #![cfg(feature = "sqlite")]
 
+use crate::OpenAt;
 use harness::Outcome;
 use harness::pair::Pair;
 use harness::steps::{ENDS, Edit, End, New, PARTITIONS, SLOTS, STRENGTHS, Step, TAGS, Wanted};
@@ -161,7 +162,7 @@ proptest! {
     #[test]
     fn store_answers_as_its_model(steps in prop::collection::vec(step(), 1..80)) {
         let run = || -> Outcome {
-            let mut pair = Pair::new(|builder, path| builder.open(path))?;
+            let mut pair = Pair::new(|builder, path| builder.open_at(path))?;
             steps.iter().try_for_each(|step| pair.take(step))?;
             pair.take(&Step::Flush)?;
             pair.take(&Step::Reopen)

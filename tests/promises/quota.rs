@@ -2,6 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use super::retrieval::settle;
+use crate::OpenAt;
 use harness::{Outcome, TestDir, clock, manual_flush, minutes, note, seconds};
 use mnemon::{Eviction, NewTrace, Payload, Quota, TraceId, TraceStore};
 use serde_json::json;
@@ -129,7 +130,7 @@ fn both_limits_hold() -> Outcome {
 fn eviction_takes_rows_and_links() -> Outcome {
     let file = TestDir::new()?;
     let store =
-        manual_flush().clock(&clock()).quota(quota(1, u64::MAX, Eviction::default())).open(file.path())?;
+        manual_flush().clock(&clock()).quota(quota(1, u64::MAX, Eviction::default())).open_at(file.path())?;
     let ids = store.insert_many([note(1).last_reinforced(clock().now() - seconds(1)), note(2)])?;
     store.co_activate(ids[0], ids[1])?;
     store.flush()?;

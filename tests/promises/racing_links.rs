@@ -2,6 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use super::links::{rows, traces};
+use crate::OpenAt;
 use harness::{Outcome, TestDir, manual_flush};
 use mnemon::{NewTrace, TraceId, TraceStore};
 use serde_json::json;
@@ -33,7 +34,7 @@ fn concurrent_co_activations_all_count() -> Outcome {
 #[test]
 fn racing_links_always_have_traces() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = TraceStore::builder().flush_interval(Duration::ZERO).open(scratch.path())?;
+    let store = TraceStore::builder().flush_interval(Duration::ZERO).open_at(scratch.path())?;
     let all: Vec<_> = (0..6).map(|n| TraceId::from_reference(&n.to_string())).collect();
     let (done, seen, start) = (AtomicBool::new(false), AtomicBool::new(false), Barrier::new(5));
     let refused = std::thread::scope(|scope| -> Outcome<usize> {
@@ -89,7 +90,7 @@ fn racing_links_always_have_traces() -> Outcome {
 #[test]
 fn cut_during_removal_leaves_no_link() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     let others = traces(&store, 3_000)?;
     let hub = TraceId::from_reference("hub");
     let (done, mut in_the_middle) = (AtomicBool::new(false), 0);

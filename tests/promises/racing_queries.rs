@@ -2,6 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use super::retrieval::visited;
+use crate::OpenAt;
 use harness::{Outcome, TestDir, flush_always, held, note};
 use mnemon::{NewTrace, Trace, TraceStore, TraceType};
 use serde_json::json;
@@ -22,7 +23,7 @@ fn racing_queries_see_current_tags() -> Outcome {
     const WRITERS: usize = 3;
     const ROUNDS: usize = 2_000;
     let file = TestDir::new()?;
-    let store = flush_always().open(file.path())?;
+    let store = flush_always().open_at(file.path())?;
     // Each writer moves its own traces to and fro, and all of them change what else the steady ones have.
     let steady = store.insert_many((0..8).map(|n| note(n).tags(["a", "b"])))?;
     let own: Vec<_> = (0..WRITERS)
@@ -116,7 +117,7 @@ fn contended_trace_is_found_by_tags() -> Outcome {
 #[test]
 fn passing_trace_is_never_given_twice() -> Outcome {
     let file = TestDir::new()?;
-    let store = flush_always().open(file.path())?;
+    let store = flush_always().open_at(file.path())?;
     let coming = store.insert_many((0..4).map(|n| note(n).tag("here")))?;
     let done = AtomicBool::new(false);
     let start = Barrier::new(3);

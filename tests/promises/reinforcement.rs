@@ -1,6 +1,7 @@
 //! Reinforcement: what is used again grows stronger, and no use of it is lost.
 #![cfg(feature = "sqlite")]
 
+use crate::OpenAt;
 use harness::{Outcome, TestDir, clock, flush_always, held, manual_flush, minutes, note, seconds};
 use mnemon::{NewTrace, TraceId, TraceStore};
 use serde_json::json;
@@ -86,7 +87,7 @@ fn no_imprint_window_by_default() -> Outcome {
 #[test]
 fn firmware_is_neither_reinforced_nor_written() -> Outcome {
     let (file, clock) = (TestDir::new()?, clock());
-    let store = manual_flush().clock(&clock).open(file.path())?;
+    let store = manual_flush().clock(&clock).open_at(file.path())?;
     let id = store.insert(NewTrace::firmware(json!(1)).strength(0.5))?;
     store.flush()?;
     let before = held(&store, id)?;
@@ -150,7 +151,7 @@ fn concurrent_reinforcements_are_all_counted() -> Outcome {
     const THREADS: usize = 8;
     const EACH: usize = 2_000;
     let file = TestDir::new()?;
-    let store = flush_always().open(file.path())?;
+    let store = flush_always().open_at(file.path())?;
     let ids = store.insert_many((0..4).map(|n| note(n).base_decay_rate(0.0)))?;
     let start = Barrier::new(THREADS);
     let refused: usize = thread::scope(|scope| {

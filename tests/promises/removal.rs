@@ -2,13 +2,14 @@
 #![cfg(feature = "sqlite")]
 
 use super::flushed;
+use crate::OpenAt;
 use harness::{Outcome, TestDir, flush_always, manual_flush, note, row, rows};
 use std::thread;
 
 #[test]
 fn remove_then_insert_leaves_new_row() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let id = store.insert(note("old"))?;
     store.flush()?;
     store.remove(id)?;
@@ -22,7 +23,7 @@ fn remove_then_insert_leaves_new_row() -> Outcome {
 #[test]
 fn insert_then_remove_sends_nothing() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let before = store.stats();
     let id = store.insert(note("brief"))?;
     assert!(store.remove(id)?.is_some());
@@ -51,7 +52,7 @@ fn removal_takes_only_its_row() -> Outcome {
 #[test]
 fn remove_insert_races_settle() -> Outcome {
     let file = TestDir::new()?;
-    let store = flush_always().open(file.path())?;
+    let store = flush_always().open_at(file.path())?;
     let ids = store.insert_many((0..4).map(note))?;
     thread::scope(|scope| {
         for thread in 0..4 {

@@ -2,6 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use super::ranking::half;
+use crate::OpenAt;
 use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, note, seconds, wait_until};
 use mnemon::{ManualClock, NewTrace, Order, Tier, Trace, TraceId, TraceStore, TraceType};
 use serde_json::json;
@@ -413,7 +414,7 @@ fn partition_has_its_own_ranking() -> Outcome {
 #[test]
 fn removed_traces_cost_queries_nothing() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().clock(&clock()).open(file.path())?;
+    let store = manual_flush().clock(&clock()).open_at(file.path())?;
     let ids = store.insert_many((0..1_000).map(|n| note(n).tag("old")))?;
     for id in &ids[..400] {
         store.update(*id, |trace| trace.tags(["new"]))?;
@@ -428,6 +429,6 @@ fn removed_traces_cost_queries_nothing() -> Outcome {
     };
     assert_eq!(look(&store), [400, 400, 800]);
     store.close()?;
-    assert_eq!(look(&TraceStore::open(file.path())?), [400, 400, 800], "nor after a restart");
+    assert_eq!(look(&TraceStore::builder().open_at(file.path())?), [400, 400, 800], "nor after a restart");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Every field of a trace, and every byte of its text, survives a restart.
 #![cfg(feature = "sqlite")]
 
+use crate::OpenAt;
 use harness::{Outcome, TestDir, by_id};
 use jiff::Timestamp;
 use mnemon::{ManualClock, NewTrace, Origin, Payload, Tier, Trace, TraceId, TraceStore, TraceType};
@@ -13,11 +14,11 @@ type Traces = Vec<Arc<Trace>>;
 /// Stores, closes, opens again, and answers what is there. For the store no time is to come: it would take it as now.
 fn restarted(fill: impl FnOnce(&TraceStore) -> Outcome) -> Outcome<(Traces, Traces)> {
     let file = TestDir::new()?;
-    let store = TraceStore::builder().clock(&ManualClock::at(Timestamp::MAX)).open(file.path())?;
+    let store = TraceStore::builder().clock(&ManualClock::at(Timestamp::MAX)).open_at(file.path())?;
     fill(&store)?;
     let before = by_id(&store);
     store.close()?;
-    let store = TraceStore::open(file.path())?;
+    let store = TraceStore::builder().open_at(file.path())?;
     Ok((before, by_id(&store)))
 }
 
@@ -106,7 +107,7 @@ fn every_byte_of_a_payload_survives() -> Outcome {
 #[test]
 fn updated_fields_survive_others_stay() -> Outcome {
     let file = TestDir::new()?;
-    let store = TraceStore::open(file.path())?;
+    let store = TraceStore::builder().open_at(file.path())?;
     let id = store.insert(full(TraceType::Episodic, Origin::Imprint, Tier::Warm)?.revision(1))?;
     store.flush()?;
     let changed = store.update(id, |trace| {
@@ -129,7 +130,7 @@ fn updated_fields_survive_others_stay() -> Outcome {
     })?;
     let changed = changed.ok_or("the trace is there")?;
     store.close()?;
-    let store = TraceStore::open(file.path())?;
+    let store = TraceStore::builder().open_at(file.path())?;
     assert_eq!(store.get(id), Some(changed.clone()));
     assert_eq!((changed.strength(), changed.peak_strength(), changed.emotional_valence()), (1.0, 1.0, 1.0));
     assert_eq!((changed.parent(), changed.embedding(), changed.encryption_key_id()), (None, None, None));
@@ -141,7 +142,7 @@ fn updated_fields_survive_others_stay() -> Outcome {
 #[test]
 fn updated_numbers_alone_survive() -> Outcome {
     let file = TestDir::new()?;
-    let store = TraceStore::open(file.path())?;
+    let store = TraceStore::builder().open_at(file.path())?;
     let id = store.insert(full(TraceType::Semantic, Origin::Imprint, Tier::Cold)?.revision(7))?;
     store.flush()?;
     let changed = store.update(id, |trace| {
@@ -158,7 +159,7 @@ fn updated_numbers_alone_survive() -> Outcome {
     let report = store.flush()?;
     assert_eq!((report.rows_updated, report.rows_upserted), (1, 0), "the way that is tested is taken");
     store.close()?;
-    let store = TraceStore::open(file.path())?;
+    let store = TraceStore::builder().open_at(file.path())?;
     let after = store.get(id);
     assert_eq!(after, changed);
     let after = after.ok_or("the trace is there")?;
@@ -175,7 +176,7 @@ fn updated_numbers_alone_survive() -> Outcome {
 #[test]
 fn what_an_update_adds_survives() -> Outcome {
     let file = TestDir::new()?;
-    let store = TraceStore::open(file.path())?;
+    let store = TraceStore::builder().open_at(file.path())?;
     let id = store.insert(NewTrace::procedural(json!("bare")))?;
     store.flush()?;
     let [parent, a, b] = ["parent", "a", "b"].map(TraceId::from_reference);
@@ -190,7 +191,7 @@ fn what_an_update_adds_survives() -> Outcome {
             .children([b, a])
     })?;
     store.close()?;
-    let after = TraceStore::open(file.path())?.get(id);
+    let after = TraceStore::builder().open_at(file.path())?.get(id);
     assert_eq!(after, changed);
     let after = after.ok_or("the trace is there")?;
     assert_eq!(after.embedding(), Some(&[0.25, -8.0][..]));

@@ -1,6 +1,7 @@
 //! Snapshots: one file at one cut while writers go on; restored in one cut, or refused with nothing changed.
 #![cfg(all(feature = "snapshot", feature = "sqlite"))]
 
+use crate::OpenAt;
 use harness::{Outcome, TestDir, by_id, flush_always, manual_flush, note};
 use mnemon::{ErrorKind, ManualClock, NewTrace, Snapshots, TraceId, TraceStore};
 use serde_json::json;
@@ -35,7 +36,7 @@ fn filled(store: &TraceStore) -> Outcome<Vec<TraceId>> {
 fn restore_returns_every_field_and_link() -> Outcome {
     let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     let ids = filled(&store)?;
     let saved = content(&store);
     let info = store.save_snapshot(&snapshots)?;
@@ -49,7 +50,7 @@ fn restore_returns_every_field_and_link() -> Outcome {
     assert_eq!(store.restore_newest(&snapshots)?, 50);
     assert_eq!(content(&store), saved);
     store.close()?;
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     assert_eq!(content(&store), saved, "and it is what the file holds");
     assert_eq!(store.query().tagged("numbered").run().len(), 50, "found by what they are");
 
@@ -90,7 +91,7 @@ fn snapshot_beside_writers_is_one_cut() -> Outcome {
     const RING: usize = 50;
     let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
-    let store = flush_always().open(scratch.path())?;
+    let store = flush_always().open_at(scratch.path())?;
     let rings = [store.insert_many((0..RING).map(note))?, store.insert_many((0..RING).map(note))?];
     store.insert_many((0..500).map(note))?;
     let done = AtomicBool::new(false);
@@ -160,7 +161,7 @@ fn snapshot_beside_writers_is_one_cut() -> Outcome {
 #[test]
 fn restore_is_one_cut() -> Outcome {
     let scratch = TestDir::new()?;
-    let store = flush_always().open(scratch.path())?;
+    let store = flush_always().open_at(scratch.path())?;
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| -> Outcome {
         let reader = scratch.reader()?;
@@ -202,7 +203,7 @@ fn bad_list_changes_nothing() -> Outcome {
 fn bad_file_is_refused_with_reason() -> Outcome {
     let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     assert_eq!(
         store.restore_newest(&snapshots).unwrap_err().kind(),
         ErrorKind::NotFound,
@@ -291,7 +292,7 @@ fn newest_snapshot_is_the_last_saved() -> Outcome {
 fn closed_store_saves_and_never_restores() -> Outcome {
     let scratch = TestDir::new()?;
     let snapshots = Snapshots::in_folder(scratch.folder().join("snapshots"));
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     filled(&store)?;
     let closed = store.clone();
     store.close()?;

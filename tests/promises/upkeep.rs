@@ -1,6 +1,7 @@
 //! Upkeep: tiers, and the thread that sees to them and to the quota.
 #![cfg(feature = "sqlite")]
 
+use crate::OpenAt;
 use harness::backend::{Answer, scripted};
 use harness::process::alone;
 use harness::{Outcome, TestDir, clock, held, manual_flush, minutes, note, seconds};
@@ -50,7 +51,7 @@ fn tiers_follow_age_and_strength() -> Outcome {
 #[test]
 fn only_changed_tiers_are_written() -> Outcome {
     let (file, clock) = (TestDir::new()?, clock());
-    let store = manual_flush().clock(&clock).open(file.path())?;
+    let store = manual_flush().clock(&clock).open_at(file.path())?;
     let ids = store.insert_many((0..100).map(|n| {
         let new = steady(n);
         if n < 7 { new.last_reinforced(clock.now() - seconds(90_000)) } else { new }

@@ -2,6 +2,7 @@
 #![cfg(feature = "sqlite")]
 
 use super::retrieval::settle;
+use crate::OpenAt;
 use harness::steps::pick;
 use harness::{Outcome, Rng, TestDir, clock, flush_always, manual_flush, minutes, note, seconds, wait_until};
 use mnemon::testkit::{Call, Fault, Faults};
@@ -187,7 +188,7 @@ fn answers_are_exact_under_four_writers() -> Outcome {
     let rounds = if cfg!(debug_assertions) { 600 } else { 6_000 };
     let file = TestDir::new()?;
     let clock = clock();
-    let store = flush_always().clock(&clock).open(file.path())?;
+    let store = flush_always().clock(&clock).open_at(file.path())?;
     let start = Barrier::new(WRITERS as usize);
     thread::scope(|scope| -> Outcome {
         let writers = (0..WRITERS).map(|writer| {

@@ -1,6 +1,7 @@
 //! No watermark that is told is ahead of what the file says of itself, and a mark belongs to its store.
 #![cfg(all(feature = "snapshot", feature = "sqlite"))]
 
+use crate::OpenAt;
 use harness::{Outcome, TestDir, manual_flush, note, row, rows, wait_until};
 use mnemon::{ErrorKind, Snapshots, TraceStore};
 use std::fs;
@@ -25,7 +26,7 @@ fn empty_cut_moves_no_watermark() -> Outcome {
     for (what, cut) in EMPTY_CUTS {
         let scratch = TestDir::new()?;
         let snapshots = Snapshots::in_folder(scratch.folder());
-        let store = manual_flush().open(scratch.path())?;
+        let store = manual_flush().open_at(scratch.path())?;
         store.insert(note(1))?;
         store.flush()?;
         for round in 0..3 {
@@ -53,7 +54,7 @@ fn empty_cut_moves_no_watermark() -> Outcome {
 fn older_copy_is_quarantined() -> Outcome {
     let (scratch, older) = (TestDir::new()?, TestDir::new()?);
     let names = ["memory.db", "memory.db-wal", "memory.db-shm"];
-    let store = manual_flush().open(scratch.path())?;
+    let store = manual_flush().open_at(scratch.path())?;
     store.insert(note("in both"))?;
     store.flush()?;
     for name in &names[..2] {

@@ -1,6 +1,7 @@
 //! Writes with a condition, of several traces, and what goes into a trace and comes out of it.
 #![cfg(feature = "sqlite")]
 
+use crate::OpenAt;
 use crate::links::{associate, rows, traces};
 use harness::{Outcome, TestDir, manual_flush};
 use mnemon::{Error, ErrorKind, NewTrace, Payload, TraceId, TraceStore, TraceType};
@@ -66,7 +67,7 @@ impl From<Error> for Mine {
 #[test]
 fn replaced_trace_has_all_given_fields() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let [a, b] = traces(&store, 2)?[..] else { unreachable!() };
     associate(&store, a, b, 1)?;
     store.flush()?;
@@ -90,7 +91,7 @@ fn replaced_trace_has_all_given_fields() -> Outcome {
     let refused = store.replace(given.confidence(7.0)).unwrap_err();
     assert_eq!(refused.field(), Some("confidence"));
     store.close()?;
-    let store = TraceStore::open(file.path())?;
+    let store = TraceStore::builder().open_at(file.path())?;
     let stored = store.get(a).ok_or("stored")?;
     assert_eq!(fields(&stored), wanted);
     Ok(())
@@ -163,7 +164,7 @@ fn retain_judges_what_changed_meanwhile_again() -> Outcome {
 #[test]
 fn unlink_removes_link_and_row() -> Outcome {
     let file = TestDir::new()?;
-    let store = manual_flush().open(file.path())?;
+    let store = manual_flush().open_at(file.path())?;
     let [a, b, c] = traces(&store, 3)?[..] else { unreachable!() };
     associate(&store, a, b, 3)?;
     associate(&store, b, c, 1)?;

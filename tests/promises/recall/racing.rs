@@ -1,5 +1,7 @@
 //! Questions while other threads write, erase and flush: what returned before is found, and nothing else.
 
+#[cfg(feature = "sqlite")]
+use crate::OpenAt;
 use harness::{Outcome, TestDir, flush_always, wait_until};
 use mnemon::testkit::{Call, Faults};
 use mnemon::{ErrorKind, NewTrace, Payload, TextIndex, TraceId, TraceStore};
@@ -43,7 +45,7 @@ fn write(store: &TraceStore, writer: usize) -> Outcome {
 #[test]
 fn racing_questions_see_current_texts() -> Outcome {
     let file = TestDir::new()?;
-    let store = flush_always().text_index(TextIndex::english()).open(file.path())?;
+    let store = flush_always().text_index(TextIndex::english()).open_at(file.path())?;
     let (start, done) = (Barrier::new(WRITERS + 2), AtomicBool::new(false));
     let steady = store.insert_many((0..20).map(|n| NewTrace::text(&format!("steady anchor {n}"))))?;
     thread::scope(|scope| -> Outcome {
@@ -107,13 +109,13 @@ fn index_survives_what_the_store_does() -> Outcome {
     wait_until(|| store.recall("disk").stale_ok().run().is_ok_and(|found| found.len() == 1));
     drop(faults);
 
-    let store = builder().open(file.path())?;
+    let store = builder().open_at(file.path())?;
     store.insert_many((0..600).map(|n| NewTrace::text(&format!("loaded pilot{n}"))))?;
     let clone = store.clone();
     store.close()?;
     assert_eq!(found(&clone, "pilot7")?.len(), 1, "a closed store answers from memory");
     drop(clone);
-    let store = builder().open(file.path())?;
+    let store = builder().open_at(file.path())?;
     assert_eq!(found(&store, "pilot599")?.len(), 1);
     assert_eq!(found(&store, "loaded")?.len(), 600);
     store.restore(["ebb tide", "flood tide"].map(NewTrace::text))?;
