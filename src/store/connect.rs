@@ -4,8 +4,8 @@ use super::TraceStore;
 use super::events;
 use super::load::{Home, Stored};
 use super::open::StoreBuilder;
-use crate::backend::Backend;
 use crate::backend::postgres::{self, MAX_PAYLOAD, Postgres};
+use crate::backend::{Backend, Discard};
 use crate::error::{Error, Result};
 use crate::trace::checked_name;
 use std::path::{Path, PathBuf};
@@ -107,16 +107,7 @@ impl StoreBuilder {
     pub fn connect(self, url: &str) -> Result<TraceStore> {
         let mut settings = self.check()?;
         let Options { server, spill_to } = self.postgres;
-        checked_name("space", &server.space)?;
-        for (name, length) in [("lease", server.lease), ("flush_timeout", server.flush_timeout)] {
-            if !(SHORTEST..=LONGEST).contains(&length) {
-                return Err(Error::invalid(
-                    name,
-                    format_args!("{length:?}"),
-                    "give 100 milliseconds to 7 days",
-                ));
-            }
-        }
+        check(&server)?;
         if settings.max_payload_bytes > MAX_PAYLOAD {
             let most = format_args!("give at most {MAX_PAYLOAD}, as the server takes no longer messages");
             return Err(Error::invalid("max_payload_bytes", settings.max_payload_bytes, most));
@@ -148,6 +139,44 @@ impl StoreBuilder {
             Ok(store)
         })
     }
+
+    /// Opens a store without a file, filled with what a [space](Self::space) of the PostgreSQL database that `url` names
+    /// holds as of one cut: a copy to inspect, or to experiment with, as `detached` makes of a file.
+    /// The space is only read, even while a host owns it, and nothing is written back.
+    ///
+    /// ```no_run
+    /// use mnemon::TraceStore;
+    ///
+    /// let copy = TraceStore::builder().space("agent-7").detached_space("postgres://db.example/agents")?;
+    /// println!("{} traces", copy.len());
+    /// # Ok::<(), mnemon::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such space, and the errors of [`connect`](Self::connect),
+    /// except that a space may be in use.
+    pub fn detached_space(self, url: &str) -> Result<TraceStore> {
+        let settings = self.check()?;
+        let Options { server, .. } = self.postgres;
+        check(&server)?;
+        events::opening(None, settings.partition.clone(), || {
+            let stored = Stored::load(|into| postgres::read(url, &server, settings.max_payload_bytes, into))?;
+            let (store, _) = stored.start(settings, self.flush, Discard);
+            store.start_upkeep().ok();
+            Ok(store)
+        })
+    }
+}
+
+fn check(options: &postgres::Options) -> Result<()> {
+    checked_name("space", &options.space)?;
+    for (name, length) in [("lease", options.lease), ("flush_timeout", options.flush_timeout)] {
+        if !(SHORTEST..=LONGEST).contains(&length) {
+            return Err(Error::invalid(name, format_args!("{length:?}"), "give 100 milliseconds to 7 days"));
+        }
+    }
+    Ok(())
 }
 
 impl TraceStore {

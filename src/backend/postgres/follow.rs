@@ -10,8 +10,9 @@ use super::lease::begin;
 use super::rows_read;
 use super::schema;
 use super::server::Server;
+use super::spaces::no_such_space;
 use crate::Commit;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::trace::{Link, Trace};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -87,7 +88,7 @@ pub struct Follower {
 ///
 /// # Errors
 ///
-/// [`NotFound`](ErrorKind::NotFound) if there is no such space, and those of [`spaces`](super::spaces()).
+/// [`NotFound`](crate::ErrorKind::NotFound) if there is no such space, and those of [`spaces`](super::spaces()).
 pub fn follow(url: &str, space: &str, since: u64) -> Result<Follower> {
     let watermark = i64::try_from(since).unwrap_or(i64::MAX);
     let mut follower = Follower { server: Server::of(url)?, space: space.into(), watermark, told: None };
@@ -157,7 +158,7 @@ impl Follower {
         let told =
             told.map_err(|failure| failure.explained("following a space of", self.server.place(), LIMIT))?;
         if told == 0 {
-            return Err(no_such_space(&self.space));
+            return Err(no_such_space(&self.space, self.server.place()).into());
         }
         self.told = Some(Instant::now());
         Ok(())
@@ -189,7 +190,7 @@ impl Follower {
         });
         let found =
             found.map_err(|failure| failure.explained("following a space of", self.server.place(), LIMIT))?;
-        found.ok_or_else(|| no_such_space(&self.space))
+        found.ok_or_else(|| no_such_space(&self.space, self.server.place()).into())
     }
 }
 
@@ -293,11 +294,4 @@ pub(super) async fn prune(client: &Client, spaces: &[i32]) -> Result<(), Failure
         [(&spaces, Type::INT4_ARRAY), (&KEPT.as_secs_f64(), Type::FLOAT8)];
     client.execute_typed(sql, &parameters).await?;
     Ok(())
-}
-
-fn no_such_space(space: &str) -> Error {
-    Error::new(
-        ErrorKind::NotFound,
-        format!("there is no space {space:?}: the function spaces lists those there are"),
-    )
 }

@@ -28,7 +28,7 @@ mod tls;
 mod write;
 
 pub use follow::{Followed, Follower, follow};
-pub use spaces::{SpaceReport, release, spaces};
+pub use spaces::{SpaceReport, release, space, spaces};
 
 use super::{Applied, Backend, BackendError, Batch, Loaded, MAX_WATERMARK, Reopened, Stored};
 use crate::Durability;
@@ -38,6 +38,7 @@ use crate::guarded;
 use crate::trace::TraceId;
 use error::{Failure, is_locked};
 use lease::{Claim, Lease, Leases, Taken, begin, in_use};
+use rows_read::{Read, Which};
 use server::Server;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -193,6 +194,32 @@ impl Postgres {
     }
 }
 
+/// Gives all that a space holds to `into`, as of one cut, whoever owns it.
+pub(crate) fn read(
+    url: &str,
+    options: &Options,
+    max_payload_bytes: usize,
+    into: &mut dyn FnMut(Stored),
+) -> Result<Loaded, BackendError> {
+    let server = Server::of(url)?;
+    let space = Which::Name(options.space.clone());
+    let place = place(&server, &options.space);
+    let loaded =
+        rows_read::load(&server, space, longest_payload(max_payload_bytes), options.flush_timeout, into);
+    let Read { rows, watermark } =
+        loaded.map_err(|failure| failure.explained("reading", &place, options.flush_timeout))?;
+    loaded_at(watermark, rows, &place)
+}
+
+fn loaded_at(watermark: i64, last_row: i64, place: &str) -> Result<Loaded, BackendError> {
+    let valid = u64::try_from(watermark).ok().filter(|watermark| *watermark <= MAX_WATERMARK);
+    let watermark = valid.ok_or_else(|| {
+        let message = format!("{place} has watermark {watermark}, which no store has");
+        BackendError::new(ErrorKind::Corrupt, message).with_hint("restore a backup of the database")
+    })?;
+    Ok(Loaded { watermark, last_row })
+}
+
 fn take(
     server: &Arc<Server>,
     claim: &Claim,
@@ -250,7 +277,7 @@ impl Backend for Postgres {
         let mut unreadable = HashSet::new();
         let loaded = rows_read::load(
             &self.server,
-            self.lease.space,
+            Which::Key(self.lease.space),
             self.longest_payload,
             self.flush_timeout,
             |row| {
@@ -261,13 +288,8 @@ impl Backend for Postgres {
             },
         );
         self.unreadable = unreadable;
-        let last_row = loaded.map_err(|failure| self.explained("reading", failure))?;
-        let watermark = u64::try_from(self.committed).ok().filter(|watermark| *watermark <= MAX_WATERMARK);
-        let watermark = watermark.ok_or_else(|| {
-            let message = format!("{} has watermark {}, which no store has", self.place(), self.committed);
-            BackendError::new(ErrorKind::Corrupt, message).with_hint("restore a backup of the database")
-        })?;
-        Ok(Loaded { watermark, last_row })
+        let Read { rows, .. } = loaded.map_err(|failure| self.explained("reading", failure))?;
+        loaded_at(self.committed, rows, &self.place())
     }
 
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {

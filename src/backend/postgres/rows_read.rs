@@ -3,7 +3,9 @@
 use super::columns::{names, trace_id};
 use super::error::Failure;
 use super::lease::begin;
+use super::schema;
 use super::server::Server;
+use super::spaces::no_such_space;
 use crate::backend::{Stored, Unreadable};
 use crate::error::Error;
 use crate::trace::{
@@ -24,22 +26,38 @@ use tokio_postgres::{Client, Row};
 const ROWS: usize = 256;
 const HANDS: usize = 8;
 
+/// The space to read: its key, or its name for a reader that does not own it.
+pub(super) enum Which {
+    Key(i32),
+    Name(Arc<str>),
+}
+
+/// What was read of a space.
+#[derive(Default)]
+pub(super) struct Read {
+    /// Number of rows of traces.
+    pub(super) rows: i64,
+    /// The watermark of the cut, if the space was named.
+    pub(super) watermark: i64,
+}
+
 /// Rows as they come, or the reason why no more come.
 enum Hand {
+    Watermark(i64),
     Traces(Vec<Row>),
     Links(Vec<Row>),
     Failed(Failure),
 }
 
-/// Gives every trace and then every link of the space to `into`, read on the server's thread; returns the number of
-/// traces. Each step may take so long.
+/// Gives every trace and then every link of the space to `into`, read on the server's thread as of one cut. Each step
+/// may take so long.
 pub(super) fn load(
     server: &Arc<Server>,
-    space: i32,
+    space: Which,
     longest_payload: usize,
     patience: Duration,
     mut into: impl FnMut(Stored),
-) -> Result<i64, Failure> {
+) -> Result<Read, Failure> {
     let (give, given) = mpsc::channel();
     let room = Arc::new(Semaphore::new(HANDS));
     let (reader, hands) = (server.clone(), Hands { give, room: room.clone() });
@@ -50,16 +68,17 @@ pub(super) fn load(
             hands.give(Hand::Failed(failure)).await;
         }
     })?;
-    let (mut last, mut partition) = (0, Arc::from("default"));
+    let (mut done, mut partition) = (Read::default(), Arc::from("default"));
     loop {
         match given.recv_timeout(patience) {
+            Ok(Hand::Watermark(watermark)) => done.watermark = watermark,
             Ok(Hand::Traces(rows)) => {
                 for row in &rows {
-                    last += 1;
+                    done.rows += 1;
                     let id = row.try_get(0).map(trace_id).ok();
                     let trace = trace(row, &mut partition);
                     let trace = trace.map_err(|Wrong(reason)| Unreadable { id, reason });
-                    into(Stored::Trace { row: last, trace });
+                    into(Stored::Trace { row: done.rows, trace });
                 }
             }
             Ok(Hand::Links(rows)) => rows.iter().for_each(|row| {
@@ -68,7 +87,7 @@ pub(super) fn load(
             }),
             Ok(Hand::Failed(failure)) => return Err(failure),
             // All was read.
-            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(last),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(done),
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 task.abort();
                 return Err(Failure::TimedOut);
@@ -108,18 +127,36 @@ impl Hands {
 
 async fn read(
     server: &Server,
-    space: i32,
+    space: Which,
     longest: i32,
     patience: Duration,
     hands: &Hands,
 ) -> Result<(), Failure> {
     let lent = server.lend().await?;
+    if let Which::Name(name) = &space
+        && !schema::is_there(&lent).await?
+    {
+        lent.give_back();
+        return Err(no_such_space(name, server.place()).into());
+    }
     // The whole of it may take longer.
     let begin = begin(patience);
     let begin = format!(
         "{begin}; SET LOCAL statement_timeout = 0; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
     );
     lent.batch_execute(&begin).await?;
+    let space = match space {
+        Which::Key(key) => key,
+        Which::Name(name) => {
+            let sql = "SELECT space, watermark FROM mnemon.spaces WHERE name = $1";
+            let Some(row) = lent.query_typed_opt(sql, &[(&&*name, Type::TEXT)]).await? else {
+                lent.roll_back().await;
+                return Err(no_such_space(&name, server.place()).into());
+            };
+            hands.give(Hand::Watermark(row.try_get(1)?)).await;
+            row.try_get(0)?
+        }
+    };
     let names = names("").replace("payload", "CASE WHEN octet_length(payload) <= $2 THEN payload END");
     let sql = format!("SELECT {names} FROM mnemon.traces WHERE space = $1");
     stream(&lent, &sql, &[(&space, Type::INT4), (&longest, Type::INT4)], hands, Hand::Traces).await?;

@@ -4,7 +4,8 @@ use super::error::Failure;
 use super::lease::begin;
 use super::schema;
 use super::server::Server;
-use crate::error::{Error, ErrorKind, Result};
+use crate::backend::BackendError;
+use crate::error::{ErrorKind, Result};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,22 +48,37 @@ pub struct SpaceReport {
 ///
 /// Those of [`StoreBuilder::connect`](crate::StoreBuilder::connect), except that a space may be in use.
 pub fn spaces(url: &str) -> Result<Vec<SpaceReport>> {
+    reports(&Server::of(url)?, None)
+}
+
+/// Returns one space of the database that `url` names. Changes nothing, and waits for no lock. Costs a count of the rows
+/// of the space, for 60 seconds at most.
+///
+/// # Errors
+///
+/// [`NotFound`](ErrorKind::NotFound) if there is no such space, and those of [`spaces`].
+pub fn space(url: &str, name: &str) -> Result<SpaceReport> {
+    let server = Server::of(url)?;
+    let found = reports(&server, Some(name.to_owned()))?.pop();
+    found.ok_or_else(|| no_such_space(name, server.place()).into())
+}
+
+/// The spaces, or the one of this name.
+fn reports(server: &Arc<Server>, name: Option<String>) -> Result<Vec<SpaceReport>> {
     let sql = "SELECT s.name, s.owner, (extract(epoch FROM s.lease_until) * 1000000)::bigint,
             coalesce(s.lease_until <= clock_timestamp(), false), s.epoch, s.watermark,
             (extract(epoch FROM s.committed_at) * 1000000)::bigint, s.clean,
-            coalesce(t.rows, 0), coalesce(l.rows, 0)
-        FROM mnemon.spaces s
-        LEFT JOIN (SELECT space, count(*) AS rows FROM mnemon.traces GROUP BY space) t USING (space)
-        LEFT JOIN (SELECT space, count(*) AS rows FROM mnemon.links GROUP BY space) l USING (space)
-        ORDER BY s.name";
-    run(url, "reading", move |server| async move {
+            (SELECT count(*) FROM mnemon.traces t WHERE t.space = s.space),
+            (SELECT count(*) FROM mnemon.links l WHERE l.space = s.space)
+        FROM mnemon.spaces s WHERE $1::text IS NULL OR s.name = $1 ORDER BY s.name";
+    run(server, "reading", move |server| async move {
         let lent = server.lend().await?;
         if !schema::is_there(&lent).await? {
             lent.give_back();
             return Ok(Vec::new());
         }
         lent.batch_execute(&begin(LIMIT)).await?;
-        let rows = lent.query_typed(sql, &[]).await?;
+        let rows = lent.query_typed(sql, &[(&name, Type::TEXT)]).await?;
         lent.batch_execute("COMMIT").await?;
         lent.give_back();
         let time = |micros: Option<i64>| micros.and_then(|micros| Timestamp::from_microsecond(micros).ok());
@@ -96,7 +112,8 @@ pub fn release(url: &str, space: &str) -> Result<Option<String>> {
         FROM (SELECT space, owner FROM mnemon.spaces WHERE name = $1 FOR UPDATE) was
         WHERE s.space = was.space RETURNING was.owner";
     let name: Arc<str> = space.into();
-    let released = run(url, "releasing a space of", move |server| async move {
+    let server = Server::of(url)?;
+    let released = run(&server, "releasing a space of", move |server| async move {
         let lent = server.lend().await?;
         if !schema::is_there(&lent).await? {
             lent.give_back();
@@ -108,20 +125,20 @@ pub fn release(url: &str, space: &str) -> Result<Option<String>> {
         lent.give_back();
         row.map(|row| Ok(row.try_get(0)?)).transpose()
     })?;
-    released.ok_or_else(|| {
-        Error::new(
-            ErrorKind::NotFound,
-            format!("there is no space {space:?}: the function spaces lists those there are"),
-        )
-    })
+    released.ok_or_else(|| no_such_space(space, server.place()).into())
+}
+
+/// `place` names the server.
+pub(super) fn no_such_space(space: &str, place: &str) -> BackendError {
+    BackendError::new(ErrorKind::NotFound, format!("there is no space {space:?} in {place}"))
+        .with_hint("the function spaces, or `mnemon spaces`, lists those there are")
 }
 
 fn run<T: Send + 'static, F: Future<Output = Result<T, Failure>> + Send + 'static>(
-    url: &str,
+    server: &Arc<Server>,
     doing: &str,
     work: impl FnOnce(Arc<Server>) -> F,
 ) -> Result<T> {
-    let server = Server::of(url)?;
     let done = server.run(Instant::now() + LIMIT, work(server.clone()));
     Ok(done.map_err(|failure| failure.explained(doing, server.place(), LIMIT))?)
 }

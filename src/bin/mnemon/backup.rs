@@ -2,11 +2,12 @@
 
 use crate::ingest::WITH_BAD_LINES;
 use crate::interrupt;
+use crate::location::Location;
 use crate::progress;
 use crate::text::{self, number};
 use crate::verify;
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use mnemon::VerifyReport;
 use serde::Serialize;
 use std::fs;
@@ -18,7 +19,8 @@ use std::process::ExitCode;
 #[command(after_help = EXIT_CODES)]
 pub struct Backup {
     /// The store.
-    db: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     /// The copy: a name that no file has.
     to: PathBuf,
     /// End with one JSON object.
@@ -45,9 +47,10 @@ struct Report<'a> {
 
 impl Backup {
     pub fn run(self) -> Result<ExitCode> {
+        let db = self.db.file("backup", "use `mnemon copy`, or `pg_dump`")?;
         interrupt::catch()?;
         let (bar, tell) = progress::follow();
-        let copied = mnemon::backup(&self.db, &self.to, tell);
+        let copied = mnemon::backup(db, &self.to, tell);
         bar.finish_and_clear();
         let copy = copied?;
         verify::warn(&copy);

@@ -1,13 +1,13 @@
 //! `mnemon compact`: a store's file made as short as what it holds.
 
 use crate::exchange::MAX_PAYLOAD_BYTES;
+use crate::location::Location;
 use crate::progress;
 use crate::text::{self, number};
 use anyhow::{Result, anyhow};
-use clap::Args;
+use clap::{Args, ValueHint};
 use mnemon::{CompactReport, TraceStore};
 use serde::Serialize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -17,7 +17,8 @@ use std::time::Duration;
 #[command(after_help = EXIT_CODES)]
 pub struct Compact {
     /// The store; no host may have it open.
-    db: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     /// End with one JSON object.
     #[arg(long)]
     json: bool,
@@ -41,10 +42,11 @@ struct Report {
 
 impl Compact {
     pub fn run(self) -> Result<ExitCode> {
+        let db = self.db.file("compact", "the server's VACUUM does this")?;
         // Opening would make a store where there is none.
-        mnemon::inspect(&self.db)?;
+        mnemon::inspect(db)?;
         let store = progress::while_reading(TraceStore::builder(), |builder| {
-            builder.max_payload_bytes(MAX_PAYLOAD_BYTES).open(&self.db)
+            builder.max_payload_bytes(MAX_PAYLOAD_BYTES).open(db)
         })?;
         let compacted = compact(&store);
         let closed = store.close();
@@ -56,7 +58,7 @@ impl Compact {
         ]))?;
         if self.json {
             text::print_json(&Report {
-                path: self.db.to_string_lossy().into_owned(),
+                path: db.to_string_lossy().into_owned(),
                 bytes_before: report.bytes_before,
                 bytes_after: report.bytes_after,
                 seconds: report.elapsed.as_secs_f64(),

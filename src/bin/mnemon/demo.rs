@@ -6,9 +6,10 @@ use crate::host::{self, HostReport, Load, Sync};
 use crate::ingest::{self, Ingested};
 use crate::interrupt;
 use crate::lines;
+use crate::location::Location;
 use crate::text::{self, number};
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 use mnemon::TraceId;
 use serde::Serialize;
 use std::fs;
@@ -29,8 +30,8 @@ pub struct Demo {
     /// The records to start with, as for `ingest`; a sample unless given.
     file: Option<PathBuf>,
     /// The store to use and keep; a temporary one unless given. Its traces are changed and removed.
-    #[arg(long, value_name = "PATH")]
-    db: Option<PathBuf>,
+    #[arg(long, value_name = "STORE", value_hint = ValueHint::AnyPath)]
+    db: Option<Location>,
     /// How long the host is busy.
     #[arg(long, value_name = "S", default_value = "5", value_parser = host::seconds)]
     seconds: Duration,
@@ -56,7 +57,7 @@ impl Demo {
             Some(db) => (None, db.clone()),
             None => {
                 let folder = Folder::make()?;
-                let db = folder.0.join("memory.db");
+                let db = Location::File(folder.0.join("memory.db"));
                 (Some(folder), db)
             }
         };
@@ -77,9 +78,9 @@ impl Demo {
         Load { writers: 2, seconds: self.seconds, flush_every: 100, durability: Sync::Full }
     }
 
-    fn introduce(&self, ingested: &Ingested, source: &str, db: &Path) -> Result<()> {
+    fn introduce(&self, ingested: &Ingested, source: &str, db: &Location) -> Result<()> {
         let place = match self.db {
-            Some(_) => db.display().to_string(),
+            Some(_) => db.to_string(),
             None => "a temporary file".to_owned(),
         };
         let memories = match ingested.lines - ingested.bad {
@@ -93,9 +94,13 @@ impl Demo {
             number(ingested.unchanged),
             number(ingested.bad),
         ))?;
+        let kind = match db {
+            Location::File(_) => "file",
+            Location::Space(_) => "space",
+        };
         text::print(&format!(
             "Now {} threads insert, update and remove at memory speed for {}, while another one keeps\n\
-             writing what changed to the file. Then the file is opened anew and compared with what the\n\
+             writing what changed to the {kind}. Then the {kind} is opened anew and compared with what the\n\
              threads were told.\n",
             self.load().writers,
             text::duration(self.seconds),
@@ -109,7 +114,7 @@ fn read(file: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn ingest_into(db: &Path, records: &[u8]) -> Result<Ingested> {
+fn ingest_into(db: &Location, records: &[u8]) -> Result<Ingested> {
     let store = ingest::open(db)?;
     let ingested = ingest::ingest(records, &store)?;
     store.close().map_err(mnemon::Error::from)?;

@@ -2,10 +2,11 @@
 
 use crate::exchange::MAX_PAYLOAD_BYTES;
 use crate::interrupt;
+use crate::location::Location;
 use crate::progress;
 use crate::text::{self, count, number};
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use mnemon::{Finding, TraceStore, legion};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -23,7 +24,8 @@ const SHOWN: usize = 3;
 #[command(after_long_help = IMPORT)]
 pub struct ImportLegion {
     /// The store; made if it is not there.
-    db: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     /// The original's SQLite file; it is only read.
     file: PathBuf,
     /// One JSON object, with every finding.
@@ -43,7 +45,8 @@ named.";
 #[command(after_long_help = EXPORT)]
 pub struct ExportLegion {
     /// The store; a host may have it open.
-    db: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     /// The SQLite file to make; none may be there.
     file: PathBuf,
     /// One JSON object, with every finding.
@@ -79,9 +82,7 @@ struct Found {
 impl ImportLegion {
     pub fn run(self) -> Result<ExitCode> {
         let original = progress::while_spinning("reading", || legion::read(&self.file))?;
-        let store = progress::while_reading(TraceStore::builder(), |builder| {
-            builder.max_payload_bytes(MAX_PAYLOAD_BYTES).open(&self.db)
-        })?;
+        let store = self.db.open(TraceStore::builder().max_payload_bytes(MAX_PAYLOAD_BYTES))?;
         let unreadable = store.stats().quarantined;
         let imported = progress::while_spinning("storing", || {
             let imported = original.store_in(&store)?;
@@ -107,17 +108,16 @@ impl ImportLegion {
             ),
         };
         let (traces, links) = (count(report.traces as u64, "trace"), count(report.links as u64, "link"));
-        let told = report
-            .say(&format!("{traces} and {links} taken into {}{known}", self.db.display()), self.json)?;
+        let told = report.say(&format!("{traces} and {links} taken into {}{known}", self.db), self.json)?;
         Ok(if refused.is_empty() { told } else { ExitCode::FAILURE })
     }
 }
 
 impl ExportLegion {
     pub fn run(self) -> Result<ExitCode> {
-        let store = progress::while_reading(TraceStore::builder(), |builder| builder.detached(&self.db))?;
+        let store = self.db.detached(TraceStore::builder())?;
         text::warn_of_quarantined(&store.stats().quarantined);
-        text::warn_of_spill(&self.db);
+        self.db.warn_of_spill();
         interrupt::catch()?;
         let (bar, tell) = progress::follow();
         let exported = legion::export(&store, &self.file, tell);

@@ -12,6 +12,7 @@ mod backup;
 mod columns;
 mod compact;
 mod completions;
+mod copy;
 mod demo;
 mod edit;
 mod exchange;
@@ -25,11 +26,13 @@ mod legion;
 mod line_error;
 mod lines;
 mod list;
+mod location;
 mod man;
 mod opened_store;
 mod progress;
 mod recall;
 mod snapshot;
+mod spaces;
 mod stat;
 mod text;
 mod times;
@@ -44,11 +47,14 @@ use std::process::ExitCode;
 
 /// A store of memory traces for agents: try it, fill it, look at it.
 #[derive(Parser)]
-#[command(name = "mnemon", version, max_term_width = 100, after_help = EXIT_CODES)]
+#[command(name = "mnemon", version, max_term_width = 100, after_help = format!("{STORE}\n\n{EXIT_CODES}"))]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+const STORE: &str = "A store is an SQLite file, or a space of a PostgreSQL database: \
+     postgres://user:password@host/database?space=NAME, where the space is named default unless a name is given.";
 
 const EXIT_CODES: &str =
     "Exit codes: 0 all is well, 1 failure, 2 done, but with bad lines or findings; 130 after Ctrl-C.";
@@ -76,10 +82,13 @@ enum Command {
     Man(man::Man),
     Export(exchange::Export),
     Import(exchange::Import),
+    Copy(copy::Copy),
     Backup(backup::Backup),
     Verify(verify::Verify),
     Compact(compact::Compact),
     Snapshot(snapshot::Snapshot),
+    Spaces(spaces::Spaces),
+    Release(spaces::Release),
     ImportLegion(legion::ImportLegion),
     ExportLegion(legion::ExportLegion),
 }
@@ -108,10 +117,13 @@ fn main() -> ExitCode {
         Command::Man(man) => man.run(),
         Command::Export(export) => export.run(),
         Command::Import(import) => import.run(),
+        Command::Copy(copy) => copy.run(),
         Command::Backup(backup) => backup.run(),
         Command::Verify(verify) => verify.run(),
         Command::Compact(compact) => compact.run(),
         Command::Snapshot(snapshot) => snapshot.run(),
+        Command::Spaces(spaces) => spaces.run(),
+        Command::Release(release) => release.run(),
         Command::ImportLegion(import) => import.run(),
         Command::ExportLegion(export) => export.run(),
     };

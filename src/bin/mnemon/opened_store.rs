@@ -1,18 +1,17 @@
 //! A store as the commands see it that only read: as of one moment, also while a host has it open.
 
-use crate::progress;
+use crate::location::Location;
 use crate::text::{self, number};
 use crate::times;
 use crate::trace;
 use anyhow::{Context, Result, anyhow, bail};
-use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueHint};
 use jiff::Timestamp;
 use mnemon::{ManualClock, StoreBuilder, Trace, TraceId, TraceStore};
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
-use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -20,7 +19,8 @@ use std::sync::Arc;
 #[derive(Args)]
 pub struct Source {
     /// The store.
-    db: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     /// Take strengths and scores as of this time instead of now: 2026-11-24T09:00:00Z, or a day.
     #[arg(long, value_name = "TIME", value_parser = from)]
     at: Option<Timestamp>,
@@ -30,7 +30,7 @@ pub struct Source {
 pub struct OpenedStore {
     /// Not taken apart at the end, which the process does at once: nothing of it is to be written.
     pub store: ManuallyDrop<TraceStore>,
-    path: PathBuf,
+    location: Location,
     ids: OnceCell<Ids>,
 }
 
@@ -43,15 +43,15 @@ impl Source {
     pub fn open_with(&self, set: impl FnOnce(StoreBuilder) -> StoreBuilder) -> Result<OpenedStore> {
         let at = self.at.unwrap_or_else(Timestamp::now);
         let builder = set(TraceStore::builder().clock(&ManualClock::at(at)));
-        let store = progress::while_reading(builder, |builder| builder.detached(&self.db))?;
+        let store = self.db.detached(builder)?;
         text::warn_of_quarantined(&store.stats().quarantined);
         Ok(OpenedStore::of(store, &self.db))
     }
 }
 
 impl OpenedStore {
-    pub fn of(store: TraceStore, path: &Path) -> Self {
-        Self { store: ManuallyDrop::new(store), path: path.to_owned(), ids: OnceCell::new() }
+    pub fn of(store: TraceStore, location: &Location) -> Self {
+        Self { store: ManuallyDrop::new(store), location: location.clone(), ids: OnceCell::new() }
     }
 
     /// The trace with this id, or the one whose id begins or ends so.
@@ -59,7 +59,7 @@ impl OpenedStore {
         match &self.ids().like(id)[..] {
             [] => bail!(
                 "{} holds no trace with the id {id}: see which there are with `mnemon list {0}`",
-                self.path.display()
+                self.location
             ),
             [one] => self.store.get(*one).with_context(|| format!("trace {one} is gone")),
             many => Err(self.ambiguous(id, many)),

@@ -2,10 +2,11 @@
 
 use crate::ingest::WITH_BAD_LINES;
 use crate::interrupt;
+use crate::location::Location;
 use crate::progress;
 use crate::text::{self, number};
 use anyhow::{Context, Result, bail};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 use mnemon::{ArchiveInfo, Quarantined, Snapshots, TraceStore};
 use serde::Serialize;
 use std::fs;
@@ -38,7 +39,8 @@ enum Command {
 )]
 struct Save {
     /// The store.
-    db: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     #[command(flatten)]
     folder: Folder,
     #[command(flatten)]
@@ -56,7 +58,8 @@ Exit codes: 0 restored; 1 failure: nothing is changed, or all but rows that the 
 )]
 struct Restore {
     /// The store; made if it is not there. Its traces and links are replaced.
-    db: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     #[command(flatten)]
     folder: Folder,
     /// Which one, by the name of its file; the newest unless given.
@@ -156,10 +159,9 @@ impl Snapshot {
 impl Save {
     fn run(self) -> Result<ExitCode> {
         let snapshots = self.key.of(&self.folder)?;
-        let read = progress::while_reading(TraceStore::builder(), |builder| builder.detached(&self.db));
+        let read = self.db.detached(TraceStore::builder());
         let (bar, tell) = progress::follow();
         let snapshots = snapshots.on_progress(tell);
-        let read = read.map_err(anyhow::Error::from);
         let saved = read.and_then(|store| {
             interrupt::catch()?;
             let info = store.save_snapshot(&snapshots)?;
@@ -167,7 +169,7 @@ impl Save {
         });
         bar.finish_and_clear();
         let (info, quarantined) = saved?;
-        text::warn_of_spill(&self.db);
+        self.db.warn_of_spill();
         text::warn_of_quarantined(&quarantined);
         text::print(&one(&info))?;
         if self.json {
@@ -205,11 +207,11 @@ impl Restore {
 
     /// And the rows that the file did not take.
     fn restore(&self, snapshots: &Snapshots, path: &Path) -> Result<(Restored, Vec<Quarantined>)> {
-        if !self.db.exists() {
+        if !self.db.is_there()? {
             // A snapshot that is refused must not leave an empty store.
             TraceStore::in_memory().restore_snapshot(snapshots, path)?;
         }
-        let store = TraceStore::open(&self.db)?;
+        let store = self.db.open(TraceStore::builder())?;
         let unreadable = store.stats().quarantined;
         let before = (store.len() as u64, store.link_count() as u64);
         let restored = store.restore_snapshot(snapshots, path).and_then(|traces| {

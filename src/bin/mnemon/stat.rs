@@ -1,20 +1,24 @@
-//! `mnemon stat`: what a store's file holds. Reads only, and works while a host has the store open.
+//! `mnemon stat`: what a store holds. Reads only, and works while a host has the store open.
 
+use crate::location::{Location, Space};
+use crate::spaces::{last_cut, owner};
 use crate::text::{self, number};
 use anyhow::Result;
-use clap::Args;
-use mnemon::FileReport;
+use clap::{Args, ValueHint};
+use mnemon::postgres::SpaceReport;
+use mnemon::{FileReport, TraceStore};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
-/// See what a store's file holds, also while a host uses it.
+/// See what a store holds, also while a host uses it.
 #[derive(Args)]
 #[command(after_help = crate::DONE)]
 pub struct Stat {
     /// The store.
-    path: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     /// Just one JSON object.
     #[arg(long)]
     json: bool,
@@ -38,7 +42,11 @@ struct StatReport<'a> {
 
 impl Stat {
     pub fn run(self) -> Result<ExitCode> {
-        let file = mnemon::inspect(&self.path)?;
+        let path = match &self.db {
+            Location::File(path) => path,
+            Location::Space(space) => return self.space(space),
+        };
+        let file = mnemon::inspect(path)?;
         if self.json {
             text::print_json(&StatReport::of(&file))?
         } else {
@@ -46,6 +54,72 @@ impl Stat {
         }
         Ok(ExitCode::SUCCESS)
     }
+
+    /// Counts what is read of a space.
+    fn space(&self, space: &Space) -> Result<ExitCode> {
+        let row = space.report()?;
+        let store = ManuallyDrop::new(self.db.detached(TraceStore::builder())?);
+        text::warn_of_quarantined(&store.stats().quarantined);
+        let [mut by_type, mut by_partition, mut by_tier] = [(); 3].map(|()| BTreeMap::new());
+        for trace in store.iter() {
+            let count = |counts: &mut BTreeMap<_, u64>, name: &str| match counts.get_mut(name) {
+                Some(count) => *count += 1,
+                None => drop(counts.insert(name.to_owned(), 1)),
+            };
+            count(&mut by_type, trace.trace_type().as_str());
+            count(&mut by_partition, trace.partition());
+            count(&mut by_tier, trace.tier().as_str());
+        }
+        let (traces, links) = (store.len() as u64, store.link_count() as u64);
+        let watermark = store.watermark().committed;
+        if self.json {
+            let SpaceReport { owner, lease_until, committed_at, epoch, .. } = row;
+            text::print_json(&SpaceStat {
+                space: &row.name,
+                watermark,
+                clean: row.is_clean,
+                owner,
+                lease_until: lease_until.map(|until| until.to_string()),
+                committed_at: committed_at.map(|at| at.to_string()),
+                epoch,
+                traces,
+                by_type: &by_type,
+                by_partition: &by_partition,
+                by_tier: &by_tier,
+                links,
+            })?;
+        } else {
+            let rows = vec![
+                ["traces".to_owned(), number(traces)],
+                ["links".to_owned(), number(links)],
+                ["watermark".to_owned(), number(watermark)],
+                ["last cut".to_owned(), last_cut(&row)],
+                ["owner".to_owned(), owner(&row)],
+            ];
+            text::print(&with_counts(
+                rows,
+                [("type", &by_type), ("partition", &by_partition), ("tier", &by_tier)],
+            ))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A space, for programs.
+#[derive(Serialize)]
+struct SpaceStat<'a> {
+    space: &'a str,
+    watermark: u64,
+    clean: bool,
+    owner: Option<String>,
+    lease_until: Option<String>,
+    committed_at: Option<String>,
+    epoch: u64,
+    traces: u64,
+    by_type: &'a BTreeMap<String, u64>,
+    by_partition: &'a BTreeMap<String, u64>,
+    by_tier: &'a BTreeMap<String, u64>,
+    links: u64,
 }
 
 impl<'a> StatReport<'a> {
@@ -67,7 +141,7 @@ impl<'a> StatReport<'a> {
 }
 
 fn table(file: &FileReport) -> String {
-    let mut rows = vec![
+    let rows = vec![
         ["traces".to_owned(), number(file.traces)],
         ["links".to_owned(), number(file.links)],
         ["watermark".to_owned(), number(file.watermark)],
@@ -76,8 +150,13 @@ fn table(file: &FileReport) -> String {
         ["write-ahead log bytes".to_owned(), number(file.wal_bytes)],
         ["schema version".to_owned(), file.schema_version.to_string()],
     ];
-    for (by, counts) in [("type", &file.by_type), ("partition", &file.by_partition), ("tier", &file.by_tier)]
-    {
+    let counts = [("type", &file.by_type), ("partition", &file.by_partition), ("tier", &file.by_tier)];
+    with_counts(rows, counts)
+}
+
+/// A table, and below it the number of traces of each kind.
+fn with_counts(mut rows: Vec<[String; 2]>, counts: [(&str, &BTreeMap<String, u64>); 3]) -> String {
+    for (by, counts) in counts {
         rows.push([String::new(), String::new()]);
         rows.push([by.to_owned(), "traces".to_owned()]);
         let mut counts: Vec<_> = counts.iter().collect();

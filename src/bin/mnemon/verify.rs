@@ -1,29 +1,33 @@
-//! `mnemon verify`: whether a store's file is sound. Reads only, and works while a host has the store open.
+//! `mnemon verify`: whether a store is sound. Reads only, and works while a host has the store open.
 
+use crate::exchange::MAX_PAYLOAD_BYTES;
 use crate::ingest::WITH_BAD_LINES;
+use crate::location::{Location, Space};
 use crate::progress;
 use crate::text::{self, number};
 use anyhow::Result;
-use clap::Args;
-use mnemon::{Finding, VerifyReport};
+use clap::{Args, ValueHint};
+use mnemon::{Finding, Payload, Quarantined, TraceStore, VerifyReport};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
-/// Look for damage in a store's file, also while a host uses it.
+/// Look for damage in a store, also while a host uses it.
 #[derive(Args)]
 #[command(after_help = EXIT_CODES)]
 pub struct Verify {
     /// The store.
-    db: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     /// Just one JSON object.
     #[arg(long)]
     json: bool,
 }
 
-const EXIT_CODES: &str = "What is looked at: pages and indexes (SQLite's integrity check), tables, every row of a trace \
-     and its payload, both ends of every link, and files that a store has left beside this one.\n\n\
-     Exit codes: 0 sound; 2 something was found; 1 the file can't be looked at.";
+const EXIT_CODES: &str = "What is looked at in a file: pages and indexes (SQLite's integrity check), tables, every row of a trace \
+     and its payload, both ends of every link, and files that a store has left beside this one. In a space: every row of a trace and its \
+     payload, and both ends of every link.\n\n\
+     Exit codes: 0 sound; 2 something was found; 1 the store can't be looked at.";
 
 /// [`VerifyReport`], for programs.
 #[derive(Serialize)]
@@ -49,8 +53,12 @@ pub struct FindingReport<'a> {
 
 impl Verify {
     pub fn run(self) -> Result<ExitCode> {
+        let path = match &self.db {
+            Location::File(path) => path,
+            Location::Space(space) => return self.space(space),
+        };
         let (bar, tell) = progress::follow();
-        let verified = mnemon::verify(&self.db, tell);
+        let verified = mnemon::verify(path, tell);
         bar.finish_and_clear();
         let verified = verified?;
         if self.json {
@@ -69,9 +77,65 @@ impl Verify {
         }
         Ok(if verified.is_sound() { ExitCode::SUCCESS } else { WITH_BAD_LINES.into() })
     }
+
+    /// Reads every row of a space, with the checks of reading.
+    fn space(&self, space: &Space) -> Result<ExitCode> {
+        let owner = space.report()?.owner;
+        let store =
+            ManuallyDrop::new(self.db.detached(TraceStore::builder().max_payload_bytes(MAX_PAYLOAD_BYTES))?);
+        let unreadable = store.stats().quarantined;
+        let mut findings: Vec<_> = unreadable.iter().map(FindingReport::of_row).collect();
+        let spoilt = store.iter().filter_map(|trace| {
+            let error = Payload::from_json(trace.payload().as_str()).err()?;
+            Some((trace.id().to_string(), format!("column payload: {error}")))
+        });
+        let mut spoilt: Vec<_> = spoilt.collect();
+        spoilt.sort();
+        findings.extend(spoilt.iter().map(|(id, reason)| FindingReport {
+            part: "traces",
+            row: None,
+            id: Some(id.clone()),
+            reason,
+        }));
+        let (traces, links) = ((store.len() - spoilt.len()) as u64, store.link_count() as u64);
+        let watermark = store.watermark().committed;
+        let is_sound = findings.is_empty();
+        if self.json {
+            text::print_json(&SpaceVerified { sound: is_sound, traces, links, watermark, owner, findings })?
+        } else {
+            let table = text::table(&[
+                ["sound traces".to_owned(), number(traces)],
+                ["sound links".to_owned(), number(links)],
+                ["watermark".to_owned(), number(watermark)],
+                ["owner".to_owned(), owner.unwrap_or_else(|| "nobody".to_owned())],
+            ]);
+            let told = findings.iter().map(|finding| match &finding.id {
+                Some(id) => format!("{} {id}: {}", finding.part, finding.reason),
+                None => format!("{}: {}", finding.part, finding.reason),
+            });
+            text::print(&format!("{table}\n\n{}", listed(told.collect(), 0)))?
+        }
+        Ok(if is_sound { ExitCode::SUCCESS } else { WITH_BAD_LINES.into() })
+    }
+}
+
+/// What was found in a space, for programs.
+#[derive(Serialize)]
+struct SpaceVerified<'a> {
+    sound: bool,
+    traces: u64,
+    links: u64,
+    watermark: u64,
+    owner: Option<String>,
+    findings: Vec<FindingReport<'a>>,
 }
 
 impl<'a> FindingReport<'a> {
+    fn of_row(Quarantined { id, is_link, reason, .. }: &'a Quarantined) -> Self {
+        let part = if *is_link { "links" } else { "traces" };
+        Self { part, row: None, id: id.map(|id| id.to_string()), reason }
+    }
+
     fn of(finding: &'a Finding) -> Self {
         let Finding { part, row, id, reason, .. } = finding;
         Self { part, row: *row, id: id.map(|id| id.to_string()), reason }
@@ -101,14 +165,17 @@ fn table(report: &VerifyReport) -> String {
 }
 
 fn verdict(report: &VerifyReport) -> String {
-    if report.is_sound() {
+    listed(report.findings.iter().map(Finding::to_string).collect(), report.unlisted)
+}
+
+fn listed(findings: Vec<String>, unlisted: u64) -> String {
+    if findings.is_empty() && unlisted == 0 {
         return "sound: nothing was found".to_owned();
     }
-    let found = report.findings.len() as u64 + report.unlisted;
-    let mut lines = vec![format!("{}:", text::count(found, "finding"))];
-    lines.extend(report.findings.iter().map(|finding| format!("  {}", text::harmless(&finding.to_string()))));
-    if report.unlisted > 0 {
-        lines.push(format!("  and {} more", number(report.unlisted)));
+    let mut lines = vec![format!("{}:", text::count(findings.len() as u64 + unlisted, "finding"))];
+    lines.extend(findings.iter().map(|finding| format!("  {}", text::harmless(finding))));
+    if unlisted > 0 {
+        lines.push(format!("  and {} more", number(unlisted)));
     }
     lines.join("\n")
 }

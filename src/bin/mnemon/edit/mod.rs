@@ -12,22 +12,23 @@ pub use rm::Rm;
 pub use set::Set;
 pub use tag::Tag;
 
+use crate::location::Location;
 use crate::opened_store::{self, IdPrefix, OpenedStore};
 use crate::text;
 use crate::trace::TraceJson;
 use crate::{DONE, ingest};
-use anyhow::{Result, bail};
-use clap::Args;
+use anyhow::Result;
+use clap::{Args, ValueHint};
 use jiff::Timestamp;
 use mnemon::{Payload, Trace, TraceId, TraceStore};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The store that is changed.
 #[derive(Args)]
 struct Target {
     /// The store. No host may have it open.
-    db: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     /// End with one JSON object: the trace as it is now, or what was linked or removed.
     #[arg(long)]
     json: bool,
@@ -43,9 +44,7 @@ struct Edited<'a> {
 impl Target {
     /// Changes a store that is there, and prints what the change returns once all is on the disk.
     fn change(&self, change: impl FnOnce(&Edited<'_>) -> Result<String>) -> Result<ExitCode> {
-        if !self.db.exists() {
-            bail!("there is no store at {}: `mnemon put` makes one", self.db.display());
-        }
+        self.db.ensure_there()?;
         self.change_or_make(change)
     }
 

@@ -4,10 +4,11 @@ use super::FORMAT;
 use super::file::{Open, Target};
 use crate::ingest::WITH_BAD_LINES;
 use crate::interrupt;
+use crate::location::Location;
 use crate::progress;
 use crate::text::{self, number};
 use anyhow::{Result, ensure};
-use clap::Args;
+use clap::{Args, ValueHint};
 use mnemon::archive::Writer;
 use mnemon::{Link, Trace, TraceId, TraceStore};
 use serde::Serialize;
@@ -22,7 +23,8 @@ use std::sync::Arc;
 #[command(after_help = EXIT_CODES, after_long_help = help())]
 pub struct Export {
     /// The store.
-    db: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     /// Where to; `-` is standard output. An earlier export of this name is replaced when the new one is whole.
     #[arg(default_value = "-")]
     file: PathBuf,
@@ -54,8 +56,8 @@ impl Export {
         let to_output = self.file == Path::new("-");
         ensure!(!(to_output && self.json), "--json needs a FILE: standard output is taken by the export");
         let target = Target::of(&self.file)?;
-        let store = progress::while_reading(TraceStore::builder(), |builder| builder.detached(&self.db))?;
-        text::warn_of_spill(&self.db);
+        let store = self.db.detached(TraceStore::builder())?;
+        self.db.warn_of_spill();
         interrupt::catch()?;
         let exported = match export(&store, target.open()?) {
             Err(error) if text::is_unread(&error) => return Ok(ExitCode::SUCCESS),

@@ -9,10 +9,11 @@ use crate::foreign::{self, Wanted};
 use crate::interrupt;
 use crate::line_error::{self, with_cause};
 use crate::lines::{self, BadLine};
+use crate::location::Location;
 use crate::progress;
 use crate::text;
 use anyhow::{Context, Result, anyhow, bail};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use jiff::Timestamp;
 use mnemon::archive::{Line, Reader};
 use mnemon::{ErrorKind, Link, ManualClock, NewTrace, Trace, TraceId, TraceStore};
@@ -28,7 +29,8 @@ use std::time::{Duration, Instant};
 #[command(after_help = EXIT_CODES, after_long_help = help())]
 pub struct Import {
     /// The store; made if it is not there.
-    db: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     /// The export or snapshot; `-` reads standard input.
     file: PathBuf,
     /// What becomes of a trace or link that the store holds with other values.
@@ -98,11 +100,10 @@ const NOTHING: &str = "nothing is imported";
 
 /// A store that writes nothing until it is told to: then all in one cut. Its clock is at the end of time, so that each
 /// time of an export is taken as it is, though it may be one to come: the export of a wrong clock.
-fn open(db: &Path) -> Result<TraceStore> {
+pub fn open(db: &Location) -> Result<TraceStore> {
     let builder = TraceStore::builder().max_payload_bytes(MAX_PAYLOAD_BYTES);
     let builder = builder.clock(&ManualClock::at(Timestamp::MAX));
-    let builder = builder.flush_interval(Duration::MAX).flush_threshold(usize::MAX);
-    Ok(progress::while_reading(builder, |builder| builder.open(db))?)
+    db.open(builder.flush_interval(Duration::MAX).flush_threshold(usize::MAX))
 }
 
 /// A file's lines by kind.
@@ -268,7 +269,7 @@ impl Plan {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        progress::while_spinning("writing it to the file", || store.flush())?;
+        progress::while_spinning("writing it", || store.flush())?;
         imported.quarantined = store.stats().quarantined;
         imported.quarantined.retain(|row| !before.contains(row));
         Ok(imported)

@@ -12,7 +12,7 @@ mod import;
 mod report;
 
 pub use export::Export;
-pub use import::Import;
+pub use import::{Import, open};
 
 /// What every store reads, whatever payloads it takes.
 pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;

@@ -15,17 +15,18 @@ mod writer;
 
 pub use report::HostReport;
 
+use crate::location::Location;
 use crate::progress;
 use crate::{interrupt, text, top};
-use anyhow::{Result, ensure};
-use clap::{Args, ValueEnum};
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum, ValueHint};
 use expected::Expected;
 use jiff::Timestamp;
 use load::{Measured, Minutes};
 use mnemon::{Durability, ManualClock, TraceId, TraceStore};
 use report::NumbersOnly;
 use status::{Counter, Reporter, Writes};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use workload::Random;
@@ -36,7 +37,8 @@ use workload::Random;
 130 after Ctrl-C, with the report of what was done by then.")]
 pub struct Host {
     /// The store; made if it is not there. Its traces are changed and removed.
-    db: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     /// The store is filled up to so many traces first.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     traces: usize,
@@ -87,7 +89,12 @@ pub fn seconds(text: &str) -> Result<Duration> {
 impl Host {
     pub fn run(self) -> Result<ExitCode> {
         interrupt::catch()?;
-        let status = self.status.map(|file| file.unwrap_or_else(|| top::beside(&self.db)));
+        let beside = || match &self.db {
+            Location::File(path) => Some(top::beside(path)),
+            Location::Space(_) => None,
+        };
+        let status = self.status.map(|file| file.or_else(beside).context("give --status the FILE to write"));
+        let status = status.transpose()?;
         let report = run(&self.db, self.load, self.traces, status)?;
         text::print(&report.table())?;
         report.warn();
@@ -100,7 +107,7 @@ impl Host {
 }
 
 /// The whole of it, on a store that is filled up to `least` traces; with a status file, if one is named.
-pub fn run(db: &Path, load: Load, least: usize, status: Option<PathBuf>) -> Result<HostReport> {
+pub fn run(db: &Location, load: Load, least: usize, status: Option<PathBuf>) -> Result<HostReport> {
     let clock = ManualClock::at(Timestamp::now());
     let store = open(db, load, &clock)?;
     let writes = Writes::default();
@@ -116,7 +123,7 @@ pub fn run(db: &Path, load: Load, least: usize, status: Option<PathBuf>) -> Resu
     reported?;
     let stats = ended.stats();
     let verify = progress::while_spinning("comparing", || {
-        let reopened = TraceStore::open(db)?;
+        let reopened = db.open(TraceStore::builder())?;
         let verify = expected.verify(&reopened, |trace| ended.strength(trace));
         reopened.close().map_err(mnemon::Error::from)?;
         anyhow::Ok(verify)
@@ -134,7 +141,7 @@ struct Worked {
 /// All phases; each of them ends early after Ctrl-C.
 fn work(
     store: &TraceStore,
-    db: &Path,
+    db: &Location,
     load: Load,
     least: usize,
     clock: &ManualClock,
@@ -144,7 +151,7 @@ fn work(
     fill(store, least, &counter)?;
     let mut expected = Expected::of(store);
     let ids: Vec<_> = expected.ids().collect();
-    ensure!(!ids.is_empty(), "{} holds no traces to work on: give --traces 1 or more", db.display());
+    ensure!(!ids.is_empty(), "{} holds no traces to work on: give --traces 1 or more", db);
     let numbers_only = update_numbers(store, &ids, &mut expected, &counter)?;
     let measured = load::run(store, Minutes::new(store, clock), load, ids, &mut expected, writes)?;
     Ok(Worked { expected, numbers_only, measured })
@@ -152,13 +159,13 @@ fn work(
 
 /// Under full durability every flush is one that [`busy`] asks for; it is told how long each took. One
 /// that somebody asks for is always synced, so under relaxed durability the flusher flushes by itself.
-fn open(db: &Path, load: Load, clock: &ManualClock) -> Result<TraceStore> {
+fn open(db: &Location, load: Load, clock: &ManualClock) -> Result<TraceStore> {
     let builder = TraceStore::builder().flush_threshold(usize::MAX).clock(clock);
     let builder = match load.durability {
         Sync::Full => builder.flush_interval(Duration::MAX).durability(Durability::Durable),
         Sync::Relaxed => builder.flush_interval(load.pause()).durability(Durability::Committed),
     };
-    Ok(progress::while_reading(builder, |builder| builder.open(db))?)
+    db.open(builder)
 }
 
 impl Load {

@@ -14,11 +14,11 @@ use crate::foreign::{self, Wanted};
 use crate::interrupt;
 use crate::line_error;
 use crate::lines::{self, BadLine, Lines, threads};
-use crate::progress;
+use crate::location::Location;
 use crate::text;
 use crate::times;
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueHint};
 use mnemon::TraceStore;
 use record::Record;
 use std::num::NonZeroUsize;
@@ -34,7 +34,8 @@ pub const WITH_BAD_LINES: u8 = 2;
 #[command(after_long_help = RECORD)]
 pub struct Ingest {
     /// The store; made if it is not there.
-    db: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    db: Location,
     /// The records; `-` reads standard input.
     file: PathBuf,
     /// Threads that read and store, 1,024 at most; as many as the machine runs at once unless given.
@@ -112,9 +113,8 @@ pub fn ingest(bytes: &[u8], store: &TraceStore) -> Result<Ingested> {
 }
 
 /// The store takes just what [`record`] lets pass, so that no record is refused after others were stored.
-pub fn open(db: &Path) -> Result<TraceStore> {
-    let builder = TraceStore::builder().max_payload_bytes(record::MAX_PAYLOAD_BYTES);
-    Ok(progress::while_reading(builder, |builder| builder.open(db))?)
+pub fn open(db: &Location) -> Result<TraceStore> {
+    db.open(TraceStore::builder().max_payload_bytes(record::MAX_PAYLOAD_BYTES))
 }
 
 /// Under `--strict`.

@@ -1,15 +1,19 @@
-//! `mnemon top`: how a running host's store is doing, from the status file that the host writes.
+//! `mnemon top`: how a running host's store is doing, from the status file that the host writes, or from the row of its
+//! space.
 
 mod keys;
 mod render;
+mod space;
 mod status;
 
 use crate::interrupt;
+use crate::location::Location;
 use crate::text;
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueHint};
 use keys::Keys;
-use render::{line, render};
+use serde_json::Value;
+use space::SpaceRow;
 use status::Status;
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write, stdout};
@@ -20,7 +24,8 @@ use std::time::Duration;
 
 /// Watch how a running host's store is doing.
 ///
-/// The host must write a status file: `mnemon host --status` does, and one of your own by mnemon's `StatusFile`. It is
+/// Of a space, its row is read: owner, lease, last cut, numbers of traces and links. For a file, the host must write a
+/// status file: `mnemon host --status` does, and one of your own by mnemon's `StatusFile`. It is
 /// read once a second until the store is closed, or until you press q. Where standard output is no terminal, each reading
 /// is a line.
 #[derive(Args)]
@@ -29,9 +34,9 @@ use std::time::Duration;
     more than 10 seconds old; 130 after Ctrl-C."
 )]
 pub struct Top {
-    /// The status file; or the store, if the file beside it has `.status` after the store's name.
-    #[arg(value_name = "STATUSFILE|DB")]
-    path: PathBuf,
+    /// The status file; or the store, if the file beside it has `.status` after the store's name, or if it is a space.
+    #[arg(value_name = "STATUSFILE|DB", value_hint = ValueHint::AnyPath)]
+    store: Location,
     /// One reading, and no more.
     #[arg(long)]
     once: bool,
@@ -52,24 +57,46 @@ enum Show {
     Window,
 }
 
+/// What is known of a store at one time.
+trait Reading {
+    fn json(&self) -> Value;
+    /// For where lines can't be replaced.
+    fn line(&self) -> String;
+    /// Its lines, the most telling first; none is longer than `width`.
+    fn picture(&self, width: usize) -> Vec<String>;
+    /// Whether the host has written nothing since the other reading.
+    fn is_same(&self, last: &Self) -> bool;
+    /// Whether the store is closed.
+    fn is_last(&self) -> bool;
+}
+
 /// What was shown last: the number of its lines, and the width and height of the window then.
 type Drawn = (usize, Option<(u16, u16)>);
 
 impl Top {
     pub fn run(self) -> Result<ExitCode> {
-        let path = status_file(&self.path);
+        match &self.store {
+            Location::Space(space) => self.watch(|| SpaceRow::read(&self.store, space)),
+            Location::File(path) => {
+                let path = status_file(path);
+                self.watch(|| Status::read(&path))
+            }
+        }
+    }
+
+    fn watch<R: Reading>(&self, read: impl Fn() -> Result<R>) -> Result<ExitCode> {
         let show = match (self.json, self.once, stdout().is_terminal()) {
             (true, ..) => Show::Json,
             (false, true, _) => Show::Picture,
             (false, false, true) => Show::Window,
             (false, false, false) => Show::Lines,
         };
-        let mut last = Status::read(&path)?;
+        let mut last = read()?;
         let keys = if show == Show::Window { Some(Keys::listen()?) } else { None };
-        let mut drawn = show.first(&path, &last)?;
+        let mut drawn = show.first(&last)?;
         while let Some(before) = drawn
             && !self.once
-            && !last.is_closed()
+            && !last.is_last()
         {
             const PAUSE: Duration = Duration::from_secs(1);
             match &keys {
@@ -77,8 +104,8 @@ impl Top {
                 Some(_) => {}
                 None => sleep(PAUSE),
             }
-            let next = Status::read(&path)?;
-            drawn = show.next(&path, &last, &next, before)?;
+            let next = read()?;
+            drawn = show.next(&last, &next, before)?;
             last = next;
         }
         Ok(interrupt::or(ExitCode::SUCCESS))
@@ -87,27 +114,26 @@ impl Top {
 
 impl Show {
     /// `None` if nobody reads it.
-    fn first(self, path: &Path, status: &Status) -> Result<Option<Drawn>> {
+    fn first(self, reading: &impl Reading) -> Result<Option<Drawn>> {
         let window = (self == Show::Window).then(text::window).flatten();
         let (lines, is_read) = match self {
-            Show::Json => (1, text::print_json_lines_unless_closed([&status.fields])?),
-            Show::Lines => (1, text::print_unless_closed(&line(status))?),
+            Show::Json => (1, text::print_json_lines_unless_closed([reading.json()])?),
+            Show::Lines => (1, text::print_unless_closed(&reading.line())?),
             Show::Picture | Show::Window => {
                 // The cursor has a line of its own, below.
                 let room =
                     window.map_or(usize::MAX, |(_, height)| usize::from(height).saturating_sub(1).max(1));
-                let lines: Vec<_> = render(path, status, text::line_width()).into_iter().take(room).collect();
+                let lines: Vec<_> = reading.picture(text::line_width()).into_iter().take(room).collect();
                 (lines.len(), text::print_unless_closed(&lines.join("\n"))?)
             }
         };
         Ok(is_read.then_some((lines, window)))
     }
 
-    fn next(self, path: &Path, last: &Status, next: &Status, drawn: Drawn) -> Result<Option<Drawn>> {
+    fn next<R: Reading>(self, last: &R, next: &R, drawn: Drawn) -> Result<Option<Drawn>> {
         match self {
-            // The host has not written since.
-            Show::Json | Show::Lines if next.at == last.at => Ok(Some(drawn)),
-            Show::Json | Show::Lines => self.first(path, next),
+            Show::Json | Show::Lines if next.is_same(last) => Ok(Some(drawn)),
+            Show::Json | Show::Lines => self.first(next),
             Show::Picture | Show::Window => {
                 // No colour, so NO_COLOR is not asked.
                 match drawn {
@@ -116,7 +142,7 @@ impl Show {
                     // Its lines are broken elsewhere now.
                     _ => write!(stdout(), "\x1b[2J\x1b[H")?,
                 }
-                self.first(path, next)
+                self.first(next)
             }
         }
     }

@@ -1,10 +1,12 @@
 //! A status file, read: what mnemon's `StatusFile` writes.
 
+use super::Reading;
+use super::render::{line, render};
 use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -31,9 +33,11 @@ pub struct Status {
     pub committed: u64,
     pub durable: u64,
     pub quarantined: u64,
+    #[serde(skip)]
+    path: PathBuf,
     /// All that is in the file.
     #[serde(skip)]
-    pub fields: Value,
+    fields: Value,
 }
 
 impl Status {
@@ -60,7 +64,7 @@ impl Status {
                 bail!("{file} is {}: its host, process {process}, has closed the store", old(age))
             }
             (true, false) => bail!("{file} is {}: its host, process {process}, has ended or hangs", old(age)),
-            (false, _) => Ok(Self { fields, ..status }),
+            (false, _) => Ok(Self { path: path.to_owned(), fields, ..status }),
         }
     }
 
@@ -68,8 +72,30 @@ impl Status {
         Duration::try_from(Timestamp::now().duration_since(self.at)).unwrap_or_default()
     }
 
-    pub fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.health == "closed"
+    }
+}
+
+impl Reading for Status {
+    fn json(&self) -> Value {
+        self.fields.clone()
+    }
+
+    fn line(&self) -> String {
+        line(self)
+    }
+
+    fn picture(&self, width: usize) -> Vec<String> {
+        render(&self.path, self, width)
+    }
+
+    fn is_same(&self, last: &Self) -> bool {
+        self.at == last.at
+    }
+
+    fn is_last(&self) -> bool {
+        self.is_closed()
     }
 }
 
