@@ -8,6 +8,7 @@ use mnemon::{
 };
 use postgres_tests::{Server, psql};
 use serde_json::json;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -480,5 +481,57 @@ fn many_spaces_share_few_connections() -> Outcome {
     let connections = "SELECT count(*) <= 9 FROM pg_stat_activity WHERE application_name = 'mnemon'";
     assert_eq!(server.sql(connections)?, "t");
     assert_eq!(server.sql("SELECT count(*) FROM mnemon.traces")?, "40");
+    Ok(())
+}
+
+/// The child has the test's authority among its roots, and this process has not.
+#[test]
+fn tls_verifies_certificate_and_name() -> Outcome {
+    const CHILD: &str = "MNEMON_TEST_TLS_PORT";
+    let open = |host: &str, port: &str| {
+        let builder = manual_flush().flush_timeout(Duration::from_secs(60));
+        builder.connect(&format!("postgres://mnemon@{host}:{port}/mnemon?sslmode=verify-full"))
+    };
+    if let Ok(port) = std::env::var(CHILD) {
+        let store = open("localhost", &port)?;
+        store.insert(note("by TLS"))?;
+        store.close()?;
+        let error = open("127.0.0.1", &port).map(drop).unwrap_err();
+        assert!(
+            error.kind() == ErrorKind::Unreachable && format!("{error:?}").contains("certificate"),
+            "{error:?}"
+        );
+        return Ok(());
+    }
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let folder = TempDir::new()?;
+    let script = "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=authority -keyout ca.key -out ca.crt -days 2 &&
+        openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr &&
+        printf 'subjectAltName=DNS:localhost' >names &&
+        openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out server.crt -days 2 -extfile names &&
+        chmod 711 . && chmod 640 server.key && { [ $(id -u) != 0 ] || chgrp postgres server.key; }";
+    let made = Command::new("sh").args(["-c", script]).current_dir(folder.path()).output();
+    let made = made?;
+    if !made.status.success() {
+        eprintln!("skipped: no certificates: {}", String::from_utf8_lossy(&made.stderr));
+        return Ok(());
+    }
+    for (setting, file) in [("ssl_cert_file", "server.crt"), ("ssl_key_file", "server.key")] {
+        server.sql(&format!("ALTER SYSTEM SET {setting} = '{}'", folder.path().join(file).display()))?;
+    }
+    server.sql("ALTER SYSTEM SET ssl = on")?;
+    server.sql("SELECT pg_reload_conf()")?;
+    wait_until(|| server.sql("SHOW ssl").is_ok_and(|ssl| ssl == "on"));
+    let port = server.port().to_string();
+    let error = open("localhost", &port).map(drop).unwrap_err();
+    assert!(
+        error.kind() == ErrorKind::Unreachable && format!("{error:?}").contains("certificate"),
+        "{error:?}"
+    );
+    let mut child = Command::new(std::env::current_exe()?);
+    child.args(["--exact", "tls_verifies_certificate_and_name", "--nocapture"]);
+    let child = child.env(CHILD, &port).env("SSL_CERT_FILE", folder.path().join("ca.crt")).output()?;
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+    assert_eq!(server.sql("SELECT payload FROM mnemon.traces")?, r#"{"note":"by TLS"}"#);
     Ok(())
 }
