@@ -21,7 +21,7 @@ use std::time::Instant;
 
 /// So many rows are kept to be written again, beside one for each trace and link that lives, before a commit is synced
 /// that need not be.
-const MOST_UNSYNCED: usize = 4_096;
+const MOST_UNSYNCED: usize = if cfg!(test) { 64 } else { 4_096 };
 
 impl Flusher {
     /// One flush; its outcome is published. `true` if it was committed.

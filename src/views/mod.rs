@@ -103,6 +103,7 @@ impl TraceViews {
         let mut traces: Vec<_> =
             traces.into_iter().map(|trace| (trace.numbers.last_reinforced, trace)).collect();
         traces.sort_unstable_by_key(|(reinforced, _)| *reinforced);
+        views.slots = Slots::with_capacity(traces.len());
         views.ends = Ends::up_to(now);
         let valid = || traces.iter().zip(0..).filter(|((_, trace), _)| trace.is_valid(now));
         views.recency = valid().map(|((reinforced, _), slot)| (*reinforced, slot)).collect();

@@ -17,6 +17,15 @@ pub(super) struct Slots {
 }
 
 impl Slots {
+    /// Room for so many: each growth would look at all the traces before.
+    pub(super) fn with_capacity(traces: usize) -> Self {
+        Self {
+            traces: Vec::with_capacity(traces),
+            by_id: HashTable::with_capacity(traces),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_id.len()
     }
