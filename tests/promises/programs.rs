@@ -151,7 +151,7 @@ fn store_is_closed_by_a_future() -> Outcome {
 #[test]
 fn failed_async_close_returns_the_store() -> Outcome {
     let faults = Faults::new();
-    let store = manual_flush().close_timeout(Duration::from_millis(50)).open_with(faults.backend())?;
+    let store = manual_flush().close_timeout(Duration::from_secs(2)).open_with(faults.backend())?;
     store.insert(note(1))?;
     faults.fail(Call::Apply).for_good().with(ErrorKind::DiskFull);
     let failed = block_on(store.close_async()).unwrap_err();
