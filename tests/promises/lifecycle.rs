@@ -133,7 +133,7 @@ fn timed_out_close_returns_store() -> Outcome {
         Answer::Apply
     });
     let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
-    let store = builder.close_timeout(Duration::from_millis(50)).open_with(backend)?;
+    let store = builder.close_timeout(Duration::from_secs(2)).open_with(backend)?;
     let first = store.insert(note(1))?;
     let failed = store.close().err().ok_or("the backend hangs")?;
     assert_eq!(failed.error.kind(), ErrorKind::TimedOut);
@@ -198,7 +198,7 @@ fn failed_close_says_why_goes_on() -> Outcome {
         if asked.load(Ordering::Relaxed) { Answer::Fail(ErrorKind::DiskFull) } else { Answer::Apply }
     });
     let builder = TraceStore::builder().flush_interval(Duration::from_secs(3600));
-    let store = builder.close_timeout(Duration::from_millis(50)).open_with(backend)?;
+    let store = builder.close_timeout(Duration::from_secs(2)).open_with(backend)?;
     let id = store.insert(note(1))?;
     let failed = store.close().err().ok_or("the disk is full")?;
     assert_eq!(failed.error.kind(), ErrorKind::DiskFull);
