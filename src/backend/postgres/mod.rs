@@ -12,13 +12,16 @@
 //! - [`rows_read`]: reading a space;
 //! - [`follow`]: what each cut has changed, for another process;
 //! - [`error`]: failures by what can be done about them;
-//! - [`spaces`]: what a person sees and mends from outside.
+//! - [`spaces`]: what a person sees and mends from outside;
+//! - `original`: the tables of the original system.
 
 mod columns;
 mod error;
 mod follow;
 mod halves;
 mod lease;
+#[cfg(feature = "legion")]
+mod original;
 mod pipe;
 mod rows_read;
 mod schema;
@@ -28,6 +31,8 @@ mod tls;
 mod write;
 
 pub use follow::{Followed, Follower, follow};
+#[cfg(feature = "legion")]
+pub(crate) use original::original;
 pub use spaces::{SpaceReport, release, space, spaces};
 
 use super::{Applied, Backend, BackendError, Batch, Loaded, MAX_WATERMARK, Reopened, Stored};

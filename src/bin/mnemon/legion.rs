@@ -5,7 +5,7 @@ use crate::interrupt;
 use crate::location::Location;
 use crate::progress;
 use crate::text::{self, count, number};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueHint};
 use mnemon::{Finding, TraceStore, legion};
 use serde::Serialize;
@@ -26,8 +26,13 @@ pub struct ImportLegion {
     /// The store; made if it is not there.
     #[arg(value_hint = ValueHint::AnyPath)]
     db: Location,
-    /// The original's SQLite file; it is only read.
-    file: PathBuf,
+    /// The original's SQLite file, or the URL of its PostgreSQL database; it is only read.
+    #[arg(value_name = "FILE|URL", value_hint = ValueHint::AnyPath)]
+    from: Location,
+    /// The tenant whose rows of a PostgreSQL database are taken; needed if there are several. An empty name takes the rows
+    /// of none.
+    #[arg(long)]
+    tenant: Option<String>,
     /// One JSON object, with every finding.
     #[arg(long)]
     json: bool,
@@ -81,7 +86,14 @@ struct Found {
 
 impl ImportLegion {
     pub fn run(self) -> Result<ExitCode> {
-        let original = progress::while_spinning("reading", || legion::read(&self.file))?;
+        let tenant = self.tenant.as_deref();
+        let original = progress::while_spinning("reading", || match &self.from {
+            Location::File(_) if tenant.is_some() => {
+                bail!("the original's files know no tenants: leave out --tenant")
+            }
+            Location::File(path) => Ok(legion::read(path)?),
+            Location::Space(_) => Ok(legion::read_server(self.from.database()?, tenant)?),
+        })?;
         let store = self.db.open(TraceStore::builder().max_payload_bytes(MAX_PAYLOAD_BYTES))?;
         let unreadable = store.stats().quarantined;
         let imported = progress::while_spinning("storing", || {
