@@ -243,7 +243,8 @@ fn take(
             return Err(failure);
         }
         // Whoever holds the row is found before the time is over.
-        lent.batch_execute(&lease::begin(limit / 2)).await?;
+        let patience = (limit / 2).as_millis().max(1);
+        lent.batch_execute(&format!("{begin}; SET LOCAL lock_timeout = {patience}")).await?;
         match lease::take(&lent, &claim, has_spill).await {
             Ok(taken) => {
                 lent.give_back();
