@@ -224,7 +224,7 @@ fn owned_space_is_read_not_written() -> Outcome {
 fn demo_and_host_miss_nothing() -> Outcome {
     let Some(space) = Space::new() else { return Ok(()) };
     let (place, url) = (TestDir::new()?, space.url());
-    for command in ["demo --seconds 0.5 --db", "host --traces 200 --seconds 0.5"] {
+    for command in ["demo --seconds 0.5 --db", "demo --seconds 0.5", "host --traces 500 --seconds 0.5"] {
         let ran = place.run(&format!("{command} {url} --json"))?;
         let verify = ran.json()?["verify"].clone();
         assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -252,6 +252,11 @@ fn errors_show_no_password() -> Outcome {
         (format!("stat {here}?space="), "malformed"),
         (format!("stat {here}?no_such_parameter=1"), "malformed"),
         (format!("backup {here} copy.db"), "backup takes a file"),
+        (format!("backup memory.db {here}"), "backup takes a file"),
+        (format!("ingest memory.db {here}"), "can't be read"),
+        (format!("import memory.db {here}"), "can't be read"),
+        (format!("demo {here} --db {here}"), "demo takes a file"),
+        (format!("export-legion memory.db {here}"), "export-legion takes a file"),
         (format!("compact {here}"), "compact takes a file"),
         (
             format!("import-legion new.db {here}?options=-csearch_path%3Dnowhere"),
