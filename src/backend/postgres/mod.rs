@@ -208,7 +208,7 @@ pub(crate) fn read(
     options: &Options,
     max_payload_bytes: usize,
     into: &mut dyn FnMut(Stored),
-) -> Result<Loaded, BackendError> {
+) -> crate::Result<Loaded> {
     let server = Server::of(url)?;
     let space = Which::Name(options.space.clone());
     let place = place(&server, &options.space);
@@ -216,7 +216,8 @@ pub(crate) fn read(
         rows_read::load(&server, space, longest_payload(max_payload_bytes), options.flush_timeout, into);
     let Read { rows, watermark } =
         loaded.map_err(|failure| failure.explained("reading", &place, options.flush_timeout))?;
-    loaded_at(watermark, rows, &place)
+    let watermark = watermark.ok_or_else(|| spaces::no_such_space(&options.space, server.place()))?;
+    Ok(loaded_at(watermark, rows, &place)?)
 }
 
 fn loaded_at(watermark: i64, last_row: i64, place: &str) -> Result<Loaded, BackendError> {

@@ -5,7 +5,6 @@ use super::error::Failure;
 use super::lease::begin;
 use super::schema;
 use super::server::Server;
-use super::spaces::no_such_space;
 use crate::backend::{Stored, Unreadable};
 use crate::error::Error;
 use crate::trace::{
@@ -37,8 +36,8 @@ pub(super) enum Which {
 pub(super) struct Read {
     /// Number of rows of traces.
     pub(super) rows: i64,
-    /// The watermark of the cut, if the space was named.
-    pub(super) watermark: i64,
+    /// The watermark of the cut, if the space was named and is there.
+    pub(super) watermark: Option<i64>,
 }
 
 /// Rows as they come, or the reason why no more come.
@@ -71,7 +70,7 @@ pub(super) fn load(
     let (mut done, mut partition) = (Read::default(), Arc::from("default"));
     loop {
         match given.recv_timeout(patience) {
-            Ok(Hand::Watermark(watermark)) => done.watermark = watermark,
+            Ok(Hand::Watermark(watermark)) => done.watermark = Some(watermark),
             Ok(Hand::Traces(rows)) => {
                 for row in &rows {
                     done.rows += 1;
@@ -133,11 +132,11 @@ async fn read(
     hands: &Hands,
 ) -> Result<(), Failure> {
     let lent = server.lend().await?;
-    if let Which::Name(name) = &space
+    if let Which::Name(_) = &space
         && !schema::is_there(&lent).await?
     {
         lent.give_back();
-        return Err(no_such_space(name, server.place()).into());
+        return Ok(());
     }
     // The whole of it may take longer.
     let begin = begin(patience);
@@ -151,7 +150,7 @@ async fn read(
             let sql = "SELECT space, watermark FROM mnemon.spaces WHERE name = $1";
             let Some(row) = lent.query_typed_opt(sql, &[(&&*name, Type::TEXT)]).await? else {
                 lent.roll_back().await;
-                return Err(no_such_space(&name, server.place()).into());
+                return Ok(());
             };
             hands.give(Hand::Watermark(row.try_get(1)?)).await;
             row.try_get(0)?

@@ -10,7 +10,6 @@ use clap::{Args, ValueHint};
 use mnemon::{Finding, TraceStore, legion};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The exit code of an import or export of what could be.
@@ -53,7 +52,8 @@ pub struct ExportLegion {
     #[arg(value_hint = ValueHint::AnyPath)]
     db: Location,
     /// The SQLite file to make; none may be there.
-    file: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    file: Location,
     /// One JSON object, with every finding.
     #[arg(long)]
     json: bool,
@@ -127,12 +127,13 @@ impl ImportLegion {
 
 impl ExportLegion {
     pub fn run(self) -> Result<ExitCode> {
+        let file = self.file.file("export-legion", "the original reads its own tables there")?;
         let store = self.db.detached(TraceStore::builder())?;
         text::warn_of_quarantined(&store.stats().quarantined);
         self.db.warn_of_spill();
         interrupt::catch()?;
         let (bar, tell) = progress::follow();
-        let exported = legion::export(&store, &self.file, tell);
+        let exported = legion::export(&store, file, tell);
         bar.finish_and_clear();
         let exported = exported?;
         let report = Report {
@@ -143,7 +144,7 @@ impl ExportLegion {
             findings: all(exported.findings),
         };
         let (traces, links) = (count(report.traces as u64, "trace"), count(report.links as u64, "link"));
-        report.say(&format!("{traces} and {links} written to {}", self.file.display()), self.json)
+        report.say(&format!("{traces} and {links} written to {}", file.display()), self.json)
     }
 }
 
