@@ -85,29 +85,3 @@ fn late_packets_of_former_owner_are_fenced() -> Outcome {
     }
     Ok(())
 }
-
-#[test]
-fn half_sent_transaction_is_taken_over() -> Outcome {
-    let Some(server) = Server::start()? else { return Ok(()) };
-    let mut space = Space::new(&server, "half sent")?;
-    let proxy = Proxy::start(server.port())?;
-    let mut first = space.host(&server.url_at(proxy.port()))?;
-    // A server that waits for the rest of a statement, in a transaction that has written.
-    let is_half_sent = "SELECT count(*) FROM pg_stat_activity
-        WHERE state = 'active' AND wait_event = 'ClientRead' AND backend_xid IS NOT NULL";
-    loop {
-        proxy.swallow(true);
-        harness::wait_until(|| proxy.swallowed() > 0);
-        if server.sql(is_half_sent)? != "0" {
-            break;
-        }
-        proxy.swallow(false);
-        first.goes_on()?;
-    }
-    first.kill()?;
-    let mut second = space.host(&server.url())?;
-    second.goes_on()?;
-    second.close()?;
-    space.check(&[&first, &second])?;
-    Ok(())
-}
