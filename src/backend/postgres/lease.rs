@@ -168,6 +168,18 @@ async fn own(
     Ok(())
 }
 
+/// Ends the connection whose transaction holds the row of a space, if the lease has ended and the server has waited so
+/// long for the rest of what the host was sending: no timeout of the server's ends such a wait, nor does it soon notice
+/// that the host is gone.
+pub(super) async fn end_abandoned(client: &Client, name: &str, longest: Duration) -> Result<(), Failure> {
+    let sql = "SELECT pg_terminate_backend(a.pid)
+        FROM mnemon.spaces s JOIN pg_stat_activity a ON a.backend_xid = s.xmax
+        WHERE s.name = $1 AND coalesce(s.lease_until <= clock_timestamp(), true) AND a.wait_event = 'ClientRead'
+            AND a.query_start < clock_timestamp() - $2 * interval '1 second'";
+    client.query_typed(sql, &[(&name, Type::TEXT), (&longest.as_secs_f64(), Type::FLOAT8)]).await?;
+    Ok(())
+}
+
 /// The row of a space, once every transaction that holds it has ended. To be called in a transaction.
 pub(super) async fn locked(client: &Client, name: &str) -> Result<Option<SpaceRow>, Failure> {
     look(client, name, "FOR UPDATE").await

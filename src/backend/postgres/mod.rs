@@ -112,7 +112,10 @@ impl Postgres {
         let until = Instant::now() + options.wait_for_lease;
         let taken = loop {
             match take(&server, &claim, options.flush_timeout, has_spill.clone()) {
-                Err(Failure::Lost(_)) if Instant::now() < until => std::thread::sleep(LOOK_AGAIN),
+                // A transaction that its owner has not ended holds an attempt up.
+                Err(Failure::Lost(_) | Failure::TimedOut) if Instant::now() < until => {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
                 taken => break taken,
             }
         };
@@ -234,7 +237,8 @@ fn take(
             lent.roll_back().await;
             return Err(failure);
         }
-        lent.batch_execute(&begin).await?;
+        // Whoever holds the row is found before the time is over.
+        lent.batch_execute(&lease::begin(limit / 2)).await?;
         match lease::take(&lent, &claim, has_spill).await {
             Ok(taken) => {
                 lent.give_back();
@@ -243,6 +247,7 @@ fn take(
             // Its owner holds the row.
             Err(Failure::Server(error)) if is_locked(&error) => {
                 lent.batch_execute("ROLLBACK").await?;
+                lease::end_abandoned(&lent, &claim.name, limit).await?;
                 let row = lease::peek(&lent, &claim.name).await?;
                 lent.give_back();
                 Err(row.map_or(Failure::Server(error), |row| Failure::Lost(row.holder)))
