@@ -21,8 +21,10 @@ pub(super) enum Failure {
     TimedOut,
     /// Another opening has the space.
     Lost(Holder),
-    /// The space is not at the watermark that its owner left it at.
+    /// The space is not as its owner left it, and nobody has taken it since: the server has lost commits.
     Diverged,
+    /// The server has lost the opening itself, and shows one before, whose lease has not ended.
+    Held(Holder),
     /// Explained already.
     Explained(BackendError),
 }
@@ -80,6 +82,13 @@ impl Failure {
                 let message = format!("{place} has lost commits that the server had confirmed");
                 let failure = BackendError::new(ErrorKind::Io, message);
                 failure.with_hint("what is missing is written again from memory")
+            }
+            Failure::Held(holder) => {
+                let message = format!(
+                    "{doing} {place} waits: the server has lost this opening, and shows that of {holder}"
+                );
+                let failure = BackendError::new(ErrorKind::Unreachable, message);
+                failure.with_hint("what is missing is written again once that lease has ended")
             }
             Failure::Explained(error) => error,
         }

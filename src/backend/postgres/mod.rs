@@ -120,12 +120,12 @@ impl Postgres {
             }
         };
         let place = place(&server, &claim.name);
-        let Taken { space, epoch, watermark, resumes, is_followed } =
-            taken.map_err(|failure| match failure {
-                Failure::Lost(holder) => in_use(&place, &holder),
-                failure => failure.explained("opening", &place, options.flush_timeout),
-            })?;
-        let lease = Lease::new(space, epoch, watermark, &claim);
+        let Taken { space, before, resumes, is_followed } = taken.map_err(|failure| match failure {
+            Failure::Lost(holder) => in_use(&place, &holder),
+            failure => failure.explained("opening", &place, options.flush_timeout),
+        })?;
+        let watermark = before.watermark;
+        let lease = Lease::new(space, before, watermark, &claim);
         lease.set_followed(is_followed);
         let this = Self {
             server,
@@ -333,8 +333,8 @@ impl Backend for Postgres {
 
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
         self.check_owned()?;
-        let (server, claim, epoch, limit) =
-            (self.server.clone(), self.claim.clone(), self.lease.epoch, self.flush_timeout);
+        let (server, claim, lease, limit) =
+            (self.server.clone(), self.claim.clone(), self.lease.clone(), self.flush_timeout);
         let retaken = self.server.run(self.deadline(), async move {
             let mut lent = server.lend().await?;
             // What was idle may have been cut off by what went wrong.
@@ -342,7 +342,7 @@ impl Backend for Postgres {
             let begin = begin(limit);
             schema::prepare(&lent, &begin).await?;
             lent.batch_execute(&begin).await?;
-            let retaken = lease::retake(&lent, &claim, epoch).await;
+            let retaken = lease::retake(&lent, &claim, &lease).await;
             if retaken.is_ok() {
                 lent.give_back();
             } else {
@@ -353,7 +353,7 @@ impl Backend for Postgres {
         let (space, watermark) = retaken.map_err(|failure| self.explained("reopening", failure))?;
         if space != self.lease.space {
             self.server.leases.give_up(&self.lease);
-            self.lease = Lease::new(space, self.lease.epoch, watermark, &self.claim);
+            self.lease = Lease::new(space, self.lease.before, watermark, &self.claim);
             Leases::keep(&self.server, &self.lease)
                 .map_err(|failure| self.explained("reopening", failure))?;
         }

@@ -105,9 +105,9 @@ impl Cut {
         // Its own commit is synchronous, and comes after the one in question.
         client.batch_execute(&self.begin()).await?;
         let row = locked(client, &self.name).await?.ok_or(Failure::Diverged)?;
-        if !row.is_of(&self.lease) {
+        if let Err(failure) = row.check(&self.lease) {
             client.batch_execute("ROLLBACK").await?;
-            return Err(Failure::Lost(row.holder));
+            return Err(failure);
         }
         let is_there = row.watermark == self.watermark;
         if is_there {
