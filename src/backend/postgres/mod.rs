@@ -88,10 +88,12 @@ pub(crate) struct Postgres {
     /// The watermark that the space is at, as far as is known, and the one that was reported as durable.
     committed: i64,
     durable: i64,
-    /// All that the space holds is of an earlier state, and deleted with the next cut, which writes everything.
+    /// All that the space holds is of an earlier state, and deleted with the next cut, which writes everything. Rows that
+    /// can't be read stay: memory does not have them.
     clear: bool,
     /// Traces of which a row is there that can't be read.
     unreadable: HashSet<TraceId>,
+    unreadable_links: Vec<(Uuid, Uuid)>,
 }
 
 impl Postgres {
@@ -138,6 +140,7 @@ impl Postgres {
             durable: watermark,
             clear: false,
             unreadable: HashSet::new(),
+            unreadable_links: Vec::new(),
         };
         Leases::keep(&this.server, &this.lease).map_err(|failure| this.explained("opening", failure))?;
         Ok(this)
@@ -209,7 +212,7 @@ pub(crate) fn read(
     let place = place(&server, &options.space);
     let loaded =
         rows_read::load(&server, space, longest_payload(max_payload_bytes), options.flush_timeout, into);
-    let Read { rows, watermark } =
+    let Read { rows, watermark, .. } =
         loaded.map_err(|failure| failure.explained("reading", &place, options.flush_timeout))?;
     loaded_at(watermark, rows, &place)
 }
@@ -293,7 +296,9 @@ impl Backend for Postgres {
             },
         );
         self.unreadable = unreadable;
-        let Read { rows, .. } = loaded.map_err(|failure| self.explained("reading", failure))?;
+        let Read { rows, unreadable_links, .. } =
+            loaded.map_err(|failure| self.explained("reading", failure))?;
+        self.unreadable_links = unreadable_links;
         loaded_at(self.committed, rows, &self.place())
     }
 
@@ -311,7 +316,8 @@ impl Backend for Postgres {
             erased: batch.erased.to_vec(),
             traces: batch.traces.to_vec(),
             links: batch.links.to_vec(),
-            unreadable: if self.clear { HashSet::new() } else { self.unreadable.clone() },
+            unreadable: self.unreadable.clone(),
+            unreadable_links: if self.clear { self.unreadable_links.clone() } else { Vec::new() },
         };
         cut.limit += Duration::from_secs((cut.bytes() / BYTES_A_SECOND) as u64);
         let (server, deadline) = (self.server.clone(), Instant::now() + cut.limit);
@@ -319,9 +325,7 @@ impl Backend for Postgres {
         let applied = outcome.map_err(|failure| self.explained("writing to", failure))?;
         self.lease.renew(watermark);
         self.committed = watermark;
-        if std::mem::take(&mut self.clear) {
-            self.unreadable.clear();
-        }
+        self.clear = false;
         if batch.durability == Durability::Durable {
             self.durable = watermark;
         }
@@ -376,7 +380,8 @@ impl Backend for Postgres {
         Ok(if self.clear { Reopened::Empty } else { Reopened::Same })
     }
 
-    /// No failure of a server is [`Corrupt`](ErrorKind::Corrupt); what a comparison finds is written over.
+    /// No failure of a server is [`Corrupt`](ErrorKind::Corrupt). Rows that differ from memory are written over, and those
+    /// that can't be read stay.
     fn replace(&mut self) -> Result<(), BackendError> {
         self.reopen()?;
         self.clear = true;

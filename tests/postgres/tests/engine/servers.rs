@@ -149,6 +149,40 @@ fn opening_after_lost_ones_is_not_taken_over() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn unreadable_rows_outlive_lost_commits() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let space = Space::new(&server, "unreadable")?;
+    let store = space.builder().connect(&server.url())?;
+    let ids = store.insert_many((0..4).map(note))?;
+    store.co_activate(ids[0], ids[1])?;
+    store.co_activate(ids[1], ids[2])?;
+    store.co_activate(ids[2], ids[3])?;
+    store.close()?;
+    server.sql(&format!(
+        "UPDATE mnemon.traces SET type = 'nonsense' WHERE id = '{}';
+        UPDATE mnemon.links SET count = -1 WHERE '{}' IN (a, b)",
+        ids[0], ids[3]
+    ))?;
+    let store = space.builder().connect(&server.url())?;
+    assert_eq!((store.len(), store.stats().quarantined.len()), (3, 3), "a row and two links");
+    store.insert(note("newer"))?;
+    store.flush()?;
+    server.sql("UPDATE mnemon.spaces SET watermark = watermark - 1; DELETE FROM mnemon.traces WHERE type <> 'nonsense'")?;
+    store.insert(note("newest"))?;
+    assert_eq!(store.flush().err().map(|error| error.kind()), Some(ErrorKind::Io));
+    store.flush()?;
+    // Its id is still taken.
+    store.insert(note("in its place").id(ids[0]))?;
+    assert_eq!(store.flush()?.rows_refused, 1);
+    store.close()?;
+    let rows =
+        "SELECT count(*), count(*) FILTER (WHERE type = 'nonsense'), (SELECT count(*) FROM mnemon.links)
+        FROM mnemon.traces";
+    assert_eq!(server.sql(rows)?, "6|1|3");
+    Ok(())
+}
+
 /// A small file system in memory, unmounted with this value.
 struct SmallDisk(tempfile::TempDir);
 
