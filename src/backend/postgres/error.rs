@@ -134,7 +134,7 @@ pub(super) fn is_not_there(error: &Error) -> bool {
 
 /// Whether the error is that a lock was not given in time.
 pub(super) fn is_locked(error: &Error) -> bool {
-    matches!(code(error), "55P03" | "57014")
+    code(error) == "55P03"
 }
 
 /// Whether the connection is of no more use.

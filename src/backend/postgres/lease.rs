@@ -124,29 +124,49 @@ pub(super) fn begin(longest: Duration) -> String {
     )
 }
 
-/// Takes the space, made if it is not there, unless another opening's lease of it has not ended. `has_spill` says for
-/// an opening whether it has left one.
+/// What came of an attempt to take a space.
+pub(super) enum Attempt {
+    Taken(Taken),
+    /// Its owner's lease ended at this time, and its row is not locked. That may be since the owner's transaction, which
+    /// took longer, has just failed: then it goes on at once.
+    Ended(Timestamp),
+}
+
+/// Takes the space, made if it is not there, unless another opening's lease of it has not ended. One that has ended must
+/// have been found so before, as `ended` says. `has_spill` says for an opening whether it has left one. No transaction
+/// may be open.
 pub(super) async fn take(
     client: &Client,
     claim: &Claim,
+    limit: Duration,
+    ended: Option<Timestamp>,
     has_spill: impl Fn(Uuid) -> bool,
-) -> Result<Taken, Failure> {
-    let row = match locked(client, &claim.name).await? {
-        Some(row) => row,
+) -> Result<Attempt, Failure> {
+    // The keeper of the owner passes over rows that are locked: those of leases that run are not locked here.
+    match peek(client, &claim.name).await? {
+        Some(row) if row.is_held => return Err(Failure::Lost(row.holder)),
+        Some(_) => {}
         None => {
             let sql = "INSERT INTO mnemon.spaces (name) VALUES ($1) ON CONFLICT DO NOTHING";
             client.execute_typed(sql, &[(&&*claim.name, Type::TEXT)]).await?;
-            locked(client, &claim.name).await?.ok_or(Failure::Diverged)?
         }
-    };
+    }
+    // Whoever holds the row is found before the time is over.
+    let for_lock = (limit / 2).as_millis();
+    client.batch_execute(&format!("{}; SET LOCAL lock_timeout = {for_lock}", begin(limit))).await?;
+    let row = locked(client, &claim.name).await?.ok_or(Failure::Diverged)?;
     if row.is_held {
         return Err(Failure::Lost(row.holder));
+    }
+    if let Some(until) = row.holder.until.filter(|until| ended != Some(*until)) {
+        client.batch_execute("ROLLBACK").await?;
+        return Ok(Attempt::Ended(until));
     }
     // One that has written nothing yet goes on with what it was to apply.
     let resumes = row.boot.into_iter().chain(row.resumes).find(|boot| has_spill(*boot));
     let before = row.history();
     own(client, claim, row.space, before.epoch + 1, resumes).await?;
-    Ok(Taken { space: row.space, before, resumes, is_followed: row.is_followed })
+    Ok(Attempt::Taken(Taken { space: row.space, before, resumes, is_followed: row.is_followed }))
 }
 
 /// Takes the space again for the opening that has it. Returns its number and watermark.
@@ -350,30 +370,40 @@ impl Leases {
     }
 }
 
+/// How soon the keeper comes back to a row that was locked.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+
 /// Renews all leases of a server, on a connection of its own, three times in the shortest of them.
 async fn keep(server: Weak<Server>, changed: Arc<Notify>) {
-    let (mut connection, mut last) = (None, Instant::now());
+    let (mut connection, mut last, mut skipped) = (None, Instant::now(), Vec::new());
     while let Some(kept) = server.upgrade() {
         let held = lock(&kept.leases.held).clone();
         let shortest = held.iter().map(|lease| lease.length).min();
         let period = shortest.map_or(Duration::from_secs(3_600), |shortest| shortest / 3);
         if held.is_empty() {
             connection = None;
-        } else if last.elapsed() >= period {
-            last = Instant::now();
-            let renewal = tokio::time::timeout(period, renew(&kept, &mut connection, &held));
+        } else if last.elapsed() >= period || !skipped.is_empty() {
+            let due = if last.elapsed() >= period {
+                last = Instant::now();
+                held
+            } else {
+                held.into_iter().filter(|lease| skipped.contains(&lease.boot)).collect()
+            };
+            let renewal = tokio::time::timeout(period, renew(&kept, &mut connection, &due));
             let renewed = renewal.await.unwrap_or(Err(Failure::TimedOut));
-            if let Err(failure) = renewed {
+            skipped = renewed.unwrap_or_else(|failure| {
                 connection = None;
                 let why = match failure {
                     Failure::Server(error) => Said::by(&error).to_string(),
                     _ => format!("no answer within {period:?}"),
                 };
                 guarded::run(|| tracing::debug!(place = kept.place(), why, "leases were not renewed"));
-            }
+                Vec::new()
+            });
         }
         drop(kept);
-        let due = last + period;
+        let soon = (!skipped.is_empty()).then(|| Instant::now() + TRY_AGAIN);
+        let due = soon.into_iter().fold(last + period, Instant::min);
         // Another lease may be shorter.
         tokio::time::timeout_at(due.into(), changed.notified()).await.ok();
     }
@@ -398,11 +428,12 @@ fn renewal() -> String {
     )
 }
 
+/// Renews leases, and returns the openings whose rows were locked.
 async fn renew(
     server: &Server,
     connection: &mut Option<Connection>,
     held: &[Arc<Lease>],
-) -> Result<(), Failure> {
+) -> Result<Vec<Uuid>, Failure> {
     let connection = match connection.take().filter(|connection| !connection.is_closed()) {
         Some(open) => connection.insert(open),
         None => connection.insert(server.dial().await?),
@@ -420,7 +451,7 @@ async fn renew(
         (&epochs, Type::INT8_ARRAY),
         (&lengths, Type::FLOAT8_ARRAY),
     ];
-    let (mut noted, asked) = (Vec::new(), Instant::now());
+    let (mut noted, mut skipped, asked) = (Vec::new(), Vec::new(), Instant::now());
     for row in connection.query_typed(&renewal(), &parameters).await? {
         let ours: Uuid = row.try_get("ours")?;
         let Some(at) = held.iter().position(|lease| lease.boot == ours) else { continue };
@@ -431,12 +462,13 @@ async fn renew(
         }
         match found.check(lease) {
             Ok(()) if row.try_get("is_renewed")? => lease.kept(found.watermark, before[at]),
-            Ok(()) => {}
+            Ok(()) => skipped.push(ours),
             Err(Failure::Lost(holder)) => lease.lose(holder),
             Err(_) => lease.diverge(asked),
         }
     }
-    follow::prune(connection, &noted).await
+    follow::prune(connection, &noted).await?;
+    Ok(skipped)
 }
 
 /// The error of an opening that finds the space with another owner.

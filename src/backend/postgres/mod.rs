@@ -37,7 +37,8 @@ use crate::error::ErrorKind;
 use crate::guarded;
 use crate::trace::TraceId;
 use error::{Failure, is_locked};
-use lease::{Claim, Lease, Leases, Taken, begin, in_use};
+use jiff::Timestamp;
+use lease::{Attempt, Claim, Lease, Leases, Taken, begin, in_use};
 use rows_read::{Read, Which};
 use server::Server;
 use std::collections::HashSet;
@@ -112,13 +113,19 @@ impl Postgres {
             length: options.lease,
         };
         let until = Instant::now() + options.wait_for_lease;
+        let mut ended = None;
         let taken = loop {
-            match take(&server, &claim, options.flush_timeout, has_spill.clone()) {
+            match take(&server, &claim, options.flush_timeout, ended, has_spill.clone()) {
+                Ok(Attempt::Taken(taken)) => break Ok(taken),
+                Ok(Attempt::Ended(at)) => {
+                    ended = Some(at);
+                    std::thread::sleep(LOOK_AGAIN);
+                }
                 // A transaction that its owner has not ended holds an attempt up.
                 Err(Failure::Lost(_) | Failure::TimedOut) if Instant::now() < until => {
                     std::thread::sleep(LOOK_AGAIN);
                 }
-                taken => break taken,
+                Err(failure) => break Err(failure),
             }
         };
         let place = place(&server, &claim.name);
@@ -230,8 +237,9 @@ fn take(
     server: &Arc<Server>,
     claim: &Claim,
     limit: Duration,
+    ended: Option<Timestamp>,
     has_spill: impl Fn(Uuid) -> bool + Send + 'static,
-) -> Result<Taken, Failure> {
+) -> Result<Attempt, Failure> {
     let (lender, claim) = (server.clone(), claim.clone());
     server.run(Instant::now() + limit, async move {
         let lent = lender.lend().await?;
@@ -240,12 +248,10 @@ fn take(
             lent.roll_back().await;
             return Err(failure);
         }
-        // Whoever holds the row is found before the time is over.
-        lent.batch_execute(&lease::begin(limit / 2)).await?;
-        match lease::take(&lent, &claim, has_spill).await {
-            Ok(taken) => {
+        match lease::take(&lent, &claim, limit, ended, has_spill).await {
+            Ok(attempt) => {
                 lent.give_back();
-                Ok(taken)
+                Ok(attempt)
             }
             // Its owner holds the row.
             Err(Failure::Server(error)) if is_locked(&error) => {
