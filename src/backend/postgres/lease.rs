@@ -110,7 +110,7 @@ pub(super) struct Taken {
     pub(super) space: i32,
     /// The row that it found.
     pub(super) before: History,
-    /// The opening before, whose spill is to be applied.
+    /// The opening that wrote last: its spill is to be applied, if it has left one.
     pub(super) resumes: Option<Uuid>,
     pub(super) is_followed: bool,
 }
@@ -162,8 +162,9 @@ pub(super) async fn take(
         client.batch_execute("ROLLBACK").await?;
         return Ok(Attempt::Ended(until));
     }
-    // One that has written nothing yet goes on with what it was to apply.
-    let resumes = row.boot.into_iter().chain(row.resumes).find(|boot| has_spill(*boot));
+    // Whoever wrote last stays named until another opening writes: its spill may be in a folder that this one can't see.
+    let spilled = row.boot.into_iter().chain(row.resumes).find(|boot| has_spill(*boot));
+    let resumes = spilled.or(row.resumes).or(row.boot);
     let before = row.history();
     own(client, claim, row.space, before.epoch + 1, resumes).await?;
     Ok(Attempt::Taken(Taken { space: row.space, before, resumes, is_followed: row.is_followed }))
@@ -174,7 +175,8 @@ pub(super) async fn retake(client: &Client, claim: &Claim, lease: &Lease) -> Res
     let (space, watermark, resumes) = match locked(client, &claim.name).await? {
         Some(row) => match row.check(lease) {
             Err(Failure::Diverged) if row.is_held => return Err(Failure::Held(row.holder)),
-            Ok(()) | Err(Failure::Diverged) => (row.space, row.watermark, row.resumes),
+            Ok(()) => (row.space, row.watermark, row.resumes),
+            Err(Failure::Diverged) => (row.space, row.watermark, row.resumes.or(row.boot)),
             Err(failure) => return Err(failure),
         },
         // It was deleted, or the server has lost it.

@@ -84,7 +84,7 @@ pub(crate) struct Postgres {
     flush_timeout: Duration,
     longest_payload: usize,
     lease: Arc<Lease>,
-    /// The opening before, whose spill is to be applied.
+    /// The opening that wrote last: its spill is to be applied, if it has left one.
     resumes: Option<Uuid>,
     /// The watermark that the space is at, as far as is known, and the one that was reported as durable.
     committed: i64,
@@ -163,7 +163,7 @@ impl Postgres {
         self.claim.boot
     }
 
-    /// The opening before, whose spill is to be applied.
+    /// The opening that wrote last: its spill is to be applied, if it has left one.
     pub(crate) fn resumes(&self) -> Option<Uuid> {
         self.resumes
     }

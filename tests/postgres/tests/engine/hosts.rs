@@ -148,3 +148,22 @@ fn keeper_comes_back_to_a_locked_row() -> Outcome {
     assert_eq!(server.sql(&format!("SELECT ({late}) < interval '1 s'"))?, "t", "{}", server.sql(late)?);
     Ok(())
 }
+
+#[test]
+fn spill_outlives_opening_elsewhere() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let (space, elsewhere) = (Space::new(&server, "spilled")?, Space::new(&server, "spilled")?);
+    let store = space.builder().connect(&server.url())?;
+    let id = store.insert(note("spilled"))?;
+    let spill = store.spill()?.path;
+    // As of a host that is gone.
+    server.sql("UPDATE mnemon.spaces SET lease_until = NULL")?;
+    for _ in 0..2 {
+        elsewhere.builder().connect(&server.url())?.close()?;
+    }
+    let next = space.builder().connect(&server.url())?;
+    assert!(next.contains(id) && !spill.exists());
+    next.close()?;
+    drop(store);
+    Ok(())
+}
