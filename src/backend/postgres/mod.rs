@@ -168,6 +168,13 @@ impl Postgres {
         self.resumes
     }
 
+    /// The generation after which this opening numbers its cuts: a random one, so that whoever follows the space takes no
+    /// cut of this opening for one that the server has lost with the host which wrote it.
+    pub(crate) fn skipped(&self) -> u64 {
+        let [.., a, b, c, d] = *self.claim.boot.as_bytes();
+        self.committed.max(0).unsigned_abs() + u64::from(u32::from_be_bytes([a, b, c, d]))
+    }
+
     /// Notes a space that another opening has, so that nothing is tried any more.
     fn explained(&self, doing: &str, failure: Failure) -> BackendError {
         if let Failure::Lost(holder) = &failure {
