@@ -133,7 +133,7 @@ impl StoreBuilder {
                 longest_payload: postgres::longest_payload(settings.max_payload_bytes),
             };
             let stored = Stored::load(|into| backend.load(into))?;
-            let stored = Stored { home: Some(home), ..stored };
+            let stored = Stored { home: Some(home), taken: backend.skipped(), ..stored };
             let store = stored.start_with_spill(settings, self.flush, backend)?;
             store.start_upkeep()?;
             Ok(store)

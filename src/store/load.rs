@@ -20,7 +20,7 @@ pub(super) struct Stored {
     pub(super) links: Links,
     pub(super) unreadable: Vec<Quarantined>,
     pub(super) loaded: Loaded,
-    /// Highest generation already used by the spill of an earlier opening.
+    /// Highest generation that the spill of an earlier opening has used, or that another history may have.
     pub(super) taken: u64,
     #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
     pub(super) home: Option<Home>,

@@ -154,7 +154,7 @@ impl Stored {
             Some(((path, boot), longest)) => left(path, *boot, &self, longest)?.map(|spill| (path, spill)),
             None => None,
         };
-        self.taken = spill.as_ref().map_or(0, |(_, spill)| spill.cut);
+        self.taken = spill.as_ref().map_or(0, |(_, spill)| spill.cut).max(self.taken);
         let (store, no_flusher) = self.start(settings, options, backend);
         no_flusher.map_or(Ok(()), Err)?;
         if let Some((path, spill)) = spill {

@@ -95,6 +95,21 @@ pub(super) static NOTE: LazyLock<Statement> = LazyLock::new(|| {
     Statement::new(text, &[Type::INT4, Type::INT8, Type::INT8, Type::UUID_ARRAY, Type::UUID_ARRAY])
 });
 
+/// Deletes all links, except those in `$3` and `$4`, and those of the traces in `$2`.
+pub(super) static CLEAR_LINKS: LazyLock<Statement> = LazyLock::new(|| {
+    let text = "DELETE FROM mnemon.links l WHERE space = $1 AND a <> ALL ($2) AND b <> ALL ($2)
+        AND NOT EXISTS (SELECT FROM unnest($3::uuid[], $4::uuid[]) AS u (a, b) WHERE u.a = l.a AND u.b = l.b)";
+    Statement::new(text, &[Type::INT4, Type::UUID_ARRAY, Type::UUID_ARRAY, Type::UUID_ARRAY])
+});
+
+/// Deletes all traces, except those in `$2`.
+pub(super) static CLEAR: LazyLock<Statement> = LazyLock::new(|| {
+    Statement::new(
+        "DELETE FROM mnemon.traces WHERE space = $1 AND id <> ALL ($2)",
+        &[Type::INT4, Type::UUID_ARRAY],
+    )
+});
+
 pub(super) static DELETE: LazyLock<Statement> = LazyLock::new(|| {
     Statement::new(
         "DELETE FROM mnemon.traces WHERE space = $1 AND id = ANY ($2)",

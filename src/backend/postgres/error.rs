@@ -21,8 +21,10 @@ pub(super) enum Failure {
     TimedOut,
     /// Another opening has the space.
     Lost(Holder),
-    /// The space is not at the watermark that its owner left it at.
+    /// The space is not as its owner left it, and nobody has taken it since: the server has lost commits.
     Diverged,
+    /// The server has lost the opening itself, and shows one before, whose lease has not ended.
+    Held(Holder),
     /// Explained already.
     Explained(BackendError),
 }
@@ -81,6 +83,13 @@ impl Failure {
                 let failure = BackendError::new(ErrorKind::Io, message);
                 failure.with_hint("what is missing is written again from memory")
             }
+            Failure::Held(holder) => {
+                let message = format!(
+                    "{doing} {place} waits: the server has lost this opening, and shows that of {holder}"
+                );
+                let failure = BackendError::new(ErrorKind::Unreachable, message);
+                failure.with_hint("what is missing is written again once that lease has ended")
+            }
             Failure::Explained(error) => error,
         }
     }
@@ -125,7 +134,7 @@ pub(super) fn is_not_there(error: &Error) -> bool {
 
 /// Whether the error is that a lock was not given in time.
 pub(super) fn is_locked(error: &Error) -> bool {
-    matches!(code(error), "55P03" | "57014")
+    code(error) == "55P03"
 }
 
 /// Whether the connection is of no more use.

@@ -56,9 +56,36 @@ impl SpaceRow {
         })
     }
 
-    /// Whether the space is that of this lease.
-    pub(super) fn is_of(&self, lease: &Lease) -> bool {
-        (self.boot, self.epoch) == (Some(lease.boot), lease.epoch)
+    fn history(&self) -> History {
+        History { boot: self.boot, epoch: self.epoch, watermark: self.watermark }
+    }
+
+    /// Fails unless the space is that of this lease.
+    pub(super) fn check(&self, lease: &Lease) -> Result<(), Failure> {
+        if (self.boot, self.epoch) == (Some(lease.boot), lease.epoch) {
+            return Ok(());
+        }
+        Err(if self.history().is_of(&lease.before) {
+            Failure::Diverged
+        } else {
+            Failure::Lost(self.holder.clone())
+        })
+    }
+}
+
+/// A state of a space's row.
+#[derive(Clone, Copy)]
+pub(super) struct History {
+    boot: Option<Uuid>,
+    epoch: i64,
+    pub(super) watermark: i64,
+}
+
+impl History {
+    /// Whether this is the opening that `before` is of, not later: a server that has lost the opening which found
+    /// `before` shows such a row. One at a later watermark was written to since.
+    fn is_of(&self, before: &Self) -> bool {
+        (self.boot, self.epoch) == (before.boot, before.epoch) && self.watermark <= before.watermark
     }
 }
 
@@ -81,9 +108,9 @@ impl Claim {
 /// What an opening has taken.
 pub(super) struct Taken {
     pub(super) space: i32,
-    pub(super) epoch: i64,
-    pub(super) watermark: i64,
-    /// The opening before, whose spill is to be applied.
+    /// The row that it found.
+    pub(super) before: History,
+    /// The opening that wrote last: its spill is to be applied, if it has left one.
     pub(super) resumes: Option<Uuid>,
     pub(super) is_followed: bool,
 }
@@ -97,50 +124,70 @@ pub(super) fn begin(longest: Duration) -> String {
     )
 }
 
-/// Takes the space, made if it is not there, unless another opening's lease of it has not ended. `has_spill` says for
-/// an opening whether it has left one.
+/// What came of an attempt to take a space.
+pub(super) enum Attempt {
+    Taken(Taken),
+    /// Its owner's lease ended at this time, and its row is not locked. That may be since the owner's transaction, which
+    /// took longer, has just failed: then it goes on at once.
+    Ended(Timestamp),
+}
+
+/// Takes the space, made if it is not there, unless another opening's lease of it has not ended. One that has ended must
+/// have been found so before, as `ended` says. `has_spill` says for an opening whether it has left one. No transaction
+/// may be open.
 pub(super) async fn take(
     client: &Client,
     claim: &Claim,
+    limit: Duration,
+    ended: Option<Timestamp>,
     has_spill: impl Fn(Uuid) -> bool,
-) -> Result<Taken, Failure> {
-    let row = match locked(client, &claim.name).await? {
-        Some(row) => row,
+) -> Result<Attempt, Failure> {
+    // The keeper of the owner passes over rows that are locked: those of leases that run are not locked here.
+    match peek(client, &claim.name).await? {
+        Some(row) if row.is_held => return Err(Failure::Lost(row.holder)),
+        Some(_) => {}
         None => {
             let sql = "INSERT INTO mnemon.spaces (name) VALUES ($1) ON CONFLICT DO NOTHING";
             client.execute_typed(sql, &[(&&*claim.name, Type::TEXT)]).await?;
-            locked(client, &claim.name).await?.ok_or(Failure::Diverged)?
         }
-    };
+    }
+    // Whoever holds the row is found before the time is over.
+    let for_lock = (limit / 2).as_millis();
+    client.batch_execute(&format!("{}; SET LOCAL lock_timeout = {for_lock}", begin(limit))).await?;
+    let row = locked(client, &claim.name).await?.ok_or(Failure::Diverged)?;
     if row.is_held {
         return Err(Failure::Lost(row.holder));
     }
-    // One that has written nothing yet goes on with what it was to apply.
-    let resumes = row.boot.into_iter().chain(row.resumes).find(|boot| has_spill(*boot));
-    let epoch = row.epoch + 1;
-    own(client, claim, row.space, epoch, resumes).await?;
-    Ok(Taken { space: row.space, epoch, watermark: row.watermark, resumes, is_followed: row.is_followed })
+    if let Some(until) = row.holder.until.filter(|until| ended != Some(*until)) {
+        client.batch_execute("ROLLBACK").await?;
+        return Ok(Attempt::Ended(until));
+    }
+    // Whoever wrote last stays named until another opening writes: its spill may be in a folder that this one can't see.
+    let spilled = row.boot.into_iter().chain(row.resumes).find(|boot| has_spill(*boot));
+    let resumes = spilled.or(row.resumes).or(row.boot);
+    let before = row.history();
+    own(client, claim, row.space, before.epoch + 1, resumes).await?;
+    Ok(Attempt::Taken(Taken { space: row.space, before, resumes, is_followed: row.is_followed }))
 }
 
 /// Takes the space again for the opening that has it. Returns its number and watermark.
-pub(super) async fn retake(client: &Client, claim: &Claim, epoch: i64) -> Result<(i32, i64), Failure> {
-    let row = match locked(client, &claim.name).await? {
-        Some(row) => row,
+pub(super) async fn retake(client: &Client, claim: &Claim, lease: &Lease) -> Result<(i32, i64), Failure> {
+    let (space, watermark, resumes) = match locked(client, &claim.name).await? {
+        Some(row) => match row.check(lease) {
+            Err(Failure::Diverged) if row.is_held => return Err(Failure::Held(row.holder)),
+            Ok(()) => (row.space, row.watermark, row.resumes),
+            Err(Failure::Diverged) => (row.space, row.watermark, row.resumes.or(row.boot)),
+            Err(failure) => return Err(failure),
+        },
         // It was deleted, or the server has lost it.
         None => {
-            let sql = "INSERT INTO mnemon.spaces (name, epoch) VALUES ($1, $2)";
-            client.execute_typed(sql, &[(&&*claim.name, Type::TEXT), (&(epoch - 1), Type::INT8)]).await?;
-            locked(client, &claim.name).await?.ok_or(Failure::Diverged)?
+            let sql = "INSERT INTO mnemon.spaces (name) VALUES ($1) RETURNING space";
+            let row = client.query_typed_one(sql, &[(&&*claim.name, Type::TEXT)]).await?;
+            (row.try_get(0)?, 0, None)
         }
     };
-    let is_ours = (row.boot, row.epoch) == (Some(claim.boot), epoch);
-    // A server that has lost the taking itself has that of an earlier opening.
-    let is_earlier = row.epoch < epoch && !row.is_held;
-    if !is_ours && !is_earlier {
-        return Err(Failure::Lost(row.holder));
-    }
-    own(client, claim, row.space, epoch, row.resumes).await?;
-    Ok((row.space, row.watermark))
+    own(client, claim, space, lease.epoch, resumes).await?;
+    Ok((space, watermark))
 }
 
 async fn own(
@@ -198,17 +245,18 @@ async fn look(client: &Client, name: &str, lock: &str) -> Result<Option<SpaceRow
 
 /// Why the space's row was not changed by its owner.
 pub(super) async fn why_not(client: &Client, name: &str, lease: &Lease) -> Result<Failure, Failure> {
-    Ok(match peek(client, name).await? {
-        Some(row) if !row.is_of(lease) => Failure::Lost(row.holder),
-        _ => Failure::Diverged,
-    })
+    let found = peek(client, name).await?.map_or(Ok(()), |row| row.check(lease));
+    Ok(found.err().unwrap_or(Failure::Diverged))
 }
 
 /// A space that this process has.
 pub(super) struct Lease {
     pub(super) space: i32,
+    name: Arc<str>,
     pub(super) boot: Uuid,
     pub(super) epoch: i64,
+    /// The row that the opening found.
+    pub(super) before: History,
     pub(super) length: Duration,
     state: Mutex<LeaseState>,
 }
@@ -217,14 +265,14 @@ struct LeaseState {
     renewed: Instant,
     /// What the last transaction left the space at.
     watermark: i64,
-    /// The space was found at less.
+    /// The space was found at less, or without this opening.
     has_diverged: bool,
     lost: Option<Holder>,
     is_followed: bool,
 }
 
 impl Lease {
-    pub(super) fn new(space: i32, epoch: i64, watermark: i64, claim: &Claim) -> Arc<Self> {
+    pub(super) fn new(space: i32, before: History, watermark: i64, claim: &Claim) -> Arc<Self> {
         let state = LeaseState {
             renewed: Instant::now(),
             watermark,
@@ -232,7 +280,15 @@ impl Lease {
             lost: None,
             is_followed: false,
         };
-        Arc::new(Self { space, boot: claim.boot, epoch, length: claim.length, state: Mutex::new(state) })
+        Arc::new(Self {
+            space,
+            name: claim.name.clone(),
+            boot: claim.boot,
+            epoch: before.epoch + 1,
+            before,
+            length: claim.length,
+            state: Mutex::new(state),
+        })
     }
 
     /// A transaction has renewed it, and left the space at this watermark.
@@ -252,6 +308,13 @@ impl Lease {
         state.renewed = Instant::now();
         // One that was written anew meanwhile is at less.
         state.has_diverged |= watermark < before && state.watermark >= before;
+    }
+
+    /// The keeper, which has asked at that time, has found the row that the opening found.
+    fn diverge(&self, asked: Instant) {
+        let mut state = lock(&self.state);
+        // It may have been taken again meanwhile.
+        state.has_diverged |= state.renewed < asked;
     }
 
     /// Notes whether anybody [follows](super::follow) the space.
@@ -309,90 +372,105 @@ impl Leases {
     }
 }
 
+/// How soon the keeper comes back to a row that was locked.
+const TRY_AGAIN: Duration = Duration::from_millis(50);
+
 /// Renews all leases of a server, on a connection of its own, three times in the shortest of them.
 async fn keep(server: Weak<Server>, changed: Arc<Notify>) {
-    let (mut connection, mut last) = (None, Instant::now());
+    let (mut connection, mut last, mut skipped) = (None, Instant::now(), Vec::new());
     while let Some(kept) = server.upgrade() {
         let held = lock(&kept.leases.held).clone();
         let shortest = held.iter().map(|lease| lease.length).min();
         let period = shortest.map_or(Duration::from_secs(3_600), |shortest| shortest / 3);
         if held.is_empty() {
             connection = None;
-        } else if last.elapsed() >= period {
-            last = Instant::now();
-            let renewal = tokio::time::timeout(period, renew(&kept, &mut connection, &held));
+        } else if last.elapsed() >= period || !skipped.is_empty() {
+            let due = if last.elapsed() >= period {
+                last = Instant::now();
+                held
+            } else {
+                held.into_iter().filter(|lease| skipped.contains(&lease.boot)).collect()
+            };
+            let renewal = tokio::time::timeout(period, renew(&kept, &mut connection, &due));
             let renewed = renewal.await.unwrap_or(Err(Failure::TimedOut));
-            if let Err(failure) = renewed {
+            skipped = renewed.unwrap_or_else(|failure| {
                 connection = None;
                 let why = match failure {
                     Failure::Server(error) => Said::by(&error).to_string(),
                     _ => format!("no answer within {period:?}"),
                 };
                 guarded::run(|| tracing::debug!(place = kept.place(), why, "leases were not renewed"));
-            }
+                Vec::new()
+            });
         }
         drop(kept);
-        let due = last + period;
+        let soon = (!skipped.is_empty()).then(|| Instant::now() + TRY_AGAIN);
+        let due = soon.into_iter().fold(last + period, Instant::min);
         // Another lease may be shorter.
         tokio::time::timeout_at(due.into(), changed.notified()).await.ok();
     }
 }
 
-/// A row that is locked is being written by its owner, whose transaction renews it, or being looked at.
-const RENEW: &str = "
-WITH mine AS (SELECT * FROM unnest($1::int[], $2::uuid[], $3::int8[], $4::float8[]) AS m (space, boot, epoch, length)),
-free AS (
-    SELECT s.space, m.length FROM mnemon.spaces s JOIN mine m ON s.space = m.space AND s.boot = m.boot AND s.epoch = m.epoch
-    FOR UPDATE OF s SKIP LOCKED),
-renewed AS (
-    UPDATE mnemon.spaces s SET lease_until = clock_timestamp() + f.length * interval '1 second'
-    FROM free f WHERE s.space = f.space RETURNING s.space)
-SELECT m.boot AS ours, r.space IS NOT NULL AS is_renewed, (s.boot, s.epoch) IS DISTINCT FROM (m.boot, m.epoch) AS is_lost, s.owner, s.watermark,
-    (extract(epoch FROM s.lease_until) * 1000000)::bigint AS until,
-    coalesce(s.followed_until > clock_timestamp(), false) AS is_followed,
-    EXISTS (SELECT FROM mnemon.cuts c WHERE c.space = s.space) AS has_notes
-FROM mine m JOIN mnemon.spaces s USING (space) LEFT JOIN renewed r USING (space)";
+/// Renews leases. A row that is locked is being written by its owner, whose transaction renews it, or being looked at.
+fn renewal() -> String {
+    format!(
+        "WITH mine AS (
+            SELECT * FROM unnest($1::int[], $2::text[], $3::uuid[], $4::int8[], $5::float8[])
+                AS m (number, called, ours, opening, length)),
+        free AS (
+            SELECT s.space AS number, m.length FROM mnemon.spaces s JOIN mine m
+                ON s.space = m.number AND s.name = m.called AND s.boot = m.ours AND s.epoch = m.opening
+            FOR UPDATE OF s SKIP LOCKED),
+        renewed AS (
+            UPDATE mnemon.spaces s SET lease_until = clock_timestamp() + f.length * interval '1 second'
+            FROM free f WHERE s.space = f.number RETURNING s.space AS number)
+        SELECT {ROW}, m.ours, r.number IS NOT NULL AS is_renewed,
+            EXISTS (SELECT FROM mnemon.cuts c WHERE c.space = m.number) AS has_notes
+        FROM mine m JOIN mnemon.spaces s ON s.space = m.number AND s.name = m.called LEFT JOIN renewed r USING (number)"
+    )
+}
 
+/// Renews leases, and returns the openings whose rows were locked.
 async fn renew(
     server: &Server,
     connection: &mut Option<Connection>,
     held: &[Arc<Lease>],
-) -> Result<(), Failure> {
+) -> Result<Vec<Uuid>, Failure> {
     let connection = match connection.take().filter(|connection| !connection.is_closed()) {
         Some(open) => connection.insert(open),
         None => connection.insert(server.dial().await?),
     };
     let before: Vec<_> = held.iter().map(|lease| lock(&lease.state).watermark).collect();
     let spaces: Vec<_> = held.iter().map(|lease| lease.space).collect();
+    let names: Vec<_> = held.iter().map(|lease| &*lease.name).collect();
     let boots: Vec<_> = held.iter().map(|lease| lease.boot).collect();
     let epochs: Vec<_> = held.iter().map(|lease| lease.epoch).collect();
     let lengths: Vec<_> = held.iter().map(|lease| lease.length.as_secs_f64()).collect();
-    let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+    let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
         (&spaces, Type::INT4_ARRAY),
+        (&names, Type::TEXT_ARRAY),
         (&boots, Type::UUID_ARRAY),
         (&epochs, Type::INT8_ARRAY),
         (&lengths, Type::FLOAT8_ARRAY),
     ];
-    let mut noted = Vec::new();
-    for row in connection.query_typed(RENEW, &parameters).await? {
+    let (mut noted, mut skipped, asked) = (Vec::new(), Vec::new(), Instant::now());
+    for row in connection.query_typed(&renewal(), &parameters).await? {
         let ours: Uuid = row.try_get("ours")?;
         let Some(at) = held.iter().position(|lease| lease.boot == ours) else { continue };
-        let lease = &held[at];
-        let until: Option<i64> = row.try_get("until")?;
-        if row.try_get("is_lost")? {
-            lease.lose(Holder {
-                owner: row.try_get("owner")?,
-                until: until.and_then(|micros| Timestamp::from_microsecond(micros).ok()),
-            });
-        } else if row.try_get("is_renewed")? {
-            lease.kept(row.try_get("watermark")?, before[at]);
-        }
-        lease.set_followed(row.try_get("is_followed")?);
+        let (lease, found) = (&held[at], SpaceRow::of(&row)?);
+        lease.set_followed(found.is_followed);
         if row.try_get("has_notes")? {
             noted.push(lease.space);
         }
+        match found.check(lease) {
+            Ok(()) if row.try_get("is_renewed")? => lease.kept(found.watermark, before[at]),
+            Ok(()) => skipped.push(ours),
+            Err(Failure::Lost(holder)) => lease.lose(holder),
+            Err(_) => lease.diverge(asked),
+        }
     }
-    follow::prune(connection, &noted).await
+    follow::prune(connection, &noted).await?;
+    Ok(skipped)
 }
 
 /// The error of an opening that finds the space with another owner.

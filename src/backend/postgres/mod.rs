@@ -42,7 +42,8 @@ use crate::error::ErrorKind;
 use crate::guarded;
 use crate::trace::TraceId;
 use error::{Failure, is_locked};
-use lease::{Claim, Lease, Leases, Taken, begin, in_use};
+use jiff::Timestamp;
+use lease::{Attempt, Claim, Lease, Leases, Taken, begin, in_use};
 use rows_read::{Read, Which};
 use server::Server;
 use std::collections::HashSet;
@@ -88,15 +89,17 @@ pub(crate) struct Postgres {
     flush_timeout: Duration,
     longest_payload: usize,
     lease: Arc<Lease>,
-    /// The opening before, whose spill is to be applied.
+    /// The opening that wrote last: its spill is to be applied, if it has left one.
     resumes: Option<Uuid>,
     /// The watermark that the space is at, as far as is known, and the one that was reported as durable.
     committed: i64,
     durable: i64,
-    /// All that the space holds is of an earlier state, and deleted with the next cut, which writes everything.
+    /// All that the space holds is of an earlier state, and deleted with the next cut, which writes everything. Rows that
+    /// can't be read stay: memory does not have them.
     clear: bool,
     /// Traces of which a row is there that can't be read.
     unreadable: HashSet<TraceId>,
+    unreadable_links: Vec<(Uuid, Uuid)>,
 }
 
 impl Postgres {
@@ -115,22 +118,28 @@ impl Postgres {
             length: options.lease,
         };
         let until = Instant::now() + options.wait_for_lease;
+        let mut ended = None;
         let taken = loop {
-            match take(&server, &claim, options.flush_timeout, has_spill.clone()) {
+            match take(&server, &claim, options.flush_timeout, ended, has_spill.clone()) {
+                Ok(Attempt::Taken(taken)) => break Ok(taken),
+                Ok(Attempt::Ended(at)) => {
+                    ended = Some(at);
+                    std::thread::sleep(LOOK_AGAIN);
+                }
                 // A transaction that its owner has not ended holds an attempt up.
                 Err(Failure::Lost(_) | Failure::TimedOut) if Instant::now() < until => {
                     std::thread::sleep(LOOK_AGAIN);
                 }
-                taken => break taken,
+                Err(failure) => break Err(failure),
             }
         };
         let place = place(&server, &claim.name);
-        let Taken { space, epoch, watermark, resumes, is_followed } =
-            taken.map_err(|failure| match failure {
-                Failure::Lost(holder) => in_use(&place, &holder),
-                failure => failure.explained("opening", &place, options.flush_timeout),
-            })?;
-        let lease = Lease::new(space, epoch, watermark, &claim);
+        let Taken { space, before, resumes, is_followed } = taken.map_err(|failure| match failure {
+            Failure::Lost(holder) => in_use(&place, &holder),
+            failure => failure.explained("opening", &place, options.flush_timeout),
+        })?;
+        let watermark = before.watermark;
+        let lease = Lease::new(space, before, watermark, &claim);
         lease.set_followed(is_followed);
         let this = Self {
             server,
@@ -143,6 +152,7 @@ impl Postgres {
             durable: watermark,
             clear: false,
             unreadable: HashSet::new(),
+            unreadable_links: Vec::new(),
         };
         Leases::keep(&this.server, &this.lease).map_err(|failure| this.explained("opening", failure))?;
         Ok(this)
@@ -158,9 +168,16 @@ impl Postgres {
         self.claim.boot
     }
 
-    /// The opening before, whose spill is to be applied.
+    /// The opening that wrote last: its spill is to be applied, if it has left one.
     pub(crate) fn resumes(&self) -> Option<Uuid> {
         self.resumes
+    }
+
+    /// The generation after which this opening numbers its cuts: a random one, so that whoever follows the space takes no
+    /// cut of this opening for one that the server has lost with the host which wrote it.
+    pub(crate) fn skipped(&self) -> u64 {
+        let [.., a, b, c, d] = *self.claim.boot.as_bytes();
+        self.committed.max(0).unsigned_abs() + u64::from(u32::from_be_bytes([a, b, c, d]))
     }
 
     /// Notes a space that another opening has, so that nothing is tried any more.
@@ -214,7 +231,7 @@ pub(crate) fn read(
     let place = place(&server, &options.space);
     let loaded =
         rows_read::load(&server, space, longest_payload(max_payload_bytes), options.flush_timeout, into);
-    let Read { rows, watermark } =
+    let Read { rows, watermark, .. } =
         loaded.map_err(|failure| failure.explained("reading", &place, options.flush_timeout))?;
     let watermark = watermark.ok_or_else(|| spaces::no_such_space(&options.space, server.place()))?;
     Ok(loaded_at(watermark, rows, &place)?)
@@ -233,8 +250,9 @@ fn take(
     server: &Arc<Server>,
     claim: &Claim,
     limit: Duration,
+    ended: Option<Timestamp>,
     has_spill: impl Fn(Uuid) -> bool + Send + 'static,
-) -> Result<Taken, Failure> {
+) -> Result<Attempt, Failure> {
     let (lender, claim) = (server.clone(), claim.clone());
     server.run(Instant::now() + limit, async move {
         let lent = lender.lend().await?;
@@ -243,13 +261,10 @@ fn take(
             lent.roll_back().await;
             return Err(failure);
         }
-        // Whoever holds the row is found before the time is over.
-        let patience = (limit / 2).as_millis().max(1);
-        lent.batch_execute(&format!("{begin}; SET LOCAL lock_timeout = {patience}")).await?;
-        match lease::take(&lent, &claim, has_spill).await {
-            Ok(taken) => {
+        match lease::take(&lent, &claim, limit, ended, has_spill).await {
+            Ok(attempt) => {
                 lent.give_back();
-                Ok(taken)
+                Ok(attempt)
             }
             // Its owner holds the row.
             Err(Failure::Server(error)) if is_locked(&error) => {
@@ -300,7 +315,9 @@ impl Backend for Postgres {
             },
         );
         self.unreadable = unreadable;
-        let Read { rows, .. } = loaded.map_err(|failure| self.explained("reading", failure))?;
+        let Read { rows, unreadable_links, .. } =
+            loaded.map_err(|failure| self.explained("reading", failure))?;
+        self.unreadable_links = unreadable_links;
         loaded_at(self.committed, rows, &self.place())
     }
 
@@ -318,7 +335,8 @@ impl Backend for Postgres {
             erased: batch.erased.to_vec(),
             traces: batch.traces.to_vec(),
             links: batch.links.to_vec(),
-            unreadable: if self.clear { HashSet::new() } else { self.unreadable.clone() },
+            unreadable: self.unreadable.clone(),
+            unreadable_links: if self.clear { self.unreadable_links.clone() } else { Vec::new() },
         };
         cut.limit += Duration::from_secs((cut.bytes() / BYTES_A_SECOND) as u64);
         let (server, deadline) = (self.server.clone(), Instant::now() + cut.limit);
@@ -326,9 +344,7 @@ impl Backend for Postgres {
         let applied = outcome.map_err(|failure| self.explained("writing to", failure))?;
         self.lease.renew(watermark);
         self.committed = watermark;
-        if std::mem::take(&mut self.clear) {
-            self.unreadable.clear();
-        }
+        self.clear = false;
         if batch.durability == Durability::Durable {
             self.durable = watermark;
         }
@@ -340,8 +356,8 @@ impl Backend for Postgres {
 
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
         self.check_owned()?;
-        let (server, claim, epoch, limit) =
-            (self.server.clone(), self.claim.clone(), self.lease.epoch, self.flush_timeout);
+        let (server, claim, lease, limit) =
+            (self.server.clone(), self.claim.clone(), self.lease.clone(), self.flush_timeout);
         let retaken = self.server.run(self.deadline(), async move {
             let mut lent = server.lend().await?;
             // What was idle may have been cut off by what went wrong.
@@ -349,7 +365,7 @@ impl Backend for Postgres {
             let begin = begin(limit);
             schema::prepare(&lent, &begin).await?;
             lent.batch_execute(&begin).await?;
-            let retaken = lease::retake(&lent, &claim, epoch).await;
+            let retaken = lease::retake(&lent, &claim, &lease).await;
             if retaken.is_ok() {
                 lent.give_back();
             } else {
@@ -360,7 +376,7 @@ impl Backend for Postgres {
         let (space, watermark) = retaken.map_err(|failure| self.explained("reopening", failure))?;
         if space != self.lease.space {
             self.server.leases.give_up(&self.lease);
-            self.lease = Lease::new(space, self.lease.epoch, watermark, &self.claim);
+            self.lease = Lease::new(space, self.lease.before, watermark, &self.claim);
             Leases::keep(&self.server, &self.lease)
                 .map_err(|failure| self.explained("reopening", failure))?;
         }
@@ -383,7 +399,8 @@ impl Backend for Postgres {
         Ok(if self.clear { Reopened::Empty } else { Reopened::Same })
     }
 
-    /// No failure of a server is [`Corrupt`](ErrorKind::Corrupt); what a comparison finds is written over.
+    /// No failure of a server is [`Corrupt`](ErrorKind::Corrupt). Rows that differ from memory are written over, and those
+    /// that can't be read stay.
     fn replace(&mut self) -> Result<(), BackendError> {
         self.reopen()?;
         self.clear = true;

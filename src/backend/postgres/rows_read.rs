@@ -20,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Row};
+use uuid::Uuid;
 
 /// Number of rows handed over at once, and number of such batches that may be queued.
 const ROWS: usize = 256;
@@ -38,6 +39,8 @@ pub(super) struct Read {
     pub(super) rows: i64,
     /// The watermark of the cut, if the space was named and is there.
     pub(super) watermark: Option<i64>,
+    /// The ends of links that can't be read.
+    pub(super) unreadable_links: Vec<(Uuid, Uuid)>,
 }
 
 /// Rows as they come, or the reason why no more come.
@@ -82,7 +85,11 @@ pub(super) fn load(
             }
             Ok(Hand::Links(rows)) => rows.iter().for_each(|row| {
                 let id = row.try_get(0).map(trace_id).ok();
-                into(Stored::Link(link(row).map_err(|Wrong(reason)| Unreadable { id, reason })));
+                let link = link(row).map_err(|Wrong(reason)| Unreadable { id, reason });
+                if let (Err(_), Ok(a), Ok(b)) = (&link, row.try_get(0), row.try_get(1)) {
+                    done.unreadable_links.push((a, b));
+                }
+                into(Stored::Link(link));
             }),
             Ok(Hand::Failed(failure)) => return Err(failure),
             // All was read.

@@ -20,7 +20,7 @@ CREATE TABLE mnemon.spaces (
 
 COMMENT ON COLUMN mnemon.spaces.epoch IS 'number of openings and releases so far';
 COMMENT ON COLUMN mnemon.spaces.boot IS 'the opening that had the space last: none but it, in its epoch, writes';
-COMMENT ON COLUMN mnemon.spaces.resumes IS 'the opening whose spill the owner has yet to apply';
+COMMENT ON COLUMN mnemon.spaces.resumes IS 'the opening that wrote last, until the owner writes: its spill is to be applied, if it has left one';
 
 -- No index names a column that counts, grows or fades, so that an update of those stays on its page.
 CREATE TABLE mnemon.traces (

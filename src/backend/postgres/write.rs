@@ -27,13 +27,14 @@ pub(super) struct Cut {
     pub(super) durability: Durability,
     /// The longest that a statement, a lock or this process may take.
     pub(super) limit: Duration,
-    /// Whether all that the space holds is deleted first.
+    /// Whether all that the space holds is deleted first, except rows that could not be read.
     pub(super) clear: bool,
     pub(super) erased: Vec<Scope>,
     pub(super) traces: Vec<TraceChange>,
     pub(super) links: Vec<LinkChange>,
     /// Traces of which a row is there that could not be read.
     pub(super) unreadable: HashSet<TraceId>,
+    pub(super) unreadable_links: Vec<(Uuid, Uuid)>,
 }
 
 /// The changes of a cut, by what they are. Numbers are places in the batch.
@@ -105,9 +106,9 @@ impl Cut {
         // Its own commit is synchronous, and comes after the one in question.
         client.batch_execute(&self.begin()).await?;
         let row = locked(client, &self.name).await?.ok_or(Failure::Diverged)?;
-        if !row.is_of(&self.lease) {
+        if let Err(failure) = row.check(&self.lease) {
             client.batch_execute("ROLLBACK").await?;
-            return Err(Failure::Lost(row.holder));
+            return Err(failure);
         }
         let is_there = row.watermark == self.watermark;
         if is_there {
@@ -150,9 +151,11 @@ impl Cut {
         ];
         pipe.push(Step::Fence, &columns::FENCE, fence);
         if self.clear {
-            pipe.text(format!(
-                "DELETE FROM mnemon.links WHERE space = {space}; DELETE FROM mnemon.traces WHERE space = {space}"
-            ));
+            let ids: Vec<_> = self.unreadable.iter().copied().map(columns::uuid).collect();
+            let (a, b): (Vec<_>, Vec<_>) = self.unreadable_links.iter().copied().unzip();
+            let links: Values<'_> = vec![Box::new(space), Box::new(ids.clone()), Box::new(a), Box::new(b)];
+            pipe.push(Step::Text, &columns::CLEAR_LINKS, links);
+            pipe.push(Step::Text, &columns::CLEAR, vec![Box::new(space), Box::new(ids)]);
         }
         if !self.erased.is_empty() {
             pipe.drain(applied).await?;

@@ -145,6 +145,38 @@ fn follower_learns_of_gaps() -> Outcome {
     Ok(())
 }
 
+/// A server loses cuts with the host that had them in memory, and the next owner begins where they began.
+#[test]
+fn follower_learns_of_another_history() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let store = owner(&server, "history")?;
+    let (mut follower, mut copy) = (follow(&server.url(), "history", 0)?, Copy::default());
+    until_noticed(&store, &mut follower, &mut copy)?;
+    let was = "CREATE TABLE r AS TABLE mnemon.spaces; CREATE TABLE t AS TABLE mnemon.traces; CREATE TABLE c AS TABLE mnemon.cuts";
+    server.sql(was)?;
+    let write = |store: &TraceStore, text: &str| -> Outcome {
+        store.insert(note(text))?;
+        store.flush()?;
+        Ok(())
+    };
+    write(&store, "lost")?;
+    assert!(copy.receive(&mut follower)?.is_some());
+    store.close()?;
+    server.sql(
+        "UPDATE mnemon.spaces SET watermark = (SELECT watermark FROM r); DELETE FROM mnemon.traces;
+        INSERT INTO mnemon.traces TABLE t; DELETE FROM mnemon.cuts; INSERT INTO mnemon.cuts TABLE c",
+    )?;
+    let store = owner(&server, "history")?;
+    for cuts in 1..=2 {
+        write(&store, "another")?;
+        let mut resumed = follow(&server.url(), "history", follower.watermark())?;
+        assert_eq!(Copy::default().receive(&mut resumed)?, None, "a gap after {cuts} cuts");
+    }
+    assert_eq!(copy.receive(&mut follower)?, None, "a gap");
+    assert_eq!(copy.state, State::of(&store));
+    Ok(())
+}
+
 #[test]
 fn unfollowed_space_has_no_notes() -> Outcome {
     let Some(server) = Server::start()? else { return Ok(()) };

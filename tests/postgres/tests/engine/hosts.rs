@@ -1,7 +1,7 @@
 //! Hosts that are killed, stopped, or one too many.
 
 use crate::space::{LEASE, Space};
-use harness::Outcome;
+use harness::{Outcome, note, wait_until};
 use mnemon::ErrorKind;
 use postgres_tests::{Proxy, Server};
 use std::time::{Duration, Instant};
@@ -83,5 +83,87 @@ fn late_packets_of_former_owner_are_fenced() -> Outcome {
         let state = space.check(&[&first, &second])?;
         assert_eq!(state, second.told()?.durable, "nothing of the first is in the space");
     }
+    Ok(())
+}
+
+/// The row is locked by whoever writes to it, or looks at it.
+const HOLD: &str = "BEGIN; SELECT FROM mnemon.spaces FOR UPDATE; SELECT pg_sleep";
+
+fn wait_for_lock(server: &Server) {
+    let locked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    wait_until(|| server.sql(locked).is_ok_and(|sleeping| sleeping == "1"));
+}
+
+#[test]
+fn opening_does_not_wait_for_owner() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let space = Space::new(&server, "locked")?;
+    let _owner = space.builder().lease(Duration::from_secs(60)).connect(&server.url())?;
+    std::thread::scope(|scope| {
+        let holding = scope.spawn(|| server.sql(&format!("{HOLD}(30)")).map_err(|error| error.to_string()));
+        wait_for_lock(&server);
+        let refused = space.builder().flush_timeout(Duration::from_secs(1)).connect(&server.url());
+        server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")?;
+        assert!(holding.join().is_ok_and(|ended| ended.is_err()), "it was held all the time");
+        let refused = refused.err().ok_or("it was opened")?;
+        assert_eq!(refused.kind(), ErrorKind::InUse, "{refused:?}");
+        Ok(())
+    })
+}
+
+/// A transaction took longer than the lease, and its connection was reset: its owner goes on at once.
+#[test]
+fn lease_that_ends_in_a_transaction_is_not_taken() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let space = Space::new(&server, "reset")?;
+    space.builder().connect(&server.url())?.close()?;
+    server.sql("UPDATE mnemon.spaces SET lease_until = clock_timestamp()")?;
+    let goes_on = "ROLLBACK; SELECT pg_sleep(0.02); UPDATE mnemon.spaces SET lease_until = clock_timestamp() + interval '1 h'";
+    let held = format!("{HOLD}(3); {goes_on}");
+    std::thread::scope(|scope| {
+        let holding = scope.spawn(|| server.sql(&held).map_err(|error| error.to_string()));
+        wait_for_lock(&server);
+        let waiting = space.builder().flush_timeout(Duration::from_secs(10));
+        let refused = waiting.wait_for_lease(Duration::from_secs(5)).connect(&server.url());
+        assert!(holding.join().is_ok_and(|ended| ended.is_ok()));
+        let refused = refused.err().ok_or("it was taken from its owner")?;
+        assert_eq!(refused.kind(), ErrorKind::InUse, "{refused:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn keeper_comes_back_to_a_locked_row() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let space = Space::new(&server, "kept")?;
+    // Renewed every two seconds.
+    let _owner = space.builder().lease(Duration::from_secs(6)).connect(&server.url())?;
+    let until = || server.sql("SELECT lease_until FROM mnemon.spaces");
+    let first = until()?;
+    wait_until(|| until().is_ok_and(|until| until != first));
+    let held = until()?;
+    server.sql(&format!("{HOLD}(2.3); COMMIT; CREATE TABLE ended AS SELECT clock_timestamp() AS at"))?;
+    wait_until(|| until().is_ok_and(|until| until != held));
+    let late = "SELECT lease_until - interval '6 s' - at FROM mnemon.spaces, ended";
+    assert_eq!(server.sql(&format!("SELECT ({late}) < interval '1 s'"))?, "t", "{}", server.sql(late)?);
+    Ok(())
+}
+
+#[test]
+fn spill_outlives_opening_elsewhere() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let (space, elsewhere) = (Space::new(&server, "spilled")?, Space::new(&server, "spilled")?);
+    let store = space.builder().connect(&server.url())?;
+    let id = store.insert(note("spilled"))?;
+    let spill = store.spill()?.path;
+    // As of a host that is gone.
+    server.sql("UPDATE mnemon.spaces SET lease_until = NULL")?;
+    for _ in 0..2 {
+        elsewhere.builder().connect(&server.url())?.close()?;
+    }
+    let next = space.builder().connect(&server.url())?;
+    assert!(next.contains(id) && !spill.exists());
+    next.close()?;
+    drop(store);
     Ok(())
 }
