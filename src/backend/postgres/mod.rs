@@ -53,6 +53,9 @@ pub(crate) const MAX_PAYLOAD: usize = 256 << 20;
 /// A flush may take one more second for each so many bytes that it writes.
 const BYTES_A_SECOND: usize = 2 << 20;
 
+/// A flush that erases may take so many times as long: nobody knows how many rows and links that are.
+const ERASING: u32 = 10;
+
 /// How often an opening looks whether a lease has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -308,6 +311,9 @@ impl Backend for Postgres {
             links: batch.links.to_vec(),
             unreadable: if self.clear { HashSet::new() } else { self.unreadable.clone() },
         };
+        if !cut.erased.is_empty() {
+            cut.limit *= ERASING;
+        }
         cut.limit += Duration::from_secs((cut.bytes() / BYTES_A_SECOND) as u64);
         let (server, deadline) = (self.server.clone(), Instant::now() + cut.limit);
         let outcome = self.server.run(deadline, async move { cut.commit(&server).await });

@@ -336,9 +336,11 @@ async fn erase(client: &Client, space: i32, scope: &Scope, applied: &mut Applied
         return Ok(());
     }
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&space, Type::INT4), (&value, Type::TEXT)];
-    let these = format!("SELECT id FROM mnemon.traces WHERE space = $1 AND {column} = $2");
+    // One pass over the links, which looks at the traces of each by their key. A subquery that could become a join, or a
+    // set, would be compared with every link where the statistics are wrong, or memory is short.
     let links = format!(
-        "DELETE FROM mnemon.links WHERE space = $1 AND (a IN ({these}) OR b IN ({these})) RETURNING a"
+        "DELETE FROM mnemon.links l WHERE l.space = $1 AND (SELECT bool_or(t.{column} = $2) FROM mnemon.traces t
+            WHERE t.space = $1 AND t.id = ANY (ARRAY[l.a, l.b])) RETURNING l.a"
     );
     let id = |row: &Row| row.try_get::<_, Uuid>(0).map(trace_id);
     let rows = client.query_typed(&links, &parameters).await?;

@@ -7,6 +7,7 @@
 
 mod following;
 mod hosts;
+mod limits;
 mod network;
 mod refusals;
 mod rounds;

@@ -1,0 +1,88 @@
+//! Large cuts, slow networks, few connections and a host's subscriber: what is slow fails in time, and holds up nobody
+//! else.
+
+use harness::{Outcome, manual_flush, note, process, wait_until};
+use mnemon::postgres::{follow, release};
+use mnemon::{ErrorKind, Health, NewTrace, StoreBuilder, TraceStore};
+use postgres_tests::{Proxy, Server, psql};
+use serde_json::json;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+/// A store that flushes only when asked. The folder is that of its spills.
+fn builder(folder: &TempDir) -> StoreBuilder {
+    manual_flush().spill_to(folder.path())
+}
+
+/// A session that has a transaction open in which this was done; rolled back when dropped.
+struct Session(Child);
+
+impl Session {
+    fn holding(server: &Server, sql: &str) -> Outcome<Self> {
+        let mut psql = Command::new("psql");
+        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", &server.url()]);
+        let mut session = Self(psql.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
+        session.does(&format!("BEGIN; {sql}"))?;
+        Ok(session)
+    }
+
+    fn does(&mut self, sql: &str) -> Outcome {
+        writeln!(self.0.stdin.as_mut().ok_or("psql's input")?, "{sql};\n\\echo done")?;
+        let output = BufReader::new(self.0.stdout.as_mut().ok_or("psql's output")?);
+        output
+            .lines()
+            .find(|line| line.as_ref().is_ok_and(|line| line == "done"))
+            .ok_or("psql has ended")??;
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+#[test]
+fn large_partition_is_erased() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    server.sql("ALTER ROLE mnemon SET work_mem = '64kB'")?;
+    let folder = TempDir::new()?;
+    let store = builder(&folder).flush_timeout(Duration::from_secs(1)).connect(&server.url())?;
+    store.insert_many([note("kept"), note("gone").partition("gone")])?;
+    store.flush()?;
+    server.sql(
+        "INSERT INTO mnemon.traces SELECT (jsonb_populate_record(t, jsonb_build_object('id', gen_random_uuid()))).*
+            FROM mnemon.traces t, generate_series(1, 20000);
+        INSERT INTO mnemon.links SELECT space, a, b, 1, 0, 0
+            FROM (SELECT space, id AS a, lead(id) OVER (ORDER BY id) AS b FROM mnemon.traces) AS l WHERE b IS NOT NULL",
+    )?;
+    assert_eq!(store.erase_partition("gone")?.rows, 20_001);
+    let left = "SELECT count(*) FILTER (WHERE partition = 'gone'), count(*) FROM mnemon.traces";
+    assert_eq!(server.sql(left)?, "0|20001");
+    let ends = "SELECT count(*) > 0, count(*) FILTER (WHERE 2 > (SELECT count(*) FROM mnemon.traces t WHERE t.space = l.space AND t.id IN (l.a, l.b)))
+        FROM mnemon.links l";
+    assert_eq!(server.sql(ends)?, "t|0");
+    Ok(())
+}
+
+#[test]
+fn dirty_store_notices_take_over() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let folder = TempDir::new()?;
+    let store = builder(&folder).lease(Duration::from_millis(600)).connect(&server.url())?;
+    store.insert(note("not flushed"))?;
+    release(&server.url(), "default")?;
+    let _successor = builder(&folder).connect(&server.url())?;
+    wait_until(|| matches!(store.health(), Health::Degraded { kind: ErrorKind::InUse, .. }));
+    Ok(())
+}
+
