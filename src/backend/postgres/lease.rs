@@ -6,7 +6,7 @@
 
 use super::error::{Failure, Holder, Said};
 use super::follow;
-use super::server::{Connection, Server};
+use super::server::{Connection, Server, panicked};
 use crate::backend::BackendError;
 use crate::error::ErrorKind;
 use crate::guarded;
@@ -102,7 +102,7 @@ pub(super) fn begin(longest: Duration) -> String {
 pub(super) async fn take(
     client: &Client,
     claim: &Claim,
-    has_spill: impl Fn(Uuid) -> bool,
+    has_spill: impl Fn(Uuid) -> bool + Send + 'static,
 ) -> Result<Taken, Failure> {
     let row = match locked(client, &claim.name).await? {
         Some(row) => row,
@@ -116,7 +116,10 @@ pub(super) async fn take(
         return Err(Failure::Lost(row.holder));
     }
     // One that has written nothing yet goes on with what it was to apply.
-    let resumes = row.boot.into_iter().chain(row.resumes).find(|boot| has_spill(*boot));
+    let mut boots = row.boot.into_iter().chain(row.resumes);
+    // A folder may be slow, and the flushes of all stores need this thread.
+    let found = tokio::task::spawn_blocking(move || boots.find(|boot| has_spill(*boot))).await;
+    let resumes = found.map_err(|_| panicked())?;
     let epoch = row.epoch + 1;
     own(client, claim, row.space, epoch, resumes).await?;
     Ok(Taken { space: row.space, epoch, watermark: row.watermark, resumes, is_followed: row.is_followed })

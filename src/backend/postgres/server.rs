@@ -9,7 +9,7 @@ use super::tls::Tls;
 use crate::backend::BackendError;
 use crate::error::ErrorKind;
 use crate::guarded;
-use crate::protocol::Process;
+use crate::protocol::{Process, at_work};
 use crate::protocol::sync::{Mutex, lock};
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
@@ -25,6 +25,9 @@ use tokio_postgres::{Client, Config};
 
 /// The number of connections to a server that flushes and loads share. One more renews the leases.
 const MOST_CONNECTIONS: usize = 8;
+
+/// Time after the deadline in which the servers' thread says that it has passed.
+const HELD_UP: Duration = Duration::from_secs(1);
 
 /// Replaced in a child process at its first use there: the thread stayed in the parent.
 static SERVERS: ArcSwapOption<Servers> = ArcSwapOption::const_empty();
@@ -63,7 +66,8 @@ impl Servers {
         let handle = runtime.handle().clone();
         let (running, ended) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name("mnemon-postgres".to_owned());
-        thread.spawn(move || runtime.block_on(ended))?;
+        // Flushes of all stores wait for it.
+        thread.spawn(move || at_work(|| runtime.block_on(ended)))?;
         Ok(Self { process: Process::current(), runtime: handle, _running: running, open: Mutex::default() })
     }
 }
@@ -120,22 +124,27 @@ impl Server {
         !self.process.is_current()
     }
 
-    /// Does some work on the servers' thread and waits for it, until the deadline at most.
+    /// Does some work on the servers' thread and waits for it, until the deadline at most; a little longer if something
+    /// holds that thread up.
     pub(super) fn run<T: Send + 'static>(
         &self,
         deadline: Instant,
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Failure> {
         let (give, take) = mpsc::sync_channel(1);
-        self.spawn(async move {
+        let task = self.spawn(async move {
             let done = tokio::time::timeout_at(deadline.into(), work).await.unwrap_or(Err(Failure::TimedOut));
-            // Whoever waits does so until it comes.
+            // Whoever waits may have given up.
             give.send(done).ok();
         })?;
-        take.recv().unwrap_or_else(|_| {
-            Err(BackendError::new(ErrorKind::Panicked, "the thread mnemon-postgres panicked: report it")
-                .into())
-        })
+        match take.recv_timeout(deadline.saturating_duration_since(Instant::now()) + HELD_UP) {
+            Ok(done) => done,
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(panicked().into()),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                task.abort();
+                Err(Failure::TimedOut)
+            }
+        }
     }
 
     pub(super) fn spawn(
@@ -190,6 +199,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.leases.wake_keeper();
     }
+}
+
+/// The failure of work whose end was never told.
+pub(super) fn panicked() -> BackendError {
+    BackendError::new(ErrorKind::Panicked, "the thread mnemon-postgres panicked: report it")
 }
 
 /// Works until the connection has ended.

@@ -74,6 +74,54 @@ fn large_partition_is_erased() -> Outcome {
     Ok(())
 }
 
+/// Calls a store from the thread that its flushes need.
+struct Calling;
+
+static CALLED: OnceLock<TraceStore> = OnceLock::new();
+static ANSWER: OnceLock<Option<ErrorKind>> = OnceLock::new();
+
+impl Subscriber for Calling {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        thread::current().name() == Some("mnemon-postgres")
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        if let Some(store) = CALLED.get().filter(|_| ANSWER.get().is_none()) {
+            ANSWER.set(store.flush().err().map(|error| error.kind())).ok();
+        }
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[test]
+fn flush_from_subscriber_is_refused() -> Outcome {
+    process::alone(|| {
+        let Some(server) = Server::start()? else { return Ok(()) };
+        let proxy = Proxy::start(server.port())?;
+        tracing::subscriber::set_global_default(Calling)?;
+        let folder = TempDir::new()?;
+        let store = builder(&folder).connect(&server.url_at(proxy.port()))?;
+        store.insert(note(1))?;
+        CALLED.set(store.clone()).map_err(|_| "called before")?;
+        proxy.reset();
+        wait_until(|| ANSWER.get().is_some());
+        assert_eq!(ANSWER.get(), Some(&Some(ErrorKind::WouldDeadlock)));
+        store.flush()?;
+        Ok(())
+    })
+}
+
 #[test]
 fn dirty_store_notices_take_over() -> Outcome {
     let Some(server) = Server::start()? else { return Ok(()) };
