@@ -49,7 +49,7 @@ impl Failure {
     pub(super) fn explained(self, doing: &str, place: &str, limit: Duration) -> BackendError {
         match self {
             Failure::Server(error) | Failure::Content(error) => {
-                let kind = kind_of(&error);
+                let kind = kind_of(code(&error));
                 let hint = match kind {
                     ErrorKind::DiskFull => "make room on the server, and flushing goes on",
                     ErrorKind::Io => "look at the server's log",
@@ -133,12 +133,12 @@ pub(super) fn ends_connection(error: &Error) -> bool {
     match code(error) {
         "" => true,
         // Terminated by an administrator, the end of the server, or a timeout of an idle transaction.
-        code => matches!(&code[..2], "08") || code.starts_with("57P") || matches!(code, "25P03" | "25P04"),
+        code => code.starts_with("08") || code.starts_with("57P") || matches!(code, "25P03" | "25P04"),
     }
 }
 
-fn kind_of(error: &Error) -> ErrorKind {
-    match code(error) {
+fn kind_of(code: &str) -> ErrorKind {
+    match code {
         // The connection, or its end.
         "" => ErrorKind::Unreachable,
         "53100" => ErrorKind::DiskFull,
@@ -149,7 +149,7 @@ fn kind_of(error: &Error) -> ErrorKind {
         // A lock or an answer that did not come in time, too many connections.
         "55P03" | "53300" => ErrorKind::Unreachable,
         // Shut down, starting, a standby, no rights, no table, a wrong password.
-        code if matches!(&code[..2], "08" | "57" | "25" | "28" | "3D" | "42") => ErrorKind::Unreachable,
+        _ if matches!(code.get(..2), Some("08" | "57" | "25" | "28" | "3D" | "42")) => ErrorKind::Unreachable,
         _ => ErrorKind::Backend,
     }
 }
@@ -180,3 +180,19 @@ impl fmt::Display for Said {
 }
 
 impl StdError for Said {}
+
+#[cfg(test)]
+mod tests {
+    use super::kind_of;
+    use crate::error::ErrorKind;
+
+    /// Whatever stands between may say so.
+    #[test]
+    fn sqlstate_of_any_length_has_a_kind() {
+        for (code, kind) in
+            [("4", ErrorKind::Backend), ("é", ErrorKind::Backend), ("42501", ErrorKind::Unreachable)]
+        {
+            assert_eq!(kind_of(code), kind, "{code}");
+        }
+    }
+}

@@ -4,7 +4,7 @@ use super::columns::{names, trace_id};
 use super::error::Failure;
 use super::lease::begin;
 use super::schema;
-use super::server::Server;
+use super::server::{Server, panicked};
 use super::spaces::no_such_space;
 use crate::backend::{Stored, Unreadable};
 use crate::error::Error;
@@ -46,6 +46,8 @@ enum Hand {
     Watermark(i64),
     Traces(Vec<Row>),
     Links(Vec<Row>),
+    /// All was read.
+    End,
     Failed(Failure),
 }
 
@@ -64,10 +66,23 @@ pub(super) fn load(
     let room = Listening(room);
     let longest = i32::try_from(longest_payload).unwrap_or(i32::MAX);
     let task = server.spawn(async move {
-        if let Err(failure) = read(&reader, space, longest, patience, &hands).await {
-            hands.give(Hand::Failed(failure)).await;
-        }
+        let read = read(&reader, space, longest, patience, &hands).await;
+        hands.give(read.map_or_else(Hand::Failed, |()| Hand::End)).await;
     })?;
+    let taken = take(&given, &room, patience, &mut into);
+    if matches!(taken, Err(Failure::TimedOut)) {
+        task.abort();
+    }
+    taken
+}
+
+/// Takes all that is given, up to the end.
+fn take(
+    given: &mpsc::Receiver<Hand>,
+    room: &Listening,
+    patience: Duration,
+    into: &mut impl FnMut(Stored),
+) -> Result<Read, Failure> {
     let (mut done, mut partition) = (Read::default(), Arc::from("default"));
     loop {
         match given.recv_timeout(patience) {
@@ -85,13 +100,10 @@ pub(super) fn load(
                 let id = row.try_get(0).map(trace_id).ok();
                 into(Stored::Link(link(row).map_err(|Wrong(reason)| Unreadable { id, reason })));
             }),
+            Ok(Hand::End) => return Ok(done),
             Ok(Hand::Failed(failure)) => return Err(failure),
-            // All was read.
-            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(done),
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                task.abort();
-                return Err(Failure::TimedOut);
-            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(panicked().into()),
+            Err(mpsc::RecvTimeoutError::Timeout) => return Err(Failure::TimedOut),
         }
         room.0.add_permits(1);
     }
@@ -311,4 +323,25 @@ pub(super) fn link(row: &Row) -> Result<Link, Wrong> {
     let columns = Columns(row);
     let (ends, count) = ((columns.id(0, "a")?, columns.id(1, "b")?), columns.count(2, "count")?);
     Ok(Link::new(ends, count, columns.time(3, "first_at")?, columns.time(4, "last_at")?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, Hand, Listening, take};
+    use crate::error::ErrorKind;
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+    use tokio::sync::Semaphore;
+
+    #[test]
+    fn reader_that_panics_fails_the_load() {
+        let (give, given) = mpsc::channel();
+        give.send(Hand::Watermark(7)).expect("somebody listens");
+        drop(give);
+        let room = Listening(Arc::new(Semaphore::new(1)));
+        match take(&given, &room, Duration::from_secs(60), &mut |_| ()) {
+            Err(Failure::Explained(error)) => assert_eq!(error.kind(), ErrorKind::Panicked),
+            _ => panic!("what was read so far is not all"),
+        }
+    }
 }
