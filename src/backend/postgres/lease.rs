@@ -93,7 +93,7 @@ pub(super) struct Taken {
 pub(super) fn begin(longest: Duration) -> String {
     let (idle, statement) = (longest.as_millis().max(1), longest.as_millis() + 1_000);
     format!(
-        "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL idle_in_transaction_session_timeout = {idle}"
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {statement}; SET LOCAL idle_in_transaction_session_timeout = {idle}"
     )
 }
 

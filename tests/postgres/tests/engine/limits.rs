@@ -134,3 +134,24 @@ fn dirty_store_notices_take_over() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn stricter_isolation_by_default_serves() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    server.sql("ALTER ROLE mnemon SET default_transaction_isolation = 'repeatable read'")?;
+    let folder = TempDir::new()?;
+    let store = builder(&folder).connect(&server.url())?;
+    store.insert(note(1))?;
+    let mut session = Session::holding(&server, "UPDATE mnemon.spaces SET followed_until = NULL")?;
+    thread::scope(|scope| -> Outcome {
+        let flushing = scope.spawn(|| store.flush());
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        wait_until(|| server.sql(waiting).is_ok_and(|sessions| sessions == "1"));
+        session.does("COMMIT")?;
+        flushing.join().map_err(|_| "a panic")??;
+        Ok(())
+    })?;
+    let failed = store.stats().last_error;
+    assert!(failed.is_none(), "it was tried again after {failed:?}");
+    Ok(())
+}
+
