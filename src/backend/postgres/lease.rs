@@ -15,9 +15,14 @@ use jiff::Timestamp;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
+
+/// The least time that the keeper gives a new connection, and an answer.
+const DIALLING: Duration = Duration::from_secs(3);
+const RENEWING: Duration = Duration::from_secs(1);
 
 /// What [`SpaceRow::of`] reads.
 const ROW: &str = "space, boot, epoch, owner, watermark, resumes,
@@ -311,13 +316,11 @@ async fn keep(server: Weak<Server>, changed: Arc<Notify>) {
             connection = None;
         } else if last.elapsed() >= period {
             last = Instant::now();
-            let renewal = tokio::time::timeout(period, renew(&kept, &mut connection, &held));
-            let renewed = renewal.await.unwrap_or(Err(Failure::TimedOut));
-            if let Err(failure) = renewed {
+            if let Err(failure) = renew_within(period, &kept, &mut connection, &held).await {
                 connection = None;
                 let why = match failure {
                     Failure::Server(error) => Said::by(&error).to_string(),
-                    _ => format!("no answer within {period:?}"),
+                    _ => "no answer in time".to_owned(),
                 };
                 guarded::run(|| tracing::debug!(place = kept.place(), why, "leases were not renewed"));
             }
@@ -344,15 +347,25 @@ SELECT m.boot AS ours, r.space IS NOT NULL AS is_renewed, (s.boot, s.epoch) IS D
     EXISTS (SELECT FROM mnemon.cuts c WHERE c.space = s.space) AS has_notes
 FROM mine m JOIN mnemon.spaces s USING (space) LEFT JOIN renewed r USING (space)";
 
-async fn renew(
+/// Renews all leases, and then deletes notes that are too old. No step has less time than a slow network needs, however
+/// short one of the leases is.
+async fn renew_within(
+    period: Duration,
     server: &Server,
     connection: &mut Option<Connection>,
     held: &[Arc<Lease>],
 ) -> Result<(), Failure> {
+    let late = |_| Failure::TimedOut;
     let connection = match connection.take().filter(|connection| !connection.is_closed()) {
         Some(open) => connection.insert(open),
-        None => connection.insert(server.dial().await?),
+        None => connection.insert(timeout(period.max(DIALLING), server.dial()).await.map_err(late)??),
     };
+    let noted = timeout(period.max(RENEWING), renew(connection, held)).await.map_err(late)??;
+    timeout(period.max(RENEWING), follow::prune(connection, &noted)).await.map_err(late)?
+}
+
+/// Renews the leases. Returns the spaces of which there are notes for followers.
+async fn renew(connection: &Connection, held: &[Arc<Lease>]) -> Result<Vec<i32>, Failure> {
     let before: Vec<_> = held.iter().map(|lease| lock(&lease.state).watermark).collect();
     let spaces: Vec<_> = held.iter().map(|lease| lease.space).collect();
     let boots: Vec<_> = held.iter().map(|lease| lease.boot).collect();
@@ -383,7 +396,7 @@ async fn renew(
             noted.push(lease.space);
         }
     }
-    follow::prune(connection, &noted).await
+    Ok(noted)
 }
 
 /// The error of an opening that finds the space with another owner.

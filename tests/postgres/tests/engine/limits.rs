@@ -155,3 +155,26 @@ fn stricter_isolation_by_default_serves() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn short_lease_ends_no_other() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let proxy = Proxy::start(server.port())?;
+    let (folder, url) = (TempDir::new()?, server.url_at(proxy.port()));
+    let store = |name: &str, lease| builder(&folder).space(name).lease(lease).connect(&url);
+    let _short = store("short", Duration::from_millis(300))?;
+    let long = store("long", Duration::from_secs(5))?;
+    let until = || server.sql("SELECT lease_until FROM mnemon.spaces WHERE name = 'long'");
+    // A connection takes longer now than a third of the short lease, as does an answer.
+    proxy.delay(Duration::from_millis(60));
+    proxy.reset();
+    let begun = Instant::now();
+    for _ in 0..3 {
+        let last = until()?;
+        while until()? == last {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it is not renewed");
+            assert_eq!(long.health(), Health::Healthy);
+        }
+    }
+    Ok(())
+}
+
