@@ -19,6 +19,8 @@ pub(super) enum Failure {
     Missing,
     /// The deadline has passed.
     TimedOut,
+    /// All connections that it might have had were in use until the deadline.
+    NoConnection,
     /// Another opening has the space.
     Lost(Holder),
     /// The space is not at the watermark that its owner left it at.
@@ -65,6 +67,12 @@ impl Failure {
                 let message = format!("{doing} {place} took longer than {limit:?}");
                 let failure = BackendError::new(ErrorKind::Unreachable, message);
                 failure.with_hint("look at the server and the way to it, or give a longer flush_timeout")
+            }
+            Failure::NoConnection => {
+                let message =
+                    format!("{doing} {place} has waited {limit:?} for a connection that was not in use");
+                let failure = BackendError::new(ErrorKind::Unreachable, message);
+                failure.with_hint("open, read and follow fewer spaces at a time")
             }
             Failure::Missing => BackendError::new(
                 ErrorKind::Unreachable,

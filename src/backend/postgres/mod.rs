@@ -230,8 +230,9 @@ fn take(
     has_spill: impl Fn(Uuid) -> bool + Send + 'static,
 ) -> Result<Taken, Failure> {
     let (lender, claim) = (server.clone(), claim.clone());
-    server.run(Instant::now() + limit, async move {
-        let lent = lender.lend().await?;
+    let deadline = Instant::now() + limit;
+    server.run(deadline, async move {
+        let lent = lender.lend_until(deadline).await?;
         let begin = begin(limit);
         if let Err(failure) = schema::prepare(&lent, &begin).await {
             lent.roll_back().await;

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 use std::pin::pin;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Row};
@@ -65,8 +65,9 @@ pub(super) fn load(
     let (reader, hands) = (server.clone(), Hands { give, room: room.clone() });
     let room = Listening(room);
     let longest = i32::try_from(longest_payload).unwrap_or(i32::MAX);
+    let deadline = Instant::now() + patience;
     let task = server.spawn(async move {
-        let read = read(&reader, space, longest, patience, &hands).await;
+        let read = read(&reader, space, longest, patience, deadline, &hands).await;
         hands.give(read.map_or_else(Hand::Failed, |()| Hand::End)).await;
     })?;
     let taken = take(&given, &room, patience, &mut into);
@@ -142,9 +143,10 @@ async fn read(
     space: Which,
     longest: i32,
     patience: Duration,
+    deadline: Instant,
     hands: &Hands,
 ) -> Result<(), Failure> {
-    let lent = server.lend().await?;
+    let lent = server.lend_until(deadline).await?;
     if let Which::Name(name) = &space
         && !schema::is_there(&lent).await?
     {

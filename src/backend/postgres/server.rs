@@ -9,8 +9,8 @@ use super::tls::Tls;
 use crate::backend::BackendError;
 use crate::error::ErrorKind;
 use crate::guarded;
-use crate::protocol::{Process, at_work};
 use crate::protocol::sync::{Mutex, lock};
+use crate::protocol::{Process, at_work};
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,11 +20,15 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::timeout_at;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config};
 
 /// The number of connections to a server that flushes and loads share. One more renews the leases.
 const MOST_CONNECTIONS: usize = 8;
+
+/// The number of these that openings, loads, followers and reports may have: the others are for flushes.
+const MOST_BESIDE_FLUSHES: usize = 4;
 
 /// Time after the deadline in which the servers' thread says that it has passed.
 const HELD_UP: Duration = Duration::from_secs(1);
@@ -82,6 +86,7 @@ pub(super) struct Server {
     place: String,
     idle: Mutex<Vec<Arc<Connection>>>,
     permits: Semaphore,
+    beside_flushes: Semaphore,
     pub(super) leases: Leases,
 }
 
@@ -102,6 +107,7 @@ impl Server {
             tls,
             idle: Mutex::default(),
             permits: Semaphore::new(MOST_CONNECTIONS),
+            beside_flushes: Semaphore::new(MOST_BESIDE_FLUSHES),
             leases: Leases::default(),
         });
         let mut open = lock(&servers.open);
@@ -133,7 +139,7 @@ impl Server {
     ) -> Result<T, Failure> {
         let (give, take) = mpsc::sync_channel(1);
         let task = self.spawn(async move {
-            let done = tokio::time::timeout_at(deadline.into(), work).await.unwrap_or(Err(Failure::TimedOut));
+            let done = timeout_at(deadline.into(), work).await.unwrap_or(Err(Failure::TimedOut));
             // Whoever waits may have given up.
             give.send(done).ok();
         })?;
@@ -162,21 +168,32 @@ impl Server {
         Ok(self.runtime.spawn(work).abort_handle())
     }
 
-    /// A connection, as soon as one is free.
+    /// A connection for a flush, as soon as one is free.
     pub(super) async fn lend(&self) -> Result<Lent<'_>, Failure> {
-        let permit = self.permit().await?;
+        let permit = permit(&self.permits).await?;
+        self.lend_with(permit, None).await
+    }
+
+    /// A connection for what must not hold up flushes, if one is free before the deadline.
+    pub(super) async fn lend_until(&self, deadline: Instant) -> Result<Lent<'_>, Failure> {
+        let both = async { Ok((permit(&self.beside_flushes).await?, permit(&self.permits).await?)) };
+        let (beside, permit) =
+            timeout_at(deadline.into(), both).await.unwrap_or(Err(Failure::NoConnection))?;
+        self.lend_with(permit, Some(beside)).await
+    }
+
+    async fn lend_with<'s>(
+        &'s self,
+        permit: SemaphorePermit<'s>,
+        beside: Option<SemaphorePermit<'s>>,
+    ) -> Result<Lent<'s>, Failure> {
         let idle =
             std::iter::from_fn(|| lock(&self.idle).pop()).find(|connection| !connection.client.is_closed());
         let connection = match idle {
             Some(connection) => connection,
             None => Arc::new(self.dial().await?),
         };
-        Ok(Lent { connection, server: self, _permit: permit, is_given_back: false })
-    }
-
-    async fn permit(&self) -> Result<SemaphorePermit<'_>, Failure> {
-        let closed = |_| BackendError::new(ErrorKind::Backend, "no connections are lent any more");
-        Ok(self.permits.acquire().await.map_err(closed)?)
+        Ok(Lent { connection, server: self, _permits: (permit, beside), is_given_back: false })
     }
 
     /// A new connection, beside those that are lent.
@@ -199,6 +216,11 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.leases.wake_keeper();
     }
+}
+
+async fn permit(permits: &Semaphore) -> Result<SemaphorePermit<'_>, Failure> {
+    let closed = |_| BackendError::new(ErrorKind::Backend, "no connections are lent any more");
+    Ok(permits.acquire().await.map_err(closed)?)
 }
 
 /// The failure of work whose end was never told.
@@ -232,7 +254,7 @@ impl Deref for Connection {
 pub(super) struct Lent<'s> {
     connection: Arc<Connection>,
     server: &'s Server,
-    _permit: SemaphorePermit<'s>,
+    _permits: (SemaphorePermit<'s>, Option<SemaphorePermit<'s>>),
     is_given_back: bool,
 }
 

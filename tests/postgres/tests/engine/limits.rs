@@ -178,3 +178,31 @@ fn short_lease_ends_no_other() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn followers_that_wait_hold_up_no_flush() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let (folder, url) = (TempDir::new()?, server.url());
+    builder(&folder).space("held").connect(&url)?.close()?;
+    let store = builder(&folder).flush_timeout(Duration::from_secs(3)).connect(&url)?;
+    let session = Session::holding(&server, "SELECT FROM mnemon.spaces WHERE name = 'held' FOR UPDATE")?;
+    thread::scope(|scope| -> Outcome {
+        let followers: Vec<_> = (0..8).map(|_| scope.spawn(|| follow(&url, "held", 0).map(drop))).collect();
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        wait_until(|| server.sql(waiting).is_ok_and(|sessions| sessions.parse().is_ok_and(|n: u32| n >= 4)));
+        let flushed: Outcome = (0..20).try_for_each(|n| {
+            store.insert(note(n))?;
+            store.flush()?;
+            Ok(())
+        });
+        let late = builder(&folder).space("late").flush_timeout(Duration::from_millis(500)).connect(&url);
+        drop(session);
+        flushed?;
+        let late = late.err().ok_or("it was opened")?;
+        assert!(late.kind() == ErrorKind::Unreachable && late.to_string().contains("connection"), "{late}");
+        for follower in followers {
+            follower.join().map_err(|_| "a panic")??;
+        }
+        Ok(())
+    })
+}
+
