@@ -14,6 +14,7 @@ use crate::trace::{
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::pin::pin;
 use std::sync::{Arc, mpsc};
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Row};
+use uuid::Uuid;
 
 /// Number of rows handed over at once, and number of such batches that may be queued.
 const ROWS: usize = 256;
@@ -203,6 +205,16 @@ async fn stream(
     }
     hands.give(hand(read)).await;
     Ok(())
+}
+
+/// Those of the traces of which a row is there, readable or not.
+pub(super) async fn which(client: &Client, space: i32, ids: &[Uuid]) -> Result<HashSet<TraceId>, Failure> {
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sql = "SELECT id FROM mnemon.traces WHERE space = $1 AND id = ANY ($2)";
+    let rows = client.query_typed(sql, &[(&space, Type::INT4), (&ids, Type::UUID_ARRAY)]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0).map(trace_id)?)).collect()
 }
 
 /// What is wrong with a row, for a person.

@@ -27,6 +27,8 @@ pub(super) struct Cut {
     pub(super) durability: Durability,
     /// The longest that a statement, a lock or this process may take.
     pub(super) limit: Duration,
+    /// Whether rows are written whole of which the numbers would do, since one of them is not there.
+    pub(super) whole: bool,
     /// Whether all that the space holds is deleted first.
     pub(super) clear: bool,
     pub(super) erased: Vec<Scope>,
@@ -52,7 +54,7 @@ struct Plan<'a> {
 enum Mode {
     /// The numbers alone, where they suffice.
     Numbers,
-    /// All whole, since one of them is not there.
+    /// All whole.
     Whole,
     /// All whole, and in halves where one is refused, until that one is left out.
     Halves,
@@ -61,13 +63,14 @@ enum Mode {
 impl Cut {
     /// Number of bytes to be sent, about.
     pub(super) fn bytes(&self) -> usize {
-        self.traces.iter().map(weight).sum::<usize>() + self.links.len() * LINK_BYTES
+        self.traces.iter().map(|change| weight(change, self.whole)).sum::<usize>()
+            + self.links.len() * LINK_BYTES
     }
 
-    /// Commits it, in any mode, on any connection, and finds out what came of it where the connection fails.
+    /// Commits it, in halves if need be, on any connection, and finds out what came of it where the connection fails.
     pub(super) async fn commit(&self, server: &Server) -> Result<Applied, Failure> {
         let mut lent = server.lend().await?;
-        let mut mode = Mode::Numbers;
+        let mut mode = if self.whole { Mode::Whole } else { Mode::Numbers };
         let mut has_reconnected = false;
         loop {
             let mut applied = Applied::default();
@@ -76,7 +79,6 @@ impl Cut {
                     lent.give_back();
                     return Ok(applied);
                 }
-                Err(Failure::Missing) if mode == Mode::Numbers => mode = Mode::Whole,
                 Err(Failure::Content(_)) if mode != Mode::Halves => mode = Mode::Halves,
                 // One that was idle may have been cut off since.
                 Err(failure) if failure.is_in_doubt() && !has_reconnected => {
@@ -299,11 +301,11 @@ fn bytes_of(trace: &Trace) -> usize {
     NUMBERS_BYTES + trace.content.bytes()
 }
 
-fn weight(change: &TraceChange) -> usize {
+fn weight(change: &TraceChange, whole: bool) -> usize {
     match change {
         TraceChange::Delete { .. } => size_of::<TraceId>(),
-        TraceChange::Upsert { trace, .. } => bytes_of(trace),
-        TraceChange::UpdateNumbers { .. } => NUMBERS_BYTES,
+        TraceChange::UpdateNumbers { .. } if !whole => NUMBERS_BYTES,
+        TraceChange::Upsert { trace, .. } | TraceChange::UpdateNumbers { trace, .. } => bytes_of(trace),
     }
 }
 

@@ -155,6 +155,29 @@ fn stricter_isolation_by_default_serves() -> Outcome {
     Ok(())
 }
 
+/// The server has committed, and neither answer nor question got through.
+#[test]
+fn erasure_in_doubt_frees_ids() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let proxy = Proxy::start(server.port())?;
+    let (folder, url) = (TempDir::new()?, server.url_at(proxy.port()));
+    let store = builder(&folder).connect(&url)?;
+    let hers = store.insert(NewTrace::episodic(json!("a")).partition("hers"))?;
+    store.close()?;
+    server.sql("UPDATE mnemon.traces SET type = 'nonsense'")?;
+    let store = builder(&folder).connect(&url)?;
+    assert_eq!(store.stats().quarantined.len(), 1);
+    proxy.lose_answers(2);
+    // Fails, and is tried again, or is so by the next flush.
+    drop(store.erase_partition("hers"));
+    assert_eq!((proxy.answers_lost(), server.sql("SELECT count(*) FROM mnemon.traces")?.as_str()), (2, "0"));
+    store.insert(note("of the same id").id(hers))?;
+    assert_eq!(store.flush()?.rows_refused, 0);
+    assert!(store.stats().quarantined.is_empty(), "{:?}", store.stats().quarantined);
+    assert_eq!(server.sql("SELECT count(*) FROM mnemon.traces")?, "1");
+    Ok(())
+}
+
 #[test]
 fn short_lease_ends_no_other() -> Outcome {
     let Some(server) = Server::start()? else { return Ok(()) };
@@ -206,3 +229,22 @@ fn followers_that_wait_hold_up_no_flush() -> Outcome {
     })
 }
 
+/// Of numbers alone the flush is short; of a row that is gone all must be sent.
+#[test]
+fn large_rows_that_are_gone_are_written_again() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let proxy = Proxy::start(server.port())?;
+    let folder = TempDir::new()?;
+    let builder = builder(&folder).flush_timeout(Duration::from_secs(1));
+    let store = builder.connect(&server.url_at(proxy.port()))?;
+    let ids = store.insert_many((0..32).map(|_| note("x".repeat(1 << 19))))?;
+    store.flush()?;
+    for id in &ids {
+        store.update(*id, |trace| trace.confidence(0.25))?;
+    }
+    psql(&server.url(), &format!("DELETE FROM mnemon.traces WHERE id = '{}'", ids[0]))?;
+    // All takes two seconds and a half at least.
+    proxy.delay(Duration::from_millis(10));
+    assert_eq!(store.flush()?.rows_upserted, 32);
+    Ok(())
+}
