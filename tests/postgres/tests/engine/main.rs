@@ -5,6 +5,7 @@
 //! closed cut, not older than what was acknowledged.
 #![cfg(unix)]
 
+mod asynchronous;
 mod following;
 mod hosts;
 mod limits;
