@@ -108,7 +108,7 @@ pub trait Backend: Send + 'static {
         false
     }
 
-    /// Returns the longest time between two calls of [`tidy`](Self::tidy) while there is nothing to do, for a backend
+    /// Returns the longest time between two calls of [`tidy`](Self::tidy) while nothing is applied, for a backend
     /// that has to notice something by itself; `None` if it need not be called. Called once, before the first batch.
     fn tidy_interval(&self) -> Option<Duration> {
         None

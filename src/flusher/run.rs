@@ -101,6 +101,9 @@ pub(super) fn next_job(flusher: &Flusher, tidied: bool) -> Job {
     if flusher.is_behind() {
         return background;
     }
+    let rested = flusher.last_flush().elapsed();
+    // Also where a change waits for the interval.
+    let tidy_in = flusher.tidy_interval.map(|interval| interval.min(IDLE_AFTER).saturating_sub(rested));
     let inside = state.generations.enter();
     let Some(first_write) = inside.first_write() else {
         if state.progress.has_waiters() {
@@ -109,13 +112,12 @@ pub(super) fn next_job(flusher: &Flusher, tidied: bool) -> Job {
         if flusher.compacts() {
             return Job::Compact;
         }
-        let interval = match flusher.tidy_interval {
-            Some(interval) => interval.min(IDLE_AFTER),
+        let left = match tidy_in {
+            Some(left) => left,
             // Nothing is due: the first write of a generation notifies, and so does whoever else has work.
             None if tidied => return Job::Sleep(None),
-            None => IDLE_AFTER,
+            None => IDLE_AFTER.saturating_sub(rested),
         };
-        let left = interval.saturating_sub(flusher.last_flush().elapsed());
         return if left.is_zero() { Job::Tidy } else { Job::Sleep(Some(left)) };
     };
     let left = state.options.interval.saturating_sub(now.saturating_duration_since(first_write));
@@ -123,7 +125,9 @@ pub(super) fn next_job(flusher: &Flusher, tidied: bool) -> Job {
         background
     } else if flusher.compacts() {
         Job::Compact
+    } else if tidy_in.is_some_and(|left| left.is_zero()) {
+        Job::Tidy
     } else {
-        Job::Sleep(Some(left))
+        Job::Sleep(Some(tidy_in.map_or(left, |tidy| tidy.min(left))))
     }
 }

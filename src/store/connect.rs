@@ -35,7 +35,7 @@ impl StoreBuilder {
     }
 
     /// Time after which another host may take the space over if this one stops: 100 milliseconds to 7 days. Default:
-    /// 10 seconds. The lease is renewed three times in that time, and by each flush.
+    /// 10 seconds. The lease is renewed three times in that time, and by each flush that writes something.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.postgres.server.lease = lease;
         self
@@ -49,8 +49,9 @@ impl StoreBuilder {
     }
 
     /// Longest time that a flush to the server may take, from the first step to the last, whatever happens on the way:
-    /// 100 milliseconds to 7 days. Default: 10 seconds. A flush may take one more second for each 2 MiB that it writes.
-    /// The timeout also limits each attempt to open the space, and the wait for the next rows while it is read.
+    /// 100 milliseconds to 7 days. Default: 10 seconds. A flush may take one more second for each 2 MiB that it writes,
+    /// and one that erases ten times as long. The timeout also limits each attempt to open the space, and the wait for
+    /// the next rows while it is read.
     pub fn flush_timeout(mut self, timeout: Duration) -> Self {
         self.postgres.server.flush_timeout = timeout;
         self

@@ -20,12 +20,13 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 impl TraceStore {
-    /// Writes the changes that are not known to be durable to a file beside the database (its path with `.spill`), for
-    /// a host that has to exit although its store can't be closed, for example when the disk is full. The file takes
-    /// as much space as the changes do. If the database is gone, damaged or changed by another program, and could not
-    /// be written anew yet, the spill holds everything in the store. It is an [archive](crate::archive) with a digest,
-    /// and only its owner has access to it. Returns what it holds: the traces and links that have changed or been
-    /// removed since the database was last durable, or all if the database is lost.
+    /// Writes the changes that are not known to be durable to a file beside the database (its path with `.spill`), or
+    /// for a space to a file in the folder given as `spill_to`. For a host that has to exit although its store can't be
+    /// closed, for example when the disk is full or the server away. The file takes as much space as the changes do. If
+    /// the database is gone, damaged or changed by another program, and could not be written anew yet, the spill holds
+    /// everything in the store. It is an [archive](crate::archive) with a digest, and only its owner has access to it.
+    /// Returns what it holds: the traces and links that have changed or been removed since the database was last
+    /// durable, or all if the database is lost.
     ///
     /// The next opening of the database verifies the spill, applies it in one cut, and deletes it once that is
     /// durable. A spill is applied at most once: if the database already contains it, or it reappears, it is deleted.
@@ -44,7 +45,7 @@ impl TraceStore {
     ///
     /// # Errors
     ///
-    /// [`InvalidInput`](ErrorKind::InvalidInput) for a store without a file; [`DiskFull`](ErrorKind::DiskFull),
+    /// [`InvalidInput`](ErrorKind::InvalidInput) for a store without a file or a space; [`DiskFull`](ErrorKind::DiskFull),
     /// [`Unreachable`](ErrorKind::Unreachable) or [`Io`](ErrorKind::Io) if the spill can't be written: an earlier one
     /// stays.
     pub fn spill(&self) -> Result<ArchiveInfo> {

@@ -19,6 +19,8 @@ pub(super) enum Failure {
     Missing,
     /// The deadline has passed.
     TimedOut,
+    /// All connections that it might have had were in use until the deadline.
+    NoConnection,
     /// Another opening has the space.
     Lost(Holder),
     /// The space is not as its owner left it, and nobody has taken it since: the server has lost commits.
@@ -51,7 +53,7 @@ impl Failure {
     pub(super) fn explained(self, doing: &str, place: &str, limit: Duration) -> BackendError {
         match self {
             Failure::Server(error) | Failure::Content(error) => {
-                let kind = kind_of(&error);
+                let kind = kind_of(code(&error));
                 let hint = match kind {
                     ErrorKind::DiskFull => "make room on the server, and flushing goes on",
                     ErrorKind::Io => "look at the server's log",
@@ -67,6 +69,12 @@ impl Failure {
                 let message = format!("{doing} {place} took longer than {limit:?}");
                 let failure = BackendError::new(ErrorKind::Unreachable, message);
                 failure.with_hint("look at the server and the way to it, or give a longer flush_timeout")
+            }
+            Failure::NoConnection => {
+                let message =
+                    format!("{doing} {place} has waited {limit:?} for a connection that was not in use");
+                let failure = BackendError::new(ErrorKind::Unreachable, message);
+                failure.with_hint("open, read and follow fewer spaces at a time")
             }
             Failure::Missing => BackendError::new(
                 ErrorKind::Unreachable,
@@ -142,12 +150,12 @@ pub(super) fn ends_connection(error: &Error) -> bool {
     match code(error) {
         "" => true,
         // Terminated by an administrator, the end of the server, or a timeout of an idle transaction.
-        code => matches!(&code[..2], "08") || code.starts_with("57P") || matches!(code, "25P03" | "25P04"),
+        code => code.starts_with("08") || code.starts_with("57P") || matches!(code, "25P03" | "25P04"),
     }
 }
 
-fn kind_of(error: &Error) -> ErrorKind {
-    match code(error) {
+fn kind_of(code: &str) -> ErrorKind {
+    match code {
         // The connection, or its end.
         "" => ErrorKind::Unreachable,
         "53100" => ErrorKind::DiskFull,
@@ -158,7 +166,7 @@ fn kind_of(error: &Error) -> ErrorKind {
         // A lock or an answer that did not come in time, too many connections.
         "55P03" | "53300" => ErrorKind::Unreachable,
         // Shut down, starting, a standby, no rights, no table, a wrong password.
-        code if matches!(&code[..2], "08" | "57" | "25" | "28" | "3D" | "42") => ErrorKind::Unreachable,
+        _ if matches!(code.get(..2), Some("08" | "57" | "25" | "28" | "3D" | "42")) => ErrorKind::Unreachable,
         _ => ErrorKind::Backend,
     }
 }
@@ -189,3 +197,19 @@ impl fmt::Display for Said {
 }
 
 impl StdError for Said {}
+
+#[cfg(test)]
+mod tests {
+    use super::kind_of;
+    use crate::error::ErrorKind;
+
+    /// Whatever stands between may say so.
+    #[test]
+    fn sqlstate_of_any_length_has_a_kind() {
+        for (code, kind) in
+            [("4", ErrorKind::Backend), ("é", ErrorKind::Backend), ("42501", ErrorKind::Unreachable)]
+        {
+            assert_eq!(kind_of(code), kind, "{code}");
+        }
+    }
+}

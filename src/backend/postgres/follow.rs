@@ -141,8 +141,9 @@ impl Follower {
     fn tell(&mut self) -> Result<()> {
         let sql = "UPDATE mnemon.spaces SET followed_until = clock_timestamp() + $2 * interval '1 second' WHERE name = $1";
         let (server, name) = (self.server.clone(), self.space.clone());
-        let told = self.server.run(Instant::now() + LIMIT, async move {
-            let lent = server.lend().await?;
+        let deadline = Instant::now() + LIMIT;
+        let told = self.server.run(deadline, async move {
+            let lent = server.lend_until(deadline).await?;
             if !schema::is_there(&lent).await? {
                 lent.give_back();
                 return Ok(0);
@@ -170,8 +171,9 @@ impl Follower {
         read: impl for<'a> FnOnce(&'a Client, &'a At) -> BoxFuture<'a, Result<T, Failure>> + Send + 'static,
     ) -> Result<T> {
         let (server, name) = (self.server.clone(), self.space.clone());
-        let found = self.server.run(Instant::now() + LIMIT, async move {
-            let lent = server.lend().await?;
+        let deadline = Instant::now() + LIMIT;
+        let found = self.server.run(deadline, async move {
+            let lent = server.lend_until(deadline).await?;
             lent.batch_execute(&format!(
                 "{}; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
                 begin(LIMIT)

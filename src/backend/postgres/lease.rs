@@ -6,7 +6,7 @@
 
 use super::error::{Failure, Holder, Said};
 use super::follow;
-use super::server::{Connection, Server};
+use super::server::{Connection, Server, panicked};
 use crate::backend::BackendError;
 use crate::error::ErrorKind;
 use crate::guarded;
@@ -15,9 +15,14 @@ use jiff::Timestamp;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
+
+/// The least time that the keeper gives a new connection, and an answer.
+const DIALLING: Duration = Duration::from_secs(3);
+const RENEWING: Duration = Duration::from_secs(1);
 
 /// What [`SpaceRow::of`] reads.
 const ROW: &str = "space, boot, epoch, owner, watermark, resumes,
@@ -120,7 +125,7 @@ pub(super) struct Taken {
 pub(super) fn begin(longest: Duration) -> String {
     let (idle, statement) = (longest.as_millis().max(1), longest.as_millis() + 1_000);
     format!(
-        "BEGIN; SET LOCAL statement_timeout = {statement}; SET LOCAL idle_in_transaction_session_timeout = {idle}"
+        "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {statement}; SET LOCAL idle_in_transaction_session_timeout = {idle}"
     )
 }
 
@@ -140,7 +145,7 @@ pub(super) async fn take(
     claim: &Claim,
     limit: Duration,
     ended: Option<Timestamp>,
-    has_spill: impl Fn(Uuid) -> bool,
+    has_spill: impl Fn(Uuid) -> bool + Send + 'static,
 ) -> Result<Attempt, Failure> {
     // The keeper of the owner passes over rows that are locked: those of leases that run are not locked here.
     match peek(client, &claim.name).await? {
@@ -163,8 +168,10 @@ pub(super) async fn take(
         return Ok(Attempt::Ended(until));
     }
     // Whoever wrote last stays named until another opening writes: its spill may be in a folder that this one can't see.
-    let spilled = row.boot.into_iter().chain(row.resumes).find(|boot| has_spill(*boot));
-    let resumes = spilled.or(row.resumes).or(row.boot);
+    let mut boots = row.boot.into_iter().chain(row.resumes);
+    // A folder may be slow, and the flushes of all stores need this thread.
+    let spilled = tokio::task::spawn_blocking(move || boots.find(|boot| has_spill(*boot))).await;
+    let resumes = spilled.map_err(|_| panicked())?.or(row.resumes).or(row.boot);
     let before = row.history();
     own(client, claim, row.space, before.epoch + 1, resumes).await?;
     Ok(Attempt::Taken(Taken { space: row.space, before, resumes, is_followed: row.is_followed }))
@@ -391,13 +398,12 @@ async fn keep(server: Weak<Server>, changed: Arc<Notify>) {
             } else {
                 held.into_iter().filter(|lease| skipped.contains(&lease.boot)).collect()
             };
-            let renewal = tokio::time::timeout(period, renew(&kept, &mut connection, &due));
-            let renewed = renewal.await.unwrap_or(Err(Failure::TimedOut));
+            let renewed = renew_within(period, &kept, &mut connection, &due).await;
             skipped = renewed.unwrap_or_else(|failure| {
                 connection = None;
                 let why = match failure {
                     Failure::Server(error) => Said::by(&error).to_string(),
-                    _ => format!("no answer within {period:?}"),
+                    _ => "no answer in time".to_owned(),
                 };
                 guarded::run(|| tracing::debug!(place = kept.place(), why, "leases were not renewed"));
                 Vec::new()
@@ -430,16 +436,26 @@ fn renewal() -> String {
     )
 }
 
-/// Renews leases, and returns the openings whose rows were locked.
-async fn renew(
+/// Renews leases, and then deletes notes that are too old. Returns the openings whose rows were locked. No step has less
+/// time than a slow network needs, however short one of the leases is.
+async fn renew_within(
+    period: Duration,
     server: &Server,
     connection: &mut Option<Connection>,
     held: &[Arc<Lease>],
 ) -> Result<Vec<Uuid>, Failure> {
+    let late = |_| Failure::TimedOut;
     let connection = match connection.take().filter(|connection| !connection.is_closed()) {
         Some(open) => connection.insert(open),
-        None => connection.insert(server.dial().await?),
+        None => connection.insert(timeout(period.max(DIALLING), server.dial()).await.map_err(late)??),
     };
+    let (noted, skipped) = timeout(period.max(RENEWING), renew(connection, held)).await.map_err(late)??;
+    timeout(period.max(RENEWING), follow::prune(connection, &noted)).await.map_err(late)??;
+    Ok(skipped)
+}
+
+/// Renews leases. Returns the spaces of which there are notes for followers, and the openings whose rows were locked.
+async fn renew(connection: &Connection, held: &[Arc<Lease>]) -> Result<(Vec<i32>, Vec<Uuid>), Failure> {
     let before: Vec<_> = held.iter().map(|lease| lock(&lease.state).watermark).collect();
     let spaces: Vec<_> = held.iter().map(|lease| lease.space).collect();
     let names: Vec<_> = held.iter().map(|lease| &*lease.name).collect();
@@ -469,8 +485,7 @@ async fn renew(
             Err(_) => lease.diverge(asked),
         }
     }
-    follow::prune(connection, &noted).await?;
-    Ok(skipped)
+    Ok((noted, skipped))
 }
 
 /// The error of an opening that finds the space with another owner.

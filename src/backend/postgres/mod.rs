@@ -59,6 +59,9 @@ pub(crate) const MAX_PAYLOAD: usize = 256 << 20;
 /// A flush may take one more second for each so many bytes that it writes.
 const BYTES_A_SECOND: usize = 2 << 20;
 
+/// A flush that erases may take so many times as long: nobody knows how many rows and links that are.
+const ERASING: u32 = 10;
+
 /// How often an opening looks whether a lease has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -100,6 +103,10 @@ pub(crate) struct Postgres {
     /// Traces of which a row is there that can't be read.
     unreadable: HashSet<TraceId>,
     unreadable_links: Vec<(Uuid, Uuid)>,
+    /// Of the traces, those whose rows were found to be gone, which the next batch reports.
+    gone: Vec<TraceId>,
+    /// Time that reopening has taken of the flush under way.
+    spent: Duration,
 }
 
 impl Postgres {
@@ -153,6 +160,8 @@ impl Postgres {
             clear: false,
             unreadable: HashSet::new(),
             unreadable_links: Vec::new(),
+            gone: Vec::new(),
+            spent: Duration::ZERO,
         };
         Leases::keep(&this.server, &this.lease).map_err(|failure| this.explained("opening", failure))?;
         Ok(this)
@@ -197,6 +206,39 @@ impl Postgres {
 
     fn deadline(&self) -> Instant {
         Instant::now() + self.flush_timeout
+    }
+
+    /// Writes a batch, with rows whole of which the numbers would do if `whole`. Fails with [`Failure::Missing`] if they
+    /// would not. Reopening has taken `spent` of the flush's time.
+    fn commit(
+        &self,
+        batch: &Batch<'_>,
+        whole: bool,
+        begun: Instant,
+        spent: Duration,
+    ) -> Result<Applied, Failure> {
+        let mut cut = Cut {
+            name: self.claim.name.clone(),
+            lease: self.lease.clone(),
+            before: self.committed,
+            watermark: number(batch.watermark),
+            durability: batch.durability,
+            limit: self.flush_timeout,
+            whole,
+            clear: self.clear,
+            erased: batch.erased.to_vec(),
+            traces: batch.traces.to_vec(),
+            links: batch.links.to_vec(),
+            unreadable: self.unreadable.clone(),
+            unreadable_links: if self.clear { self.unreadable_links.clone() } else { Vec::new() },
+        };
+        if !cut.erased.is_empty() {
+            cut.limit *= ERASING;
+        }
+        cut.limit += Duration::from_secs((cut.bytes() / BYTES_A_SECOND) as u64);
+        cut.limit = cut.limit.saturating_sub(spent);
+        let (server, deadline) = (self.server.clone(), begun + cut.limit);
+        self.server.run(deadline, async move { cut.commit(&server).await })
     }
 
     /// One statement about the space's row, which is to change it; `$1` to `$3` are its key and its owner.
@@ -254,8 +296,9 @@ fn take(
     has_spill: impl Fn(Uuid) -> bool + Send + 'static,
 ) -> Result<Attempt, Failure> {
     let (lender, claim) = (server.clone(), claim.clone());
-    server.run(Instant::now() + limit, async move {
-        let lent = lender.lend().await?;
+    let deadline = Instant::now() + limit;
+    server.run(deadline, async move {
+        let lent = lender.lend_until(deadline).await?;
         let begin = begin(limit);
         if let Err(failure) = schema::prepare(&lent, &begin).await {
             lent.roll_back().await;
@@ -280,6 +323,10 @@ fn take(
             }
         }
     })
+}
+
+fn number(watermark: u64) -> i64 {
+    i64::try_from(watermark).unwrap_or(i64::MAX)
 }
 
 /// The longest payload, in bytes, that a store reads which takes payloads of so many.
@@ -323,25 +370,14 @@ impl Backend for Postgres {
 
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {
         self.check_owned()?;
-        let watermark = i64::try_from(batch.watermark).unwrap_or(i64::MAX);
-        let mut cut = Cut {
-            name: self.claim.name.clone(),
-            lease: self.lease.clone(),
-            before: self.committed,
-            watermark,
-            durability: batch.durability,
-            limit: self.flush_timeout,
-            clear: self.clear,
-            erased: batch.erased.to_vec(),
-            traces: batch.traces.to_vec(),
-            links: batch.links.to_vec(),
-            unreadable: self.unreadable.clone(),
-            unreadable_links: if self.clear { self.unreadable_links.clone() } else { Vec::new() },
-        };
-        cut.limit += Duration::from_secs((cut.bytes() / BYTES_A_SECOND) as u64);
-        let (server, deadline) = (self.server.clone(), Instant::now() + cut.limit);
-        let outcome = self.server.run(deadline, async move { cut.commit(&server).await });
-        let applied = outcome.map_err(|failure| self.explained("writing to", failure))?;
+        let (begun, spent) = (Instant::now(), std::mem::take(&mut self.spent));
+        let mut outcome = self.commit(batch, false, begun, spent);
+        if let Err(Failure::Missing) = outcome {
+            outcome = self.commit(batch, true, begun, spent);
+        }
+        let mut applied = outcome.map_err(|failure| self.explained("writing to", failure))?;
+        applied.erased_ids.append(&mut self.gone);
+        let watermark = number(batch.watermark);
         self.lease.renew(watermark);
         self.committed = watermark;
         self.clear = false;
@@ -356,8 +392,10 @@ impl Backend for Postgres {
 
     fn reopen(&mut self) -> Result<Reopened, BackendError> {
         self.check_owned()?;
+        let begun = Instant::now();
         let (server, claim, lease, limit) =
             (self.server.clone(), self.claim.clone(), self.lease.clone(), self.flush_timeout);
+        let unreadable: Vec<_> = self.unreadable.iter().copied().map(columns::uuid).collect();
         let retaken = self.server.run(self.deadline(), async move {
             let mut lent = server.lend().await?;
             // What was idle may have been cut off by what went wrong.
@@ -365,15 +403,21 @@ impl Backend for Postgres {
             let begin = begin(limit);
             schema::prepare(&lent, &begin).await?;
             lent.batch_execute(&begin).await?;
-            let retaken = lease::retake(&lent, &claim, &lease).await;
-            if retaken.is_ok() {
-                lent.give_back();
-            } else {
-                lent.roll_back().await;
+            match lease::retake(&lent, &claim, &lease).await {
+                Ok((space, watermark)) => {
+                    let there = rows_read::which(&lent, space, &unreadable).await?;
+                    lent.give_back();
+                    Ok((space, watermark, there))
+                }
+                Err(failure) => {
+                    lent.roll_back().await;
+                    Err(failure)
+                }
             }
-            retaken
         });
-        let (space, watermark) = retaken.map_err(|failure| self.explained("reopening", failure))?;
+        let (space, watermark, there) = retaken.map_err(|failure| self.explained("reopening", failure))?;
+        // An erasure of which nobody knew whether it was committed has deleted the others.
+        self.gone.extend(self.unreadable.extract_if(|id| !there.contains(id)));
         if space != self.lease.space {
             self.server.leases.give_up(&self.lease);
             self.lease = Lease::new(space, self.lease.before, watermark, &self.claim);
@@ -395,6 +439,7 @@ impl Backend for Postgres {
                 );
             });
         }
+        self.spent = begun.elapsed();
         // Whoever was told so may not have come to act on it.
         Ok(if self.clear { Reopened::Empty } else { Reopened::Same })
     }
@@ -417,6 +462,8 @@ impl Backend for Postgres {
     }
 
     fn tidy(&mut self, idle: bool) -> Result<bool, BackendError> {
+        // The flush is over.
+        self.spent = Duration::ZERO;
         self.check_owned()?;
         if self.lease.has_diverged() {
             return Err(self.explained("looking at", Failure::Diverged));

@@ -4,7 +4,7 @@ use super::columns::{names, trace_id};
 use super::error::Failure;
 use super::lease::begin;
 use super::schema;
-use super::server::Server;
+use super::server::{Server, panicked};
 use crate::backend::{Stored, Unreadable};
 use crate::error::Error;
 use crate::trace::{
@@ -13,10 +13,11 @@ use crate::trace::{
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::pin::pin;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Row};
@@ -48,6 +49,8 @@ enum Hand {
     Watermark(i64),
     Traces(Vec<Row>),
     Links(Vec<Row>),
+    /// All was read.
+    End,
     Failed(Failure),
 }
 
@@ -65,11 +68,25 @@ pub(super) fn load(
     let (reader, hands) = (server.clone(), Hands { give, room: room.clone() });
     let room = Listening(room);
     let longest = i32::try_from(longest_payload).unwrap_or(i32::MAX);
+    let deadline = Instant::now() + patience;
     let task = server.spawn(async move {
-        if let Err(failure) = read(&reader, space, longest, patience, &hands).await {
-            hands.give(Hand::Failed(failure)).await;
-        }
+        let read = read(&reader, space, longest, patience, deadline, &hands).await;
+        hands.give(read.map_or_else(Hand::Failed, |()| Hand::End)).await;
     })?;
+    let taken = take(&given, &room, patience, &mut into);
+    if matches!(taken, Err(Failure::TimedOut)) {
+        task.abort();
+    }
+    taken
+}
+
+/// Takes all that is given, up to the end.
+fn take(
+    given: &mpsc::Receiver<Hand>,
+    room: &Listening,
+    patience: Duration,
+    into: &mut impl FnMut(Stored),
+) -> Result<Read, Failure> {
     let (mut done, mut partition) = (Read::default(), Arc::from("default"));
     loop {
         match given.recv_timeout(patience) {
@@ -91,13 +108,10 @@ pub(super) fn load(
                 }
                 into(Stored::Link(link));
             }),
+            Ok(Hand::End) => return Ok(done),
             Ok(Hand::Failed(failure)) => return Err(failure),
-            // All was read.
-            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(done),
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                task.abort();
-                return Err(Failure::TimedOut);
-            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(panicked().into()),
+            Err(mpsc::RecvTimeoutError::Timeout) => return Err(Failure::TimedOut),
         }
         room.0.add_permits(1);
     }
@@ -136,9 +150,10 @@ async fn read(
     space: Which,
     longest: i32,
     patience: Duration,
+    deadline: Instant,
     hands: &Hands,
 ) -> Result<(), Failure> {
-    let lent = server.lend().await?;
+    let lent = server.lend_until(deadline).await?;
     if let Which::Name(_) = &space
         && !schema::is_there(&lent).await?
     {
@@ -195,6 +210,16 @@ async fn stream(
     }
     hands.give(hand(read)).await;
     Ok(())
+}
+
+/// Those of the traces of which a row is there, readable or not.
+pub(super) async fn which(client: &Client, space: i32, ids: &[Uuid]) -> Result<HashSet<TraceId>, Failure> {
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sql = "SELECT id FROM mnemon.traces WHERE space = $1 AND id = ANY ($2)";
+    let rows = client.query_typed(sql, &[(&space, Type::INT4), (&ids, Type::UUID_ARRAY)]).await?;
+    rows.iter().map(|row| Ok(row.try_get(0).map(trace_id)?)).collect()
 }
 
 /// What is wrong with a row, for a person.
@@ -317,4 +342,25 @@ pub(super) fn link(row: &Row) -> Result<Link, Wrong> {
     let columns = Columns(row);
     let (ends, count) = ((columns.id(0, "a")?, columns.id(1, "b")?), columns.count(2, "count")?);
     Ok(Link::new(ends, count, columns.time(3, "first_at")?, columns.time(4, "last_at")?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, Hand, Listening, take};
+    use crate::error::ErrorKind;
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+    use tokio::sync::Semaphore;
+
+    #[test]
+    fn reader_that_panics_fails_the_load() {
+        let (give, given) = mpsc::channel();
+        give.send(Hand::Watermark(7)).expect("somebody listens");
+        drop(give);
+        let room = Listening(Arc::new(Semaphore::new(1)));
+        match take(&given, &room, Duration::from_secs(60), &mut |_| ()) {
+            Err(Failure::Explained(error)) => assert_eq!(error.kind(), ErrorKind::Panicked),
+            _ => panic!("what was read so far is not all"),
+        }
+    }
 }

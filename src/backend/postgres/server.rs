@@ -9,8 +9,8 @@ use super::tls::Tls;
 use crate::backend::BackendError;
 use crate::error::ErrorKind;
 use crate::guarded;
-use crate::protocol::Process;
 use crate::protocol::sync::{Mutex, lock};
+use crate::protocol::{Process, at_work};
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,11 +20,18 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::task::AbortHandle;
+use tokio::time::timeout_at;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config};
 
 /// The number of connections to a server that flushes and loads share. One more renews the leases.
 const MOST_CONNECTIONS: usize = 8;
+
+/// The number of these that openings, loads, followers and reports may have: the others are for flushes.
+const MOST_BESIDE_FLUSHES: usize = 4;
+
+/// Time after the deadline in which the servers' thread says that it has passed.
+const HELD_UP: Duration = Duration::from_secs(1);
 
 /// Replaced in a child process at its first use there: the thread stayed in the parent.
 static SERVERS: ArcSwapOption<Servers> = ArcSwapOption::const_empty();
@@ -63,7 +70,8 @@ impl Servers {
         let handle = runtime.handle().clone();
         let (running, ended) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name("mnemon-postgres".to_owned());
-        thread.spawn(move || runtime.block_on(ended))?;
+        // Flushes of all stores wait for it.
+        thread.spawn(move || at_work(|| runtime.block_on(ended)))?;
         Ok(Self { process: Process::current(), runtime: handle, _running: running, open: Mutex::default() })
     }
 }
@@ -78,6 +86,7 @@ pub(super) struct Server {
     place: String,
     idle: Mutex<Vec<Arc<Connection>>>,
     permits: Semaphore,
+    beside_flushes: Semaphore,
     pub(super) leases: Leases,
 }
 
@@ -98,6 +107,7 @@ impl Server {
             tls,
             idle: Mutex::default(),
             permits: Semaphore::new(MOST_CONNECTIONS),
+            beside_flushes: Semaphore::new(MOST_BESIDE_FLUSHES),
             leases: Leases::default(),
         });
         let mut open = lock(&servers.open);
@@ -120,22 +130,27 @@ impl Server {
         !self.process.is_current()
     }
 
-    /// Does some work on the servers' thread and waits for it, until the deadline at most.
+    /// Does some work on the servers' thread and waits for it, until the deadline at most; a little longer if something
+    /// holds that thread up.
     pub(super) fn run<T: Send + 'static>(
         &self,
         deadline: Instant,
         work: impl Future<Output = Result<T, Failure>> + Send + 'static,
     ) -> Result<T, Failure> {
         let (give, take) = mpsc::sync_channel(1);
-        self.spawn(async move {
-            let done = tokio::time::timeout_at(deadline.into(), work).await.unwrap_or(Err(Failure::TimedOut));
-            // Whoever waits does so until it comes.
+        let task = self.spawn(async move {
+            let done = timeout_at(deadline.into(), work).await.unwrap_or(Err(Failure::TimedOut));
+            // Whoever waits may have given up.
             give.send(done).ok();
         })?;
-        take.recv().unwrap_or_else(|_| {
-            Err(BackendError::new(ErrorKind::Panicked, "the thread mnemon-postgres panicked: report it")
-                .into())
-        })
+        match take.recv_timeout(deadline.saturating_duration_since(Instant::now()) + HELD_UP) {
+            Ok(done) => done,
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(panicked().into()),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                task.abort();
+                Err(Failure::TimedOut)
+            }
+        }
     }
 
     pub(super) fn spawn(
@@ -153,21 +168,32 @@ impl Server {
         Ok(self.runtime.spawn(work).abort_handle())
     }
 
-    /// A connection, as soon as one is free.
+    /// A connection for a flush, as soon as one is free.
     pub(super) async fn lend(&self) -> Result<Lent<'_>, Failure> {
-        let permit = self.permit().await?;
+        let permit = permit(&self.permits).await?;
+        self.lend_with(permit, None).await
+    }
+
+    /// A connection for what must not hold up flushes, if one is free before the deadline.
+    pub(super) async fn lend_until(&self, deadline: Instant) -> Result<Lent<'_>, Failure> {
+        let both = async { Ok((permit(&self.beside_flushes).await?, permit(&self.permits).await?)) };
+        let (beside, permit) =
+            timeout_at(deadline.into(), both).await.unwrap_or(Err(Failure::NoConnection))?;
+        self.lend_with(permit, Some(beside)).await
+    }
+
+    async fn lend_with<'s>(
+        &'s self,
+        permit: SemaphorePermit<'s>,
+        beside: Option<SemaphorePermit<'s>>,
+    ) -> Result<Lent<'s>, Failure> {
         let idle =
             std::iter::from_fn(|| lock(&self.idle).pop()).find(|connection| !connection.client.is_closed());
         let connection = match idle {
             Some(connection) => connection,
             None => Arc::new(self.dial().await?),
         };
-        Ok(Lent { connection, server: self, _permit: permit, is_given_back: false })
-    }
-
-    async fn permit(&self) -> Result<SemaphorePermit<'_>, Failure> {
-        let closed = |_| BackendError::new(ErrorKind::Backend, "no connections are lent any more");
-        Ok(self.permits.acquire().await.map_err(closed)?)
+        Ok(Lent { connection, server: self, _permits: (permit, beside), is_given_back: false })
     }
 
     /// A new connection, beside those that are lent.
@@ -190,6 +216,16 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.leases.wake_keeper();
     }
+}
+
+async fn permit(permits: &Semaphore) -> Result<SemaphorePermit<'_>, Failure> {
+    let closed = |_| BackendError::new(ErrorKind::Backend, "no connections are lent any more");
+    Ok(permits.acquire().await.map_err(closed)?)
+}
+
+/// The failure of work whose end was never told.
+pub(super) fn panicked() -> BackendError {
+    BackendError::new(ErrorKind::Panicked, "the thread mnemon-postgres panicked: report it")
 }
 
 /// Works until the connection has ended.
@@ -218,7 +254,7 @@ impl Deref for Connection {
 pub(super) struct Lent<'s> {
     connection: Arc<Connection>,
     server: &'s Server,
-    _permit: SemaphorePermit<'s>,
+    _permits: (SemaphorePermit<'s>, Option<SemaphorePermit<'s>>),
     is_given_back: bool,
 }
 

@@ -70,8 +70,8 @@ fn reports(server: &Arc<Server>, name: Option<String>) -> Result<Vec<SpaceReport
             (SELECT count(*) FROM mnemon.traces t WHERE t.space = s.space),
             (SELECT count(*) FROM mnemon.links l WHERE l.space = s.space)
         FROM mnemon.spaces s WHERE $1::text IS NULL OR s.name = $1 ORDER BY s.name";
-    run(server, "reading", move |server| async move {
-        let lent = server.lend().await?;
+    run(server, "reading", move |server, deadline| async move {
+        let lent = server.lend_until(deadline).await?;
         if !schema::is_there(&lent).await? {
             lent.give_back();
             return Ok(Vec::new());
@@ -112,8 +112,8 @@ pub fn release(url: &str, space: &str) -> Result<Option<String>> {
         WHERE s.space = was.space RETURNING was.owner";
     let name: Arc<str> = space.into();
     let server = Server::of(url)?;
-    let released = run(&server, "releasing a space of", move |server| async move {
-        let lent = server.lend().await?;
+    let released = run(&server, "releasing a space of", move |server, deadline| async move {
+        let lent = server.lend_until(deadline).await?;
         if !schema::is_there(&lent).await? {
             lent.give_back();
             return Ok(None);
@@ -136,8 +136,9 @@ pub(super) fn no_such_space(space: &str, place: &str) -> Error {
 fn run<T: Send + 'static, F: Future<Output = Result<T, Failure>> + Send + 'static>(
     server: &Arc<Server>,
     doing: &str,
-    work: impl FnOnce(Arc<Server>) -> F,
+    work: impl FnOnce(Arc<Server>, Instant) -> F,
 ) -> Result<T> {
-    let done = server.run(Instant::now() + LIMIT, work(server.clone()));
+    let deadline = Instant::now() + LIMIT;
+    let done = server.run(deadline, work(server.clone(), deadline));
     Ok(done.map_err(|failure| failure.explained(doing, server.place(), LIMIT))?)
 }

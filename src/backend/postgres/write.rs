@@ -27,6 +27,8 @@ pub(super) struct Cut {
     pub(super) durability: Durability,
     /// The longest that a statement, a lock or this process may take.
     pub(super) limit: Duration,
+    /// Whether rows are written whole of which the numbers would do, since one of them is not there.
+    pub(super) whole: bool,
     /// Whether all that the space holds is deleted first, except rows that could not be read.
     pub(super) clear: bool,
     pub(super) erased: Vec<Scope>,
@@ -53,7 +55,7 @@ struct Plan<'a> {
 enum Mode {
     /// The numbers alone, where they suffice.
     Numbers,
-    /// All whole, since one of them is not there.
+    /// All whole.
     Whole,
     /// All whole, and in halves where one is refused, until that one is left out.
     Halves,
@@ -62,13 +64,14 @@ enum Mode {
 impl Cut {
     /// Number of bytes to be sent, about.
     pub(super) fn bytes(&self) -> usize {
-        self.traces.iter().map(weight).sum::<usize>() + self.links.len() * LINK_BYTES
+        self.traces.iter().map(|change| weight(change, self.whole)).sum::<usize>()
+            + self.links.len() * LINK_BYTES
     }
 
-    /// Commits it, in any mode, on any connection, and finds out what came of it where the connection fails.
+    /// Commits it, in halves if need be, on any connection, and finds out what came of it where the connection fails.
     pub(super) async fn commit(&self, server: &Server) -> Result<Applied, Failure> {
         let mut lent = server.lend().await?;
-        let mut mode = Mode::Numbers;
+        let mut mode = if self.whole { Mode::Whole } else { Mode::Numbers };
         let mut has_reconnected = false;
         loop {
             let mut applied = Applied::default();
@@ -77,7 +80,6 @@ impl Cut {
                     lent.give_back();
                     return Ok(applied);
                 }
-                Err(Failure::Missing) if mode == Mode::Numbers => mode = Mode::Whole,
                 Err(Failure::Content(_)) if mode != Mode::Halves => mode = Mode::Halves,
                 // One that was idle may have been cut off since.
                 Err(failure) if failure.is_in_doubt() && !has_reconnected => {
@@ -302,11 +304,11 @@ fn bytes_of(trace: &Trace) -> usize {
     NUMBERS_BYTES + trace.content.bytes()
 }
 
-fn weight(change: &TraceChange) -> usize {
+fn weight(change: &TraceChange, whole: bool) -> usize {
     match change {
         TraceChange::Delete { .. } => size_of::<TraceId>(),
-        TraceChange::Upsert { trace, .. } => bytes_of(trace),
-        TraceChange::UpdateNumbers { .. } => NUMBERS_BYTES,
+        TraceChange::UpdateNumbers { .. } if !whole => NUMBERS_BYTES,
+        TraceChange::Upsert { trace, .. } | TraceChange::UpdateNumbers { trace, .. } => bytes_of(trace),
     }
 }
 
@@ -339,9 +341,11 @@ async fn erase(client: &Client, space: i32, scope: &Scope, applied: &mut Applied
         return Ok(());
     }
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&space, Type::INT4), (&value, Type::TEXT)];
-    let these = format!("SELECT id FROM mnemon.traces WHERE space = $1 AND {column} = $2");
+    // One pass over the links, which looks at the traces of each by their key. A subquery that could become a join, or a
+    // set, would be compared with every link where the statistics are wrong, or memory is short.
     let links = format!(
-        "DELETE FROM mnemon.links WHERE space = $1 AND (a IN ({these}) OR b IN ({these})) RETURNING a"
+        "DELETE FROM mnemon.links l WHERE l.space = $1 AND (SELECT bool_or(t.{column} = $2) FROM mnemon.traces t
+            WHERE t.space = $1 AND t.id = ANY (ARRAY[l.a, l.b])) RETURNING l.a"
     );
     let id = |row: &Row| row.try_get::<_, Uuid>(0).map(trace_id);
     let rows = client.query_typed(&links, &parameters).await?;

@@ -41,6 +41,20 @@ fn an_idle_flusher_sleeps_until_it_is_rung_for() {
     assert_eq!(name(&idle), "sleep", "the interval has begun");
 }
 
+/// A backend that has to notice something by itself is called though a change waits for its interval.
+#[test]
+fn tidy_interval_ends_while_dirty() {
+    let (mut flusher, state, told) = flusher(NEVER);
+    flusher.tidy_interval = Some(Duration::from_secs(2));
+    state.put('a');
+    let (next, time) = job(&flusher, false);
+    assert!(next == "sleep" && time <= Duration::from_secs(2), "{next} {time:?}");
+    flusher.rested_for(Duration::from_secs(2));
+    assert_eq!(name(&flusher), "tidy");
+    flusher.maintain(true);
+    assert_eq!((name(&flusher), told.calls()), ("sleep", vec!["tidy".to_owned()]));
+}
+
 #[test]
 fn who_asks_is_served_at_once_unless_it_is_mere_contention() {
     for (kind, served) in [(ErrorKind::DiskFull, "sync"), (ErrorKind::Busy, "sleep")] {

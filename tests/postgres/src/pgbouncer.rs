@@ -19,7 +19,7 @@ impl Pgbouncer {
     /// installed.
     pub fn start(server: &Server, connections: u32) -> Outcome<Option<Self>> {
         let Some(program) = program("pgbouncer") else {
-            skip("PgBouncer is not installed");
+            skip("PgBouncer is not installed")?;
             return Ok(None);
         };
         let folder = tempfile::Builder::new().prefix("mnemon-pgbouncer-").tempdir()?;

@@ -50,7 +50,7 @@ impl Server {
     /// Starts a server in a folder that exists.
     pub fn start_in(folder: &Path) -> Outcome<Option<Self>> {
         let Some(programs) = server_programs() else {
-            skip("PostgreSQL is not installed");
+            skip("PostgreSQL is not installed")?;
             return Ok(None);
         };
         give_away(folder)?;

@@ -5,8 +5,10 @@
 //! closed cut, not older than what was acknowledged.
 #![cfg(unix)]
 
+mod asynchronous;
 mod following;
 mod hosts;
+mod limits;
 mod network;
 mod refusals;
 mod rounds;
