@@ -63,7 +63,7 @@ fn demo_leaves_nothing_behind() -> Outcome {
     let first =
         format!("{records} memories of the sample went into a store in a temporary file: {records} new, ");
     assert!(stdout.starts_with(&first), "{stdout}");
-    assert!(stdout.contains("\nThe file holds what the writers were told: "), "{stdout}");
+    assert!(stdout.contains("\nThe store holds what the writers were told: "), "{stdout}");
     let report: Value = serde_json::from_str(stdout.lines().last().unwrap_or_default())?;
     assert_eq!((&report["ingest"]["inserted"], &report["ingest"]["bad"]), (&json!(records), &json!(0)));
     let links = &report["verify"]["links"];
