@@ -45,7 +45,7 @@ fn busy_host_file_has_acknowledged_writes() -> Outcome {
         assert_eq!((&numbers["rows_upserted"], &numbers["payload_bytes_serialized"]), (&json!(0), &json!(0)));
         assert_eq!(numbers["writes"], 5_000);
         assert!(numbers["rows_updated"].as_u64() >= Some(500), "{report}");
-        let columns = ["in", "the", "file", "rows", "links", "missing", "stale", "extra"];
+        let columns = ["in", "the", "store", "rows", "links", "missing", "stale", "extra"];
         assert!(ran.stdout.lines().any(|line| line.split_whitespace().eq(columns)), "{}", ran.stdout);
         assert!(ran.stdout.contains("none of them missing, stale or extra"), "{}", ran.stdout);
     }

@@ -1,5 +1,5 @@
-//! The program on a space of a PostgreSQL database, which it takes wherever it takes a file. Needs the URL of a server in
-//! `MNEMON_TEST_POSTGRES`: `cargo run -p postgres-tests --bin with-server -- cargo test --all-features --test cli spaces::`.
+//! The program on a space of a PostgreSQL database, which it takes wherever it takes a file. Needs the URL of a server
+//! in `MNEMON_TEST_POSTGRES`, as `cargo run -p postgres-tests --bin with-server -- COMMAND` gives it to a command.
 #![cfg(feature = "cli")]
 
 use crate::harbour::{harbour, with_harbour};

@@ -25,9 +25,9 @@ pub struct Verify {
     json: bool,
 }
 
-const EXIT_CODES: &str = "What is looked at in a file: pages and indexes (SQLite's integrity check), tables, every row of a trace \
-     and its payload, both ends of every link, and files that a store has left beside this one. In a space: every row of a trace and its \
-     payload, and both ends of every link.\n\n\
+const EXIT_CODES: &str = "What is looked at in a file: pages and indexes (SQLite's integrity check), tables, every row \
+     of a trace and its payload, both ends of every link, and files that a store has left beside this one. In a space: every \
+     row of a trace and its payload, and both ends of every link.\n\n\
      Exit codes: 0 sound; 2 something was found; 1 the store can't be looked at.";
 
 /// [`VerifyReport`], for programs.
