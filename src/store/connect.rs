@@ -141,8 +141,8 @@ impl StoreBuilder {
         })
     }
 
-    /// Opens a store without a file, filled with what a [space](Self::space) of the PostgreSQL database that `url` names
-    /// holds as of one cut: a copy to inspect, or to experiment with, as `detached` makes of a file.
+    /// Opens a store without a file, filled with what a [space](Self::space) of the PostgreSQL database that `url`
+    /// names holds as of one cut: a copy to inspect, or to experiment with, as `detached` makes of a file.
     /// The space is only read, even while a host owns it, and nothing is written back.
     ///
     /// ```no_run
@@ -155,8 +155,8 @@ impl StoreBuilder {
     ///
     /// # Errors
     ///
-    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such space, and the errors of [`connect`](Self::connect),
-    /// except that a space may be in use.
+    /// [`NotFound`](crate::ErrorKind::NotFound) if there is no such space, and the errors of
+    /// [`connect`](Self::connect), except that a space may be in use.
     pub fn detached_space(self, url: &str) -> Result<TraceStore> {
         let settings = self.check()?;
         let Options { server, .. } = self.postgres;

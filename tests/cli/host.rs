@@ -45,7 +45,7 @@ fn busy_host_file_has_acknowledged_writes() -> Outcome {
         assert_eq!((&numbers["rows_upserted"], &numbers["payload_bytes_serialized"]), (&json!(0), &json!(0)));
         assert_eq!(numbers["writes"], 5_000);
         assert!(numbers["rows_updated"].as_u64() >= Some(500), "{report}");
-        let columns = ["in", "the", "file", "rows", "links", "missing", "stale", "extra"];
+        let columns = ["in", "the", "store", "rows", "links", "missing", "stale", "extra"];
         assert!(ran.stdout.lines().any(|line| line.split_whitespace().eq(columns)), "{}", ran.stdout);
         assert!(ran.stdout.contains("none of them missing, stale or extra"), "{}", ran.stdout);
     }
@@ -63,7 +63,7 @@ fn demo_leaves_nothing_behind() -> Outcome {
     let first =
         format!("{records} memories of the sample went into a store in a temporary file: {records} new, ");
     assert!(stdout.starts_with(&first), "{stdout}");
-    assert!(stdout.contains("\nThe file holds what the writers were told: "), "{stdout}");
+    assert!(stdout.contains("\nThe store holds what the writers were told: "), "{stdout}");
     let report: Value = serde_json::from_str(stdout.lines().last().unwrap_or_default())?;
     assert_eq!((&report["ingest"]["inserted"], &report["ingest"]["bad"]), (&json!(records), &json!(0)));
     let links = &report["verify"]["links"];

@@ -123,7 +123,7 @@ fn interrupted_host_closes_and_verifies() -> Outcome {
     wait_until(|| status().is_ok_and(|status| status["writes"].as_u64() > Some(6_000)));
     let (output, told) = interrupt(child)?;
     let said = String::from_utf8(output.stdout)?;
-    assert!(said.contains("The file holds what the writers were told: "), "{said}{told}");
+    assert!(said.contains("The store holds what the writers were told: "), "{said}{told}");
     assert_eq!(status()?["health"], "closed");
     assert!(inspect(place.path("memory.db"))?.clean);
     Ok(())

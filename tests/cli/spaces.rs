@@ -1,5 +1,5 @@
-//! The program on a space of a PostgreSQL database, which it takes wherever it takes a file. Needs the URL of a server in
-//! `MNEMON_TEST_POSTGRES`: `cargo run -p postgres-tests --bin with-server -- cargo test --all-features --test cli spaces::`.
+//! The program on a space of a PostgreSQL database, which it takes wherever it takes a file. Needs the URL of a server
+//! in `MNEMON_TEST_POSTGRES`, as `cargo run -p postgres-tests --bin with-server -- COMMAND` gives it to a command.
 #![cfg(feature = "cli")]
 
 use crate::harbour::{harbour, with_harbour};
@@ -93,7 +93,8 @@ fn space_reads_like_its_file() -> Outcome {
     let table = place.output(&format!("stat {url}"))?;
     assert!(table.contains("owner") && table.contains("semantic"), "{table}");
     let verified = place.run(&format!("verify {url} --json"))?;
-    assert_eq!((verified.code, &verified.json()?["sound"]), (Some(0), &json!(true)), "{verified:?}");
+    let found = verified.json()?;
+    assert_eq!((verified.code, &found["sound"], &found["in_use_by"]), (Some(0), &json!(true), &Value::Null));
     let top = place.run(&format!("top {url}"))?;
     assert_eq!((top.code, top.stdout.lines().count()), (Some(0), 1), "nobody has it: {top:?}");
     assert!(top.stdout.contains("6 traces  5 links"), "{top:?}");
@@ -200,6 +201,11 @@ fn owned_space_is_read_not_written() -> Outcome {
     for command in [format!("put {url} x"), format!("ingest {url} {SAMPLE}"), format!("demo --db {url}")] {
         failed(&place.run(&command)?, &format!("process {}", std::process::id()));
     }
+    let in_use_by = place.run(&format!("verify {url} --json"))?.json()?["in_use_by"].clone();
+    assert!(
+        in_use_by.as_str().is_some_and(|owner| owner.contains(&std::process::id().to_string())),
+        "{in_use_by}"
+    );
     let top = place.run(&format!("top {url} --once --json"))?.json()?;
     assert_eq!((&top["traces"], &top["lease_is_over"]), (&json!(1), &json!(false)), "{top}");
 
@@ -211,7 +217,7 @@ fn owned_space_is_read_not_written() -> Outcome {
 
     let mut release = assert_cmd::Command::new(env!("CARGO_BIN_EXE_mnemon"));
     let released = String::from_utf8(release.args(["release", &space.server, &space.name]).output()?.stdout)?;
-    assert!(released.contains("is released; it belonged to"), "{released}");
+    assert!(released.contains("is released; its last owner was process"), "{released}");
     place.output(&format!("put {url} x"))?;
     let lost = owner.flush().err().ok_or("the space is not the owner's any more")?;
     assert_eq!(lost.kind(), ErrorKind::InUse);

@@ -50,8 +50,8 @@ pub fn spaces(url: &str) -> Result<Vec<SpaceReport>> {
     reports(&Server::of(url)?, None)
 }
 
-/// Returns one space of the database that `url` names. Changes nothing, and waits for no lock. Costs a count of the rows
-/// of the space, for 60 seconds at most.
+/// Returns one space of the database that `url` names. Changes nothing, and waits for no lock. Costs a count of the
+/// rows of the space, for 60 seconds at most.
 ///
 /// # Errors
 ///

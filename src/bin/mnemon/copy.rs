@@ -28,8 +28,8 @@ pub struct Copy {
     json: bool,
 }
 
-const EXIT_CODES: &str = "Copied are all traces and links that the store holds at one cut, with every field: of a store in \
-     use, what was flushed by then. They are written as one cut, read again, and compared.\n\n\
+const EXIT_CODES: &str = "Copied are all traces and links that the store holds at one cut, with every field: of a store \
+     in use, what was flushed by then. They are written as one cut, read again, and compared.\n\n\
      Exit codes: 0 the copy is there and the same; 2 it is there, but for rows that can't be read, which are named; \
      1 failure; 130 after Ctrl-C, and nothing is copied.";
 

@@ -28,8 +28,8 @@ pub struct ImportLegion {
     /// The original's SQLite file, or the URL of its PostgreSQL database; it is only read.
     #[arg(value_name = "FILE|URL", value_hint = ValueHint::AnyPath)]
     from: Location,
-    /// The tenant whose rows of a PostgreSQL database are taken; needed if there are several. An empty name takes the rows
-    /// of none.
+    /// The tenant whose rows of a PostgreSQL database are taken; needed if there are several. An empty name takes the
+    /// rows of none.
     #[arg(long)]
     tenant: Option<String>,
     /// One JSON object, with every finding.

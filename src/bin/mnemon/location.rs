@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn url_names_its_space() {
-        let of = |text, url: &str, name: Option<&str>, shown: &str| {
+        let of = |text: &str, url: &str, name: Option<&str>, shown: &str| {
             assert_eq!(
                 parsed(text),
                 Some((url.to_owned(), name.map(str::to_owned), shown.to_owned())),

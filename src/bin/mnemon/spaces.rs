@@ -93,7 +93,7 @@ impl Release {
     pub fn run(self) -> Result<ExitCode> {
         let owner = postgres::release(self.url.database()?, &self.space)?;
         let owner = owner.map_or("nobody".to_owned(), |owner| text::harmless(&owner).into_owned());
-        text::print(&format!("{} is released; it belonged to {owner}", text::harmless(&self.space)))?;
+        text::print(&format!("{} is released; its last owner was {owner}", text::harmless(&self.space)))?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -101,6 +101,11 @@ impl Release {
 /// The time of the last cut.
 pub fn last_cut(space: &SpaceReport) -> String {
     space.committed_at.map_or("none".to_owned(), |at| format!("{at:.0}"))
+}
+
+/// The process that has the space open, if its lease has not ended.
+pub fn holder(space: &SpaceReport) -> Option<&str> {
+    space.lease_until.filter(|_| !space.is_over).and(space.owner.as_deref())
 }
 
 /// The owner of a space, and its lease.

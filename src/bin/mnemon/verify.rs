@@ -4,6 +4,7 @@ use crate::exchange::MAX_PAYLOAD_BYTES;
 use crate::ingest::WITH_BAD_LINES;
 use crate::location::{Location, Space};
 use crate::progress;
+use crate::spaces::{holder, owner};
 use crate::text::{self, number};
 use anyhow::Result;
 use clap::{Args, ValueHint};
@@ -24,9 +25,9 @@ pub struct Verify {
     json: bool,
 }
 
-const EXIT_CODES: &str = "What is looked at in a file: pages and indexes (SQLite's integrity check), tables, every row of a trace \
-     and its payload, both ends of every link, and files that a store has left beside this one. In a space: every row of a trace and its \
-     payload, and both ends of every link.\n\n\
+const EXIT_CODES: &str = "What is looked at in a file: pages and indexes (SQLite's integrity check), tables, every row \
+     of a trace and its payload, both ends of every link, and files that a store has left beside this one. In a space: every \
+     row of a trace and its payload, and both ends of every link.\n\n\
      Exit codes: 0 sound; 2 something was found; 1 the store can't be looked at.";
 
 /// [`VerifyReport`], for programs.
@@ -80,7 +81,7 @@ impl Verify {
 
     /// Reads every row of a space, with the checks of reading.
     fn space(&self, space: &Space) -> Result<ExitCode> {
-        let owner = space.report()?.owner;
+        let row = space.report()?;
         let store =
             ManuallyDrop::new(self.db.detached(TraceStore::builder().max_payload_bytes(MAX_PAYLOAD_BYTES))?);
         let unreadable = store.stats().quarantined;
@@ -101,13 +102,20 @@ impl Verify {
         let watermark = store.watermark().committed;
         let is_sound = findings.is_empty();
         if self.json {
-            text::print_json(&SpaceVerified { sound: is_sound, traces, links, watermark, owner, findings })?
+            text::print_json(&SpaceVerified {
+                sound: is_sound,
+                traces,
+                links,
+                watermark,
+                in_use_by: holder(&row),
+                findings,
+            })?
         } else {
             let table = text::table(&[
                 ["sound traces".to_owned(), number(traces)],
                 ["sound links".to_owned(), number(links)],
                 ["watermark".to_owned(), number(watermark)],
-                ["owner".to_owned(), owner.unwrap_or_else(|| "nobody".to_owned())],
+                ["owner".to_owned(), owner(&row)],
             ]);
             let told = findings.iter().map(|finding| match &finding.id {
                 Some(id) => format!("{} {id}: {}", finding.part, finding.reason),
@@ -126,7 +134,7 @@ struct SpaceVerified<'a> {
     traces: u64,
     links: u64,
     watermark: u64,
-    owner: Option<String>,
+    in_use_by: Option<&'a str>,
     findings: Vec<FindingReport<'a>>,
 }
 

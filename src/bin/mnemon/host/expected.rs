@@ -146,7 +146,7 @@ impl Verify {
 
     fn stale(&mut self, expected: &Trace, found: &Trace) {
         self.stale += 1;
-        self.example(|| format!("stale:\n  acknowledged {expected:?}\n  in the file  {found:?}"));
+        self.example(|| format!("stale:\n  acknowledged {expected:?}\n  in the store {found:?}"));
     }
 
     fn extra(&mut self, found: &Trace) {
@@ -162,7 +162,7 @@ impl Verify {
         };
         *counted += 1;
         self.example(|| {
-            format!("link {} - {}: acknowledged {expected:?}, in the file {found:?}", ends.0, ends.1)
+            format!("link {} - {}: acknowledged {expected:?}, in the store {found:?}", ends.0, ends.1)
         });
     }
 

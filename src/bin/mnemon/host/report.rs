@@ -8,7 +8,7 @@ use mnemon::{Quarantined, Stats};
 use serde::Serialize;
 use std::process::ExitCode;
 
-/// What a busy host did, and whether its file holds it. Rows, cuts and bytes are those since the store was
+/// What a busy host did, and whether the store holds it. Rows, cuts and bytes are those since the store was
 /// opened; `writes` are those of the busy phase.
 #[derive(Serialize)]
 pub struct HostReport {
@@ -147,7 +147,7 @@ impl HostReport {
     fn differences(&self) -> String {
         let Verify { rows, links, missing, stale, extra, .. } = self.verify;
         text::table(&[
-            ["in the file", "rows", "links", "missing", "stale", "extra"].map(str::to_owned).to_vec(),
+            ["in the store", "rows", "links", "missing", "stale", "extra"].map(str::to_owned).to_vec(),
             [vec!["after reopening".to_owned()], [rows, links, missing, stale, extra].map(number).to_vec()]
                 .concat(),
         ])
@@ -159,10 +159,10 @@ impl HostReport {
         let rows = format!("{} and {}", text::count(rows, "trace"), text::count(links, "link"));
         if self.verify.is_good() {
             format!(
-                "The file holds what the writers were told: {rows}, none of them missing, stale or extra."
+                "The store holds what the writers were told: {rows}, none of them missing, stale or extra."
             )
         } else {
-            "The file does NOT hold what the writers were told; the first differences are shown above: please report them.".to_owned()
+            "The store does NOT hold what the writers were told; the first differences are shown above: please report them.".to_owned()
         }
     }
 

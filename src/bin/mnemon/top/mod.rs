@@ -26,8 +26,8 @@ use std::time::Duration;
 ///
 /// Of a space, its row is read: owner, lease, last cut, numbers of traces and links. For a file, the host must write a
 /// status file: `mnemon host --status` does, and one of your own by mnemon's `StatusFile`. It is
-/// read once a second until the store is closed, or until you press q. Where standard output is no terminal, each reading
-/// is a line.
+/// read once a second until the store is closed, or until you press q. Where standard output is no terminal, each
+/// reading is a line.
 #[derive(Args)]
 #[command(
     after_help = "Exit codes: 0 done, or the store was closed; 1 failure, or the status file is missing or \
