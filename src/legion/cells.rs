@@ -199,6 +199,14 @@ pub(super) fn ids(cell: ValueRef<'_>) -> Result<Partly<Vec<TraceId>>, Wrong> {
     array(cell, |id| id_in(id).map_err(|wrong| format!("left out: {wrong}").into()))
 }
 
+/// Numbers as pgvector writes them: `[1,0.5]`.
+pub(super) fn embedding(cell: ValueRef<'_>) -> Result<Box<[f32]>, Wrong> {
+    let text = text(cell)?;
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let numbers = inner.and_then(|inner| inner.split(',').map(|number| number.trim().parse().ok()).collect());
+    numbers.ok_or_else(|| format!("{} is no list of numbers", shown(text)).into())
+}
+
 /// Maximum number of unusable elements of an array that are named: a cell may have millions.
 const NAMED: usize = 20;
 

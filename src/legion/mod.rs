@@ -24,9 +24,13 @@ mod cells;
 mod export;
 mod import;
 mod reading;
+#[cfg(feature = "postgres")]
+mod server;
 
 pub use export::export;
 pub use import::{Original, read};
+#[cfg(feature = "postgres")]
+pub use server::read_server;
 
 use crate::backend::sqlite::Finding;
 use std::borrow::Cow;
@@ -84,4 +88,7 @@ const TRACE_COLUMNS: [&str; 22] = [
     "unresolved",
     "consolidation_candidate",
 ];
+/// Columns that only the original's tables in PostgreSQL have.
+const SERVER_COLUMNS: [&str; 3] = ["source_agent_id", "encryption_key_id", "embedding"];
+const PAIR_TIMES: [&str; 2] = ["created_at", "updated_at"];
 const PAIR_COLUMNS: [&str; 4] = ["trace_id_a", "trace_id_b", "coactivation_count", "partition_id"];

@@ -2,7 +2,7 @@
 
 use super::cells::{self, Partly, Wrong};
 use super::import::Original;
-use super::{ASSOCIATIONS, PAIR_COLUMNS, TRACE_COLUMNS, TRACES, finding};
+use super::{ASSOCIATIONS, PAIR_COLUMNS, PAIR_TIMES, SERVER_COLUMNS, TRACE_COLUMNS, TRACES, finding};
 use crate::backend::sqlite::Finding;
 use crate::memory::constants::ASSOCIATED_AT;
 use crate::trace::{Link, NewTrace, TraceId};
@@ -20,19 +20,29 @@ struct Known {
     associated: Vec<TraceId>,
 }
 
+/// A pair's row, its count, and its first and last time where they are stored.
+struct Pair {
+    row: i64,
+    count: u32,
+    times: [Option<Timestamp>; 2],
+}
+
 #[derive(Default)]
 pub(super) struct Reading {
     traces: Vec<(i64, NewTrace)>,
     known: HashMap<TraceId, Known>,
     /// Ordered by id, so that the same file always gives the same result.
-    pairs: BTreeMap<(TraceId, TraceId), (i64, u32)>,
+    pairs: BTreeMap<(TraceId, TraceId), Pair>,
     findings: Vec<Finding>,
 }
 
 impl Reading {
     /// Returns whether the table of traces exists, with the columns that it must have.
     pub(super) fn traces(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
-        let Some(columns) = Columns::of(connection, TRACES, &TRACE_COLUMNS)? else { return Ok(false) };
+        let Some(columns) = Columns::of(connection, TRACES, &[&TRACE_COLUMNS[..], &SERVER_COLUMNS].concat())?
+        else {
+            return Ok(false);
+        };
         if !["trace_id", "trace_type", "content"].iter().all(|column| columns.has(column)) {
             return Ok(false);
         }
@@ -55,7 +65,7 @@ impl Reading {
     }
 
     pub(super) fn associations(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let columns = Columns::of(connection, ASSOCIATIONS, &PAIR_COLUMNS)?;
+        let columns = Columns::of(connection, ASSOCIATIONS, &[&PAIR_COLUMNS[..], &PAIR_TIMES].concat())?;
         let Some(columns) = columns.filter(|columns| !columns.names.is_empty()) else { return Ok(()) };
         let mut statement = columns.select(connection)?;
         let mut rows = statement.query([])?;
@@ -77,11 +87,11 @@ impl Reading {
                 cells.find("coactivation_count", "left out: never active together");
                 continue;
             }
-            let row = cells.number;
+            let (row, times) = (cells.number, PAIR_TIMES.map(|column| cells.partly(column, cells::time)));
             match self.pairs.entry((a.min(b), a.max(b))) {
-                Entry::Vacant(place) => drop(place.insert((row, count))),
+                Entry::Vacant(place) => drop(place.insert(Pair { row, count, times })),
                 Entry::Occupied(mut place) => {
-                    let (other, there) = *place.get();
+                    let Pair { row: other, count: there, .. } = *place.get();
                     if there != count {
                         let larger = there.max(count);
                         cells.find(
@@ -90,7 +100,7 @@ impl Reading {
                                 "{count}, and in row {other}, the other direction, {there}: {larger} is taken"
                             ),
                         );
-                        place.insert((row, larger));
+                        place.insert(Pair { row, count: larger, times });
                     }
                 }
             }
@@ -100,11 +110,12 @@ impl Reading {
 
     pub(super) fn done(mut self) -> Original {
         self.associated();
-        let link = |(&(a, b), &(row, count))| {
+        let link = |(&(a, b), &Pair { row, count, times })| {
             let [a, b] = [a, b].map(|id| (id, self.known.get(&id)));
             let ((a, Some(of_a)), (b, Some(of_b))) = (a, b) else { return None };
-            let first = of_a.created_at.max(of_b.created_at);
-            let last = first.max(of_a.last_reinforced.max(of_b.last_reinforced));
+            let [first, last] = times;
+            let first = first.unwrap_or(of_a.created_at.max(of_b.created_at));
+            let last = first.max(last.unwrap_or(of_a.last_reinforced.max(of_b.last_reinforced)));
             Some((row, Link::new((a, b), count, first, last).ok()?))
         };
         let links = self.pairs.iter().filter_map(link).collect();
@@ -126,7 +137,7 @@ impl Reading {
                     true => match self.pairs.entry(pair) {
                         Entry::Occupied(_) => continue,
                         Entry::Vacant(place) => {
-                            place.insert((known.row, ASSOCIATED_AT));
+                            place.insert(Pair { row: known.row, count: ASSOCIATED_AT, times: [None; 2] });
                             format!("there is no pair with {other}: a count of {ASSOCIATED_AT} is taken")
                                 .into()
                         }
@@ -281,6 +292,15 @@ impl<'a> Cells<'a> {
         }
         if let Some(candidate) = self.optional("consolidation_candidate", cells::flag) {
             new = new.consolidation_candidate(candidate);
+        }
+        if let Some(agent) = self.optional("source_agent_id", cells::name) {
+            new = new.source_agent(agent);
+        }
+        if let Some(key) = self.optional("encryption_key_id", cells::name) {
+            new = new.encryption_key_id(key);
+        }
+        if let Some(embedding) = self.optional("embedding", cells::embedding) {
+            new = new.embedding(embedding);
         }
         let associated = self.partly("associated_traces", cells::ids).unwrap_or_default();
         Some((id, new, Known { row: self.number, created_at, last_reinforced, associated }))

@@ -2,8 +2,8 @@
 
 #[cfg(all(feature = "sqlite", not(loom)))]
 use crate::backend::sqlite::Moment;
-use crate::backend::{self, BackendError, Loaded};
-use crate::error::Result;
+use crate::backend::{self, Loaded};
+use crate::error::{Error, Result};
 #[cfg(all(feature = "sqlite", not(loom)))]
 use crate::progress::Watch;
 use crate::protocol::{Adjacency, Map};
@@ -76,7 +76,10 @@ impl Stored {
     }
 
     /// Loads all rows; `read` gives every trace before any link.
-    pub(super) fn load(read: impl FnOnce(Into<'_>) -> Result<Loaded, BackendError>) -> Result<Self> {
+    pub(super) fn load<E>(read: impl FnOnce(Into<'_>) -> Result<Loaded, E>) -> Result<Self>
+    where
+        Error: From<E>,
+    {
         let stored = Self::nothing();
         let (loaded, unreadable) = stored.fill(|into| Ok(read(into)?))?;
         Ok(Self { loaded, unreadable, ..stored })

@@ -16,4 +16,5 @@ mod manners;
 mod program;
 mod reads;
 mod snapshot;
+mod spaces;
 mod top;

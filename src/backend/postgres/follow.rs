@@ -158,7 +158,7 @@ impl Follower {
         let told =
             told.map_err(|failure| failure.explained("following a space of", self.server.place(), LIMIT))?;
         if told == 0 {
-            return Err(no_such_space(&self.space, self.server.place()).into());
+            return Err(no_such_space(&self.space, self.server.place()));
         }
         self.told = Some(Instant::now());
         Ok(())
@@ -190,7 +190,7 @@ impl Follower {
         });
         let found =
             found.map_err(|failure| failure.explained("following a space of", self.server.place(), LIMIT))?;
-        found.ok_or_else(|| no_such_space(&self.space, self.server.place()).into())
+        found.ok_or_else(|| no_such_space(&self.space, self.server.place()))
     }
 }
 

@@ -12,13 +12,16 @@
 //! - [`rows_read`]: reading a space;
 //! - [`follow`]: what each cut has changed, for another process;
 //! - [`error`]: failures by what can be done about them;
-//! - [`spaces`]: what a person sees and mends from outside.
+//! - [`spaces`]: what a person sees and mends from outside;
+//! - `original`: the tables of the original system.
 
 mod columns;
 mod error;
 mod follow;
 mod halves;
 mod lease;
+#[cfg(feature = "legion")]
+mod original;
 mod pipe;
 mod rows_read;
 mod schema;
@@ -28,6 +31,8 @@ mod tls;
 mod write;
 
 pub use follow::{Followed, Follower, follow};
+#[cfg(feature = "legion")]
+pub(crate) use original::original;
 pub use spaces::{SpaceReport, release, space, spaces};
 
 use super::{Applied, Backend, BackendError, Batch, Loaded, MAX_WATERMARK, Reopened, Stored};
@@ -220,7 +225,7 @@ pub(crate) fn read(
     options: &Options,
     max_payload_bytes: usize,
     into: &mut dyn FnMut(Stored),
-) -> Result<Loaded, BackendError> {
+) -> crate::Result<Loaded> {
     let server = Server::of(url)?;
     let space = Which::Name(options.space.clone());
     let place = place(&server, &options.space);
@@ -228,7 +233,8 @@ pub(crate) fn read(
         rows_read::load(&server, space, longest_payload(max_payload_bytes), options.flush_timeout, into);
     let Read { rows, watermark, .. } =
         loaded.map_err(|failure| failure.explained("reading", &place, options.flush_timeout))?;
-    loaded_at(watermark, rows, &place)
+    let watermark = watermark.ok_or_else(|| spaces::no_such_space(&options.space, server.place()))?;
+    Ok(loaded_at(watermark, rows, &place)?)
 }
 
 fn loaded_at(watermark: i64, last_row: i64, place: &str) -> Result<Loaded, BackendError> {

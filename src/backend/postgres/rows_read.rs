@@ -5,7 +5,6 @@ use super::error::Failure;
 use super::lease::begin;
 use super::schema;
 use super::server::Server;
-use super::spaces::no_such_space;
 use crate::backend::{Stored, Unreadable};
 use crate::error::Error;
 use crate::trace::{
@@ -38,8 +37,8 @@ pub(super) enum Which {
 pub(super) struct Read {
     /// Number of rows of traces.
     pub(super) rows: i64,
-    /// The watermark of the cut, if the space was named.
-    pub(super) watermark: i64,
+    /// The watermark of the cut, if the space was named and is there.
+    pub(super) watermark: Option<i64>,
     /// The ends of links that can't be read.
     pub(super) unreadable_links: Vec<(Uuid, Uuid)>,
 }
@@ -74,7 +73,7 @@ pub(super) fn load(
     let (mut done, mut partition) = (Read::default(), Arc::from("default"));
     loop {
         match given.recv_timeout(patience) {
-            Ok(Hand::Watermark(watermark)) => done.watermark = watermark,
+            Ok(Hand::Watermark(watermark)) => done.watermark = Some(watermark),
             Ok(Hand::Traces(rows)) => {
                 for row in &rows {
                     done.rows += 1;
@@ -140,11 +139,11 @@ async fn read(
     hands: &Hands,
 ) -> Result<(), Failure> {
     let lent = server.lend().await?;
-    if let Which::Name(name) = &space
+    if let Which::Name(_) = &space
         && !schema::is_there(&lent).await?
     {
         lent.give_back();
-        return Err(no_such_space(name, server.place()).into());
+        return Ok(());
     }
     // The whole of it may take longer.
     let begin = begin(patience);
@@ -158,7 +157,7 @@ async fn read(
             let sql = "SELECT space, watermark FROM mnemon.spaces WHERE name = $1";
             let Some(row) = lent.query_typed_opt(sql, &[(&&*name, Type::TEXT)]).await? else {
                 lent.roll_back().await;
-                return Err(no_such_space(&name, server.place()).into());
+                return Ok(());
             };
             hands.give(Hand::Watermark(row.try_get(1)?)).await;
             row.try_get(0)?

@@ -321,8 +321,7 @@ mod tests {
 
     #[test]
     fn malformed_url_is_not_quoted() {
-        for url in
-            ["postgres://agent:s3cret@host:port/memory", "postgres://a@host/memory?3cret=1", "s3cret"]
+        for url in ["postgres://agent:s3cret@host:port/memory", "postgres://a@host/memory?3cret=1", "s3cret"]
         {
             let error = parsed(url).err().map(|error| format!("{error:?} {error}"));
             assert!(error.as_ref().is_some_and(|error| !error.contains("3cret")), "{error:?}");

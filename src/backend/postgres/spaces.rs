@@ -4,8 +4,7 @@ use super::error::Failure;
 use super::lease::begin;
 use super::schema;
 use super::server::Server;
-use crate::backend::BackendError;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use jiff::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -60,7 +59,7 @@ pub fn spaces(url: &str) -> Result<Vec<SpaceReport>> {
 pub fn space(url: &str, name: &str) -> Result<SpaceReport> {
     let server = Server::of(url)?;
     let found = reports(&server, Some(name.to_owned()))?.pop();
-    found.ok_or_else(|| no_such_space(name, server.place()).into())
+    found.ok_or_else(|| no_such_space(name, server.place()))
 }
 
 /// The spaces, or the one of this name.
@@ -125,12 +124,12 @@ pub fn release(url: &str, space: &str) -> Result<Option<String>> {
         lent.give_back();
         row.map(|row| Ok(row.try_get(0)?)).transpose()
     })?;
-    released.ok_or_else(|| no_such_space(space, server.place()).into())
+    released.ok_or_else(|| no_such_space(space, server.place()))
 }
 
 /// `place` names the server.
-pub(super) fn no_such_space(space: &str, place: &str) -> BackendError {
-    BackendError::new(ErrorKind::NotFound, format!("there is no space {space:?} in {place}"))
+pub(super) fn no_such_space(space: &str, place: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no space {space:?} in {place}"))
         .with_hint("the function spaces, or `mnemon spaces`, lists those there are")
 }
 

@@ -11,7 +11,6 @@ use clap::{Args, ValueHint};
 use mnemon::VerifyReport;
 use serde::Serialize;
 use std::fs;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Copy a store, also while a host uses it, and verify the copy.
@@ -22,7 +21,8 @@ pub struct Backup {
     #[arg(value_hint = ValueHint::AnyPath)]
     db: Location,
     /// The copy: a name that no file has.
-    to: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    to: Location,
     /// End with one JSON object.
     #[arg(long)]
     json: bool,
@@ -47,17 +47,18 @@ struct Report<'a> {
 
 impl Backup {
     pub fn run(self) -> Result<ExitCode> {
-        let db = self.db.file("backup", "use `mnemon copy`, or `pg_dump`")?;
+        let [db, to] = [&self.db, &self.to].map(|one| one.file("backup", "use `mnemon copy`, or `pg_dump`"));
+        let (db, to) = (db?, to?);
         interrupt::catch()?;
         let (bar, tell) = progress::follow();
-        let copied = mnemon::backup(db, &self.to, tell);
+        let copied = mnemon::backup(db, to, tell);
         bar.finish_and_clear();
         let copy = copied?;
         verify::warn(&copy);
         text::print(&table(&copy))?;
         if self.json {
             text::print_json(&Report {
-                path: &fs::canonicalize(&self.to)?.to_string_lossy(),
+                path: &fs::canonicalize(to)?.to_string_lossy(),
                 bytes: copy.bytes,
                 traces: copy.traces,
                 links: copy.links,

@@ -27,8 +27,9 @@ const SAMPLE: &[u8] = include_bytes!("../../../examples/sample.jsonl");
 Ctrl-C, with the report of what was done by then."
 )]
 pub struct Demo {
-    /// The records to start with, as for `ingest`; a sample unless given.
-    file: Option<PathBuf>,
+    /// The records to start with, as for `ingest`; a sample unless given. A URL of a space is the store to use.
+    #[arg(value_name = "FILE|URL", value_hint = ValueHint::AnyPath)]
+    file: Option<Location>,
     /// The store to use and keep; a temporary one unless given. Its traces are changed and removed.
     #[arg(long, value_name = "STORE", value_hint = ValueHint::AnyPath)]
     db: Option<Location>,
@@ -49,10 +50,14 @@ struct DemoReport<'a> {
 }
 
 impl Demo {
-    pub fn run(self) -> Result<ExitCode> {
-        let given = self.file.as_deref().map(read).transpose()?;
+    pub fn run(mut self) -> Result<ExitCode> {
+        if self.db.is_none() && matches!(self.file, Some(Location::Space(_))) {
+            self.db = self.file.take();
+        }
+        let file = self.file.as_ref().map(|file| file.file("demo", "give one store")).transpose()?;
+        let given = file.map(read).transpose()?;
         interrupt::catch()?;
-        let source = self.file.as_deref().map_or("the sample".to_owned(), |file| file.display().to_string());
+        let source = file.map_or("the sample".to_owned(), |file| file.display().to_string());
         let (_folder, db) = match &self.db {
             Some(db) => (None, db.clone()),
             None => {

@@ -5,12 +5,11 @@ use crate::interrupt;
 use crate::location::Location;
 use crate::progress;
 use crate::text::{self, count, number};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Args, ValueHint};
 use mnemon::{Finding, TraceStore, legion};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The exit code of an import or export of what could be.
@@ -26,8 +25,13 @@ pub struct ImportLegion {
     /// The store; made if it is not there.
     #[arg(value_hint = ValueHint::AnyPath)]
     db: Location,
-    /// The original's SQLite file; it is only read.
-    file: PathBuf,
+    /// The original's SQLite file, or the URL of its PostgreSQL database; it is only read.
+    #[arg(value_name = "FILE|URL", value_hint = ValueHint::AnyPath)]
+    from: Location,
+    /// The tenant whose rows of a PostgreSQL database are taken; needed if there are several. An empty name takes the rows
+    /// of none.
+    #[arg(long)]
+    tenant: Option<String>,
     /// One JSON object, with every finding.
     #[arg(long)]
     json: bool,
@@ -48,7 +52,8 @@ pub struct ExportLegion {
     #[arg(value_hint = ValueHint::AnyPath)]
     db: Location,
     /// The SQLite file to make; none may be there.
-    file: PathBuf,
+    #[arg(value_hint = ValueHint::AnyPath)]
+    file: Location,
     /// One JSON object, with every finding.
     #[arg(long)]
     json: bool,
@@ -81,7 +86,14 @@ struct Found {
 
 impl ImportLegion {
     pub fn run(self) -> Result<ExitCode> {
-        let original = progress::while_spinning("reading", || legion::read(&self.file))?;
+        let tenant = self.tenant.as_deref();
+        let original = progress::while_spinning("reading", || match &self.from {
+            Location::File(_) if tenant.is_some() => {
+                bail!("the original's files know no tenants: leave out --tenant")
+            }
+            Location::File(path) => Ok(legion::read(path)?),
+            Location::Space(_) => Ok(legion::read_server(self.from.database()?, tenant)?),
+        })?;
         let store = self.db.open(TraceStore::builder().max_payload_bytes(MAX_PAYLOAD_BYTES))?;
         let unreadable = store.stats().quarantined;
         let imported = progress::while_spinning("storing", || {
@@ -115,12 +127,13 @@ impl ImportLegion {
 
 impl ExportLegion {
     pub fn run(self) -> Result<ExitCode> {
+        let file = self.file.file("export-legion", "the original reads its own tables there")?;
         let store = self.db.detached(TraceStore::builder())?;
         text::warn_of_quarantined(&store.stats().quarantined);
         self.db.warn_of_spill();
         interrupt::catch()?;
         let (bar, tell) = progress::follow();
-        let exported = legion::export(&store, &self.file, tell);
+        let exported = legion::export(&store, file, tell);
         bar.finish_and_clear();
         let exported = exported?;
         let report = Report {
@@ -131,7 +144,7 @@ impl ExportLegion {
             findings: all(exported.findings),
         };
         let (traces, links) = (count(report.traces as u64, "trace"), count(report.links as u64, "link"));
-        report.say(&format!("{traces} and {links} written to {}", self.file.display()), self.json)
+        report.say(&format!("{traces} and {links} written to {}", file.display()), self.json)
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::foreign;
 use crate::interrupt;
 use crate::line_error;
+use crate::location::Location;
 use crate::progress;
 use crate::text::{self, number};
 use anyhow::{Context, Result};
@@ -92,7 +93,7 @@ pub fn unreadable(file: &Path) -> String {
     if file == Path::new("-") {
         return "standard input can't be read".to_owned();
     }
-    format!("{} can't be read: give the path of a file of records", file.display())
+    format!("{} can't be read: give the path of a file of records", Location::from(file.to_owned()))
 }
 
 /// A system has no more to give, or not for long.

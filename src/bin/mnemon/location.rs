@@ -23,6 +23,12 @@ pub struct Space {
     name: Option<String>,
 }
 
+impl From<PathBuf> for Location {
+    fn from(path: PathBuf) -> Self {
+        path.into_os_string().into()
+    }
+}
+
 /// Never fails, since the message of a failure would quote the URL.
 impl From<OsString> for Location {
     fn from(argument: OsString) -> Self {

@@ -1,6 +1,7 @@
 //! A file that is there when it is whole: written under another name beside its own, synced, and renamed.
 
 use crate::foreign::EXPORT;
+use crate::location::Location;
 use crate::text;
 use anyhow::{Context, Result, bail};
 use mnemon::TraceId;
@@ -88,7 +89,10 @@ impl Write for Open {
 }
 
 fn unwritable(path: &Path) -> String {
-    format!("{} can't be written: check that its folder exists, and has room", path.display())
+    format!(
+        "{} can't be written: check that its folder exists, and has room",
+        Location::from(path.to_owned())
+    )
 }
 
 impl Partial {

@@ -3,7 +3,7 @@
 use crate::space::{PATIENCE, Space};
 use harness::{Outcome, State, manual_flush, note};
 use mnemon::postgres::{Followed, Follower, follow};
-use mnemon::{Commit, ErrorKind, TraceStore};
+use mnemon::{Commit, ErrorKind, TraceId, TraceStore};
 use postgres_tests::Server;
 use std::time::Duration;
 
@@ -79,7 +79,8 @@ fn follower_receives_each_cut() -> Outcome {
     assert_eq!(copy.state, State::of(&store));
     until_noticed(&store, &mut follower, &mut copy)?;
     copy.gaps = 0;
-    let changes: [fn(&TraceStore, &[mnemon::TraceId]) -> mnemon::Result<()>; 6] = [
+    type Change = fn(&TraceStore, &[TraceId]) -> mnemon::Result<()>;
+    let changes: [Change; 6] = [
         |store, ids| store.update(ids[0], |trace| trace.confidence(0.25)).map(drop),
         |store, ids| store.update(ids[2], |trace| trace.payload(serde_json::json!("another"))).map(drop),
         |store, ids| ids[3..6].iter().try_for_each(|id| store.co_activate(*id, ids[1]).map(drop)),
