@@ -225,7 +225,7 @@ async fn permit(permits: &Semaphore) -> Result<SemaphorePermit<'_>, Failure> {
 
 /// The failure of work whose end was never told.
 pub(super) fn panicked() -> BackendError {
-    BackendError::new(ErrorKind::Panicked, "the thread mnemon-postgres panicked: report it")
+    BackendError::new(ErrorKind::Backend, "the thread mnemon-postgres panicked: report it")
 }
 
 /// Works until the connection has ended.
@@ -357,8 +357,7 @@ mod tests {
 
     #[test]
     fn malformed_url_is_not_quoted() {
-        for url in
-            ["postgres://agent:s3cret@host:port/memory", "postgres://a@host/memory?3cret=1", "s3cret"]
+        for url in ["postgres://agent:s3cret@host:port/memory", "postgres://a@host/memory?3cret=1", "s3cret"]
         {
             let error = parsed(url).err().map(|error| format!("{error:?} {error}"));
             assert!(error.as_ref().is_some_and(|error| !error.contains("3cret")), "{error:?}");
