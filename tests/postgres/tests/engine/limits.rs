@@ -70,7 +70,8 @@ fn large_partition_is_erased() -> Outcome {
     let left = "SELECT count(*) FILTER (WHERE partition = 'gone'), count(*) FROM mnemon.traces";
     assert_eq!(server.sql(left)?, "0|20001");
     let with_ends = "SELECT count(*) FROM mnemon.links l
-        JOIN mnemon.traces a ON a.space = l.space AND a.id = l.a JOIN mnemon.traces b ON b.space = l.space AND b.id = l.b";
+        JOIN mnemon.traces a ON a.space = l.space AND a.id = l.a
+        JOIN mnemon.traces b ON b.space = l.space AND b.id = l.b";
     assert_eq!(
         server.sql(&format!("SELECT count(*) > 0, count(*) = ({with_ends}) FROM mnemon.links"))?,
         "t|t"
