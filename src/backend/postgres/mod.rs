@@ -208,8 +208,8 @@ impl Postgres {
         Instant::now() + self.flush_timeout
     }
 
-    /// Writes a batch, with rows whole of which the numbers would do if `whole`. Fails with [`Failure::Missing`] if they
-    /// would not. Reopening has taken `spent` of the flush's time.
+    /// Writes a batch; if `whole`, also rows of which the numbers would do. Fails with [`Failure::Missing`] if they would
+    /// not. Reopening has taken `spent` of the flush's time.
     fn commit(
         &self,
         batch: &Batch<'_>,

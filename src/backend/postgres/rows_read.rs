@@ -359,7 +359,7 @@ mod tests {
         drop(give);
         let room = Listening(Arc::new(Semaphore::new(1)));
         match take(&given, &room, Duration::from_secs(60), &mut |_| ()) {
-            Err(Failure::Explained(error)) => assert_eq!(error.kind(), ErrorKind::Panicked),
+            Err(Failure::Explained(error)) => assert_eq!(error.kind(), ErrorKind::Backend),
             _ => panic!("what was read so far is not all"),
         }
     }

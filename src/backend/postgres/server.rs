@@ -225,7 +225,7 @@ async fn permit(permits: &Semaphore) -> Result<SemaphorePermit<'_>, Failure> {
 
 /// The failure of work whose end was never told.
 pub(super) fn panicked() -> BackendError {
-    BackendError::new(ErrorKind::Panicked, "the thread mnemon-postgres panicked: report it")
+    BackendError::new(ErrorKind::Backend, "the thread mnemon-postgres panicked: report it")
 }
 
 /// Works until the connection has ended.

@@ -341,8 +341,8 @@ async fn erase(client: &Client, space: i32, scope: &Scope, applied: &mut Applied
         return Ok(());
     }
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&space, Type::INT4), (&value, Type::TEXT)];
-    // One pass over the links, which looks at the traces of each by their key. A subquery that could become a join, or a
-    // set, would be compared with every link where the statistics are wrong, or memory is short.
+    // One pass over the links, which looks at the traces of each by their key. A subquery that could become a join or a
+    // set would be compared with every link where the statistics are wrong, or memory is short.
     let links = format!(
         "DELETE FROM mnemon.links l WHERE l.space = $1 AND (SELECT bool_or(t.{column} = $2) FROM mnemon.traces t
             WHERE t.space = $1 AND t.id = ANY (ARRAY[l.a, l.b])) RETURNING l.a"

@@ -6,7 +6,7 @@ use postgres_tests::Server;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// What `write` has a store do is there after the server was killed, whose WAL is written only where a commit asks for it.
+/// What `write` has a store do is there after the server was killed. Its WAL is written only where a commit asks for it.
 fn survives_kill(change: fn(StoreBuilder) -> StoreBuilder, write: fn(&TraceStore) -> Outcome) -> Outcome {
     let Some(server) = Server::start()? else { return Ok(()) };
     server.sql("ALTER ROLE mnemon SET synchronous_commit = off")?;

@@ -8,7 +8,8 @@ use postgres_tests::{Proxy, Server, psql};
 use serde_json::json;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -68,9 +69,13 @@ fn large_partition_is_erased() -> Outcome {
     assert_eq!(store.erase_partition("gone")?.rows, 20_001);
     let left = "SELECT count(*) FILTER (WHERE partition = 'gone'), count(*) FROM mnemon.traces";
     assert_eq!(server.sql(left)?, "0|20001");
-    let ends = "SELECT count(*) > 0, count(*) FILTER (WHERE 2 > (SELECT count(*) FROM mnemon.traces t WHERE t.space = l.space AND t.id IN (l.a, l.b)))
-        FROM mnemon.links l";
-    assert_eq!(server.sql(ends)?, "t|0");
+    let with_ends = "SELECT count(*) FROM mnemon.links l
+        JOIN mnemon.traces a ON a.space = l.space AND a.id = l.a
+        JOIN mnemon.traces b ON b.space = l.space AND b.id = l.b";
+    assert_eq!(
+        server.sql(&format!("SELECT count(*) > 0, count(*) = ({with_ends}) FROM mnemon.links"))?,
+        "t|t"
+    );
     Ok(())
 }
 
@@ -79,6 +84,10 @@ struct Calling;
 
 static CALLED: OnceLock<TraceStore> = OnceLock::new();
 static ANSWER: OnceLock<Option<ErrorKind>> = OnceLock::new();
+
+/// Held by the test, this holds up that thread.
+static GATE: Mutex<()> = Mutex::new(());
+static IS_HELD_UP: AtomicBool = AtomicBool::new(false);
 
 impl Subscriber for Calling {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -97,6 +106,10 @@ impl Subscriber for Calling {
         if let Some(store) = CALLED.get().filter(|_| ANSWER.get().is_none()) {
             ANSWER.set(store.flush().err().map(|error| error.kind())).ok();
         }
+        if GATE.try_lock().is_err() {
+            IS_HELD_UP.store(true, Ordering::Relaxed);
+            drop(GATE.lock());
+        }
     }
 
     fn enter(&self, _: &Id) {}
@@ -105,18 +118,27 @@ impl Subscriber for Calling {
 }
 
 #[test]
-fn flush_from_subscriber_is_refused() -> Outcome {
+fn subscriber_holds_up_no_flush() -> Outcome {
     process::alone(|| {
         let Some(server) = Server::start()? else { return Ok(()) };
         let proxy = Proxy::start(server.port())?;
         tracing::subscriber::set_global_default(Calling)?;
         let folder = TempDir::new()?;
-        let store = builder(&folder).connect(&server.url_at(proxy.port()))?;
+        let builder = builder(&folder).flush_timeout(Duration::from_secs(1));
+        let store = builder.connect(&server.url_at(proxy.port()))?;
         store.insert(note(1))?;
         CALLED.set(store.clone()).map_err(|_| "called before")?;
         proxy.reset();
         wait_until(|| ANSWER.get().is_some());
         assert_eq!(ANSWER.get(), Some(&Some(ErrorKind::WouldDeadlock)));
+        store.flush()?;
+        store.insert(note(2))?;
+        let gate = GATE.lock()?;
+        proxy.reset();
+        wait_until(|| IS_HELD_UP.load(Ordering::Relaxed));
+        let error = store.flush().err().ok_or("it was flushed without its thread")?;
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+        drop(gate);
         store.flush()?;
         Ok(())
     })
