@@ -224,6 +224,7 @@ impl Postgres {
             watermark: number(batch.watermark),
             durability: batch.durability,
             limit: self.flush_timeout,
+            fence_limit: Duration::ZERO,
             whole,
             clear: self.clear,
             erased: batch.erased.to_vec(),
@@ -232,11 +233,12 @@ impl Postgres {
             unreadable: self.unreadable.clone(),
             unreadable_links: if self.clear { self.unreadable_links.clone() } else { Vec::new() },
         };
+        cut.limit += Duration::from_secs((cut.bytes() / BYTES_A_SECOND) as u64);
+        cut.limit = cut.limit.saturating_sub(spent);
+        cut.fence_limit = cut.limit;
         if !cut.erased.is_empty() {
             cut.limit *= ERASING;
         }
-        cut.limit += Duration::from_secs((cut.bytes() / BYTES_A_SECOND) as u64);
-        cut.limit = cut.limit.saturating_sub(spent);
         let (server, deadline) = (self.server.clone(), begun + cut.limit);
         self.server.run(deadline, async move { cut.commit(&server).await })
     }

@@ -27,6 +27,8 @@ pub(super) struct Cut {
     pub(super) durability: Durability,
     /// The longest that a statement, a lock or this process may take.
     pub(super) limit: Duration,
+    /// The longest that the fence may take of a cut that erases, so that a server which is away is noticed in time.
+    pub(super) fence_limit: Duration,
     /// Whether rows are written whole of which the numbers would do, since one of them is not there.
     pub(super) whole: bool,
     /// Whether all that the space holds is deleted first, except rows that could not be read.
@@ -160,7 +162,8 @@ impl Cut {
             pipe.push(Step::Text, &columns::CLEAR, vec![Box::new(space), Box::new(ids)]);
         }
         if !self.erased.is_empty() {
-            pipe.drain(applied).await?;
+            let fence = tokio::time::timeout(self.fence_limit, pipe.drain(applied));
+            fence.await.unwrap_or(Err(Failure::TimedOut))?;
             for scope in &self.erased {
                 erase(client, space, scope, applied).await?;
             }

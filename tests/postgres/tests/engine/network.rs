@@ -68,8 +68,8 @@ fn swallowed_flush_fails_in_time() -> Outcome {
             host.goes_on()?;
         }
         for (error, took) in host.failures() {
-            // A second for the rest of it, and a bit for a busy machine.
-            assert!(took < FLUSH_TIMEOUT + Duration::from_millis(1_500), "{error} after {took:?}");
+            // Whoever asks while a flush is under way waits for that one too. A second and a half for a busy machine.
+            assert!(took < 2 * FLUSH_TIMEOUT + Duration::from_millis(1_500), "{error} after {took:?}");
         }
         Ok(())
     })
