@@ -132,14 +132,14 @@ pub(super) fn begin(longest: Duration) -> String {
 /// What came of an attempt to take a space.
 pub(super) enum Attempt {
     Taken(Taken),
-    /// Its owner's lease ended at this time, and its row is not locked. That may be since the owner's transaction, which
-    /// took longer, has just failed: then it goes on at once.
+    /// Its owner's lease ended at this time, and its row is not locked. That may be since the owner's transaction,
+    /// which took longer, has just failed: then it goes on at once.
     Ended(Timestamp),
 }
 
-/// Takes the space, made if it is not there, unless another opening's lease of it has not ended. One that has ended must
-/// have been found so before, as `ended` says. `has_spill` says for an opening whether it has left one. No transaction
-/// may be open.
+/// Takes the space, made if it is not there, unless another opening's lease of it has not ended. One that has ended
+/// must have been found so before, as `ended` says. `has_spill` says for an opening whether it has left one. No
+/// transaction may be open.
 pub(super) async fn take(
     client: &Client,
     claim: &Claim,
@@ -167,7 +167,7 @@ pub(super) async fn take(
         client.batch_execute("ROLLBACK").await?;
         return Ok(Attempt::Ended(until));
     }
-    // Whoever wrote last stays named until another opening writes: its spill may be in a folder that this one can't see.
+    // Whoever wrote last stays named until another opening writes: its spill may be in another host's folder.
     let mut boots = row.boot.into_iter().chain(row.resumes);
     // A folder may be slow, and the flushes of all stores need this thread.
     let spilled = tokio::task::spawn_blocking(move || boots.find(|boot| has_spill(*boot))).await;

@@ -97,8 +97,8 @@ pub(crate) struct Postgres {
     /// The watermark that the space is at, as far as is known, and the one that was reported as durable.
     committed: i64,
     durable: i64,
-    /// All that the space holds is of an earlier state, and deleted with the next cut, which writes everything. Rows that
-    /// can't be read stay: memory does not have them.
+    /// All that the space holds is of an earlier state, and deleted with the next cut, which writes everything. Rows
+    /// that can't be read stay: memory does not have them.
     clear: bool,
     /// Traces of which a row is there that can't be read.
     unreadable: HashSet<TraceId>,
@@ -182,8 +182,8 @@ impl Postgres {
         self.resumes
     }
 
-    /// The generation after which this opening numbers its cuts: a random one, so that whoever follows the space takes no
-    /// cut of this opening for one that the server has lost with the host which wrote it.
+    /// The generation after which this opening numbers its cuts: a random one, so that whoever follows the space takes
+    /// no cut of this opening for one that the server has lost with the host which wrote it.
     pub(crate) fn skipped(&self) -> u64 {
         let [.., a, b, c, d] = *self.claim.boot.as_bytes();
         self.committed.max(0).unsigned_abs() + u64::from(u32::from_be_bytes([a, b, c, d]))
@@ -446,8 +446,8 @@ impl Backend for Postgres {
         Ok(if self.clear { Reopened::Empty } else { Reopened::Same })
     }
 
-    /// No failure of a server is [`Corrupt`](ErrorKind::Corrupt). Rows that differ from memory are written over, and those
-    /// that can't be read stay.
+    /// No failure of a server is [`Corrupt`](ErrorKind::Corrupt). Rows that differ from memory are written over, and
+    /// those that can't be read stay.
     fn replace(&mut self) -> Result<(), BackendError> {
         self.reopen()?;
         self.clear = true;

@@ -152,7 +152,8 @@ fn follower_learns_of_another_history() -> Outcome {
     let store = owner(&server, "history")?;
     let (mut follower, mut copy) = (follow(&server.url(), "history", 0)?, Copy::default());
     until_noticed(&store, &mut follower, &mut copy)?;
-    let was = "CREATE TABLE r AS TABLE mnemon.spaces; CREATE TABLE t AS TABLE mnemon.traces; CREATE TABLE c AS TABLE mnemon.cuts";
+    let was = "CREATE TABLE r AS TABLE mnemon.spaces; CREATE TABLE t AS TABLE mnemon.traces;
+        CREATE TABLE c AS TABLE mnemon.cuts";
     server.sql(was)?;
     let write = |store: &TraceStore, text: &str| -> Outcome {
         store.insert(note(text))?;

@@ -118,7 +118,8 @@ fn lease_that_ends_in_a_transaction_is_not_taken() -> Outcome {
     let space = Space::new(&server, "reset")?;
     space.builder().connect(&server.url())?.close()?;
     server.sql("UPDATE mnemon.spaces SET lease_until = clock_timestamp()")?;
-    let goes_on = "ROLLBACK; SELECT pg_sleep(0.02); UPDATE mnemon.spaces SET lease_until = clock_timestamp() + interval '1 h'";
+    let goes_on = "ROLLBACK; SELECT pg_sleep(0.02);
+        UPDATE mnemon.spaces SET lease_until = clock_timestamp() + interval '1 h'";
     let held = format!("{HOLD}(3); {goes_on}");
     std::thread::scope(|scope| {
         let holding = scope.spawn(|| server.sql(&held).map_err(|error| error.to_string()));

@@ -168,7 +168,10 @@ fn unreadable_rows_outlive_lost_commits() -> Outcome {
     assert_eq!((store.len(), store.stats().quarantined.len()), (3, 3), "a row and two links");
     store.insert(note("newer"))?;
     store.flush()?;
-    server.sql("UPDATE mnemon.spaces SET watermark = watermark - 1; DELETE FROM mnemon.traces WHERE type <> 'nonsense'")?;
+    server.sql(
+        "UPDATE mnemon.spaces SET watermark = watermark - 1;
+        DELETE FROM mnemon.traces WHERE type <> 'nonsense'",
+    )?;
     store.insert(note("newest"))?;
     assert_eq!(store.flush().err().map(|error| error.kind()), Some(ErrorKind::Io));
     store.flush()?;
