@@ -12,6 +12,7 @@ use crate::trace::{Link, Trace, TraceId};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
@@ -27,7 +28,8 @@ pub(super) struct Cut {
     pub(super) durability: Durability,
     /// The longest that a statement, a lock or this process may take.
     pub(super) limit: Duration,
-    /// The longest that the fence may take of a cut that erases, so that a server which is away is noticed in time.
+    /// The longest that a connection and the fence may take, so that a server which is away is noticed in time also by a
+    /// cut that erases.
     pub(super) fence_limit: Duration,
     /// Whether rows are written whole of which the numbers would do, since one of them is not there.
     pub(super) whole: bool,
@@ -72,7 +74,8 @@ impl Cut {
 
     /// Commits it, in halves if need be, on any connection, and finds out what came of it where the connection fails.
     pub(super) async fn commit(&self, server: &Server) -> Result<Applied, Failure> {
-        let mut lent = server.lend().await?;
+        let late = |_| Failure::TimedOut;
+        let mut lent = timeout(self.fence_limit, server.lend()).await.map_err(late)??;
         let mut mode = if self.whole { Mode::Whole } else { Mode::Numbers };
         let mut has_reconnected = false;
         loop {
@@ -86,7 +89,7 @@ impl Cut {
                 // One that was idle may have been cut off since.
                 Err(failure) if failure.is_in_doubt() && !has_reconnected => {
                     has_reconnected = true;
-                    lent.renew().await?;
+                    timeout(self.fence_limit, lent.renew()).await.map_err(late)??;
                     if self.is_there(&lent, mode, &mut applied).await? {
                         lent.give_back();
                         return Ok(applied);
@@ -162,7 +165,7 @@ impl Cut {
             pipe.push(Step::Text, &columns::CLEAR, vec![Box::new(space), Box::new(ids)]);
         }
         if !self.erased.is_empty() {
-            let fence = tokio::time::timeout(self.fence_limit, pipe.drain(applied));
+            let fence = timeout(self.fence_limit, pipe.drain(applied));
             fence.await.unwrap_or(Err(Failure::TimedOut))?;
             for scope in &self.erased {
                 erase(client, space, scope, applied).await?;
