@@ -62,6 +62,9 @@ const BYTES_A_SECOND: usize = 2 << 20;
 /// A flush that erases may take so many times as long: nobody knows how many rows and links that are.
 const ERASING: u32 = 10;
 
+/// The time that a flush has for its transaction, however long it took to reopen before.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// How often an opening looks whether a lease has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -234,7 +237,8 @@ impl Postgres {
             unreadable_links: if self.clear { self.unreadable_links.clone() } else { Vec::new() },
         };
         cut.limit += Duration::from_secs((cut.bytes() / BYTES_A_SECOND) as u64);
-        cut.limit = cut.limit.saturating_sub(spent);
+        // What a slow reopening leaves must do for a try, or none would ever get through.
+        cut.limit = cut.limit.saturating_sub(spent).max(LEAST.min(cut.limit));
         cut.fence_limit = cut.limit;
         if !cut.erased.is_empty() {
             cut.limit *= ERASING;
