@@ -137,7 +137,9 @@ impl Postgres {
                     std::thread::sleep(LOOK_AGAIN);
                 }
                 // A transaction that its owner has not ended holds an attempt up.
-                Err(Failure::Lost(_) | Failure::TimedOut) if Instant::now() < until => {
+                Err(Failure::Lost(_) | Failure::TimedOut | Failure::NoConnection)
+                    if Instant::now() < until =>
+                {
                     std::thread::sleep(LOOK_AGAIN);
                 }
                 Err(failure) => break Err(failure),
