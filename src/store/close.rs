@@ -74,7 +74,7 @@ impl TraceStore {
     /// [`CloseError`], with the store and the reason: the flusher could not write all changes within the
     /// [timeout](crate::StoreBuilder::close_timeout). The store continues to accept writes, although a write made
     /// during the last attempt to close may have been rejected. [`InUse`](ErrorKind::InUse) if another owner has taken
-    /// the store's space over: then the store is closed, and the message names the [spill](Self::spill) with what could
+    /// the store's space over: then the store is closed, and the message names the file with what could
     /// not be written. [`Forked`](ErrorKind::Forked) in a child process,
     /// [`WouldDeadlock`](ErrorKind::WouldDeadlock) on a flusher's own thread.
     pub fn close(self) -> Result<Watermark, CloseError> {
