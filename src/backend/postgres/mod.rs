@@ -246,7 +246,14 @@ impl Postgres {
             cut.limit *= ERASING;
         }
         let (server, deadline) = (self.server.clone(), begun + cut.limit);
-        self.server.run(deadline, async move { cut.commit(&server).await })
+        let patience = cut.fence_limit;
+        self.server.run(deadline, async move {
+            if cut.erased.is_empty() {
+                cut.commit(&server).await
+            } else {
+                server.while_reachable(patience, cut.commit(&server)).await
+            }
+        })
     }
 
     /// One statement about the space's row, which is to change it; `$1` to `$3` are its key and its owner.

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::task::AbortHandle;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, Config};
 
@@ -149,6 +149,24 @@ impl Server {
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 task.abort();
                 Err(Failure::TimedOut)
+            }
+        }
+    }
+
+    /// Does some work that may take long, for as long as the server can be reached: each time that half of `patience` has
+    /// passed, a new connection has the other half to be made.
+    pub(super) async fn while_reachable<T>(
+        &self,
+        patience: Duration,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            if let Ok(done) = timeout(patience / 2, &mut work).await {
+                return done;
+            }
+            if !matches!(timeout(patience / 2, self.dial()).await, Ok(Ok(_))) {
+                return Err(Failure::TimedOut);
             }
         }
     }
