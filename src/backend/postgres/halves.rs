@@ -44,7 +44,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Leaves out what is refused: one row.
+    /// Notes that the server has refused this row, which is left out.
     fn refuse(self, error: &Error, applied: &mut Applied) {
         let reason = Said::by(error).to_string();
         match self {

@@ -75,7 +75,7 @@ impl<'a> Pipe<'a> {
         if self.rows >= PART_ROWS || self.bytes >= PART_BYTES { self.drain(applied).await } else { Ok(()) }
     }
 
-    /// Sends what is queued, in order, and waits for all answers.
+    /// Sends the queued statements in order, and waits for the answers to all of them.
     pub(super) async fn drain(&mut self, applied: &mut Applied) -> Result<(), Failure> {
         (self.rows, self.bytes, self.has_waited) = (0, 0, true);
         let (steps, work): (Vec<_>, Vec<_>) = self.queued.drain(..).unzip();

@@ -79,7 +79,7 @@ impl Space {
 }
 
 impl Location {
-    /// Opens the store to write to it, with a bar of what is read; it is made if it is not there.
+    /// Opens the store for writing, creating it if it does not exist, with a progress bar while its rows are read.
     pub fn open(&self, builder: StoreBuilder) -> Result<TraceStore> {
         match self {
             Self::File(path) => Ok(progress::while_reading(builder, |builder| builder.open(path))?),
@@ -176,7 +176,7 @@ fn without_user(url: &str) -> &str {
 mod tests {
     use super::Location;
 
-    /// What the server is given, the name of the space, and what is shown.
+    /// Returns the URL that the server is given, the name of the space, and the text that is shown.
     fn parsed(text: &str) -> Option<(String, Option<String>, String)> {
         let location = Location::from(std::ffi::OsString::from(text));
         let shown = location.to_string();

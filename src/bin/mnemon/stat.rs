@@ -55,7 +55,7 @@ impl Stat {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Counts what is read of a space.
+    /// Reads a space and counts its rows.
     fn space(&self, space: &Space) -> Result<ExitCode> {
         let row = space.report()?;
         let store = ManuallyDrop::new(self.db.detached(TraceStore::builder())?);

@@ -81,7 +81,7 @@ macro_rules! native {
     ($function:expr, $plain:ident, $with_ruby:ident, $count:tt, $($argument:ident),*) => {
         magnus::method!(
             |ruby: &magnus::Ruby, this: magnus::Value, $($argument: magnus::Value),*| {
-                #[allow(unused_imports)]
+                #[allow(unused_imports, reason = "a function that takes no `Ruby` needs the first, others the second")]
                 use magnus::method::{$plain, $with_ruby};
                 $crate::error::caught(|| ($function).call_convert_value(ruby, this, $($argument),*))
             },

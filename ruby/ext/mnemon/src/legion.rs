@@ -81,7 +81,7 @@ impl Feed {
 }
 
 impl Store {
-    /// Returns a feed of what is committed from now on.
+    /// Returns a feed of the commits from now on.
     fn feed(&self) -> Feed {
         Feed(self.store.subscribe(MOST_FED))
     }

@@ -1,4 +1,4 @@
-//! The row of a space, read: what is known of its host from outside.
+//! `mnemon top` of a space: what the space's row in the database says of its host.
 
 use super::Reading;
 use crate::location::{Location, Space};
