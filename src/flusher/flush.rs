@@ -190,7 +190,8 @@ impl Flusher {
         let (cut, state) = (self.cut, &self.state);
         let (all, all_links) =
             if whole { (state.traces.keys(), state.links.keys()) } else { (Vec::new(), Vec::new()) };
-        let pending = self.unsynced.values().copied().chain(self.pending.iter().map(|pending| pending.id));
+        let pending =
+            self.unsynced.values().map(|(id, _)| *id).chain(self.pending.iter().map(|pending| pending.id));
         let traces: BTreeSet<_> = all.into_iter().chain(pending).collect();
         let pending =
             self.unsynced_links.iter().copied().chain(self.pending_links.iter().map(PendingLink::ends));
@@ -313,7 +314,10 @@ impl Flusher {
         if synced {
             self.forget_unsynced();
         } else if !untouched {
-            self.unsynced.extend(traces.iter().map(|pending| (pending.row(), pending.id)));
+            for pending in &traces {
+                let (_, replaces) = self.unsynced.entry(pending.row()).or_insert((pending.id, false));
+                *replaces |= pending.replaces;
+            }
             self.unsynced_links.extend(links.iter().map(PendingLink::ends));
         }
         // An empty cut is not written down, and so its number is not told.

@@ -55,7 +55,8 @@ pub(crate) struct Flusher {
     unsettled: Vec<Committed>,
     /// When the oldest of these changes was made.
     pending_since: Option<Instant>,
-    unsynced: BTreeMap<RowNumber, TraceId>,
+    /// With whether another trace of that id had the row, or may have had it.
+    unsynced: BTreeMap<RowNumber, (TraceId, bool)>,
     unsynced_links: BTreeSet<LinkKey>,
     /// The newest cut, and how far the backend has committed.
     cut: u64,

@@ -141,6 +141,10 @@ impl Pending {
         };
         if row.number() == self.row {
             row.set_content(stored);
+            if refused && self.replaces {
+                // Of the trace before, of which the row may hold things still, the next capture is to say so again.
+                row.set_incarnation(self.row, 0);
+            }
         }
     }
 }

@@ -124,9 +124,12 @@ impl Flusher {
     fn enqueue_unsynced(&mut self) {
         self.committed = self.state.progress.lost(false);
         let (state, cut) = (self.state.clone(), self.cut);
-        let traces = std::mem::take(&mut self.unsynced)
-            .into_iter()
-            .filter_map(|(row, id)| Pending::recapture_row(&state.traces, id, row, cut, &mut self.last_row));
+        let last_row = &mut self.last_row;
+        let traces = std::mem::take(&mut self.unsynced).into_iter().filter_map(|(row, (id, replaces))| {
+            let mut pending = Pending::recapture_row(&state.traces, id, row, cut, last_row)?;
+            pending.replaces |= replaces;
+            Some(pending)
+        });
         let traces = traces.collect();
         let links = std::mem::take(&mut self.unsynced_links).into_iter().collect();
         self.enqueue_again(traces, links);

@@ -109,6 +109,39 @@ fn batch_is_settled_before_everything_is_captured_again() {
     assert_eq!(told.calls(), calls, "whole: there are no rows");
 }
 
+/// The backend may hold something of the trace before, such as its history, until a commit of its successor lasts.
+#[test]
+fn row_that_had_another_trace_is_named_until_that_lasts() {
+    for refused in [true, false] {
+        let (mut flusher, state, told) = flusher(NEVER);
+        state.put('a');
+        assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+        assert!(told.desk().replaced.is_empty());
+        state.put('a');
+        if refused {
+            told.desk().applied.refused = vec![(0, "the test refuses it".to_owned())];
+        }
+        assert!(flusher.flush_once(Durability::Committed, Opening::Open));
+        assert_eq!(std::mem::take(&mut told.desk().replaced), [1]);
+        told.desk().applied = Applied::default();
+        if refused {
+            flusher.settle_all();
+            state.touch('a');
+        } else {
+            state.touch('a');
+            assert!(flusher.flush_once(Durability::Committed, Opening::Open));
+            assert!(told.desk().replaced.is_empty(), "the row is the new trace's");
+            // What was committed is lost with the file's unsynced pages.
+            flusher.needs_reopen = true;
+        }
+        assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+        assert_eq!(told.desk().replaced, [1], "refused: {refused}");
+        state.touch('a');
+        assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+        assert!(told.desk().replaced.is_empty(), "refused: {refused}");
+    }
+}
+
 /// Large batches without rest between them.
 #[test]
 fn what_waits_to_be_settled_is_bounded_by_what_lives() {

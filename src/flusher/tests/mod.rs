@@ -16,7 +16,8 @@ use super::Flusher;
 use super::run::{Job, next_job};
 use crate::Durability;
 use crate::backend::{
-    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, Scope, Space, Stored, TraceChange,
+    Applied, Backend, BackendError, Batch, LinkChange, Loaded, Reopened, RowNumber, Scope, Space, Stored,
+    TraceChange,
 };
 use crate::clock::WallClock;
 use crate::error::{Error, ErrorKind};
@@ -59,6 +60,8 @@ struct Desk {
     steps: usize,
     /// What each batch is said to have done.
     applied: Applied,
+    /// The rows of the last batch that another trace had.
+    replaced: Vec<RowNumber>,
 }
 
 #[derive(Clone, Default)]
@@ -127,6 +130,7 @@ impl Backend for Told {
         traces.sort_unstable();
         let mut call = format!("{durability} {}", batch.watermark);
         call.extend(erased.chain(traces).chain(links));
+        self.desk().replaced = batch.replaced.to_vec();
         self.call(call)?;
         Ok(Applied { erased: vec![7; batch.erased.len()], ..self.desk().applied.clone() })
     }
