@@ -122,18 +122,18 @@ pub(super) fn write_trace(trace: &Trace, line: &mut Vec<u8>) -> serde_json::Resu
         emotional_intensity: n.emotional_intensity,
         tier: n.tier.as_str().into(),
         origin: c.origin.as_str().into(),
-        source_agent: c.source_agent.as_deref().map(Cow::from),
+        source_agent: c.rare.source_agent.as_deref().map(Cow::from),
         created_at: time_text(trace.created_at()),
         last_reinforced: time_text(trace.last_reinforced()),
         last_decayed: time_text(trace.last_decayed()),
         reinforcement_count: n.reinforcement_count,
-        parent: c.parent.map(|id| id.to_string().into()),
-        children: c.children.iter().map(|id| id.to_string().into()).collect(),
+        parent: c.rare.parent.map(|id| id.to_string().into()),
+        children: c.rare.children.iter().map(|id| id.to_string().into()).collect(),
         unresolved: n.unresolved,
         consolidation_candidate: n.consolidation_candidate,
         pinned: n.pinned,
-        encryption_key_id: c.encryption_key_id.as_deref().map(Cow::from),
-        embedding: c.embedding.as_deref().map(Cow::from),
+        encryption_key_id: c.rare.encryption_key_id.as_deref().map(Cow::from),
+        embedding: c.rare.embedding.as_deref().map(Cow::from),
         revision: n.revision,
         valid_until: trace.valid_until().map(time_text),
         superseded_by: trace.superseded_by().map(|id| id.to_string().into()),
@@ -167,15 +167,13 @@ fn in_one_line(json: &str) -> Cow<'_, str> {
 
 /// Reads lines after the header.
 pub(super) struct Records {
-    /// Shared by traces that follow each other in one partition.
-    partition: Arc<str>,
     /// Whether payloads are taken without a check, as those of rows are.
     trusting: bool,
 }
 
 impl Records {
     pub(super) fn new(trusting: bool) -> Self {
-        Self { partition: Arc::from("default"), trusting }
+        Self { trusting }
     }
 
     /// The content of a line of this kind. The error is [`Corrupt`](ErrorKind::Corrupt) if the line has not the fields
@@ -193,13 +191,10 @@ impl Records {
 
     /// Checks what a new trace is checked for.
     fn trace(&mut self, line: TraceLine<'_>) -> Result<Trace> {
-        if *self.partition != *line.partition {
-            self.partition = Arc::from(&*line.partition);
-        }
         let payload = line.payload(self.trusting)?;
         let mut new = NewTrace::new(line.r#type.parse()?, payload)
             .id(id("id", &line.id)?)
-            .shared_partition(&self.partition)
+            .partition(&line.partition)
             .tags(line.tags)
             .strength(line.strength)
             .peak_strength(line.peak_strength)

@@ -6,7 +6,7 @@ mod tests;
 
 use super::score::Relevance;
 use super::text::{Role, TextIndex};
-use super::texts::{Entry, Texts};
+use super::texts::{Embedded, Entry, Texts};
 use super::vectors::{self, Near};
 use super::wanted::Wanted;
 use crate::trace::Trace;
@@ -160,8 +160,9 @@ impl Index {
         self.lengths[at] = words.length;
         self.with_words += u32::from(words.length > 0);
         self.all_words += u64::from(words.length);
-        let length = trace.embedding().map(vectors::length);
-        self.texts.set(slot, Some(Entry { id: trace.id(), content: Arc::clone(&trace.content), length }));
+        let embedding = trace.content.rare.embedding.clone();
+        let embedded = embedding.map(|vector| Embedded { length: vectors::length(&vector), vector });
+        self.texts.set(slot, Some(Entry { id: trace.id(), content: Arc::clone(&trace.content), embedded }));
     }
 
     /// Forgets what a slot said, and the words that no other has.

@@ -8,8 +8,15 @@ use std::sync::Arc;
 pub(crate) struct Entry {
     pub(crate) id: TraceId,
     pub(crate) content: Arc<Content>,
-    /// Length of the embedding, in space; `None` if there is none.
-    pub(super) length: Option<f32>,
+    pub(super) embedded: Option<Embedded>,
+}
+
+/// An embedding, where the search for vectors finds it without a look at the content.
+#[derive(Clone)]
+pub(super) struct Embedded {
+    pub(super) vector: Arc<[f32]>,
+    /// In space.
+    pub(super) length: f32,
 }
 
 /// The entries of all slots. A clone shares them, and stays as it is: what is changed later is copied before, together

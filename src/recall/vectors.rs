@@ -63,8 +63,8 @@ pub(super) fn cosines(texts: &Texts, within: Option<&RoaringBitmap>, to: &Near<'
         let slots = (*first..).zip(entries.iter());
         let within = |slot: u32| within.is_none_or(|within| within.contains(slot));
         let embedded = slots.filter_map(|(slot, entry)| {
-            let entry = entry.as_ref().filter(|entry| entry.length.is_some() && within(slot))?;
-            Some((slot, to.cosine_of(entry.content.embedding.as_deref()?, entry.length?)))
+            let embedded = entry.as_ref()?.embedded.as_ref().filter(|_| within(slot))?;
+            Some((slot, to.cosine_of(&embedded.vector, embedded.length)))
         });
         embedded.collect()
     };

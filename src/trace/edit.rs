@@ -56,19 +56,19 @@ impl<'a> TraceEdit<'a> {
 
     /// Removes the embedding.
     pub fn no_embedding(mut self) -> Self {
-        self.content().embedding = None;
+        self.content().rare.embedding = None;
         self
     }
 
     /// Removes the parent.
     pub fn no_parent(mut self) -> Self {
-        self.content().parent = None;
+        self.content().rare.parent = None;
         self
     }
 
     /// Removes the id of the encryption key.
     pub fn no_encryption_key_id(mut self) -> Self {
-        self.content().encryption_key_id = None;
+        self.content().rare.encryption_key_id = None;
         self
     }
 
@@ -88,9 +88,11 @@ impl<'a> TraceEdit<'a> {
             return Err(problem);
         }
         if let Some(change) = self.end.take() {
-            let old_end = self.old.content.end.as_deref().copied();
+            let old_end = self.old.content.rare.end;
             let end = change.of(self.old.id, old_end, now)?;
-            self.content().end = end.map(Box::new);
+            if end != old_end {
+                self.content().rare.end = end;
+            }
         }
         let Self { old, mut numbers, content, .. } = self;
         // Equal content keeps its number, and is shared: by that the flusher knows what it need not write.

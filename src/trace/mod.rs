@@ -6,6 +6,7 @@ mod edit;
 mod id;
 mod kind;
 mod link;
+mod names;
 mod new;
 mod parts;
 mod payload;
@@ -92,7 +93,7 @@ impl Trace {
 
     /// The embedding for similarity search, if one was given.
     pub fn embedding(&self) -> Option<&[f32]> {
-        self.content.embedding.as_deref()
+        self.content.rare.embedding.as_deref()
     }
 
     /// The stored strength, from 0 to 1, as of [`last_decayed`](Self::last_decayed).
@@ -137,7 +138,7 @@ impl Trace {
 
     /// The agent that the trace came from, if known.
     pub fn source_agent(&self) -> Option<&str> {
-        self.content.source_agent.as_deref()
+        self.content.rare.source_agent.as_deref()
     }
 
     /// The trace's partition. Only [`replace`](crate::TraceStore::replace) changes it.
@@ -177,29 +178,29 @@ impl Trace {
 
     /// The id of the key that the host encrypted the payload with, if it did.
     pub fn encryption_key_id(&self) -> Option<&str> {
-        self.content.encryption_key_id.as_deref()
+        self.content.rare.encryption_key_id.as_deref()
     }
 
     /// The trace that this one was derived from, if any.
     pub fn parent(&self) -> Option<TraceId> {
-        self.content.parent
+        self.content.rare.parent
     }
 
     /// The traces derived from this one, in the order given.
     pub fn children(&self) -> &[TraceId] {
-        &self.content.children
+        &self.content.rare.children
     }
 
     /// The end of the trace's [validity](crate::guide::memory#validity), if it has one: from then on queries leave it
     /// out, unless they [ask for it](crate::Query::include_invalid).
     pub fn valid_until(&self) -> Option<Timestamp> {
-        self.content.end.as_deref().map(|end| end.at.into())
+        self.content.rare.end.map(|end| end.at.into())
     }
 
     /// The trace that this one is marked as superseded by, whether or not the store holds that one. A superseded trace
     /// has an end of its [validity](Self::valid_until).
     pub fn superseded_by(&self) -> Option<TraceId> {
-        self.content.end.as_deref()?.superseded_by
+        self.content.rare.end?.superseded_by
     }
 
     /// Whether the trace is valid at a time: before the [end](Self::valid_until) of its validity, if it has one.
@@ -213,7 +214,7 @@ impl Trace {
 
     /// The end of its validity.
     pub(crate) fn end(&self) -> Option<Micros> {
-        self.content.end.as_deref().map(|end| end.at)
+        self.content.rare.end.map(|end| end.at)
     }
 
     /// Whether the trace is marked as unresolved.

@@ -1,8 +1,8 @@
 //! The builder of a trace that is not stored yet.
 
-use super::parts::{ContentNumber, EndChange, Incarnation};
+use super::parts::{ContentNumber, EndChange, Incarnation, Rare};
 use super::setters::shared_setters;
-use super::{Content, Dynamics, Micros, Origin, Payload, Tier, Trace, TraceId, TraceType, parts};
+use super::{Content, Dynamics, Micros, Origin, Payload, Tier, Trace, TraceId, TraceType, names, parts};
 use crate::error::{BoxError, Error, Result};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -71,7 +71,7 @@ impl From<Trace> for NewTrace {
             numbers: trace.numbers,
             content: Content::clone(&trace.content),
             given,
-            end: trace.content.end.as_deref().map(|end| {
+            end: trace.content.rare.end.map(|end| {
                 Box::new(EndChange {
                     at: Some(end.at),
                     superseded_by: end.superseded_by,
@@ -102,14 +102,9 @@ impl NewTrace {
             origin: Origin::DirectExperience,
             created_at: epoch,
             payload,
-            embedding: None,
             tags: Box::default(),
-            source_agent: None,
             partition: Arc::default(),
-            encryption_key_id: None,
-            parent: None,
-            children: Box::default(),
-            end: None,
+            rare: Rare::default(),
         };
         let numbers = Dynamics {
             strength: kind.starting_strength(),
@@ -236,14 +231,14 @@ impl NewTrace {
 
     /// Sets the partition: 1 to 1,024 bytes. Default: the store's.
     pub fn partition(self, partition: impl AsRef<str>) -> Self {
-        self.check(parts::name("partition", partition.as_ref()).map(Arc::from), |this, partition| {
+        self.check(parts::name("partition", partition.as_ref()).map(names::shared), |this, partition| {
             this.content.partition = partition;
             this.given.partition = true;
         })
     }
 
     /// Sets the partition to a string that is shared with other traces.
-    pub(crate) fn shared_partition(self, partition: &Arc<str>) -> Self {
+    fn shared_partition(self, partition: &Arc<str>) -> Self {
         self.check(parts::name("partition", partition).map(|_| partition.clone()), |this, partition| {
             this.content.partition = partition;
             this.given.partition = true;
@@ -324,6 +319,13 @@ impl NewTrace {
         self.with_defaults(&Defaults { partition: &Arc::from("default"), now, imprinting: false })
     }
 
+    /// Builds a trace whose every field was given that has a default of the moment.
+    #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
+    pub(crate) fn as_given(self) -> Result<Trace> {
+        let now = Micros::from(Timestamp::UNIX_EPOCH);
+        self.with_defaults(&Defaults { partition: &Arc::default(), now, imprinting: false })
+    }
+
     pub(crate) fn with_defaults(self, defaults: &Defaults<'_>) -> Result<Trace> {
         let Self { id, mut content, mut numbers, peak_strength, given, end, problem } = self;
         if let Some(problem) = problem {
@@ -331,7 +333,7 @@ impl NewTrace {
         }
         let id = id.unwrap_or_else(TraceId::new);
         if let Some(end) = end {
-            content.end = end.of(id, None, || defaults.now)?.map(Box::new);
+            content.rare.end = end.of(id, None, || defaults.now)?;
         }
         content.birth = Incarnation::new();
         content.number = ContentNumber::after(ContentNumber::NONE);

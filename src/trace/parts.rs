@@ -4,11 +4,12 @@
 //! [`Dynamics`] is what happens to it: small, copied at each write. A flush that finds the content it
 //! wrote last time writes the numbers alone.
 
-use super::{Origin, Payload, Tier, TraceId, TraceType};
+use super::{Origin, Payload, Tier, TraceId, TraceType, names};
 use crate::error::{BoxError, Error, Result};
 use crate::protocol::planted::{Mistake, planted};
 use jiff::Timestamp;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,16 +21,67 @@ pub(crate) struct Content {
     pub(crate) origin: Origin,
     pub(crate) created_at: Micros,
     pub(crate) payload: Payload,
-    pub(crate) embedding: Option<Box<[f32]>>,
     /// Sorted, each once.
-    pub(crate) tags: Box<[Box<str>]>,
-    pub(crate) source_agent: Option<Box<str>>,
+    pub(crate) tags: Box<[Arc<str>]>,
     pub(crate) partition: Arc<str>,
+    pub(crate) rare: Rare,
+}
+
+/// The fields that few traces have set. They take memory where one is.
+#[derive(Clone, Default)]
+pub(crate) struct Rare(Option<Box<RareFields>>);
+
+#[derive(Clone, Default, PartialEq, Debug)]
+pub(crate) struct RareFields {
+    pub(crate) embedding: Option<Arc<[f32]>>,
+    pub(crate) source_agent: Option<Box<str>>,
     pub(crate) encryption_key_id: Option<Box<str>>,
     pub(crate) parent: Option<TraceId>,
-    pub(crate) children: Box<[TraceId]>,
-    /// Most traces have none.
-    pub(crate) end: Option<Box<End>>,
+    pub(crate) children: Vec<TraceId>,
+    pub(crate) end: Option<End>,
+}
+
+impl Rare {
+    /// Number of bytes beside the trace.
+    fn bytes(&self) -> usize {
+        let fields = self.0.as_ref().map_or(0, |_| size_of::<RareFields>());
+        fields + size_of_val(&*self.children) + self.embedding.as_deref().map_or(0, size_of_val)
+    }
+}
+
+impl Deref for Rare {
+    type Target = RareFields;
+
+    fn deref(&self) -> &RareFields {
+        static NONE: RareFields = RareFields {
+            embedding: None,
+            source_agent: None,
+            encryption_key_id: None,
+            parent: None,
+            children: Vec::new(),
+            end: None,
+        };
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+/// To set one; what is already as it is to be is better left alone.
+impl DerefMut for Rare {
+    fn deref_mut(&mut self) -> &mut RareFields {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl PartialEq for Rare {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl fmt::Debug for Rare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
 }
 
 /// The end of a trace's validity.
@@ -117,9 +169,7 @@ impl Content {
     /// Number of bytes that dropping it frees, about.
     pub(crate) fn bytes(&self) -> usize {
         let tags: usize = self.tags.iter().map(|tag| tag.len()).sum();
-        let lists = size_of_val(&*self.children) + self.embedding.as_deref().map_or(0, size_of_val);
-        let end = self.end.as_deref().map_or(0, size_of_val);
-        size_of::<Self>() + self.payload.as_str().len() + tags + lists + end
+        size_of::<Self>() + self.payload.as_str().len() + tags + self.rare.bytes()
     }
 }
 
@@ -290,7 +340,7 @@ fn too_many(field: &str, found: usize, unit: &str, most: usize) -> Error {
 
 /// Replaces tags: sorted, each once.
 pub(super) fn set_tags<S: AsRef<str>>(
-    tags: &mut Box<[Box<str>]>,
+    tags: &mut Box<[Arc<str>]>,
     given: impl IntoIterator<Item = S>,
 ) -> Result<()> {
     let mut set = Vec::new();
@@ -298,7 +348,7 @@ pub(super) fn set_tags<S: AsRef<str>>(
         if set.len() == MAX_TAGS {
             return Err(too_many("tags", MAX_TAGS + 1, "or more", MAX_TAGS));
         }
-        set.push(Box::from(name("tag", tag.as_ref())?));
+        set.push(names::shared(name("tag", tag.as_ref())?));
     }
     set.sort_unstable();
     set.dedup();
@@ -306,25 +356,22 @@ pub(super) fn set_tags<S: AsRef<str>>(
     Ok(())
 }
 
-pub(super) fn set_children(
-    children: &mut Box<[TraceId]>,
-    given: impl IntoIterator<Item = TraceId>,
-) -> Result<()> {
-    let ids: Vec<_> = given.into_iter().take(MAX_CHILDREN + 1).collect();
+pub(super) fn checked_children(given: impl IntoIterator<Item = TraceId>) -> Result<Vec<TraceId>> {
+    let mut ids: Vec<_> = given.into_iter().take(MAX_CHILDREN + 1).collect();
     if ids.len() > MAX_CHILDREN {
         return Err(too_many("children", MAX_CHILDREN + 1, "or more", MAX_CHILDREN));
     }
-    *children = ids.into();
-    Ok(())
+    ids.shrink_to_fit();
+    Ok(ids)
 }
 
-pub(super) fn checked_embedding(vector: impl Into<Box<[f32]>>) -> Result<Box<[f32]>> {
+pub(super) fn checked_embedding(vector: impl Into<Box<[f32]>>) -> Result<Arc<[f32]>> {
     let vector = vector.into();
     if vector.len() > MAX_DIMENSIONS {
         return Err(too_many("embedding", vector.len(), "numbers", MAX_DIMENSIONS));
     }
     match vector.iter().position(|number| !number.is_finite()) {
         Some(at) => Err(Error::invalid(&format!("embedding[{at}]"), vector[at], "give finite numbers")),
-        None => Ok(vector),
+        None => Ok(vector.into()),
     }
 }

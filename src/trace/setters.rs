@@ -19,7 +19,7 @@ macro_rules! shared_setters {
         /// Sets the embedding: at most 65,536 finite numbers.
         pub fn embedding(self, vector: impl Into<Box<[f32]>>) -> Self {
             self.check(parts::checked_embedding(vector), |this, vector| {
-                this.content().embedding = Some(vector)
+                this.content().rare.embedding = Some(vector)
             })
         }
 
@@ -59,15 +59,15 @@ macro_rules! shared_setters {
         /// Adds a tag: 1 to 1,024 bytes.
         pub fn tag(mut self, tag: impl AsRef<str>) -> Self {
             let tags = &mut self.content().tags;
-            let more: Vec<Box<str>> = tags.iter().cloned().chain([tag.as_ref().into()]).collect();
-            let set = parts::set_tags(tags, more);
+            let all: Vec<_> = tags.iter().cloned().chain([tag.as_ref().into()]).collect();
+            let set = parts::set_tags(tags, all);
             self.check(set, |_, ()| {})
         }
 
         /// Sets the agent that the trace came from: 1 to 1,024 bytes. Default of a new trace: none.
         pub fn source_agent(self, agent: impl AsRef<str>) -> Self {
             self.check(parts::name("source_agent", agent.as_ref()).map(Box::from), |this, agent| {
-                this.content().source_agent = Some(agent);
+                this.content().rare.source_agent = Some(agent);
             })
         }
 
@@ -75,20 +75,24 @@ macro_rules! shared_setters {
         /// none.
         pub fn encryption_key_id(self, key: impl AsRef<str>) -> Self {
             self.check(parts::name("encryption_key_id", key.as_ref()).map(Box::from), |this, key| {
-                this.content().encryption_key_id = Some(key);
+                this.content().rare.encryption_key_id = Some(key);
             })
         }
 
         /// Sets the trace that this one was derived from. Default of a new trace: none.
         pub fn parent(mut self, parent: TraceId) -> Self {
-            self.content().parent = Some(parent);
+            self.content().rare.parent = Some(parent);
             self
         }
 
         /// Replaces the list of traces derived from this one: at most 65,536. Default of a new trace: empty.
-        pub fn children(mut self, children: impl IntoIterator<Item = TraceId>) -> Self {
-            let set = parts::set_children(&mut self.content().children, children);
-            self.check(set, |_, ()| {})
+        pub fn children(self, children: impl IntoIterator<Item = TraceId>) -> Self {
+            self.check(parts::checked_children(children), |this, children| {
+                let rare = &mut this.content().rare;
+                if rare.children != children {
+                    rare.children = children;
+                }
+            })
         }
 
         /// Sets the end of the trace's [validity](crate::guide::memory#validity): a [`Timestamp`](jiff::Timestamp) or a

@@ -229,11 +229,11 @@ impl<'a> Columns<'_, 'a> {
         self.push(|trace| trace.content.origin.as_str());
         self.push(|trace| trace.content.created_at.get());
         self.push(|trace| &*trace.content.partition);
-        self.push(|trace| trace.content.source_agent.as_deref());
-        self.push(|trace| trace.content.encryption_key_id.as_deref());
-        self.push(|trace| trace.content.parent.map(uuid));
+        self.push(|trace| trace.content.rare.source_agent.as_deref());
+        self.push(|trace| trace.content.rare.encryption_key_id.as_deref());
+        self.push(|trace| trace.content.rare.parent.map(uuid));
         self.push(|trace| {
-            let ids = &trace.content.children;
+            let ids = &trace.content.rare.children;
             (!ids.is_empty()).then(|| ids.iter().flat_map(TraceId::as_bytes).copied().collect::<Vec<u8>>())
         });
         self.push(|trace| {
@@ -243,11 +243,11 @@ impl<'a> Columns<'_, 'a> {
             })
         });
         self.push(|trace| {
-            let vector = trace.content.embedding.as_deref();
+            let vector = trace.content.rare.embedding.as_deref();
             vector.map(|vector| vector.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>())
         });
-        self.push(|trace| trace.content.end.as_ref().map(|end| end.at.get()));
-        self.push(|trace| trace.content.end.as_ref().and_then(|end| end.superseded_by).map(uuid));
+        self.push(|trace| trace.content.rare.end.map(|end| end.at.get()));
+        self.push(|trace| trace.content.rare.end.and_then(|end| end.superseded_by).map(uuid));
         self.push(|trace| trace.content.payload.as_str());
     }
 }

@@ -261,10 +261,9 @@ fn commit(
     mut links: BTreeMap<(Uuid, Uuid), Option<Link>>,
     linked: &[Row],
 ) -> Commit {
-    let mut partition = Arc::from("default");
     for row in found {
         let Ok(id) = row.try_get(0) else { continue };
-        match rows_read::trace(row, &mut partition) {
+        match rows_read::trace(row) {
             Ok(trace) => drop(traces.insert(id, Some(Arc::new(trace)))),
             Err(_) => drop(traces.remove(&id)),
         }

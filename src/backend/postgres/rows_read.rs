@@ -7,9 +7,7 @@ use super::schema;
 use super::server::{Server, panicked};
 use crate::backend::{Stored, Unreadable};
 use crate::error::Error;
-use crate::trace::{
-    Defaults, Link, MAX_TAGS_JSON, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp,
-};
+use crate::trace::{Link, MAX_TAGS_JSON, NewTrace, Payload, Trace, TraceId, TraceType, timestamp};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use std::borrow::Cow;
@@ -87,7 +85,7 @@ fn take(
     patience: Duration,
     into: &mut impl FnMut(Stored),
 ) -> Result<Read, Failure> {
-    let (mut done, mut partition) = (Read::default(), Arc::from("default"));
+    let mut done = Read::default();
     loop {
         match given.recv_timeout(patience) {
             Ok(Hand::Watermark(watermark)) => done.watermark = Some(watermark),
@@ -95,7 +93,7 @@ fn take(
                 for row in &rows {
                     done.rows += 1;
                     let id = row.try_get(0).map(trace_id).ok();
-                    let trace = trace(row, &mut partition);
+                    let trace = trace(row);
                     let trace = trace.map_err(|Wrong(reason)| Unreadable { id, reason });
                     into(Stored::Trace { row: done.rows, trace });
                 }
@@ -272,16 +270,12 @@ impl<'r> Columns<'r> {
 }
 
 /// Reads a trace through the checks that a new one passes. The payload is taken as it is.
-pub(super) fn trace(row: &Row, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
+pub(super) fn trace(row: &Row) -> Result<Trace, Wrong> {
     let columns = Columns(row);
     let kind: TraceType = columns.get::<&str>(15, "type")?.parse()?;
     let payload = columns.get::<Option<&str>>(27, "payload")?;
     let payload = payload
         .ok_or_else(|| wrong("payload", "too long to be read: open with a larger max_payload_bytes"))?;
-    let name: &str = columns.get(18, "partition")?;
-    if **partition != *name {
-        *partition = Arc::from(name);
-    }
     let mut new = NewTrace::new(kind, Payload::trusted(payload))
         .id(columns.id(0, "id")?)
         .strength(columns.get(1, "strength")?)
@@ -300,7 +294,7 @@ pub(super) fn trace(row: &Row, partition: &mut Arc<str>) -> Result<Trace, Wrong>
         .pinned(columns.get(14, "pinned")?)
         .origin(columns.get::<&str>(16, "origin")?.parse()?)
         .created_at(columns.time(17, "created_at")?)
-        .shared_partition(partition)
+        .partition(columns.get::<&str>(18, "partition")?)
         .tags(columns.tags()?.iter());
     if let Some(agent) = columns.get::<Option<&str>>(19, "source_agent")? {
         new = new.source_agent(agent);
@@ -333,9 +327,7 @@ pub(super) fn trace(row: &Row, partition: &mut Arc<str>) -> Result<Trace, Wrong>
         end.ok_or_else(|| wrong("superseded_by", "set without valid_until"))?;
         new = new.superseded_by(successor);
     }
-    // Each field that has a default of the moment was given.
-    let now = Micros::from(Timestamp::UNIX_EPOCH);
-    Ok(new.with_defaults(&Defaults { partition, now, imprinting: false })?)
+    Ok(new.as_given()?)
 }
 
 pub(super) fn link(row: &Row) -> Result<Link, Wrong> {

@@ -11,7 +11,6 @@ use crate::error::{ErrorKind, Result};
 use crate::trace::{Trace, TraceId};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, ToSql};
 use std::path::Path;
-use std::sync::Arc;
 
 pub(super) const NAME: &str = "trace_history";
 
@@ -159,10 +158,10 @@ pub(crate) fn read_history(path: &Path, id: TraceId, max_payload_bytes: usize) -
              ORDER BY entry DESC"
         );
         let mut statement = connection.prepare(&sql)?;
-        let (mut rows, mut partition) = (statement.query([id.as_bytes()])?, Arc::from("default"));
+        let mut rows = statement.query([id.as_bytes()])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
-            found.push(rows_read::read(row, &mut partition));
+            found.push(rows_read::read(row));
         }
         Ok::<_, rusqlite::Error>(found)
     };

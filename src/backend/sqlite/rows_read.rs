@@ -3,15 +3,12 @@
 use super::schema;
 use crate::backend::{RowNumber, Stored, Unreadable};
 use crate::error::Error;
-use crate::trace::{
-    Defaults, MAX_TAGS_JSON, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp,
-};
+use crate::trace::{MAX_TAGS_JSON, NewTrace, Payload, Trace, TraceId, TraceType, timestamp};
 use jiff::Timestamp;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, Row, Rows};
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 /// The columns that [`read`] takes, in its order.
 pub(super) const COLUMNS: &str = "
@@ -36,7 +33,7 @@ pub(super) fn load(
     let columns = if is_earlier { COLUMNS.replace(LATER, "NULL, NULL") } else { COLUMNS.to_owned() };
     let sql = format!("SELECT {columns} FROM traces WHERE row BETWEEN ?1 AND ?2 ORDER BY row");
     let mut statement = connection.prepare(&sql)?;
-    let mut pass = Pass { next: Some(*rows.start()), last: 0, partition: Arc::from("default"), into };
+    let mut pass = Pass { next: Some(*rows.start()), last: 0, into };
     while let Some(next) = pass.next {
         match pass.rows(statement.query([next, *rows.end()])?) {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::TooBig) => {
@@ -52,7 +49,6 @@ pub(super) fn load(
 struct Pass<'a> {
     next: Option<RowNumber>,
     last: RowNumber,
-    partition: Arc<str>,
     into: &'a mut dyn FnMut(Stored),
 }
 
@@ -61,7 +57,7 @@ impl Pass<'_> {
         while let Some(row) = rows.next()? {
             let number = row.get(0)?;
             let trace = match number {
-                1..=MAX_ROW => read(row, &mut self.partition),
+                1..=MAX_ROW => read(row),
                 _ => Err(Wrong("no store gives a row this number".to_owned())),
             };
             let id = || row.get_ref(1).ok().and_then(|id| id_of(id).ok());
@@ -105,14 +101,10 @@ fn wrong(column: &str, what: impl std::fmt::Display) -> Wrong {
 
 /// Reads [`COLUMNS`], through the same checks that a new trace passes. The payload is taken
 /// as it is.
-pub(super) fn read(row: &Row<'_>, partition: &mut Arc<str>) -> Result<Trace, Wrong> {
+pub(super) fn read(row: &Row<'_>) -> Result<Trace, Wrong> {
     let columns = Columns(row);
     let kind: TraceType = columns.text(16, "type")?.parse()?;
     let payload = Payload::trusted(columns.text(26, "payload")?);
-    let name = columns.text(19, "partition")?;
-    if **partition != *name {
-        *partition = Arc::from(name);
-    }
     let mut new = NewTrace::new(kind, payload)
         .id(id_of(columns.0.get_ref(1).map_err(|error| wrong("id", error))?)?)
         .strength(columns.real(2, "strength")?)
@@ -131,7 +123,7 @@ pub(super) fn read(row: &Row<'_>, partition: &mut Arc<str>) -> Result<Trace, Wro
         .pinned(columns.flag(15, "pinned")?)
         .origin(columns.text(17, "origin")?.parse()?)
         .created_at(columns.time(18, "created_at")?)
-        .shared_partition(partition)
+        .partition(columns.text(19, "partition")?)
         .tags(columns.tags(24)?.iter());
     if let Some(agent) = columns.optional_text(20, "source_agent")? {
         new = new.source_agent(agent);
@@ -165,12 +157,7 @@ pub(super) fn read(row: &Row<'_>, partition: &mut Arc<str>) -> Result<Trace, Wro
         let id = id_of(ValueRef::Blob(successor)).map_err(|Wrong(what)| wrong("superseded_by", what))?;
         new = new.superseded_by(id);
     }
-    // Each field that has a default of the moment was given.
-    Ok(new.with_defaults(&Defaults {
-        partition,
-        now: Micros::from(Timestamp::UNIX_EPOCH),
-        imprinting: false,
-    })?)
+    Ok(new.as_given()?)
 }
 
 pub(super) fn id_of(value: ValueRef<'_>) -> Result<TraceId, Wrong> {

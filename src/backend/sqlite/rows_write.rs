@@ -5,6 +5,7 @@ use super::history;
 use crate::backend::{Applied, RowNumber, TraceChange};
 use crate::trace::{Trace, TraceId};
 use rusqlite::{CachedStatement, ToSql, params};
+use std::sync::Arc;
 
 const INSERT: &str = "
 INSERT INTO traces (row, id, strength, peak_strength, base_decay_rate, emotional_valence, emotional_intensity,
@@ -135,15 +136,15 @@ impl<'c> Statements<'c> {
             c.origin.as_str(),
             c.created_at.get(),
             &*c.partition,
-            c.source_agent.as_deref(),
-            c.encryption_key_id.as_deref(),
-            c.parent.as_ref().map(TraceId::as_bytes),
-            ids_to_bytes(&c.children),
+            c.rare.source_agent.as_deref(),
+            c.rare.encryption_key_id.as_deref(),
+            c.rare.parent.as_ref().map(TraceId::as_bytes),
+            ids_to_bytes(&c.rare.children),
             tags_to_json(&c.tags)?,
-            embedding_to_bytes(c.embedding.as_deref()),
+            embedding_to_bytes(c.rare.embedding.as_deref()),
             c.payload.as_str(),
-            c.end.as_ref().map(|end| end.at.get()),
-            c.end.as_ref().and_then(|end| end.superseded_by.as_ref()).map(TraceId::as_bytes),
+            c.rare.end.as_ref().map(|end| end.at.get()),
+            c.rare.end.as_ref().and_then(|end| end.superseded_by.as_ref()).map(TraceId::as_bytes),
         ];
         if let Some(history) = self.history.as_mut().filter(|_| row <= self.last) {
             if self.replaced.binary_search(&row).is_ok() {
@@ -164,8 +165,9 @@ fn ids_to_bytes(ids: &[TraceId]) -> Option<Vec<u8>> {
     (!ids.is_empty()).then(|| ids.iter().flat_map(TraceId::as_bytes).copied().collect())
 }
 
-fn tags_to_json(tags: &[Box<str>]) -> rusqlite::Result<Option<String>> {
-    let json = (!tags.is_empty()).then(|| serde_json::to_string(tags)).transpose();
+fn tags_to_json(tags: &[Arc<str>]) -> rusqlite::Result<Option<String>> {
+    let tags: Vec<_> = tags.iter().map(|tag| &**tag).collect();
+    let json = (!tags.is_empty()).then(|| serde_json::to_string(&tags)).transpose();
     json.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 

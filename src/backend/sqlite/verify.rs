@@ -380,11 +380,11 @@ fn entries(
         COLUMNS = rows_read::COLUMNS
     );
     let mut statement = moment.prepare(&sql)?;
-    let (mut rows, mut partition) = (statement.query([])?, Arc::from("default"));
+    let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         passes.read_one();
         let (entry, has_row): (i64, bool) = (row.get("entry")?, row.get(30)?);
-        let reason = match rows_read::read(row, &mut partition) {
+        let reason = match rows_read::read(row) {
             Err(rows_read::Wrong(reason)) => reason,
             Ok(_) if !has_row => "there is no row of its trace".to_owned(),
             Ok(trace) => match trace.payload().check() {
