@@ -47,6 +47,16 @@ struct Given {
     reinforcement_count: bool,
 }
 
+impl Given {
+    const ALL: Self = Self {
+        partition: true,
+        created_at: true,
+        last_reinforced: true,
+        last_decayed: true,
+        reinforcement_count: true,
+    };
+}
+
 /// The store's defaults for fields that were not set.
 pub(crate) struct Defaults<'a> {
     pub(crate) partition: &'a Arc<str>,
@@ -58,19 +68,12 @@ pub(crate) struct Defaults<'a> {
 /// Every field of the trace, its id included: an insert into another store stores an equal trace.
 impl From<Trace> for NewTrace {
     fn from(trace: Trace) -> Self {
-        let given = Given {
-            partition: true,
-            created_at: true,
-            last_reinforced: true,
-            last_decayed: true,
-            reinforcement_count: true,
-        };
         Self {
             id: Some(trace.id),
             peak_strength: Some(trace.numbers.peak_strength),
             numbers: trace.numbers,
             content: Content::clone(&trace.content),
-            given,
+            given: Given::ALL,
             end: trace.content.rare.end.map(|end| {
                 Box::new(EndChange {
                     at: Some(end.at),
@@ -297,11 +300,7 @@ impl NewTrace {
 
     /// Sets the revision: 1 to 2^63 - 1. Default: 1.
     pub fn revision(self, revision: u64) -> Self {
-        let checked = match revision {
-            1..=parts::MAX_REVISION => Ok(revision),
-            _ => Err(Error::invalid("revision", revision, "give a number from 1 to 2^63 - 1")),
-        };
-        self.check(checked, |this, revision| this.numbers.revision = revision)
+        self.check(parts::checked_revision(revision), |this, revision| this.numbers.revision = revision)
     }
 
     fn content(&mut self) -> &mut Content {
@@ -319,9 +318,34 @@ impl NewTrace {
         self.with_defaults(&Defaults { partition: &Arc::from("default"), now, imprinting: false })
     }
 
-    /// Builds a trace whose every field was given that has a default of the moment.
+    /// A trace as its row has it, before what only some traces have is added. All at once, as each setter moves the whole.
     #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
-    pub(crate) fn as_given(self) -> Result<Trace> {
+    pub(crate) fn stored(
+        id: TraceId,
+        kind: TraceType,
+        origin: Origin,
+        created_at: Micros,
+        partition: &str,
+        payload: Payload,
+        numbers: Dynamics,
+    ) -> Self {
+        let mut new = Self::new(kind, payload);
+        new.id = Some(id);
+        (new.content.origin, new.content.created_at) = (origin, created_at);
+        new.peak_strength = Some(numbers.peak_strength);
+        new.given = Given::ALL;
+        match (parts::name("partition", partition), numbers.checked()) {
+            (Ok(partition), Ok(numbers)) => {
+                (new.content.partition, new.numbers) = (names::shared(partition), numbers);
+            }
+            (Err(problem), _) | (_, Err(problem)) => new.problem = Some(problem),
+        }
+        new
+    }
+
+    /// Builds a trace that was [stored](Self::stored).
+    #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
+    pub(crate) fn as_stored(self) -> Result<Trace> {
         let now = Micros::from(Timestamp::UNIX_EPOCH);
         self.with_defaults(&Defaults { partition: &Arc::default(), now, imprinting: false })
     }

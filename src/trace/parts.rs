@@ -141,6 +141,23 @@ pub(crate) struct Dynamics {
     pub(crate) pinned: bool,
 }
 
+#[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
+impl Dynamics {
+    /// These numbers as the setters would have taken them.
+    pub(super) fn checked(self) -> Result<Self> {
+        fraction("strength", self.strength)?;
+        fraction("peak_strength", self.peak_strength)?;
+        rate("base_decay_rate", self.base_decay_rate)?;
+        fraction("confidence", self.confidence)?;
+        checked_revision(self.revision)?;
+        Ok(Self {
+            emotional_valence: clamped("emotional_valence", self.emotional_valence, -1.0)?,
+            emotional_intensity: clamped("emotional_intensity", self.emotional_intensity, 0.0)?,
+            ..self
+        })
+    }
+}
+
 /// Tells a trace from a later one of the same id: each is born once, and keeps it through all its changes. Not
 /// kept in files, and no part of what a trace is: any two are equal.
 #[derive(Clone, Copy)]
@@ -245,6 +262,13 @@ impl Micros {
         self.micros_since(earlier) as f64 / 1e6
     }
 
+    /// The time of a row.
+    #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
+    pub(crate) fn stored(micros: i64) -> Result<Self, jiff::Error> {
+        let at = Self(micros);
+        if (Self::MIN..=Self::MAX).contains(&at) { Ok(at) } else { timestamp(micros).map(Self::from) }
+    }
+
     /// The nearest that a [`Timestamp`] can say.
     pub(crate) fn clamped(micros: i64) -> Self {
         Self(micros.clamp(Self::MIN.0, Self::MAX.0))
@@ -313,6 +337,13 @@ pub(super) fn rate(field: &str, value: f64) -> Result<f64> {
 
 /// What an SQL integer holds.
 pub(crate) const MAX_REVISION: u64 = i64::MAX as u64;
+
+pub(super) fn checked_revision(revision: u64) -> Result<u64> {
+    match revision {
+        1..=MAX_REVISION => Ok(revision),
+        _ => Err(Error::invalid("revision", revision, "give a number from 1 to 2^63 - 1")),
+    }
+}
 
 const MAX_NAME: usize = 1_024;
 const MAX_TAGS: usize = 1_024;

@@ -7,7 +7,9 @@ use super::schema;
 use super::server::{Server, panicked};
 use crate::backend::{Stored, Unreadable};
 use crate::error::Error;
-use crate::trace::{Link, MAX_TAGS_JSON, NewTrace, Payload, Trace, TraceId, TraceType, timestamp};
+use crate::trace::{
+    Dynamics, Link, MAX_TAGS_JSON, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp,
+};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
 use std::borrow::Cow;
@@ -246,6 +248,10 @@ impl<'r> Columns<'r> {
         N::try_from(number).map_err(|_| wrong(name, format_args!("{number} is out of range")))
     }
 
+    fn micros(&self, at: usize, name: &str) -> Result<Micros, Wrong> {
+        Micros::stored(self.get(at, name)?).map_err(|error| wrong(name, error))
+    }
+
     fn time(&self, at: usize, name: &str) -> Result<Timestamp, Wrong> {
         timestamp(self.get(at, name)?).map_err(|error| wrong(name, error))
     }
@@ -276,26 +282,30 @@ pub(super) fn trace(row: &Row) -> Result<Trace, Wrong> {
     let payload = columns.get::<Option<&str>>(27, "payload")?;
     let payload = payload
         .ok_or_else(|| wrong("payload", "too long to be read: open with a larger max_payload_bytes"))?;
-    let mut new = NewTrace::new(kind, Payload::trusted(payload))
-        .id(columns.id(0, "id")?)
-        .strength(columns.get(1, "strength")?)
-        .peak_strength(columns.get(2, "peak_strength")?)
-        .base_decay_rate(columns.get(3, "base_decay_rate")?)
-        .emotional_valence(columns.get(4, "emotional_valence")?)
-        .emotional_intensity(columns.get(5, "emotional_intensity")?)
-        .confidence(columns.get(6, "confidence")?)
-        .last_reinforced(columns.time(7, "last_reinforced")?)
-        .last_decayed(columns.time(8, "last_decayed")?)
-        .revision(columns.count(9, "revision")?)
-        .reinforcement_count(columns.count(10, "reinforcement_count")?)
-        .tier(columns.get::<&str>(11, "tier")?.parse()?)
-        .unresolved(columns.get(12, "unresolved")?)
-        .consolidation_candidate(columns.get(13, "consolidation_candidate")?)
-        .pinned(columns.get(14, "pinned")?)
-        .origin(columns.get::<&str>(16, "origin")?.parse()?)
-        .created_at(columns.time(17, "created_at")?)
-        .partition(columns.get::<&str>(18, "partition")?)
-        .tags(columns.tags()?.iter());
+    let numbers = Dynamics {
+        strength: columns.get(1, "strength")?,
+        peak_strength: columns.get(2, "peak_strength")?,
+        base_decay_rate: columns.get(3, "base_decay_rate")?,
+        emotional_valence: columns.get(4, "emotional_valence")?,
+        emotional_intensity: columns.get(5, "emotional_intensity")?,
+        confidence: columns.get(6, "confidence")?,
+        last_reinforced: columns.micros(7, "last_reinforced")?,
+        last_decayed: columns.micros(8, "last_decayed")?,
+        revision: columns.count(9, "revision")?,
+        reinforcement_count: columns.count(10, "reinforcement_count")?,
+        tier: columns.get::<&str>(11, "tier")?.parse()?,
+        unresolved: columns.get(12, "unresolved")?,
+        consolidation_candidate: columns.get(13, "consolidation_candidate")?,
+        pinned: columns.get(14, "pinned")?,
+    };
+    let (id, origin) = (columns.id(0, "id")?, columns.get::<&str>(16, "origin")?.parse()?);
+    let (created_at, partition) = (columns.micros(17, "created_at")?, columns.get(18, "partition")?);
+    let payload = Payload::trusted(payload);
+    let mut new = NewTrace::stored(id, kind, origin, created_at, partition, payload, numbers);
+    let tags = columns.tags()?;
+    if !tags.is_empty() {
+        new = new.tags(&tags);
+    }
     if let Some(agent) = columns.get::<Option<&str>>(19, "source_agent")? {
         new = new.source_agent(agent);
     }
@@ -327,7 +337,7 @@ pub(super) fn trace(row: &Row) -> Result<Trace, Wrong> {
         end.ok_or_else(|| wrong("superseded_by", "set without valid_until"))?;
         new = new.superseded_by(successor);
     }
-    Ok(new.as_given()?)
+    Ok(new.as_stored()?)
 }
 
 pub(super) fn link(row: &Row) -> Result<Link, Wrong> {

@@ -3,7 +3,9 @@
 use super::schema;
 use crate::backend::{RowNumber, Stored, Unreadable};
 use crate::error::Error;
-use crate::trace::{MAX_TAGS_JSON, NewTrace, Payload, Trace, TraceId, TraceType, timestamp};
+use crate::trace::{
+    Dynamics, MAX_TAGS_JSON, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp,
+};
 use jiff::Timestamp;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, Row, Rows};
@@ -105,26 +107,30 @@ pub(super) fn read(row: &Row<'_>) -> Result<Trace, Wrong> {
     let columns = Columns(row);
     let kind: TraceType = columns.text(16, "type")?.parse()?;
     let payload = Payload::trusted(columns.text(26, "payload")?);
-    let mut new = NewTrace::new(kind, payload)
-        .id(id_of(columns.0.get_ref(1).map_err(|error| wrong("id", error))?)?)
-        .strength(columns.real(2, "strength")?)
-        .peak_strength(columns.real(3, "peak_strength")?)
-        .base_decay_rate(columns.real(4, "base_decay_rate")?)
-        .emotional_valence(columns.real(5, "emotional_valence")?)
-        .emotional_intensity(columns.real(6, "emotional_intensity")?)
-        .confidence(columns.real(7, "confidence")?)
-        .last_reinforced(columns.time(8, "last_reinforced")?)
-        .last_decayed(columns.time(9, "last_decayed")?)
-        .revision(columns.count(10, "revision")?)
-        .reinforcement_count(columns.count(11, "reinforcement_count")?)
-        .tier(columns.text(12, "tier")?.parse()?)
-        .unresolved(columns.flag(13, "unresolved")?)
-        .consolidation_candidate(columns.flag(14, "consolidation_candidate")?)
-        .pinned(columns.flag(15, "pinned")?)
-        .origin(columns.text(17, "origin")?.parse()?)
-        .created_at(columns.time(18, "created_at")?)
-        .partition(columns.text(19, "partition")?)
-        .tags(columns.tags(24)?.iter());
+    let id = id_of(columns.value(1, "id")?)?;
+    let numbers = Dynamics {
+        strength: columns.real(2, "strength")?,
+        peak_strength: columns.real(3, "peak_strength")?,
+        base_decay_rate: columns.real(4, "base_decay_rate")?,
+        emotional_valence: columns.real(5, "emotional_valence")?,
+        emotional_intensity: columns.real(6, "emotional_intensity")?,
+        confidence: columns.real(7, "confidence")?,
+        last_reinforced: columns.micros(8, "last_reinforced")?,
+        last_decayed: columns.micros(9, "last_decayed")?,
+        revision: columns.count(10, "revision")?,
+        reinforcement_count: columns.count(11, "reinforcement_count")?,
+        tier: columns.text(12, "tier")?.parse()?,
+        unresolved: columns.flag(13, "unresolved")?,
+        consolidation_candidate: columns.flag(14, "consolidation_candidate")?,
+        pinned: columns.flag(15, "pinned")?,
+    };
+    let origin = columns.text(17, "origin")?.parse()?;
+    let (created_at, partition) = (columns.micros(18, "created_at")?, columns.text(19, "partition")?);
+    let mut new = NewTrace::stored(id, kind, origin, created_at, partition, payload, numbers);
+    let tags = columns.tags(24)?;
+    if !tags.is_empty() {
+        new = new.tags(&tags);
+    }
     if let Some(agent) = columns.optional_text(20, "source_agent")? {
         new = new.source_agent(agent);
     }
@@ -157,7 +163,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Trace, Wrong> {
         let id = id_of(ValueRef::Blob(successor)).map_err(|Wrong(what)| wrong("superseded_by", what))?;
         new = new.superseded_by(id);
     }
-    Ok(new.as_given()?)
+    Ok(new.as_stored()?)
 }
 
 pub(super) fn id_of(value: ValueRef<'_>) -> Result<TraceId, Wrong> {
@@ -213,6 +219,10 @@ impl<'r> Columns<'r> {
             1 => Ok(true),
             other => Err(wrong(name, format_args!("{other} is neither 0 nor 1"))),
         }
+    }
+
+    fn micros(&self, at: usize, name: &str) -> Result<Micros, Wrong> {
+        Micros::stored(self.integer(at, name)?).map_err(|error| wrong(name, error))
     }
 
     pub(super) fn time(&self, at: usize, name: &str) -> Result<Timestamp, Wrong> {
