@@ -374,7 +374,8 @@ pub(super) fn set_tags<S: AsRef<str>>(
     tags: &mut Box<[Arc<str>]>,
     given: impl IntoIterator<Item = S>,
 ) -> Result<()> {
-    let mut set = Vec::new();
+    let given = given.into_iter();
+    let mut set = Vec::with_capacity(given.size_hint().0.min(MAX_TAGS));
     for tag in given {
         if set.len() == MAX_TAGS {
             return Err(too_many("tags", MAX_TAGS + 1, "or more", MAX_TAGS));
