@@ -40,6 +40,7 @@ use crate::Durability;
 use crate::clock::new_uuid;
 use crate::error::ErrorKind;
 use crate::guarded;
+use crate::progress::Watch;
 use crate::trace::TraceId;
 use error::{Failure, is_locked};
 use jiff::Timestamp;
@@ -194,6 +195,33 @@ impl Postgres {
         self.committed.max(0).unsigned_abs() + u64::from(u32::from_be_bytes([a, b, c, d]))
     }
 
+    /// Gives all that the space holds to `into`, and reports progress to `watch`.
+    pub(crate) fn load_watched(
+        &mut self,
+        watch: Option<&Watch>,
+        into: &mut dyn FnMut(Stored),
+    ) -> Result<Loaded, BackendError> {
+        let mut unreadable = HashSet::new();
+        let loaded = rows_read::load(
+            &self.server,
+            Which::Key(self.lease.space),
+            self.longest_payload,
+            self.flush_timeout,
+            watch,
+            |row| {
+                if let Stored::Trace { trace: Err(row), .. } = &row {
+                    unreadable.extend(row.id);
+                }
+                into(row);
+            },
+        );
+        self.unreadable = unreadable;
+        let Read { rows, unreadable_links, .. } =
+            loaded.map_err(|failure| self.explained("reading", failure))?;
+        self.unreadable_links = unreadable_links;
+        loaded_at(self.committed, rows, &self.place())
+    }
+
     /// Notes a space that another opening has, so that nothing is tried any more.
     fn explained(&self, doing: &str, failure: Failure) -> BackendError {
         if let Failure::Lost(holder) = &failure {
@@ -276,18 +304,25 @@ impl Postgres {
     }
 }
 
-/// Gives all that a space holds to `into`, as of one cut, whoever owns it.
+/// Gives all that a space holds to `into`, as of one cut, whoever owns it, and reports progress to `watch`.
 pub(crate) fn read(
     url: &str,
     options: &Options,
     max_payload_bytes: usize,
+    watch: Option<&Watch>,
     into: &mut dyn FnMut(Stored),
 ) -> crate::Result<Loaded> {
     let server = Server::of(url)?;
     let space = Which::Name(options.space.clone());
     let place = place(&server, &options.space);
-    let loaded =
-        rows_read::load(&server, space, longest_payload(max_payload_bytes), options.flush_timeout, into);
+    let loaded = rows_read::load(
+        &server,
+        space,
+        longest_payload(max_payload_bytes),
+        options.flush_timeout,
+        watch,
+        into,
+    );
     let Read { rows, watermark, .. } =
         loaded.map_err(|failure| failure.explained("reading", &place, options.flush_timeout))?;
     let watermark = watermark.ok_or_else(|| spaces::no_such_space(&options.space, server.place()))?;
@@ -363,24 +398,7 @@ fn owner() -> String {
 
 impl Backend for Postgres {
     fn load(&mut self, into: &mut dyn FnMut(Stored)) -> Result<Loaded, BackendError> {
-        let mut unreadable = HashSet::new();
-        let loaded = rows_read::load(
-            &self.server,
-            Which::Key(self.lease.space),
-            self.longest_payload,
-            self.flush_timeout,
-            |row| {
-                if let Stored::Trace { trace: Err(row), .. } = &row {
-                    unreadable.extend(row.id);
-                }
-                into(row);
-            },
-        );
-        self.unreadable = unreadable;
-        let Read { rows, unreadable_links, .. } =
-            loaded.map_err(|failure| self.explained("reading", failure))?;
-        self.unreadable_links = unreadable_links;
-        loaded_at(self.committed, rows, &self.place())
+        self.load_watched(None, into)
     }
 
     fn apply(&mut self, batch: &Batch<'_>) -> Result<Applied, BackendError> {

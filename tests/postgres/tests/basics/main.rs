@@ -3,12 +3,14 @@
 use harness::{Outcome, State, manual_flush, note, wait_until};
 use mnemon::jiff::Timestamp;
 use mnemon::{
-    Durability, ErrorKind, Health, NewTrace, Origin, Payload, StoreBuilder, Tier, TraceId, TraceStore,
-    TraceType,
+    Durability, ErrorKind, Health, NewTrace, Origin, Payload, Progress, StoreBuilder, Tier, TraceId,
+    TraceStore, TraceType,
 };
 use postgres_tests::{Server, psql};
 use serde_json::json;
+use std::ops::ControlFlow;
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -109,6 +111,39 @@ fn reopening_finds_everything() -> Outcome {
         assert!(store.watermark().durable >= watermark);
     }
     assert!(store.len() > 40 && store.link_count() > 20);
+    Ok(())
+}
+
+#[test]
+fn opening_tells_progress_and_may_be_interrupted() -> Outcome {
+    const ROWS: u64 = 600;
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let (folder, url) = (TempDir::new()?, server.url());
+    let store = builder(&folder).connect(&url)?;
+    store.insert_many((0..ROWS).map(note))?;
+    store.close()?;
+    let open: [fn(StoreBuilder, &str) -> mnemon::Result<TraceStore>; 2] =
+        [|builder, url| builder.connect(url), |builder, url| builder.detached_space(url)];
+    for open in open {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let (telling, here) = (told.clone(), std::thread::current().id());
+        let watched = builder(&folder).on_progress(move |Progress { step, done, total, .. }| {
+            assert_eq!((std::thread::current().id(), step, total), (here, "reading rows", ROWS));
+            telling.lock().unwrap_or_else(PoisonError::into_inner).push(done);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(open(watched, &url)?.len() as u64, ROWS);
+        let told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(told.is_sorted() && told.first() == Some(&0) && told.last() == Some(&ROWS), "{told:?}");
+        let interrupted = builder(&folder).on_progress(|Progress { done, .. }| match done {
+            0 => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        });
+        let error = open(interrupted, &url).map(drop).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Interrupted, "{error:?}");
+        // It has given its lease up.
+        assert_eq!(builder(&folder).connect(&url)?.len() as u64, ROWS);
+    }
     Ok(())
 }
 
