@@ -33,7 +33,7 @@ mod write;
 pub use follow::{Followed, Follower, follow};
 #[cfg(feature = "legion")]
 pub(crate) use original::original;
-pub use spaces::{SpaceReport, release, space, spaces};
+pub use spaces::{SpaceContent, SpaceReport, inspect, release, space, spaces};
 
 use super::{Applied, Backend, BackendError, Batch, Loaded, MAX_WATERMARK, Reopened, Stored};
 use crate::Durability;

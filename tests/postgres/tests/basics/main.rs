@@ -288,6 +288,14 @@ fn spaces_are_listed_and_released() -> Outcome {
         (&*a.name, a.traces, a.links, a.watermark, a.is_clean, a.is_over),
         ("a", 3, 1, watermark, false, false)
     );
+    let content = mnemon::postgres::inspect(&url, "a")?;
+    let count = |name: &str, n| [(name.to_owned(), n)].into();
+    assert_eq!((&content.report.name, content.report.traces, content.report.links), (&a.name, 3, 1));
+    assert_eq!(content.by_type, count("semantic", 3));
+    assert_eq!(content.by_partition, count("default", 3));
+    assert_eq!(content.by_tier, count("warm", 3));
+    let unknown = mnemon::postgres::inspect(&url, "c").unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::NotFound);
     assert!(a.lease_until.is_some() && a.owner.as_deref().is_some_and(|owner| owner.starts_with("process")));
     assert_eq!((&*b.name, b.traces, b.links, b.lease_until, b.is_clean), ("b", 0, 0, None, true));
     assert_eq!(mnemon::postgres::release(&url, "a")?, a.owner);
