@@ -130,12 +130,16 @@ impl StoreBuilder {
                 file: None,
                 spill: spill(backend.boot()),
                 boot: backend.boot(),
-                left: backend.resumes().map(|boot| (spill(boot), boot)),
+                left: backend.spilled().map(|boot| (spill(boot), boot)),
                 longest_payload: postgres::longest_payload(settings.max_payload_bytes),
             };
             let stored = Stored::load(|into| backend.load_watched(self.watch.as_ref(), into))?;
             let stored = Stored { home: Some(home), taken: backend.skipped(), ..stored };
-            let store = stored.start_with_spill(settings, self.flush, backend)?;
+            let spill = stored.left_spill()?;
+            if spill.is_some() {
+                backend.applies_spill();
+            }
+            let store = stored.start_applying(spill, settings, self.flush, backend)?;
             store.start_upkeep()?;
             Ok(store)
         })

@@ -25,7 +25,7 @@ const DIALLING: Duration = Duration::from_secs(3);
 const RENEWING: Duration = Duration::from_secs(1);
 
 /// What [`SpaceRow::of`] reads.
-const ROW: &str = "space, boot, epoch, owner, watermark, resumes,
+const ROW: &str = "space, boot, epoch, owner, watermark, resumes, applied,
     (extract(epoch FROM lease_until) * 1000000)::bigint AS until,
     coalesce(lease_until > clock_timestamp(), false) AS is_held,
     coalesce(followed_until > clock_timestamp(), false) AS is_followed";
@@ -41,6 +41,7 @@ pub(super) struct SpaceRow {
     is_followed: bool,
     epoch: i64,
     resumes: Option<Uuid>,
+    applied: Option<Uuid>,
 }
 
 impl SpaceRow {
@@ -58,6 +59,7 @@ impl SpaceRow {
             is_followed: row.try_get("is_followed")?,
             epoch: row.try_get("epoch")?,
             resumes: row.try_get("resumes")?,
+            applied: row.try_get("applied")?,
         })
     }
 
@@ -115,8 +117,8 @@ pub(super) struct Taken {
     pub(super) space: i32,
     /// The row that it found.
     pub(super) before: History,
-    /// The opening that wrote last: its spill is to be applied, if it has left one.
-    pub(super) resumes: Option<Uuid>,
+    /// The opening that has left a spill: the one that wrote last, or one whose spill is in the space already.
+    pub(super) spilled: Option<Uuid>,
     pub(super) is_followed: bool,
 }
 
@@ -150,7 +152,8 @@ pub(super) async fn take(
     // The keeper of the owner passes over rows that are locked: those of leases that run are not locked here.
     match peek(client, &claim.name).await? {
         Some(row) if row.is_held => return Err(Failure::Lost(row.holder)),
-        Some(_) => {}
+        // Before its row is waited for, so that a slow network leaves time for that.
+        Some(_) => end_abandoned(client, &claim.name, limit).await?,
         None => {
             let sql = "INSERT INTO mnemon.spaces (name) VALUES ($1) ON CONFLICT DO NOTHING";
             client.execute_typed(sql, &[(&&*claim.name, Type::TEXT)]).await?;
@@ -168,13 +171,14 @@ pub(super) async fn take(
         return Ok(Attempt::Ended(until));
     }
     // Whoever wrote last stays named until another opening writes: its spill may be in another host's folder.
-    let mut boots = row.boot.into_iter().chain(row.resumes);
+    let mut boots = [row.boot, row.resumes, row.applied].into_iter().flatten();
     // A folder may be slow, and the flushes of all stores need this thread.
     let spilled = tokio::task::spawn_blocking(move || boots.find(|boot| has_spill(*boot))).await;
-    let resumes = spilled.map_err(|_| panicked())?.or(row.resumes).or(row.boot);
+    let spilled = spilled.map_err(|_| panicked())?;
+    let resumes = spilled.filter(|boot| row.applied != Some(*boot)).or(row.resumes).or(row.boot);
     let before = row.history();
     own(client, claim, row.space, before.epoch + 1, resumes).await?;
-    Ok(Attempt::Taken(Taken { space: row.space, before, resumes, is_followed: row.is_followed }))
+    Ok(Attempt::Taken(Taken { space: row.space, before, spilled, is_followed: row.is_followed }))
 }
 
 /// Takes the space again for the opening that has it. Returns its number and watermark.
@@ -225,7 +229,7 @@ async fn own(
 /// Ends the connection whose transaction holds the row of a space, if the lease has ended and the server has waited so
 /// long for the rest of what the host was sending: no timeout of the server's ends such a wait, nor does it soon notice
 /// that the host is gone.
-pub(super) async fn end_abandoned(client: &Client, name: &str, longest: Duration) -> Result<(), Failure> {
+async fn end_abandoned(client: &Client, name: &str, longest: Duration) -> Result<(), Failure> {
     let sql = "SELECT pg_terminate_backend(a.pid)
         FROM mnemon.spaces s JOIN pg_stat_activity a ON a.backend_xid = s.xmax
         WHERE s.name = $1 AND coalesce(s.lease_until <= clock_timestamp(), true) AND a.wait_event = 'ClientRead'

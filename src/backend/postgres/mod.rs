@@ -96,8 +96,10 @@ pub(crate) struct Postgres {
     flush_timeout: Duration,
     longest_payload: usize,
     lease: Arc<Lease>,
-    /// The opening that wrote last: its spill is to be applied, if it has left one.
-    resumes: Option<Uuid>,
+    /// The opening that has left a spill.
+    spilled: Option<Uuid>,
+    /// The opening whose spill is applied by the first cut of this one.
+    applied: Option<Uuid>,
     /// The watermark that the space is at, as far as is known, and the one that was reported as durable.
     committed: i64,
     durable: i64,
@@ -147,7 +149,7 @@ impl Postgres {
             }
         };
         let place = place(&server, &claim.name);
-        let Taken { space, before, resumes, is_followed } = taken.map_err(|failure| match failure {
+        let Taken { space, before, spilled, is_followed } = taken.map_err(|failure| match failure {
             Failure::Lost(holder) => in_use(&place, &holder),
             failure => failure.explained("opening", &place, options.flush_timeout),
         })?;
@@ -160,7 +162,8 @@ impl Postgres {
             flush_timeout: options.flush_timeout,
             longest_payload: longest_payload(max_payload_bytes),
             lease,
-            resumes,
+            spilled,
+            applied: None,
             committed: watermark,
             durable: watermark,
             clear: false,
@@ -183,9 +186,14 @@ impl Postgres {
         self.claim.boot
     }
 
-    /// The opening that wrote last: its spill is to be applied, if it has left one.
-    pub(crate) fn resumes(&self) -> Option<Uuid> {
-        self.resumes
+    /// The opening that has left a spill.
+    pub(crate) fn spilled(&self) -> Option<Uuid> {
+        self.spilled
+    }
+
+    /// Has the next cut note that it applies this spill.
+    pub(crate) fn applies_spill(&mut self) {
+        self.applied = self.spilled;
     }
 
     /// The generation after which this opening numbers its cuts: a random one, so that whoever follows the space takes
@@ -255,6 +263,7 @@ impl Postgres {
             lease: self.lease.clone(),
             before: self.committed,
             watermark: number(batch.watermark),
+            applied: self.applied,
             durability: batch.durability,
             limit: self.flush_timeout,
             fence_limit: Duration::ZERO,
@@ -362,7 +371,6 @@ fn take(
             // Its owner holds the row.
             Err(Failure::Server(error)) if is_locked(&error) => {
                 lent.batch_execute("ROLLBACK").await?;
-                lease::end_abandoned(&lent, &claim.name, limit).await?;
                 let row = lease::peek(&lent, &claim.name).await?;
                 lent.give_back();
                 Err(row.map_or(Failure::Server(error), |row| Failure::Lost(row.holder)))

@@ -25,6 +25,8 @@ pub(super) struct Cut {
     /// The watermark that the space is at, and the one that it is to be at.
     pub(super) before: i64,
     pub(super) watermark: i64,
+    /// The opening whose spill is in this cut, or in an earlier one.
+    pub(super) applied: Option<Uuid>,
     pub(super) durability: Durability,
     /// The longest that a statement, a lock or this process may take.
     pub(super) limit: Duration,
@@ -155,6 +157,7 @@ impl Cut {
             Box::new(self.before),
             Box::new(self.watermark),
             Box::new(length),
+            Box::new(self.applied),
         ];
         pipe.push(Step::Fence, &columns::FENCE, fence);
         if self.clear {

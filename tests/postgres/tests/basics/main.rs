@@ -6,7 +6,7 @@ use mnemon::{
     Durability, ErrorKind, Health, NewTrace, Origin, Payload, Progress, StoreBuilder, Tier, TraceId,
     TraceStore, TraceType,
 };
-use postgres_tests::{Server, psql};
+use postgres_tests::{Proxy, Server, psql};
 use serde_json::json;
 use std::ops::ControlFlow;
 use std::process::Command;
@@ -253,9 +253,11 @@ fn idle_store_notices_take_over() -> Outcome {
 fn spill_is_applied_by_next_opening() -> Outcome {
     let Some(server) = Server::start()? else { return Ok(()) };
     let folder = TempDir::new()?;
-    let store = builder(&folder).connect(&server.url())?;
+    let proxy = Proxy::start(server.port())?;
+    let store = builder(&folder).connect(&server.url_at(proxy.port()))?;
     let gone = store.insert(note("gone"))?;
     store.flush()?;
+    proxy.refuse(true);
     let id = store.insert(note("spilled"))?;
     store.remove(gone)?;
     let info = store.spill()?;
@@ -492,7 +494,7 @@ fn schema_of_another_is_left_alone() -> Outcome {
             ErrorKind::NotAStore,
         ),
         (
-            "CREATE SCHEMA mnemon; CREATE TABLE mnemon.version AS SELECT true AS one, 2 AS version",
+            "CREATE SCHEMA mnemon; CREATE TABLE mnemon.version AS SELECT true AS one, 3 AS version",
             ErrorKind::NewerSchema,
         ),
     ]
