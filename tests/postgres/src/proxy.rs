@@ -1,10 +1,11 @@
 //! A network that fails as a test tells it to.
 
-use harness::Outcome;
+use harness::{Outcome, wait_until};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How often a connection looks whether it is to be reset, while nothing comes.
@@ -13,10 +14,25 @@ const GLANCE: Duration = Duration::from_millis(5);
 /// What the server answers when it has committed: the tag of the message `CommandComplete`.
 const COMMITTED: &[u8] = b"COMMIT\0";
 
+/// A direction, as the client sees it.
+#[derive(Clone, Copy)]
+pub enum Way {
+    Up,
+    Down,
+}
+
+/// What happens once clients have sent so many bytes.
+#[derive(Clone, Copy)]
+enum Limit {
+    Reset,
+    Swallow,
+}
+
 /// A TCP proxy between clients and one server, on a port of its own. Resets all connections when dropped.
 pub struct Proxy {
     port: u16,
     network: Arc<Network>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Network {
@@ -31,14 +47,17 @@ struct State {
     /// Connections of an earlier number are reset.
     resets: u64,
     refuses: bool,
-    swallows: bool,
+    swallows_up: bool,
+    swallows_down: bool,
     /// Number of threads that keep something.
     swallowed: u64,
     delay: Duration,
     answers_to_lose: u64,
     answers_lost: u64,
-    /// Number of bytes of clients after which all connections are reset.
-    reset_after: Option<usize>,
+    /// Number of bytes that clients have sent so far, and that they may send yet.
+    sent: usize,
+    limit: Option<(usize, Limit)>,
+    is_deaf: bool,
     closed: bool,
 }
 
@@ -49,17 +68,8 @@ impl Proxy {
         let port = listener.local_addr()?.port();
         let state = State { target, ..State::default() };
         let network = Arc::new(Network { state: Mutex::new(state), changed: Condvar::new() });
-        let accepting = network.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let network = accepting.clone();
-                if network.look().closed {
-                    return;
-                }
-                std::thread::spawn(move || network.connect(client));
-            }
-        });
-        Ok(Self { port, network })
+        let accepting = Mutex::new(Some(network.clone().accept(listener)));
+        Ok(Self { port, network, accepting })
     }
 
     pub fn port(&self) -> u16 {
@@ -89,10 +99,53 @@ impl Proxy {
         });
     }
 
+    /// With `false`, closes the port, so that new connections are refused, and resets the others; with `true`, opens it
+    /// again.
+    pub fn listen(&self, listens: bool) {
+        let mut accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set(|state| (state.is_deaf, state.resets) = (!listens, state.resets + u64::from(!listens)));
+        match accepting.take() {
+            None if listens => wait_until(|| {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port));
+                *accepting = listener.ok().map(|listener| self.network.clone().accept(listener));
+                accepting.is_some()
+            }),
+            Some(thread) if !listens => {
+                self.wake();
+                thread.join().expect("no panic");
+            }
+            same => *accepting = same,
+        }
+    }
+
+    /// Wakes the thread that accepts; if it can't be reached, there is none.
+    fn wake(&self) {
+        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)));
+    }
+
     /// Keeps every connection open and delivers nothing, either way. With `false`, all that was kept is delivered, also
     /// what clients sent who have gone since.
     pub fn swallow(&self, swallows: bool) {
-        self.set(|state| state.swallows = swallows);
+        self.set(|state| (state.swallows_up, state.swallows_down) = (swallows, swallows));
+    }
+
+    /// Keeps every connection open and delivers nothing one way, until `swallow` is called with `false`.
+    pub fn swallow_one_way(&self, way: Way) {
+        self.set(|state| match way {
+            Way::Up => state.swallows_up = true,
+            Way::Down => state.swallows_down = true,
+        });
+    }
+
+    /// Delivers so many bytes more that clients send, in the middle of a message or not, and swallows the rest, as well
+    /// as each answer from then on.
+    pub fn swallow_after(&self, bytes: usize) {
+        self.set(|state| state.limit = Some((bytes, Limit::Swallow)));
+    }
+
+    /// Number of bytes that clients have sent so far.
+    pub fn sent(&self) -> usize {
+        self.network.look().sent
     }
 
     /// Number of connections of which something is kept now.
@@ -117,7 +170,7 @@ impl Proxy {
 
     /// Resets every connection once clients have sent so many bytes, in the middle of a message or not.
     pub fn reset_after(&self, bytes: usize) {
-        self.set(|state| state.reset_after = Some(bytes));
+        self.set(|state| state.limit = Some((bytes, Limit::Reset)));
     }
 
     /// Number of resets of all connections so far.
@@ -129,8 +182,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.set(|state| (state.closed, state.refuses, state.resets) = (true, true, state.resets + 1));
-        // Wakes the thread that accepts; if it can't be reached, there is none.
-        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)));
+        self.wake();
     }
 }
 
@@ -139,18 +191,35 @@ impl Network {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state when nothing is swallowed any more.
-    fn pass(&self) -> State {
+    /// The state when nothing of what `is_swallowed` says is swallowed any more.
+    fn pass(&self, is_swallowed: fn(&State) -> bool) -> State {
         let mut state = self.look();
-        state.swallowed += 1;
-        let passing = self.changed.wait_while(state, |state| state.swallows && !state.closed);
-        let mut state = passing.unwrap_or_else(PoisonError::into_inner);
-        state.swallowed -= 1;
+        if is_swallowed(&state) {
+            state.swallowed += 1;
+            let passing = self.changed.wait_while(state, |state| is_swallowed(state) && !state.closed);
+            state = passing.unwrap_or_else(PoisonError::into_inner);
+            state.swallowed -= 1;
+        }
         *state
     }
 
+    /// Takes connections until the network is closed, or its port.
+    fn accept(self: Arc<Self>, listener: TcpListener) -> JoinHandle<()> {
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let network = self.clone();
+                let state = *network.look();
+                if state.closed || state.is_deaf {
+                    return;
+                }
+                std::thread::spawn(move || network.connect(client));
+            }
+        })
+    }
+
     fn connect(self: Arc<Self>, client: TcpStream) {
-        let State { target, refuses, resets, .. } = self.pass();
+        let State { target, refuses, resets, .. } =
+            self.pass(|state| state.swallows_up && state.swallows_down);
         // A connection whose last handle is dropped is reset.
         let at_once = |stream: &TcpStream| SockRef::from(stream).set_linger(Some(Duration::ZERO));
         if at_once(&client).is_err() || refuses {
@@ -173,6 +242,8 @@ impl Network {
 
     /// Carries bytes one way, up to the server or down, until the connection is over.
     fn carry(&self, mut from: TcpStream, mut to: TcpStream, up: bool, resets: u64, over: &Mutex<bool>) {
+        let is_swallowed: fn(&State) -> bool =
+            if up { |state| state.swallows_up } else { |state| state.swallows_down };
         let is_over = || *over.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = vec![0; 64 << 10];
         // The end of what came before: an answer may come in two pieces.
@@ -186,7 +257,7 @@ impl Network {
                 Err(_) => break,
             };
             let chunk = &bytes[..read];
-            let delay = self.pass().delay;
+            let delay = self.pass(is_swallowed).delay;
             std::thread::sleep(delay);
             tail.extend_from_slice(chunk);
             let send = {
@@ -197,19 +268,28 @@ impl Network {
                     state.answers_lost += 1;
                     break;
                 }
-                match state.reset_after.filter(|_| up) {
-                    Some(left) if left <= read => {
-                        (state.reset_after, state.resets) = (None, state.resets + 1);
+                state.sent += if up { read } else { 0 };
+                match state.limit.filter(|_| up) {
+                    Some((left, limit)) if left <= read => {
+                        state.limit = None;
+                        match limit {
+                            Limit::Reset => state.resets += 1,
+                            Limit::Swallow => (state.swallows_up, state.swallows_down) = (true, true),
+                        }
                         left
                     }
                     left => {
-                        state.reset_after = left.map(|left| left - read).or(state.reset_after);
+                        state.limit = left.map(|(left, limit)| (left - read, limit)).or(state.limit);
                         read
                     }
                 }
             };
             tail.drain(..tail.len().saturating_sub(COMMITTED.len() - 1));
-            if to.write_all(&chunk[..send]).is_err() {
+            let (now, later) = chunk.split_at(send);
+            if to.write_all(now).is_err() {
+                break;
+            }
+            if !later.is_empty() && self.pass(is_swallowed).resets == resets && to.write_all(later).is_err() {
                 break;
             }
         }
