@@ -185,10 +185,10 @@ fn store_as_an_option_is_understood() -> Outcome {
 fn no_error_shows_a_password() -> Outcome {
     let place = TestDir::with_memories()?;
     for url in [
-        "postgres://gull:secret@127.0.0.1:1/d",
-        "postgresql://gull:sec@ret@127.0.0.1:1/d?space=a",
-        "POSTGRES://gull:secret@127.0.0.1:1/d",
-        "postgres://127.0.0.1:1/d?user=gull&password=secret",
+        "postgres://gull:s3cret@127.0.0.1:1/d",
+        "postgresql://gull:s3c@r3t@127.0.0.1:1/d?space=a",
+        "POSTGRES://gull:s3cret@127.0.0.1:1/d",
+        "postgres://127.0.0.1:1/d?user=gull&password=s3cret",
     ] {
         for command in [
             "URL",
@@ -215,7 +215,7 @@ fn no_error_shows_a_password() -> Outcome {
             let ran = place.run(&command.replace("URL", url))?;
             assert_eq!((ran.code, &*ran.stdout), (Some(1), ""), "{ran:?}");
             let shown =
-                !ran.stderr.is_empty() && !["sec", "ret"].iter().any(|part| ran.stderr.contains(part));
+                !ran.stderr.is_empty() && !["s3c", "r3t"].iter().any(|part| ran.stderr.contains(part));
             assert!(shown, "{command}: {ran:?}");
         }
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How often a connection looks whether it is to be reset, while nothing comes.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// What the server answers when it has committed: the tag of the message `CommandComplete`.
+/// What a client sends to commit, and what the server answers: the tag of the message `CommandComplete`.
 const COMMITTED: &[u8] = b"COMMIT\0";
 
 /// A direction, as the client sees it.
@@ -57,6 +57,7 @@ struct State {
     /// Number of bytes that clients have sent so far, and that they may send yet.
     sent: usize,
     limit: Option<(usize, Limit)>,
+    swallows_commit: bool,
     is_deaf: bool,
     closed: bool,
 }
@@ -123,7 +124,7 @@ impl Proxy {
         drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)));
     }
 
-    /// Keeps every connection open and delivers nothing, either way. With `false`, all that was kept is delivered, also
+    /// Keeps every connection open and delivers nothing, either way, also not that one has ended. With `false`, all that was kept is delivered, also
     /// what clients sent who have gone since.
     pub fn swallow(&self, swallows: bool) {
         self.set(|state| (state.swallows_up, state.swallows_down) = (swallows, swallows));
@@ -141,6 +142,11 @@ impl Proxy {
     /// as each answer from then on.
     pub fn swallow_after(&self, bytes: usize) {
         self.set(|state| state.limit = Some((bytes, Limit::Swallow)));
+    }
+
+    /// Swallows the next COMMIT of a client, what comes after it, and each answer from then on.
+    pub fn swallow_commit(&self) {
+        self.set(|state| state.swallows_commit = true);
     }
 
     /// Number of bytes that clients have sent so far.
@@ -251,10 +257,16 @@ impl Network {
         while !is_over() && self.look().resets == resets {
             let read = match from.read(&mut bytes) {
                 // The other side still gets what is on its way.
-                Ok(0) => return drop(to.shutdown(Shutdown::Write)),
+                Ok(0) => {
+                    self.pass(is_swallowed);
+                    return drop(to.shutdown(Shutdown::Write));
+                }
                 Ok(read) => read,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
-                Err(_) => break,
+                Err(_) => {
+                    self.pass(is_swallowed);
+                    break;
+                }
             };
             let chunk = &bytes[..read];
             let delay = self.pass(is_swallowed).delay;
@@ -262,6 +274,9 @@ impl Network {
             tail.extend_from_slice(chunk);
             let send = {
                 let mut state = self.look();
+                if state.resets != resets {
+                    break;
+                }
                 let committed = tail.windows(COMMITTED.len()).any(|bytes| bytes == COMMITTED);
                 if !up && committed && state.answers_to_lose > 0 {
                     state.answers_to_lose -= 1;
@@ -269,6 +284,12 @@ impl Network {
                     break;
                 }
                 state.sent += if up { read } else { 0 };
+                if up && committed && state.swallows_commit {
+                    state.swallows_commit = false;
+                    // The text of a message comes after its kind and its length.
+                    let text = chunk.windows(COMMITTED.len()).position(|bytes| bytes == COMMITTED);
+                    state.limit = Some((text.unwrap_or(0).saturating_sub(5), Limit::Swallow));
+                }
                 match state.limit.filter(|_| up) {
                     Some((left, limit)) if left <= read => {
                         state.limit = None;

@@ -11,9 +11,12 @@ use std::time::{Duration, Instant};
 const HALF_SENT: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE backend_xid IS NOT NULL AND wait_event = 'ClientRead' AND application_name = 'half sent'";
 
-/// A cut of which the server gets that part of the bytes alone. Returns the time from then until another opening has the
+/// How much of a cut of so many bytes the network lets through.
+type Part = fn(&Proxy, usize);
+
+/// A cut of which the server gets one part alone. Returns the time from then until another opening has the
 /// space, in which is nothing of that cut.
-fn take_over(server: &Server, name: &str, part: fn(usize) -> usize) -> Outcome<Duration> {
+fn take_over(server: &Server, name: &str, part: Part) -> Outcome<Duration> {
     let proxy = Proxy::start(server.port())?;
     let space = Space::new(server, name)?;
     let store =
@@ -24,7 +27,7 @@ fn take_over(server: &Server, name: &str, part: fn(usize) -> usize) -> Outcome<D
     store.flush()?;
     let whole = proxy.sent() - before;
     let late = write()?;
-    proxy.swallow_after(part(whole));
+    part(&proxy, whole);
     thread::scope(|scope| {
         let flushing = scope.spawn(|| store.flush());
         let is_half_sent = HALF_SENT.replace("half sent", name);
@@ -47,8 +50,12 @@ fn take_over(server: &Server, name: &str, part: fn(usize) -> usize) -> Outcome<D
 
 #[test]
 fn half_sent_cut_holds_up_no_take_over() -> Outcome {
-    const PARTS: [fn(usize) -> usize; 4] =
-        [|whole| whole / 50, |whole| whole / 3, |whole| whole / 2, |whole| whole - 1];
+    const PARTS: [Part; 4] = [
+        |proxy, whole| proxy.swallow_after(whole / 50),
+        |proxy, whole| proxy.swallow_after(whole / 3),
+        |proxy, whole| proxy.swallow_after(whole / 2),
+        |proxy, _| proxy.swallow_commit(),
+    ];
     let Some(server) = Server::start()? else { return Ok(()) };
     Space::new(&server, "first")?.builder().connect(&server.url())?.close()?;
     let test = |at: usize, part| {

@@ -107,11 +107,14 @@ fn opening_does_not_wait_for_owner() -> Outcome {
     std::thread::scope(|scope| {
         let holding = scope.spawn(|| server.sql(&format!("{HOLD}(30)")).map_err(|error| error.to_string()));
         wait_for_lock(&server);
-        let refused = space.builder().flush_timeout(Duration::from_secs(1)).connect(&server.url());
+        let began = Instant::now();
+        let refused = space.builder().flush_timeout(Duration::from_secs(50)).connect(&server.url());
+        let took = began.elapsed();
         server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")?;
         assert!(holding.join().is_ok_and(|ended| ended.is_err()), "it was held all the time");
         let refused = refused.err().ok_or("it was opened")?;
         assert_eq!(refused.kind(), ErrorKind::InUse, "{refused:?}");
+        assert!(took < Duration::from_secs(20), "it waited for the row: {took:?}");
         Ok(())
     })
 }
@@ -142,15 +145,15 @@ fn lease_that_ends_in_a_transaction_is_not_taken() -> Outcome {
 fn keeper_comes_back_to_a_locked_row() -> Outcome {
     let Some(server) = Server::start()? else { return Ok(()) };
     let space = Space::new(&server, "kept")?;
-    // Renewed every two seconds.
-    let _owner = space.builder().lease(Duration::from_secs(6)).connect(&server.url())?;
+    // Renewed every four seconds.
+    let _owner = space.builder().lease(Duration::from_secs(12)).connect(&server.url())?;
     let until = || server.sql("SELECT lease_until FROM mnemon.spaces");
     let first = until()?;
     wait_until(|| until().is_ok_and(|until| until != first));
     let held = until()?;
-    server.sql(&format!("{HOLD}(2.3); COMMIT; CREATE TABLE ended AS SELECT clock_timestamp() AS at"))?;
+    server.sql(&format!("{HOLD}(4.5); COMMIT; CREATE TABLE ended AS SELECT clock_timestamp() AS at"))?;
     wait_until(|| until().is_ok_and(|until| until != held));
-    let late = "SELECT lease_until - interval '6 s' - at FROM mnemon.spaces, ended";
+    let late = "SELECT lease_until - interval '12 s' - at FROM mnemon.spaces, ended";
     assert_eq!(server.sql(&format!("SELECT ({late}) < interval '1 s'"))?, "t", "{}", server.sql(late)?);
     Ok(())
 }

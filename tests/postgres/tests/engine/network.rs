@@ -48,6 +48,40 @@ fn lost_answers_to_commit_are_resolved() -> Outcome {
     })
 }
 
+/// Whether the server has carried the COMMIT out, or has not got it.
+#[test]
+fn lost_connection_is_no_failure() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let proxy = Proxy::start(server.port())?;
+    let space = Space::new(&server, "in doubt")?;
+    // Its lease is not renewed meanwhile.
+    let builder = space.builder().lease(Duration::from_secs(600));
+    let store = builder.connect(&server.url_at(proxy.port()))?;
+    store.insert(note(0))?;
+    store.flush()?;
+    let before = proxy.sent();
+    store.insert(note(1))?;
+    store.flush()?;
+    let whole = proxy.sent() - before;
+    let cuts: [&dyn Fn(); 4] =
+        [&|| proxy.lose_answers(1), &|| proxy.reset_after(1), &|| proxy.reset_after(whole / 2), &|| {
+            proxy.reset_after(whole - 1)
+        }];
+    for (at, cut) in cuts.into_iter().enumerate() {
+        store.insert(note(at + 2))?;
+        let resets = proxy.resets() + proxy.answers_lost();
+        cut();
+        let report = store.flush()?;
+        assert_eq!(proxy.resets() + proxy.answers_lost(), resets + 1);
+        assert_eq!(report.rows_upserted, 1);
+        let found = "SELECT watermark, (SELECT count(*) FROM mnemon.traces) FROM mnemon.spaces";
+        assert_eq!(server.sql(found)?, format!("{}|{}", report.watermark, at + 3));
+    }
+    let failed = store.stats().last_error;
+    assert!(failed.is_none(), "it was tried again after {failed:?}");
+    Ok(())
+}
+
 #[test]
 fn slow_network_only_delays() -> Outcome {
     behind_proxy("slow", |proxy, host| {
@@ -77,8 +111,10 @@ fn swallowed_flush_fails_in_time() -> Outcome {
     })
 }
 
+type Cut = fn(&Proxy);
+
 /// The ways in which a network is cut so that nothing gets through.
-const CUTS: [(&str, fn(&Proxy)); 7] = [
+const CUTS: [(&str, Cut); 7] = [
     ("reset", |proxy| proxy.refuse(true)),
     ("refused", |proxy| proxy.listen(false)),
     ("delayed", |proxy| proxy.delay(FLUSH_TIMEOUT)),
@@ -98,7 +134,7 @@ fn mend(proxy: &Proxy) {
 
 /// A flush, and an opening of another space, fail within their timeout and a second; once the network is mended, all is
 /// there, and nothing twice.
-fn fails_in_time(server: &Server, name: &str, cut: fn(&Proxy)) -> Outcome {
+fn fails_in_time(server: &Server, name: &str, cut: Cut) -> Outcome {
     let proxy = Proxy::start(server.port())?;
     let url = server.url_at(proxy.port());
     let space = Space::new(server, name)?;
