@@ -4,7 +4,7 @@
 //! one of a pool in transaction mode, and a thousand spaces of one server take no more connections than a few.
 
 use super::error::{Failure, Said};
-use super::lease::Leases;
+use super::keeper::Leases;
 use super::tls::Tls;
 use crate::backend::BackendError;
 use crate::error::ErrorKind;

@@ -3,9 +3,10 @@
 use super::columns::{self, Values, trace_id};
 use super::error::Failure;
 use super::halves::{Rows, halves};
-use super::lease::{Lease, begin, locked, why_not};
+use super::lease::{Lease, begin};
 use super::pipe::{PART_BYTES, PART_ROWS, Pipe, Step, note_links, query};
 use super::server::{Lent, Server};
+use super::space_row::{locked, why_not};
 use crate::Durability;
 use crate::backend::{Applied, LinkChange, Scope, TraceChange};
 use crate::trace::{Link, Trace, TraceId};
