@@ -335,9 +335,9 @@ impl StoreBuilder {
     }
 
     /// Reports how many rows of traces have been read while a file or a space is opened: first 0, then every few
-    /// hundred or thousand, and all at the end. Default: no report. The callback runs on the thread that opens the store. Others read meanwhile and
-    /// are not held up, but the opening ends only when the callback has returned for the last time: it must not block.
-    /// If it returns [`Break`](ControlFlow::Break), the opening fails with
+    /// hundred or thousand, and all at the end. Default: no report. The callback runs on the thread that opens the
+    /// store. Others read meanwhile and are not held up, but the opening ends only when the callback has returned for
+    /// the last time: it must not block. If it returns [`Break`](ControlFlow::Break), the opening fails with
     /// [`Interrupted`](crate::ErrorKind::Interrupted). To know the total, the rows are counted first.
     ///
     /// ```

@@ -77,7 +77,8 @@ async fn version(client: &Client) -> Result<usize, Failure> {
 async fn check_columns(client: &Client) -> Result<(), Failure> {
     let sql = format!(
         "SELECT {} FROM mnemon.traces, mnemon.spaces s, mnemon.links l, mnemon.cuts c WHERE false AND $1 = 0
-            AND (s.name, s.epoch, s.boot, s.resumes, s.applied, s.owner, s.lease_until, s.followed_until, s.watermark, s.clean) IS NULL
+            AND (s.name, s.epoch, s.boot, s.resumes, s.applied, s.owner, s.lease_until, s.followed_until, s.watermark,
+                s.clean) IS NULL
             AND (l.space, l.a, l.b, l.count, l.first_at, l.last_at) IS NULL
             AND (c.space, c.previous, c.watermark, c.at, c.ids, c.links) IS NULL",
         columns::names("traces."),

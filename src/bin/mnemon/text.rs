@@ -29,8 +29,8 @@ pub fn print_bytes(bytes: &[u8]) -> Result<()> {
     ignore_broken_pipe(out.write_all(bytes).and_then(|()| out.flush())).map(drop)
 }
 
-/// Writes to standard error, with what would command a terminal spelled out, and without passwords. Where that fails there is nobody to tell,
-/// and the exit code remains.
+/// Writes to standard error, with what would command a terminal spelled out, and without passwords. Where that fails
+/// there is nobody to tell, and the exit code remains.
 pub fn warn(text: impl Display) {
     let text = secrets::hidden(text.to_string());
     writeln!(stderr(), "{}", harmless_lines(&text)).ok();

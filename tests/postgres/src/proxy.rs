@@ -124,8 +124,8 @@ impl Proxy {
         drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)));
     }
 
-    /// Keeps every connection open and delivers nothing, either way, also not that one has ended. With `false`, all that
-    /// was kept is delivered, also what clients sent who have gone since.
+    /// Keeps every connection open and delivers nothing, either way, also not that one has ended. With `false`, all
+    /// that was kept is delivered, also what clients sent who have gone since.
     pub fn swallow(&self, swallows: bool) {
         self.set(|state| (state.swallows_up, state.swallows_down) = (swallows, swallows));
     }

@@ -158,8 +158,8 @@ fn keeper_comes_back_to_a_locked_row() -> Outcome {
     Ok(())
 }
 
-/// A store that the server can't be reached from any more has spilled these notes, and its lease has ended. Returns it with
-/// the path of the spill.
+/// A store that can't reach the server any more has spilled these notes, and its lease has ended. Returns it with the
+/// path of the spill.
 fn cut_off(server: &Server, space: &Space, notes: &[&str]) -> Outcome<(TraceStore, PathBuf, Vec<TraceId>)> {
     let proxy = Proxy::start(server.port())?;
     let store = space.builder().connect(&server.url_at(proxy.port()))?;

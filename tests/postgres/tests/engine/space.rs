@@ -139,8 +139,8 @@ impl Space {
     }
 }
 
-/// Tries an event until one has taken at most a second more than `limit`: three at most. On a busy machine any one may be
-/// late for want of a processor; what hangs, or takes longer by itself, is late each time.
+/// Tries an event until one has taken at most a second more than `limit`: three at most. On a busy machine any one may
+/// be late for want of a processor; what hangs, or takes longer by itself, is late each time.
 pub fn within_a_second_of(limit: Duration, mut event: impl FnMut() -> Outcome<Duration>) -> Outcome {
     let mut late = Vec::new();
     for _ in 0..3 {
