@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Progress of the [opening](crate::StoreBuilder::on_progress) of a file, a [`backup`](crate::backup), a
+/// Progress of the [opening](crate::StoreBuilder::on_progress) of a file or a space, a [`backup`](crate::backup), a
 /// [`verify`](crate::verify), the saving of a [snapshot](crate::Snapshots::on_progress) or an
 /// [export](crate::legion::export) for the original.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -34,6 +34,12 @@ impl BackendError {
         Self { kind, message: message.into(), hint: None, source: None }
     }
 
+    /// Returns the failure of a load that its caller has interrupted.
+    #[cfg(all(feature = "postgres", not(loom)))]
+    pub(super) fn interrupted(error: &Error) -> Self {
+        Self { kind: error.kind(), message: error.message().to_owned(), hint: None, source: None }
+    }
+
     /// Returns the failure with its cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

@@ -4,8 +4,8 @@ use super::TraceStore;
 use super::events;
 use super::load::{Home, Stored};
 use super::open::StoreBuilder;
+use crate::backend::Discard;
 use crate::backend::postgres::{self, MAX_PAYLOAD, Postgres};
-use crate::backend::{Backend, Discard};
 use crate::error::{Error, Result};
 use crate::trace::checked_name;
 use std::path::{Path, PathBuf};
@@ -130,12 +130,16 @@ impl StoreBuilder {
                 file: None,
                 spill: spill(backend.boot()),
                 boot: backend.boot(),
-                left: backend.resumes().map(|boot| (spill(boot), boot)),
+                left: backend.spilled().map(|boot| (spill(boot), boot)),
                 longest_payload: postgres::longest_payload(settings.max_payload_bytes),
             };
-            let stored = Stored::load(|into| backend.load(into))?;
+            let stored = Stored::load(|into| backend.load_watched(self.watch.as_ref(), into))?;
             let stored = Stored { home: Some(home), taken: backend.skipped(), ..stored };
-            let store = stored.start_with_spill(settings, self.flush, backend)?;
+            let spill = stored.left_spill()?;
+            if spill.is_some() {
+                backend.applies_spill();
+            }
+            let store = stored.start_applying(spill, settings, self.flush, backend)?;
             store.start_upkeep()?;
             Ok(store)
         })
@@ -162,7 +166,10 @@ impl StoreBuilder {
         let Options { server, .. } = self.postgres;
         check(&server)?;
         events::opening(None, settings.partition.clone(), || {
-            let stored = Stored::load(|into| postgres::read(url, &server, settings.max_payload_bytes, into))?;
+            let read = |into: &mut dyn FnMut(_)| {
+                postgres::read(url, &server, settings.max_payload_bytes, self.watch.as_ref(), into)
+            };
+            let stored = Stored::load(read)?;
             let (store, _) = stored.start(settings, self.flush, Discard);
             store.start_upkeep().ok();
             Ok(store)

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::flusher::Flusher;
 use crate::memory::DecayCurve;
 use crate::memory::constants::RECENCY_HALF_LIFE_SECONDS;
-#[cfg(all(feature = "sqlite", not(loom)))]
+#[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
 use crate::progress::{Progress, Watch};
 use crate::protocol::Reached;
 #[cfg(all(feature = "recall", not(loom)))]
@@ -32,8 +32,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+#[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
+use std::ops::ControlFlow;
 #[cfg(all(feature = "sqlite", not(loom)))]
-use std::{ops::ControlFlow, path::Path};
+use std::path::Path;
 
 /// Policy for writes while the oldest unflushed change is older than the [bound](StoreBuilder::lag_bound).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -65,8 +67,8 @@ pub struct StoreBuilder {
     pub(super) flush: FlushOptions,
     #[cfg(all(feature = "postgres", not(loom)))]
     pub(super) postgres: super::connect::Options,
-    #[cfg(all(feature = "sqlite", not(loom)))]
-    watch: Option<Watch>,
+    #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
+    pub(super) watch: Option<Watch>,
 }
 
 /// Settings that are fixed once a store is open.
@@ -157,7 +159,7 @@ impl Default for StoreBuilder {
             flush,
             #[cfg(all(feature = "postgres", not(loom)))]
             postgres: super::connect::Options::default(),
-            #[cfg(all(feature = "sqlite", not(loom)))]
+            #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
             watch: None,
         }
     }
@@ -332,10 +334,10 @@ impl StoreBuilder {
         self
     }
 
-    /// Reports how many rows of traces have been read while a file is opened: first 0, then every few thousand, and all
-    /// at the end. Default: no report. The callback runs on the thread that opens the store. Others read meanwhile and
-    /// are not held up, but the opening ends only when the callback has returned for the last time: it must not block.
-    /// If it returns [`Break`](ControlFlow::Break), the opening fails with
+    /// Reports how many rows of traces have been read while a file or a space is opened: first 0, then every few
+    /// hundred or thousand, and all at the end. Default: no report. The callback runs on the thread that opens the
+    /// store. Others read meanwhile and are not held up, but the opening ends only when the callback has returned for
+    /// the last time: it must not block. If it returns [`Break`](ControlFlow::Break), the opening fails with
     /// [`Interrupted`](crate::ErrorKind::Interrupted). To know the total, the rows are counted first.
     ///
     /// ```
@@ -347,10 +349,11 @@ impl StoreBuilder {
     ///     println!("{}: {} of {}", progress.step, progress.done, progress.total);
     ///     ControlFlow::Continue(())
     /// });
+    /// # #[cfg(feature = "sqlite")]
     /// let store = builder.open(folder.path().join("memory.db"))?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[cfg(all(feature = "sqlite", not(loom)))]
+    #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
     pub fn on_progress(mut self, tell: impl Fn(Progress) -> ControlFlow<()> + Send + Sync + 'static) -> Self {
         self.watch = Some(Watch::new(tell));
         self

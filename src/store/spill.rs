@@ -15,7 +15,7 @@ use crate::protocol::Change;
 use crate::state::{CutTask, FlushOptions};
 use crate::trace::{LinkKey, Trace};
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -144,22 +144,38 @@ fn quarantine(path: &Path, refused: usize) -> Result<()> {
 
 impl Stored {
     /// Starts the store and applies the spill of an earlier opening, if there is one, before anything else is written.
+    #[cfg(feature = "sqlite")]
     pub(super) fn start_with_spill(
-        mut self,
+        self,
         settings: Settings,
         options: FlushOptions,
         backend: impl Backend,
     ) -> Result<TraceStore> {
-        let home = self.home.clone();
-        let spill = match home.as_ref().and_then(|home| Some((home.left.as_ref()?, home.longest_payload))) {
-            Some(((path, boot), longest)) => left(path, *boot, &self, longest)?.map(|spill| (path, spill)),
-            None => None,
-        };
+        let spill = self.left_spill()?;
+        self.start_applying(spill, settings, options, backend)
+    }
+
+    /// Returns the spill of an earlier opening, with its path, unless there is none or the database contains it.
+    pub(super) fn left_spill(&self) -> Result<Option<(PathBuf, Spill)>> {
+        let Some(home) = &self.home else { return Ok(None) };
+        let Some((path, boot)) = &home.left else { return Ok(None) };
+        let spill = left(path, *boot, self, home.longest_payload)?;
+        Ok(spill.map(|spill| (path.clone(), spill)))
+    }
+
+    /// Starts the store and applies this spill, from this path, before anything else is written.
+    pub(super) fn start_applying(
+        mut self,
+        spill: Option<(PathBuf, Spill)>,
+        settings: Settings,
+        options: FlushOptions,
+        backend: impl Backend,
+    ) -> Result<TraceStore> {
         self.taken = spill.as_ref().map_or(0, |(_, spill)| spill.cut).max(self.taken);
         let (store, no_flusher) = self.start(settings, options, backend);
         no_flusher.map_or(Ok(()), Err)?;
         if let Some((path, spill)) = spill {
-            store.apply_spill(path, spill)?;
+            store.apply_spill(&path, spill)?;
         }
         Ok(store)
     }

@@ -180,6 +180,48 @@ fn store_as_an_option_is_understood() -> Outcome {
     Ok(())
 }
 
+/// Also where no URL is expected, and where the command line itself is wrong.
+#[test]
+fn no_error_shows_a_password() -> Outcome {
+    let place = TestDir::with_memories()?;
+    for url in [
+        "postgres://gull:s3cret@127.0.0.1:1/d",
+        "postgresql://gull:s3c@r3t@127.0.0.1:1/d?space=a",
+        "POSTGRES://gull:s3cret@127.0.0.1:1/d",
+        "postgres://127.0.0.1:1/d?user=gull&password=s3cret",
+    ] {
+        for command in [
+            "URL",
+            "stat URL --no-such-option",
+            "stat memory.db URL",
+            "stat --json=URL memory.db",
+            "get memory.db URL",
+            "walk memory.db URL",
+            "list memory.db --at URL",
+            "list memory.db --limit URL",
+            "list memory.db --type=URL",
+            "put memory.db x --confidence URL",
+            "rm memory.db URL",
+            "host memory.db --seconds URL",
+            "snapshot URL",
+            "completions URL",
+            // What is wrong is found later.
+            "stat URL",
+            "export memory.db URL",
+            "import memory.db URL",
+            "man URL",
+            "snapshot save memory.db --dir shots --key URL",
+        ] {
+            let ran = place.run(&command.replace("URL", url))?;
+            assert_eq!((ran.code, &*ran.stdout), (Some(1), ""), "{ran:?}");
+            let shown =
+                !ran.stderr.is_empty() && !["s3c", "r3t"].iter().any(|part| ran.stderr.contains(part));
+            assert!(shown, "{command}: {ran:?}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn exit_code_ignores_closed_output() -> Outcome {
     let place = TestDir::with_memories()?;

@@ -79,14 +79,17 @@ impl Statement {
 }
 
 /// Locks the space's row until the transaction ends, and goes through for its owner alone, at the watermark that it
-/// left: to a new one, with a new lease.
+/// left: to a new one, with a new lease. Notes the opening in `$7`, whose spill is in the first cut.
 pub(super) static FENCE: LazyLock<Statement> = LazyLock::new(|| {
     let text = "WITH fence AS (
             UPDATE mnemon.spaces SET watermark = $5, committed_at = clock_timestamp(), clean = false, resumes = NULL,
-                lease_until = clock_timestamp() + $6 * interval '1 second'
+                applied = coalesce($7, applied), lease_until = clock_timestamp() + $6 * interval '1 second'
             WHERE space = $1 AND boot = $2 AND epoch = $3 AND watermark = $4 RETURNING 1)
         SELECT 1 / count(*)::int FROM fence";
-    Statement::new(text, &[Type::INT4, Type::UUID, Type::INT8, Type::INT8, Type::INT8, Type::FLOAT8])
+    Statement::new(
+        text,
+        &[Type::INT4, Type::UUID, Type::INT8, Type::INT8, Type::INT8, Type::FLOAT8, Type::UUID],
+    )
 });
 
 /// Notes for followers what a cut changes: the ids of traces, and both of each link.

@@ -5,8 +5,9 @@ use super::error::Failure;
 use super::lease::begin;
 use super::schema;
 use super::server::{Server, panicked};
-use crate::backend::{Stored, Unreadable};
+use crate::backend::{BackendError, Stored, Unreadable};
 use crate::error::Error;
+use crate::progress::Watch;
 use crate::trace::{
     Dynamics, Link, MAX_TAGS_JSON, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp,
 };
@@ -47,6 +48,8 @@ pub(super) struct Read {
 /// Rows as they come, or the reason why no more come.
 enum Hand {
     Watermark(i64),
+    /// Number of rows of traces to come, if somebody watches.
+    Total(u64),
     Traces(Vec<Row>),
     Links(Vec<Row>),
     /// All was read.
@@ -54,13 +57,14 @@ enum Hand {
     Failed(Failure),
 }
 
-/// Gives every trace and then every link of the space to `into`, read on the server's thread as of one cut. Each step
-/// may take so long.
+/// Gives every trace and then every link of the space to `into`, read on the server's thread as of one cut, and reports
+/// the number of traces read to `watch`. Each step may take so long.
 pub(super) fn load(
     server: &Arc<Server>,
     space: Which,
     longest_payload: usize,
     patience: Duration,
+    watch: Option<&Watch>,
     mut into: impl FnMut(Stored),
 ) -> Result<Read, Failure> {
     let (give, given) = mpsc::channel();
@@ -69,11 +73,12 @@ pub(super) fn load(
     let room = Listening(room);
     let longest = i32::try_from(longest_payload).unwrap_or(i32::MAX);
     let deadline = Instant::now() + patience;
+    let is_watched = watch.is_some();
     let task = server.spawn(async move {
-        let read = read(&reader, space, longest, patience, deadline, &hands).await;
+        let read = read(&reader, space, longest, patience, deadline, is_watched, &hands).await;
         hands.give(read.map_or_else(Hand::Failed, |()| Hand::End)).await;
     })?;
-    let taken = take(&given, &room, patience, &mut into);
+    let taken = take(&given, &room, patience, watch, &mut into);
     if matches!(taken, Err(Failure::TimedOut)) {
         task.abort();
     }
@@ -85,12 +90,21 @@ fn take(
     given: &mpsc::Receiver<Hand>,
     room: &Listening,
     patience: Duration,
+    watch: Option<&Watch>,
     into: &mut impl FnMut(Stored),
 ) -> Result<Read, Failure> {
-    let mut done = Read::default();
+    let (mut done, mut total) = (Read::default(), 0);
+    let report = |done: i64, total| {
+        let told = watch.map_or(Ok(()), |watch| watch.tell("reading rows", done.unsigned_abs(), total));
+        told.map_err(|interrupted| BackendError::interrupted(&interrupted))
+    };
     loop {
         match given.recv_timeout(patience) {
             Ok(Hand::Watermark(watermark)) => done.watermark = Some(watermark),
+            Ok(Hand::Total(rows)) => {
+                total = rows;
+                report(0, total)?;
+            }
             Ok(Hand::Traces(rows)) => {
                 for row in &rows {
                     done.rows += 1;
@@ -99,6 +113,7 @@ fn take(
                     let trace = trace.map_err(|Wrong(reason)| Unreadable { id, reason });
                     into(Stored::Trace { row: done.rows, trace });
                 }
+                report(done.rows, total)?;
             }
             Ok(Hand::Links(rows)) => rows.iter().for_each(|row| {
                 let id = row.try_get(0).map(trace_id).ok();
@@ -151,6 +166,7 @@ async fn read(
     longest: i32,
     patience: Duration,
     deadline: Instant,
+    is_watched: bool,
     hands: &Hands,
 ) -> Result<(), Failure> {
     let lent = server.lend_until(deadline).await?;
@@ -178,6 +194,11 @@ async fn read(
             row.try_get(0)?
         }
     };
+    if is_watched {
+        let sql = "SELECT count(*) FROM mnemon.traces WHERE space = $1";
+        let total: i64 = lent.query_typed_one(sql, &[(&space, Type::INT4)]).await?.try_get(0)?;
+        hands.give(Hand::Total(total.unsigned_abs())).await;
+    }
     let names = names("").replace("payload", "CASE WHEN octet_length(payload) <= $2 THEN payload END");
     let sql = format!("SELECT {names} FROM mnemon.traces WHERE space = $1");
     stream(&lent, &sql, &[(&space, Type::INT4), (&longest, Type::INT4)], hands, Hand::Traces).await?;
@@ -360,7 +381,7 @@ mod tests {
         give.send(Hand::Watermark(7)).expect("somebody listens");
         drop(give);
         let room = Listening(Arc::new(Semaphore::new(1)));
-        match take(&given, &room, Duration::from_secs(60), &mut |_| ()) {
+        match take(&given, &room, Duration::from_secs(60), None, &mut |_| ()) {
             Err(Failure::Explained(error)) => assert_eq!(error.kind(), ErrorKind::Backend),
             _ => panic!("what was read so far is not all"),
         }

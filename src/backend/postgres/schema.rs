@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 /// The steps to each version from the one before; the last is the one that this crate writes.
-const STEPS: [&str; 1] = [include_str!("schema.sql")];
+const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 /// Names the lock under which the schema is made and changed; any constant that nobody else uses.
 const LOCK: i64 = 0x006d_6e65_6d6f_6e01;
@@ -21,7 +21,7 @@ pub(super) async fn prepare(client: &Client, begin: &str) -> Result<(), Failure>
         client.batch_execute(&format!("{begin}; SELECT pg_advisory_xact_lock({LOCK})")).await?;
         let from = version(client).await?;
         for step in STEPS.iter().skip(from) {
-            client.batch_execute(step).await?;
+            client.batch_execute(step).await.map_err(of_another)?;
         }
         let version = STEPS.len();
         client
@@ -77,7 +77,8 @@ async fn version(client: &Client) -> Result<usize, Failure> {
 async fn check_columns(client: &Client) -> Result<(), Failure> {
     let sql = format!(
         "SELECT {} FROM mnemon.traces, mnemon.spaces s, mnemon.links l, mnemon.cuts c WHERE false AND $1 = 0
-            AND (s.name, s.epoch, s.boot, s.resumes, s.owner, s.lease_until, s.followed_until, s.watermark, s.clean) IS NULL
+            AND (s.name, s.epoch, s.boot, s.resumes, s.applied, s.owner, s.lease_until, s.followed_until, s.watermark,
+                s.clean) IS NULL
             AND (l.space, l.a, l.b, l.count, l.first_at, l.last_at) IS NULL
             AND (c.space, c.previous, c.watermark, c.at, c.ids, c.links) IS NULL",
         columns::names("traces."),

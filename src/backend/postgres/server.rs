@@ -4,7 +4,7 @@
 //! one of a pool in transaction mode, and a thousand spaces of one server take no more connections than a few.
 
 use super::error::{Failure, Said};
-use super::lease::Leases;
+use super::keeper::Leases;
 use super::tls::Tls;
 use crate::backend::BackendError;
 use crate::error::ErrorKind;
@@ -321,7 +321,10 @@ fn parsed(url: &str) -> Result<Config, BackendError> {
     // All that TLS is used for is verified here.
     let known =
         url.replace("sslmode=verify-full", "sslmode=require").replace("sslmode=verify-ca", "sslmode=require");
-    let mut config: Config = known.parse().map_err(|_| {
+    // An `@` that is not written as %40 has ended the password too soon.
+    let is_whole = |host: &Host| !matches!(host, Host::Tcp(name) if name.contains('@'));
+    let config = known.parse().ok().filter(|config: &Config| config.get_hosts().iter().all(is_whole));
+    let mut config = config.ok_or_else(|| {
         BackendError::new(ErrorKind::Unreachable, "the URL of the database is malformed")
             .with_hint("give postgres://user:password@host:port/database, with special characters as %XX")
     })?;
@@ -375,8 +378,12 @@ mod tests {
 
     #[test]
     fn malformed_url_is_not_quoted() {
-        for url in ["postgres://agent:s3cret@host:port/memory", "postgres://a@host/memory?3cret=1", "s3cret"]
-        {
+        for url in [
+            "postgres://agent:s3cret@host:port/memory",
+            "postgres://agent:s@3cret@host/memory",
+            "postgres://a@host/memory?3cret=1",
+            "s3cret",
+        ] {
             let error = parsed(url).err().map(|error| format!("{error:?} {error}"));
             assert!(error.as_ref().is_some_and(|error| !error.contains("3cret")), "{error:?}");
         }

@@ -3,9 +3,10 @@
 use super::columns::{self, Values, trace_id};
 use super::error::Failure;
 use super::halves::{Rows, halves};
-use super::lease::{Lease, begin, locked, why_not};
+use super::lease::{Lease, begin};
 use super::pipe::{PART_BYTES, PART_ROWS, Pipe, Step, note_links, query};
 use super::server::{Lent, Server};
+use super::space_row::{locked, why_not};
 use crate::Durability;
 use crate::backend::{Applied, LinkChange, Scope, TraceChange};
 use crate::trace::{Link, Trace, TraceId};
@@ -25,6 +26,8 @@ pub(super) struct Cut {
     /// The watermark that the space is at, and the one that it is to be at.
     pub(super) before: i64,
     pub(super) watermark: i64,
+    /// The opening whose spill is in this cut, or in an earlier one.
+    pub(super) applied: Option<Uuid>,
     pub(super) durability: Durability,
     /// The longest that a statement, a lock or this process may take.
     pub(super) limit: Duration,
@@ -155,6 +158,7 @@ impl Cut {
             Box::new(self.before),
             Box::new(self.watermark),
             Box::new(length),
+            Box::new(self.applied),
         ];
         pipe.push(Step::Fence, &columns::FENCE, fence);
         if self.clear {

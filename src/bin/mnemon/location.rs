@@ -72,6 +72,11 @@ impl Space {
         )
     }
 
+    /// The space's row, and its content in numbers.
+    pub fn inspect(&self) -> Result<postgres::SpaceContent> {
+        Ok(postgres::inspect(&self.url, self.name()?)?)
+    }
+
     /// The space's row, and the numbers of its traces and links.
     pub fn report(&self) -> Result<postgres::SpaceReport> {
         Ok(postgres::space(&self.url, self.name()?)?)

@@ -31,6 +31,7 @@ mod man;
 mod opened_store;
 mod progress;
 mod recall;
+mod secrets;
 mod snapshot;
 mod spaces;
 mod stat;
@@ -43,6 +44,7 @@ mod walk;
 
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// A store of memory traces for agents: try it, fill it, look at it.
@@ -136,8 +138,11 @@ fn main() -> ExitCode {
 /// Prints help, the version, or what is wrong with the command line. Clap's own exit code for the latter
 /// is 2, which stands for bad lines here.
 fn explain(usage: &clap::Error) -> ExitCode {
-    let printed = usage.print();
-    if usage.use_stderr() || printed.is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if usage.use_stderr() {
+        write!(anstream::stderr(), "{}", secrets::hidden(usage.render().ansi().to_string())).ok();
+        return ExitCode::FAILURE;
+    }
+    if usage.print().is_err() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// `ingest FILE --db STORE`, as it was before, is `ingest STORE FILE`. So is it with each command whose store was an

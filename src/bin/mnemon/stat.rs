@@ -5,11 +5,10 @@ use crate::spaces::{last_cut, owner};
 use crate::text::{self, number};
 use anyhow::Result;
 use clap::{Args, ValueHint};
-use mnemon::postgres::SpaceReport;
-use mnemon::{FileReport, TraceStore};
+use mnemon::FileReport;
+use mnemon::postgres::{SpaceContent, SpaceReport};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 /// See what a store holds, also while a host uses it.
@@ -55,23 +54,9 @@ impl Stat {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Reads a space and counts its rows.
     fn space(&self, space: &Space) -> Result<ExitCode> {
-        let row = space.report()?;
-        let store = ManuallyDrop::new(self.db.detached(TraceStore::builder())?);
-        text::warn_of_quarantined(&store.stats().quarantined);
-        let [mut by_type, mut by_partition, mut by_tier] = [(); 3].map(|()| BTreeMap::new());
-        for trace in store.iter() {
-            let count = |counts: &mut BTreeMap<_, u64>, name: &str| match counts.get_mut(name) {
-                Some(count) => *count += 1,
-                None => drop(counts.insert(name.to_owned(), 1)),
-            };
-            count(&mut by_type, trace.trace_type().as_str());
-            count(&mut by_partition, trace.partition());
-            count(&mut by_tier, trace.tier().as_str());
-        }
-        let (traces, links) = (store.len() as u64, store.link_count() as u64);
-        let watermark = store.watermark().committed;
+        let SpaceContent { report: row, by_type, by_partition, by_tier, .. } = space.inspect()?;
+        let SpaceReport { traces, links, watermark, .. } = row;
         if self.json {
             let SpaceReport { owner, lease_until, committed_at, epoch, .. } = row;
             text::print_json(&SpaceStat {

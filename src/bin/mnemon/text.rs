@@ -1,5 +1,6 @@
 //! What people see: numbers, durations, aligned tables and colours.
 
+use crate::secrets;
 use anstyle::{AnsiColor, Style};
 use anyhow::{Context, Result};
 use mnemon::Quarantined;
@@ -28,11 +29,11 @@ pub fn print_bytes(bytes: &[u8]) -> Result<()> {
     ignore_broken_pipe(out.write_all(bytes).and_then(|()| out.flush())).map(drop)
 }
 
-/// Writes to standard error, with what would command a terminal spelled out. Where that fails there is nobody to tell,
-/// and the exit code remains.
+/// Writes to standard error, with what would command a terminal spelled out, and without passwords. Where that fails
+/// there is nobody to tell, and the exit code remains.
 pub fn warn(text: impl Display) {
-    let text = harmless_lines(&text.to_string());
-    writeln!(stderr(), "{text}").ok();
+    let text = secrets::hidden(text.to_string());
+    writeln!(stderr(), "{}", harmless_lines(&text)).ok();
 }
 
 /// The last line of standard output, under `--json`.
@@ -67,6 +68,7 @@ pub fn fail(error: &anyhow::Error) {
         text.push_str(&format!("{colon}{said}"));
         hint = hint.or(failure.and_then(mnemon::Error::hint));
     }
+    let text = secrets::hidden(text);
     writeln!(anstream::stderr(), "{} {}", styled(BAD, "error:"), harmless_lines(&text)).ok();
     if let Some(hint) = hint {
         writeln!(anstream::stderr(), "{} {}", styled(BOLD, "hint:"), harmless_lines(hint)).ok();

@@ -12,5 +12,5 @@ mod server;
 
 pub use pgbouncer::Pgbouncer;
 pub use programs::signal;
-pub use proxy::Proxy;
+pub use proxy::{Proxy, Way};
 pub use server::{Server, psql};

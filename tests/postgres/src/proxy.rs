@@ -1,22 +1,38 @@
 //! A network that fails as a test tells it to.
 
-use harness::Outcome;
+use harness::{Outcome, wait_until};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How often a connection looks whether it is to be reset, while nothing comes.
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// What the server answers when it has committed: the tag of the message `CommandComplete`.
+/// What a client sends to commit, and what the server answers: the tag of the message `CommandComplete`.
 const COMMITTED: &[u8] = b"COMMIT\0";
+
+/// A direction, as the client sees it.
+#[derive(Clone, Copy)]
+pub enum Way {
+    Up,
+    Down,
+}
+
+/// What happens once clients have sent so many bytes.
+#[derive(Clone, Copy)]
+enum Limit {
+    Reset,
+    Swallow,
+}
 
 /// A TCP proxy between clients and one server, on a port of its own. Resets all connections when dropped.
 pub struct Proxy {
     port: u16,
     network: Arc<Network>,
+    accepting: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Network {
@@ -31,14 +47,18 @@ struct State {
     /// Connections of an earlier number are reset.
     resets: u64,
     refuses: bool,
-    swallows: bool,
+    swallows_up: bool,
+    swallows_down: bool,
     /// Number of threads that keep something.
     swallowed: u64,
     delay: Duration,
     answers_to_lose: u64,
     answers_lost: u64,
-    /// Number of bytes of clients after which all connections are reset.
-    reset_after: Option<usize>,
+    /// Number of bytes that clients have sent so far, and that they may send yet.
+    sent: usize,
+    limit: Option<(usize, Limit)>,
+    swallows_commit: bool,
+    is_deaf: bool,
     closed: bool,
 }
 
@@ -49,17 +69,8 @@ impl Proxy {
         let port = listener.local_addr()?.port();
         let state = State { target, ..State::default() };
         let network = Arc::new(Network { state: Mutex::new(state), changed: Condvar::new() });
-        let accepting = network.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let network = accepting.clone();
-                if network.look().closed {
-                    return;
-                }
-                std::thread::spawn(move || network.connect(client));
-            }
-        });
-        Ok(Self { port, network })
+        let accepting = Mutex::new(Some(network.clone().accept(listener)));
+        Ok(Self { port, network, accepting })
     }
 
     pub fn port(&self) -> u16 {
@@ -89,10 +100,58 @@ impl Proxy {
         });
     }
 
-    /// Keeps every connection open and delivers nothing, either way. With `false`, all that was kept is delivered, also
-    /// what clients sent who have gone since.
+    /// With `false`, closes the port, so that new connections are refused, and resets the others; with `true`, opens it
+    /// again.
+    pub fn listen(&self, listens: bool) {
+        let mut accepting = self.accepting.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set(|state| (state.is_deaf, state.resets) = (!listens, state.resets + u64::from(!listens)));
+        match accepting.take() {
+            None if listens => wait_until(|| {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port));
+                *accepting = listener.ok().map(|listener| self.network.clone().accept(listener));
+                accepting.is_some()
+            }),
+            Some(thread) if !listens => {
+                self.wake();
+                thread.join().expect("no panic");
+            }
+            same => *accepting = same,
+        }
+    }
+
+    /// Wakes the thread that accepts; if it can't be reached, there is none.
+    fn wake(&self) {
+        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)));
+    }
+
+    /// Keeps every connection open and delivers nothing, either way, also not that one has ended. With `false`, all
+    /// that was kept is delivered, also what clients sent who have gone since.
     pub fn swallow(&self, swallows: bool) {
-        self.set(|state| state.swallows = swallows);
+        self.set(|state| (state.swallows_up, state.swallows_down) = (swallows, swallows));
+    }
+
+    /// Keeps every connection open and delivers nothing one way, until `swallow` is called with `false`.
+    pub fn swallow_one_way(&self, way: Way) {
+        self.set(|state| match way {
+            Way::Up => state.swallows_up = true,
+            Way::Down => state.swallows_down = true,
+        });
+    }
+
+    /// Delivers so many bytes more that clients send, in the middle of a message or not, and swallows the rest, as well
+    /// as each answer from then on.
+    pub fn swallow_after(&self, bytes: usize) {
+        self.set(|state| state.limit = Some((bytes, Limit::Swallow)));
+    }
+
+    /// Swallows the next COMMIT of a client, what comes after it, and each answer from then on.
+    pub fn swallow_commit(&self) {
+        self.set(|state| state.swallows_commit = true);
+    }
+
+    /// Number of bytes that clients have sent so far.
+    pub fn sent(&self) -> usize {
+        self.network.look().sent
     }
 
     /// Number of connections of which something is kept now.
@@ -117,7 +176,7 @@ impl Proxy {
 
     /// Resets every connection once clients have sent so many bytes, in the middle of a message or not.
     pub fn reset_after(&self, bytes: usize) {
-        self.set(|state| state.reset_after = Some(bytes));
+        self.set(|state| state.limit = Some((bytes, Limit::Reset)));
     }
 
     /// Number of resets of all connections so far.
@@ -129,8 +188,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.set(|state| (state.closed, state.refuses, state.resets) = (true, true, state.resets + 1));
-        // Wakes the thread that accepts; if it can't be reached, there is none.
-        drop(TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)));
+        self.wake();
     }
 }
 
@@ -139,18 +197,35 @@ impl Network {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The state when nothing is swallowed any more.
-    fn pass(&self) -> State {
+    /// The state when nothing of what `is_swallowed` says is swallowed any more.
+    fn pass(&self, is_swallowed: fn(&State) -> bool) -> State {
         let mut state = self.look();
-        state.swallowed += 1;
-        let passing = self.changed.wait_while(state, |state| state.swallows && !state.closed);
-        let mut state = passing.unwrap_or_else(PoisonError::into_inner);
-        state.swallowed -= 1;
+        if is_swallowed(&state) {
+            state.swallowed += 1;
+            let passing = self.changed.wait_while(state, |state| is_swallowed(state) && !state.closed);
+            state = passing.unwrap_or_else(PoisonError::into_inner);
+            state.swallowed -= 1;
+        }
         *state
     }
 
+    /// Takes connections until the network is closed, or its port.
+    fn accept(self: Arc<Self>, listener: TcpListener) -> JoinHandle<()> {
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let network = self.clone();
+                let state = *network.look();
+                if state.closed || state.is_deaf {
+                    return;
+                }
+                std::thread::spawn(move || network.connect(client));
+            }
+        })
+    }
+
     fn connect(self: Arc<Self>, client: TcpStream) {
-        let State { target, refuses, resets, .. } = self.pass();
+        let State { target, refuses, resets, .. } =
+            self.pass(|state| state.swallows_up && state.swallows_down);
         // A connection whose last handle is dropped is reset.
         let at_once = |stream: &TcpStream| SockRef::from(stream).set_linger(Some(Duration::ZERO));
         if at_once(&client).is_err() || refuses {
@@ -173,6 +248,8 @@ impl Network {
 
     /// Carries bytes one way, up to the server or down, until the connection is over.
     fn carry(&self, mut from: TcpStream, mut to: TcpStream, up: bool, resets: u64, over: &Mutex<bool>) {
+        let is_swallowed: fn(&State) -> bool =
+            if up { |state| state.swallows_up } else { |state| state.swallows_down };
         let is_over = || *over.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = vec![0; 64 << 10];
         // The end of what came before: an answer may come in two pieces.
@@ -180,36 +257,60 @@ impl Network {
         while !is_over() && self.look().resets == resets {
             let read = match from.read(&mut bytes) {
                 // The other side still gets what is on its way.
-                Ok(0) => return drop(to.shutdown(Shutdown::Write)),
+                Ok(0) => {
+                    self.pass(is_swallowed);
+                    return drop(to.shutdown(Shutdown::Write));
+                }
                 Ok(read) => read,
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
-                Err(_) => break,
+                Err(_) => {
+                    self.pass(is_swallowed);
+                    break;
+                }
             };
             let chunk = &bytes[..read];
-            let delay = self.pass().delay;
+            let delay = self.pass(is_swallowed).delay;
             std::thread::sleep(delay);
             tail.extend_from_slice(chunk);
             let send = {
                 let mut state = self.look();
+                if state.resets != resets {
+                    break;
+                }
                 let committed = tail.windows(COMMITTED.len()).any(|bytes| bytes == COMMITTED);
                 if !up && committed && state.answers_to_lose > 0 {
                     state.answers_to_lose -= 1;
                     state.answers_lost += 1;
                     break;
                 }
-                match state.reset_after.filter(|_| up) {
-                    Some(left) if left <= read => {
-                        (state.reset_after, state.resets) = (None, state.resets + 1);
+                state.sent += if up { read } else { 0 };
+                if up && committed && state.swallows_commit {
+                    state.swallows_commit = false;
+                    // The text of a message comes after its kind and its length.
+                    let text = chunk.windows(COMMITTED.len()).position(|bytes| bytes == COMMITTED);
+                    state.limit = Some((text.unwrap_or(0).saturating_sub(5), Limit::Swallow));
+                }
+                match state.limit.filter(|_| up) {
+                    Some((left, limit)) if left <= read => {
+                        state.limit = None;
+                        match limit {
+                            Limit::Reset => state.resets += 1,
+                            Limit::Swallow => (state.swallows_up, state.swallows_down) = (true, true),
+                        }
                         left
                     }
                     left => {
-                        state.reset_after = left.map(|left| left - read).or(state.reset_after);
+                        state.limit = left.map(|(left, limit)| (left - read, limit)).or(state.limit);
                         read
                     }
                 }
             };
             tail.drain(..tail.len().saturating_sub(COMMITTED.len() - 1));
-            if to.write_all(&chunk[..send]).is_err() {
+            let (now, later) = chunk.split_at(send);
+            if to.write_all(now).is_err() {
+                break;
+            }
+            if !later.is_empty() && self.pass(is_swallowed).resets == resets && to.write_all(later).is_err() {
                 break;
             }
         }

@@ -7,6 +7,8 @@
 
 mod asynchronous;
 mod following;
+mod forking;
+mod half_sent;
 mod hosts;
 mod limits;
 mod network;
@@ -16,6 +18,11 @@ mod servers;
 mod space;
 mod tools;
 
+use harness::Outcome;
+
+#[path = "../../../faults/src/fork.rs"]
+#[allow(dead_code, reason = "the test of faults needs more of it")]
+mod fork;
 #[path = "../../../kill/fuse.rs"]
 #[allow(dead_code, reason = "the test of kills needs more of it")]
 mod fuse;

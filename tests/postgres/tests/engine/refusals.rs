@@ -58,6 +58,24 @@ fn newer_schema_is_left_alone() -> Outcome {
 }
 
 #[test]
+fn older_schema_is_brought_forward() -> Outcome {
+    let Some(server) = Server::start()? else { return Ok(()) };
+    let store = TraceStore::connect(&server.url())?;
+    let id = store.insert(note(1))?;
+    store.close()?;
+    server.sql("ALTER TABLE mnemon.spaces DROP COLUMN applied; UPDATE mnemon.version SET version = 1")?;
+    // Who only reads changes nothing.
+    assert!(TraceStore::builder().detached_space(&server.url())?.contains(id));
+    assert_eq!(server.sql("SELECT version FROM mnemon.version")?, "1");
+    let store = TraceStore::connect(&server.url())?;
+    store.insert(note(2))?;
+    store.close()?;
+    assert_eq!(TraceStore::connect(&server.url())?.len(), 2);
+    assert_eq!(server.sql("SELECT version FROM mnemon.version")?, "2");
+    Ok(())
+}
+
+#[test]
 fn foreign_schema_is_left_alone() -> Outcome {
     let Some(server) = Server::start()? else { return Ok(()) };
     for tables in [
