@@ -130,6 +130,8 @@ where
             let projections: Vec<_> = {
                 let pin = pin();
                 let loaded: Vec<_> = chunk.iter().map(|key| self.cells.load(key, &pin)).collect();
+                let values = loaded.iter().filter_map(|loaded| loaded.value());
+                std::hint::black_box(values.fold(0, |touched, value| touched ^ value.touch()));
                 loaded.iter().map(|loaded| loaded.value().map(&project)).collect()
             };
             let keys = chunk.iter().zip(projections);

@@ -251,6 +251,10 @@ impl Record for Trace {
         let is_shared = successor.is_some_and(|new| Arc::ptr_eq(&new.content, &self.content));
         size_of::<Self>() + if is_shared { 0 } else { self.content.bytes() }
     }
+
+    fn touch(&self) -> usize {
+        self.content.kind as usize
+    }
 }
 
 /// Every field is equal.

@@ -72,6 +72,12 @@ pub trait Record: Sized + Send + Sync + 'static {
     fn freed_bytes(&self, _successor: Option<&Self>) -> usize {
         size_of::<Self>()
     }
+
+    /// Reads something of this value and of what it points to. Called for some values in a row before they are used one by
+    /// one, so that the processor fetches them side by side.
+    fn touch(&self) -> usize {
+        0
+    }
 }
 
 /// The record of a key that was removed.
