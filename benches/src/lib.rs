@@ -151,6 +151,6 @@ pub fn milliseconds(since: Instant) -> f64 {
 }
 
 /// A benchmark that fails has nothing to say.
-pub fn must<T, E: std::fmt::Display>(done: Result<T, E>) -> T {
-    done.unwrap_or_else(|error| panic!("{error}"))
+pub fn must<T, E: std::fmt::Debug>(done: Result<T, E>) -> T {
+    done.unwrap_or_else(|error| panic!("{error:?}"))
 }
