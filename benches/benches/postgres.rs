@@ -34,7 +34,7 @@ fn main() -> Outcome {
     server.sql("CREATE SCHEMA bare; CREATE TABLE bare.traces (LIKE mnemon.traces INCLUDING ALL);
         ALTER TABLE bare.traces SET (fillfactor = 80); INSERT INTO bare.traces SELECT * FROM mnemon.traces;
         CREATE TABLE bare.spaces (space integer PRIMARY KEY, watermark bigint); INSERT INTO bare.spaces VALUES (1, 0);
-        ANALYZE")?;
+        GRANT USAGE ON SCHEMA bare TO PUBLIC; GRANT ALL ON ALL TABLES IN SCHEMA bare TO PUBLIC; ANALYZE")?;
     let bare = Bare::connect(&url)?;
 
     let rounds = Cell::new(0);
@@ -174,8 +174,8 @@ impl Bare {
             )
         };
         self.runtime.block_on(async {
-            let begin = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
-                SET LOCAL enable_mergejoin = off; UPDATE bare.spaces SET watermark = watermark + 1";
+            let begin = "BEGIN; UPDATE bare.spaces SET watermark = watermark + 1; SET LOCAL jit = off;
+                SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
             self.client.batch_execute(begin).await?;
             let changed = self.client.execute_typed(&sql, &values).await?;
             self.client.batch_execute("COMMIT").await?;
