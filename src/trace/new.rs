@@ -345,7 +345,7 @@ impl NewTrace {
 
     /// Builds a trace that was [stored](Self::stored).
     #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
-    pub(crate) fn as_stored(self) -> Result<Trace> {
+    pub(crate) fn into_stored(self) -> Result<Trace> {
         let now = Micros::from(Timestamp::UNIX_EPOCH);
         self.with_defaults(&Defaults { partition: &Arc::default(), now, imprinting: false })
     }

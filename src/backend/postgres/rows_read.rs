@@ -358,7 +358,7 @@ pub(super) fn trace(row: &Row) -> Result<Trace, Wrong> {
         end.ok_or_else(|| wrong("superseded_by", "set without valid_until"))?;
         new = new.superseded_by(successor);
     }
-    Ok(new.as_stored()?)
+    Ok(new.into_stored()?)
 }
 
 pub(super) fn link(row: &Row) -> Result<Link, Wrong> {

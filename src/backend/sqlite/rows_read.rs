@@ -163,7 +163,7 @@ pub(super) fn read(row: &Row<'_>) -> Result<Trace, Wrong> {
         let id = id_of(ValueRef::Blob(successor)).map_err(|Wrong(what)| wrong("superseded_by", what))?;
         new = new.superseded_by(id);
     }
-    Ok(new.as_stored()?)
+    Ok(new.into_stored()?)
 }
 
 pub(super) fn id_of(value: ValueRef<'_>) -> Result<TraceId, Wrong> {
