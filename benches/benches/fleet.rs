@@ -71,6 +71,7 @@ fn change(stores: &[(TraceStore, Vec<TraceId>)], time: Duration) -> usize {
             ));
             made += 1;
         }
+        // The rate is of the benchmark, not a wait for anything.
         std::thread::sleep(Duration::from_millis(1));
     }
     made

@@ -56,19 +56,19 @@ impl<'a> TraceEdit<'a> {
 
     /// Removes the embedding.
     pub fn no_embedding(mut self) -> Self {
-        self.content().rare.embedding = None;
+        self.content().rare.clear(|rare| rare.embedding = None);
         self
     }
 
     /// Removes the parent.
     pub fn no_parent(mut self) -> Self {
-        self.content().rare.parent = None;
+        self.content().rare.clear(|rare| rare.parent = None);
         self
     }
 
     /// Removes the id of the encryption key.
     pub fn no_encryption_key_id(mut self) -> Self {
-        self.content().rare.encryption_key_id = None;
+        self.content().rare.clear(|rare| rare.encryption_key_id = None);
         self
     }
 

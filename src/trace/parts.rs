@@ -42,6 +42,13 @@ pub(crate) struct RareFields {
 }
 
 impl Rare {
+    /// Clears a field with `clear`, if any is set.
+    pub(super) fn clear(&mut self, clear: impl FnOnce(&mut RareFields)) {
+        if let Some(fields) = &mut self.0 {
+            clear(fields);
+        }
+    }
+
     /// Number of bytes beside the trace.
     fn bytes(&self) -> usize {
         let fields = self.0.as_ref().map_or(0, |_| size_of::<RareFields>());
@@ -65,7 +72,7 @@ impl Deref for Rare {
     }
 }
 
-/// To set one; what is already as it is to be is better left alone.
+/// Makes room for the fields: to set one. [`Rare::clear`] needs none.
 impl DerefMut for Rare {
     fn deref_mut(&mut self) -> &mut RareFields {
         self.0.get_or_insert_default()
