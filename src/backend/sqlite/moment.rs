@@ -33,6 +33,10 @@ const PARTS_EACH: usize = 8;
 /// Rows after which progress is reported.
 const ROWS: u64 = 4_096;
 
+/// Rows after which a reader gives up its processor to a thread that waits for one: until the system takes it away, a
+/// thread of the host could stand still for a tick of some milliseconds.
+const TURN: u64 = 64;
+
 type Part = RangeInclusive<RowNumber>;
 
 const ALL: Part = RowNumber::MIN..=RowNumber::MAX;
@@ -166,6 +170,9 @@ fn read_part<T>(
     let last_row = rows_read::load(connection, rows.clone(), &mut |stored| {
         found.extend(take(stored));
         read += 1;
+        if read % TURN == 0 {
+            thread::yield_now();
+        }
         if read == ROWS {
             // Nobody listens any more where the reading has been interrupted.
             tell.send(std::mem::take(&mut read)).ok();
