@@ -3,7 +3,7 @@
 
 use super::flushed;
 use harness::{Outcome, TestDir, by_id, flush_always, manual_flush, note};
-use mnemon::{ErrorKind, Progress, TraceStore, VerifyReport, inspect};
+use mnemon::{ErrorKind, NewTrace, Progress, TraceStore, VerifyReport, inspect};
 use rusqlite::Connection;
 use std::collections::HashSet;
 use std::fs;
@@ -32,7 +32,7 @@ fn interrupted_backup_leaves_nothing() -> Outcome {
     let file = TestDir::new()?;
     let store = manual_flush().open(file.path())?;
     for _ in 0..2 {
-        store.insert_many((0..10_000).map(|n| note(n).tag("tide")))?;
+        store.insert_many((0..10_000).map(|n| NewTrace::text(&format!("{n} {}", "tide ".repeat(50)))))?;
     }
     store.close()?;
     let to = file.folder().join("copy.db");
@@ -60,6 +60,9 @@ fn interrupted_backup_leaves_nothing() -> Outcome {
             "{step:?}"
         );
     }
+    let [first, last] =
+        [steps[0].first(), steps[0].last()].map(|told| told.map(|told| told.total - told.done));
+    assert!(first > Some(0) && last == Some(0), "several steps, down to none left: {:?}", steps[0]);
     for end in [1, steps[0].len() + 1, told.len()] {
         let (_, outcome) = told_until(end);
         let error = outcome.map(drop).err().ok_or("it went on")?;

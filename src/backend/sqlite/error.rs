@@ -121,3 +121,88 @@ impl fmt::Display for Said {
 }
 
 impl std::error::Error for Said {}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_about_the_row, kind_of, while_doing};
+    use crate::error::ErrorKind;
+    use rusqlite::{Error, ffi};
+    use std::error::Error as _;
+    use std::path::Path;
+
+    fn of(code: i32) -> Error {
+        Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn each_code_has_its_kind_and_hint() {
+        for (error, kind, hint) in [
+            (of(ffi::SQLITE_BUSY), ErrorKind::Busy, "end it, or wait"),
+            (of(ffi::SQLITE_LOCKED), ErrorKind::Busy, "end it, or wait"),
+            (of(ffi::SQLITE_PROTOCOL), ErrorKind::Busy, "end it, or wait"),
+            (of(ffi::SQLITE_FULL), ErrorKind::DiskFull, "make room"),
+            (of(ffi::SQLITE_IOERR_FSYNC), ErrorKind::Io, "the system's log"),
+            (of(ffi::SQLITE_IOERR_NOMEM), ErrorKind::OutOfMemory, "free memory"),
+            (of(ffi::SQLITE_NOMEM), ErrorKind::OutOfMemory, "free memory"),
+            (of(ffi::SQLITE_IOERR_SHORT_READ), ErrorKind::Corrupt, "restore a copy"),
+            (of(ffi::SQLITE_CORRUPT), ErrorKind::Corrupt, "restore a copy"),
+            (of(ffi::SQLITE_NOTADB), ErrorKind::Corrupt, "restore a copy"),
+            (Error::IntegralValueOutOfRange(0, 1), ErrorKind::Corrupt, "restore a copy"),
+            (of(ffi::SQLITE_READONLY), ErrorKind::Unreachable, "the rights"),
+            (of(ffi::SQLITE_PERM), ErrorKind::Unreachable, "the rights"),
+            (Error::StatementChangedRows(0), ErrorKind::NotAStore, "one owner"),
+            (of(ffi::SQLITE_CONSTRAINT), ErrorKind::Backend, "report it"),
+            (Error::QueryReturnedNoRows, ErrorKind::Backend, "report it"),
+        ] {
+            let name = format!("{error:?}");
+            let failure = while_doing("flushing", Path::new("memory.db"), error);
+            assert_eq!(failure.kind(), kind, "{name}");
+            let failure = crate::Error::from(failure);
+            assert!(failure.hint().is_some_and(|said| said.contains(hint)), "{name}: {failure}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn write_that_found_no_room_is_a_full_disk() {
+        use std::{fs, io};
+
+        let full = || fs::write("/dev/full", "no room").map_err(|error| error.kind());
+        let (found, kind) = (full(), kind_of(&of(ffi::SQLITE_IOERR_WRITE)));
+        assert_eq!((found, kind), (Err(io::ErrorKind::StorageFull), ErrorKind::DiskFull));
+        let (found, kind) = (full(), kind_of(&of(ffi::SQLITE_IOERR_FSYNC)));
+        assert_eq!((found, kind), (Err(io::ErrorKind::StorageFull), ErrorKind::Io));
+        let missing = fs::metadata("/no such file").map_err(|error| error.kind()).map(drop);
+        let kind = kind_of(&of(ffi::SQLITE_IOERR_WRITE));
+        assert_eq!((missing, kind), (Err(io::ErrorKind::NotFound), ErrorKind::Io));
+    }
+
+    #[test]
+    fn only_constraints_and_lengths_are_about_the_row() {
+        let too_long = Error::ToSqlConversionFailure("too long".into());
+        let about = [of(ffi::SQLITE_CONSTRAINT), of(ffi::SQLITE_TOOBIG), of(ffi::SQLITE_MISMATCH), too_long];
+        assert!(about.iter().all(is_about_the_row));
+        let others = [of(ffi::SQLITE_BUSY), of(ffi::SQLITE_IOERR_WRITE), Error::QueryReturnedNoRows];
+        assert!(!others.iter().any(is_about_the_row));
+    }
+
+    #[test]
+    fn cause_is_what_sqlite_said_and_its_code() {
+        let said = |error| while_doing("flushing", Path::new("/"), error).source().map(ToString::to_string);
+        let spoken = |code| Error::SqliteFailure(ffi::Error::new(code), Some("its words".to_owned()));
+        assert_eq!(said(spoken(ffi::SQLITE_BUSY)).as_deref(), Some("its words (SQLite's code 5)"));
+        assert_eq!(said(of(ffi::SQLITE_BUSY)).as_deref(), Some("database is locked (SQLite's code 5)"));
+        // Which would be the path once more.
+        let found = said(spoken(ffi::SQLITE_CANTOPEN));
+        assert_eq!(found.as_deref(), Some("unable to open database file (SQLite's code 14)"));
+        assert_eq!(said(Error::QueryReturnedNoRows).as_deref(), Some("Query returned no rows"));
+    }
+
+    #[test]
+    fn file_that_cannot_be_opened_is_said_why() {
+        let path = Path::new("/no such folder/memory.db");
+        let failure = while_doing("opening", path, of(ffi::SQLITE_CANTOPEN));
+        let cause = failure.source().map(ToString::to_string).unwrap_or_default();
+        assert!(cause.contains("No such file"), "{cause}");
+    }
+}
