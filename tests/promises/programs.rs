@@ -1,5 +1,5 @@
 //! What a program around a store is given: text and JSON of what it holds, handles, futures and iterators.
-#![cfg(feature = "sqlite")]
+#![cfg(all(feature = "serde", feature = "sqlite", feature = "testkit"))]
 
 use super::flush_returns::block_on;
 use harness::{Outcome, TestDir, clock, manual_flush, note};
@@ -37,7 +37,6 @@ fn traces_are_shown_by_their_getters() -> Outcome {
 }
 
 #[test]
-#[cfg(feature = "serde")]
 fn traces_have_the_programs_json_names() -> Outcome {
     let clock = clock();
     let store = manual_flush().clock(&clock).in_memory()?;
@@ -71,7 +70,6 @@ fn traces_have_the_programs_json_names() -> Outcome {
 }
 
 #[test]
-#[cfg(feature = "serde")]
 fn names_round_trip_reports_are_written() -> Outcome {
     let id = TraceId::new();
     assert_eq!(serde_json::from_value::<TraceId>(json!(id))?, id);

@@ -1,5 +1,5 @@
 //! Questions of the views are answered as by a look at every trace, whatever the flusher and the indexer are doing.
-#![cfg(feature = "sqlite")]
+#![cfg(all(feature = "sqlite", feature = "testkit"))]
 
 use super::retrieval::settle;
 use crate::OpenAt;
