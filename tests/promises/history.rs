@@ -106,6 +106,10 @@ fn own_history_table_is_refused() -> Outcome {
         let refused = manual_flush().keep_history(5).open(file.path()).map(drop).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::NotAStore, "{refused}");
         assert!(refused.to_string().contains("rename it"), "{refused}");
+        // An index is in nobody's way where no history is kept.
+        if own.contains("INDEX") {
+            manual_flush().keep_history(0).open(file.path())?.close()?;
+        }
     }
     Ok(())
 }
