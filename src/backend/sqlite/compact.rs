@@ -103,3 +103,71 @@ fn free_pages(connection: &Connection) -> rusqlite::Result<u64> {
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<u64> {
     connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{free_pages, pragma};
+    use crate::Durability::Durable;
+    use crate::backend::sqlite::{Claim, Sqlite};
+    use crate::backend::{Backend, Batch};
+    use crate::clock::new_uuid;
+    use crate::error::ErrorKind;
+
+    type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+    /// A new file with pages that nothing uses, made for compaction or not.
+    fn with_free_pages(made_for_it: bool) -> Outcome<(tempfile::TempDir, Sqlite)> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("memory.db");
+        let prepare = |sql| Ok::<_, rusqlite::Error>(rusqlite::Connection::open(&path)?.execute_batch(sql)?);
+        Sqlite::open(&path, 1 << 20, None, Claim::default())?.close(0)?;
+        if !made_for_it {
+            prepare("PRAGMA auto_vacuum = NONE; VACUUM;")?;
+        }
+        prepare(
+            "CREATE TABLE filler (a); INSERT INTO filler VALUES (zeroblob(1000000)); DROP TABLE filler;",
+        )?;
+        let mut sqlite = Sqlite::open(&path, 1 << 20, None, Claim::default())?;
+        sqlite.apply(&Batch::new(5, Durable))?;
+        assert!(free_pages(&sqlite.attached()?.connection)? > 200);
+        Ok((folder, sqlite))
+    }
+
+    #[test]
+    fn no_other_owners_file_is_compacted() -> Outcome {
+        for made_for_it in [false, true] {
+            let (_folder, mut sqlite) = with_free_pages(made_for_it)?;
+            let boot = std::mem::replace(&mut sqlite.attached()?.boot, new_uuid());
+            let refused = sqlite.compact(true).map_err(|error| error.kind());
+            assert_eq!(refused, Err(ErrorKind::NotAStore), "{made_for_it}");
+            let attached = sqlite.attached()?;
+            attached.boot = boot;
+            assert!(attached.connection.is_autocommit() && free_pages(&attached.connection)? > 200);
+            while sqlite.compact(true)? {}
+            assert_eq!(free_pages(&sqlite.attached()?.connection)?, 0);
+        }
+        Ok(())
+    }
+
+    /// That takes a VACUUM, which holds everything up: for who asks for it.
+    #[test]
+    fn unasked_no_file_is_written_anew() -> Outcome {
+        let (_folder, mut sqlite) = with_free_pages(false)?;
+        assert!(!sqlite.compact(false)?);
+        let connection = &sqlite.attached()?.connection;
+        assert!(pragma(connection, "auto_vacuum")? == 0 && free_pages(connection)? > 200);
+        Ok(())
+    }
+
+    #[test]
+    fn log_is_moved_after_several_compactions() -> Outcome {
+        let (folder, mut sqlite) = with_free_pages(true)?;
+        for _ in 0..2 {
+            while sqlite.compact(true)? {}
+        }
+        sqlite.tidy(true)?;
+        assert_eq!(folder.path().join("memory.db-wal").metadata()?.len(), 0);
+        assert_eq!(sqlite.space()?.free_bytes, 0);
+        Ok(())
+    }
+}

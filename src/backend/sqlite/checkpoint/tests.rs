@@ -73,6 +73,15 @@ fn round_moves_log_beside_commits() -> Outcome {
     Ok(())
 }
 
+/// Neither syncs the log while the other one does.
+#[test]
+fn transaction_is_between_two_passes() -> Outcome {
+    let (_folder, _path, mut sqlite) = with_round()?;
+    let writing = sqlite.begin_writing()?;
+    assert!(writing.is_some() && sqlite.round.is_some(), "it waits for no whole round");
+    Ok(())
+}
+
 #[test]
 fn round_says_nothing_of_later_commits() -> Outcome {
     let (_folder, _path, mut sqlite) = with_round()?;
