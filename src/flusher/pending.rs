@@ -194,7 +194,30 @@ pub(super) fn changes<T, C>(
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{changes, merge};
+    use super::{Pending, changes, merge};
+    use crate::trace::TraceId;
+
+    /// Of one row, by two turns, of which the later one may have found less.
+    #[test]
+    fn what_was_found_of_a_row_holds_for_its_next_capture() {
+        let all = [(false, false), (false, true), (true, false), (true, true)];
+        let id = TraceId::new();
+        let capture = |(in_doubt, replaces)| Pending {
+            id,
+            row: 1,
+            value: None,
+            replaces,
+            recapture_links: false,
+            in_doubt,
+            is_remembered: false,
+        };
+        for (earlier, later) in all.into_iter().flat_map(|earlier| all.map(|later| (earlier, later))) {
+            let mut pending = capture(later);
+            pending.succeed(capture(earlier));
+            let found = (pending.in_doubt, pending.replaces);
+            assert_eq!(found, (earlier.0 || later.0, earlier.1 || later.1), "{earlier:?}, {later:?}");
+        }
+    }
 
     #[test]
     fn of_two_captures_of_a_row_the_newer_stays_and_rows_come_in_order() {

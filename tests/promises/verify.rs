@@ -276,6 +276,33 @@ fn store_row_is_verified() -> Outcome {
         assert_eq!(finding.part, "store", "{sql}");
         assert!(finding.reason.starts_with(expected), "{sql}: {finding}");
     }
+    // No host has had it open.
+    let (file, _) = filled()?;
+    tamper(file.path(), "UPDATE store SET boot = NULL")?;
+    assert!(verify(file.path())?.is_sound());
+    Ok(())
+}
+
+/// A damaged page ends no verification: what of the file can be read is verified. The first page is the database's own.
+#[test]
+fn damaged_page_is_found_wherever_it_is() -> Outcome {
+    const PAGE: usize = 4_096;
+    let (file, _) = filled()?;
+    let sound = fs::read(file.path())?;
+    assert!(sound.len() > 10 * PAGE, "{} bytes", sound.len());
+    for at in 1..sound.len() / PAGE {
+        let mut damaged = sound.clone();
+        damaged[at * PAGE..][..PAGE].fill(0x6d);
+        fs::write(file.path(), &damaged)?;
+        let report = verify(file.path())?;
+        assert!(!report.is_sound(), "page {at}");
+    }
+    // The schema is in the first page, behind the database's header.
+    let mut damaged = sound;
+    damaged[100..PAGE].fill(0x6d);
+    fs::write(file.path(), &damaged)?;
+    let refused = verify(file.path()).map(|report| report.is_sound());
+    assert!(matches!(&refused, Ok(false)) || refused.is_err_and(|error| error.kind() == ErrorKind::Corrupt));
     Ok(())
 }
 

@@ -240,3 +240,19 @@ fn detach(path: &Path) -> rusqlite::Result<()> {
     connection.execute("UPDATE store SET clean = 1", [])?;
     connection.close().map_err(|(_, error)| error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::failed;
+    use rusqlite::{Error, ffi};
+    use std::path::Path;
+
+    #[test]
+    fn a_full_disk_is_that_of_the_copy() {
+        for (code, doing) in [(ffi::SQLITE_FULL, "writing to"), (ffi::SQLITE_IOERR_READ, "copying from")] {
+            let failure = Error::SqliteFailure(ffi::Error::new(code), None);
+            let failure = failed(Path::new("from"), Path::new("to"), failure);
+            assert!(failure.to_string().starts_with(doing), "{failure}");
+        }
+    }
+}

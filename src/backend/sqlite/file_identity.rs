@@ -194,3 +194,35 @@ pub(super) fn sibling(path: &Path, suffix: &str) -> PathBuf {
 pub(crate) fn spill(path: &Path) -> PathBuf {
     sibling(path, ".spill")
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::unreachable_file;
+    use crate::error::{Error, ErrorKind};
+    use std::io;
+    use std::path::Path;
+
+    #[test]
+    fn what_the_system_answers_has_its_hint() {
+        let answers = [
+            (io::ErrorKind::NotFound.into(), "check the path"),
+            (io::ErrorKind::InvalidFilename.into(), "give a shorter path"),
+            (io::ErrorKind::NotADirectory.into(), "give the path of a file"),
+            (io::ErrorKind::IsADirectory.into(), "give the path of a file"),
+            (io::ErrorKind::PermissionDenied.into(), "check the rights"),
+            (io::ErrorKind::ReadOnlyFilesystem.into(), "check the rights"),
+            (io::ErrorKind::StorageFull.into(), "make room"),
+            (io::ErrorKind::QuotaExceeded.into(), "make room"),
+            (io::Error::from_raw_os_error(24), "close some files"),
+            (io::Error::from_raw_os_error(23), "close some files"),
+            (io::Error::from_raw_os_error(5), "the system's log"),
+            (io::ErrorKind::TimedOut.into(), "the system's log"),
+        ];
+        for (answer, hint) in answers {
+            let (name, is_full) = (answer.to_string(), hint == "make room");
+            let failure = Error::from(unreachable_file(Path::new("memory.db"), answer));
+            assert!(failure.hint().is_some_and(|given| given.contains(hint)), "{name}: {failure}");
+            assert_eq!(failure.kind() == ErrorKind::DiskFull, is_full, "{name}");
+        }
+    }
+}
