@@ -38,6 +38,35 @@ fn steps_apply_in_order() -> Outcome {
     Ok(())
 }
 
+/// Also a trace that is changed by itself in between, and by a group that fails.
+#[cfg(feature = "sqlite")]
+#[test]
+fn what_several_groups_change_is_dirty_once() -> Outcome {
+    let scratch = harness::TestDir::new()?;
+    let store = harness::manual_flush().open(scratch.path())?;
+    let ids = store.insert_many((0..2).map(note))?;
+    store.flush()?;
+    for n in 1..4 {
+        store.apply(|group| {
+            ids.iter().for_each(|id| group.update(*id, |trace| trace.confidence(0.1 * f64::from(n))));
+            group.link(ids[0], ids[1]);
+            Ok(())
+        })?;
+        store.update(ids[0], |trace| trace.tag(format!("turn {n}")))?;
+        let failed = store.apply(|group| {
+            group.update(ids[0], |trace| trace.tag("not kept"));
+            group.remove(TraceId::new());
+            Ok(())
+        });
+        assert_eq!(failed.map_err(|error| error.kind()), Err(ErrorKind::NotFound));
+        assert_eq!(store.stats().dirty, 3, "two traces and a link, after {n} turns");
+    }
+    store.flush()?;
+    assert_eq!(store.stats().dirty, 0);
+    store.close()?;
+    Ok(())
+}
+
 #[test]
 fn failed_group_changes_nothing() -> Outcome {
     type Steps = for<'a> fn(&mut Group<'a>, [TraceId; 3]) -> mnemon::Result<()>;
