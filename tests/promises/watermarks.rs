@@ -39,9 +39,11 @@ fn empty_cut_moves_no_watermark() -> Outcome {
             assert_eq!(all, [file; 4], "{what}, round {round}");
             assert!(mark.generation() <= file, "{what}: all that it names is stored");
         }
+        let before = store.watermark().durable;
         store.insert(note(2))?;
-        let report = store.flush()?;
+        let (mark, report) = (store.mark(), store.flush()?);
         assert_eq!(report.watermark, mnemon::inspect(scratch.path())?.watermark, "{what}");
+        assert!((before + 1..=report.watermark).contains(&mark.generation()), "{what}: {mark:?}, {report:?}");
         cut(&store, &snapshots)?;
         let closed = store.close()?;
         assert_eq!(closed.durable, mnemon::inspect(scratch.path())?.watermark, "{what}");

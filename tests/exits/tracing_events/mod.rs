@@ -196,10 +196,11 @@ fn refused_row_is_one_error() -> Outcome {
     Ok(())
 }
 
+const DAMAGED: &str =
+    "the stored data is damaged: it was quarantined, and everything is written anew from memory";
+
 #[test]
 fn damage_is_one_error_despite_retries() -> Outcome {
-    const DAMAGED: &str =
-        "the stored data is damaged: it was quarantined, and everything is written anew from memory";
     let faults = Faults::new();
     let store = heard("damaged").open_with(faults.backend())?;
     store.insert_many((0..7).map(note))?;
@@ -214,6 +215,22 @@ fn damage_is_one_error_despite_retries() -> Outcome {
     let damage = only(&events(&said, Level::ERROR, DAMAGED))?;
     assert_eq!((number(damage, "traces")?, number(damage, "links")?), (8, 0));
     assert_eq!(only(&events(&said, Level::WARN, FAILED))?.fields["kind"], "corrupt");
+    Ok(())
+}
+
+#[test]
+fn damage_found_at_reopening_is_told() -> Outcome {
+    let faults = Faults::new();
+    let store = heard("damaged meanwhile").open_with(faults.backend())?;
+    faults.fail(Call::Apply).with(ErrorKind::Io);
+    faults.fail(Call::Reopen).with(ErrorKind::Corrupt);
+    store.insert(note(1))?;
+    while store.flush().is_err() {}
+    store.close()?;
+    let said = said_of("damaged meanwhile");
+    let found = only(&events(&said, Level::DEBUG, "the stored data is not what was written"))?;
+    assert_eq!(found.fields["error"], "a planned failure of Reopen: corrupt");
+    only(&events(&said, Level::ERROR, DAMAGED))?;
     Ok(())
 }
 
