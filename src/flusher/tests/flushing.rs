@@ -128,6 +128,10 @@ fn row_that_had_another_trace_is_named_until_that_lasts() {
             flusher.settle_all();
             state.touch('a');
         } else {
+            // By yet another one, before anything is synced.
+            state.put('a');
+            assert!(flusher.flush_once(Durability::Committed, Opening::Open));
+            assert_eq!(std::mem::take(&mut told.desk().replaced), [1]);
             state.touch('a');
             assert!(flusher.flush_once(Durability::Committed, Opening::Open));
             assert!(told.desk().replaced.is_empty(), "the row is the new trace's");
