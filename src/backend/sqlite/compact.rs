@@ -119,7 +119,7 @@ mod tests {
     fn with_free_pages(made_for_it: bool) -> Outcome<(tempfile::TempDir, Sqlite)> {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("memory.db");
-        let prepare = |sql| Ok::<_, rusqlite::Error>(rusqlite::Connection::open(&path)?.execute_batch(sql)?);
+        let prepare = |sql| rusqlite::Connection::open(&path)?.execute_batch(sql);
         Sqlite::open(&path, 1 << 20, None, Claim::default())?.close(0)?;
         if !made_for_it {
             prepare("PRAGMA auto_vacuum = NONE; VACUUM;")?;
