@@ -59,8 +59,8 @@ fn pragma(scratch: &TestDir, name: &str) -> Outcome<u64> {
     Ok(value.unsigned_abs())
 }
 
-/// What has been freed is given back, the log is moved into the file, and the store says so: its figures alone may be
-/// those from before the erasure.
+/// Waits until what was freed is given back and the log is moved into the file, and until the store says so: its figures
+/// alone may be those from before the erasure.
 fn until_compacted(scratch: &TestDir, store: &TraceStore) {
     let is_compact = || -> Outcome<bool> {
         let (free, pages) = (pragma(scratch, "freelist_count")?, pragma(scratch, "page_count")?);

@@ -33,8 +33,12 @@ fn empty_cut_moves_no_watermark() -> Outcome {
             let cuts = store.stats().cuts;
             cut(&store, &snapshots)?;
             assert!(store.stats().cuts > cuts, "{what} is a cut");
-            // Only then: who asks for the cut may be answered before the cut is over.
-            let (report, mark) = (store.flush()?, store.mark());
+            // The first one may name the empty cut: who asked for that is answered before it is over.
+            let (early, report, mark) = (store.mark(), store.flush()?, store.mark());
+            assert!(
+                pin!(store.wait(early)).poll(&mut Context::from_waker(Waker::noop())).is_ready(),
+                "{what}"
+            );
             let (told, file) = (store.watermark(), mnemon::inspect(scratch.path())?.watermark);
             let all = [told.committed, told.durable, report.watermark, store.stats().last_flush.watermark];
             assert_eq!(all, [file; 4], "{what}, round {round}");

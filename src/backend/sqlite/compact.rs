@@ -158,16 +158,4 @@ mod tests {
         assert!(pragma(connection, "auto_vacuum")? == 0 && free_pages(connection)? > 200);
         Ok(())
     }
-
-    #[test]
-    fn log_is_moved_after_several_compactions() -> Outcome {
-        let (folder, mut sqlite) = with_free_pages(true)?;
-        for _ in 0..2 {
-            while sqlite.compact(true)? {}
-        }
-        sqlite.tidy(true)?;
-        assert_eq!(folder.path().join("memory.db-wal").metadata()?.len(), 0);
-        assert_eq!(sqlite.space()?.free_bytes, 0);
-        Ok(())
-    }
 }

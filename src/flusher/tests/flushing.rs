@@ -146,23 +146,6 @@ fn row_that_had_another_trace_is_named_until_that_lasts() {
     }
 }
 
-/// Whether or not their removal is settled by then, and their rows so no longer remembered.
-#[test]
-fn what_was_removed_and_not_synced_is_removed_again() {
-    let (mut flusher, state, told) = flusher(NEVER);
-    let letters = || 'a'..='c';
-    letters().for_each(|letter| state.put(letter));
-    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
-    flusher.settle_all();
-    letters().for_each(|letter| state.remove(letter));
-    assert!(flusher.flush_once(Durability::Committed, Opening::Open));
-    let waits: usize = flusher.unsettled.iter().map(|batch| batch.traces.len()).sum();
-    assert!((1..3).contains(&waits), "{waits} are not settled");
-    flusher.needs_reopen = true;
-    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
-    assert_eq!(told.calls().last().map(String::as_str), Some("sync 3 -a -b -c"));
-}
-
 /// Large batches without rest between them.
 #[test]
 fn what_waits_to_be_settled_is_bounded_by_what_lives() {
