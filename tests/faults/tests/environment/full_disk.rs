@@ -225,7 +225,9 @@ fn full_disk_close_succeeds_with_room() -> Outcome {
     );
     let memory = State::of(&store);
     command("mount", &["-o", "remount,size=64m", &at.to_string_lossy()])?;
-    assert_eq!(store.spill()?.traces, 100);
+    // Nothing, if the flusher has tried again before.
+    let spilled = store.spill()?.traces;
+    assert!([0, 100].contains(&spilled), "{spilled}");
     store.close()?;
     let store = quiet(&path)?;
     assert!(State::of(&store) == memory);
