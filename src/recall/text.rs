@@ -6,10 +6,13 @@ mod tests;
 
 use super::wanted::Wanted;
 use crate::guarded;
+use foldhash::fast::RandomState;
 use letters::{Kind, is_flag, kind, push_folded};
 use rust_stemmers::{Algorithm, Stemmer};
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 /// How a [text index](crate::StoreBuilder::text_index) reads texts: which words are forms of one word.
 ///
@@ -226,8 +229,7 @@ impl TextIndex {
         if word.ends_with("'s") {
             word.truncate(word.len() - 2);
         }
-        let is_stop =
-            self.language == Some(Language::English) && STOP_WORDS.binary_search(&word.as_str()).is_ok();
+        let is_stop = self.language == Some(Language::English) && STOP_WORDS.contains(word.as_str());
         let stemmer = stemmer.filter(|_| !is_stop);
         let stem = stemmer.map_or(Cow::Borrowed(word.as_str()), |stemmer| stem(stemmer, word));
         // A stemmer leaves nothing of some words, and marks alone fold to nothing.
@@ -292,9 +294,9 @@ impl TextIndex {
     }
 }
 
-/// English words that say little, sorted.
+/// English words that say little.
 #[rustfmt::skip]
-const STOP_WORDS: [&str; 167] = [
+static STOP_WORDS: LazyLock<HashSet<&str, RandomState>> = LazyLock::new(|| HashSet::from_iter([
     "a", "about", "above", "after", "again", "against", "all", "also", "am", "an", "and", "any", "are", "aren't",
     "as", "at", "be", "because", "been", "before", "being", "below", "between", "both", "but", "by", "can", "can't",
     "cannot", "could", "couldn't", "did", "didn't", "do", "does", "doesn't", "doing", "don't", "down", "during",
@@ -308,4 +310,4 @@ const STOP_WORDS: [&str; 167] = [
     "very", "was", "wasn't", "we", "we'd", "we'll", "we're", "we've", "were", "weren't", "what", "when", "where",
     "which", "while", "who", "whom", "whose", "why", "will", "with", "won't", "would", "wouldn't", "you", "you'd",
     "you'll", "you're", "you've", "your", "yours", "yourself", "yourselves",
-];
+]));

@@ -27,32 +27,51 @@ impl<'v> Near<'v> {
 
     /// As [`cosine`](Self::cosine), to a vector whose length is known.
     fn cosine_of(&self, other: &[f32], length: f32) -> f32 {
-        let lengths = f64::from(self.length) * f64::from(length);
-        if other.len() != self.vector.len() || lengths <= 0.0 {
-            return 0.0;
+        self.cosines_of([(other, length)])[0]
+    }
+
+    /// As [`cosine_of`](Self::cosine_of), of vectors that the processor reads side by side.
+    fn cosines_of<const N: usize>(&self, others: [(&[f32], f32); N]) -> [f32; N] {
+        let dimensions = self.vector.len();
+        let products = products(self.vector, others.map(|(other, _)| other.get(..dimensions).unwrap_or(&[])));
+        let mut cosines = [0.0; N];
+        for ((cosine, product), (other, length)) in cosines.iter_mut().zip(products).zip(others) {
+            let lengths = f64::from(self.length) * f64::from(length);
+            if other.len() == dimensions && lengths > 0.0 {
+                *cosine = (product / lengths).clamp(-1.0, 1.0) as f32;
+            }
         }
-        (product(self.vector, other) / lengths).clamp(-1.0, 1.0) as f32
+        cosines
     }
 }
 
 /// Length of a vector, in space.
 pub(super) fn length(vector: &[f32]) -> f32 {
-    product(vector, vector).sqrt() as f32
+    products(vector, [vector])[0].sqrt() as f32
 }
 
-/// The sum of the products of two vectors of the same dimensions.
-fn product(a: &[f32], b: &[f32]) -> f64 {
+/// The sums of the products of a vector and others, each up to the shorter one's dimensions.
+fn products<const N: usize>(a: &[f32], others: [&[f32]; N]) -> [f64; N] {
     /// Sums that are kept apart, so that they are computed side by side.
-    const LANES: usize = 16;
-    let mut sums = [0.0_f32; LANES];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+    const LANES: usize = 8;
+    let mut sums = [[0.0_f32; LANES]; N];
+    let (chunks, rest) = a.as_chunks::<LANES>();
+    let split = others.map(|other| other.as_chunks::<LANES>());
+    for (at, a) in chunks.iter().enumerate() {
+        for (sums, (chunks, _)) in sums.iter_mut().zip(&split) {
+            if let Some(b) = chunks.get(at) {
+                for lane in 0..LANES {
+                    sums[lane] += a[lane] * b[lane];
+                }
+            }
         }
     }
-    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| a * b);
-    sums.into_iter().chain(rest).map(f64::from).sum()
+    let mut products = [0.0; N];
+    for ((product, sums), (_, b)) in products.iter_mut().zip(sums).zip(split) {
+        let rest = rest.iter().zip(b).map(|(a, b)| a * b);
+        *product = sums.into_iter().chain(rest).map(f64::from).sum();
+    }
+    products
 }
 
 /// The cosines of all embeddings in these slots, exact, with several threads where there are many. The cost is
@@ -64,9 +83,16 @@ pub(super) fn cosines(texts: &Texts, within: Option<&RoaringBitmap>, to: &Near<'
         let within = |slot: u32| within.is_none_or(|within| within.contains(slot));
         let embedded = slots.filter_map(|(slot, entry)| {
             let embedded = entry.as_ref()?.embedded.as_ref().filter(|_| within(slot))?;
-            Some((slot, to.cosine_of(&embedded.vector, embedded.length)))
+            Some((slot, (&*embedded.vector, embedded.length)))
         });
-        embedded.collect()
+        let embedded: Vec<_> = embedded.collect();
+        let (fours, rest) = embedded.as_chunks::<4>();
+        let of_fours = fours.iter().flat_map(|four| {
+            let cosines = to.cosines_of(four.map(|(_, vector)| vector));
+            four.map(|(slot, _)| slot).into_iter().zip(cosines)
+        });
+        let of_rest = rest.iter().map(|(slot, (vector, length))| (*slot, to.cosine_of(vector, *length)));
+        of_fours.chain(of_rest).collect()
     };
     let candidates = within.map_or(usize::MAX, |within| within.len() as usize);
     let products = candidates.min(parts.iter().map(|(_, entries)| entries.len()).sum()) * to.vector.len();

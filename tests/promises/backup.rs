@@ -60,6 +60,7 @@ fn interrupted_backup_leaves_nothing() -> Outcome {
             "{step:?}"
         );
     }
+    assert!(steps[2].last().is_some_and(|told| told.total == 20_000 && told.done > 10_000), "{:?}", steps[2]);
     let [first, last] =
         [steps[0].first(), steps[0].last()].map(|told| told.map(|told| told.total - told.done));
     assert!(first > Some(0) && last == Some(0), "several steps, down to none left: {:?}", steps[0]);

@@ -324,12 +324,47 @@ fn index_not_fitting_table_is_found() -> Outcome {
 }
 
 #[test]
+fn page_of_two_tables_is_found() -> Outcome {
+    let (file, _) = filled()?;
+    tamper(
+        file.path(),
+        "UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'links')
+         WHERE name = 'sqlite_autoindex_traces_1'",
+    )?;
+    let report = verify(file.path())?;
+    let is_it = |finding: &Finding| finding.part == "file" && finding.reason.contains("2nd reference");
+    assert!(report.findings.iter().any(is_it), "{:#?}", report.findings);
+    Ok(())
+}
+
+#[test]
+fn wrong_number_of_free_pages_is_found() -> Outcome {
+    let (file, ids) = filled()?;
+    let store = TraceStore::open(file.path())?;
+    store.remove_many(ids)?;
+    store.close()?;
+    let mut bytes = fs::read(file.path())?;
+    // <https://www.sqlite.org/fileformat2.html#the_database_header>
+    let free = u32::from_be_bytes(bytes[36..40].try_into()?);
+    assert!(free > 0);
+    bytes[36..40].copy_from_slice(&(free + 1).to_be_bytes());
+    fs::write(file.path(), bytes)?;
+    let report = verify(file.path())?;
+    let found = only(&report)?;
+    assert!(found.part == "file" && found.reason.to_lowercase().contains("freelist"), "{found:?}");
+    Ok(())
+}
+
+#[test]
 fn foreign_tables_are_not_judged() -> Outcome {
     let (file, _) = filled()?;
     tamper(
         file.path(),
         "CREATE TABLE mine (n CHECK (n < 5));
          INSERT INTO mine VALUES (7);
+         CREATE TABLE empty (n);
+         INSERT INTO empty VALUES (NULL);
+         UPDATE sqlite_schema SET sql = 'CREATE TABLE empty (n NOT NULL)' WHERE name = 'empty';
          CREATE VIEW broken AS SELECT * FROM nowhere;
          CREATE TRIGGER loud AFTER UPDATE ON traces BEGIN SELECT raise(ABORT, 'it ran'); END",
     )?;

@@ -165,7 +165,12 @@ impl Drop for Partial {
 
 /// A hard link never replaces another file, which a rename would. The first name is removed with the partial file.
 fn give_name(partial: &Path, to: &Path) -> io::Result<()> {
-    match fs::hard_link(partial, to) {
+    named(fs::hard_link(partial, to), partial, to)
+}
+
+/// Does what is left to do after a hard link.
+fn named(linked: io::Result<()>, partial: &Path, to: &Path) -> io::Result<()> {
+    match linked {
         // A file system without hard links.
         Err(error)
             if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) =>
@@ -175,7 +180,7 @@ fn give_name(partial: &Path, to: &Path) -> io::Result<()> {
                 Err(_) => fs::rename(partial, to),
             }
         }
-        named => named,
+        linked => linked,
     }
 }
 
@@ -243,9 +248,45 @@ fn detach(path: &Path) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::failed;
+    use super::{Partial, failed, named};
+    use crate::{Error as StoreError, ErrorKind, Result};
     use rusqlite::{Error, ffi};
+    use std::io;
     use std::path::Path;
+
+    /// Whatever took the name after the copy was begun.
+    #[test]
+    fn a_name_taken_meanwhile_is_left() -> Result<()> {
+        let folder =
+            tempfile::tempdir().map_err(|error| StoreError::new(ErrorKind::Io, error.to_string()))?;
+        let to = folder.path().join("copy.db");
+        let partial = Partial::make(&to)?;
+        std::fs::write(&to, "of another").ok();
+        let error = partial.put(&to).err();
+        assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::AlreadyExists));
+        assert_eq!(std::fs::read(&to).ok().as_deref(), Some(&b"of another"[..]));
+        assert_eq!(folder.path().read_dir().map(Iterator::count).ok(), Some(1));
+        Ok(())
+    }
+
+    #[test]
+    fn without_hard_links_a_copy_is_renamed() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (partial, to) = (folder.path().join("partial"), folder.path().join("copy.db"));
+        for kind in [io::ErrorKind::Unsupported, io::ErrorKind::PermissionDenied] {
+            std::fs::write(&partial, "whole")?;
+            named(Err(kind.into()), &partial, &to)?;
+            assert_eq!((std::fs::read(&to)?, partial.exists()), (b"whole".to_vec(), false));
+            std::fs::write(&partial, "later")?;
+            let taken = named(Err(kind.into()), &partial, &to);
+            assert_eq!(taken.err().map(|error| error.kind()), Some(io::ErrorKind::AlreadyExists));
+            assert_eq!(std::fs::read(&to)?, b"whole");
+            std::fs::remove_file(&to)?;
+        }
+        let failed = named(Err(io::ErrorKind::StorageFull.into()), &partial, &to);
+        assert!(failed.is_err() && !to.exists());
+        Ok(())
+    }
 
     #[test]
     fn a_full_disk_is_that_of_the_copy() {

@@ -197,10 +197,75 @@ pub(crate) fn spill(path: &Path) -> PathBuf {
 
 #[cfg(all(test, unix))]
 mod tests {
-    use super::unreachable_file;
+    use super::{DAMAGED, FileIdentity, quarantine_file, sibling, unreachable_file};
     use crate::error::{Error, ErrorKind};
+    use std::fs;
     use std::io;
     use std::path::Path;
+
+    #[test]
+    fn what_was_put_in_a_place_is_told_apart() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("memory.db");
+        for suffix in ["", "-wal"] {
+            fs::write(sibling(&path, suffix), "ours")?;
+        }
+        let place = FileIdentity::of(&path)?;
+        let why = || place.check(&path).err().map(|error| Error::from(error).to_string()).unwrap_or_default();
+        assert_eq!((why(), place.is_file_at(&path)), (String::new(), true));
+        // Made before the first one goes: a file that is gone may leave its number to the next.
+        fs::write(folder.path().join("other"), "another's")?;
+        fs::rename(sibling(&path, "-wal"), folder.path().join("log"))?;
+        assert!(why().contains("the WAL of") && place.is_file_at(&path), "{}", why());
+        fs::rename(folder.path().join("other"), &path)?;
+        assert!(why().contains("by another file") && !place.is_file_at(&path), "{}", why());
+        fs::remove_file(&path)?;
+        assert!(!why().is_empty() && !why().contains("by another file"), "{}", why());
+        Ok(())
+    }
+
+    /// The name with its reason would be too long.
+    #[test]
+    fn file_that_cannot_be_quarantined_stays() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("m".repeat(240));
+        fs::write(&path, "ours")?;
+        let error = quarantine_file(&path, DAMAGED, &["", "-wal"]).err().map(Error::from);
+        assert!(error.is_some_and(|error| error.to_string().contains("cannot quarantine")) && path.exists());
+        Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn log_gets_the_rights_of_its_file() -> io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("memory.db");
+        let readonly =
+            |suffix| Ok::<_, io::Error>(fs::metadata(sibling(&path, suffix))?.permissions().readonly());
+        let protect = |suffix| {
+            let mut rights = fs::metadata(sibling(&path, suffix))?.permissions();
+            rights.set_readonly(true);
+            fs::set_permissions(sibling(&path, suffix), rights)
+        };
+        fs::write(&path, "ours")?;
+        super::give_rights_of(&path)?;
+        for suffix in ["-wal", "-shm"] {
+            fs::write(sibling(&path, suffix), "ours")?;
+            protect(suffix)?;
+        }
+        super::give_rights_of(&path)?;
+        assert_eq!((readonly("-wal")?, readonly("-shm")?), (false, false));
+        protect("")?;
+        protect("-wal")?;
+        super::give_rights_of(&path)?;
+        assert!(readonly("-wal")?, "no more than the file has");
+        fs::remove_file(&path)?;
+        fs::write(&path, "ours")?;
+        fs::remove_file(sibling(&path, "-wal"))?;
+        std::os::unix::fs::symlink("memory.db-wal", sibling(&path, "-wal"))?;
+        assert!(super::give_rights_of(&path).is_err(), "a link to itself");
+        Ok(())
+    }
 
     #[test]
     fn what_the_system_answers_has_its_hint() {

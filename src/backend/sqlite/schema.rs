@@ -214,3 +214,22 @@ pub(super) fn set_clean(connection: &Connection, watermark: u64, boot: &Uuid) ->
     let sql = "UPDATE store SET watermark = ?1, clean = 1 WHERE one = 1 AND boot = ?2";
     ours(connection.execute(sql, params![sql_integer(watermark), boot.as_bytes()])?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_signed_the_file_moves_its_watermark() -> rusqlite::Result<()> {
+        let mut connection = Connection::open_in_memory()?;
+        migrate(&mut connection, 0)?;
+        let (ours, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        set_boot(&connection, &ours)?;
+        set_watermark(&connection, 7, &ours)?;
+        assert!(set_watermark(&connection, 8, &other).is_err() && set_clean(&connection, 8, &other).is_err());
+        assert_eq!(read_store(&connection)?, (7, Some(ours), false));
+        set_clean(&connection, 9, &ours)?;
+        assert_eq!(read_store(&connection)?, (9, Some(ours), true));
+        Ok(())
+    }
+}

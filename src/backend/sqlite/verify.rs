@@ -119,27 +119,20 @@ pub(super) fn verify_watched(path: &Path, watch: &Watch) -> Result<VerifyReport>
     let passes = Arc::new(Passes::default());
     let bytes = fs::metadata(path).map_or(0, |file| file.len());
     let mut report = VerifyReport { bytes, in_use_by: lock::owner(path), ..VerifyReport::default() };
-    match file::identify(path) {
-        Ok((_, identity)) if identity.is_new() => {
+    let looked = file::identify(path).map_err(Error::from).and_then(|(mut connection, identity)| {
+        if identity.is_new() {
             let message = format!("{} is empty: give the path of a store", path.display());
             return Err(Error::new(ErrorKind::NotAStore, message));
         }
-        Ok((mut connection, identity)) => {
-            report.schema_version = identity.version;
-            passes
-                .watch(&mut connection, watch.clone())
-                .map_err(|error| while_doing("reading", path, error))?;
-            look_through(&mut connection, &passes, &mut report).map_err(|error| {
-                match passes.broken_off() {
-                    Some(broken_off) => broken_off,
-                    None => while_doing("reading", path, error).into(),
-                }
-            })?;
-        }
-        Err(damaged) if damaged.kind() == ErrorKind::Corrupt => {
-            report.find(SCHEMA, with_causes(&damaged));
-        }
-        Err(error) => return Err(error.into()),
+        report.schema_version = identity.version;
+        passes.watch(&mut connection, watch.clone()).map_err(|error| while_doing("reading", path, error))?;
+        look_through(&mut connection, &passes, &mut report).map_err(|error| {
+            passes.broken_off().unwrap_or_else(|| while_doing("reading", path, error).into())
+        })
+    });
+    match looked {
+        Err(damaged) if damaged.kind() == ErrorKind::Corrupt => report.find(SCHEMA, with_causes(&damaged)),
+        looked => looked?,
     }
     beside(path, &mut report);
     Ok(report)
@@ -153,17 +146,8 @@ fn look_through(
     connection.pragma_update(None, "ignore_check_constraints", "ON")?;
     let moment = connection.transaction()?;
     // A host may have upgraded the file since it was identified.
-    match schema::version(&moment) {
-        Err(error) if is_damage(&error) => {}
-        version => report.schema_version = version?,
-    }
-    let strange = match schema::strange_tables(&moment, report.schema_version) {
-        Err(error) if is_damage(&error) => {
-            report.find(SCHEMA, format!("it can't be read: {error}"));
-            return Ok(());
-        }
-        strange => strange?,
-    };
+    report.schema_version = schema::version(&moment)?;
+    let strange = schema::strange_tables(&moment, report.schema_version)?;
     for table in &strange {
         report.find(SCHEMA, format!("the table {table:?} is not there as mnemon makes it"));
     }
@@ -230,13 +214,12 @@ impl Passes {
         self.broken_off.get().cloned()
     }
 
-    /// Counts the rows to be read. Damage is reported by the pass that reads it.
+    /// Counts the rows to be read.
     fn count(&self, moment: &Connection, ours: &[&str]) -> rusqlite::Result<()> {
         for table in ours.iter().filter(|table| **table != "store") {
-            match moment.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)) {
-                Err(error) if is_damage(&error) => {}
-                counted => drop(self.total.fetch_add(counted?.unsigned_abs(), Ordering::Relaxed)),
-            }
+            let count = format!("SELECT count(*) FROM {table}");
+            let rows: i64 = moment.query_row(&count, [], |row| row.get(0))?;
+            self.total.fetch_add(rows.unsigned_abs(), Ordering::Relaxed);
         }
         Ok(())
     }
@@ -271,13 +254,12 @@ fn integrity(
         AND name NOT IN ('traces', 'links', 'store', 'trace_history')";
     let all = TABLES.len() - usize::from(!history::is_there(moment)?);
     let is_ours_alone = ours.len() == all && moment.query_row(others, [], |row| row.get::<_, i64>(0))? == 0;
-    let checks = if is_ours_alone {
-        vec![format!("PRAGMA integrity_check({LISTED})")]
-    } else {
-        ours.iter().map(|table| format!("PRAGMA integrity_check({table})")).collect()
-    };
+    let mut checks =
+        if is_ours_alone { vec![LISTED.to_string()] } else { ours.iter().map(ToString::to_string).collect() };
+    // With the schema SQLite looks at the list of free pages, which it leaves out of a whole file that has views.
+    checks.push("sqlite_schema".to_owned());
     for check in checks {
-        let mut statement = moment.prepare(&check)?;
+        let mut statement = moment.prepare(&format!("PRAGMA integrity_check({check})"))?;
         let mut answers = statement.query([])?;
         while let Some(answer) = answers.next()? {
             let answer: String = answer.get(0)?;

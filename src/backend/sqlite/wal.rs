@@ -50,3 +50,22 @@ fn rewrite(file: &mut File) -> io::Result<()> {
         at += read as u64;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::make_certain;
+    use crate::error::{Error, ErrorKind};
+    use rusqlite::Connection;
+
+    #[test]
+    fn log_that_cannot_be_opened_is_an_error() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("memory.db");
+        let connection = Connection::open(&path)?;
+        make_certain(&connection, &path).map_err(Error::from)?;
+        std::fs::create_dir(super::log_of(&path))?;
+        let error = make_certain(&connection, &path).err().map(Error::from);
+        assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Unreachable));
+        Ok(())
+    }
+}

@@ -72,6 +72,11 @@ impl Postings {
 
     /// The block that has a slot, or would.
     fn block_of(&self, slot: u32) -> usize {
-        self.blocks.partition_point(|block| block.slots.last().is_some_and(|last| *last < slot))
+        let is_before = |block: &Block| block.slots.last().is_some_and(|last| *last < slot);
+        // Most are put in at the end: an index is built in the order of slots.
+        if self.blocks.last().is_none_or(is_before) {
+            return self.blocks.len();
+        }
+        self.blocks.partition_point(is_before)
     }
 }

@@ -183,11 +183,6 @@ fn stemmer_that_panics_leaves_the_word() {
 }
 
 #[test]
-fn stop_words_are_sorted() {
-    assert!(super::STOP_WORDS.is_sorted());
-}
-
-#[test]
 fn long_word_is_cut() {
     let long = "x".repeat(100_000);
     assert_eq!(words(TextIndex::plain(), &long), ["x".repeat(LONGEST)]);
