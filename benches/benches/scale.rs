@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use mnemon::{NewTrace, Order, Query, TraceId, TraceStore, TraceType, Upkeep};
 use rusqlite::Connection;
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const PARTITIONS: usize = 80;
@@ -133,6 +133,10 @@ fn on(figures: &mut Figures, traces: usize) -> Outcome {
     let select = median((0..3).map(|_| must(read_all(&path))));
     let mut closes = Vec::new();
     let open = median((0..3).map(|_| {
+        // The memory of the store before is given back beside what comes next.
+        while !must(tasks("mnemon-free")).is_empty() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let started = Instant::now();
         let store = must(TraceStore::open(&path));
         let time = milliseconds(started);
@@ -169,16 +173,22 @@ fn upkeep(path: &Path) -> Outcome<f64> {
 /// Microseconds of CPU that the threads of this name have used.
 fn cpu_of(name: &str) -> Outcome<f64> {
     let mut sum = 0.0;
-    for task in std::fs::read_dir("/proc/self/task")? {
-        let task = task?.path();
-        let read = |file| std::fs::read_to_string(task.join(file));
-        if read("comm")?.trim_end() == name {
-            let nanoseconds = read("schedstat")?;
-            let nanoseconds = nanoseconds.split_whitespace().next().ok_or("schedstat has three numbers")?;
-            sum += nanoseconds.parse::<f64>()? / 1e3;
-        }
+    for task in tasks(name)? {
+        let nanoseconds = std::fs::read_to_string(task.join("schedstat"))?;
+        let nanoseconds = nanoseconds.split_whitespace().next().ok_or("schedstat has three numbers")?;
+        sum += nanoseconds.parse::<f64>()? / 1e3;
     }
     Ok(sum)
+}
+
+/// What the system says of the threads of this name.
+fn tasks(name: &str) -> Outcome<Vec<PathBuf>> {
+    let tasks = std::fs::read_dir("/proc/self/task")?.map(|task| Ok(task?.path()));
+    let tasks = tasks.collect::<std::io::Result<Vec<_>>>()?;
+    // One that ends meanwhile has none.
+    let is_it =
+        |task: &PathBuf| std::fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name);
+    Ok(tasks.into_iter().filter(is_it).collect())
 }
 
 /// The flush of 500 changes: usually, and the one that follows a flush of everything.

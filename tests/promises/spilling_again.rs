@@ -207,9 +207,11 @@ fn spill_of_lost_file_holds_everything() -> Outcome {
     let ids = store.insert_many((0..20).map(note))?;
     store.co_activate(ids[0], ids[1])?;
     store.co_activate(ids[2], ids[3])?;
+    store.co_activate(ids[4], ids[6])?;
     store.flush()?;
     let older = copied(&scratch, &FILE_AND_LOG)?;
     store.remove(ids[0])?;
+    store.unlink(ids[4], ids[6])?;
     store.insert(note("new"))?;
     store.flush()?;
     store.update(ids[5], |trace| trace.confidence(0.1))?;
@@ -227,7 +229,7 @@ fn spill_of_lost_file_holds_everything() -> Outcome {
         fs::write(spill_of(&committed), &spill)?;
         let again = manual_flush().open(committed.path()).map_err(|error| format!("{what}: {error}"))?;
         assert_eq!((content(&again), again.stats().flushes), (content(&store), 0), "{what}");
-        assert!(!spill_of(&committed).exists(), "{what}");
+        assert!(!spill_of(&committed).exists() && quarantined(&committed)?.is_empty(), "{what}");
     }
     Ok(())
 }
@@ -275,5 +277,30 @@ fn spill_with_refused_rows_is_kept() -> Outcome {
     assert_eq!((again.stats().flushes, again.get(ids[1])), (0, store.get(ids[1])), "it is not applied again");
     assert!(!spill_of(&committed).exists());
     assert_eq!(fs::read(&quarantined(&committed)?[0])?, spill);
+    Ok(())
+}
+
+#[test]
+fn unreadable_row_of_another_keeps_no_spill() -> Outcome {
+    let scratch = TestDir::new()?;
+    let store = impatient(&scratch)?;
+    let ids = store.insert_many((0..3).map(note))?;
+    store.flush()?;
+    store.update(ids[0], |trace| trace.confidence(0.1))?;
+    let left = spill_and_end(&scratch, store)?;
+    let spill = fs::read(spill_of(&left))?;
+    let of_another = "UPDATE traces SET tier = 'tepid', id = randomblob(16) WHERE id = ?1";
+    left.reader()?.execute(of_another, [ids[2].as_bytes()])?;
+    let is_applied = |place: &TestDir| -> Outcome<TraceStore> {
+        fs::write(spill_of(place), &spill)?;
+        let store = manual_flush().open(place.path())?;
+        assert_eq!(store.stats().quarantined.len(), 1);
+        assert_eq!(store.get(ids[0]).map(|trace| trace.confidence()), Some(0.1));
+        assert!(!spill_of(place).exists() && quarantined(place)?.is_empty());
+        Ok(store)
+    };
+    let _store = is_applied(&left)?;
+    // The process ends between the commit and the deletion.
+    is_applied(&copied(&left, &FILE_AND_LOG)?)?;
     Ok(())
 }

@@ -112,7 +112,7 @@ fn batch_is_settled_before_everything_is_captured_again() {
 /// The backend may hold something of the trace before, such as its history, until a commit of its successor lasts.
 #[test]
 fn row_that_had_another_trace_is_named_until_that_lasts() {
-    for refused in [true, false] {
+    for (refused, and_again) in [(true, false), (false, false), (false, true)] {
         let (mut flusher, state, told) = flusher(NEVER);
         state.put('a');
         assert!(flusher.flush_once(Durability::Durable, Opening::Open));
@@ -137,6 +137,9 @@ fn row_that_had_another_trace_is_named_until_that_lasts() {
             assert!(told.desk().replaced.is_empty(), "the row is the new trace's");
             // What was committed is lost with the file's unsynced pages.
             flusher.needs_reopen = true;
+        }
+        if and_again {
+            state.put('a');
         }
         assert!(flusher.flush_once(Durability::Durable, Opening::Open));
         assert_eq!(told.desk().replaced, [1], "refused: {refused}");

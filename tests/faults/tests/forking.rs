@@ -270,6 +270,9 @@ fn orphaned_child_gives_up_the_lock() -> Outcome {
                 return 1;
             }
             drop(store.take());
+            if says.write_all(b"d").is_err() || wait.read(&mut [0]).is_err() {
+                return 1;
+            }
             let own = is_forked(quiet(&path));
             let said = says.write_all(if own { b"y" } else { b"n" });
             // Lives on, until the test is through.
@@ -289,10 +292,15 @@ fn orphaned_child_gives_up_the_lock() -> Outcome {
     let message = error.to_string();
     assert!(message.contains(&format!("process {process}")) && message.contains("child"), "{message}");
     let mut go = go.ok_or("it is still here")?;
-    go.write_all(b"!")?;
-    let mut own = [0];
-    hears.read_exact(&mut own)?;
-    assert_eq!(&own, b"y", "in the child it is refused as forked, and not as in use");
+    let mut answer = || -> Outcome<u8> {
+        go.write_all(b"!")?;
+        let mut said = [0];
+        hears.read_exact(&mut said)?;
+        Ok(said[0])
+    };
+    assert_eq!(answer()?, b'd');
+    assert_eq!(quiet(&path)?.len(), 1, "the drop has given up the lock");
+    assert_eq!(answer()?, b'y', "in the child it is refused as forked, and not as in use");
     assert_eq!(quiet(&path)?.len(), 1);
     drop(go);
     Ok(())
