@@ -198,7 +198,7 @@ impl Sqlite {
     }
 
     /// It may have been a sync: whoever does not act on the error finds no connection.
-    fn give_up_after(&mut self, error: &BackendError) {
+    pub(super) fn give_up_after(&mut self, error: &BackendError) {
         if !is_harmless(error) {
             self.detach();
         }

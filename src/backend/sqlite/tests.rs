@@ -40,6 +40,37 @@ fn a_closed_file_is_owned_until_its_backend_is_dropped() -> Outcome {
     Ok(())
 }
 
+/// A commit that need not last is not synced.
+#[test]
+fn each_batch_is_as_durable_as_asked() -> Outcome {
+    let (_folder, _path, mut sqlite) = at_cut_5()?;
+    for (cut, durability, synchronous) in
+        [(6, Durability::Committed, 1), (7, Durability::Durable, 2), (8, Durability::Committed, 1)]
+    {
+        sqlite.apply(&Batch::new(cut, durability))?;
+        let connection = &sqlite.attached()?.connection;
+        let now = connection.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))?;
+        assert_eq!(now, synchronous, "cut {cut}");
+    }
+    Ok(())
+}
+
+/// What went wrong may have been a sync, after which nothing proves what is on the disk.
+#[test]
+fn only_harmless_failures_leave_the_connection() -> Outcome {
+    let (_folder, _path, mut sqlite) = at_cut_5()?;
+    for kind in [ErrorKind::Busy, ErrorKind::DiskFull, ErrorKind::OutOfMemory] {
+        sqlite.give_up_after(&crate::backend::BackendError::new(kind, "of the test"));
+        assert!(sqlite.attached.is_some(), "{kind:?}");
+    }
+    for kind in [ErrorKind::Io, ErrorKind::Corrupt, ErrorKind::Unreachable] {
+        sqlite.give_up_after(&crate::backend::BackendError::new(kind, "of the test"));
+        assert!(sqlite.attached.is_none(), "{kind:?}");
+        sqlite.reopen()?;
+    }
+    Ok(())
+}
+
 #[test]
 fn what_another_owner_wrote_while_the_file_was_not_locked_is_not_quarantined() -> Outcome {
     let (folder, path, mut sqlite) = at_cut_5()?;
