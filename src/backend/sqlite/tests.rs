@@ -55,6 +55,46 @@ fn each_batch_is_as_durable_as_asked() -> Outcome {
     Ok(())
 }
 
+#[test]
+fn what_a_reader_would_not_find_is_damage() -> Outcome {
+    let (folder, path, mut sqlite) = at_cut_5()?;
+    let boot = sqlite.boot;
+    sqlite.close(5)?;
+    drop(sqlite);
+    let confirm = |path: &std::path::Path, cut| {
+        super::file::confirm(path, boot, cut..=cut).map_err(|error| error.kind())
+    };
+    assert_eq!((confirm(&path, 5), confirm(&path, 6)), (Ok(()), Err(ErrorKind::Corrupt)));
+    // Nobody can look there: nothing is said of the file.
+    assert_eq!(confirm(&folder.path().join("elsewhere/memory.db"), 5), Ok(()));
+    let mut bytes = fs::read(&path)?;
+    bytes[..64].fill(0x6d);
+    fs::write(&path, bytes)?;
+    assert_eq!(confirm(&path, 5), Err(ErrorKind::Corrupt));
+    Ok(())
+}
+
+/// Only what is in the very file of this store is damage to it.
+#[test]
+fn foreign_content_in_ones_own_file_is_damage() -> Outcome {
+    use crate::backend::BackendError;
+    let (folder, path, sqlite) = at_cut_5()?;
+    let damaged = |kind| sqlite.damaged(BackendError::new(kind, "of the test")).kind();
+    for (kind, expected) in [
+        (ErrorKind::NotAStore, ErrorKind::Corrupt),
+        (ErrorKind::NewerSchema, ErrorKind::Corrupt),
+        (ErrorKind::Busy, ErrorKind::Busy),
+        (ErrorKind::Io, ErrorKind::Io),
+    ] {
+        assert_eq!(damaged(kind), expected);
+    }
+    let other = folder.path().join("other.db");
+    fs::write(&other, "another file")?;
+    fs::rename(other, &path)?;
+    assert_eq!(damaged(ErrorKind::NotAStore), ErrorKind::NotAStore);
+    Ok(())
+}
+
 /// What went wrong may have been a sync, after which nothing proves what is on the disk.
 #[test]
 fn only_harmless_failures_leave_the_connection() -> Outcome {
