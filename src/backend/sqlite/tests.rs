@@ -74,6 +74,29 @@ fn what_a_reader_would_not_find_is_damage() -> Outcome {
     Ok(())
 }
 
+/// Whatever else went wrong than the row may have undone what the rows before have changed.
+#[test]
+fn a_row_is_refused_only_for_what_it_is() -> Outcome {
+    use rusqlite::{Connection, ffi};
+    let failure = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+    let connection = Connection::open_in_memory()?;
+    let refused = |code: i32| {
+        let each = super::each(&connection, &[false, true, false], |fails| match fails {
+            true => Err(failure(code)),
+            false => Ok(()),
+        });
+        each.map(|refused| refused.into_iter().map(|(at, _)| at).collect::<Vec<_>>()).ok()
+    };
+    connection.execute_batch("BEGIN")?;
+    assert_eq!(refused(ffi::SQLITE_CONSTRAINT), Some(vec![1]));
+    for code in [ffi::SQLITE_IOERR, ffi::SQLITE_FULL, ffi::SQLITE_BUSY, ffi::SQLITE_CORRUPT] {
+        assert_eq!(refused(code), None);
+    }
+    connection.execute_batch("ROLLBACK")?;
+    assert_eq!(refused(ffi::SQLITE_CONSTRAINT), None, "nothing is committed row by row");
+    Ok(())
+}
+
 /// Only what is in the very file of this store is damage to it.
 #[test]
 fn foreign_content_in_ones_own_file_is_damage() -> Outcome {
