@@ -74,6 +74,23 @@ fn what_a_reader_would_not_find_is_damage() -> Outcome {
     Ok(())
 }
 
+/// A reopening that failed halfway has told nobody what it had found.
+#[test]
+fn what_a_reopening_found_is_told_by_the_next() -> Outcome {
+    let (_folder, path, mut sqlite) = at_cut_5()?;
+    assert_eq!(sqlite.reopen()?, Reopened::Same);
+    rusqlite::Connection::open(&path)?.execute_batch("CREATE TABLE of_another (n)")?;
+    sqlite.changed = true;
+    assert_eq!(sqlite.reopen()?, Reopened::Changed);
+    sqlite.apply(&Batch::new(6, Durability::Durable))?;
+    sqlite.unfilled = true;
+    assert_eq!(sqlite.reopen()?, Reopened::Same, "it was filled since");
+    let folder = tempfile::tempdir()?;
+    let mut new = open(&folder.path().join("memory.db"))?;
+    assert_eq!(new.reopen()?, Reopened::Same, "it is at cut 0, and signed");
+    Ok(())
+}
+
 /// Whatever else went wrong than the row may have undone what the rows before have changed.
 #[test]
 fn a_row_is_refused_only_for_what_it_is() -> Outcome {
