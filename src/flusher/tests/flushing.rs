@@ -241,6 +241,22 @@ fn what_is_not_synced_is_written_again_after_a_reopening_until_it_is() {
     assert_eq!(fail_and_try_again(&mut flusher), ["commit 6 +e", "sync 7 +f", "reopen", "sync 8 +f"]);
 }
 
+/// Whether the removal is settled by then, as one of three is, or not.
+#[test]
+fn what_was_removed_and_not_synced_is_removed_again() {
+    let (mut flusher, state, told) = flusher(NEVER);
+    "abc".chars().for_each(|letter| state.put(letter));
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    "abc".chars().for_each(|letter| state.remove(letter));
+    assert!(flusher.flush_once(Durability::Committed, Opening::Open));
+    told.calls();
+    state.put('d');
+    told.next(Turn::Fail(ErrorKind::Io));
+    assert!(!flusher.flush_once(Durability::Durable, Opening::Open));
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    assert_eq!(told.calls(), ["sync 3 +d", "reopen", "sync 4 +d -a -b -c"]);
+}
+
 #[test]
 fn a_cut_without_changes_touches_the_backend_only_to_sync() {
     let (mut flusher, state, told) = two_linked();
