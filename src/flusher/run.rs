@@ -50,7 +50,7 @@ pub(super) fn run_job(flusher: &mut Flusher, tidied: &mut bool) -> bool {
     }
 }
 
-fn do_job(job: Job, flusher: &mut Flusher, tidied: &mut bool) -> bool {
+pub(super) fn do_job(job: Job, flusher: &mut Flusher, tidied: &mut bool) -> bool {
     match job {
         Job::Sleep(_) | Job::Tidy | Job::Compact if flusher.settle_step() => flusher.collect(),
         Job::Flush(durability) => {

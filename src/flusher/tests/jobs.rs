@@ -1,6 +1,7 @@
 //! What the flusher does next.
 
 use super::*;
+use crate::flusher::run::do_job;
 
 #[test]
 fn a_change_waits_for_the_interval_or_the_threshold() {
@@ -16,6 +17,20 @@ fn a_change_waits_for_the_interval_or_the_threshold() {
     assert_eq!(name(&idle), "rest");
     state.put('a');
     assert_eq!(name(&idle), "commit");
+}
+
+/// Else the memory of what was replaced would be kept while nobody writes.
+#[test]
+fn an_idle_flusher_settles_what_is_committed() {
+    let (mut flusher, state, _) = flusher(NEVER);
+    "abcd".chars().for_each(|letter| state.put(letter));
+    assert!(flusher.flush_once(Durability::Durable, Opening::Open));
+    let waiting = |flusher: &Flusher| flusher.unsettled.iter().map(|batch| batch.traces.len()).sum::<usize>();
+    assert_eq!(waiting(&flusher), 3, "one step was made after the commit");
+    for left in [2, 1, 0] {
+        do_job(Job::Sleep(Some(Duration::ZERO)), &mut flusher, &mut false);
+        assert_eq!(waiting(&flusher), left);
+    }
 }
 
 /// However short the interval: of a store that nobody writes to, nothing is due but the housekeeping, once.
