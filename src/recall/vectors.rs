@@ -125,7 +125,7 @@ pub(super) fn cosines(texts: &Texts, within: Option<&RoaringBitmap>, to: &Near<'
 
 #[cfg(test)]
 mod tests {
-    use super::Near;
+    use super::{Near, length};
 
     #[test]
     fn cosine_is_of_the_angle() {
@@ -140,6 +140,12 @@ mod tests {
             assert!((f64::from(Near::new(&a).cosine(&b)) - expected).abs() < 1e-5, "{length}");
         }
         assert_eq!(Near::new(&[0.0, 0.0]).cosine(&[1.0, 0.0]), 0.0);
+        let mut vector = |length: usize| (0..length).map(|_| rng.f32() - 0.5).collect::<Vec<_>>();
+        let (near, others) = (vector(20), [vector(20), vector(19), vec![0.0; 20], vector(20)]);
+        let (near, others) = (Near::new(&near), others.each_ref().map(|other| &**other));
+        let together = near.cosines_of(others.map(|other| (other, length(other))));
+        assert_eq!(together, others.map(|other| near.cosine(other)));
+        assert!(together[0] != 0.0 && together[1..3] == [0.0, 0.0] && together[3] != together[0]);
         assert_eq!(Near::new(&[1.0]).cosine(&[1.0, 0.0]), 0.0);
     }
 }
