@@ -139,6 +139,24 @@ fn texts_of_earlier_time_are_found() -> Result<()> {
     Ok(())
 }
 
+/// The index has what they say, and the views do not show yet that they meet the conditions.
+#[test]
+fn texts_that_come_to_meet_conditions_are_found() -> Result<()> {
+    let hour = std::time::Duration::from_secs(3_600);
+    let builder = TraceStore::builder().flush_interval(hour).text_index(TextIndex::english());
+    let store = builder.in_memory()?;
+    let ids = store.insert_many((0..3).map(|_| NewTrace::text("tide")))?;
+    store.flush()?;
+    assert!(words(&store).contains("tide"));
+    let open = || store.query().text("tide").unresolved(true).run().len();
+    assert_eq!(open(), 0);
+    store.update(ids[1], |trace| trace.unresolved(true))?;
+    assert_eq!(open(), 1);
+    store.update(ids[1], |trace| trace.unresolved(false))?;
+    assert_eq!(open(), 0);
+    Ok(())
+}
+
 /// A weight that is no finite number lends nothing where nothing is to be lent.
 #[test]
 fn infinite_weights_keep_associated_traces() -> Result<()> {
