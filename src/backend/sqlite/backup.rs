@@ -168,7 +168,7 @@ fn give_name(partial: &Path, to: &Path) -> io::Result<()> {
     named(fs::hard_link(partial, to), partial, to)
 }
 
-/// Does what is left to do after a hard link.
+/// Takes the outcome of the hard link; where the file system has none, renames the file instead.
 fn named(linked: io::Result<()>, partial: &Path, to: &Path) -> io::Result<()> {
     match linked {
         // A file system without hard links.

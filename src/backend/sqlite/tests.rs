@@ -114,7 +114,7 @@ fn a_row_is_refused_only_for_what_it_is() -> Outcome {
     Ok(())
 }
 
-/// Only what is in the very file of this store is damage to it.
+/// Foreign content is damage while the path names the store's own file, and another file's content otherwise.
 #[test]
 fn foreign_content_in_ones_own_file_is_damage() -> Outcome {
     use crate::backend::BackendError;
@@ -135,7 +135,7 @@ fn foreign_content_in_ones_own_file_is_damage() -> Outcome {
     Ok(())
 }
 
-/// What went wrong may have been a sync, after which nothing proves what is on the disk.
+/// A failure that may have been a sync's proves nothing of the disk: the connection is given up.
 #[test]
 fn only_harmless_failures_leave_the_connection() -> Outcome {
     let (_folder, _path, mut sqlite) = at_cut_5()?;

@@ -19,7 +19,7 @@ fn a_change_waits_for_the_interval_or_the_threshold() {
     assert_eq!(name(&idle), "commit");
 }
 
-/// Else the memory of what was replaced would be kept while nobody writes.
+/// Otherwise the memory of replaced values would be kept while nobody writes.
 #[test]
 fn an_idle_flusher_settles_what_is_committed() {
     let (mut flusher, state, _) = flusher(NEVER);
