@@ -3,6 +3,7 @@
 //! Fed with the traces of each cut and never by a write: see [`protocol`](crate::protocol).
 //!
 //! - [`slots`]: a small number for each trace, which is all that the views hold of it;
+//! - [`sorted`]: slots in the order of a time or a strength;
 //! - [`due`]: when which of them needs upkeep;
 //! - [`validity`]: which of them are out of the orders, as they are no longer valid;
 //! - [`strengths`]: the order of strengths, which time changes;
@@ -17,6 +18,7 @@ mod due;
 mod search;
 mod sets;
 mod slots;
+mod sorted;
 mod strengths;
 #[cfg(all(feature = "recall", not(loom)))]
 mod text;
@@ -35,8 +37,9 @@ use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
 use due::DueTimes;
 use roaring::RoaringBitmap;
 use slots::Slots;
+use sorted::SortedSlots;
 use std::borrow::Borrow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use strengths::Strengths;
@@ -52,13 +55,13 @@ pub(crate) struct TraceViews {
     partitions: SetOf<Box<str>>,
     tags: SetOf<Box<str>>,
     parents: SetOf<TraceId>,
-    recency: BTreeSet<(Micros, u32)>,
-    created: BTreeSet<(Micros, u32)>,
+    recency: SortedSlots<Micros>,
+    created: SortedSlots<Micros>,
     strengths: Strengths,
     due: DueTimes,
     ends: Ends,
     /// The part of `recency` that is not valid any more.
-    ended_recency: BTreeSet<(Micros, u32)>,
+    ended_recency: SortedSlots<Micros>,
     /// Of payload text.
     bytes: u64,
     #[cfg(all(feature = "recall", not(loom)))]
@@ -83,12 +86,12 @@ impl TraceViews {
             partitions: SetOf::default(),
             tags: SetOf::default(),
             parents: SetOf::default(),
-            recency: BTreeSet::new(),
-            created: BTreeSet::new(),
+            recency: SortedSlots::default(),
+            created: SortedSlots::default(),
             strengths,
             due,
             ends: Ends::default(),
-            ended_recency: BTreeSet::new(),
+            ended_recency: SortedSlots::default(),
             bytes: 0,
             #[cfg(all(feature = "recall", not(loom)))]
             text: None,
@@ -106,18 +109,20 @@ impl TraceViews {
         views.slots = Slots::with_capacity(traces.len());
         views.ends = Ends::up_to(now);
         let valid = || traces.iter().zip(0..).filter(|((_, trace), _)| trace.is_valid(now));
-        views.recency = valid().map(|((reinforced, _), slot)| (*reinforced, slot)).collect();
-        views.created = valid().map(|((_, trace), slot)| (trace.content.created_at, slot)).collect();
+        views.recency = SortedSlots::of(valid().map(|((reinforced, _), slot)| (*reinforced, slot)).collect());
+        views.created = SortedSlots::of(valid().map(|((_, trace), slot)| (created(trace), slot)).collect());
+        let mut ended = Vec::new();
         for (reinforced, trace) in traces {
             let slot = views.slots.add(trace.clone());
             views.change_sets(Change::Enter, slot, &trace, None);
             views.ends.put(slot, None, Some(&trace));
             if views.ends.ended().contains(slot) {
-                views.ended_recency.insert((reinforced, slot));
+                ended.push((reinforced, slot));
             }
             views.due.put(slot, None, Some(&trace));
             views.bytes += size(&trace);
         }
+        views.ended_recency = SortedSlots::of(ended);
         views.rank(now);
         #[cfg(all(feature = "recall", not(loom)))]
         {
@@ -182,14 +187,13 @@ impl TraceViews {
         (is, has_ended): (Option<&Trace>, bool),
         now: Micros,
     ) {
-        let reinforced = |trace: &Trace| trace.numbers.last_reinforced;
+        let slots = &self.slots;
         let (was_out, is_out) = (was.filter(|_| had_ended), is.filter(|_| has_ended));
-        reorder(&mut self.ended_recency, slot, was_out.map(reinforced), is_out.map(reinforced));
+        reorder(&mut self.ended_recency, slots, slot, reinforced, was_out, is_out);
         let (was_in, is_in) = (was.filter(|_| !had_ended), is.filter(|_| !has_ended));
-        reorder(&mut self.recency, slot, was_in.map(reinforced), is_in.map(reinforced));
-        let created = |trace: &Trace| trace.content.created_at;
-        reorder(&mut self.created, slot, was_in.map(created), is_in.map(created));
-        self.strengths.put(slot, was_in, is_in, now);
+        reorder(&mut self.recency, slots, slot, reinforced, was_in, is_in);
+        reorder(&mut self.created, slots, slot, created, was_in, is_in);
+        self.strengths.put(slots, slot, was_in, is_in, now);
     }
 
     /// Takes some traces out of the orders whose validity has ended by now, or puts some back after the clock was set
@@ -274,14 +278,23 @@ impl TraceViews {
 
     /// The traces, valid or not, least recently reinforced first.
     pub(crate) fn oldest(&self) -> impl Iterator<Item = &Arc<Trace>> {
-        let (mut valid, mut ended) = (self.recency.iter().peekable(), self.ended_recency.iter().peekable());
-        let next = move || match (valid.peek(), ended.peek()) {
-            (Some(a), Some(b)) if b < a => ended.next(),
+        let trace = |slot| self.slots.get(slot);
+        let mut valid = self.recency.iter().filter_map(trace).peekable();
+        let mut ended = self.ended_recency.iter().filter_map(trace).peekable();
+        std::iter::from_fn(move || match (valid.peek(), ended.peek()) {
+            (Some(a), Some(b)) if reinforced(b) < reinforced(a) => ended.next(),
             (None, _) => ended.next(),
             _ => valid.next(),
-        };
-        std::iter::from_fn(next).filter_map(|(_, slot)| self.slots.get(*slot))
+        })
     }
+}
+
+fn reinforced(trace: &Trace) -> Micros {
+    trace.numbers.last_reinforced
+}
+
+fn created(trace: &Trace) -> Micros {
+    trace.content.created_at
 }
 
 fn size(trace: &Trace) -> u64 {
@@ -321,9 +334,20 @@ impl Change {
     }
 }
 
-fn reorder<K: Ord + Copy>(order: &mut BTreeSet<(K, u32)>, slot: u32, old: Option<K>, new: Option<K>) {
-    if old != new {
-        old.map(|old| order.remove(&(old, slot)));
-        new.map(|new| order.insert((new, slot)));
+/// Moves a slot in an order by a time of its trace, as it was and as the slots have it.
+fn reorder(
+    order: &mut SortedSlots<Micros>,
+    slots: &Slots,
+    slot: u32,
+    time: impl Fn(&Trace) -> Micros,
+    was: Option<&Trace>,
+    is: Option<&Trace>,
+) {
+    let (was, is) = (was.map(&time), is.map(&time));
+    if was != is {
+        was.iter().for_each(|was| order.remove(*was, slot));
+        is.iter().for_each(|is| {
+            order.insert(*is, slot, |slot| slots.get(slot).map_or(Micros::MIN, |trace| time(trace)))
+        });
     }
 }

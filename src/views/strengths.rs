@@ -4,10 +4,12 @@
 //! by such a bound; whoever walks them computes the strength of today, and the bands are corrected behind it. Traces
 //! that don't fade are in their order. Each partition has a ranking of its own beside that of all.
 
+use super::slots::Slots;
+use super::sorted::SortedSlots;
 use crate::memory::DecayCurve;
 use crate::trace::{Micros, Trace, TraceId, TraceType};
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// Number of bands that the strengths from 0 to 1 are divided into.
 const BANDS: u16 = 4_096;
@@ -25,9 +27,9 @@ pub(super) struct Strengths {
 /// Traces by their strength.
 #[derive(Default)]
 pub(super) struct Ranking {
-    /// Bands with the slots in them.
-    fading: BTreeSet<(u16, u32)>,
-    steady: BTreeSet<Steady>,
+    /// By band.
+    fading: SortedSlots<u16>,
+    steady: SortedSlots<Steady>,
 }
 
 /// Where a trace is in a ranking.
@@ -42,33 +44,34 @@ impl Ranking {
         self.fading.len() + self.steady.len()
     }
 
-    /// Traces that don't fade, strongest first, then by id.
-    pub(super) fn steady(&self) -> impl Iterator<Item = (f64, u32)> {
-        self.steady.iter().map(|(Reverse(bits), _, slot)| (f64::from_bits(*bits), *slot))
+    /// Blocks of traces that don't fade, strongest first, then by id: each with a strength that none of its own, nor of
+    /// those after it, is above.
+    pub(super) fn steady(&self) -> impl Iterator<Item = (f64, &[u32])> {
+        self.steady.blocks().map(|((Reverse(bits), _), slots)| (f64::from_bits(bits), slots))
     }
 
-    /// Traces that fade, each with a bound of its strength, the highest first.
-    pub(super) fn fading(&self) -> impl Iterator<Item = (f64, u32)> {
-        self.fading.iter().rev().map(|(band, slot)| (most(*band), *slot))
+    /// Traces that fade, those of the highest band first.
+    pub(super) fn fading(&self) -> impl Iterator<Item = u32> {
+        self.fading.blocks().rev().flat_map(|(_, slots)| slots.iter().rev().copied())
     }
 
-    fn enter(&mut self, place: Place, slot: u32) {
+    fn enter(&mut self, place: Place, slot: u32, band_of: &[u16], steady_of: impl Fn(u32) -> Steady) {
         match place {
-            Place::Band(band) => self.fading.insert((band, slot)),
-            Place::Steady(steady) => self.steady.insert(steady),
-        };
+            Place::Band(band) => self.fading.insert(band, slot, |slot| band_of[slot as usize]),
+            Place::Steady(steady) => self.steady.insert(steady, slot, steady_of),
+        }
     }
 
     fn leave(&mut self, place: Place, slot: u32) {
         match place {
-            Place::Band(band) => self.fading.remove(&(band, slot)),
-            Place::Steady(steady) => self.steady.remove(&steady),
-        };
+            Place::Band(band) => self.fading.remove(band, slot),
+            Place::Steady(steady) => self.steady.remove(steady, slot),
+        }
     }
 }
 
 /// Strongest first, then by id. The bits of a strength, which is not negative, are in its order.
-type Steady = (Reverse<u64>, TraceId, u32);
+type Steady = (Reverse<u64>, TraceId);
 
 /// A bound is of so long ago, in microseconds: the pages of a query are all of the time of the first.
 const PAGES_TAKE: i64 = 600_000_000;
@@ -115,17 +118,17 @@ impl Strengths {
         now: Micros,
     ) -> Self {
         #[derive(Default)]
-        struct Unsorted(Vec<(u16, u32)>, Vec<Steady>);
+        struct Unsorted(Vec<(u16, u32)>, Vec<(Steady, u32)>);
         impl Unsorted {
             fn push(&mut self, place: Place, slot: u32) {
                 match place {
                     Place::Band(band) => self.0.push((band, slot)),
-                    Place::Steady(steady) => self.1.push(steady),
+                    Place::Steady(steady) => self.1.push((steady, slot)),
                 }
             }
 
             fn sorted(self) -> Ranking {
-                Ranking { fading: self.0.into_iter().collect(), steady: self.1.into_iter().collect() }
+                Ranking { fading: SortedSlots::of(self.0), steady: SortedSlots::of(self.1) }
             }
         }
 
@@ -165,7 +168,14 @@ impl Strengths {
     }
 
     /// Puts a trace into its place, also the one that it is in, if it may have faded since.
-    pub(super) fn put(&mut self, slot: u32, old: Option<&Trace>, new: Option<&Trace>, now: Micros) {
+    pub(super) fn put(
+        &mut self,
+        slots: &Slots,
+        slot: u32,
+        old: Option<&Trace>,
+        new: Option<&Trace>,
+        now: Micros,
+    ) {
         if let (Some(old), Some(new)) = (old, new)
             && !std::ptr::eq(old, new)
             && fade_alike(old, new)
@@ -174,8 +184,7 @@ impl Strengths {
             return;
         }
         if let Some(old) = old {
-            let place = self
-                .steady(slot, old)
+            let place = steady(self.curve, old)
                 .map_or_else(|| Place::Band(self.band_of[slot as usize]), Place::Steady);
             self.all.leave(place, slot);
             if let Some(own) = self.partitions.get_mut(old.partition()) {
@@ -187,17 +196,22 @@ impl Strengths {
         }
         if let Some(new) = new {
             let place = self.new_place(slot, new, now);
-            self.all.enter(place, slot);
-            match self.partitions.get_mut(new.partition()) {
-                Some(own) => own.enter(place, slot),
-                None => self.partitions.entry(new.partition().into()).or_default().enter(place, slot),
+            let Self { curve, all, partitions, band_of, .. } = self;
+            let unknown = (Reverse(0), new.id());
+            let steady_of = |slot| slots.get(slot).and_then(|trace| steady(*curve, trace)).unwrap_or(unknown);
+            all.enter(place, slot, band_of, steady_of);
+            if !partitions.contains_key(new.partition()) {
+                partitions.insert(new.partition().into(), Ranking::default());
+            }
+            if let Some(own) = partitions.get_mut(new.partition()) {
+                own.enter(place, slot, band_of, steady_of);
             }
         }
     }
 
     /// The place of a trace from now on.
     fn new_place(&mut self, slot: u32, trace: &Trace, now: Micros) -> Place {
-        if let Some(steady) = self.steady(slot, trace) {
+        if let Some(steady) = steady(self.curve, trace) {
             return Place::Steady(steady);
         }
         self.valid_from = self.valid_from.max(earlier(now));
@@ -209,24 +223,29 @@ impl Strengths {
         Place::Band(band)
     }
 
-    /// The place of a trace whose strength is the same at each time.
-    fn steady(&self, slot: u32, trace: &Trace) -> Option<Steady> {
-        let numbers = &trace.numbers;
-        let does_not_fade = trace.trace_type() == TraceType::Firmware
-            || self.curve == DecayCurve::None
-            || numbers.base_decay_rate == 0.0;
-        if !does_not_fade {
-            return None;
-        }
-        let strength = |at| self.curve.strength(trace.trace_type(), numbers, at);
-        // Before its own time, which a wrong clock may have put into the future, a stored strength is not believed.
-        let (before, after) = (strength(numbers.last_reinforced), strength(numbers.last_decayed));
-        // Without the sign of -0, whose bits are the greatest.
-        (before == after).then(|| (Reverse((before + 0.0).to_bits()), trace.id(), slot))
+    /// No strength of a trace that fades and has this slot is more.
+    pub(super) fn most(&self, slot: u32) -> f64 {
+        most(self.band_of[slot as usize])
     }
 
     /// The ranking of a partition, or of all traces.
     pub(super) fn ranking(&self, partition: Option<&str>) -> Option<&Ranking> {
         partition.map_or(Some(&self.all), |name| self.partitions.get(name))
     }
+}
+
+/// The place of a trace whose strength is the same at each time.
+fn steady(curve: DecayCurve, trace: &Trace) -> Option<Steady> {
+    let numbers = &trace.numbers;
+    let does_not_fade = trace.trace_type() == TraceType::Firmware
+        || curve == DecayCurve::None
+        || numbers.base_decay_rate == 0.0;
+    if !does_not_fade {
+        return None;
+    }
+    let strength = |at| curve.strength(trace.trace_type(), numbers, at);
+    // Before its own time, which a wrong clock may have put into the future, a stored strength is not believed.
+    let (before, after) = (strength(numbers.last_reinforced), strength(numbers.last_decayed));
+    // Without the sign of -0, whose bits are the greatest.
+    (before == after).then(|| (Reverse((before + 0.0).to_bits()), trace.id()))
 }

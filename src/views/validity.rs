@@ -42,7 +42,8 @@ impl Ends {
         if old == new {
             return;
         }
-        super::reorder(&mut self.all, slot, old, new);
+        old.map(|old| self.all.remove(&(old, slot)));
+        new.map(|new| self.all.insert((new, slot)));
         if new.is_some_and(|end| (end, slot) < self.taken_out) {
             self.ended.insert(slot);
         } else {

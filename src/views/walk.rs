@@ -3,12 +3,11 @@
 use super::TraceViews;
 use super::search::{Best, Search, Way};
 use super::sets::Sets;
+use super::sorted::SortedSlots;
 use super::strengths::Ranking;
 use crate::memory::Order;
 use crate::protocol::Unsettled;
 use crate::trace::{Micros, Trace, TraceId};
-use std::collections::BTreeSet;
-use std::ops::Bound;
 
 /// So many steps of a walk are worth trying before another way.
 const PATIENCE: usize = 1_024;
@@ -54,10 +53,14 @@ impl Walk<'_> {
             self.each_out_of_order(|slot| self.visit(&mut best, slot));
             let (is_done, way) = match (ranking, search.order) {
                 (Some(ranking), _) => (self.strongest_first(&mut best, patience, ranking), Way::Strength),
-                (None, Order::Created) => {
-                    (self.latest_first(&mut best, patience, &self.views.created), Way::Creation)
-                }
-                (None, _) => (self.latest_first(&mut best, patience, &self.views.recency), Way::Recency),
+                (None, Order::Created) => (
+                    self.latest_first(&mut best, patience, &self.views.created, super::created),
+                    Way::Creation,
+                ),
+                (None, _) => (
+                    self.latest_first(&mut best, patience, &self.views.recency, super::reinforced),
+                    Way::Recency,
+                ),
             };
             if is_done {
                 return (best, way);
@@ -149,19 +152,32 @@ impl Walk<'_> {
     }
 
     /// `false` if it takes more steps than that.
-    fn latest_first(&self, best: &mut Best, patience: usize, by_time: &BTreeSet<(Micros, u32)>) -> bool {
-        let latest = self.search.latest();
-        let to = latest.map_or(Bound::Unbounded, |latest| Bound::Included((latest, u32::MAX)));
-        for (time, slot) in by_time.range((Bound::Unbounded, to)).rev() {
-            if !self.search.late_enough(best, *time) {
+    fn latest_first(
+        &self,
+        best: &mut Best,
+        patience: usize,
+        by_time: &SortedSlots<Micros>,
+        time: fn(&Trace) -> Micros,
+    ) -> bool {
+        let of_slot = |slot| self.views.slots.get(slot).map_or(Micros::MIN, |trace| time(trace));
+        let mut latest = Micros::MAX;
+        for (earliest, slots) in by_time.between(None, self.search.latest(), of_slot).rev() {
+            if !self.search.late_enough(best, latest) {
                 return true;
             }
-            best.visited += 1;
-            if best.visited > patience {
-                return false;
-            }
-            if self.is_in_sets(*slot) {
-                self.look(best, *slot);
+            latest = earliest;
+            for slot in slots.iter().rev() {
+                let may_match = self.is_in_sets(*slot);
+                if may_match && !self.search.late_enough(best, of_slot(*slot)) {
+                    return true;
+                }
+                best.visited += 1;
+                if best.visited > patience {
+                    return false;
+                }
+                if may_match {
+                    self.look(best, *slot);
+                }
             }
         }
         true
@@ -169,21 +185,23 @@ impl Walk<'_> {
 
     /// `false` if it takes more steps than that.
     fn strongest_first(&self, best: &mut Best, patience: usize, ranking: &Ranking) -> bool {
-        for (strength, slot) in ranking.steady() {
-            if !self.search.strong_enough(best, strength) {
+        'steady: for (strongest, slots) in ranking.steady() {
+            if !self.search.strong_enough(best, strongest) {
                 break;
             }
-            best.visited += 1;
-            if best.visited > patience {
-                return false;
-            }
-            // They come in order: once one is not good enough, none is.
-            if self.is_in_sets(slot) && !self.look(best, slot) {
-                break;
+            for slot in slots {
+                best.visited += 1;
+                if best.visited > patience {
+                    return false;
+                }
+                // They come in order: once one is not good enough, none is.
+                if self.is_in_sets(*slot) && !self.look(best, *slot) {
+                    break 'steady;
+                }
             }
         }
-        for (bound, slot) in ranking.fading() {
-            if !self.search.strong_enough(best, bound) {
+        for slot in ranking.fading() {
+            if !self.search.strong_enough(best, self.views.strengths.most(slot)) {
                 break;
             }
             best.visited += 1;
@@ -211,9 +229,9 @@ impl Walk<'_> {
         let conditions = self.search.conditions;
         let smallest = sets.sizes().next().unwrap_or(views.len() as u64);
         if conditions.have_times() {
-            let from = conditions.since.map_or(Bound::Unbounded, |since| Bound::Included((since, 0)));
-            let to = conditions.until.map_or(Bound::Unbounded, |until| Bound::Included((until, u32::MAX)));
-            let created = || views.created.range((from, to)).map(|(_, slot)| *slot);
+            let of_slot = |slot| views.slots.get(slot).map_or(Micros::MIN, |trace| super::created(trace));
+            let blocks = || views.created.between(conditions.since, conditions.until, of_slot);
+            let created = || blocks().flat_map(|(_, slots)| slots.iter().copied());
             if (created().take(smallest as usize).count() as u64) < smallest {
                 created().for_each(&mut visit);
                 self.each_out_of_order(visit);
@@ -230,7 +248,7 @@ impl Walk<'_> {
                 Way::Sets
             }
             None => {
-                views.recency.iter().map(|(_, slot)| *slot).for_each(&mut visit);
+                views.recency.iter().for_each(&mut visit);
                 self.each_out_of_order(visit);
                 Way::Scan
             }
