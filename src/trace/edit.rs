@@ -47,9 +47,10 @@ impl<'a> TraceEdit<'a> {
 
     /// Removes a tag, if the trace has it.
     pub fn untag(mut self, tag: &str) -> Self {
-        if self.content.as_deref().unwrap_or(&self.old.content).tags.iter().any(|own| **own == *tag) {
-            let tags = &mut self.content().tags;
-            *tags = tags.iter().filter(|own| ***own != *tag).cloned().collect();
+        let tags = &self.content.as_deref().unwrap_or(&self.old.content).names.tags;
+        if tags.iter().any(|own| **own == *tag) {
+            let rest: Vec<_> = tags.iter().filter(|own| ***own != *tag).cloned().collect();
+            self.content().set_tags(&rest);
         }
         self
     }

@@ -23,8 +23,6 @@ pub use payload::Payload;
 
 pub(crate) use link::{LinkKey, LinkState};
 pub(crate) use new::Defaults;
-#[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
-pub(crate) use parts::MAX_TAGS_JSON;
 #[cfg(all(any(feature = "sqlite", feature = "postgres", all(test, feature = "snapshot")), not(loom)))]
 pub(crate) use parts::timestamp;
 pub(crate) use parts::{Content, Dynamics, Incarnation, MAX_REVISION, Micros, name as checked_name};
@@ -123,12 +121,12 @@ impl Trace {
 
     /// The tags, sorted and without duplicates.
     pub fn tags(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.content.tags.iter().map(|tag| &**tag)
+        self.content.names.tags.iter().map(|tag| &**tag)
     }
 
     /// Whether the trace has exactly this tag.
     pub fn has_tag(&self, tag: &str) -> bool {
-        self.content.tags.binary_search_by(|own| (**own).cmp(tag)).is_ok()
+        self.content.names.tags.binary_search_by(|own| (**own).cmp(tag)).is_ok()
     }
 
     /// The trace's origin. Only [`replace`](crate::TraceStore::replace) changes it.
@@ -143,7 +141,7 @@ impl Trace {
 
     /// The trace's partition. Only [`replace`](crate::TraceStore::replace) changes it.
     pub fn partition(&self) -> &str {
-        &self.content.partition
+        &self.content.names.partition
     }
 
     /// The time of creation. Only [`replace`](crate::TraceStore::replace) changes it.

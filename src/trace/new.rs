@@ -1,8 +1,9 @@
 //! The builder of a trace that is not stored yet.
 
+use super::names::{self, Names};
 use super::parts::{ContentNumber, EndChange, Incarnation, Rare};
 use super::setters::shared_setters;
-use super::{Content, Dynamics, Micros, Origin, Payload, Tier, Trace, TraceId, TraceType, names, parts};
+use super::{Content, Dynamics, Micros, Origin, Payload, Tier, Trace, TraceId, TraceType, parts};
 use crate::error::{BoxError, Error, Result};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -105,8 +106,7 @@ impl NewTrace {
             origin: Origin::DirectExperience,
             created_at: epoch,
             payload,
-            tags: Box::default(),
-            partition: Arc::default(),
+            names: Names::shared(&Arc::default(), &[]),
             rare: Rare::default(),
         };
         let numbers = Dynamics {
@@ -235,24 +235,24 @@ impl NewTrace {
     /// Sets the partition: 1 to 1,024 bytes. Default: the store's.
     pub fn partition(self, partition: impl AsRef<str>) -> Self {
         self.check(parts::name("partition", partition.as_ref()).map(names::shared), |this, partition| {
-            this.content.partition = partition;
+            this.content.set_partition(&partition);
             this.given.partition = true;
         })
     }
 
     /// Sets the partition to a string that is shared with other traces.
     fn shared_partition(self, partition: &Arc<str>) -> Self {
-        self.check(parts::name("partition", partition).map(|_| partition.clone()), |this, partition| {
-            this.content.partition = partition;
+        self.check(parts::name("partition", partition), |this, _| {
+            this.content.set_partition(partition);
             this.given.partition = true;
         })
     }
 
     /// Puts the trace into a partition, unless it was given another one.
     pub(crate) fn within(mut self, partition: &Arc<str>) -> Self {
-        if self.given.partition && *self.content.partition != **partition {
+        if self.given.partition && *self.content.names.partition != **partition {
             let remedy = format_args!("leave it out, or give {partition:?}, whose handle this is");
-            let problem = Error::invalid_text("partition", &self.content.partition, remedy);
+            let problem = Error::invalid_text("partition", &self.content.names.partition, remedy);
             self.problem.get_or_insert(problem);
             return self;
         }
@@ -325,7 +325,7 @@ impl NewTrace {
         kind: TraceType,
         origin: Origin,
         created_at: Micros,
-        partition: &str,
+        (partition, tags): (&str, Option<&str>),
         payload: Payload,
         numbers: Dynamics,
     ) -> Self {
@@ -334,10 +334,8 @@ impl NewTrace {
         (new.content.origin, new.content.created_at) = (origin, created_at);
         new.peak_strength = Some(numbers.peak_strength);
         new.given = Given::ALL;
-        match (parts::name("partition", partition), numbers.checked()) {
-            (Ok(partition), Ok(numbers)) => {
-                (new.content.partition, new.numbers) = (names::shared(partition), numbers);
-            }
+        match (Names::stored(partition, tags), numbers.checked()) {
+            (Ok(names), Ok(numbers)) => (new.content.names, new.numbers) = (names, numbers),
             (Err(problem), _) | (_, Err(problem)) => new.problem = Some(problem),
         }
         new
@@ -362,7 +360,7 @@ impl NewTrace {
         content.birth = Incarnation::new();
         content.number = ContentNumber::after(ContentNumber::NONE);
         if !given.partition {
-            content.partition = defaults.partition.clone();
+            content.set_partition(defaults.partition);
         }
         if !given.created_at {
             content.created_at = defaults.now;

@@ -4,10 +4,13 @@
 //! [`Dynamics`] is what happens to it: small, copied at each write. A flush that finds the content it
 //! wrote last time writes the numbers alone.
 
-use super::{Origin, Payload, Tier, TraceId, TraceType, names};
+use super::names::{self, Names};
+use super::{Origin, Payload, Tier, TraceId, TraceType};
 use crate::error::{BoxError, Error, Result};
 use crate::protocol::planted::{Mistake, planted};
 use jiff::Timestamp;
+#[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -21,9 +24,7 @@ pub(crate) struct Content {
     pub(crate) origin: Origin,
     pub(crate) created_at: Micros,
     pub(crate) payload: Payload,
-    /// Sorted, each once.
-    pub(crate) tags: Box<[Arc<str>]>,
-    pub(crate) partition: Arc<str>,
+    pub(crate) names: Arc<Names>,
     pub(crate) rare: Rare,
 }
 
@@ -190,9 +191,17 @@ impl Incarnation {
 }
 
 impl Content {
+    pub(super) fn set_tags(&mut self, tags: &[Arc<str>]) {
+        self.names = Names::shared(&self.names.partition, tags);
+    }
+
+    pub(super) fn set_partition(&mut self, partition: &Arc<str>) {
+        self.names = Names::shared(partition, &self.names.tags);
+    }
+
     /// Number of bytes that dropping it frees, about.
     pub(crate) fn bytes(&self) -> usize {
-        let tags: usize = self.tags.iter().map(|tag| tag.len()).sum();
+        let tags: usize = self.names.tags.iter().map(|tag| tag.len()).sum();
         size_of::<Self>() + self.payload.as_str().len() + tags + self.rare.bytes()
     }
 }
@@ -356,7 +365,7 @@ const MAX_NAME: usize = 1_024;
 const MAX_TAGS: usize = 1_024;
 /// The longest JSON array that tags within these limits make: each byte of a tag an escape of six.
 #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
-pub(crate) const MAX_TAGS_JSON: usize = MAX_TAGS * (6 * MAX_NAME + 3) + 2;
+const MAX_TAGS_JSON: usize = MAX_TAGS * (6 * MAX_NAME + 3) + 2;
 
 const MAX_CHILDREN: usize = 65_536;
 const MAX_DIMENSIONS: usize = 65_536;
@@ -376,11 +385,8 @@ fn too_many(field: &str, found: usize, unit: &str, most: usize) -> Error {
     Error::invalid(field, format_args!("{found} {unit}"), format_args!("give at most {most}"))
 }
 
-/// Replaces tags: sorted, each once.
-pub(super) fn set_tags<S: AsRef<str>>(
-    tags: &mut Box<[Arc<str>]>,
-    given: impl IntoIterator<Item = S>,
-) -> Result<()> {
+/// Returns the tags sorted, each once.
+pub(super) fn checked_tags<S: AsRef<str>>(given: impl IntoIterator<Item = S>) -> Result<Vec<Arc<str>>> {
     let given = given.into_iter();
     let mut set = Vec::with_capacity(given.size_hint().0.min(MAX_TAGS));
     for tag in given {
@@ -391,8 +397,18 @@ pub(super) fn set_tags<S: AsRef<str>>(
     }
     set.sort_unstable();
     set.dedup();
-    *tags = set.into();
-    Ok(())
+    Ok(set)
+}
+
+/// As [`checked_tags`], of a JSON array.
+#[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
+pub(super) fn tags_of_json(json: &str) -> Result<Vec<Arc<str>>> {
+    if json.len() > MAX_TAGS_JSON {
+        return Err(too_many("tags", json.len(), "bytes of JSON", MAX_TAGS_JSON));
+    }
+    let tags: Vec<Cow<'_, str>> = serde_json::from_str(json)
+        .map_err(|error| Error::invalid_text("tags", json, "give a JSON array of strings").because(error))?;
+    checked_tags(&tags)
 }
 
 pub(super) fn checked_children(given: impl IntoIterator<Item = TraceId>) -> Result<Vec<TraceId>> {

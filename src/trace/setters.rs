@@ -51,17 +51,15 @@ macro_rules! shared_setters {
         }
 
         /// Replaces all tags: at most 1,024, each 1 to 1,024 bytes. Default of a new trace: none.
-        pub fn tags<S: AsRef<str>>(mut self, tags: impl IntoIterator<Item = S>) -> Self {
-            let set = parts::set_tags(&mut self.content().tags, tags);
-            self.check(set, |_, ()| {})
+        pub fn tags<S: AsRef<str>>(self, tags: impl IntoIterator<Item = S>) -> Self {
+            self.check(parts::checked_tags(tags), |this, tags| this.content().set_tags(&tags))
         }
 
         /// Adds a tag: 1 to 1,024 bytes.
         pub fn tag(mut self, tag: impl AsRef<str>) -> Self {
-            let tags = &mut self.content().tags;
-            let all: Vec<_> = tags.iter().cloned().chain([tag.as_ref().into()]).collect();
-            let set = parts::set_tags(tags, all);
-            self.check(set, |_, ()| {})
+            let own = self.content().names.clone();
+            let all = own.tags.iter().map(|own| &**own).chain([tag.as_ref()]);
+            self.tags(all)
         }
 
         /// Sets the agent that the trace came from: 1 to 1,024 bytes. Default of a new trace: none.

@@ -35,12 +35,17 @@ impl Conditions {
             && self.tags.iter().all(|tag| trace.has_tag(tag))
             && self.any_tags.iter().all(|tags| tags.iter().any(|tag| trace.has_tag(tag)))
             && !self.no_tags.iter().any(|tag| trace.has_tag(tag))
-            && [&self.partition, &self.within].into_iter().flatten().all(|name| trace.partition() == &**name)
+            && self.partitions().all(|name| trace.partition() == name)
             && self.parent.is_none_or(|parent| trace.parent() == Some(parent))
             && (self.tiers.is_empty() || self.tiers.contains(&trace.tier()))
             && self.unresolved.is_none_or(|unresolved| trace.is_unresolved() == unresolved)
             && self.since.is_none_or(|since| trace.content.created_at >= since)
             && self.until.is_none_or(|until| trace.content.created_at <= until)
+    }
+
+    /// The partitions that a trace must be in: more than one only if they are the same, or none can be.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = &str> {
+        [&self.within, &self.partition].into_iter().flatten().map(|name| &**name)
     }
 
     pub(super) fn have_times(&self) -> bool {

@@ -6,6 +6,7 @@
 //! - [`sorted`]: slots in the order of a time or a strength;
 //! - [`due`]: when which of them needs upkeep;
 //! - [`validity`]: which of them are out of the orders, as they are no longer valid;
+//! - [`recency`]: the order of last reinforcement;
 //! - [`strengths`]: the order of strengths, which time changes;
 //! - [`conditions`], [`sets`]: what the results of a query meet, and where they therefore are;
 //! - [`counts`]: of partitions and tags;
@@ -15,6 +16,7 @@
 mod conditions;
 mod counts;
 mod due;
+mod recency;
 mod search;
 mod sets;
 mod slots;
@@ -35,6 +37,7 @@ pub(crate) use text::ReadWords;
 use crate::memory::DecayCurve;
 use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
 use due::DueTimes;
+use recency::{Recency, reinforced};
 use roaring::RoaringBitmap;
 use slots::Slots;
 use sorted::SortedSlots;
@@ -55,7 +58,7 @@ pub(crate) struct TraceViews {
     partitions: SetOf<Box<str>>,
     tags: SetOf<Box<str>>,
     parents: SetOf<TraceId>,
-    recency: SortedSlots<Micros>,
+    recency: Recency,
     created: SortedSlots<Micros>,
     strengths: Strengths,
     due: DueTimes,
@@ -86,7 +89,7 @@ impl TraceViews {
             partitions: SetOf::default(),
             tags: SetOf::default(),
             parents: SetOf::default(),
-            recency: SortedSlots::default(),
+            recency: Recency::default(),
             created: SortedSlots::default(),
             strengths,
             due,
@@ -109,7 +112,7 @@ impl TraceViews {
         views.slots = Slots::with_capacity(traces.len());
         views.ends = Ends::up_to(now);
         let valid = || traces.iter().zip(0..).filter(|((_, trace), _)| trace.is_valid(now));
-        views.recency = SortedSlots::of(valid().map(|((reinforced, _), slot)| (*reinforced, slot)).collect());
+        views.recency = Recency::of(valid().map(|((_, trace), slot)| (slot, &**trace)));
         views.created = SortedSlots::of(valid().map(|((_, trace), slot)| (created(trace), slot)).collect());
         let mut ended = Vec::new();
         for (reinforced, trace) in traces {
@@ -191,7 +194,7 @@ impl TraceViews {
         let (was_out, is_out) = (was.filter(|_| had_ended), is.filter(|_| has_ended));
         reorder(&mut self.ended_recency, slots, slot, reinforced, was_out, is_out);
         let (was_in, is_in) = (was.filter(|_| !had_ended), is.filter(|_| !has_ended));
-        reorder(&mut self.recency, slots, slot, reinforced, was_in, is_in);
+        self.recency.put(slots, slot, was_in, is_in);
         reorder(&mut self.created, slots, slot, created, was_in, is_in);
         self.strengths.put(slots, slot, was_in, is_in, now);
     }
@@ -279,7 +282,7 @@ impl TraceViews {
     /// The traces, valid or not, least recently reinforced first.
     pub(crate) fn oldest(&self) -> impl Iterator<Item = &Arc<Trace>> {
         let trace = |slot| self.slots.get(slot);
-        let mut valid = self.recency.iter().filter_map(trace).peekable();
+        let mut valid = self.recency.all().iter().filter_map(trace).peekable();
         let mut ended = self.ended_recency.iter().filter_map(trace).peekable();
         std::iter::from_fn(move || match (valid.peek(), ended.peek()) {
             (Some(a), Some(b)) if reinforced(b) < reinforced(a) => ended.next(),
@@ -287,10 +290,6 @@ impl TraceViews {
             _ => valid.next(),
         })
     }
-}
-
-fn reinforced(trace: &Trace) -> Micros {
-    trace.numbers.last_reinforced
 }
 
 fn created(trace: &Trace) -> Micros {

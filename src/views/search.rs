@@ -247,6 +247,15 @@ impl Search<'_> {
         })
     }
 
+    /// The strength that a trace must have to be among the best, if it was last reinforced by then; or a little less.
+    pub(super) fn needed_strength(&self, best: &Best, reinforced: Micros) -> f64 {
+        let worst = self.worst(best).filter(|_| self.order == Order::Score);
+        let needed =
+            worst.map_or(0.0, |worst| (worst.log_score - self.scoring.highest_log_score(reinforced)).exp2());
+        // Less what computing loses.
+        self.conditions.min_strength.max(needed * (1.0 - 1e-9))
+    }
+
     /// Whether a trace of this strength could be among the best.
     pub(super) fn strong_enough(&self, best: &Best, strength: f64) -> bool {
         strength >= self.conditions.min_strength

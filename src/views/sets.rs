@@ -53,7 +53,9 @@ impl<'a> Sets<'a> {
             min_strength: _,
             include_invalid,
         } = conditions;
-        if since.zip(*until).is_some_and(|(since, until)| since > until) {
+        let never = since.zip(*until).is_some_and(|(since, until)| since > until)
+            || partition.as_ref().zip(within.as_ref()).is_some_and(|(one, other)| one != other);
+        if never {
             return None;
         }
         let mut all = Vec::new();

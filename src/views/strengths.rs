@@ -18,7 +18,7 @@ pub(super) struct Strengths {
     curve: DecayCurve,
     all: Ranking,
     partitions: HashMap<Box<str>, Ranking, foldhash::fast::RandomState>,
-    /// The band of each slot that is in one.
+    /// The band of each slot that is in one; of others the highest.
     band_of: Vec<u16>,
     /// The bands are bounds from this time on: the latest for which one was computed.
     valid_from: Micros,
@@ -160,7 +160,7 @@ impl Strengths {
 
     /// Whether a trace has faded out of its band, so that it is worth being put in again.
     pub(super) fn is_late(&self, slot: u32, trace: &Trace, now: Micros) -> bool {
-        self.band_of.get(slot as usize).is_some_and(|has| *has > self.band(trace, earlier(now)))
+        self.band_of[slot as usize] > self.band(trace, earlier(now))
     }
 
     fn band(&self, trace: &Trace, at: Micros) -> u16 {
@@ -211,19 +211,21 @@ impl Strengths {
 
     /// The place of a trace from now on.
     fn new_place(&mut self, slot: u32, trace: &Trace, now: Micros) -> Place {
-        if let Some(steady) = steady(self.curve, trace) {
+        let steady = steady(self.curve, trace);
+        if self.band_of.len() <= slot as usize {
+            self.band_of.resize(slot as usize + 1, 0);
+        }
+        if let Some(steady) = steady {
+            self.band_of[slot as usize] = BANDS - 1;
             return Place::Steady(steady);
         }
         self.valid_from = self.valid_from.max(earlier(now));
         let band = self.band(trace, earlier(now));
-        if self.band_of.len() <= slot as usize {
-            self.band_of.resize(slot as usize + 1, 0);
-        }
         self.band_of[slot as usize] = band;
         Place::Band(band)
     }
 
-    /// No strength of a trace that fades and has this slot is more.
+    /// No strength of the trace of a slot is more, at a time for which the bands [are valid](Self::are_valid).
     pub(super) fn most(&self, slot: u32) -> f64 {
         most(self.band_of[slot as usize])
     }

@@ -12,6 +12,22 @@ use crate::trace::{Micros, Trace, TraceId};
 /// So many steps of a walk are worth trying before another way.
 const PATIENCE: usize = 1_024;
 
+/// Slots in an order.
+enum Ordered<'a> {
+    Recency(&'a SortedSlots<Micros>),
+    Creation(&'a SortedSlots<Micros>),
+    Strength(&'a Ranking),
+}
+
+impl Ordered<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Ordered::Recency(order) | Ordered::Creation(order) => order.len(),
+            Ordered::Strength(ranking) => ranking.len(),
+        }
+    }
+}
+
 /// A search on its way through the views.
 pub(super) struct Walk<'a> {
     pub(super) search: &'a Search<'a>,
@@ -28,39 +44,39 @@ impl Walk<'_> {
         // In all sets there are as many as if the sets had nothing to do with each other.
         let all = self.views.len().max(1) as f64;
         let in_all = sets.sizes().fold(all, |matching, size| matching * size as f64 / all);
-        let ranking = self.ranking();
-        let in_order = ranking.map_or(all, |ranking| ranking.len() as f64);
+        let ordered = self.ordered();
+        let in_order = ordered.as_ref().map_or(0, Ordered::len) as f64;
         let to_walk = in_order / in_all.max(1.0) * search.limit as f64;
         // In steps of a walk: a look at a trace takes some, and an intersection a part of one for each that is in a
         // set.
         let to_intersect: f64 = sets.sizes().skip(1).map(|size| size as f64 / 32.0).sum();
         let to_look = to_intersect + 3.0 * in_all;
-        let can_walk = match search.order {
-            Order::Strength => ranking.is_some(),
-            Order::Relevance => false,
-            Order::Recency | Order::Created | Order::Score => true,
+        // Whether all in the order is in the sets.
+        let is_whole = match ordered {
+            Some(Ordered::Creation(_)) => sets.are_empty(),
+            _ => sets.sizes().count() == search.conditions.partitions().count(),
         };
         let mut given_up = 0;
-        if can_walk && (sets.are_empty() || to_walk < to_look) {
+        if let Some(ordered) = ordered.filter(|_| is_whole || to_walk < to_look) {
             // An order by creation begins and ends where the times asked for do.
             let has_times = search.conditions.have_times() && search.order != Order::Created;
-            let is_only_way = sets.are_empty() && !has_times;
-            // Where there are no sets, how many were created in a time is not known before they are counted.
-            let most = if sets.are_empty() { self.views.len() / 16 } else { usize::MAX };
+            let is_only_way = is_whole && !has_times;
+            // Where the sets say nothing, how many were created in a time is not known before they are counted.
+            let most = if is_whole { in_order / 16.0 } else { f64::MAX };
             let patience =
-                if is_only_way { usize::MAX } else { PATIENCE.max(most.min((2.0 * to_walk) as usize)) };
+                if is_only_way { usize::MAX } else { PATIENCE.max(most.min(2.0 * to_walk) as usize) };
             let mut best = self.unsettled();
             self.each_out_of_order(|slot| self.visit(&mut best, slot));
-            let (is_done, way) = match (ranking, search.order) {
-                (Some(ranking), _) => (self.strongest_first(&mut best, patience, ranking), Way::Strength),
-                (None, Order::Created) => (
-                    self.latest_first(&mut best, patience, &self.views.created, super::created),
-                    Way::Creation,
-                ),
-                (None, _) => (
-                    self.latest_first(&mut best, patience, &self.views.recency, super::reinforced),
-                    Way::Recency,
-                ),
+            let (is_done, way) = match ordered {
+                Ordered::Strength(ranking) => {
+                    (self.strongest_first(&mut best, patience, ranking), Way::Strength)
+                }
+                Ordered::Creation(order) => {
+                    (self.latest_first(&mut best, patience, order, super::created), Way::Creation)
+                }
+                Ordered::Recency(order) => {
+                    (self.latest_first(&mut best, patience, order, super::reinforced), Way::Recency)
+                }
             };
             if is_done {
                 return (best, way);
@@ -73,14 +89,17 @@ impl Walk<'_> {
         (best, way)
     }
 
-    /// The ranking to walk, of the partition that is asked for or of all: if strength is the order.
-    fn ranking(&self) -> Option<&Ranking> {
-        let (search, strengths) = (self.search, &self.views.strengths);
-        if search.order != Order::Strength || !strengths.are_valid(search.scoring.at) {
-            return None;
+    /// What to walk, of the partition that is asked for or of all, if there is something in the order asked for.
+    fn ordered(&self) -> Option<Ordered<'_>> {
+        let (search, views) = (self.search, self.views);
+        let partition = search.conditions.partitions().next();
+        match search.order {
+            Order::Strength if !views.strengths.are_valid(search.scoring.at) => None,
+            Order::Strength => views.strengths.ranking(partition).map(Ordered::Strength),
+            Order::Created => Some(Ordered::Creation(&views.created)),
+            Order::Recency | Order::Score => views.recency.order(partition).map(Ordered::Recency),
+            Order::Relevance => None,
         }
-        let conditions = search.conditions;
-        strengths.ranking(conditions.within.as_deref().or(conditions.partition.as_deref()))
     }
 
     fn visit(&self, best: &mut Best, slot: u32) {
@@ -160,14 +179,17 @@ impl Walk<'_> {
         time: fn(&Trace) -> Micros,
     ) -> bool {
         let of_slot = |slot| self.views.slots.get(slot).map_or(Micros::MIN, |trace| time(trace));
+        let bounds = Some(&self.views.strengths).filter(|bounds| bounds.are_valid(self.search.scoring.at));
         let mut latest = Micros::MAX;
         for (earliest, slots) in by_time.between(None, self.search.latest(), of_slot).rev() {
             if !self.search.late_enough(best, latest) {
                 return true;
             }
-            latest = earliest;
+            // Only the bands, which are at hand, tell of most that it is too weak: without them each would be looked at.
+            let mut needed = bounds.map_or(0.0, |_| self.search.needed_strength(best, latest));
             for slot in slots.iter().rev() {
-                let may_match = self.is_in_sets(*slot);
+                let is_weak = bounds.is_some_and(|strengths| strengths.most(*slot) < needed);
+                let may_match = !is_weak && self.is_in_sets(*slot);
                 if may_match && !self.search.late_enough(best, of_slot(*slot)) {
                     return true;
                 }
@@ -177,8 +199,10 @@ impl Walk<'_> {
                 }
                 if may_match {
                     self.look(best, *slot);
+                    needed = bounds.map_or(0.0, |_| self.search.needed_strength(best, latest));
                 }
             }
+            latest = earliest;
         }
         true
     }
@@ -248,7 +272,7 @@ impl Walk<'_> {
                 Way::Sets
             }
             None => {
-                views.recency.iter().for_each(&mut visit);
+                views.recency.all().iter().for_each(&mut visit);
                 self.each_out_of_order(visit);
                 Way::Scan
             }

@@ -168,7 +168,7 @@ fn value_out_of_range_is_found() -> Outcome {
         ("UPDATE traces SET type = 'dream' WHERE row = 3", "type is \"dream\""),
         ("UPDATE traces SET pinned = 2 WHERE row = 3", "column pinned: 2 is neither 0 nor 1"),
         ("UPDATE traces SET embedding = x'0000' WHERE row = 3", "column embedding: not a whole number"),
-        ("UPDATE traces SET tags = '[1]' WHERE row = 3", "column tags: "),
+        ("UPDATE traces SET tags = '[1]' WHERE row = 3", "tags is \"[1]\": give a JSON array"),
         ("UPDATE traces SET created_at = 9223372036854775807 WHERE row = 3", "column created_at: "),
     ];
     for (sql, expected) in cases {

@@ -222,7 +222,7 @@ fn the_format_is_what_it_was() {
 fn sharing_survives() -> Outcome {
     let saved = state((0..3).map(|number| trace(number).partition("harbour")), []);
     let read = read_bytes(&file_of(&saved, None), &Key::None).unwrap();
-    let partition = |trace: &Trace| trace.content.partition.clone();
+    let partition = |trace: &Trace| trace.content.names.partition.clone();
     assert!(Arc::ptr_eq(&partition(&read.traces[0]), &partition(&read.traces[2])));
     Ok(())
 }

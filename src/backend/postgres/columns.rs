@@ -231,7 +231,7 @@ impl<'a> Columns<'_, 'a> {
         self.push(|trace| trace.content.kind.as_str());
         self.push(|trace| trace.content.origin.as_str());
         self.push(|trace| trace.content.created_at.get());
-        self.push(|trace| &*trace.content.partition);
+        self.push(|trace| &*trace.content.names.partition);
         self.push(|trace| trace.content.rare.source_agent.as_deref());
         self.push(|trace| trace.content.rare.encryption_key_id.as_deref());
         self.push(|trace| trace.content.rare.parent.map(uuid));
@@ -240,7 +240,7 @@ impl<'a> Columns<'_, 'a> {
             (!ids.is_empty()).then(|| ids.iter().flat_map(TraceId::as_bytes).copied().collect::<Vec<u8>>())
         });
         self.push(|trace| {
-            let tags = &trace.content.tags;
+            let tags = &trace.content.names.tags;
             (!tags.is_empty()).then(|| {
                 serde_json::Value::from(tags.iter().map(|tag| &**tag).collect::<Vec<_>>()).to_string()
             })

@@ -8,12 +8,9 @@ use super::server::{Server, panicked};
 use crate::backend::{BackendError, Stored, Unreadable};
 use crate::error::Error;
 use crate::progress::Watch;
-use crate::trace::{
-    Dynamics, Link, MAX_TAGS_JSON, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp,
-};
+use crate::trace::{Dynamics, Link, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::pin::pin;
@@ -284,16 +281,6 @@ impl<'r> Columns<'r> {
     fn optional_id(&self, at: usize, name: &str) -> Result<Option<TraceId>, Wrong> {
         Ok(self.get::<Option<_>>(at, name)?.map(trace_id))
     }
-
-    fn tags(&self) -> Result<Vec<Cow<'r, str>>, Wrong> {
-        match self.get::<Option<&str>>(23, "tags")? {
-            Some(json) if json.len() > MAX_TAGS_JSON => {
-                Err(wrong("tags", format_args!("{} bytes, more than any tags take", json.len())))
-            }
-            Some(json) => serde_json::from_str(json).map_err(|error| wrong("tags", error)),
-            None => Ok(Vec::new()),
-        }
-    }
 }
 
 /// Reads a trace through the checks that a new one passes. The payload is taken as it is.
@@ -320,13 +307,10 @@ pub(super) fn trace(row: &Row) -> Result<Trace, Wrong> {
         pinned: columns.get(14, "pinned")?,
     };
     let (id, origin) = (columns.id(0, "id")?, columns.get::<&str>(16, "origin")?.parse()?);
+    let tags = columns.get(23, "tags")?;
     let (created_at, partition) = (columns.micros(17, "created_at")?, columns.get(18, "partition")?);
     let payload = Payload::trusted(payload);
-    let mut new = NewTrace::stored(id, kind, origin, created_at, partition, payload, numbers);
-    let tags = columns.tags()?;
-    if !tags.is_empty() {
-        new = new.tags(&tags);
-    }
+    let mut new = NewTrace::stored(id, kind, origin, created_at, (partition, tags), payload, numbers);
     if let Some(agent) = columns.get::<Option<&str>>(19, "source_agent")? {
         new = new.source_agent(agent);
     }

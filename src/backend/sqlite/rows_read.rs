@@ -3,13 +3,10 @@
 use super::schema;
 use crate::backend::{RowNumber, Stored, Unreadable};
 use crate::error::Error;
-use crate::trace::{
-    Dynamics, MAX_TAGS_JSON, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp,
-};
+use crate::trace::{Dynamics, Micros, NewTrace, Payload, Trace, TraceId, TraceType, timestamp};
 use jiff::Timestamp;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, ErrorCode, Row, Rows};
-use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 /// The columns that [`read`] takes, in its order.
@@ -125,12 +122,9 @@ pub(super) fn read(row: &Row<'_>) -> Result<Trace, Wrong> {
         pinned: columns.flag(15, "pinned")?,
     };
     let origin = columns.text(17, "origin")?.parse()?;
+    let tags = columns.optional_text(24, "tags")?;
     let (created_at, partition) = (columns.micros(18, "created_at")?, columns.text(19, "partition")?);
-    let mut new = NewTrace::stored(id, kind, origin, created_at, partition, payload, numbers);
-    let tags = columns.tags(24)?;
-    if !tags.is_empty() {
-        new = new.tags(&tags);
-    }
+    let mut new = NewTrace::stored(id, kind, origin, created_at, (partition, tags), payload, numbers);
     if let Some(agent) = columns.optional_text(20, "source_agent")? {
         new = new.source_agent(agent);
     }
@@ -227,15 +221,5 @@ impl<'r> Columns<'r> {
 
     pub(super) fn time(&self, at: usize, name: &str) -> Result<Timestamp, Wrong> {
         timestamp(self.integer(at, name)?).map_err(|error| wrong(name, error))
-    }
-
-    fn tags(&self, at: usize) -> Result<Vec<Cow<'r, str>>, Wrong> {
-        match self.optional_text(at, "tags")? {
-            Some(json) if json.len() > MAX_TAGS_JSON => {
-                Err(wrong("tags", format_args!("{} bytes, more than any tags take", json.len())))
-            }
-            Some(json) => serde_json::from_str(json).map_err(|error| wrong("tags", error)),
-            None => Ok(Vec::new()),
-        }
     }
 }
