@@ -7,8 +7,9 @@ use super::parts;
 #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
 use crate::error::Result;
 use foldhash::fast::FixedState;
+use hashbrown::HashTable;
 use std::cell::RefCell;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::thread::LocalKey;
 
@@ -20,36 +21,54 @@ pub(crate) struct Names {
     pub(crate) tags: Box<[Arc<str>]>,
 }
 
-/// What a thread keeps for its next traces, each in the place of its hash.
-type Kept<T> = LocalKey<RefCell<[Option<T>; PLACES]>>;
+/// What a thread keeps for its next traces: emptied when it is full.
+type Kept<T> = LocalKey<RefCell<HashTable<T>>>;
 
-const PLACES: usize = 128;
+const MOST: usize = 1_024;
 /// Bytes of the longest name that is kept, and of the longest column of tags; number of tags of the longest list. So a
-/// thread that makes no more traces holds 300 KiB at most.
+/// thread that makes no more traces holds 1 MiB or so at most.
 const LONGEST: usize = 64;
 #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
 const LONGEST_COLUMN: usize = 256;
 const MOST_TAGS: usize = 8;
 
 thread_local! {
-    static NAMES: RefCell<[Option<Arc<str>>; PLACES]> = const { RefCell::new([const { None }; PLACES]) };
-    static OF_TRACES: RefCell<[Option<Arc<Names>>; PLACES]> = const { RefCell::new([const { None }; PLACES]) };
+    static NAMES: RefCell<HashTable<Arc<str>>> = const { RefCell::new(HashTable::new()) };
+    static OF_TRACES: RefCell<HashTable<Arc<Names>>> = const { RefCell::new(HashTable::new()) };
 }
 
 #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
 thread_local! {
-    /// With the column of the tags.
-    static OF_ROWS: RefCell<[Option<(Option<Box<str>>, Arc<Names>)>; PLACES]> =
-        const { RefCell::new([const { None }; PLACES]) };
+    static OF_ROWS: RefCell<HashTable<OfRow>> = const { RefCell::new(HashTable::new()) };
 }
 
-/// Returns what is kept in the place of a hash, if it is what is asked for. A thread that ends keeps nothing.
-fn find<T, R>(kept: &'static Kept<T>, hash: u64, is_it: impl FnOnce(&T) -> Option<R>) -> Option<R> {
-    kept.try_with(|kept| is_it(kept.borrow()[hash as usize % PLACES].as_ref()?)).ok()?
+/// The column of the tags, and the names that it stands for with the partition.
+#[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
+struct OfRow(Option<Box<str>>, Arc<Names>);
+
+fn hash(key: impl Hash) -> u64 {
+    FixedState::default().hash_one(key)
 }
 
-fn keep<T>(kept: &'static Kept<T>, hash: u64, made: T) {
-    kept.try_with(|kept| kept.borrow_mut()[hash as usize % PLACES] = Some(made)).ok();
+/// Returns what is kept and asked for. A thread that ends keeps nothing.
+fn find<T, R>(
+    kept: &'static Kept<T>,
+    hash: u64,
+    is_it: impl FnMut(&T) -> bool,
+    found: impl FnOnce(&T) -> R,
+) -> Option<R> {
+    kept.try_with(|kept| kept.borrow().find(hash, is_it).map(found)).ok()?
+}
+
+fn keep<T>(kept: &'static Kept<T>, made: T, hash_of: impl Fn(&T) -> u64) {
+    let keep = |kept: &RefCell<HashTable<T>>| {
+        let mut kept = kept.borrow_mut();
+        if kept.len() == MOST {
+            kept.clear();
+        }
+        kept.insert_unique(hash_of(&made), made, hash_of);
+    };
+    kept.try_with(keep).ok();
 }
 
 /// Returns the name, which is in the memory of an earlier one that is equal if this thread has kept that.
@@ -57,10 +76,9 @@ pub(super) fn shared(name: &str) -> Arc<str> {
     if name.len() > LONGEST {
         return name.into();
     }
-    let hash = FixedState::default().hash_one(name);
-    find(&NAMES, hash, |kept| (**kept == *name).then(|| kept.clone())).unwrap_or_else(|| {
-        let made: Arc<str> = name.into();
-        keep(&NAMES, hash, made.clone());
+    find(&NAMES, hash(name), |kept| **kept == *name, Arc::clone).unwrap_or_else(|| {
+        let made = Arc::<str>::from(name);
+        keep(&NAMES, made.clone(), |kept| hash(&**kept));
         made
     })
 }
@@ -72,11 +90,10 @@ impl Names {
         if tags.len() > MOST_TAGS || tags.iter().chain([partition]).any(|name| name.len() > LONGEST) {
             return make();
         }
-        let hash = FixedState::default().hash_one((partition, tags));
         let is_it = |kept: &Arc<Self>| kept.partition == *partition && *kept.tags == *tags;
-        find(&OF_TRACES, hash, |kept| is_it(kept).then(|| kept.clone())).unwrap_or_else(|| {
+        find(&OF_TRACES, hash((partition, tags)), is_it, Arc::clone).unwrap_or_else(|| {
             let made = make();
-            keep(&OF_TRACES, hash, made.clone());
+            keep(&OF_TRACES, made.clone(), |kept| hash((&kept.partition, &*kept.tags)));
             made
         })
     }
@@ -84,17 +101,15 @@ impl Names {
     /// Returns the names of a row: its partition, and its tags, a JSON array if there are any.
     #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
     pub(super) fn stored(partition: &str, tags: Option<&str>) -> Result<Arc<Self>> {
-        let hash = FixedState::default().hash_one((partition, tags));
-        let is_it = |(of, names): &(Option<Box<str>>, Arc<Self>)| {
-            (of.as_deref() == tags && *names.partition == *partition).then(|| names.clone())
-        };
-        if let Some(names) = find(&OF_ROWS, hash, is_it) {
+        let is_it = |OfRow(column, names): &_| column.as_deref() == tags && *names.partition == *partition;
+        if let Some(names) = find(&OF_ROWS, hash((partition, tags)), is_it, |OfRow(_, names)| names.clone()) {
             return Ok(names);
         }
         let all = tags.map_or(Ok(Vec::new()), parts::tags_of_json)?;
         let names = Self::shared(&shared(parts::name("partition", partition)?), &all);
         if tags.is_none_or(|tags| tags.len() <= LONGEST_COLUMN) {
-            keep(&OF_ROWS, hash, (tags.map(Box::from), names.clone()));
+            let row = OfRow(tags.map(Box::from), names.clone());
+            keep(&OF_ROWS, row, |OfRow(column, names)| hash((&*names.partition, column.as_deref())));
         }
         Ok(names)
     }
@@ -102,7 +117,7 @@ impl Names {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{LONGEST, Names, PLACES, shared};
+    use super::{LONGEST, MOST, Names, OF_TRACES, shared};
     use std::sync::Arc;
 
     #[test]
@@ -115,12 +130,13 @@ mod tests {
         };
         assert!(Arc::ptr_eq(&names("a", &["b", "c"]), &names("a", &["b", "c"])));
         // Whatever else a thread names meanwhile, it gets what it asks for.
-        for n in 0..4 * PLACES {
+        for n in 0..2 * MOST {
             let name = format!("tag {n}");
             assert_eq!((&*shared(&name), &*shared("harbour")), (&*name, "harbour"));
             let both = names(&name, &["b", &name]);
             assert_eq!((&*both.partition, both.tags.len(), &*both.tags[1]), (&*name, 2, &*name));
             assert_eq!((names("b", &["a"]).tags.len(), names("b", &[]).tags.len()), (1, 0));
+            assert!(OF_TRACES.with(|kept| kept.borrow().len() <= MOST));
         }
     }
 
@@ -128,7 +144,7 @@ mod tests {
     #[test]
     fn names_of_rows_are_as_stored() -> crate::Result<()> {
         for _ in 0..2 {
-            for n in 0..2 * PLACES {
+            for n in 0..2 * MOST {
                 let partition = format!("agent {n}");
                 let json = format!(r#"["b","a","tag {n}"]"#);
                 let with = Names::stored(&partition, Some(&json))?;
