@@ -51,8 +51,13 @@ impl Dash<std::hash::RandomState> {
 }
 
 impl Dash<foldhash::fast::RandomState> {
-    pub fn with_the_hasher_of_the_store(traces: &[Arc<Trace>]) -> Self {
-        Self("DashMap (foldhash)", traces.iter().map(|trace| (trace.id(), copy(trace))).collect())
+    pub const ALIKE: &str = "DashMap, same hasher and shards";
+
+    /// With the hasher and the number of shards that the store has.
+    pub fn like_the_store(traces: &[Arc<Trace>]) -> Self {
+        let map = dashmap::DashMap::with_hasher_and_shard_amount(Default::default(), 64);
+        traces.iter().for_each(|trace| drop(map.insert(trace.id(), copy(trace))));
+        Self(Self::ALIKE, map)
     }
 }
 

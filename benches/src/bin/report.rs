@@ -1,12 +1,13 @@
-//! From figures to pages: `report FIGURES.jsonl "machine and date" OTHERS.jsonl "machine and date"` writes
-//! `src/guide/performance.md` with its plots, `benches/plots/*.svg`, and the table of the README, [`HEADLINES`], between the
-//! marks `<!-- figures -->` and `<!-- end -->`. Of the second machine only figures that have a target are shown.
+//! From figures to pages: `report FIGURES.jsonl "machine and date"` writes `src/guide/performance.md` with its plots,
+//! `benches/plots/*.svg`, and the table of the README, [`HEADLINES`], between the marks `<!-- figures -->` and
+//! `<!-- end -->`.
 //!
 //! Why a target was missed is told in `benches/missed.md`, by hand. Of figures that were said more than once, in several
 //! runs of the benchmarks, the median counts (of two the worse), and the lowest and the highest are told.
 
 use benches::Outcome;
 use benches::figures::{Better, Figure};
+use benches::maps::Dash;
 use plotters::prelude::*;
 use std::fmt::Write;
 use std::fs;
@@ -40,13 +41,13 @@ const fn headline(
 const HEADLINES: [Headline; 10] = [
     headline(
         "`get`",
-        ("throughput", "get", "time", Some("DashMap")),
+        ("throughput", "get, of 100000", "time", Some(Dash::ALIKE)),
         "A read costs less than two reads of a bare concurrent map.",
         (0.0, 2.0),
     ),
     headline(
         "`update` of a number",
-        ("throughput", "update of a number", "time", Some("DashMap")),
+        ("throughput", "update of a number, of 100000", "time", Some(Dash::ALIKE)),
         "An update costs some two or three updates of a bare map.",
         (0.0, 3.0),
     ),
@@ -107,14 +108,11 @@ const HEADLINES: [Headline; 10] = [
 
 fn main() -> Outcome {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [file, machine, other, other_machine] = &arguments[..] else {
-        return Err(
-            "usage: report FIGURES.jsonl \"machine and date\" OTHERS.jsonl \"machine and date\"".into()
-        );
+    let [file, machine] = &arguments[..] else {
+        return Err("usage: report FIGURES.jsonl \"machine and date\"".into());
     };
-    let (figures, others) = (read(Path::new(file))?, read(Path::new(other))?);
-    let targets =
-        format!("Measured on {machine}; second machine: {other_machine}.\n\n{}", targets(&figures, &others));
+    let figures = read(Path::new(file))?;
+    let targets = format!("Measured on {machine}.\n\n{}", targets(&figures));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let plots = root.join("benches/plots");
     fs::create_dir_all(&plots)?;
@@ -213,28 +211,21 @@ fn names(figures: &[Measured]) -> Vec<&str> {
     names
 }
 
-fn targets(figures: &[Measured], others: &[Measured]) -> String {
+fn targets(figures: &[Measured]) -> String {
     let mut text =
-        "| what | measured | compared with | ratio | target | | second machine | |\n|---|---|---|---|---|---|---|---|\n"
-            .to_owned();
-    let judged = |figure: &Figure| if figure.is_met() == Some(true) { "met" } else { "**missed**" };
+        "| what | measured | compared with | ratio | target | |\n|---|---|---|---|---|---|\n".to_owned();
     for figure in figures {
         let Some(target) = figure.target else { continue };
         let sign = if figure.better == Better::Less { "≤" } else { "≥" };
-        let there = others.iter().find(|other| other.is_the_same_as(figure));
         text += &format!(
-            "| {}: {}, {} | {} | {} | {} | {sign} {target} | {} | {} | {} |\n",
+            "| {}: {}, {} | {} | {} | {} | {sign} {target} | {} |\n",
             figure.bench,
             figure.case,
             figure.metric,
             value(figure),
             figure.peer.as_deref().unwrap_or(""),
             ratio(figure),
-            judged(figure),
-            there
-                .map(|there| if there.ratio.is_some() { ratio(there) } else { value(there) })
-                .unwrap_or_default(),
-            there.map(|there| judged(there)).unwrap_or_default(),
+            if figure.is_met() == Some(true) { "met" } else { "**missed**" },
         );
     }
     text
