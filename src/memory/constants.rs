@@ -29,9 +29,6 @@ pub(crate) const ASSOCIATION_BONUS: f64 = 0.15;
 /// Maximum number of neighbours of a trace that count as associated.
 pub(crate) const MAX_ASSOCIATED: usize = 20;
 
-/// Number of co-activations after which two traces count as associated.
-pub(crate) const ASSOCIATED_AT: u32 = 3;
-
 /// Length of a tick, in seconds: the unit of time of decay.
 pub(crate) const TICK_SECONDS: f64 = 60.0;
 

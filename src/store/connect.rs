@@ -3,7 +3,7 @@
 use super::TraceStore;
 use super::events;
 use super::load::{Home, Stored};
-use super::open::StoreBuilder;
+use super::settings::StoreBuilder;
 use crate::backend::Discard;
 use crate::backend::postgres::{self, MAX_PAYLOAD, Postgres};
 use crate::error::{Error, Result};

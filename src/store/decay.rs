@@ -1,7 +1,7 @@
 //! The decay cycle: removes traces that have faded away, or have been invalid for long.
 
 use super::inner::Inner;
-use super::open::{Settings, micros};
+use super::settings::{Settings, micros};
 use super::{Removed, TraceStore, events};
 use crate::error::Result;
 use crate::memory::constants::PRUNE;

@@ -1,7 +1,7 @@
 //! The common base of all capabilities: one transition of one trace, with its side effects.
 
 use super::dimensions::{Counting, Embeddings};
-use super::open::Settings;
+use super::settings::Settings;
 use super::{Removed, TraceStore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memory::Scoring;

@@ -35,6 +35,7 @@ mod reinforce;
 mod removed;
 mod replace;
 mod restore;
+mod settings;
 #[cfg(all(feature = "snapshot", not(loom)))]
 mod snapshot;
 #[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
@@ -55,13 +56,13 @@ pub use close::CloseError;
 pub use cursor::Cursor;
 pub use flush::Mark;
 pub use group::Group;
-pub use open::{LagPolicy, StoreBuilder};
 pub use partition::Partition;
 pub use query::{Page, Query};
 pub use quota::{Eviction, Quota};
 #[cfg(all(feature = "recall", not(loom)))]
 pub use recall::{Recall, Recalled};
 pub use removed::Removed;
+pub use settings::{LagPolicy, StoreBuilder};
 pub use stats::{Stats, Watermark};
 pub use upkeep::Upkeep;
 pub use walk::{Step, Walk};

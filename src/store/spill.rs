@@ -3,7 +3,7 @@
 use super::TraceStore;
 use super::inner::{Inner, reason};
 use super::load::{Home, Stored};
-use super::open::Settings;
+use super::settings::Settings;
 use crate::archive::Spill;
 use crate::archive::snapshots::ArchiveInfo;
 use crate::backend::Backend;

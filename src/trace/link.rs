@@ -1,9 +1,11 @@
 //! An association between two traces.
 
 use super::{Incarnation, Micros, TraceId};
-use crate::memory::constants::ASSOCIATED_AT;
 use crate::protocol::{EdgeKey, Head, Record};
 use jiff::Timestamp;
+
+/// Number of co-activations after which two traces count as associated.
+pub(crate) const ASSOCIATED_AT: u32 = 3;
 
 /// An undirected Hebbian association: counts how often two traces were active together. Immutable, like a
 /// [`Trace`](super::Trace).

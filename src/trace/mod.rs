@@ -21,11 +21,12 @@ pub use link::Link;
 pub use new::NewTrace;
 pub use payload::Payload;
 
-pub(crate) use link::{LinkKey, LinkState};
-pub(crate) use new::Defaults;
+pub(crate) use crate::clock::Micros;
 #[cfg(all(any(feature = "sqlite", feature = "postgres", all(test, feature = "snapshot")), not(loom)))]
-pub(crate) use parts::timestamp;
-pub(crate) use parts::{Content, Dynamics, Incarnation, MAX_REVISION, Micros, name as checked_name};
+pub(crate) use crate::clock::timestamp;
+pub(crate) use link::{ASSOCIATED_AT, LinkKey, LinkState};
+pub(crate) use new::Defaults;
+pub(crate) use parts::{Content, Dynamics, Incarnation, MAX_REVISION, name as checked_name};
 
 use crate::protocol::{Head, Record};
 use jiff::Timestamp;

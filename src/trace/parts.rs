@@ -5,7 +5,7 @@
 //! wrote last time writes the numbers alone.
 
 use super::names::{self, Names};
-use super::{Origin, Payload, Tier, TraceId, TraceType};
+use super::{Micros, Origin, Payload, Tier, TraceId, TraceType};
 use crate::error::{BoxError, Error, Result};
 use crate::protocol::planted::{Mistake, planted};
 use jiff::Timestamp;
@@ -263,69 +263,6 @@ impl fmt::Debug for ContentNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("_")
     }
-}
-
-/// Microseconds since the Unix epoch, within what a [`Timestamp`] can say.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Micros(i64);
-
-impl Micros {
-    /// The times of [`Timestamp::MIN`] and [`Timestamp::MAX`].
-    pub(crate) const MIN: Self = Self(-377_705_023_201_000_000);
-    pub(crate) const MAX: Self = Self(253_402_207_200_999_999);
-
-    pub(crate) fn now() -> Self {
-        Timestamp::now().into()
-    }
-
-    pub(crate) fn micros_since(self, earlier: Self) -> i64 {
-        self.0.saturating_sub(earlier.0)
-    }
-
-    /// Negative if `self` is the earlier one.
-    pub(crate) fn seconds_since(self, earlier: Self) -> f64 {
-        self.micros_since(earlier) as f64 / 1e6
-    }
-
-    /// The time of a row.
-    #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
-    pub(crate) fn stored(micros: i64) -> Result<Self, jiff::Error> {
-        let at = Self(micros);
-        if (Self::MIN..=Self::MAX).contains(&at) { Ok(at) } else { timestamp(micros).map(Self::from) }
-    }
-
-    /// The nearest that a [`Timestamp`] can say.
-    pub(crate) fn clamped(micros: i64) -> Self {
-        Self(micros.clamp(Self::MIN.0, Self::MAX.0))
-    }
-
-    /// So many microseconds later, within what a [`Timestamp`] can say.
-    pub(crate) fn plus(self, micros: i64) -> Self {
-        Self::clamped(self.0.saturating_add(micros))
-    }
-
-    pub(crate) fn get(self) -> i64 {
-        self.0
-    }
-}
-
-impl From<Timestamp> for Micros {
-    fn from(timestamp: Timestamp) -> Self {
-        Self(timestamp.as_microsecond())
-    }
-}
-
-impl From<Micros> for Timestamp {
-    fn from(micros: Micros) -> Self {
-        // Every `Micros` was made from a timestamp, so the default is never taken.
-        timestamp(micros.0).unwrap_or_default()
-    }
-}
-
-/// By seconds, since jiff takes the last microsecond of its range in that form alone.
-pub(crate) fn timestamp(micros: i64) -> Result<Timestamp, jiff::Error> {
-    let (second, micro) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
-    Timestamp::new(second, micro as i32 * 1_000)
 }
 
 pub(super) fn time(field: &str, at: impl TryInto<Timestamp, Error: Into<BoxError>>) -> Result<Micros> {

@@ -7,7 +7,7 @@ use super::error::{kind_of, while_doing};
 use super::file_identity::{sibling, unreachable_file};
 use super::inspect::of_a_store;
 use super::verify::{FILE, SCHEMA, VerifyReport, verify_watched};
-use super::{file, schema};
+use super::{file, look, path, schema};
 use crate::backend::BackendError;
 use crate::clock::new_uuid;
 use crate::error::{Error, ErrorKind, Result};
@@ -77,7 +77,7 @@ pub fn backup(
 }
 
 fn copy_to(from: &Path, to: &Path, watch: &Watch) -> Result<VerifyReport> {
-    let to = &file::resolved(to)?;
+    let to = &path::resolved(to)?;
     refuse_taken(to)?;
     let (from, _) = &of_a_store(from)?;
     let partial = Partial::make(to)?;
@@ -120,7 +120,7 @@ pub(crate) struct Partial(PathBuf);
 impl Partial {
     pub(crate) fn make(to: &Path) -> Result<Self, BackendError> {
         let path = sibling(to, &format!(".{}.partial", new_uuid().simple()));
-        file::make(&path).map_err(|error| unreachable_file(to, error))?;
+        path::make(&path).map_err(|error| unreachable_file(to, error))?;
         Ok(Self(path))
     }
 
@@ -195,7 +195,7 @@ pub(super) fn sync_folder(file: &Path) -> io::Result<()> {
 /// Copies all pages, as of one moment.
 fn copy(from: &Path, to: &Path, watch: &Watch) -> Result<()> {
     let reading = |error| while_doing("copying", from, error);
-    let mut source = file::look_at(from).map_err(reading)?;
+    let mut source = look::look_at(from).map_err(reading)?;
     let moment = source.transaction().map_err(reading)?;
     // The first read begins the read transaction: every step below sees the same state.
     schema::read_store(&moment).map_err(reading)?;

@@ -25,10 +25,12 @@ mod round;
 #[cfg(test)]
 mod tests;
 
+use super::Sqlite;
 use super::changes::{LastWrite, Written};
+use super::engine::changed_by_another;
 use super::error::while_doing;
-use super::file::{self, Attached};
-use super::{Sqlite, changed_by_another};
+use super::file::Attached;
+use super::look;
 use crate::backend::{Backend, BackendError};
 use crate::error::ErrorKind;
 use crate::guarded;
@@ -160,7 +162,7 @@ impl Sqlite {
         })?;
         self.due = pages.left() + MOVE_FROM;
         if complete {
-            file::confirm(&path, self.boot, committed..=committed)?;
+            look::confirm(&path, self.boot, committed..=committed)?;
             self.durable = committed;
             self.to_scrub &= mode != Mode::Truncate;
             self.beside = true;

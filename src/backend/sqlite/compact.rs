@@ -8,9 +8,11 @@
 //! The map can't be added to a file that was made without it: that takes one VACUUM, which writes the whole file anew,
 //! also as one transaction in the log.
 
+use super::apply::commit;
+use super::engine::changed_by_another;
 use super::error::while_doing;
 use super::file::Attached;
-use super::{Sqlite, changed_by_another, commit, file_identity, schema};
+use super::{Sqlite, file_identity, schema};
 use crate::Durability;
 use crate::backend::{Backend, BackendError, Space};
 use rusqlite::Connection;

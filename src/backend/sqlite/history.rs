@@ -5,7 +5,7 @@
 
 use super::error::{is_about_the_row, while_doing};
 use super::rows_read::{self, COLUMNS, Wrong};
-use super::{file, inspect};
+use super::{file, inspect, look};
 use crate::backend::{BackendError, RowNumber};
 use crate::error::{ErrorKind, Result};
 use crate::trace::{Trace, TraceId};
@@ -148,7 +148,7 @@ const FIXED_VALUES: usize = 20;
 pub(crate) fn read_history(path: &Path, id: TraceId, max_payload_bytes: usize) -> Result<Vec<Trace>> {
     let reading = |error| while_doing("reading", path, error);
     let read = || {
-        let connection = file::look_at(path)?;
+        let connection = look::look_at(path)?;
         file::harden(&connection, file::longest_value(max_payload_bytes))?;
         if !is_there(&connection)? {
             return Ok(Vec::new());

@@ -2,7 +2,7 @@
 
 use super::error::while_doing;
 use super::moment::Moment;
-use super::{file, file_identity, lock, schema};
+use super::{file, file_identity, lock, look, path, schema};
 use crate::backend::BackendError;
 use crate::error::{ErrorKind, Result};
 use rusqlite::types::ValueRef;
@@ -57,15 +57,15 @@ pub fn inspect(path: impl AsRef<Path>) -> Result<FileReport> {
 pub(crate) fn read<T>(path: &Path, work: impl FnOnce(Moment<'_>) -> Result<T>) -> Result<T> {
     let (path, _) = &of_a_store(path)?;
     let reading = |error| while_doing("reading", path, error);
-    let mut connection = file::look_at(path).map_err(reading)?;
+    let mut connection = look::look_at(path).map_err(reading)?;
     connection.execute_batch("BEGIN").map_err(reading)?;
     work(Moment::of(path, file::longest_value(0), &mut connection).map_err(reading)?)
 }
 
 /// Returns the resolved path and the version of the schema.
 pub(super) fn of_a_store(path: &Path) -> Result<(PathBuf, i64), BackendError> {
-    let path = file::resolved(path)?;
-    let identity = file::look_before_touching(&path)?;
+    let path = path::resolved(path)?;
+    let identity = look::look_before_touching(&path)?;
     if identity.is_new() {
         let message = format!("{} is empty: give the path of a store", path.display());
         Err(BackendError::new(ErrorKind::NotAStore, message))
@@ -75,7 +75,7 @@ pub(super) fn of_a_store(path: &Path) -> Result<(PathBuf, i64), BackendError> {
 }
 
 fn report(path: &Path, schema_version: i64, file_bytes: u64) -> rusqlite::Result<FileReport> {
-    let mut connection = file::look_at(path)?;
+    let mut connection = look::look_at(path)?;
     let snapshot = connection.transaction()?;
     let (watermark, _, clean) = schema::read_store(&snapshot)?;
     let count = |sql| snapshot.query_row(sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);

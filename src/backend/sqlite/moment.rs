@@ -7,7 +7,8 @@
 mod tests;
 
 use super::error::while_doing;
-use super::file::{self, Looking};
+use super::file;
+use super::look::{self, Looking};
 use super::{links, rows_read, schema};
 use crate::backend::{Loaded, RowNumber, Stored};
 use crate::error::Result;
@@ -67,7 +68,7 @@ impl<'c> Moment<'c> {
         let readers = thread::available_parallelism().map_or(1, usize::from).min(MOST_READERS);
         // One that can't be opened now, or sees a later moment, is done without.
         let other = |_| {
-            let other = file::look_at(path)?;
+            let other = look::look_at(path)?;
             file::harden(&other, longest)?;
             other.execute_batch("BEGIN")?;
             Ok::<_, rusqlite::Error>((schema::read_store(&other)? == store).then_some(other))

@@ -62,7 +62,7 @@ fn what_a_reader_would_not_find_is_damage() -> Outcome {
     sqlite.close(5)?;
     drop(sqlite);
     let confirm = |path: &std::path::Path, cut| {
-        super::file::confirm(path, boot, cut..=cut).map_err(|error| error.kind())
+        super::look::confirm(path, boot, cut..=cut).map_err(|error| error.kind())
     };
     assert_eq!((confirm(&path, 5), confirm(&path, 6)), (Ok(()), Err(ErrorKind::Corrupt)));
     // Nobody can look there: nothing is said of the file.
@@ -98,7 +98,7 @@ fn a_row_is_refused_only_for_what_it_is() -> Outcome {
     let failure = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
     let connection = Connection::open_in_memory()?;
     let refused = |code: i32| {
-        let each = super::each(&connection, &[false, true, false], |fails| match fails {
+        let each = super::apply::each(&connection, &[false, true, false], |fails| match fails {
             true => Err(failure(code)),
             false => Ok(()),
         });

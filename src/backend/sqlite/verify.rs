@@ -6,7 +6,7 @@
 
 use super::error::{kind_of, while_doing};
 use super::finding::Finding;
-use super::{file, file_identity, history, links, lock, rows_read, schema};
+use super::{file_identity, history, links, lock, look, path, rows_read, schema};
 use crate::backend::{MAX_WATERMARK, RowNumber, Stored, Unreadable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Progress, Watch};
@@ -115,11 +115,11 @@ pub fn verify(
 }
 
 pub(super) fn verify_watched(path: &Path, watch: &Watch) -> Result<VerifyReport> {
-    let path = &file::resolved(path)?;
+    let path = &path::resolved(path)?;
     let passes = Arc::new(Passes::default());
     let bytes = fs::metadata(path).map_or(0, |file| file.len());
     let mut report = VerifyReport { bytes, in_use_by: lock::owner(path), ..VerifyReport::default() };
-    let looked = file::identify(path).map_err(Error::from).and_then(|(mut connection, identity)| {
+    let looked = look::identify(path).map_err(Error::from).and_then(|(mut connection, identity)| {
         if identity.is_new() {
             let message = format!("{} is empty: give the path of a store", path.display());
             return Err(Error::new(ErrorKind::NotAStore, message));

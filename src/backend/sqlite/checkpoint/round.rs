@@ -3,13 +3,14 @@
 use super::gate::{Gate, Writing};
 use super::{MOVE_FROM, Mode, Pages};
 use crate::backend::BackendError;
-use crate::backend::sqlite::changed_by_another;
 use crate::backend::sqlite::changes::Written;
+use crate::backend::sqlite::engine::changed_by_another;
 use crate::backend::sqlite::error::while_doing;
-use crate::backend::sqlite::file::{self, Attached};
+use crate::backend::sqlite::file::Attached;
 use crate::backend::sqlite::file_identity::{FileIdentity, hint};
 use crate::backend::sqlite::files::Descriptor;
 use crate::backend::sqlite::lock::Lock;
+use crate::backend::sqlite::look;
 use crate::error::ErrorKind;
 use std::io;
 use std::path::PathBuf;
@@ -126,7 +127,7 @@ impl Task {
             let Some(pass) = pass else { return Ok(Ended::Moved { complete: false, left: i64::MAX }) };
             let (complete, pages) = pass.map_err(|error| while_doing("checkpointing", &self.path, error))?;
             if complete {
-                file::confirm(&self.path, self.boot, self.committed..)?;
+                look::confirm(&self.path, self.boot, self.committed..)?;
                 return Ok(Ended::Moved { complete, left: 0 });
             }
             self.sync()?;

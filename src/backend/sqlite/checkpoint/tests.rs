@@ -3,8 +3,8 @@
 use super::round::{Round, Task};
 use super::{MOVE_FROM, RESTART_FROM, WAIT_FROM};
 use crate::Durability::{self, Durable};
-use crate::backend::sqlite::file::look_at;
 use crate::backend::sqlite::file_identity::FileIdentity;
+use crate::backend::sqlite::look::look_at;
 use crate::backend::sqlite::{Claim, Sqlite, inspect};
 use crate::backend::{Backend, Batch, Reopened, Scope, TraceChange};
 use crate::error::ErrorKind;

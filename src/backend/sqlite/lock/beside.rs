@@ -3,9 +3,9 @@
 
 use super::in_use;
 use crate::backend::BackendError;
-use crate::backend::sqlite::file::look_before_touching;
 use crate::backend::sqlite::file_identity::{FileId, sibling, unreachable_file};
 use crate::backend::sqlite::files::{self, InUse};
+use crate::backend::sqlite::look::look_before_touching;
 use crate::error::ErrorKind;
 use crate::guarded;
 use crate::protocol::Process;
@@ -32,7 +32,7 @@ impl Lock {
             // First of all, so that no lock file appears beside what is not a store.
             look_before_touching(path)?;
         }
-        super::super::file::make_if_missing(path)?;
+        super::super::path::make_if_missing(path)?;
         let beside = sibling(path, SUFFIX);
         let failed = |error: std::io::Error| {
             let message = format!(
