@@ -57,7 +57,7 @@ where
         let Planned { old, change } = self.planned(key);
         match change {
             Change::Keep => old.value().cloned(),
-            Change::Put(value) => Some(Arc::new(value.clone())),
+            Change::Put(value) => Some(Arc::new(V::clone(value))),
             Change::Remove => None,
         }
     }
@@ -72,7 +72,7 @@ where
         self.planned.values().filter_map(|Planned { old, change }| {
             let new = match change {
                 Change::Keep => return None,
-                Change::Put(new) => Some(new),
+                Change::Put(new) => Some(&**new),
                 Change::Remove => None,
             };
             Some((old.value().map(|old| &**old), new))

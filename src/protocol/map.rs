@@ -3,7 +3,7 @@
 use super::generations::{GenerationGuard, Generations};
 use super::index::Index;
 use super::planted::{Mistake, planted};
-use super::raw::{Captured, CellState, Cells, Record, Settled, pin};
+use super::raw::{Captured, CellState, Cells, Fresh, Record, Settled, pin};
 use super::sync::{AtomicIsize, Ordering};
 use std::convert::Infallible;
 use std::hash::Hash;
@@ -13,10 +13,17 @@ use std::sync::Arc;
 pub enum Change<V> {
     /// Nothing: the key does not become dirty.
     Keep,
-    /// This value in its place.
-    Put(V),
+    /// This value in its place: see [`put`](Self::put).
+    Put(Fresh<V>),
     /// Removal.
     Remove,
+}
+
+impl<V> Change<V> {
+    /// This value in its place.
+    pub fn put(value: V) -> Self {
+        Change::Put(value.into())
+    }
 }
 
 /// A transition that took place, or that chose [`Change::Keep`].
@@ -264,7 +271,7 @@ where
         inside: GenerationGuard<D>,
         key: &K,
         old: &CellState<V>,
-        new: Option<V>,
+        new: Option<Fresh<V>>,
         listed: &mut u64,
     ) -> Result<Option<Arc<V>>, ()>
     where

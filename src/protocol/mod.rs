@@ -48,7 +48,7 @@ pub(crate) use raw::Process;
 pub(crate) use raw::file_lock;
 #[cfg(loom)]
 pub use raw::{Captured, List, Tracked, explore};
-pub use raw::{Head, Record};
+pub use raw::{Fresh, Head, Record};
 pub use sync::Notify;
 #[cfg(loom)]
 pub use sync::{ShippedNotify, hide_locks};

@@ -66,7 +66,7 @@ where
     }
 
     fn upsert(&self, key: K, value: Plain<T>) -> Transition<Plain<T>> {
-        let put = |_: Option<&Arc<_>>| Ok::<_, ()>(Change::Put(value.clone()));
+        let put = |_: Option<&Arc<_>>| Ok::<_, ()>(Change::put(value.clone()));
         self.map.upsert(&self.generations, &key, put).expect("no generation is sealed here")
     }
 
@@ -293,7 +293,7 @@ fn nothing_is_left_of_groups() {
         for n in 0..20 {
             let mut part = GroupPart::new(&store.map);
             for key in [1, 2] {
-                part.set(&key, Change::Put(plain(content.clone())));
+                part.set(&key, Change::put(plain(content.clone())));
             }
             let is_late = n % 2 == 0;
             if is_late {
@@ -335,7 +335,7 @@ fn address_that_comes_back_deceives_nobody() {
                 store.map.collect();
             }
         }
-        Ok(Change::Put(plain(old.map_or(0, |old| ***old + 1))))
+        Ok(Change::put(plain(old.map_or(0, |old| ***old + 1))))
     });
     assert!(done.is_ok_and(|done| done.new.is_some_and(|new| **new == 1_001)));
     assert_eq!(tries, 2, "the first found another record than it computed from");
@@ -349,7 +349,7 @@ fn what_a_rejected_write_made_does_not_stay() {
     assert!(store.map.keys().is_empty());
     drop(store.generations.cut_and(Opening::Sealed, || ()));
     assert!(store.generations.enter().is_sealed());
-    let rejected = store.map.upsert::<_, ()>(&store.generations, &1, |_| Ok(Change::Put(plain("a"))));
+    let rejected = store.map.upsert::<_, ()>(&store.generations, &1, |_| Ok(Change::put(plain("a"))));
     assert!(matches!(rejected, Err(Rejected::Sealed)));
     assert!(store.map.keys().is_empty() && store.map.len() == 0);
 }
@@ -365,7 +365,7 @@ fn what_follows_from_a_write_is_not_refused_by_a_sealed_generation() {
     let follow = |key, change: fn() -> Change<Plain<&'static str>>| {
         store.map.follow(&store.generations, &key, |_| change())
     };
-    assert!(follow(1, || Change::Remove) && follow(2, || Change::Put(plain("b"))), "they have changed");
+    assert!(follow(1, || Change::Remove) && follow(2, || Change::put(plain("b"))), "they have changed");
     assert!(!follow(1, || Change::Remove) && !follow(2, || Change::Keep) && !follow(3, || Change::Remove));
     assert_eq!((store.map.len(), store.map.keys().len()), (1, 2));
     let inside = store.generations.enter();
@@ -412,7 +412,7 @@ fn key_listed_in_vain_is_counted_and_captured_once() {
         if tries == 1 {
             store.put(1, "first");
         }
-        Ok(Change::Put(plain("second")))
+        Ok(Change::put(plain("second")))
     });
     assert!(done.is_ok_and(|done| done.old.is_some_and(|old| **old == "first")));
     assert_eq!(store.generations.enter().dirty(), 1);

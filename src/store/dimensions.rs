@@ -83,12 +83,13 @@ impl Inner {
 }
 
 impl Counting<'_> {
-    /// Returns the change, unless its embedding is new and of other dimensions than the store has.
-    pub(super) fn admit(&mut self, old: Option<&Trace>, change: Change<Trace>) -> Result<Change<Trace>> {
-        if let Change::Put(new) = &change {
-            self.add(old, new)?;
+    /// Fails if the change brings a new embedding, of other dimensions than the store has.
+    pub(super) fn admit(&mut self, old: Option<&Trace>, change: &Change<Trace>) -> Result<()> {
+        match change {
+            // By reference: a change is large, and each move of it shows in an update.
+            Change::Put(new) if self.embeddings.is_some() => self.add(old, new),
+            _ => Ok(()),
         }
-        Ok(change)
     }
 
     fn add(&mut self, old: Option<&Trace>, new: &Trace) -> Result<()> {

@@ -248,7 +248,7 @@ impl Plan<'_> {
                 if self.traces.get(&id).is_some() {
                     return Err(already_exists(id));
                 }
-                self.traces.set(&id, Change::Put(trace.clone()));
+                self.traces.set(&id, Change::put(trace.clone()));
             }
             Step::Update(id, revision, change) => {
                 let old = self.found(*id)?;
@@ -287,7 +287,7 @@ impl Plan<'_> {
         let births = [self.found(a)?.birth(), self.found(b)?.birth()];
         let old = self.links.get(&ends).filter(|tie| tie.joins(births)).map(|tie| tie.link);
         let link = Link::counted(old, ends, self.inner.now());
-        self.links.set(&ends, Change::Put(LinkState::new(link, births)));
+        self.links.set(&ends, Change::put(LinkState::new(link, births)));
         self.linked.push(ends);
         Ok(())
     }

@@ -108,7 +108,11 @@ impl Inner {
     pub(super) fn put(&self, trace: &Trace) -> Result<Option<Arc<Trace>>> {
         let mut counting = self.counting();
         let done = self.traces().upsert(&self.state.generations, &trace.id(), |old| match old {
-            None => counting.admit(None, Change::Put(trace.clone())),
+            None => {
+                let change = Change::put(trace.clone());
+                counting.admit(None, &change)?;
+                Ok(change)
+            }
             Some(_) => Err(already_exists(trace.id())),
         });
         let done = done.map_err(reason)?;
@@ -120,7 +124,7 @@ impl Inner {
     pub(super) fn replace(&self, trace: &Trace, counting: &mut Counting<'_>) -> Result<()> {
         let done = self
             .traces()
-            .upsert(&self.state.generations, &trace.id(), |_| Ok(Change::Put(trace.clone())))
+            .upsert(&self.state.generations, &trace.id(), |_| Ok(Change::put(trace.clone())))
             .map_err(reason)?;
         counting.done(done.old.as_deref(), done.new.as_deref());
         if let Some(old) = done.old {
@@ -146,7 +150,11 @@ impl Inner {
         mut change: impl FnMut(&Arc<Trace>) -> Result<Change<Trace>>,
     ) -> Result<Option<Transition<Trace>>> {
         let mut counting = self.counting();
-        let change = |old: &Arc<Trace>| counting.admit(Some(old), change(old)?);
+        let change = |old: &Arc<Trace>| {
+            let change = change(old)?;
+            counting.admit(Some(old), &change)?;
+            Ok(change)
+        };
         let done = self.traces().update(&self.state.generations, &id, change).map_err(reason)?;
         if let Some(done) = &done {
             counting.done(done.old.as_deref(), done.new.as_deref());
@@ -178,9 +186,9 @@ impl Inner {
 
     /// Returns the trace with other numbers, as a change by the store itself: the revision does not change.
     pub(super) fn renumbered(old: &Trace, change: impl FnOnce(&mut Dynamics)) -> Change<Trace> {
-        let mut new = old.clone();
-        change(&mut new.numbers);
-        if new.numbers == old.numbers { Change::Keep } else { Change::Put(new) }
+        let mut numbers = old.numbers;
+        change(&mut numbers);
+        if numbers == old.numbers { Change::Keep } else { Change::put(old.renumbered(numbers)) }
     }
 }
 

@@ -168,7 +168,7 @@ impl Inner {
                     return Ok(Change::Keep);
                 }
                 let old = old.filter(|tie| tie.joins(births)).map(|tie| tie.link);
-                Ok(Change::Put(LinkState::new(Link::counted(old, ends, now), births)))
+                Ok(Change::put(LinkState::new(Link::counted(old, ends, now), births)))
             });
             let Transition { new, .. } = done.map_err(reason)?;
             if let Some(tie) = new.filter(|_| self.look_again(ends, births)) {

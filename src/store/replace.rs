@@ -26,6 +26,6 @@ impl TraceStore {
     /// Returns the errors of [`insert`](Self::insert) but [`AlreadyExists`](crate::ErrorKind::AlreadyExists). Nothing
     /// is stored or changed.
     pub fn replace(&self, new: NewTrace) -> Result<Arc<Trace>> {
-        self.inner().upsert(new, |old, new| Ok(new.succeeding(old).map_or(Change::Keep, Change::Put)))
+        self.inner().upsert(new, |old, new| Ok(new.succeeding(old).map_or(Change::Keep, Change::put)))
     }
 }

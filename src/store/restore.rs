@@ -72,7 +72,7 @@ impl Inner {
         let tie = LinkState::new(link, births);
         let put = self.links().upsert(&self.state.generations, &link.ends, |_| {
             if tie.joins(self.births(link.ends, None)?) {
-                Ok(Change::Put(tie.clone()))
+                Ok(Change::put(tie.clone()))
             } else {
                 Err(not_found(link.ends.ids()[0]))
             }

@@ -229,7 +229,7 @@ impl Inner {
     /// lists those that have changed or been removed.
     fn go_on_as(&self, trace: &Arc<Trace>) -> Result<()> {
         let put = self.traces().upsert(&self.state.generations, &trace.id(), |old| {
-            Ok::<_, Error>(Change::Put(match old {
+            Ok::<_, Error>(Change::put(match old {
                 Some(old) => trace.continuing(old),
                 None => Trace::clone(trace),
             }))

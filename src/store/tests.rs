@@ -28,7 +28,7 @@ fn close_that_fails_leaves_no_link_without_its_traces() -> Outcome {
         let gone = removed.ok().flatten().and_then(|done| done.old).ok_or("it was there")?;
         let now = jiff::Timestamp::UNIX_EPOCH;
         let tie = LinkState::new(Link::new((ids[0], ids[3]), 1, now, now)?, births);
-        let put = inner.links().upsert::<_, Error>(clock, &late, |_| Ok(Change::Put(tie.clone())));
+        let put = inner.links().upsert::<_, Error>(clock, &late, |_| Ok(Change::put(tie.clone())));
         assert!(put.is_ok());
         faults.fail(Call::Close).with(Fault::Hang);
         if fails {

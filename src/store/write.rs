@@ -229,9 +229,7 @@ impl Inner {
         old: &Arc<Trace>,
         change: &mut (impl FnMut(TraceEdit<'_>) -> Result<TraceEdit<'_>> + ?Sized),
     ) -> Result<Change<Trace>> {
-        let Some(mut new) = change(TraceEdit::of(old))?.finish(|| self.now())? else {
-            return Ok(Change::Keep);
-        };
+        let Some(mut new) = old.edited(|| self.now(), change)? else { return Ok(Change::Keep) };
         if new.numbers.strength != old.numbers.strength {
             // A strength of a time to come would have no effect.
             new.numbers.last_decayed = new.numbers.last_decayed.min(self.now());
@@ -270,9 +268,10 @@ impl Inner {
         let trace = self.checked(new)?;
         self.state.check_lag()?;
         let (generations, mut counting) = (&self.state.generations, self.counting());
-        let done = self.traces().upsert(generations, &trace.id(), |old| match old {
-            None => counting.admit(None, Change::Put(trace.clone())),
-            Some(old) => counting.admit(Some(old), change(old, &trace)?),
+        let done = self.traces().upsert(generations, &trace.id(), |old| {
+            let change = old.map_or_else(|| Ok(Change::put(trace.clone())), |old| change(old, &trace))?;
+            counting.admit(old.map(|old| &**old), &change)?;
+            Ok(change)
         });
         let done = done.map_err(reason)?;
         counting.done(done.old.as_deref(), done.new.as_deref());

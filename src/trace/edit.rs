@@ -4,7 +4,7 @@ use super::parts::{ContentNumber, EndChange};
 use super::setters::shared_setters;
 use super::{Content, Dynamics, Micros, Payload, Trace, TraceId, parts};
 use crate::error::{BoxError, Error, Result};
-use crate::protocol::Head;
+use crate::protocol::{Fresh, Head};
 use jiff::Timestamp;
 use std::sync::Arc;
 
@@ -17,19 +17,34 @@ use std::sync::Arc;
 #[must_use = "return the edit from the closure"]
 pub struct TraceEdit<'a> {
     old: &'a Trace,
+    /// Elsewhere: each setter takes the edit and returns it, so it should be small.
+    draft: &'a mut Draft,
+}
+
+/// What an edit has set.
+#[derive(Debug)]
+struct Draft {
     numbers: Dynamics,
     /// A copy, made when something in it is first set.
     content: Option<Box<Content>>,
-    /// Few edits change it: it is no part of what each step of an edit moves.
     end: Option<Box<EndChange>>,
     problem: Option<Error>,
 }
 
-impl<'a> TraceEdit<'a> {
-    pub(crate) fn of(old: &'a Trace) -> Self {
-        Self { old, numbers: old.numbers, content: None, end: None, problem: None }
+impl Trace {
+    /// Returns the trace as `change` makes it, or `None` if every field is equal.
+    pub(crate) fn edited(
+        &self,
+        now: impl FnOnce() -> Micros,
+        change: impl FnOnce(TraceEdit<'_>) -> Result<TraceEdit<'_>>,
+    ) -> Result<Option<Fresh<Self>>> {
+        let mut draft = Draft { numbers: self.numbers, content: None, end: None, problem: None };
+        let _ = change(TraceEdit { old: self, draft: &mut draft })?;
+        draft.finish(self, now)
     }
+}
 
+impl<'a> TraceEdit<'a> {
     shared_setters!();
 
     /// The trace before this change.
@@ -40,14 +55,15 @@ impl<'a> TraceEdit<'a> {
     /// Sets the strength: 0 to 1. Raises the peak strength to it if it is higher.
     pub fn strength(self, strength: f64) -> Self {
         self.check(parts::fraction("strength", strength), |this, strength| {
-            this.numbers.strength = strength;
-            this.numbers.peak_strength = this.numbers.peak_strength.max(strength);
+            let numbers = &mut this.draft.numbers;
+            numbers.strength = strength;
+            numbers.peak_strength = numbers.peak_strength.max(strength);
         })
     }
 
     /// Removes a tag, if the trace has it.
     pub fn untag(mut self, tag: &str) -> Self {
-        let tags = &self.content.as_deref().unwrap_or(&self.old.content).names.tags;
+        let tags = &self.draft.content.as_deref().unwrap_or(&self.old.content).names.tags;
         if tags.iter().any(|own| **own == *tag) {
             let rest: Vec<_> = tags.iter().filter(|own| ***own != *tag).cloned().collect();
             self.content().set_tags(&rest);
@@ -74,31 +90,41 @@ impl<'a> TraceEdit<'a> {
     }
 
     /// Removes the end of the validity, and the mark of a successor: the trace is valid again.
-    pub fn no_valid_until(mut self) -> Self {
-        self.end = Some(Box::new(EndChange { is_cleared: true, ..EndChange::default() }));
+    pub fn no_valid_until(self) -> Self {
+        self.draft.end = Some(Box::new(EndChange { is_cleared: true, ..EndChange::default() }));
         self
     }
 
     fn content(&mut self) -> &mut Content {
-        self.content.get_or_insert_with(|| Box::new((*self.old.content).clone()))
+        self.draft.content(self.old)
     }
 
-    /// The changed trace, or `None` if every field is equal to the old one.
-    pub(crate) fn finish(mut self, now: impl FnOnce() -> Micros) -> Result<Option<Trace>> {
-        if let Some(problem) = self.problem {
+    fn draft(&mut self) -> &mut Draft {
+        self.draft
+    }
+}
+
+impl Draft {
+    fn content(&mut self, old: &Trace) -> &mut Content {
+        self.content.get_or_insert_with(|| Box::new((*old.content).clone()))
+    }
+
+    /// In place: a move of what was just set shows in an update.
+    fn finish(&mut self, old: &Trace, now: impl FnOnce() -> Micros) -> Result<Option<Fresh<Trace>>> {
+        if let Some(problem) = self.problem.take() {
             return Err(problem);
         }
         if let Some(change) = self.end.take() {
-            let old_end = self.old.content.rare.end;
-            let end = change.of(self.old.id, old_end, now)?;
+            let old_end = old.content.rare.end;
+            let end = change.of(old.id, old_end, now)?;
             if end != old_end {
-                self.content().rare.end = end;
+                self.content(old).rare.end = end;
             }
         }
-        let Self { old, mut numbers, content, .. } = self;
         // Equal content keeps its number, and is shared: by that the flusher knows what it need not write.
-        let content = content.filter(|content| **content != *old.content);
-        if content.is_none() && numbers == old.numbers {
+        let content = self.content.take().filter(|content| **content != *old.content);
+        let numbers = &mut self.numbers;
+        if content.is_none() && *numbers == old.numbers {
             return Ok(None);
         }
         numbers.revision = numbers.revision.saturating_add(1).min(parts::MAX_REVISION);
@@ -109,6 +135,6 @@ impl<'a> TraceEdit<'a> {
                 Arc::new(*content)
             },
         );
-        Ok(Some(Trace { head: Head::default(), id: old.id, content, numbers }))
+        Ok(Some(Trace { head: Head::default(), id: old.id, content, numbers: *numbers }.into()))
     }
 }

@@ -24,7 +24,9 @@ pub use payload::Payload;
 pub(crate) use crate::clock::Micros;
 #[cfg(all(any(feature = "sqlite", feature = "postgres", all(test, feature = "snapshot")), not(loom)))]
 pub(crate) use crate::clock::timestamp;
-pub(crate) use link::{ASSOCIATED_AT, LinkKey, LinkState};
+#[cfg(feature = "legion")]
+pub(crate) use link::ASSOCIATED_AT;
+pub(crate) use link::{LinkKey, LinkState};
 pub(crate) use new::Defaults;
 pub(crate) use parts::{Content, Dynamics, Incarnation, MAX_REVISION, name as checked_name};
 
@@ -65,6 +67,11 @@ impl Trace {
     pub(crate) fn continuing(&self, other: &Self) -> Self {
         let content = Content { birth: other.birth(), ..Content::clone(&self.content) };
         Self { content: Arc::new(content), ..self.clone() }
+    }
+
+    /// The same with other numbers.
+    pub(crate) fn renumbered(&self, numbers: Dynamics) -> Self {
+        Self { numbers, ..self.clone() }
     }
 
     /// Returns this trace as the next state of another one with its id, or `None` if no field differs.

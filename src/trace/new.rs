@@ -307,6 +307,10 @@ impl NewTrace {
         &mut self.content
     }
 
+    fn draft(&mut self) -> &mut Self {
+        self
+    }
+
     /// Builds the trace without a store, as a [`Backend`](crate::backend::Backend) does with a stored row. Fields
     /// that were not set get their defaults; the partition is `default` and the times are now.
     ///

@@ -1,6 +1,7 @@
 //! The setters shared by [`NewTrace`](super::NewTrace) and [`TraceEdit`](super::TraceEdit).
 
-/// For a type with `numbers: Dynamics`, `fn content(&mut self) -> &mut Content` and
+/// For a type with `fn content(&mut self) -> &mut Content`, `fn draft(&mut self)`, which returns something with
+/// `numbers: Dynamics`, and
 /// `fn check<T>(self, Result<T>, impl FnOnce(&mut Self, T)) -> Self`, which applies a good value and
 /// keeps the first bad one as the error to answer with.
 macro_rules! shared_setters {
@@ -26,27 +27,29 @@ macro_rules! shared_setters {
         /// Sets the exponent of the decay: 0 or more. Default of a new trace: its
         /// [type's](crate::TraceType::base_decay_rate).
         pub fn base_decay_rate(self, rate: f64) -> Self {
-            self.check(parts::rate("base_decay_rate", rate), |this, rate| this.numbers.base_decay_rate = rate)
+            self.check(parts::rate("base_decay_rate", rate), |this, rate| {
+                this.draft().numbers.base_decay_rate = rate
+            })
         }
 
         /// Sets the emotional valence, clamped to the range -1 to 1. Default of a new trace: 0.
         pub fn emotional_valence(self, valence: f64) -> Self {
             self.check(parts::clamped("emotional_valence", valence, -1.0), |this, valence| {
-                this.numbers.emotional_valence = valence;
+                this.draft().numbers.emotional_valence = valence;
             })
         }
 
         /// Sets the emotional intensity, clamped to the range 0 to 1. Default of a new trace: 0.
         pub fn emotional_intensity(self, intensity: f64) -> Self {
             self.check(parts::clamped("emotional_intensity", intensity, 0.0), |this, intensity| {
-                this.numbers.emotional_intensity = intensity;
+                this.draft().numbers.emotional_intensity = intensity;
             })
         }
 
         /// Sets the confidence: 0 to 1. Default of a new trace: 0.5, of firmware 1.
         pub fn confidence(self, confidence: f64) -> Self {
             self.check(parts::fraction("confidence", confidence), |this, confidence| {
-                this.numbers.confidence = confidence;
+                this.draft().numbers.confidence = confidence;
             })
         }
 
@@ -97,7 +100,7 @@ macro_rules! shared_setters {
         /// [`SystemTime`](std::time::SystemTime), past or to come. Default of a new trace: none.
         pub fn valid_until(self, at: impl TryInto<Timestamp, Error: Into<BoxError>>) -> Self {
             self.check(parts::time("valid_until", at), |this, at| {
-                this.end.get_or_insert_default().at = Some(at)
+                this.draft().end.get_or_insert_default().at = Some(at)
             })
         }
 
@@ -105,25 +108,25 @@ macro_rules! shared_setters {
         /// [validity](Self::valid_until) now, unless that has ended before or its end is set in the same change.
         /// Default of a new trace: not superseded. Its own id is invalid.
         pub fn superseded_by(mut self, successor: TraceId) -> Self {
-            self.end.get_or_insert_default().superseded_by = Some(successor);
+            self.draft().end.get_or_insert_default().superseded_by = Some(successor);
             self
         }
 
         /// Marks the trace as unresolved. Default of a new trace: `false`.
         pub fn unresolved(mut self, unresolved: bool) -> Self {
-            self.numbers.unresolved = unresolved;
+            self.draft().numbers.unresolved = unresolved;
             self
         }
 
         /// Marks the trace for consolidation with others. Default of a new trace: `false`.
         pub fn consolidation_candidate(mut self, candidate: bool) -> Self {
-            self.numbers.consolidation_candidate = candidate;
+            self.draft().numbers.consolidation_candidate = candidate;
             self
         }
 
         /// Exempts the trace from eviction. Default of a new trace: `false`.
         pub fn pinned(mut self, pinned: bool) -> Self {
-            self.numbers.pinned = pinned;
+            self.draft().numbers.pinned = pinned;
             self
         }
 
@@ -131,7 +134,7 @@ macro_rules! shared_setters {
             match value {
                 Ok(value) => apply(&mut self, value),
                 Err(problem) => {
-                    self.problem.get_or_insert(problem);
+                    self.draft().problem.get_or_insert(problem);
                 }
             }
             self

@@ -4,7 +4,7 @@ use super::support::{ALL_BAGS, NO_BAGS, Outcome, Part, SOME_BAGS, Value, World, 
 use mnemon::model::Change;
 
 fn put(part: &mut Part<'_>, id: u64, value: u64) {
-    part.set(&id, Change::Put(Value::new(value)));
+    part.set(&id, Change::put(Value::new(value)));
 }
 
 /// Adds one to each; refuses where one is missing.

@@ -54,7 +54,7 @@ impl Joints {
 }
 
 fn put() -> Change<Empty> {
-    Change::Put(Empty(Head::default()))
+    Change::put(Empty(Head::default()))
 }
 
 /// Two threads make a joint anew, while the flusher lets its removed entry go.

@@ -313,14 +313,14 @@ fn store_of(map: Map<Id, Value, ()>, has_views: bool) -> (Arc<Store>, Flusher) {
 
 impl Store {
     pub fn put(&self, id: Id, value: u64) {
-        let put = |_: Option<&Arc<Value>>| Ok(Change::Put(Value::new(value)));
+        let put = |_: Option<&Arc<Value>>| Ok(Change::put(Value::new(value)));
         let done = self.map.upsert::<_, ()>(&self.generations, &id, put);
         assert!(done.is_ok(), "no generation is sealed here");
     }
 
     pub fn update(&self, id: Id, change: impl Fn(u64) -> u64) {
         let done: Result<_, Rejected<()>> =
-            self.map.update(&self.generations, &id, |old| Ok(Change::Put(Value::new(change(old.get())))));
+            self.map.update(&self.generations, &id, |old| Ok(Change::put(Value::new(change(old.get())))));
         assert!(done.is_ok(), "no generation is sealed here");
     }
 

@@ -1,6 +1,8 @@
 //! The path of a file: what it may be, and making a file there.
 
-use super::file_identity::{sibling, unreachable_file};
+#[cfg(feature = "legion")]
+use super::file_identity::sibling;
+use super::file_identity::unreachable_file;
 use crate::backend::BackendError;
 #[cfg(feature = "legion")]
 use crate::error::ErrorKind;

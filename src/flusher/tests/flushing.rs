@@ -78,7 +78,7 @@ fn removed_key_that_was_listed_in_vain_is_settled() {
             state.remove('a');
             state.remove('b');
             assert!(flusher.flush_once(Durability::Durable, Opening::Open));
-            Ok(Change::Put(Trace::clone(old)))
+            Ok(Change::put(Trace::clone(old)))
         });
         assert!(done.is_ok_and(|done| done.is_none()), "it is removed");
         assert!(flusher.flush_once(Durability::Durable, Opening::Open));

@@ -206,7 +206,7 @@ impl State {
         let built = NewTrace::semantic(serde_json::json!(1)).id(id(letter)).into_trace();
         let trace = built.expect("a good trace");
         let done =
-            self.traces.upsert::<_, ()>(&self.generations, &id(letter), |_| Ok(Change::Put(trace.clone())));
+            self.traces.upsert::<_, ()>(&self.generations, &id(letter), |_| Ok(Change::put(trace.clone())));
         assert!(done.is_ok(), "not sealed");
     }
 
@@ -215,7 +215,7 @@ impl State {
         let done = self.traces.update::<_, ()>(&self.generations, &id(letter), |old| {
             let mut new = Trace::clone(old);
             new.numbers.confidence /= 2.0;
-            Ok(Change::Put(new))
+            Ok(Change::put(new))
         });
         assert!(done.is_ok_and(|done| done.is_some()), "it is there");
     }
@@ -231,7 +231,7 @@ impl State {
         let now = jiff::Timestamp::UNIX_EPOCH;
         let link = Link::new((id(a), id(b)), 1, now, now).expect("a good link");
         let tie = LinkState::new(link, births);
-        let done = self.links.upsert::<_, ()>(&self.generations, &ends, |_| Ok(Change::Put(tie.clone())));
+        let done = self.links.upsert::<_, ()>(&self.generations, &ends, |_| Ok(Change::put(tie.clone())));
         assert!(done.is_ok(), "not sealed");
     }
 

@@ -38,6 +38,6 @@ pub use list::List;
 pub(crate) use list::List;
 pub(crate) use process::Process;
 pub(crate) use record::CellState;
-pub use record::{Head, Record};
+pub use record::{Fresh, Head, Record};
 #[cfg(loom)]
 pub use tracked::Tracked;

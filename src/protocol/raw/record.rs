@@ -6,6 +6,7 @@ use crate::protocol::sync::{AtomicPtr, Ordering};
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::forget;
+use std::ops::{Deref, DerefMut};
 use std::ptr;
 use std::sync::Arc;
 
@@ -77,6 +78,30 @@ pub trait Record: Sized + Send + Sync + 'static {
     /// one, so that the processor fetches them side by side.
     fn touch(&self) -> usize {
         0
+    }
+}
+
+/// A value that nobody knows yet, in the memory that it will have: so the steps of a write don't move all of it.
+pub struct Fresh<V>(Arc<V>);
+
+impl<V> From<V> for Fresh<V> {
+    fn from(value: V) -> Self {
+        Self(Arc::new(value))
+    }
+}
+
+impl<V> Deref for Fresh<V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.0
+    }
+}
+
+impl<V> DerefMut for Fresh<V> {
+    fn deref_mut(&mut self) -> &mut V {
+        // SAFETY: the one pointer to the value: `from` has made it, and none is given away while this lives.
+        unsafe { &mut *Arc::as_ptr(&self.0).cast_mut() }
     }
 }
 
@@ -281,7 +306,7 @@ impl<V: Record> CellState<V> {
 
     /// The record to be put in the place of this one by a writer that entered `generation` after it found this one;
     /// no value is a removal.
-    pub(crate) fn successor(&self, generation: u64, value: Option<V>) -> Successor<V> {
+    pub(crate) fn successor(&self, generation: u64, value: Option<Fresh<V>>) -> Successor<V> {
         let is_later = self.generation() < generation;
         debug_assert!(is_later || self.generation() == generation || planted(Mistake::GenerationFirst));
         let old = self.pointer();
@@ -297,7 +322,7 @@ impl<V: Record> CellState<V> {
         let state = match value {
             Some(mut value) => {
                 *value.head_mut() = head;
-                CellState::Value(Arc::new(value))
+                CellState::Value(value.0)
             }
             None => CellState::Removed(Arc::new(Tombstone { head })),
         };
