@@ -65,7 +65,7 @@ impl Slot {
     fn write(&self, generation: u64, number: u64, pin: &Pin) {
         // SAFETY: the slot, and so the cell, is shared by both threads until they are joined.
         let old = unsafe { self.cell.load(pin) }.hold();
-        let new = old.successor(generation, Some(Tracked::new(number)));
+        let new = old.successor(generation, Some(Tracked::new(number).into()));
         assert!(self.cell.publish(&old, &new));
         self.garbage.add_replaced(&old, &new, pin);
     }
