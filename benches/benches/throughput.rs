@@ -21,6 +21,7 @@ fn main() -> Outcome {
     store.flush()?;
     let traces: Vec<_> = store.iter().map(|trace| copy(&trace)).collect();
     if !asked("--threads") {
+        cached(&mut figures, &store, &ids[..100], &Dash::like_the_store(&traces))?;
         single(&mut figures, &store, &ids, &traces, 15)?;
         let large = quiet().in_memory()?;
         let ids = fill(&large, size(1_000_000))?;
@@ -72,6 +73,25 @@ fn single(
             );
             say(case, pair, target)?;
         }
+    }
+    Ok(())
+}
+
+/// Of few records, which stay in the processor's caches.
+fn cached(figures: &mut Figures, store: &TraceStore, ids: &[TraceId], peer: &dyn Records) -> Outcome {
+    let rounds = size(2_000);
+    let each = 1e9 / (rounds * ids.len()) as f64;
+    let often = |work: &dyn Fn(TraceId, usize)| {
+        timed(|| (0..rounds).for_each(|round| ids.iter().for_each(|id| work(*id, round))))
+    };
+    let read = |from: &dyn Records| often(&|id, _| drop(black_box(from.get(id))));
+    let write = |to: &dyn Records| often(&|id, n| assert!(to.update(id, (n % 100) as f64 / 100.0)));
+    for (what, pair, target) in [
+        ("get", in_turn(9, || read(store), || read(peer)), 1.5),
+        ("update of a number", in_turn(9, || write(store), || write(peer)), 2.6),
+    ] {
+        let figure = Figure::new(format!("{what}, of 100 in the caches"), "time", pair.ours * each, "ns");
+        figures.say(figure.beside(peer.name(), pair.ratio).target(target))?;
     }
     Ok(())
 }

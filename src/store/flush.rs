@@ -125,9 +125,9 @@ impl TraceStore {
         &self,
         goal: Result<std::result::Result<FlushTicket, FlushReport>>,
     ) -> impl Future<Output = Result<FlushReport>> + Send + 'static {
-        let mut place = Place { state: self.owner.inner.state.clone(), waiter: None };
+        let mut registration = Registration { state: self.owner.inner.state.clone(), waiter: None };
         poll_fn(move |context| {
-            let Place { state, waiter } = &mut place;
+            let Registration { state, waiter } = &mut registration;
             // Checked again on each poll: a fork may have moved the future into a child process.
             match goal.clone().and_then(|goal| state.check_not_forked().map(|()| goal)) {
                 Ok(Ok(goal)) => state.progress.poll(goal, waiter, context).map(outcome),
@@ -172,12 +172,12 @@ impl Mark {
 }
 
 /// The waiter that wakes a future; removed when dropped.
-struct Place {
+struct Registration {
     state: Arc<State>,
     waiter: Option<WaiterId>,
 }
 
-impl Drop for Place {
+impl Drop for Registration {
     fn drop(&mut self) {
         // A child process has no thread to wake the waiter, and the lock may stay locked forever there.
         if let Some(waiter) = self.waiter.filter(|_| !self.state.is_forked()) {

@@ -26,12 +26,12 @@ pub struct Group<'a> {
     inner: &'a Inner,
     /// The partition that it stays in.
     within: Option<&'a Arc<str>>,
-    steps: Vec<Step<'a>>,
+    steps: Vec<GroupStep<'a>>,
 }
 
 type Edit<'a> = Box<dyn FnMut(TraceEdit<'_>) -> TraceEdit<'_> + 'a>;
 
-enum Step<'a> {
+enum GroupStep<'a> {
     Insert(Trace),
     Update(TraceId, Option<u64>, Edit<'a>),
     Expect(TraceId, u64),
@@ -55,14 +55,14 @@ impl<'a> Group<'a> {
         let new = self.within.into_iter().fold(new, NewTrace::within);
         let trace = self.inner.checked(new)?;
         let id = trace.id();
-        self.steps.push(Step::Insert(trace));
+        self.steps.push(GroupStep::Insert(trace));
         Ok(id)
     }
 
     /// Changes a trace, as [`TraceStore::update`] does. The closure runs when the group is applied, and again at each
     /// attempt, so it must not have side effects.
     pub fn update(&mut self, id: TraceId, change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_> + 'a) {
-        self.steps.push(Step::Update(id, None, Box::new(change)));
+        self.steps.push(GroupStep::Update(id, None, Box::new(change)));
     }
 
     /// Changes a trace, but only if it has the given revision, as [`TraceStore::update_if`] does.
@@ -72,24 +72,24 @@ impl<'a> Group<'a> {
         revision: u64,
         change: impl FnMut(TraceEdit<'_>) -> TraceEdit<'_> + 'a,
     ) {
-        self.steps.push(Step::Update(id, Some(revision), Box::new(change)));
+        self.steps.push(GroupStep::Update(id, Some(revision), Box::new(change)));
     }
 
     /// Requires that a trace has the given revision when the group takes place. The trace is not changed; two groups
     /// that require something of one trace get into each other's way as if they changed it.
     pub fn expect(&mut self, id: TraceId, revision: u64) {
-        self.steps.push(Step::Expect(id, revision));
+        self.steps.push(GroupStep::Expect(id, revision));
     }
 
     /// Removes a trace with its links.
     pub fn remove(&mut self, id: TraceId) {
-        self.steps.push(Step::Remove(id));
+        self.steps.push(GroupStep::Remove(id));
     }
 
     /// Records that two traces were active together, as [`TraceStore::co_activate`] does. Both may be inserted by this
     /// group; if not, it requires that they do not change meanwhile, as [`expect`](Self::expect) does.
     pub fn link(&mut self, a: TraceId, b: TraceId) {
-        self.steps.push(Step::Link(a, b));
+        self.steps.push(GroupStep::Link(a, b));
     }
 }
 
@@ -214,7 +214,7 @@ impl Inner {
     fn try_group(
         &self,
         within: Option<&Arc<str>>,
-        steps: &mut [Step<'_>],
+        steps: &mut [GroupStep<'_>],
     ) -> Result<Result<(), Option<Dirty>>> {
         let (traces, links) = (GroupPart::new(self.traces()), GroupPart::new(self.links()));
         let mut plan = Plan { inner: self, within, traces, links, linked: Vec::new() };
@@ -241,16 +241,16 @@ impl Inner {
 }
 
 impl Plan<'_> {
-    fn take(&mut self, step: &mut Step<'_>) -> Result<()> {
+    fn take(&mut self, step: &mut GroupStep<'_>) -> Result<()> {
         match step {
-            Step::Insert(trace) => {
+            GroupStep::Insert(trace) => {
                 let id = trace.id();
                 if self.traces.get(&id).is_some() {
                     return Err(already_exists(id));
                 }
                 self.traces.set(&id, Change::put(trace.clone()));
             }
-            Step::Update(id, revision, change) => {
+            GroupStep::Update(id, revision, change) => {
                 let old = self.found(*id)?;
                 if let Some(revision) = revision {
                     check_revision(&old, *revision)?;
@@ -260,15 +260,15 @@ impl Plan<'_> {
                     change => self.traces.set(id, change),
                 }
             }
-            Step::Expect(id, revision) => {
+            GroupStep::Expect(id, revision) => {
                 let old = self.found(*id)?;
                 check_revision(&old, *revision)?;
             }
-            Step::Remove(id) => {
+            GroupStep::Remove(id) => {
                 self.found(*id)?;
                 self.traces.set(id, Change::Remove);
             }
-            Step::Link(a, b) => self.link(ends_of(*a, *b)?)?,
+            GroupStep::Link(a, b) => self.link(ends_of(*a, *b)?)?,
         }
         Ok(())
     }

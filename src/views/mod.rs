@@ -117,7 +117,7 @@ impl TraceViews {
         let mut ended = Vec::new();
         for (reinforced, trace) in traces {
             let slot = views.slots.add(trace.clone());
-            views.change_sets(Change::Enter, slot, &trace, None);
+            views.change_sets(Membership::Enter, slot, &trace, None);
             views.ends.put(slot, None, Some(&trace));
             if views.ends.ended().contains(slot) {
                 ended.push((reinforced, slot));
@@ -166,10 +166,10 @@ impl TraceViews {
         };
         let (was, is) = (old.as_deref(), new.as_deref());
         if let Some(was) = was {
-            self.change_sets(Change::Leave, slot, was, is);
+            self.change_sets(Membership::Leave, slot, was, is);
         }
         if let Some(is) = is {
-            self.change_sets(Change::Enter, slot, is, was);
+            self.change_sets(Membership::Enter, slot, is, was);
         }
         let had_ended = self.ends.ended().contains(slot);
         self.ends.put(slot, was, is);
@@ -222,28 +222,28 @@ impl TraceViews {
     }
 
     /// Puts a slot into the sets of what `trace` has and `other` has not, or takes it out of them.
-    fn change_sets(&mut self, change: Change, slot: u32, trace: &Trace, other: Option<&Trace>) {
+    fn change_sets(&mut self, membership: Membership, slot: u32, trace: &Trace, other: Option<&Trace>) {
         let is_new = |has: fn(&Trace, &Trace) -> bool| other.is_none_or(|other| !has(trace, other));
         if is_new(|a, b| a.trace_type() == b.trace_type()) {
-            change.of(&mut self.types[trace.trace_type() as usize], slot);
+            membership.of(&mut self.types[trace.trace_type() as usize], slot);
         }
         if is_new(|a, b| a.tier() == b.tier()) {
-            change.of(&mut self.tiers[trace.tier() as usize], slot);
+            membership.of(&mut self.tiers[trace.tier() as usize], slot);
         }
         if trace.is_unresolved() && is_new(|a, b| a.is_unresolved() == b.is_unresolved()) {
-            change.of(&mut self.unresolved, slot);
+            membership.of(&mut self.unresolved, slot);
         }
         if other.is_some_and(|other| Arc::ptr_eq(&other.content, &trace.content)) {
             return;
         }
         if is_new(|a, b| a.partition() == b.partition()) {
-            change.of_one(&mut self.partitions, trace.partition(), |name| name.into(), slot);
+            membership.of_one(&mut self.partitions, trace.partition(), |name| name.into(), slot);
         }
         for tag in trace.tags().filter(|tag| other.is_none_or(|other| !other.has_tag(tag))) {
-            change.of_one(&mut self.tags, tag, |tag| tag.into(), slot);
+            membership.of_one(&mut self.tags, tag, |tag| tag.into(), slot);
         }
         if let Some(parent) = trace.parent().filter(|_| is_new(|a, b| a.parent() == b.parent())) {
-            change.of_one(&mut self.parents, &parent, |id| *id, slot);
+            membership.of_one(&mut self.parents, &parent, |id| *id, slot);
         }
     }
 
@@ -301,16 +301,16 @@ fn size(trace: &Trace) -> u64 {
 }
 
 #[derive(Clone, Copy)]
-enum Change {
+enum Membership {
     Enter,
     Leave,
 }
 
-impl Change {
+impl Membership {
     fn of(self, set: &mut RoaringBitmap, slot: u32) {
         match self {
-            Change::Enter => set.insert(slot),
-            Change::Leave => set.remove(slot),
+            Membership::Enter => set.insert(slot),
+            Membership::Leave => set.remove(slot),
         };
     }
 
@@ -321,8 +321,8 @@ impl Change {
         Q: Hash + Eq + ?Sized,
     {
         match (sets.get_mut(key), self) {
-            (None, Change::Leave) => {}
-            (None, Change::Enter) => _ = sets.insert(owned(key), RoaringBitmap::from_iter([slot])),
+            (None, Membership::Leave) => {}
+            (None, Membership::Enter) => _ = sets.insert(owned(key), RoaringBitmap::from_iter([slot])),
             (Some(set), _) => {
                 self.of(set, slot);
                 if set.is_empty() {

@@ -3,7 +3,7 @@
 use super::error::Failure;
 use super::keeper::Leases;
 use super::lease::{self, Lease, begin};
-use super::write::Cut;
+use super::write::SharedBatch;
 use super::{Postgres, columns, rows_read, schema, space_row};
 use crate::Durability;
 use crate::backend::{Applied, Backend, BackendError, Batch, Loaded, Reopened, Stored};
@@ -50,7 +50,7 @@ impl Postgres {
         begun: Instant,
         spent: Duration,
     ) -> Result<Applied, Failure> {
-        let mut cut = Cut {
+        let mut cut = SharedBatch {
             name: self.claim.name.clone(),
             lease: self.lease.clone(),
             before: self.committed,

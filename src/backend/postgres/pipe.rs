@@ -15,7 +15,7 @@ pub(super) const PART_ROWS: usize = 20_000;
 pub(super) const PART_BYTES: usize = 8 << 20;
 
 /// What a queued statement does, which says what its answer and its failure mean.
-pub(super) enum Step<'a> {
+pub(super) enum Request<'a> {
     Text,
     Fence,
     Deletes,
@@ -35,7 +35,7 @@ enum Answer {
 /// Statements that are sent one after the other, before the first of them is answered.
 pub(super) struct Pipe<'a> {
     client: &'a Client,
-    queued: Vec<(Step<'a>, BoxFuture<'a, Result<Answer, Error>>)>,
+    queued: Vec<(Request<'a>, BoxFuture<'a, Result<Answer, Error>>)>,
     rows: usize,
     bytes: usize,
     /// Whether answers were waited for since the first statement.
@@ -50,11 +50,11 @@ impl<'a> Pipe<'a> {
     pub(super) fn text(&mut self, text: String) {
         let client = self.client;
         let work = async move { client.batch_execute(&text).await.map(|()| Answer::Nothing) };
-        self.queued.push((Step::Text, work.boxed()));
+        self.queued.push((Request::Text, work.boxed()));
     }
 
-    pub(super) fn push(&mut self, step: Step<'a>, statement: &'static Statement, values: Values<'a>) {
-        let (client, returns_rows) = (self.client, matches!(step, Step::Links(_)));
+    pub(super) fn push(&mut self, request: Request<'a>, statement: &'static Statement, values: Values<'a>) {
+        let (client, returns_rows) = (self.client, matches!(request, Request::Links(_)));
         let work = async move {
             if returns_rows {
                 Ok(Answer::Rows(query(client, statement, values).await?))
@@ -62,7 +62,7 @@ impl<'a> Pipe<'a> {
                 Ok(Answer::Count(client.execute_typed(&statement.text, &typed(statement, &values)).await?))
             }
         };
-        self.queued.push((step, work.boxed()));
+        self.queued.push((request, work.boxed()));
     }
 
     /// Counts what the next statement carries.
@@ -78,20 +78,20 @@ impl<'a> Pipe<'a> {
     /// Sends the queued statements in order, and waits for the answers to all of them.
     pub(super) async fn drain(&mut self, applied: &mut Applied) -> Result<(), Failure> {
         (self.rows, self.bytes, self.has_waited) = (0, 0, true);
-        let (steps, work): (Vec<_>, Vec<_>) = self.queued.drain(..).unzip();
-        for (step, answer) in steps.into_iter().zip(join_all(work).await) {
-            let answer = answer.map_err(|error| match step {
-                Step::Fence if is_unmet(&error) => Failure::Diverged,
-                Step::Numbers if is_unmet(&error) => Failure::Missing,
-                Step::Rows | Step::Numbers | Step::Links(_) if is_about_the_row(&error) => {
+        let (requests, work): (Vec<_>, Vec<_>) = self.queued.drain(..).unzip();
+        for (request, answer) in requests.into_iter().zip(join_all(work).await) {
+            let answer = answer.map_err(|error| match request {
+                Request::Fence if is_unmet(&error) => Failure::Diverged,
+                Request::Numbers if is_unmet(&error) => Failure::Missing,
+                Request::Rows | Request::Numbers | Request::Links(_) if is_about_the_row(&error) => {
                     Failure::Content(error)
                 }
                 _ => Failure::Server(error),
             })?;
-            match (step, answer) {
-                (Step::Deletes, Answer::Count(rows)) => applied.deleted += rows,
-                (Step::LinkDeletes, Answer::Count(rows)) => applied.links_deleted += rows,
-                (Step::Links(links), Answer::Rows(rows)) => note_links(links, &rows, applied)?,
+            match (request, answer) {
+                (Request::Deletes, Answer::Count(rows)) => applied.deleted += rows,
+                (Request::LinkDeletes, Answer::Count(rows)) => applied.links_deleted += rows,
+                (Request::Links(links), Answer::Rows(rows)) => note_links(links, &rows, applied)?,
                 _ => {}
             }
         }

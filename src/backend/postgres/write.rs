@@ -4,7 +4,7 @@ use super::columns::{self, Values, trace_id};
 use super::error::Failure;
 use super::halves::{Rows, halves};
 use super::lease::{Lease, begin};
-use super::pipe::{PART_BYTES, PART_ROWS, Pipe, Step, note_links, query};
+use super::pipe::{PART_BYTES, PART_ROWS, Pipe, Request, note_links, query};
 use super::server::{Lent, Server};
 use super::space_row::{locked, why_not};
 use crate::Durability;
@@ -19,7 +19,7 @@ use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 /// A batch on its way to the server's thread. Traces are shared with it, not copied.
-pub(super) struct Cut {
+pub(super) struct SharedBatch {
     /// The space's name.
     pub(super) name: Arc<str>,
     pub(super) lease: Arc<Lease>,
@@ -68,7 +68,7 @@ enum Mode {
     Halves,
 }
 
-impl Cut {
+impl SharedBatch {
     /// Number of bytes to be sent, about.
     pub(super) fn bytes(&self) -> usize {
         self.traces.iter().map(|change| weight(change, self.whole)).sum::<usize>()
@@ -160,13 +160,13 @@ impl Cut {
             Box::new(length),
             Box::new(self.applied),
         ];
-        pipe.push(Step::Fence, &columns::FENCE, fence);
+        pipe.push(Request::Fence, &columns::FENCE, fence);
         if self.clear {
             let ids: Vec<_> = self.unreadable.iter().copied().map(columns::uuid).collect();
             let (a, b): (Vec<_>, Vec<_>) = self.unreadable_links.iter().copied().unzip();
             let links: Values<'_> = vec![Box::new(space), Box::new(ids.clone()), Box::new(a), Box::new(b)];
-            pipe.push(Step::Text, &columns::CLEAR_LINKS, links);
-            pipe.push(Step::Text, &columns::CLEAR, vec![Box::new(space), Box::new(ids)]);
+            pipe.push(Request::Text, &columns::CLEAR_LINKS, links);
+            pipe.push(Request::Text, &columns::CLEAR, vec![Box::new(space), Box::new(ids)]);
         }
         if !self.erased.is_empty() {
             let fence = timeout(self.fence_limit, pipe.drain(applied));
@@ -180,7 +180,7 @@ impl Cut {
         applied.refused = refused;
         let mut pipe = pipe;
         for part in deletes.chunks(PART_ROWS) {
-            pipe.push(Step::Deletes, &columns::DELETE, vec![Box::new(space), Box::new(part)]);
+            pipe.push(Request::Deletes, &columns::DELETE, vec![Box::new(space), Box::new(part)]);
         }
         for part in parts(&upserts) {
             if mode == Mode::Halves {
@@ -190,18 +190,18 @@ impl Cut {
             }
             let traces: Vec<_> = part.iter().map(|(_, trace)| *trace).collect();
             pipe.sized(part.len(), part.iter().map(|(_, trace)| bytes_of(trace)).sum());
-            pipe.push(Step::Rows, &columns::UPSERT, columns::rows(space, &traces));
+            pipe.push(Request::Rows, &columns::UPSERT, columns::rows(space, &traces));
             pipe.drain_if_full(applied).await?;
         }
         for part in updates.chunks(PART_ROWS) {
             let traces: Vec<_> = part.iter().map(|(_, trace)| *trace).collect();
             pipe.sized(part.len(), part.len() * NUMBERS_BYTES);
-            pipe.push(Step::Numbers, &columns::UPDATE, columns::numbers(space, &traces));
+            pipe.push(Request::Numbers, &columns::UPDATE, columns::numbers(space, &traces));
             pipe.drain_if_full(applied).await?;
         }
         for part in parted.chunks(PART_ROWS) {
             let ends = columns::ends(space, part.iter().copied());
-            pipe.push(Step::LinkDeletes, &columns::DELETE_LINKS, ends);
+            pipe.push(Request::LinkDeletes, &columns::DELETE_LINKS, ends);
         }
         for part in linked.chunks(PART_ROWS) {
             if mode == Mode::Halves {
@@ -211,7 +211,7 @@ impl Cut {
             }
             let links: Vec<_> = part.iter().map(|(_, link)| link).collect();
             pipe.sized(part.len(), part.len() * LINK_BYTES);
-            pipe.push(Step::Links(part), &columns::UPSERT_LINKS, columns::links(space, &links));
+            pipe.push(Request::Links(part), &columns::UPSERT_LINKS, columns::links(space, &links));
             pipe.drain_if_full(applied).await?;
         }
         // Who follows finds a gap where everything was written anew.
@@ -228,7 +228,7 @@ impl Cut {
                 Box::new(ids),
                 Box::new(links),
             ];
-            pipe.push(Step::Note, &columns::NOTE, note);
+            pipe.push(Request::Note, &columns::NOTE, note);
         }
         if pipe.has_waited {
             // Time has passed since the fence.

@@ -10,13 +10,13 @@ pub(super) const APPLICATION_ID: i64 = 0x6d6e_656d;
 
 /// What this version of the crate writes. A file with a lower one is brought forward, one with a higher
 /// one is refused.
-pub(super) const VERSION: i64 = STEPS.len() as i64;
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Brings a file to the next version.
-type Step = fn(&Connection) -> rusqlite::Result<()>;
+type Migration = fn(&Connection) -> rusqlite::Result<()>;
 
 /// Each brings it there from the version that is its index. Takes the same time whatever the file holds.
-const STEPS: &[Step] = &[|connection| connection.execute_batch(FIRST), second];
+const MIGRATIONS: &[Migration] = &[|connection| connection.execute_batch(FIRST), second];
 
 /// Numbers stand before content, so that reading them does not reach into overflow pages. Memory answers
 /// queries, so there is no index but the ones that hold identity.
@@ -135,7 +135,7 @@ impl Identity {
 /// theirs, and not used.
 pub(super) fn strange_tables(connection: &Connection, version: i64) -> rusqlite::Result<Vec<String>> {
     let ours = Connection::open_in_memory()?;
-    STEPS.iter().take(version.max(0) as usize).try_for_each(|step| step(&ours))?;
+    MIGRATIONS.iter().take(version.max(0) as usize).try_for_each(|step| step(&ours))?;
     ours.execute_batch(history::TABLE)?;
     let sql_of = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1";
     let mut tables =
@@ -156,7 +156,7 @@ pub(super) fn strange_tables(connection: &Connection, version: i64) -> rusqlite:
 
 /// Brings a new or older file to [`VERSION`], in one transaction.
 pub(super) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
-    let steps = usize::try_from(from).ok().and_then(|from| STEPS.get(from..)).unwrap_or_default();
+    let steps = usize::try_from(from).ok().and_then(|from| MIGRATIONS.get(from..)).unwrap_or_default();
     if steps.is_empty() {
         return Ok(());
     }

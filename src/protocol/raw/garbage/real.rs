@@ -24,7 +24,7 @@ const ROUNDS: usize = 3;
 pub(in crate::protocol::raw) struct Garbage<V: Record> {
     stripes: [Stripe<V>; STRIPES],
     /// What has been given up, and may be seen by a thread that is pinned.
-    waiting: Mutex<Vec<Batch<V>>>,
+    waiting: Mutex<Vec<Bag<V>>>,
 }
 
 /// A list that many push to, and one takes whole.
@@ -36,7 +36,7 @@ struct Stripe<V: Record> {
 }
 
 /// A list of records that was taken out of its stripe, and owns a count of each, or a group.
-struct Batch<V: Record> {
+struct Bag<V: Record> {
     newest: Pointer<V>,
     /// Freed with this.
     group: Option<Arc<[Entry<V>]>>,
@@ -46,9 +46,9 @@ struct Batch<V: Record> {
 
 // SAFETY: a batch owns counts of records, which are `Send` and `Sync` as every `Record` is, and drops them; a group is
 // `Send` by itself.
-unsafe impl<V: Record> Send for Batch<V> {}
+unsafe impl<V: Record> Send for Bag<V> {}
 
-impl<V: Record> Batch<V> {
+impl<V: Record> Bag<V> {
     fn new(newest: Pointer<V>, group: Option<Arc<[Entry<V>]>>) -> Self {
         Self { newest, group, is_ripe: Arc::new(AtomicBool::new(false)) }
     }
@@ -105,11 +105,11 @@ impl<V: Record> Garbage<V> {
     /// Takes over a group that has left all cells, and frees it once all pins of now are gone. Costs a lock and a
     /// deferral.
     pub(in crate::protocol::raw) fn add_group(&self, entries: Arc<[Entry<V>]>, pin: &Pin) {
-        self.give_up([Batch::new(Pointer(ptr::null_mut()), Some(entries))], pin, By::Writer);
+        self.give_up([Bag::new(Pointer(ptr::null_mut()), Some(entries))], pin, By::Writer);
     }
 
     /// Defers the end of this garbage, and ends what has been deferred long enough.
-    fn give_up(&self, taken: impl IntoIterator<Item = Batch<V>>, pin: &Pin, by: By) {
+    fn give_up(&self, taken: impl IntoIterator<Item = Bag<V>>, pin: &Pin, by: By) {
         let taken: Vec<_> = taken.into_iter().collect();
         for batch in &taken {
             let is_ripe = batch.is_ripe.clone();
@@ -121,8 +121,8 @@ impl<V: Record> Garbage<V> {
         let ripe: Vec<_> = {
             let mut waiting = lock(&self.waiting);
             waiting.extend(taken);
-            let ends = |batch: &mut Batch<V>| {
-                (by == By::Flusher || !batch.is_large()) && batch.is_ripe.load(Ordering::Acquire)
+            let ends = |bag: &mut Bag<V>| {
+                (by == By::Flusher || !bag.is_large()) && bag.is_ripe.load(Ordering::Acquire)
             };
             waiting.extract_if(.., ends).collect()
         };
@@ -142,11 +142,11 @@ impl<V: Record> Garbage<V> {
 }
 
 impl<V: Record> Stripe<V> {
-    fn take(&self) -> Option<Batch<V>> {
+    fn take(&self) -> Option<Bag<V>> {
         self.bytes.store(0, Ordering::Relaxed);
         // Acquire pairs with the Release in `add`.
         let newest = Pointer(self.newest.swap(ptr::null_mut(), Ordering::Acquire));
-        (!newest.is_null()).then(|| Batch::new(newest, None))
+        (!newest.is_null()).then(|| Bag::new(newest, None))
     }
 }
 
@@ -158,7 +158,7 @@ impl<V: Record> Drop for Stripe<V> {
 }
 
 /// When it is ripe, or with its map.
-impl<V: Record> Drop for Batch<V> {
+impl<V: Record> Drop for Bag<V> {
     fn drop(&mut self) {
         let mut record = self.newest;
         while !record.is_null() {
