@@ -160,7 +160,7 @@ impl Strengths {
 
     /// Whether a trace has faded out of its band, so that it is worth being put in again.
     pub(super) fn is_late(&self, slot: u32, trace: &Trace, now: Micros) -> bool {
-        self.band_of[slot as usize] > self.band(trace, earlier(now))
+        self.band_of.get(slot as usize).is_some_and(|has| *has > self.band(trace, earlier(now)))
     }
 
     fn band(&self, trace: &Trace, at: Micros) -> u16 {
@@ -227,7 +227,7 @@ impl Strengths {
 
     /// No strength of the trace of a slot is more, at a time for which the bands [are valid](Self::are_valid).
     pub(super) fn most(&self, slot: u32) -> f64 {
-        most(self.band_of[slot as usize])
+        most(self.band_of.get(slot as usize).copied().unwrap_or(BANDS - 1))
     }
 
     /// The ranking of a partition, or of all traces.

@@ -61,10 +61,10 @@ impl Walk<'_> {
             // An order by creation begins and ends where the times asked for do.
             let has_times = search.conditions.have_times() && search.order != Order::Created;
             let is_only_way = is_whole && !has_times;
-            // Where the sets say nothing, how many were created in a time is not known before they are counted.
-            let most = if is_whole { in_order / 16.0 } else { f64::MAX };
-            let patience =
-                if is_only_way { usize::MAX } else { PATIENCE.max(most.min(2.0 * to_walk) as usize) };
+            // Where the sets say nothing, how many were created in a time is not known before they are counted. Else a
+            // walk that is given up has cost no more than the other way does.
+            let most = if is_whole { in_order / 16.0 } else { to_look };
+            let patience = if is_only_way { usize::MAX } else { PATIENCE.max(most as usize) };
             let mut best = self.unsettled();
             self.each_out_of_order(|slot| self.visit(&mut best, slot));
             let (is_done, way) = match ordered {
@@ -185,7 +185,7 @@ impl Walk<'_> {
             if !self.search.late_enough(best, latest) {
                 return true;
             }
-            // Only the bands, which are at hand, tell of most that it is too weak: without them each would be looked at.
+            // The bands are at hand, and show of most traces that they are too weak: those need not be fetched.
             let mut needed = bounds.map_or(0.0, |_| self.search.needed_strength(best, latest));
             for slot in slots.iter().rev() {
                 let is_weak = bounds.is_some_and(|strengths| strengths.most(*slot) < needed);
