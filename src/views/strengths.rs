@@ -179,6 +179,7 @@ impl Strengths {
         if let (Some(old), Some(new)) = (old, new)
             && !std::ptr::eq(old, new)
             && fade_alike(old, new)
+            && old.partition() == new.partition()
         {
             // The bound holds as before, and most changes are of other numbers.
             return;

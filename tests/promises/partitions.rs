@@ -3,7 +3,7 @@
 
 use super::retrieval::settle;
 use harness::{Outcome, note};
-use mnemon::{ErrorKind, Group, NewTrace, Partition, Trace, TraceId, TraceStore};
+use mnemon::{ErrorKind, Group, NewTrace, Order, Partition, Trace, TraceId, TraceStore};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,6 +22,28 @@ fn scene() -> Outcome<(TraceStore, [Partition; 2], [Vec<TraceId>; 2])> {
         store.co_activate_all(hers.iter().chain(&his).copied())?;
     }
     Ok((store, [ana, ben], [hers, his]))
+}
+
+#[test]
+fn replaced_trace_is_found_in_its_new_partition() -> Outcome {
+    let store = harness::manual_flush().in_memory()?;
+    let other = store.insert(note(0).partition("new").strength(0.1))?;
+    for steady in [false, true] {
+        let rate = if steady { 0.0 } else { 0.1 };
+        let id = store.insert(note(1).partition("old").base_decay_rate(rate))?;
+        settle(&store);
+        let trace = store.get(id).ok_or("it is there")?;
+        store.replace(NewTrace::from(Trace::clone(&trace)).partition("new"))?;
+        settle(&store);
+        for order in [Order::Strength, Order::Recency, Order::Created, Order::Score] {
+            let found =
+                |partition: &str| ids(&store.query().partition(partition).order(order).limit(5).run());
+            assert_eq!((found("old"), found("new")), (Vec::new(), vec![id, other]), "{order:?}");
+        }
+        store.remove(id)?;
+        settle(&store);
+    }
+    Ok(())
 }
 
 #[test]
