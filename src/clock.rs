@@ -40,7 +40,7 @@ impl Micros {
         Self(micros.clamp(Self::MIN.0, Self::MAX.0))
     }
 
-    /// So many microseconds later, within what a [`Timestamp`] can say.
+    /// Returns the time this many microseconds later, within what a [`Timestamp`] can say.
     pub(crate) fn plus(self, micros: i64) -> Self {
         Self::clamped(self.0.saturating_add(micros))
     }

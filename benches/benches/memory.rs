@@ -22,7 +22,7 @@ fn main() -> Outcome {
     let traces = count();
     let stored = measure("store")?;
     let [loaded, updated, flushed] = stored[..] else { return Err("three moments".into()) };
-    let [tagged] = measure("tagged")?[..] else { return Err("one moment".into()) };
+    let [tagged, ..] = measure("tagged")?[..] else { return Err("one moment".into()) };
     let [bare] = measure("map")?[..] else { return Err("one moment".into()) };
     let case = |moment: &str, bytes: f64| {
         Figure::new(format!("{traces} traces, {moment}"), "beyond payload", bytes, "bytes each")
@@ -100,9 +100,6 @@ fn run(case: &str) -> Outcome {
             store.flush()?;
         }
         tell()?;
-        if case == "tagged" {
-            std::process::exit(0);
-        }
         let mut ids: Vec<_> = store.iter().map(|trace| trace.id()).collect();
         for id in &ids {
             store.update(*id, |trace| trace.confidence(0.123))?;

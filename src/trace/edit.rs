@@ -109,7 +109,7 @@ impl Draft {
         self.content.get_or_insert_with(|| Box::new((*old.content).clone()))
     }
 
-    /// In place: a move of what was just set shows in an update.
+    /// Works in place: moving a draft that was just written makes an update slower.
     fn finish(&mut self, old: &Trace, now: impl FnOnce() -> Micros) -> Result<Option<Fresh<Trace>>> {
         if let Some(problem) = self.problem.take() {
             return Err(problem);

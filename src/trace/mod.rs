@@ -69,7 +69,7 @@ impl Trace {
         Self { content: Arc::new(content), ..self.clone() }
     }
 
-    /// The same with other numbers.
+    /// Returns this trace with other numbers.
     pub(crate) fn renumbered(&self, numbers: Dynamics) -> Self {
         Self { numbers, ..self.clone() }
     }

@@ -50,7 +50,7 @@ fn hash(key: impl Hash) -> u64 {
     FixedState::default().hash_one(key)
 }
 
-/// Returns what is kept and asked for. A thread that ends keeps nothing.
+/// Applies `found` to the kept entry that `is_it` accepts, if there is one. A thread that is ending keeps none.
 fn find<T, R>(
     kept: &'static Kept<T>,
     hash: u64,

@@ -16,7 +16,7 @@ const LONGEST_PATH: usize = 504;
 /// The longest name that file systems take, in bytes.
 const LONGEST_NAME: usize = 255;
 
-/// So much longer is the longest name of a file beside the store's own, that of a log which is put aside:
+/// Number of bytes by which the longest name of a file beside the store's own is longer: that of a quarantined log,
 /// `.damaged-`, 16 digits, `-wal`.
 const BESIDE_NAME: usize = 29;
 

@@ -44,7 +44,7 @@ struct Bag<V: Record> {
     is_ripe: Arc<AtomicBool>,
 }
 
-// SAFETY: a batch owns counts of records, which are `Send` and `Sync` as every `Record` is, and drops them; a group is
+// SAFETY: a bag owns counts of records, which are `Send` and `Sync` as every `Record` is, and drops them; a group is
 // `Send` by itself.
 unsafe impl<V: Record> Send for Bag<V> {}
 
@@ -111,10 +111,10 @@ impl<V: Record> Garbage<V> {
     /// Defers the end of this garbage, and ends what has been deferred long enough.
     fn give_up(&self, taken: impl IntoIterator<Item = Bag<V>>, pin: &Pin, by: By) {
         let taken: Vec<_> = taken.into_iter().collect();
-        for batch in &taken {
-            let is_ripe = batch.is_ripe.clone();
+        for bag in &taken {
+            let is_ripe = bag.is_ripe.clone();
             // Release pairs with the Acquire below: who runs a deferral comes after all pins that ended before, and so
-            // does who then drops the batch.
+            // does who then drops the bag.
             pin.defer(move || is_ripe.store(true, Ordering::Release));
         }
         pin.flush();
