@@ -102,12 +102,12 @@ impl Flusher {
     fn capture(&mut self, cut: Cut<Dirty>) {
         let since = std::mem::replace(&mut self.cut, cut.number);
         let (mut traces, mut links) = (Vec::with_capacity(cut.keys.len()), Vec::new());
-        for dirty in cut.keys {
-            match dirty {
+        let state = self.state.clone();
+        for dirty in state.traces.fetching(&cut.keys, Dirty::trace) {
+            match *dirty {
                 Dirty::Trace(id) => {
                     self.remember_trace(id);
-                    let last_row = &mut self.last_row;
-                    traces.extend(Pending::capture(&self.state.traces, id, since, cut.number, last_row));
+                    traces.extend(Pending::capture(&state.traces, id, since, cut.number, &mut self.last_row));
                 }
                 Dirty::Link(ends) => links.push(ends),
             }
@@ -229,11 +229,13 @@ impl Flusher {
             if self.must_write && self.pending_count() == 0 { Durability::Durable } else { durability };
         let state = self.state.clone();
         let change = |pending: &Pending| pending.change(&state.traces);
-        let traces = changes(&self.pending, change, |change| matches!(change, TraceChange::Delete { .. }));
+        let pending = state.traces.fetching(&self.pending, |pending| Some(&pending.id));
+        let traces = changes(pending, change, |change| matches!(change, TraceChange::Delete { .. }));
         let replaced = self.pending.iter().filter(|pending| pending.replaces).map(Pending::row);
         let replaced: Vec<_> = replaced.collect();
         let change = |pending: &PendingLink| pending.change(&state.links);
-        let links = changes(&self.pending_links, change, |change| matches!(change, LinkChange::Delete(..)));
+        let links =
+            changes(self.pending_links.iter(), change, |change| matches!(change, LinkChange::Delete(..)));
         let erased: Vec<_> = self.pending_erasures.iter().map(|erasure| erasure.scope.clone()).collect();
         let batch = Batch::new(self.cut, durability).traces(&traces).links(&links).erased(&erased);
         let batch = batch.replaced(&replaced);

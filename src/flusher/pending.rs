@@ -182,13 +182,13 @@ pub(super) fn merge<T, K: Ord>(
 }
 
 /// The changes to send: removals, then the rest, each in order. What has no row and no value sends nothing.
-pub(super) fn changes<T, C>(
-    pending: &[T],
+pub(super) fn changes<'a, T: 'a, C>(
+    pending: impl Iterator<Item = &'a T>,
     change: impl Fn(&T) -> Option<C>,
     is_removal: impl Fn(&C) -> bool,
 ) -> Vec<C> {
-    let (mut changes, rest): (Vec<_>, Vec<_>) = pending.iter().filter_map(change).partition(is_removal);
-    changes.extend(rest);
+    let mut changes: Vec<_> = pending.filter_map(change).collect();
+    changes.sort_by_key(|change| !is_removal(change));
     changes
 }
 
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn removals_come_first_and_what_changes_nothing_is_left_out() {
-        let sent = changes(&[3, 4, 5, 6, 7], |n| (*n != 5).then_some(*n), |n| n % 2 == 0);
+        let sent = changes([3, 4, 5, 6, 7].iter(), |n| (*n != 5).then_some(*n), |n| n % 2 == 0);
         assert_eq!(sent, [4, 6, 3, 7]);
     }
 }

@@ -43,7 +43,8 @@ impl Committed {
     fn settle(&mut self, state: &State, most: usize) -> usize {
         let before = self.len();
         let of_traces = most.min(self.traces.len());
-        for pending in self.traces.drain(self.traces.len() - of_traces..) {
+        let rest = self.traces.len() - of_traces;
+        for pending in state.traces.fetching(&self.traces[rest..], |pending| Some(&pending.id)) {
             let is_refused = self.refused.contains(&pending.id);
             // Also if it was captured again: that may have been in vain.
             state.traces.settle(&pending.id, self.cut, |row| {
@@ -52,6 +53,7 @@ impl Committed {
                 }
             });
         }
+        self.traces.truncate(rest);
         let of_links = (most - of_traces).min(self.links.len());
         for pending in self.links.drain(self.links.len() - of_links..) {
             state.links.settle(&pending.ends, self.cut, |row| {

@@ -42,8 +42,22 @@ impl<V> Transition<V> {
     }
 }
 
-/// How many keys are looked up side by side.
+/// How many keys are looked up, or records fetched, side by side.
 const CHUNK: usize = 32;
+
+/// Reads something of each, so that the processor fetches them side by side, where one after the other each would be
+/// waited for.
+fn fetch<'a, T: 'a>(values: impl Iterator<Item = &'a T>, touch: impl Fn(&T) -> usize) {
+    std::hint::black_box(values.fold(0, |touched, value| touched ^ touch(value)));
+}
+
+/// Yields `items`, each after what `touch` reads of a chunk of them has been [fetched](fetch).
+pub(crate) fn fetching<T>(items: &[T], touch: impl Fn(&T) -> usize) -> impl Iterator<Item = &T> {
+    items.chunks(CHUNK).flat_map(move |chunk| {
+        fetch(chunk.iter(), &touch);
+        chunk
+    })
+}
 
 /// Why a transition did not take place.
 #[derive(Debug)]
@@ -116,6 +130,23 @@ where
         values
     }
 
+    /// Yields `items`, each after the cells and the newest values of a chunk of their keys have been [fetched](fetch).
+    pub(crate) fn fetching<'a, T>(
+        &'a self,
+        items: &'a [T],
+        key: impl Fn(&T) -> Option<&K>,
+    ) -> impl Iterator<Item = &'a T> {
+        items.chunks(CHUNK).flat_map(move |chunk| {
+            // It changes nothing, and would be steps of the models.
+            if cfg!(not(loom)) {
+                let (pin, keys) = (pin(), chunk.iter().filter_map(&key));
+                let loaded: Vec<_> = keys.map(|key| self.cells.load(key, &pin)).collect();
+                fetch(loaded.iter().filter_map(|loaded| loaded.value()), V::touch);
+            }
+            chunk
+        })
+    }
+
     /// The keys of all cells, also of keys whose removal is not settled, copied shard by shard: no lock is held when
     /// this returns.
     pub fn keys(&self) -> Vec<K> {
@@ -137,8 +168,7 @@ where
             let projections: Vec<_> = {
                 let pin = pin();
                 let loaded: Vec<_> = chunk.iter().map(|key| self.cells.load(key, &pin)).collect();
-                let values = loaded.iter().filter_map(|loaded| loaded.value());
-                std::hint::black_box(values.fold(0, |touched, value| touched ^ value.touch()));
+                fetch(loaded.iter().filter_map(|loaded| loaded.value()), V::touch);
                 loaded.iter().map(|loaded| loaded.value().map(&project)).collect()
             };
             let keys = chunk.iter().zip(projections);

@@ -395,6 +395,15 @@ fn a_transition_tells_what_was_there_and_whether_it_changed() {
 }
 
 #[test]
+fn fetching_yields_everything_in_order() {
+    let store = Fixture::new((), 1_000);
+    (0..100).filter(|key| key % 3 > 0).for_each(|key| drop(store.put(key, key)));
+    let keys: Vec<u64> = (0..100).rev().collect();
+    let yielded: Vec<u64> = store.map.fetching(&keys, |key| (key % 2 == 0).then_some(key)).copied().collect();
+    assert_eq!(yielded, keys);
+}
+
+#[test]
 fn what_is_loaded_is_not_dirty_and_is_there_once() {
     let mut store = Fixture::new((), NEVER);
     assert!(store.map.load(1_u64, plain("a"), ()));

@@ -74,6 +74,15 @@ pub(crate) enum Dirty {
     Link(LinkKey),
 }
 
+impl Dirty {
+    pub(crate) fn trace(&self) -> Option<&TraceId> {
+        match self {
+            Dirty::Trace(id) => Some(id),
+            Dirty::Link(_) => None,
+        }
+    }
+}
+
 impl From<TraceId> for Dirty {
     fn from(id: TraceId) -> Self {
         Dirty::Trace(id)

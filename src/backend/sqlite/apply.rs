@@ -3,8 +3,9 @@
 use super::error::{is_about_the_row, kind_of};
 use super::file::Attached;
 use super::{erase, links, rows_write, schema};
-use crate::backend::{Applied, Batch};
+use crate::backend::{Applied, Batch, TraceChange};
 use crate::error::ErrorKind;
+use crate::protocol::fetching;
 use rusqlite::Connection;
 
 /// How often a COMMIT that finds a lock is tried again, each time after SQLite's own busy timeout.
@@ -21,10 +22,11 @@ impl Attached {
             erase::erase(connection, self.has_history, scope, &mut applied)?;
         }
         let mut statements = rows_write::Statements::prepare(self, batch.replaced)?;
-        applied.refused = each(connection, batch.traces, |change| statements.apply(change, &mut applied))?;
+        let changes = fetching(batch.traces, TraceChange::touch);
+        applied.refused = each(connection, changes, |change| statements.apply(change, &mut applied))?;
         let mut statements = links::Statements::prepare(connection)?;
         applied.refused_links =
-            each(connection, batch.links, |change| statements.apply(change, &mut applied))?;
+            each(connection, batch.links.iter(), |change| statements.apply(change, &mut applied))?;
         schema::set_watermark(connection, batch.watermark, &self.boot)?;
         commit(connection)?;
         Ok(applied)
@@ -32,13 +34,13 @@ impl Attached {
 }
 
 /// Makes each change; answers those that were refused for their content.
-pub(super) fn each<C>(
+pub(super) fn each<'a, C: 'a>(
     connection: &Connection,
-    changes: &[C],
+    changes: impl Iterator<Item = &'a C>,
     mut apply: impl FnMut(&C) -> rusqlite::Result<()>,
 ) -> rusqlite::Result<Vec<(usize, String)>> {
     let mut refused = Vec::new();
-    for (at, change) in changes.iter().enumerate() {
+    for (at, change) in changes.enumerate() {
         match apply(change) {
             Ok(()) => {}
             // SQLite undid the one statement; had it undone the transaction, going on would commit row by row.

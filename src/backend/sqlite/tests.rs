@@ -98,7 +98,7 @@ fn a_row_is_refused_only_for_what_it_is() -> Outcome {
     let failure = |code| rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
     let connection = Connection::open_in_memory()?;
     let refused = |code: i32| {
-        let each = super::apply::each(&connection, &[false, true, false], |fails| match fails {
+        let each = super::apply::each(&connection, [false, true, false].iter(), |fails| match fails {
             true => Err(failure(code)),
             false => Ok(()),
         });
