@@ -266,6 +266,31 @@ fn large_garbage_is_freed_without_a_flusher() {
     }
 }
 
+/// Seven of eight writes only add to the garbage: each of those frees at most one record, and as many are freed so as
+/// have been replaced before.
+#[test]
+fn a_write_frees_one_record_of_those_before() {
+    let store: Fixture<u64, u64> = Fixture::new((), NEVER);
+    let (mut replaced, mut freed_alone) = (std::collections::VecDeque::new(), 0);
+    for n in 0..100_000 {
+        let before = replaced.len();
+        let new = store.upsert(1, Plain { bytes: 8 << 10, ..plain(n) }).new.expect("what was put");
+        replaced.retain(|record: &Weak<Plain<u64>>| record.strong_count() > 0);
+        match before - replaced.len() {
+            0 => {}
+            1 => freed_alone += 1,
+            more => assert_eq!(n % 8, 0, "{more} were freed at once by write {n}"),
+        }
+        replaced.push_back(Arc::downgrade(&new));
+        if freed_alone > 200 {
+            return;
+        }
+        // Somebody may stay pinned for a while.
+        std::thread::yield_now();
+    }
+    panic!("{freed_alone} were freed by a write");
+}
+
 #[test]
 fn nothing_outlives_the_map() {
     let mut store: Fixture<u64, u64> = Fixture::new((), NEVER);

@@ -16,7 +16,7 @@ pub(crate) use told::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLoc
 mod told {
     use std::ops::{Deref, DerefMut};
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{LockResult, PoisonError, WaitTimeoutResult};
+    use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult, WaitTimeoutResult};
     use std::time::Duration;
 
     #[derive(Debug, Default)]
@@ -50,6 +50,16 @@ mod told {
 
         pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
             map(self.lock.lock(), |held| MutexGuard::new(held, &self.unlocks))
+        }
+
+        pub(crate) fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
+            let guard = |held| MutexGuard::new(held, &self.unlocks);
+            self.lock.try_lock().map(guard).map_err(|error| match error {
+                TryLockError::Poisoned(error) => {
+                    TryLockError::Poisoned(PoisonError::new(guard(error.into_inner())))
+                }
+                TryLockError::WouldBlock => TryLockError::WouldBlock,
+            })
         }
 
         pub(crate) fn get_mut(&mut self) -> LockResult<&mut T> {

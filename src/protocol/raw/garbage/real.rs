@@ -5,13 +5,14 @@ use crate::protocol::raw::group::Entry;
 use crate::protocol::raw::record::{Pointer, Record};
 use crate::protocol::sync::locks::Mutex;
 use crate::protocol::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, lock};
+use std::collections::VecDeque;
 use std::ptr;
 use std::sync::Arc;
 
-/// Lists of garbage, so that threads seldom meet at one.
+/// Number of lists of garbage, so that threads seldom meet at one.
 const STRIPES: usize = if cfg!(crossbeam_loom) { 1 } else { 16 };
 
-/// Bytes of garbage that may be in a list before whoever adds to it has them given up.
+/// Bytes of garbage that may be in a list before whoever adds to it gives them up.
 const LIMIT: usize = 64 << 10;
 
 /// A group of more keys is freed by the flusher, and not by a writer that happens to come by.
@@ -23,34 +24,61 @@ const ROUNDS: usize = 3;
 
 pub(in crate::protocol::raw) struct Garbage<V: Record> {
     stripes: [Stripe<V>; STRIPES],
-    /// What has been given up, and may be seen by a thread that is pinned.
+    /// Groups, and what the flusher has taken out of the stripes.
     waiting: Mutex<Vec<Bag<V>>>,
 }
 
-/// A list that many push to, and one takes whole.
+/// What some threads have to free.
 #[repr(align(128))]
 struct Stripe<V: Record> {
-    /// The records, linked by their heads' `next`. The list owns a count of each.
+    /// The newest of a list that many push to, and one takes whole: a [`List`].
     newest: AtomicPtr<V>,
     bytes: AtomicUsize,
+    /// What has been given up, and may be seen by a thread that is pinned; the oldest first.
+    waiting: Mutex<VecDeque<Bag<V>>>,
 }
 
-/// A list of records that was taken out of its stripe, and owns a count of each, or a group.
+/// Records linked by their heads' `next`. Owns a count of each.
+struct List<V: Record>(Pointer<V>);
+
+/// A list that was taken out of its stripe, or a group.
 struct Bag<V: Record> {
-    newest: Pointer<V>,
+    records: List<V>,
     /// Freed with this.
     group: Option<Arc<[Entry<V>]>>,
     /// Set once all pins are gone that there were when this was made.
     is_ripe: Arc<AtomicBool>,
 }
 
-// SAFETY: a bag owns counts of records, which are `Send` and `Sync` as every `Record` is, and drops them; a group is
-// `Send` by itself.
-unsafe impl<V: Record> Send for Bag<V> {}
+// SAFETY: it owns counts of records, which are `Send` and `Sync` as every `Record` is, and drops them.
+unsafe impl<V: Record> Send for List<V> {}
+
+impl<V: Record> List<V> {
+    /// Takes one out. The caller releases its count.
+    fn pop(&mut self) -> Option<Pointer<V>> {
+        let newest = self.0;
+        if newest.is_null() {
+            return None;
+        }
+        // SAFETY: the list owns a count of it.
+        self.0 = Pointer(unsafe { newest.head() }.next.load(Ordering::Relaxed));
+        Some(newest)
+    }
+}
 
 impl<V: Record> Bag<V> {
-    fn new(newest: Pointer<V>, group: Option<Arc<[Entry<V>]>>) -> Self {
-        Self { newest, group, is_ripe: Arc::new(AtomicBool::new(false)) }
+    /// Gives up what has left its cells.
+    fn new(records: List<V>, group: Option<Arc<[Entry<V>]>>, pin: &Pin) -> Self {
+        let is_ripe = Arc::new(AtomicBool::new(false));
+        let ripens = is_ripe.clone();
+        // Release pairs with the Acquire in `is_ripe`: who runs a deferral comes after all pins that ended before, and
+        // so does who then frees what is in the bag.
+        pin.defer(move || ripens.store(true, Ordering::Release));
+        Self { records, group, is_ripe }
+    }
+
+    fn is_ripe(&self) -> bool {
+        self.is_ripe.load(Ordering::Acquire)
     }
 
     fn is_large(&self) -> bool {
@@ -58,7 +86,7 @@ impl<V: Record> Bag<V> {
     }
 }
 
-/// Who gives garbage up, and ends what is ripe.
+/// Who frees what is ripe.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
     Writer,
@@ -67,12 +95,19 @@ enum By {
 
 impl<V: Record> Garbage<V> {
     pub(in crate::protocol::raw) fn new() -> Self {
-        let stripe = || Stripe { newest: AtomicPtr::new(ptr::null_mut()), bytes: AtomicUsize::new(0) };
+        let stripe = || Stripe {
+            newest: AtomicPtr::new(ptr::null_mut()),
+            bytes: AtomicUsize::new(0),
+            waiting: Mutex::new(VecDeque::new()),
+        };
         Self { stripes: std::array::from_fn(|_| stripe()), waiting: Mutex::new(Vec::new()) }
     }
 
-    /// Takes over a count of a record, and gives it up once all pins of now are gone. `bytes` is about how much that
-    /// frees. Costs a compare-and-swap, and once for every [`LIMIT`] bytes a lock and a deferral.
+    /// Takes over a count of a record, and frees it once all pins of now are gone. `bytes` is about how much that
+    /// frees. Costs a compare-and-swap and a free lock, and once for every [`LIMIT`] bytes a deferral.
+    ///
+    /// Frees one that has waited long enough, if there is one: so a thread gets the memory of its next record from
+    /// what it has just given back, and no write has many to free.
     ///
     /// # Safety
     ///
@@ -98,55 +133,81 @@ impl<V: Record> Garbage<V> {
         }
         // Relaxed, as it only says when it is time.
         if stripe.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= LIMIT {
-            self.give_up(stripe.take(), pin, By::Writer);
+            stripe.give_up(pin);
+        } else {
+            stripe.free_one();
         }
     }
 
     /// Takes over a group that has left all cells, and frees it once all pins of now are gone. Costs a lock and a
     /// deferral.
     pub(in crate::protocol::raw) fn add_group(&self, entries: Arc<[Entry<V>]>, pin: &Pin) {
-        self.give_up([Bag::new(Pointer(ptr::null_mut()), Some(entries))], pin, By::Writer);
+        let bag = Bag::new(List(Pointer(ptr::null_mut())), Some(entries), pin);
+        lock(&self.waiting).push(bag);
+        self.free_ripe(pin, By::Writer);
     }
 
-    /// Defers the end of this garbage, and ends what has been deferred long enough.
-    fn give_up(&self, taken: impl IntoIterator<Item = Bag<V>>, pin: &Pin, by: By) {
-        let taken: Vec<_> = taken.into_iter().collect();
-        for bag in &taken {
-            let is_ripe = bag.is_ripe.clone();
-            // Release pairs with the Acquire below: who runs a deferral comes after all pins that ended before, and so
-            // does who then drops the bag.
-            pin.defer(move || is_ripe.store(true, Ordering::Release));
-        }
-        pin.flush();
-        let ripe: Vec<_> = {
-            let mut waiting = lock(&self.waiting);
-            waiting.extend(taken);
-            let ends = |bag: &mut Bag<V>| {
-                (by == By::Flusher || !bag.is_large()) && bag.is_ripe.load(Ordering::Acquire)
-            };
-            waiting.extract_if(.., ends).collect()
-        };
-        drop(ripe);
-    }
-
-    /// Gives up all there is, and ends what can be ended: for the flusher.
+    /// Gives up all there is, and frees what can be freed: for the flusher.
     pub(in crate::protocol::raw) fn collect(&self, pin: impl Fn() -> Pin) {
-        self.give_up(self.stripes.iter().filter_map(Stripe::take), &pin(), By::Flusher);
+        let first = pin();
+        for stripe in &self.stripes {
+            let given_up = std::mem::take(&mut *lock(&stripe.waiting));
+            let newest = stripe.take().map(|records| Bag::new(records, None, &first));
+            lock(&self.waiting).extend(given_up.into_iter().chain(newest));
+        }
+        self.free_ripe(&first, By::Flusher);
+        drop(first);
         for _ in 0..ROUNDS {
             if lock(&self.waiting).is_empty() {
                 return;
             }
-            self.give_up([], &pin(), By::Flusher);
+            self.free_ripe(&pin(), By::Flusher);
         }
+    }
+
+    fn free_ripe(&self, pin: &Pin, by: By) {
+        pin.flush();
+        let is_due = |bag: &mut Bag<V>| (by == By::Flusher || !bag.is_large()) && bag.is_ripe();
+        let due: Vec<_> = lock(&self.waiting).extract_if(.., is_due).collect();
+        drop(due);
     }
 }
 
 impl<V: Record> Stripe<V> {
-    fn take(&self) -> Option<Bag<V>> {
+    fn take(&self) -> Option<List<V>> {
         self.bytes.store(0, Ordering::Relaxed);
         // Acquire pairs with the Release in `add`.
         let newest = Pointer(self.newest.swap(ptr::null_mut(), Ordering::Acquire));
-        (!newest.is_null()).then(|| Bag::new(newest, None))
+        (!newest.is_null()).then_some(List(newest))
+    }
+
+    /// Gives up the list. Of what is ripe, the last bag is left to be freed one by one.
+    fn give_up(&self, pin: &Pin) {
+        let Some(records) = self.take() else { return };
+        let bag = Bag::new(records, None, pin);
+        pin.flush();
+        let due: Vec<_> = {
+            let mut waiting = lock(&self.waiting);
+            waiting.push_back(bag);
+            let ripe = waiting.iter().take_while(|bag| bag.is_ripe()).count();
+            waiting.drain(..ripe.saturating_sub(1)).collect()
+        };
+        drop(due);
+    }
+
+    /// Frees a record that is ripe, if there is one and nobody else is about it.
+    fn free_one(&self) {
+        let Ok(mut waiting) = self.waiting.try_lock() else { return };
+        let Some(bag) = waiting.front_mut().filter(|bag| bag.is_ripe()) else { return };
+        let record = bag.records.pop();
+        if bag.records.0.is_null() {
+            waiting.pop_front();
+        }
+        drop(waiting);
+        if let Some(record) = record {
+            // SAFETY: its count was the list's, and nobody sees it any more who has none, as the bag was ripe.
+            unsafe { record.release() };
+        }
     }
 }
 
@@ -158,21 +219,17 @@ impl<V: Record> Drop for Stripe<V> {
 }
 
 /// When it is ripe, or with its map.
-impl<V: Record> Drop for Bag<V> {
+impl<V: Record> Drop for List<V> {
     fn drop(&mut self) {
-        let mut record = self.newest;
-        while !record.is_null() {
-            // SAFETY: the list owns a count of the record, and nobody sees it any more who has none: they were pinned
-            // when it left, and are not now, or the map is being dropped, which nobody looks at.
-            unsafe {
-                let next = Pointer(record.head().next.load(Ordering::Relaxed));
-                record.release();
-                record = next;
-            }
+        while let Some(record) = self.pop() {
+            // SAFETY: the count was the list's, and nobody sees the record any more who has none: they were pinned when
+            // it left, and are not now, or the map is being dropped, which nobody looks at.
+            unsafe { record.release() };
         }
     }
 }
 
+/// The stripe that this thread adds to.
 /// The list that this thread adds to.
 fn stripe() -> usize {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
