@@ -126,15 +126,13 @@ impl TraceChange {
     /// Reads a byte of each cache line, about, that is to be written: see [`fetching`](crate::protocol::fetching).
     #[cfg(all(feature = "sqlite", not(loom)))]
     pub(crate) fn touch(&self) -> usize {
-        let numbers =
-            |trace: &Trace| trace.numbers.strength.to_bits() as usize ^ usize::from(trace.numbers.pinned);
         match self {
             TraceChange::Delete { .. } => 0,
             TraceChange::Upsert { trace, .. } => {
                 let payload = trace.payload().as_str().as_bytes().iter().step_by(64).take(8);
-                payload.fold(numbers(trace), |touched, byte| touched ^ usize::from(*byte))
+                payload.fold(trace.numbers.touch(), |touched, byte| touched ^ usize::from(*byte))
             }
-            TraceChange::UpdateNumbers { trace, .. } => numbers(trace),
+            TraceChange::UpdateNumbers { trace, .. } => trace.numbers.touch(),
         }
     }
 

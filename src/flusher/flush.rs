@@ -69,8 +69,10 @@ impl Flusher {
         // Told before the cut, so that no moment shows its changes neither as the open generation's nor as ours.
         let closing = self.state.generations.enter();
         self.pending_since = self.pending_since.or_else(|| closing.first_write());
-        self.state.progress.owes(self.pending_count() + closing.dirty(), self.pending_since);
+        let dirty = closing.dirty();
+        self.state.progress.owes(self.pending_count() + dirty, self.pending_since);
         drop(closing);
+        self.settle_before(dirty);
         let state = self.state.clone();
         // Not before: a cut for the views would take the state as of ours from what is not captured yet.
         drop(self.cut_and_block(&state, opening));
@@ -221,7 +223,6 @@ impl Flusher {
         started: Instant,
     ) -> Result<FlushReport, BackendError> {
         self.recover()?;
-        self.bound_unsettled();
         // There may have been another cut.
         let durability = self.at_least(durability);
         // Of an empty batch nothing is kept that says that it must be synced yet.

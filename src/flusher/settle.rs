@@ -95,12 +95,10 @@ impl Flusher {
         self.settle(usize::MAX);
     }
 
-    /// Before a commit: so that what is left of large batches in a row does not grow with their number. A small one
-    /// does not pay for what a large one has left.
-    pub(super) fn bound_unsettled(&mut self) {
-        let left: usize = self.unsettled.iter().map(Committed::len).sum();
-        let excess = left.saturating_sub(self.state.traces.len() + self.state.links.len());
-        self.settle(excess.min(2 * self.pending_count() + STEP));
+    /// Before so many keys are captured: of large batches in a row no more is left than of one, and a small one does
+    /// not pay for what a large one has left.
+    pub(super) fn settle_before(&mut self, keys: usize) {
+        self.settle(2 * keys);
     }
 
     fn settle(&mut self, most: usize) -> usize {

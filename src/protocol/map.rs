@@ -47,11 +47,12 @@ const CHUNK: usize = 32;
 
 /// Reads something of each, so that the processor fetches them side by side, where one after the other each would be
 /// waited for.
-fn fetch<'a, T: 'a>(values: impl Iterator<Item = &'a T>, touch: impl Fn(&T) -> usize) {
+pub(crate) fn fetch<'a, T: 'a>(values: impl Iterator<Item = &'a T>, touch: impl Fn(&T) -> usize) {
     std::hint::black_box(values.fold(0, |touched, value| touched ^ touch(value)));
 }
 
 /// Yields `items`, each after what `touch` reads of a chunk of them has been [fetched](fetch).
+#[cfg(all(feature = "sqlite", not(loom)))]
 pub(crate) fn fetching<T>(items: &[T], touch: impl Fn(&T) -> usize) -> impl Iterator<Item = &T> {
     items.chunks(CHUNK).flat_map(move |chunk| {
         fetch(chunk.iter(), &touch);
@@ -125,6 +126,7 @@ where
         for chunk in keys.chunks(CHUNK) {
             let pin = pin();
             let loaded: Vec<_> = chunk.iter().map(|key| self.cells.load(key, &pin)).collect();
+            fetch(loaded.iter().filter_map(|loaded| loaded.value()), V::touch);
             values.extend(loaded.into_iter().map(|loaded| loaded.hold().into_value()));
         }
         values

@@ -169,6 +169,7 @@ impl State {
     /// Loads traces that are about to be put into the views.
     pub(super) fn load_for_views(&self, ids: &[TraceId]) -> Vec<Option<Arc<Trace>>> {
         let traces = self.traces.get_many(ids);
+        self.indexing.views.look(|views| views.fetch(ids));
         #[cfg(all(feature = "recall", not(loom)))]
         self.read_ahead(&traces, 1);
         traces

@@ -149,6 +149,13 @@ pub(crate) struct Dynamics {
     pub(crate) pinned: bool,
 }
 
+impl Dynamics {
+    /// Reads something of the first and of the last: see [`fetch`](crate::protocol::fetch).
+    pub(crate) fn touch(&self) -> usize {
+        self.strength.to_bits() as usize ^ usize::from(self.pinned)
+    }
+}
+
 #[cfg(all(any(feature = "sqlite", feature = "postgres"), not(loom)))]
 impl Dynamics {
     /// These numbers as the setters would have taken them.

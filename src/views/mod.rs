@@ -35,6 +35,7 @@ pub(crate) use search::{Answer, Search};
 pub(crate) use text::ReadWords;
 
 use crate::memory::DecayCurve;
+use crate::protocol::fetch;
 use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
 use due::DueTimes;
 use recency::{Recency, reinforced};
@@ -153,6 +154,11 @@ impl TraceViews {
     /// Number of traces.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// Has the processor fetch what is shown of these ids, side by side: before each is put.
+    pub(crate) fn fetch(&self, ids: &[TraceId]) {
+        fetch(ids.iter().filter_map(|id| self.shown(*id)), |trace| trace.numbers.touch());
     }
 
     /// Shows what the store has of an id, in the place of what was shown of it, which is returned.
