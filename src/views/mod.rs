@@ -13,6 +13,7 @@
 //! - `text`: what the traces say, with the feature `recall`;
 //! - [`search`], [`walk`]: the answers of a query, and how they are found.
 
+mod by_partition;
 mod conditions;
 mod counts;
 mod due;

@@ -4,20 +4,19 @@
 //! by such a bound; whoever walks them computes the strength of today, and the bands are corrected behind it. Traces
 //! that don't fade are in their order. Each partition has a ranking of its own beside that of all.
 
+use super::by_partition::ByPartition;
 use super::slots::Slots;
 use super::sorted::SortedSlots;
 use crate::memory::DecayCurve;
 use crate::trace::{Micros, Trace, TraceId, TraceType};
 use std::cmp::Reverse;
-use std::collections::HashMap;
 
 /// Number of bands that the strengths from 0 to 1 are divided into.
 const BANDS: u16 = 4_096;
 
 pub(super) struct Strengths {
     curve: DecayCurve,
-    all: Ranking,
-    partitions: HashMap<Box<str>, Ranking, foldhash::fast::RandomState>,
+    rankings: ByPartition<Ranking>,
     /// The band of each slot that is in one; of others the highest.
     band_of: Vec<u16>,
     /// The bands are bounds from this time on: the latest for which one was computed.
@@ -104,8 +103,7 @@ impl Strengths {
     pub(super) fn new(curve: DecayCurve) -> Self {
         Self {
             curve,
-            all: Ranking::default(),
-            partitions: HashMap::default(),
+            rankings: ByPartition::default(),
             band_of: Vec::new(),
             valid_from: Micros::clamped(i64::MIN),
         }
@@ -133,14 +131,12 @@ impl Strengths {
         }
 
         let mut built = Self::new(curve);
-        let (mut all, mut partitions) = (Unsorted::default(), HashMap::<_, Unsorted>::new());
+        let mut rankings = ByPartition::<Unsorted>::default();
         for (slot, trace) in traces {
             let place = built.new_place(slot, trace, now);
-            all.push(place, slot);
-            partitions.entry(trace.partition()).or_default().push(place, slot);
+            rankings.enter(trace.partition(), |ranking| ranking.push(place, slot));
         }
-        built.all = all.sorted();
-        built.partitions = partitions.into_iter().map(|(name, own)| (name.into(), own.sorted())).collect();
+        built.rankings = rankings.map(Unsorted::sorted);
         built
     }
 
@@ -187,26 +183,17 @@ impl Strengths {
         if let Some(old) = old {
             let place = steady(self.curve, old)
                 .map_or_else(|| Place::Band(self.band_of[slot as usize]), Place::Steady);
-            self.all.leave(place, slot);
-            if let Some(own) = self.partitions.get_mut(old.partition()) {
-                own.leave(place, slot);
-                if own.len() == 0 {
-                    self.partitions.remove(old.partition());
-                }
-            }
+            self.rankings.leave(old.partition(), |ranking| {
+                ranking.leave(place, slot);
+                ranking.len()
+            });
         }
         if let Some(new) = new {
             let place = self.new_place(slot, new, now);
-            let Self { curve, all, partitions, band_of, .. } = self;
+            let Self { curve, rankings, band_of, .. } = self;
             let unknown = (Reverse(0), new.id());
             let steady_of = |slot| slots.get(slot).and_then(|trace| steady(*curve, trace)).unwrap_or(unknown);
-            all.enter(place, slot, band_of, steady_of);
-            if !partitions.contains_key(new.partition()) {
-                partitions.insert(new.partition().into(), Ranking::default());
-            }
-            if let Some(own) = partitions.get_mut(new.partition()) {
-                own.enter(place, slot, band_of, steady_of);
-            }
+            rankings.enter(new.partition(), |ranking| ranking.enter(place, slot, band_of, steady_of));
         }
     }
 
@@ -233,7 +220,7 @@ impl Strengths {
 
     /// The ranking of a partition, or of all traces.
     pub(super) fn ranking(&self, partition: Option<&str>) -> Option<&Ranking> {
-        partition.map_or(Some(&self.all), |name| self.partitions.get(name))
+        self.rankings.order(partition)
     }
 }
 
