@@ -75,7 +75,7 @@ impl Inner {
     }
 
     /// Removes at most this number of traces.
-    fn enforce_quota(&self, most: usize) -> Result<Removed> {
+    pub(super) fn enforce_quota(&self, most: usize) -> Result<Removed> {
         self.check_writable()?;
         let Quota { max_traces, max_bytes, eviction } = self.settings.quota;
         if (max_traces, max_bytes) == (usize::MAX, u64::MAX) {
@@ -94,7 +94,7 @@ impl Inner {
 
     /// Removes traces until the store is within its quota, or as many as it may, or nothing is left that may go. What
     /// is counted includes those removed before an error.
-    fn evict(
+    pub(super) fn evict(
         &self,
         over: impl Fn(usize, u64) -> bool,
         eviction: Eviction,

@@ -1,10 +1,11 @@
 //! Tests of interleavings that can't be timed from outside.
 
-use super::TraceStore;
+use super::{Eviction, Quota, Removed, TraceStore};
 use crate::error::{Error, ErrorKind};
 use crate::protocol::Change;
 use crate::testkit::{Call, Fault, Faults};
 use crate::trace::{Link, LinkKey, LinkState, NewTrace};
+use std::cell::Cell;
 use std::time::Duration;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
@@ -72,5 +73,36 @@ fn views_are_built_anew() -> Outcome {
         std::thread::yield_now();
     }
     assert_eq!(found(), 1_010, "each once");
+    Ok(())
+}
+
+/// Right after it was chosen, as far as the quota knows.
+#[test]
+fn trace_that_is_used_after_it_was_chosen_is_not_evicted() -> Outcome {
+    let store = TraceStore::builder().flush_interval(Duration::from_secs(3600)).in_memory()?;
+    let ids = store.insert_many((0..3).map(|n| NewTrace::semantic(serde_json::json!(n))))?;
+    let is_used = Cell::new(false);
+    let over = |traces, _| {
+        if !is_used.replace(true) {
+            assert!(store.reinforce(ids[0]).is_ok_and(|done| done.is_some()));
+        }
+        traces > 2
+    };
+    let mut removed = Removed::default();
+    store.inner().evict(over, Eviction::default(), usize::MAX, &mut removed, &mut 0)?;
+    let left: Vec<_> = ids.iter().map(|id| store.contains(*id)).collect();
+    assert_eq!((removed.traces, left), (1, vec![true, false, true]));
+    Ok(())
+}
+
+/// As an automatic cycle does, which comes again.
+#[test]
+fn no_more_is_evicted_than_is_asked_for() -> Outcome {
+    let quota = Quota { max_traces: 2, ..Quota::default() };
+    let store = TraceStore::builder().quota(quota).in_memory()?;
+    store.insert_many((0..10).map(|n| NewTrace::semantic(serde_json::json!(n))))?;
+    for (removed, left) in [(3, 7), (3, 4), (2, 2), (0, 2)] {
+        assert_eq!((store.inner().enforce_quota(3)?.traces, store.len()), (removed, left));
+    }
     Ok(())
 }

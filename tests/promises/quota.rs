@@ -33,11 +33,19 @@ fn order_of_eviction(eviction: Eviction, new: Vec<NewTrace>) -> Outcome<Vec<usiz
 fn order_when(settled: bool, eviction: Eviction, new: Vec<NewTrace>) -> Outcome<Vec<usize>> {
     let (mut order, count) = (Vec::new(), new.len());
     for most in (0..count).rev() {
-        let store = manual_flush().clock(&clock()).quota(quota(most, u64::MAX, eviction)).in_memory()?;
-        let ids = store.insert_many(new.clone())?;
-        if settled {
-            settle(&store);
-        }
+        let clock = clock();
+        let store = manual_flush().clock(&clock).quota(quota(most, u64::MAX, eviction)).in_memory()?;
+        // Some are of a time that is still to come when the clock has been set back.
+        let now = clock.now();
+        clock.advance(minutes(2));
+        let ids = if settled {
+            // One after the other, so that the order of their slots is not that of their ids.
+            let one = |new: &NewTrace| store.insert(new.clone()).inspect(|_| settle(&store));
+            new.iter().map(one).collect::<Result<Vec<_>, _>>()?
+        } else {
+            store.insert_many(new.clone())?
+        };
+        clock.set(now);
         assert_eq!((store.enforce_quota()?.traces, store.len()), (count - most, most));
         let gone = (0..count).filter(|at| !store.contains(ids[*at])).find(|at| !order.contains(at));
         order.extend(gone);
@@ -52,9 +60,18 @@ fn numbered(number: u128) -> TraceId {
 #[test]
 fn the_least_recently_reinforced_go_first() -> Outcome {
     let at = |n: u128, age| note(n).id(numbered(n)).last_reinforced(clock().now() - seconds(age));
-    // Of the two that are equal the smaller id goes first.
-    let new = vec![at(1, 5).confidence(0.1), at(2, 50), at(4, 20), at(3, 20), at(5, 500).confidence(0.9)];
-    assert_eq!(order_of_eviction(Eviction::LeastRecentlyReinforced, new)?, [4, 1, 3, 2, 0]);
+    let future = |n: u128, after| note(n).id(numbered(n)).last_reinforced(clock().now() + seconds(after));
+    // Of two that are equal the smaller id goes first. Times in the future count as now.
+    let new = vec![
+        at(1, 5).confidence(0.1),
+        at(2, 50),
+        at(4, 20),
+        at(3, 20),
+        at(5, 500).confidence(0.9),
+        future(7, 60),
+        future(6, 90),
+    ];
+    assert_eq!(order_of_eviction(Eviction::LeastRecentlyReinforced, new)?, [4, 1, 3, 2, 0, 6, 5]);
     Ok(())
 }
 
