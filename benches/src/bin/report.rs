@@ -48,7 +48,7 @@ const HEADLINES: [Headline; 10] = [
     headline(
         "`update` of a number",
         ("throughput", "update of a number, of 100000", "time", Some(Dash::ALIKE)),
-        "An update costs some two or three updates of a bare map.",
+        "An update costs one to three updates of a bare map.",
         (0.0, 3.0),
     ),
     headline(

@@ -1,8 +1,7 @@
 //! Records that have left their cells, or been taken out as images, until nobody can see them any more.
 //!
-//! They belong to the map that they are from, and not to the threads that replaced them, which may never come back:
-//! a thread leaves at most [`LIMIT`](real::Garbage) bytes of them to be looked after by the flusher, at its next cut,
-//! and nothing of them outlives the map.
+//! They belong to the map that they are from, and not to the threads that replaced them, which may never come back: what
+//! such a thread leaves, some lists of 64 KiB, the flusher frees at its next cut, and nothing outlives the map.
 
 #[cfg(loom)]
 mod modelled;
