@@ -1,7 +1,7 @@
 //! Settling: what follows a commit for each of its keys, after everybody who waits for it has been told.
 //!
 //! That of a large batch takes longer than a small flush does. So it is done in steps, between the flushes that come
-//! after it. Until then the map keeps the images that the captures of that batch needed, and the cells of what it
+//! after it, and before each cut. Until then the map keeps the images that the captures of that batch needed, and the cells of what it
 //! removed; and the flusher keeps what the maps' rows are to remember of it. A key that is captured again has that
 //! remembered first, and is settled with its newer batch.
 
@@ -95,8 +95,8 @@ impl Flusher {
         self.settle(usize::MAX);
     }
 
-    /// Before so many keys are captured: of large batches in a row no more is left than of one, and a small one does
-    /// not pay for what a large one has left.
+    /// Before so many keys are captured, about: of large batches in a row hardly more is left than of one, and a small
+    /// one does not pay for what a large one has left.
     pub(super) fn settle_before(&mut self, keys: usize) {
         self.settle(2 * keys);
     }

@@ -266,8 +266,7 @@ fn large_garbage_is_freed_without_a_flusher() {
     }
 }
 
-/// Seven of eight writes only add to the garbage: each of those frees at most one record, and as many are freed so as
-/// have been replaced before.
+/// Each eighth write fills a list of garbage. Each other one frees a record that was replaced before, and no more.
 #[test]
 fn a_write_frees_one_record_of_those_before() {
     let store: Fixture<u64, u64> = Fixture::new((), NEVER);

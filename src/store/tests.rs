@@ -76,7 +76,7 @@ fn views_are_built_anew() -> Outcome {
     Ok(())
 }
 
-/// Right after it was chosen, as far as the quota knows.
+/// Right after the quota has loaded the traces that it chooses from.
 #[test]
 fn trace_that_is_used_after_it_was_chosen_is_not_evicted() -> Outcome {
     let store = TraceStore::builder().flush_interval(Duration::from_secs(3600)).in_memory()?;

@@ -150,7 +150,7 @@ pub(crate) struct Dynamics {
 }
 
 impl Dynamics {
-    /// Reads something of the first and of the last: see [`fetch`](crate::protocol::fetch).
+    /// Reads the fields of the first and of the last cache line, about: see [`fetch`](crate::protocol::fetch).
     pub(crate) fn touch(&self) -> usize {
         self.strength.to_bits() as usize ^ usize::from(self.pinned)
     }

@@ -1,7 +1,8 @@
 //! Records that have left their cells, or been taken out as images, until nobody can see them any more.
 //!
-//! They belong to the map that they are from, and not to the threads that replaced them, which may never come back: what
-//! such a thread leaves, some lists of 64 KiB, the flusher frees at its next cut, and nothing outlives the map.
+//! They belong to the map that they are from, and not to the threads that replaced them, which may never come back.
+//! What such a thread leaves, some lists of 64 KiB, the flusher frees at its next cut, or at a later one if a thread is
+//! pinned just then; and nothing outlives the map.
 
 #[cfg(loom)]
 mod modelled;

@@ -24,8 +24,7 @@ const ROUNDS: usize = 3;
 
 pub(in crate::protocol::raw) struct Garbage<V: Record> {
     stripes: [Stripe<V>; STRIPES],
-    /// Groups, and what the flusher has taken out of the stripes.
-    waiting: Mutex<Vec<Bag<V>>>,
+    groups: Mutex<Vec<Bag<V>>>,
 }
 
 /// What some threads have to free.
@@ -100,14 +99,14 @@ impl<V: Record> Garbage<V> {
             bytes: AtomicUsize::new(0),
             waiting: Mutex::new(VecDeque::new()),
         };
-        Self { stripes: std::array::from_fn(|_| stripe()), waiting: Mutex::new(Vec::new()) }
+        Self { stripes: std::array::from_fn(|_| stripe()), groups: Mutex::new(Vec::new()) }
     }
 
     /// Takes over a count of a record, and frees it once all pins of now are gone. `bytes` is about how much that
-    /// frees. Costs a compare-and-swap and a free lock, and once for every [`LIMIT`] bytes a deferral.
+    /// frees. Costs a compare-and-swap and an uncontended lock, and once for every [`LIMIT`] bytes a deferral.
     ///
     /// Frees one that has waited long enough, if there is one: so a thread gets the memory of its next record from
-    /// what it has just given back, and no write has many to free.
+    /// what it has just given back, and seldom has many to free.
     ///
     /// # Safety
     ///
@@ -134,6 +133,9 @@ impl<V: Record> Garbage<V> {
         // Relaxed, as it only says when it is time.
         if stripe.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes >= LIMIT {
             stripe.give_up(pin);
+            pin.flush();
+            // The last one is freed record by record.
+            stripe.free_all_but(1);
         } else {
             stripe.free_one();
         }
@@ -143,32 +145,29 @@ impl<V: Record> Garbage<V> {
     /// deferral.
     pub(in crate::protocol::raw) fn add_group(&self, entries: Arc<[Entry<V>]>, pin: &Pin) {
         let bag = Bag::new(List(Pointer(ptr::null_mut())), Some(entries), pin);
-        lock(&self.waiting).push(bag);
-        self.free_ripe(pin, By::Writer);
+        lock(&self.groups).push(bag);
+        self.free_groups(pin, By::Writer);
     }
 
     /// Gives up all there is, and frees what can be freed: for the flusher.
     pub(in crate::protocol::raw) fn collect(&self, pin: impl Fn() -> Pin) {
         let first = pin();
-        for stripe in &self.stripes {
-            let given_up = std::mem::take(&mut *lock(&stripe.waiting));
-            let newest = stripe.take().map(|records| Bag::new(records, None, &first));
-            lock(&self.waiting).extend(given_up.into_iter().chain(newest));
-        }
-        self.free_ripe(&first, By::Flusher);
+        self.stripes.iter().for_each(|stripe| stripe.give_up(&first));
         drop(first);
-        for _ in 0..ROUNDS {
-            if lock(&self.waiting).is_empty() {
+        for _ in 0..=ROUNDS {
+            self.free_groups(&pin(), By::Flusher);
+            self.stripes.iter().for_each(|stripe| stripe.free_all_but(0));
+            let is_empty = |stripe: &Stripe<V>| lock(&stripe.waiting).is_empty();
+            if self.stripes.iter().all(is_empty) && lock(&self.groups).is_empty() {
                 return;
             }
-            self.free_ripe(&pin(), By::Flusher);
         }
     }
 
-    fn free_ripe(&self, pin: &Pin, by: By) {
+    fn free_groups(&self, pin: &Pin, by: By) {
         pin.flush();
         let is_due = |bag: &mut Bag<V>| (by == By::Flusher || !bag.is_large()) && bag.is_ripe();
-        let due: Vec<_> = lock(&self.waiting).extract_if(.., is_due).collect();
+        let due: Vec<_> = lock(&self.groups).extract_if(.., is_due).collect();
         drop(due);
     }
 }
@@ -181,16 +180,20 @@ impl<V: Record> Stripe<V> {
         (!newest.is_null()).then_some(List(newest))
     }
 
-    /// Gives up the list. Of what is ripe, the last bag is left to be freed one by one.
+    /// Gives up the list.
     fn give_up(&self, pin: &Pin) {
-        let Some(records) = self.take() else { return };
-        let bag = Bag::new(records, None, pin);
-        pin.flush();
+        if let Some(records) = self.take() {
+            let bag = Bag::new(records, None, pin);
+            lock(&self.waiting).push_back(bag);
+        }
+    }
+
+    /// Frees all bags that are ripe, but so many of the last.
+    fn free_all_but(&self, last: usize) {
         let due: Vec<_> = {
             let mut waiting = lock(&self.waiting);
-            waiting.push_back(bag);
             let ripe = waiting.iter().take_while(|bag| bag.is_ripe()).count();
-            waiting.drain(..ripe.saturating_sub(1)).collect()
+            waiting.drain(..ripe.saturating_sub(last)).collect()
         };
         drop(due);
     }
@@ -230,7 +233,6 @@ impl<V: Record> Drop for List<V> {
 }
 
 /// The stripe that this thread adds to.
-/// The list that this thread adds to.
 fn stripe() -> usize {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     thread_local!(static STRIPE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPES);
