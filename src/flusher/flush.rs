@@ -64,7 +64,7 @@ impl Flusher {
         owes || self.state.generations.enter().dirty() > 0 || self.state.has_erasures()
     }
 
-    /// Settle what is left of large batches, cut, grace, capture, merge.
+    /// Settles some of what large batches have left, cuts, waits out the grace period, captures and merges.
     pub(super) fn cut(&mut self, opening: Opening) {
         // Told before the cut, so that no moment shows its changes neither as the open generation's nor as ours.
         let closing = self.state.generations.enter();

@@ -157,7 +157,8 @@ impl TraceViews {
         self.slots.len()
     }
 
-    /// Has the processor fetch what is shown of these ids, side by side: before each is put.
+    /// Reads the traces shown of these ids, so that the processor fetches them side by side, and not one by one where
+    /// each is put.
     pub(crate) fn fetch(&self, ids: &[TraceId]) {
         fetch(ids.iter().filter_map(|id| self.shown(*id)), |trace| trace.numbers.touch());
     }

@@ -31,7 +31,7 @@ impl Record for Tracked {
         &mut self.head
     }
 
-    /// Of what is replaced, enough for the writer to give it up by itself. Who adds an image frees one that is ripe.
+    /// A replaced record fills the list, so that the writer gives it up; an image does not, and frees a ripe record.
     fn freed_bytes(&self, successor: Option<&Self>) -> usize {
         if successor.is_some() { 1 << 20 } else { 0 }
     }
@@ -100,7 +100,7 @@ fn what_is_seen_is_whole_and_not_freed() {
                 slot.write(2, 2, &pin);
                 slot.write(2, 3, &pin);
                 drop(pin);
-                // Each moves the epoch on, unless the reader is pinned behind it: then what was replaced is not ripe.
+                // Each moves the epoch on, unless the reader is pinned behind it: then the replaced record is not ripe.
                 (0..2).for_each(|_| Pin::of(&handle).flush());
                 slot.settle(&Pin::of(&handle));
                 // What was given up is freed two epochs later: each of these moves the epoch on, unless the reader is

@@ -24,7 +24,7 @@ const ROUNDS: usize = 3;
 
 pub(in crate::protocol::raw) struct Garbage<V: Record> {
     stripes: [Stripe<V>; STRIPES],
-    groups: Mutex<Vec<Bag<V>>>,
+    groups: Mutex<Vec<Bag<Group<V>>>>,
 }
 
 /// What some threads have to free.
@@ -34,17 +34,17 @@ struct Stripe<V: Record> {
     newest: AtomicPtr<V>,
     bytes: AtomicUsize,
     /// What has been given up, and may be seen by a thread that is pinned; the oldest first.
-    waiting: Mutex<VecDeque<Bag<V>>>,
+    waiting: Mutex<VecDeque<Bag<List<V>>>>,
 }
+
+type Group<V> = Arc<[Entry<V>]>;
 
 /// Records linked by their heads' `next`. Owns a count of each.
 struct List<V: Record>(Pointer<V>);
 
-/// A list that was taken out of its stripe, or a group.
-struct Bag<V: Record> {
-    records: List<V>,
-    /// Freed with this.
-    group: Option<Arc<[Entry<V>]>>,
+/// A list that was taken out of its stripe, or a group. Freed with this.
+struct Bag<T> {
+    content: T,
     /// Set once all pins are gone that there were when this was made.
     is_ripe: Arc<AtomicBool>,
 }
@@ -65,27 +65,23 @@ impl<V: Record> List<V> {
     }
 }
 
-impl<V: Record> Bag<V> {
+impl<T> Bag<T> {
     /// Gives up what has left its cells.
-    fn new(records: List<V>, group: Option<Arc<[Entry<V>]>>, pin: &Pin) -> Self {
+    fn new(content: T, pin: &Pin) -> Self {
         let is_ripe = Arc::new(AtomicBool::new(false));
         let ripens = is_ripe.clone();
-        // Release pairs with the Acquire in `is_ripe`: who runs a deferral comes after all pins that ended before, and
-        // so does who then frees what is in the bag.
+        // Release pairs with the Acquire in `is_ripe`: a deferral runs after all pins that it waited for, and the
+        // thread that frees the content after the deferral.
         pin.defer(move || ripens.store(true, Ordering::Release));
-        Self { records, group, is_ripe }
+        Self { content, is_ripe }
     }
 
     fn is_ripe(&self) -> bool {
         self.is_ripe.load(Ordering::Acquire)
     }
-
-    fn is_large(&self) -> bool {
-        self.group.as_ref().is_some_and(|group| group.len() > LARGE)
-    }
 }
 
-/// Who frees what is ripe.
+/// Which thread frees what is ripe.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum By {
     Writer,
@@ -143,8 +139,8 @@ impl<V: Record> Garbage<V> {
 
     /// Takes over a group that has left all cells, and frees it once all pins of now are gone. Costs a lock and a
     /// deferral.
-    pub(in crate::protocol::raw) fn add_group(&self, entries: Arc<[Entry<V>]>, pin: &Pin) {
-        let bag = Bag::new(List(Pointer(ptr::null_mut())), Some(entries), pin);
+    pub(in crate::protocol::raw) fn add_group(&self, entries: Group<V>, pin: &Pin) {
+        let bag = Bag::new(entries, pin);
         lock(&self.groups).push(bag);
         self.free_groups(pin, By::Writer);
     }
@@ -166,7 +162,8 @@ impl<V: Record> Garbage<V> {
 
     fn free_groups(&self, pin: &Pin, by: By) {
         pin.flush();
-        let is_due = |bag: &mut Bag<V>| (by == By::Flusher || !bag.is_large()) && bag.is_ripe();
+        let is_due =
+            |bag: &mut Bag<Group<V>>| (by == By::Flusher || bag.content.len() <= LARGE) && bag.is_ripe();
         let due: Vec<_> = lock(&self.groups).extract_if(.., is_due).collect();
         drop(due);
     }
@@ -183,7 +180,7 @@ impl<V: Record> Stripe<V> {
     /// Gives up the list.
     fn give_up(&self, pin: &Pin) {
         if let Some(records) = self.take() {
-            let bag = Bag::new(records, None, pin);
+            let bag = Bag::new(records, pin);
             lock(&self.waiting).push_back(bag);
         }
     }
@@ -202,8 +199,8 @@ impl<V: Record> Stripe<V> {
     fn free_one(&self) {
         let Ok(mut waiting) = self.waiting.try_lock() else { return };
         let Some(bag) = waiting.front_mut().filter(|bag| bag.is_ripe()) else { return };
-        let record = bag.records.pop();
-        if bag.records.0.is_null() {
+        let record = bag.content.pop();
+        if bag.content.0.is_null() {
             waiting.pop_front();
         }
         drop(waiting);
