@@ -182,19 +182,25 @@ fn come_and_go(
     Ok(())
 }
 
-/// The time from when all threads may begin until all are done.
+/// The time from when the first thread begins until the last is done: by their own clocks, as the thread that waits for
+/// them may come to run only after they have.
 fn together(threads: usize, work: impl Fn(usize) + Sync) -> Duration {
-    let start = Barrier::new(threads + 1);
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
+    let start = Barrier::new(threads);
+    let spans: Vec<_> = std::thread::scope(|scope| {
+        let spawn = |thread| {
             let (work, start) = (&work, &start);
             scope.spawn(move || {
                 start.wait();
+                let began = Instant::now();
                 work(thread);
-            });
-        }
-        start.wait();
-        Instant::now()
-    })
-    .elapsed()
+                (began, Instant::now())
+            })
+        };
+        let spawned: Vec<_> = (0..threads).map(spawn).collect();
+        spawned.into_iter().flat_map(|thread| thread.join()).collect()
+    });
+    assert_eq!(spans.len(), threads, "none panics");
+    let began = spans.iter().map(|span| span.0).min();
+    let ended = spans.iter().map(|span| span.1).max();
+    began.zip(ended).map_or(Duration::ZERO, |(began, ended)| ended - began)
 }
