@@ -44,6 +44,7 @@ fn main() -> Outcome {
             }
             let mut bench =
                 Bench { store: open(&ours, changed)?, plain: &plain, random: Random(11), round: &mut round };
+            benches::settle(&bench.store);
             for (what, name) in [(What::Numbers, "numbers"), (What::Rows, "whole rows")] {
                 let rounds = if changed > 1_000 { 7 } else { 41 };
                 let before = bench.store.stats();
@@ -146,7 +147,8 @@ fn flush(store: &TraceStore, ids: &[TraceId], round: u64, what: What) -> Duratio
         }));
     }
     while store.watermark().committed == before {
-        std::hint::spin_loop();
+        // One that spins would take a processor that the flusher may need.
+        std::thread::sleep(Duration::from_micros(20));
     }
     let flushed = store.stats().last_flush;
     assert_eq!(flushed.rows_updated + flushed.rows_upserted, ids.len() as u64);
