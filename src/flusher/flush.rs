@@ -105,7 +105,7 @@ impl Flusher {
         let since = std::mem::replace(&mut self.cut, cut.number);
         let (mut traces, mut links) = (Vec::with_capacity(cut.keys.len()), Vec::new());
         let state = self.state.clone();
-        for dirty in state.traces.fetching(&cut.keys, Dirty::trace) {
+        for dirty in state.traces.fetching(&cut.keys, Dirty::trace, |_| 0) {
             match *dirty {
                 Dirty::Trace(id) => {
                     self.remember_trace(id);
@@ -230,7 +230,7 @@ impl Flusher {
             if self.must_write && self.pending_count() == 0 { Durability::Durable } else { durability };
         let state = self.state.clone();
         let change = |pending: &Pending| pending.change(&state.traces);
-        let pending = state.traces.fetching(&self.pending, |pending| Some(&pending.id));
+        let pending = state.traces.fetching(&self.pending, |pending| Some(&pending.id), Pending::touch);
         let traces = changes(pending, change, |change| matches!(change, TraceChange::Delete { .. }));
         let replaced = self.pending.iter().filter(|pending| pending.replaces).map(Pending::row);
         let replaced: Vec<_> = replaced.collect();

@@ -158,6 +158,6 @@ impl Flusher {
     }
 }
 
-#[cfg(all(test, not(any(loom, crossbeam_loom))))]
+#[cfg(all(test, not(loom)))]
 #[allow(clippy::expect_used, reason = "what can't be made fails its test")]
 mod tests;

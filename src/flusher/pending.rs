@@ -103,6 +103,11 @@ impl Pending {
         self.row
     }
 
+    /// Reads of its value what [`change`](Self::change) looks at: see [`Map::fetching`](crate::protocol::Map).
+    pub(super) fn touch(&self) -> usize {
+        self.value.as_ref().map_or(0, |trace| trace.content.number.get() as usize)
+    }
+
     /// Takes the place of an earlier capture of the same row.
     pub(super) fn succeed(&mut self, earlier: Self) {
         self.in_doubt |= earlier.in_doubt;

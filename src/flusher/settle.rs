@@ -44,7 +44,7 @@ impl Committed {
         let before = self.len();
         let of_traces = most.min(self.traces.len());
         let rest = self.traces.len() - of_traces;
-        for pending in state.traces.fetching(&self.traces[rest..], |pending| Some(&pending.id)) {
+        for pending in state.traces.fetching(&self.traces[rest..], |pending| Some(&pending.id), |_| 0) {
             let is_refused = self.refused.contains(&pending.id);
             // Also if it was captured again: that may have been in vain.
             state.traces.settle(&pending.id, self.cut, |row| {

@@ -81,7 +81,7 @@ impl DecayCurve {
     }
 }
 
-#[cfg(all(test, not(any(loom, crossbeam_loom))))]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::NewTrace;

@@ -10,9 +10,10 @@ use super::generations::{GenerationGuard, Generations};
 use super::index::Index;
 use super::map::{Change, Map, Rejected};
 use super::planted::{Mistake, planted};
-use super::raw::{CellState, Decision, Entry, Pin, Record, pin, track};
+use super::raw::{CellState, Decision, Entry, Record, track};
 use std::collections::BTreeMap;
 use std::hash::Hash;
+use std::mem::{replace, take};
 use std::sync::Arc;
 
 /// What a group does to the keys of one map. A key that was read and is not changed is checked: the group takes place
@@ -48,7 +49,7 @@ where
     }
 
     fn planned(&mut self, key: &K) -> &mut Planned<V> {
-        let load = || Planned { old: self.map.cells.load_owned(key), change: Change::Keep };
+        let load = || Planned { old: self.map.cells.load(key), change: Change::Keep };
         self.planned.entry(key.clone()).or_insert_with(load)
     }
 
@@ -105,10 +106,13 @@ trait Part<D> {
     );
 
     /// Puts the group into its cells, as far as nothing is in the way; the key of what is.
-    fn install(&self, pin: &Pin) -> Result<(), D>;
+    fn install(&self) -> Result<(), D>;
 
     /// Takes the decided group out of its cells; the key whose writer has given it up.
-    fn clean(&mut self, is_committed: bool, inside: &GenerationGuard<D>, pin: &Pin) -> Option<D>;
+    fn clean(&self, is_committed: bool, inside: &GenerationGuard<D>) -> Option<D>;
+
+    /// Gives up what the cells don't hold any more.
+    fn free(&mut self);
 }
 
 impl<K, V, S, I, D> Part<D> for GroupPart<'_, K, V, S, I>
@@ -126,7 +130,7 @@ where
         decision: &Arc<Decision>,
     ) {
         let mut entries = Vec::with_capacity(self.planned.len());
-        for (key, Planned { old, change }) in std::mem::take(&mut self.planned) {
+        for (key, Planned { old, change }) in take(&mut self.planned) {
             let new = match change {
                 Change::Put(value) => Some(old.successor(inside.number(), Some(value))),
                 Change::Remove if old.value().is_some() => Some(old.successor(inside.number(), None)),
@@ -149,9 +153,9 @@ where
         track(&self.entries);
     }
 
-    fn install(&self, pin: &Pin) -> Result<(), D> {
+    fn install(&self) -> Result<(), D> {
         for (Key { key, .. }, entry) in self.keys.iter().zip(&*self.entries) {
-            if !self.map.cells.install(key, entry, pin) {
+            if !self.map.cells.install(key, entry) {
                 return Err(key.clone().into());
             }
             // Whoever took a cell out since the key was attached may have detached it; from now on it has a cell.
@@ -163,25 +167,27 @@ where
         Ok(())
     }
 
-    fn clean(&mut self, is_committed: bool, inside: &GenerationGuard<D>, pin: &Pin) -> Option<D> {
+    fn clean(&self, is_committed: bool, inside: &GenerationGuard<D>) -> Option<D> {
         let mut in_the_way = None;
-        for (Key { key, is_counted }, entry) in self.keys.drain(..).zip(&*self.entries) {
-            self.map.cells.clean(&key, entry, is_committed, pin);
+        for (Key { key, is_counted }, entry) in self.keys.iter().zip(&*self.entries) {
+            self.map.cells.clean(key, entry, is_committed);
             if let Some((had, has)) = entry.change() {
                 if is_committed {
-                    self.map.written(&key, had, has);
+                    self.map.written(key, had, has);
                 } else {
-                    self.map.not_written(&key, is_counted.then_some(inside));
+                    self.map.not_written(key, is_counted.then_some(inside));
                 }
             }
             if entry.was_in_the_way() {
-                in_the_way = Some(key.into());
+                in_the_way = Some(key.clone().into());
             }
         }
-        if !self.entries.is_empty() {
-            self.map.cells.free_group(std::mem::replace(&mut self.entries, Arc::new([])), pin);
-        }
         in_the_way
+    }
+
+    fn free(&mut self) {
+        let (keys, entries) = (take(&mut self.keys), replace(&mut self.entries, Arc::new([])));
+        self.map.cells.free_group(keys.iter().map(|key| &key.key), entries);
     }
 }
 
@@ -224,8 +230,6 @@ impl<'p, D: Clone + Ord> GroupTry<'p, D> {
         for part in &mut self.parts {
             part.prepare(generations, &inside, &decision);
         }
-        // From before the first cell is changed until the group has been given up as garbage.
-        let pin = pin();
         if planted(Mistake::LeftUndecided) {
             drop(inside);
             inside = generations.enter();
@@ -233,12 +237,15 @@ impl<'p, D: Clone + Ord> GroupTry<'p, D> {
         if planted(Mistake::DecidedEarly) {
             decision.decide(true);
         }
-        let mut installed = self.parts.iter().map(|part| part.install(&pin));
+        let mut installed = self.parts.iter().map(|part| part.install());
         let in_the_way = installed.find_map(Result::err);
         drop(installed);
         let is_committed = decision.decide(in_the_way.is_none());
         let given_up: Vec<_> =
-            self.parts.iter_mut().filter_map(|part| part.clean(is_committed, &inside, &pin)).collect();
+            self.parts.iter().filter_map(|part| part.clean(is_committed, &inside)).collect();
+        // Before a large one is freed, which takes its time.
+        drop(inside);
+        self.parts.iter_mut().for_each(|part| part.free());
         if is_committed { Ok(()) } else { Err(Rejected::By(in_the_way.or(given_up.into_iter().next()))) }
     }
 }

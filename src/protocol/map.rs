@@ -3,7 +3,7 @@
 use super::generations::{GenerationGuard, Generations};
 use super::index::Index;
 use super::planted::{Mistake, planted};
-use super::raw::{Captured, CellState, Cells, Fresh, Record, Settled, pin};
+use super::raw::{Captured, CellState, Cells, Fresh, Record, Settled};
 use super::sync::{AtomicIsize, Ordering};
 use std::convert::Infallible;
 use std::hash::Hash;
@@ -114,37 +114,36 @@ where
 
     /// The newest value of a key.
     pub fn get(&self, key: &K) -> Option<Arc<V>> {
-        self.cells.load_owned(key).into_value()
+        self.cells.load(key).into_value()
     }
 
-    /// The newest values of some keys, in their order.
-    ///
-    /// The cells of a chunk are loaded before the first record is held, so that the processor fetches them side by
-    /// side.
+    /// The newest values of some keys, in their order. The processor fetches some of them side by side.
     pub fn get_many(&self, keys: &[K]) -> Vec<Option<Arc<V>>> {
-        let mut values = Vec::with_capacity(keys.len());
-        for chunk in keys.chunks(CHUNK) {
-            let pin = pin();
-            let loaded: Vec<_> = chunk.iter().map(|key| self.cells.load(key, &pin)).collect();
-            fetch(loaded.iter().filter_map(|loaded| loaded.value()), V::touch);
-            values.extend(loaded.into_iter().map(|loaded| loaded.hold().into_value()));
-        }
+        keys.chunks(CHUNK).flat_map(|chunk| self.fetched(chunk.iter())).collect()
+    }
+
+    /// The newest values of a chunk of keys. All are asked for before the first is waited for.
+    fn fetched<'a>(&self, keys: impl Iterator<Item = &'a K> + Clone) -> Vec<Option<Arc<V>>>
+    where
+        K: 'a,
+    {
+        keys.clone().for_each(|key| self.cells.prefetch(key));
+        let values: Vec<_> = keys.map(|key| self.get(key)).collect();
+        fetch(values.iter().flatten(), |value| value.touch());
         values
     }
 
-    /// Yields `items`, each after the cells and the newest values of a chunk of their keys have been [fetched](fetch).
+    /// Yields `items`, each after the cells and the newest values of a chunk of their keys have been asked for, and what
+    /// `touch` reads of them has been [fetched](fetch).
     pub(crate) fn fetching<'a, T>(
         &'a self,
         items: &'a [T],
         key: impl Fn(&T) -> Option<&K>,
+        touch: impl Fn(&T) -> usize,
     ) -> impl Iterator<Item = &'a T> {
         items.chunks(CHUNK).flat_map(move |chunk| {
-            // It changes nothing, and would be steps of the models.
-            if cfg!(not(loom)) {
-                let (pin, keys) = (pin(), chunk.iter().filter_map(&key));
-                let loaded: Vec<_> = keys.map(|key| self.cells.load(key, &pin)).collect();
-                fetch(loaded.iter().filter_map(|loaded| loaded.value()), V::touch);
-            }
+            chunk.iter().filter_map(&key).for_each(|key| self.cells.prefetch(key));
+            fetch(chunk.iter(), &touch);
             chunk
         })
     }
@@ -155,24 +154,16 @@ where
         self.cells.keys()
     }
 
-    /// Shows `visit` every key that has a value, with what `project` copies out of the value; no lock is held and
-    /// nothing pinned while `visit` runs.
-    ///
-    /// Keys are taken in chunks, and a chunk's cells are all loaded before its first value is looked at, and all
-    /// values before the first is visited: so the processor fetches them side by side, where one after the other each
-    /// would be waited for.
+    /// Shows `visit` every key that has a value, with what `project` copies out of the value; no lock is held, nor a
+    /// value, while `visit` runs. The processor fetches some values side by side.
     pub fn scan<P, E>(
         &self,
         project: impl Fn(&V) -> P,
         mut visit: impl FnMut(&K, P) -> Result<(), E>,
     ) -> Result<(), E> {
         for chunk in self.keys().chunks(CHUNK) {
-            let projections: Vec<_> = {
-                let pin = pin();
-                let loaded: Vec<_> = chunk.iter().map(|key| self.cells.load(key, &pin)).collect();
-                fetch(loaded.iter().filter_map(|loaded| loaded.value()), V::touch);
-                loaded.iter().map(|loaded| loaded.value().map(&project)).collect()
-            };
+            let values = self.fetched(chunk.iter());
+            let projections: Vec<_> = values.into_iter().map(|value| Some(project(&*value?))).collect();
             let keys = chunk.iter().zip(projections);
             keys.filter_map(|(key, projection)| Some((key, projection?)))
                 .try_for_each(|(k, p)| visit(k, p))?;
@@ -230,8 +221,8 @@ where
         loop {
             let misplaced = planted(Mistake::GenerationFirst).then(|| generations.enter());
             let checked = planted(Mistake::SealCheckedEarly).then(|| generations.enter().is_sealed());
-            // Held by count, and with nothing pinned, while the caller's code runs, which may take its time.
-            let state = self.cells.load_owned(key);
+            // Held by count, in no lock, while the caller's code runs, which may take its time.
+            let state = self.cells.load(key);
             let new = match change(state.value()).map_err(Rejected::By)? {
                 Change::Put(value) => Some(value),
                 Change::Remove if state.value().is_some() => None,
@@ -323,11 +314,9 @@ where
         if matches!(old, CellState::Absent) {
             self.index.attach(key);
         }
-        // From before the compare-and-swap until what it replaced has been given up.
-        let pin = pin();
         if !self.cells.publish(key, old, &successor) {
             // Else a group that is in the way would be so again at the next try.
-            self.cells.get_past(key, &pin);
+            self.cells.get_past(key);
             self.not_written(key, (is_uncounted && !counted_late).then_some(&inside));
             return Err(());
         }
@@ -339,7 +328,7 @@ where
         }
         self.written(key, old.value().is_some(), successor.value().is_some());
         drop(inside);
-        self.cells.give_up(old, &successor, &pin);
+        self.cells.give_up(key, old, &successor);
         Ok(successor.into_value())
     }
 

@@ -26,7 +26,7 @@ mod progress;
 #[allow(unsafe_code)]
 mod raw;
 pub(crate) mod sync;
-#[cfg(all(test, not(any(loom, crossbeam_loom))))]
+#[cfg(all(test, not(loom)))]
 #[allow(clippy::expect_used, reason = "what can't be made fails its test")]
 mod tests;
 mod unapplied;

@@ -22,8 +22,8 @@ pub enum Mistake {
     EmptiedAtOnce,
     /// A record that was replaced is given up at once.
     ReleasedAtOnce,
-    /// The image of a replaced record is taken out by a deferral that does not own the record.
-    DeferralTouchesUnowned,
+    /// A record is freed although somebody is in the lock of its shard.
+    FreedInUse,
     /// The image of a replaced record is left to whoever holds the record.
     ImageLeftToTheHolder,
     /// Settling leaves a tombstone its image.

@@ -209,85 +209,86 @@ fn image_is_given_up_when_settled() {
     store.map.collect();
     assert_eq!(Arc::strong_count(&old), 2, "a cut may need it");
     store.flush();
-    collected(&store, || Arc::strong_count(&old) == 1);
+    assert_eq!(Arc::strong_count(&old), 1);
 }
 
-/// Until nobody is pinned, as other tests may be.
-fn collected<T: Clone + Send + Sync + 'static>(store: &Fixture<u64, T>, is_so: impl Fn() -> bool) {
-    while !is_so() {
-        std::thread::yield_now();
-        store.map.collect();
+/// Runs `work` on a thread of its own, which is gone when this returns, while somebody is in the lock of a key's shard.
+fn while_looked_at<T: Clone + Send + Sync + 'static>(
+    store: &Fixture<u64, T>,
+    key: u64,
+    work: impl FnOnce() + Send,
+) {
+    let beside = |(): &()| std::thread::scope(|scope| scope.spawn(work).join()).expect("it does not panic");
+    store.map.sink(&key, beside).expect("the key has a cell");
+}
+
+fn replaced(store: &Fixture<u64, u64>) -> Weak<Plain<u64>> {
+    let old = Arc::downgrade(&store.put(1, 0));
+    store.put(1, 1);
+    old
+}
+
+#[test]
+fn what_is_replaced_is_freed_at_once() {
+    let store = Fixture::new((), NEVER);
+    assert_eq!(replaced(&store).strong_count(), 0);
+}
+
+fn live<T>(records: &[Weak<T>]) -> usize {
+    records.iter().filter(|record| record.strong_count() > 0).count()
+}
+
+/// And what a thread has left that is gone is freed by the next writer in the shard, or by the flusher, or with the map.
+#[test]
+fn what_may_be_seen_waits() {
+    for by in ["a writer", "the flusher", "the end of the map"] {
+        let mut store = Fixture::new((), NEVER);
+        store.put(1, 0);
+        let mut waiting = Vec::new();
+        while_looked_at(&store, 1, || waiting.extend((0..10).map(|_| replaced(&store))));
+        assert_eq!(live(&waiting), 10);
+        match by {
+            "a writer" => drop(store.put(1, 2)),
+            "the flusher" => store.map.collect(),
+            _ => store = Fixture::new((), NEVER),
+        }
+        assert_eq!(live(&waiting), 0, "freed by {by}");
+        drop(store);
     }
 }
 
-/// As many threads as may be replace records, and then do nothing, for ever as far as the map knows.
-fn replace_and_idle(store: &Fixture<u64, u64>, bytes: usize, rounds: u64) -> Vec<Weak<Plain<u64>>> {
-    let (idle, replaced) = (std::sync::Barrier::new(2), std::sync::Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for n in 0..rounds {
-                let new = store.upsert(1, Plain { bytes, ..plain(n) }).new.expect("what was put");
-                replaced.lock().expect("nobody panics").push(Arc::downgrade(&new));
-            }
-            idle.wait();
-            idle.wait();
-        });
-        idle.wait();
-        // The thread sleeps, and its bag of deferrals, if it has one, is out of reach.
-        let live = || {
-            let replaced = replaced.lock().expect("nobody panics");
-            replaced.iter().filter(|record| record.strong_count() > 0).count()
-        };
-        collected(store, || live() == 1);
-        idle.wait();
+/// A group holds what it has replaced, until the flusher frees it.
+#[test]
+fn a_group_that_may_be_seen_waits() {
+    let store: Fixture<u64, u64> = Fixture::new((), NEVER);
+    let old = Arc::downgrade(&store.put(1, 0));
+    while_looked_at(&store, 1, || {
+        let mut part = GroupPart::new(&store.map);
+        part.set(&1, Change::put(plain(1)));
+        GroupTry::new().with(&mut part).run(&store.generations).expect("nobody is in the way");
     });
-    replaced.into_inner().expect("nobody panics")
+    assert_eq!(old.strong_count(), 2, "it waits itself, and the group");
+    store.put(1, 2);
+    assert_eq!(old.strong_count(), 1);
+    store.map.collect();
+    assert_eq!(old.strong_count(), 0);
 }
 
+/// A writer that has left too much tries for longer, and not for ever.
 #[test]
-fn garbage_of_an_idle_thread_is_freed_by_the_next_collection() {
-    for bytes in [1, 1 << 20] {
-        let store = Fixture::new((), NEVER);
-        replace_and_idle(&store, bytes, 60);
-    }
-}
-
-/// The writer itself sees to it, with no flusher, and whoever else is pinned in between holds it up for a while only.
-#[test]
-fn large_garbage_is_freed_without_a_flusher() {
-    let store: Fixture<u64, u64> = Fixture::new((), NEVER);
-    let mut replaced = Vec::new();
-    let live =
-        |replaced: &[Weak<Plain<u64>>]| replaced.iter().filter(|record| record.strong_count() > 0).count();
-    while replaced.len() < 60 || live(&replaced) > 10 {
-        let new = store.upsert(1, Plain { bytes: 1 << 20, ..plain(0) }).new.expect("what was put");
-        replaced.push(Arc::downgrade(&new));
-        std::thread::yield_now();
-    }
-}
-
-/// Each eighth write fills a list of garbage. Each other one frees a record that was replaced before, and no more.
-#[test]
-fn a_write_frees_one_record_of_those_before() {
-    let store: Fixture<u64, u64> = Fixture::new((), NEVER);
-    let (mut replaced, mut freed_alone) = (std::collections::VecDeque::new(), 0);
-    for n in 0..100_000 {
-        let before = replaced.len();
-        let new = store.upsert(1, Plain { bytes: 8 << 10, ..plain(n) }).new.expect("what was put");
-        replaced.retain(|record: &Weak<Plain<u64>>| record.strong_count() > 0);
-        match before - replaced.len() {
-            0 => {}
-            1 => freed_alone += 1,
-            more => assert_eq!(n % 8, 0, "{more} were freed at once by write {n}"),
-        }
-        replaced.push_back(Arc::downgrade(&new));
-        if freed_alone > 200 {
-            return;
-        }
-        // Somebody may stay pinned for a while.
-        std::thread::yield_now();
-    }
-    panic!("{freed_alone} were freed by a write");
+fn large_garbage_waits_for_nobody_for_ever() {
+    let store = Fixture::new((), NEVER);
+    store.put(1_u64, 0_u64);
+    let mut waiting = Vec::new();
+    while_looked_at(&store, 1, || {
+        let put = |n| {
+            Arc::downgrade(&store.upsert(1, Plain { bytes: 1 << 20, ..plain(n) }).new.expect("it is put"))
+        };
+        waiting.extend((0..4).map(put));
+    });
+    assert_eq!(live(&waiting), 4);
+    store.put(1, 5);
+    assert_eq!(live(&waiting), 0);
 }
 
 #[test]
@@ -302,8 +303,7 @@ fn nothing_outlives_the_map() {
     let put = |n| Arc::downgrade(&store.put(n % 7, n));
     let others = std::thread::scope(|scope| scope.spawn(|| (0..100).map(put).collect::<Vec<_>>()).join());
     all.extend(others.expect("it does not panic"));
-    // Somebody stays pinned, so nothing is ripe. (He looks at another map.)
-    let _pinned = super::raw::pin();
+    while_looked_at(&store, 1, || all.extend((0..10).map(|n| Arc::downgrade(&store.put(1, n)))));
     drop(store);
     assert!(all.iter().all(|record| record.strong_count() == 0));
 }
@@ -334,14 +334,40 @@ fn nothing_is_left_of_groups() {
             }
         }
         assert_eq!(store.map.len(), 2);
-        let _pinned = is_dropped_at_once.then(super::raw::pin);
-        if !is_dropped_at_once {
+        if is_dropped_at_once {
+            while_looked_at(&store, 1, || {
+                let mut part = GroupPart::new(&store.map);
+                part.set(&1, Change::put(plain(content.clone())));
+                GroupTry::new().with(&mut part).run(&store.generations).expect("nobody is in the way");
+            });
+            assert!(Arc::strong_count(&content) > 3, "it waits");
+        } else {
             store.flush();
-            collected(&store, || Arc::strong_count(&content) == 3);
+            assert_eq!(Arc::strong_count(&content), 3);
         }
         drop(store);
         assert_eq!(Arc::strong_count(&content), 1);
     }
+}
+
+/// Of a key that is absent before and after, committed or not.
+#[test]
+fn group_that_makes_nothing_leaves_no_cell() {
+    let store: Fixture<u64, u64> = Fixture::new((), NEVER);
+    for n in 0..4 {
+        let mut part = GroupPart::new(&store.map);
+        part.set(&1, Change::put(plain(0)));
+        part.set(&1, Change::Remove);
+        part.set(&2, Change::put(plain(0)));
+        if n % 2 == 0 {
+            store.put(2, n);
+        }
+        let done = GroupTry::new().with(&mut part).run(&store.generations);
+        assert_eq!(done.is_ok(), n % 2 == 1);
+        assert_eq!((store.map.keys(), store.map.get(&1)), (vec![2], None));
+    }
+    store.put(1, 5);
+    assert_eq!(store.map.len(), 2);
 }
 
 /// A record that is computed from is held by count, so none that is made meanwhile can be taken for it.
@@ -423,7 +449,8 @@ fn fetching_yields_everything_in_order() {
     let store = Fixture::new((), 1_000);
     (0..100).filter(|key| key % 3 > 0).for_each(|key| drop(store.put(key, key)));
     let keys: Vec<u64> = (0..100).rev().collect();
-    let yielded: Vec<u64> = store.map.fetching(&keys, |key| (key % 2 == 0).then_some(key)).copied().collect();
+    let yielded: Vec<u64> =
+        store.map.fetching(&keys, |key| (key % 2 == 0).then_some(key), |_| 0).copied().collect();
     assert_eq!(yielded, keys);
 }
 

@@ -94,5 +94,5 @@ impl Inner {
     }
 }
 
-#[cfg(all(test, not(any(loom, crossbeam_loom))))]
+#[cfg(all(test, not(loom)))]
 mod tests;

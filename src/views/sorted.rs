@@ -128,7 +128,7 @@ impl<K: Ord + Copy, const MOST: usize> SortedSlots<K, MOST> {
     }
 }
 
-#[cfg(all(test, not(any(loom, crossbeam_loom))))]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -100,7 +100,7 @@ impl Ends {
     }
 }
 
-#[cfg(all(test, not(any(loom, crossbeam_loom))))]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
     use crate::NewTrace;

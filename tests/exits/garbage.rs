@@ -65,7 +65,7 @@ fn live(versions: &[Weak<Trace>]) -> usize {
 fn idle_threads_keep_no_garbage() -> Outcome {
     alone(|| {
         let left = left_by_idle_threads(TraceStore::in_memory(), true, |store, versions| {
-            // Another thread of this process may be pinned for a moment at any of these cuts, but not at all of them.
+            // The thread that keeps the views may hold one for a moment.
             for n in 0..1_000 {
                 let cut = store
                     .insert(NewTrace::semantic(Payload::text(&n.to_string())))

@@ -8,7 +8,7 @@ fn put(part: &mut Part<'_>, id: u64, value: u64) {
 }
 
 /// Adds one to each; refuses where one is missing.
-fn add_one(part: &mut Part<'_>) -> Option<()> {
+pub(super) fn add_one(part: &mut Part<'_>) -> Option<()> {
     for id in [0, 1] {
         let value = part.get(&id)?.get();
         put(part, id, value + 1);
@@ -25,7 +25,7 @@ fn rename(part: &mut Part<'_>) -> Option<()> {
     })
 }
 
-fn both_at_ten(w: &mut World) {
+pub(super) fn both_at_ten(w: &mut World) {
     w.store.put(0, 10);
     w.store.put(1, 10);
 }

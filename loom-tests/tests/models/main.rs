@@ -3,6 +3,7 @@
 #![cfg(loom)]
 
 mod flusher;
+mod garbage;
 mod groups;
 mod index;
 mod links;

@@ -76,8 +76,8 @@ fn released_at_once() {
 }
 
 #[test]
-fn deferral_touches_unowned() {
-    caught("DeferralTouchesUnowned", "records::settling_beside_updates", FREED);
+fn freed_in_use() {
+    caught("FreedInUse", "garbage::updates_beside_a_reader", FREED);
 }
 
 #[test]

@@ -60,7 +60,7 @@ const MISTAKES: [Mistake; 48] = [
     Mistake::IdentityNotHeld,
     Mistake::EmptiedAtOnce,
     Mistake::ReleasedAtOnce,
-    Mistake::DeferralTouchesUnowned,
+    Mistake::FreedInUse,
     Mistake::ImageLeftToTheHolder,
     Mistake::ImageLeftToATombstone,
     Mistake::ImageLeftAtTheClose,
@@ -185,6 +185,18 @@ pub fn groups_model(name: &str, bound: usize, modes: &[Mode], body: fn(&mut Worl
     }
 }
 
+/// As [`hostile_model`], with the garbage and the locks that ship.
+pub fn garbage_model(name: &str, bound: usize, body: fn(&mut World)) {
+    model(name, Some(bound), move || {
+        explore::begin(bags(false, false, false));
+        explore::ship_garbage();
+        let mut world = World::of(Map::new(()), false);
+        (world.flusher.lists_in_vain, world.has_locks) = (true, true);
+        body(&mut world);
+        world.finish();
+    });
+}
+
 /// As [`hostile_model`], in one mode, with views that show what is in `first`.
 pub fn views_model(name: &str, bound: usize, first: &'static [(Id, u64)], body: fn(&mut World)) {
     model(name, Some(bound), move || {
@@ -260,7 +272,7 @@ pub enum Outcome {
 /// The core's parts as the store puts them together.
 pub struct Store {
     generations: Arc<Generations<Id>>,
-    map: Map<Id, Value, ()>,
+    pub map: Map<Id, Value, ()>,
     views: Views<Shown>,
 }
 

@@ -1,14 +1,14 @@
 //! The map of cells, and every step of the protocol that touches one.
 //!
-//! A cell is in the bucket of its key. It is touched under the shared lock of its shard, for one load or one
-//! compare-and-swap, and never while code of the caller, an allocator or an index runs. Who makes a cell or takes one
-//! out has the exclusive lock, so nobody holds a cell that the map has let go.
+//! A cell is in the bucket of its key. It is touched under the shared lock of its shard, for a load, in which what is
+//! found is held by count, or for a compare-and-swap, and never while code of the caller or an index runs. Who makes a
+//! cell or takes one out has the exclusive lock, so nobody holds a cell that the map has let go.
 
-use super::cell::Cell;
-use super::epoch::{Pin, pin};
-use super::garbage::Garbage;
+use super::cell::{Cell, Cleaned, Removal, Unsettled};
+use super::garbage::{Garbage, Locks};
 use super::group::Entry;
-use super::record::{CellState, Loaded, Pointer, Record, Successor};
+use super::reading::Reading;
+use super::record::{CellState, Record, Successor};
 use crate::protocol::planted::{Mistake, planted};
 use crate::protocol::sync::ShardedMap;
 use std::hash::Hash;
@@ -24,6 +24,12 @@ struct Slot<V: Record, S> {
 pub(crate) struct Cells<K, V: Record, S> {
     table: ShardedMap<K, Slot<V, S>>,
     garbage: Garbage<V>,
+}
+
+impl<K: Eq + Ord + Hash + Clone, T> Locks for ShardedMap<K, T> {
+    fn is_free(&self, shard: usize) -> bool {
+        self.is_free(shard)
+    }
 }
 
 /// The state of a key as of a cut.
@@ -50,7 +56,9 @@ where
     S: Default,
 {
     pub(crate) fn new() -> Self {
-        Self { table: ShardedMap::new(), garbage: Garbage::new() }
+        let table = ShardedMap::new();
+        let garbage = Garbage::new(table.shards());
+        Self { table, garbage }
     }
 
     /// With a cell for each of these keys from the beginning to the end, and no lock, which would hide a missing
@@ -59,32 +67,28 @@ where
     pub(crate) fn without_locks(keys: impl IntoIterator<Item = K>) -> Self {
         let slot = || Slot { cell: Cell::new(CellState::Absent), sink: S::default() };
         let table = ShardedMap::without_locks(keys.into_iter().map(|key| (key, slot())));
-        Self { table, garbage: Garbage::new() }
+        let garbage = Garbage::new(table.shards());
+        Self { table, garbage }
     }
 
-    /// What a key holds, and what `work` makes of what the sink remembers.
-    fn load_with<'a, R>(
-        &'a self,
-        key: &K,
-        pin: &'a Pin,
-        work: impl FnOnce(&S) -> R,
-    ) -> Option<(Loaded<'a, V>, R)> {
-        // SAFETY: the cell is dropped with this map, which is borrowed for as long, or is taken out of it.
-        self.table.with(key, |slot| (unsafe { slot.cell.load(pin) }, work(&slot.sink)))
-    }
-
-    /// What a key holds. Null is a key without a cell.
-    pub(crate) fn load<'a>(&'a self, key: &K, pin: &'a Pin) -> Loaded<'a, V> {
-        let found = self.load_with(key, pin, |_| ());
-        // SAFETY: null is never freed.
-        found.map_or_else(|| unsafe { Loaded::new(Pointer(std::ptr::null_mut())) }, |(loaded, ())| loaded)
+    /// Runs `work` on what there is of a key, if there is a cell, in the lock of its shard.
+    fn look<R>(&self, key: &K, work: impl FnOnce(&Slot<V, S>, &Reading) -> R) -> Option<R> {
+        self.table.with(key, |slot| work(slot, &Reading::new()))
     }
 
     /// The state of a key, held by count.
-    pub(crate) fn load_owned(&self, key: &K) -> CellState<V> {
-        // Pinned before the shard is locked: pinning may run deferrals, which takes its time.
-        let pin = pin();
-        self.load(key, &pin).hold()
+    pub(crate) fn load(&self, key: &K) -> CellState<V> {
+        // SAFETY: `look` is in the lock of the cell's shard.
+        let load = |slot: &Slot<V, S>, reading: &Reading| unsafe { slot.cell.load(reading) }.hold();
+        self.look(key, load).unwrap_or(CellState::Absent)
+    }
+
+    /// Has the processor fetch the record of a key, and waits for it no more than for the cell.
+    pub(crate) fn prefetch(&self, key: &K) {
+        // In the models it would be steps that change nothing.
+        if cfg!(all(target_arch = "x86_64", not(loom))) {
+            self.look(key, |slot, reading| slot.cell.load_unresolved(reading).prefetch());
+        }
     }
 
     /// Whether there is a cell for a key, with a value or not.
@@ -119,7 +123,7 @@ where
     }
 
     /// Puts a record in the place of the very one that it is the successor of; `false` if another is there by now.
-    /// On success the caller, pinned since before the call, [gives up](Self::give_up) what was replaced.
+    /// On success the caller [gives up](Self::give_up) what was replaced.
     pub(crate) fn publish(&self, key: &K, old: &CellState<V>, new: &Successor<V>) -> bool {
         match old {
             CellState::Absent if self.makes_cells() => {
@@ -134,15 +138,15 @@ where
         }
     }
 
-    /// What follows when `new` was [published](Self::publish) in the place of `old`, with a pin from before.
-    pub(crate) fn give_up(&self, old: &CellState<V>, new: &Successor<V>, pin: &Pin) {
-        self.garbage.add_replaced(old, new, pin);
+    /// What follows when `new` was [published](Self::publish) in the place of `old`.
+    pub(crate) fn give_up(&self, key: &K, old: &CellState<V>, new: &Successor<V>) {
+        self.garbage.add_replaced(old, new, self.table.shard(key), &self.table);
     }
 
     /// Puts a group into the cell of one of its keys, over the very record that it expects, or makes the cell; `false`
     /// if another record is there by now. Another group that is in the way is given up. For the owner of the group,
     /// who [tracks](super::track) its entries before, and [cleans](Self::clean) each cell after the group is decided.
-    pub(crate) fn install(&self, key: &K, entry: &Entry<V>, pin: &Pin) -> bool {
+    pub(crate) fn install(&self, key: &K, entry: &Entry<V>) -> bool {
         loop {
             let is_installed = match entry.expected {
                 CellState::Absent if self.makes_cells() => {
@@ -151,7 +155,7 @@ where
                 }
                 _ => self.table.with(key, |slot| slot.cell.install(entry)) == Some(true),
             };
-            if is_installed || !self.get_past(key, pin) {
+            if is_installed || !self.get_past(key) {
                 return is_installed;
             }
         }
@@ -159,40 +163,48 @@ where
 
     /// Gives up the group that is in the cell of a key, unless it is decided, and takes it out of this cell; `false`
     /// if there is none. Whoever calls this has no entry of a group there that he means to keep.
-    pub(crate) fn get_past(&self, key: &K, pin: &Pin) -> bool {
-        let found = self.table.with(key, |slot| slot.cell.load_unresolved(pin));
-        let Some(group) = found.filter(|pointer| pointer.is_group()) else { return false };
-        // SAFETY: it was in its cell while we were pinned, and its owner gives it up after it has left all cells.
-        let entry = unsafe { group.entry() };
-        if planted(Mistake::RestoredBeforeGivenUp) {
-            self.clean(key, entry, false, pin);
-        }
-        let is_committed = entry.give_up();
-        self.clean(key, entry, is_committed, pin);
+    pub(crate) fn get_past(&self, key: &K) -> bool {
+        let cleaned = self.look(key, |slot, reading| {
+            let pointer = slot.cell.load_unresolved(reading);
+            // SAFETY: it was in its cell, in the lock of its shard.
+            let entry = pointer.is_group().then(|| unsafe { pointer.entry() })?;
+            if planted(Mistake::RestoredBeforeGivenUp) {
+                slot.cell.clean(entry, false, false);
+            }
+            let is_committed = entry.give_up();
+            Some(slot.cell.clean(entry, is_committed, self.makes_cells()))
+        });
+        let Some(cleaned) = cleaned.flatten() else { return false };
+        self.after(key, cleaned);
         true
     }
 
     /// Takes a decided group out of the cell of one of its keys, unless another has done so.
-    pub(crate) fn clean(&self, key: &K, entry: &Entry<V>, is_committed: bool, pin: &Pin) {
-        match (&entry.new, &entry.expected) {
-            (Some(new), expected) if is_committed => {
-                if self.table.with(key, |slot| slot.cell.complete(entry, new)) == Some(true) {
-                    self.give_up(expected, new, pin);
-                }
-            }
-            (_, CellState::Absent) => {
-                self.take_out(key, entry.pointer());
-            }
-            _ => {
-                self.table.with(key, |slot| slot.cell.restore(entry));
+    pub(crate) fn clean(&self, key: &K, entry: &Entry<V>, is_committed: bool) {
+        let clean = |slot: &Slot<V, S>, _: &_| slot.cell.clean(entry, is_committed, self.makes_cells());
+        if let Some(cleaned) = self.look(key, clean) {
+            self.after(key, cleaned);
+        }
+    }
+
+    fn after(&self, key: &K, cleaned: Cleaned<V>) {
+        match cleaned {
+            Cleaned::Done => {}
+            Cleaned::Replaced(expected, new) => self.give_up(key, &expected, &new),
+            // By what it is and not by its address, which may be that of another group by now.
+            Cleaned::OfGroupAlone => {
+                let taken = self.table.remove_if(key, |slot| slot.cell.holds_group_alone());
+                taken.into_iter().for_each(|slot| _ = slot.cell.into_pointer());
             }
         }
     }
 
-    /// Takes over a group that has left all cells of this map, and the pin that its owner has had since before it
-    /// installed it.
-    pub(crate) fn free_group(&self, entries: Arc<[Entry<V>]>, pin: &Pin) {
-        self.garbage.add_group(entries, pin);
+    /// Takes over a group that has left all cells of this map, of which these are the keys.
+    pub(crate) fn free_group<'a>(&self, keys: impl Iterator<Item = &'a K>, group: Arc<[Entry<V>]>)
+    where
+        K: 'a,
+    {
+        keys.for_each(|key| self.garbage.add_group(&group, self.table.shard(key), &self.table));
     }
 
     /// The state of a key as of `cut`, the last one made, and what `work` makes of what the sink remembers; for the
@@ -203,10 +215,12 @@ where
         cut: u64,
         work: impl FnOnce(&S) -> R,
     ) -> Option<(Captured<V>, R)> {
-        let pin = pin();
-        let (newest, remembered) = self.load_with(key, &pin, work)?;
-        let image = newest.as_of(cut);
-        Some((Captured { generation: image.generation(), value: image.hold().into_value() }, remembered))
+        self.look(key, |slot, reading| {
+            // SAFETY: `look` is in the lock of the cell's shard.
+            let image = unsafe { slot.cell.load(reading) }.as_of(cut);
+            let captured = Captured { generation: image.generation(), value: image.hold().into_value() };
+            (captured, work(&slot.sink))
+        })
     }
 
     /// After the commit of `cut`: gives up the image that only its capture needed, and takes out the cell of a key
@@ -216,55 +230,44 @@ where
     /// A group over a tombstone is given up, unless it is decided: else it might be given up later, and put the
     /// tombstone back with nobody left to settle it.
     pub(crate) fn settle(&self, key: &K, cut: u64, work: impl FnOnce(&S)) -> Settled {
-        let pin = pin();
-        let look = |slot: &Slot<V, S>| slot.cell.load_unresolved(&pin);
-        let mut found = self.table.with(key, |slot| {
-            work(&slot.sink);
-            look(slot)
-        });
-        while let Some(pointer) = found {
-            let is_group = pointer.is_group();
-            // SAFETY: it was in its cell while we were pinned.
-            let record = if is_group { unsafe { pointer.entry() }.expected.pointer() } else { pointer };
-            // SAFETY: as above; an entry holds what it expects.
-            if record.is_null() || unsafe { record.generation() } > cut {
-                break;
-            }
-            // Of a tombstone as well: a writer may hold it for as long as its caller's code runs. A writer that has
-            // just replaced the record may be at the same; one of the two gets the image.
-            if !(record.is_tombstone() && planted(Mistake::ImageLeftToATombstone)) {
-                // SAFETY: the pin keeps it. It is the newest, or one of a later generation has taken its place
-                // meanwhile, or will: nobody writes in its generation any more.
-                self.garbage.add_image(unsafe { record.take_image() }, &pin);
-            }
-            if !record.is_tombstone() || is_group && planted(Mistake::GroupNotSettled) {
-                break;
-            }
-            if is_group {
-                self.get_past(key, &pin);
-            } else if self.take_out(key, record) {
-                // SAFETY: the count was the cell's, which we have taken out.
-                unsafe { self.garbage.add(record, 0, &pin) };
-                return Settled::Left;
+        let mut work = Some(work);
+        loop {
+            let found = self.look(key, |slot, reading| {
+                work.take().into_iter().for_each(|work| work(&slot.sink));
+                slot.cell.settle(cut, reading)
+            });
+            let Some(Unsettled { image, removal }) = found.flatten() else { return Settled::Stays };
+            let shard = self.table.shard(key);
+            self.garbage.add_image(image, shard, &self.table);
+            match removal {
+                Removal::None => return Settled::Stays,
+                Removal::UnderGroup if planted(Mistake::GroupNotSettled) => return Settled::Stays,
+                Removal::UnderGroup => _ = self.get_past(key),
+                Removal::Of(tombstone) => {
+                    if self.take_out(key, &tombstone) {
+                        // SAFETY: the count was the cell's, which we have taken out.
+                        let of_the_cell = unsafe { tombstone.pointer().into_state() };
+                        self.garbage.add(of_the_cell, |_| 0, shard, &self.table);
+                        return Settled::Left;
+                    }
+                }
             }
             // Something has come between, or been cleaned away.
-            found = self.table.with(key, look);
         }
-        Settled::Stays
     }
 
-    /// Takes the cell out, if it still holds this very tombstone, or entry of a group.
-    fn take_out(&self, key: &K, pointer: Pointer<V>) -> bool {
+    /// Takes the cell out, if it still holds this very tombstone.
+    fn take_out(&self, key: &K, tombstone: &CellState<V>) -> bool {
         #[cfg(loom)]
         if self.table.is_without_locks() {
-            return self.table.with(key, |slot| slot.cell.vacate(pointer)) == Some(true);
+            return self.table.with(key, |slot| slot.cell.vacate(tombstone)) == Some(true);
         }
-        let is_it = |slot: &Slot<V, S>| slot.cell.holds(pointer) || planted(Mistake::NoIdentityCheck);
-        self.table.remove_if(key, is_it).map(|slot| slot.cell.into_pointer()) == Some(pointer)
+        let is_it = |slot: &Slot<V, S>| slot.cell.holds(tombstone) || planted(Mistake::NoIdentityCheck);
+        self.table.remove_if(key, is_it).map(|slot| slot.cell.into_pointer()) == Some(tombstone.pointer())
     }
 
     /// Frees what nobody can see any more: for the flusher.
     pub(crate) fn collect(&self) {
-        self.garbage.collect(pin);
+        self.garbage.collect(&self.table);
     }
 }

@@ -4,7 +4,7 @@
 //! compare-and-swap of its [`Decision`]: until then, and after it was given up, an entry stands for the record that it
 //! was installed over, and after the group was committed for the new one.
 
-use super::epoch;
+use super::reading;
 use super::record::{CellState, Pointer, Record, Successor};
 use crate::protocol::planted::{Mistake, planted};
 use crate::protocol::sync::{AtomicUsize, Ordering};
@@ -50,8 +50,8 @@ impl Decision {
     }
 }
 
-/// One key of a group. It is freed once all pins are gone that there were when the last cell had been cleaned of the
-/// group. Until then it holds both records by count, so that no other can come to their addresses.
+/// One key of a group. It is freed once the locks of all its keys' shards have been free since the cells were cleaned of
+/// it. Until then it holds both records by count, so that no other can come to their addresses.
 #[repr(align(8))]
 pub(crate) struct Entry<V> {
     decision: Arc<Decision>,
@@ -77,6 +77,17 @@ impl<V: Record> Entry<V> {
         self.decision.0.load(Ordering::Relaxed) == ptr::from_ref(self).addr()
     }
 
+    /// Whether the group is decided, and this key was absent and is.
+    pub(super) fn leaves_nothing(&self) -> bool {
+        let is_absent = |decision| match decision {
+            UNDECIDED => false,
+            COMMITTED => self.new.is_none(),
+            _ => true,
+        };
+        // Acquire, as in `is_committed`.
+        matches!(self.expected, CellState::Absent) && is_absent(self.decision.0.load(Ordering::Acquire))
+    }
+
     pub(super) fn pointer(&self) -> Pointer<V> {
         const { assert!(align_of::<Self>() >= 8) };
         let untagged = ptr::from_ref(self).cast_mut().cast::<V>();
@@ -92,9 +103,9 @@ impl<V: Record> Entry<V> {
 /// For the models, which see the use of an entry after it was freed, or of a record that it holds.
 pub(crate) fn track<V: Record>(entries: &Arc<[Entry<V>]>) {
     for entry in entries.iter() {
-        epoch::track_group(entry.pointer(), entries, &entry.decision);
+        reading::track_group(entry.pointer(), entries, &entry.decision);
         if let Some(new) = &entry.new {
-            epoch::track(&new.state);
+            reading::track(&new.state);
         }
         #[cfg(loom)]
         if planted(Mistake::ExpectedNotHeld) {
@@ -112,7 +123,7 @@ impl<V: Record> Pointer<V> {
     ///
     /// It is a pointer to an entry, which is not freed while `'a` lasts.
     pub(super) unsafe fn entry<'a>(self) -> &'a Entry<V> {
-        epoch::assert_alive(self);
+        reading::assert_alive(self);
         // SAFETY: the tag says that it is an entry, which lives, as the caller says.
         unsafe { &*self.0.map_addr(|address| address & !GROUP).cast_const().cast() }
     }
@@ -130,7 +141,7 @@ impl<V: Record> Pointer<V> {
         // SAFETY: as the caller says.
         let entry = unsafe { self.entry() };
         let is_committed = entry.decision.is_committed();
-        epoch::assert_alive(self);
+        reading::assert_alive(self);
         match &entry.new {
             Some(new) if is_committed => new.state.pointer(),
             _ => entry.expected.pointer(),

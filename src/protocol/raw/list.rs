@@ -74,7 +74,7 @@ impl<T> Drop for List<T> {
     }
 }
 
-#[cfg(all(test, not(any(loom, crossbeam_loom))))]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::List;
 

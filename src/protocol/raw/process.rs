@@ -29,7 +29,7 @@ impl Process {
 
 /// A page that the kernel empties in each child (`MADV_WIPEONFORK`), however it was forked. Its atomics are std's, as
 /// statics: loom has no part in it.
-#[cfg(all(target_os = "linux", not(any(loom, crossbeam_loom))))]
+#[cfg(all(target_os = "linux", not(loom)))]
 mod wiped {
     use std::ptr;
     use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -98,7 +98,7 @@ mod wiped {
 }
 
 /// There the number alone tells processes apart.
-#[cfg(not(all(target_os = "linux", not(any(loom, crossbeam_loom)))))]
+#[cfg(not(all(target_os = "linux", not(loom))))]
 mod wiped {
     pub(super) fn mark() -> u64 {
         0

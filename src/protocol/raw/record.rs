@@ -1,6 +1,6 @@
 //! What a record carries for the protocol, and pointers to records.
 
-use super::epoch;
+use super::reading;
 use crate::protocol::planted::{Mistake, planted};
 use crate::protocol::sync::{AtomicPtr, Ordering};
 use std::fmt;
@@ -19,19 +19,11 @@ pub struct Head<V> {
     pub(super) generation: u64,
     /// The image before that generation: owns a count of it, or is an alias of one that has moved on.
     previous: AtomicPtr<V>,
-    /// The next record of a list of garbage.
-    #[cfg(not(loom))]
-    pub(super) next: AtomicPtr<V>,
 }
 
 impl<V> Head<V> {
     fn new(generation: u64, previous: *mut V) -> Self {
-        Self {
-            generation,
-            previous: AtomicPtr::new(previous),
-            #[cfg(not(loom))]
-            next: AtomicPtr::new(ptr::null_mut()),
-        }
+        Self { generation, previous: AtomicPtr::new(previous) }
     }
 }
 
@@ -146,21 +138,9 @@ impl<V: Record> Pointer<V> {
 
     /// # Safety
     ///
-    /// If it is not null, the record is not freed while `'a` lasts.
-    pub(super) unsafe fn value<'a>(self) -> Option<&'a V> {
-        if self.is_null() || self.is_tombstone() {
-            return None;
-        }
-        epoch::assert_alive(self);
-        // SAFETY: the tag says that it is a value, which lives, as the caller says.
-        Some(unsafe { &*self.0 })
-    }
-
-    /// # Safety
-    ///
     /// It is not null, and the record is not freed while `'a` lasts.
     pub(super) unsafe fn head<'a>(self) -> &'a Head<V> {
-        epoch::assert_alive(self);
+        reading::assert_alive(self);
         if self.is_tombstone() {
             // SAFETY: the tag says that it is a tombstone, which lives, as the caller says.
             return unsafe { &(*self.tombstone()).head };
@@ -177,11 +157,22 @@ impl<V: Record> Pointer<V> {
         if self.is_null() { 0 } else { unsafe { self.head() }.generation }
     }
 
+    /// Has the processor fetch the count of the record, and its head behind that. Does nothing where no stable intrinsic
+    /// says so.
+    pub(super) fn prefetch(self) {
+        #[cfg(target_arch = "x86_64")]
+        for at in [self.0.wrapping_byte_sub(2 * size_of::<usize>()), self.0] {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: a hint, which may point to anything.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast_const().cast()) };
+        }
+    }
+
     /// Takes the image before out of the record: null if another has taken it, and else the count of it is the
     /// caller's. To be given up as garbage only, for the flusher may have found the record and be about to read it.
     ///
     /// Relaxed: who takes an image has found the record in its cell, which ordered the image, and of two takers one
-    /// gets null. What happens to the image then is ordered by the collector and by its count.
+    /// gets null. What happens to the image then is ordered by the lock of its shard and by its count.
     ///
     /// # Safety
     ///
@@ -203,7 +194,7 @@ impl<V: Record> Pointer<V> {
         if self.is_null() {
             return CellState::Absent;
         }
-        epoch::assert_alive(self);
+        reading::assert_alive(self);
         // SAFETY: the pointer is from `Arc::into_raw`, of the type that the tag says, and somebody has a count of it,
         // as the caller says.
         unsafe {
@@ -239,7 +230,7 @@ impl<V: Record> Pointer<V> {
     ///
     /// The caller owns that count, and nobody reads the record any more on the strength of it.
     pub(super) unsafe fn release(self) {
-        epoch::assert_alive(self);
+        reading::assert_alive(self);
         // SAFETY: as the caller says.
         drop(unsafe { self.into_state() });
     }
@@ -253,6 +244,16 @@ pub(crate) enum CellState<V> {
     Removed(Arc<Tombstone<V>>),
     /// The key has a value.
     Value(Arc<V>),
+}
+
+impl<V> Clone for CellState<V> {
+    fn clone(&self) -> Self {
+        match self {
+            CellState::Absent => CellState::Absent,
+            CellState::Removed(tombstone) => CellState::Removed(tombstone.clone()),
+            CellState::Value(value) => CellState::Value(value.clone()),
+        }
+    }
 }
 
 impl<V: Record> CellState<V> {
@@ -338,6 +339,12 @@ pub(crate) struct Successor<V> {
     pub(super) is_later: bool,
 }
 
+impl<V> Clone for Successor<V> {
+    fn clone(&self) -> Self {
+        Self { state: self.state.clone(), is_later: self.is_later }
+    }
+}
+
 impl<V: Record> Successor<V> {
     /// Its value, if it is no removal.
     pub(crate) fn value(&self) -> Option<&V> {
@@ -364,11 +371,6 @@ impl<'a, V: Record> Loaded<'a, V> {
         Self { pointer, life: PhantomData }
     }
 
-    pub(crate) fn value(&self) -> Option<&'a V> {
-        // SAFETY: it is not freed while `'a` lasts.
-        unsafe { self.pointer.value() }
-    }
-
     pub(crate) fn generation(&self) -> u64 {
         // SAFETY: it is not freed while `'a` lasts.
         unsafe { self.pointer.generation() }
@@ -387,9 +389,9 @@ impl<'a, V: Record> Loaded<'a, V> {
             return Self { ..*self };
         }
         // Relaxed: it was put there while the record was its maker's alone, which the load of the cell ordered, and
-        // nobody changes it while a pin of now lasts, but by taking it out where the flusher itself settles.
+        // nobody changes it while `'a` lasts, but by taking it out where the flusher itself settles.
         // SAFETY: the generation is not 0, so it is not null, and it is not freed while `'a` lasts. Its image before
-        // left its cell before this one came, and left `previous`, if ever, after the pin of `'a` was made.
+        // left `previous`, if ever, after `'a` began, and is of the same shard.
         unsafe { Self::new(Pointer(self.pointer.head().previous.load(Ordering::Relaxed))) }
     }
 }

@@ -10,8 +10,6 @@
 //! - `pause`: what the flusher does between two looks at a closed generation;
 //! - `current_thread`, `park`: of `std::thread`;
 //! - [`Notify`]: how the flusher sleeps, and is woken without a lock; under loom a stand-in.
-//!
-//! The epochs by which records are reclaimed have their two halves beside the unsafe code, in `raw/epoch`.
 
 pub(crate) mod locks;
 #[cfg(loom)]

@@ -99,6 +99,18 @@ impl<K: Ord + Clone, T> ShardedMap<K, T> {
         }
     }
 
+    pub(crate) fn shards(&self) -> usize {
+        1
+    }
+
+    pub(crate) fn shard(&self, _: &K) -> usize {
+        0
+    }
+
+    pub(crate) fn is_free(&self, _: usize) -> bool {
+        if let Self::Locked(lock) = self { lock.try_write().is_ok() } else { true }
+    }
+
     /// Locks the map, if loom knows its lock.
     fn write<R>(&self, work: impl FnOnce(&mut BTreeMap<K, T>) -> R) -> Option<R> {
         let Self::Locked(lock) = self else { return None };

@@ -4,15 +4,11 @@ use std::hash::Hash;
 use std::time::Duration;
 
 pub(crate) use super::locks::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
-pub(crate) use std::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicIsize, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
+};
 pub(crate) use std::sync::{Arc, OnceLock};
 pub(crate) use std::thread::{Thread, current as current_thread};
-
-// What the model of the cell on crossbeam-epoch itself is to see.
-#[cfg(all(test, crossbeam_loom))]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr};
-#[cfg(not(all(test, crossbeam_loom)))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr};
 
 /// See the module's list.
 pub(crate) struct AtomicArc<T>(arc_swap::ArcSwap<T>);
@@ -51,6 +47,22 @@ pub(crate) struct ShardedMap<K, T>(dashmap::DashMap<K, T, foldhash::fast::Random
 impl<K: Eq + Hash + Clone, T> ShardedMap<K, T> {
     pub(crate) fn new() -> Self {
         Self(dashmap::DashMap::with_hasher_and_shard_amount(foldhash::fast::RandomState::default(), SHARDS))
+    }
+
+    /// Number of shards.
+    pub(crate) fn shards(&self) -> usize {
+        SHARDS
+    }
+
+    /// The shard of a key.
+    pub(crate) fn shard(&self, key: &K) -> usize {
+        self.0.determine_map(key)
+    }
+
+    /// Whether the lock of a shard is free; waits for nobody.
+    pub(crate) fn is_free(&self, shard: usize) -> bool {
+        // Taken for a moment: a look at it would order nothing.
+        self.0.shards()[shard].try_write().is_some()
     }
 
     /// Runs `work` under the shared lock of one shard; it must be short and not the caller's code.

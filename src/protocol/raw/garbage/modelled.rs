@@ -1,33 +1,51 @@
-//! For the models, a deferral for each record, made as soon as it may be.
+//! For the models, what is freed as soon as it may be; for those that ask for it, what ships.
 
+use super::{Locks, shipped};
 use crate::protocol::planted::{Mistake, planted};
-use crate::protocol::raw::epoch::Pin;
 use crate::protocol::raw::group::Entry;
-use crate::protocol::raw::record::{Pointer, Record};
-use std::marker::PhantomData;
+use crate::protocol::raw::reading::{self, explore};
+use crate::protocol::raw::record::{CellState, Record};
 use std::sync::Arc;
 
-pub(in crate::protocol::raw) struct Garbage<V>(PhantomData<fn() -> V>);
+pub(in crate::protocol::raw) struct Garbage<V>(Option<shipped::Garbage<V>>);
 
 impl<V: Record> Garbage<V> {
-    pub(in crate::protocol::raw) fn new() -> Self {
-        Self(PhantomData)
+    pub(in crate::protocol::raw) fn new(shards: usize) -> Self {
+        Self(explore::ships_garbage().then(|| shipped::Garbage::new(shards)))
     }
 
-    /// # Safety
-    ///
-    /// As for the one that ships.
-    pub(in crate::protocol::raw) unsafe fn add(&self, record: Pointer<V>, _: usize, pin: &Pin) {
-        // SAFETY: the count is ours, as the caller says.
-        pin.defer(move || unsafe { record.release() });
-    }
-
-    pub(in crate::protocol::raw) fn add_group(&self, entries: Arc<[Entry<V>]>, pin: &Pin) {
-        if planted(Mistake::GroupFreedAtOnce) {
-            return drop(entries);
+    pub(in crate::protocol::raw) fn add(
+        &self,
+        record: CellState<V>,
+        bytes: impl FnOnce(&CellState<V>) -> usize,
+        shard: usize,
+        locks: &impl Locks,
+    ) {
+        if let Self(Some(garbage)) = self {
+            return garbage.add(record, bytes, shard, locks);
         }
-        pin.defer(move || drop(entries));
+        let pointer = record.into_pointer();
+        // SAFETY: the count is the record's that we were given.
+        reading::defer(move || unsafe { pointer.release() });
     }
 
-    pub(in crate::protocol::raw) fn collect(&self, _: impl Fn() -> Pin) {}
+    pub(in crate::protocol::raw) fn add_group(
+        &self,
+        group: &Arc<[Entry<V>]>,
+        shard: usize,
+        locks: &impl Locks,
+    ) {
+        if planted(Mistake::GroupFreedAtOnce) {
+            return;
+        }
+        if let Self(Some(garbage)) = self {
+            return garbage.add_group(group, shard, locks);
+        }
+        let group = group.clone();
+        reading::defer(move || drop(group));
+    }
+
+    pub(in crate::protocol::raw) fn collect(&self, locks: &impl Locks) {
+        self.0.iter().for_each(|garbage| garbage.collect(locks));
+    }
 }

@@ -1,8 +1,9 @@
-//! The epochs of the models.
+//! What the models know of who is in the lock of a shard.
 //!
-//! By default a deferral runs when nobody is pinned. A model may ask for a collector that is as hostile as it may be
-//! ([`explore`]): then deferrals run as soon as they are allowed to, or at the very end, and every record that was in a
-//! cell is kept, so that its use after its last count was given up is found, and so is a count that nobody gives up.
+//! By default what has left its cell is freed when nobody is in a lock. A model may ask for a collector that is as
+//! hostile as it may be ([`explore`]): then it is freed as soon as those have left who were in a lock at that moment,
+//! or at the very end, and the memory of every record that was in a cell is kept, so that its use after its last count
+//! was given up is found, and so is a count that nobody gives up.
 
 use crate::protocol::raw::group::{Decision, Entry};
 use crate::protocol::raw::record::{CellState, Pointer, Record, Tombstone};
@@ -20,8 +21,8 @@ thread_local!(static COLLECTOR: RefCell<Collector> = RefCell::default());
 #[derive(Default)]
 struct Collector {
     hostile: Option<Hostile>,
-    /// The pins that live; a hostile collector counts those alone that have loaded something.
-    pinned: Vec<Rc<Cell<bool>>>,
+    /// Those who are in a lock; a hostile collector counts those alone that have loaded something.
+    reading: Vec<Rc<Cell<bool>>>,
     deferred: Vec<Deferral>,
     /// Counts what leaves a cell and what is deferred.
     time: usize,
@@ -30,6 +31,7 @@ struct Collector {
 
 struct Hostile {
     mode: explore::Mode,
+    ships_garbage: bool,
     main: ThreadId,
     records: HashMap<usize, Tracked>,
 }
@@ -76,12 +78,12 @@ impl Collector {
     /// Takes out a deferral that may run.
     fn next_deferral(&mut self) -> Option<Deferral> {
         let idle = self.hostile.as_ref().map(|hostile| hostile.mode);
-        let nobody_is_pinned = self.pinned.is_empty();
+        let nobody_reads = self.reading.is_empty();
         let may_run = |deferral: &Deferral| match idle {
-            None => nobody_is_pinned,
+            None => nobody_reads,
             Some(idle) => {
                 let waits = if deferral.by_main { idle.main_is_idle } else { idle.others_are_idle };
-                !waits && deferral.waits_for.iter().all(|pin| pin.get())
+                !waits && deferral.waits_for.iter().all(|reading| reading.get())
             }
         };
         let at = self.deferred.iter().position(may_run)?;
@@ -90,64 +92,69 @@ impl Collector {
 }
 
 /// While it lives, nothing is freed that left its cell since it was made.
-pub(crate) struct Pin {
+pub(in crate::protocol::raw) struct Reading {
     is_gone: Rc<Cell<bool>>,
     last_deferral: Cell<Option<usize>>,
 }
 
-/// Pins the current thread.
-pub(crate) fn pin() -> Pin {
-    let pin = Pin { is_gone: Rc::default(), last_deferral: Cell::new(None) };
-    if with(|collector| collector.hostile.is_none()) {
-        pin.begin();
+impl Reading {
+    /// For who is in the lock of a shard.
+    pub(in crate::protocol::raw) fn new() -> Self {
+        let reading = Self { is_gone: Rc::default(), last_deferral: Cell::new(None) };
+        if with(|collector| collector.hostile.is_none()) {
+            reading.begin();
+        }
+        reading
     }
-    pin
-}
 
-impl Pin {
     fn begin(&self) {
         if self.last_deferral.get().is_none() {
             self.last_deferral.set(Some(with(|collector| {
-                collector.pinned.push(self.is_gone.clone());
+                collector.reading.push(self.is_gone.clone());
                 collector.last_deferral
             })));
         }
     }
-
-    /// Runs `work` some time after all pins of this moment are gone.
-    pub(in crate::protocol::raw) fn defer(&self, work: impl FnOnce() + 'static) {
-        with(|collector| {
-            collector.time += 1;
-            collector.last_deferral = collector.time;
-            let by_main = collector.hostile.as_ref().is_some_and(|h| h.main == thread::current().id());
-            let waits_for = collector.pinned.clone();
-            collector.deferred.push(Deferral { by_main, waits_for, work: Box::new(work) });
-        });
-    }
 }
 
-impl Drop for Pin {
+impl Drop for Reading {
     fn drop(&mut self) {
         self.is_gone.set(true);
-        with(|collector| collector.pinned.retain(|pin| !pin.get()));
-        if std::thread::panicking() {
-            return;
-        }
-        while let Some(deferral) = with(Collector::next_deferral) {
-            (deferral.work)();
-        }
+        with(|collector| collector.reading.retain(|reading| !reading.get()));
+        run_deferrals();
     }
 }
 
-/// Loads the pointer of a cell. A hostile collector lets the pin begin right after its first load, as loom puts
+/// Runs `work` some time after all have left the locks who are in one at this moment.
+pub(in crate::protocol::raw) fn defer(work: impl FnOnce() + 'static) {
+    with(|collector| {
+        collector.time += 1;
+        collector.last_deferral = collector.time;
+        let by_main = collector.hostile.as_ref().is_some_and(|h| h.main == thread::current().id());
+        let waits_for = collector.reading.clone();
+        collector.deferred.push(Deferral { by_main, waits_for, work: Box::new(work) });
+    });
+    run_deferrals();
+}
+
+fn run_deferrals() {
+    if std::thread::panicking() {
+        return;
+    }
+    while let Some(deferral) = with(Collector::next_deferral) {
+        (deferral.work)();
+    }
+}
+
+/// Loads the pointer of a cell. A hostile collector lets the reading begin right after its first load, as loom puts
 /// nothing between the two: that is the latest moment before the load.
-pub(in crate::protocol::raw) fn read<V>(cell: &AtomicPtr<V>, order: Ordering, pin: &Pin) -> *mut V {
+pub(in crate::protocol::raw) fn read<V>(cell: &AtomicPtr<V>, order: Ordering, reading: &Reading) -> *mut V {
     let found = cell.load(order);
-    pin.begin();
-    // Pinning and deferring have full fences in crossbeam-epoch: who pins after a deferral was made sees what was
-    // stored before. A load that gave something older is made again, by a read-modify-write, which sees the newest.
+    reading.begin();
+    // Who takes a lock after it was found free sees what was stored before, also in a model without locks. A load that
+    // gave something older is made again, by a read-modify-write, which sees the newest.
     let is_too_old =
-        |tracked: &mut Tracked| tracked.left != 0 && Some(tracked.left) <= pin.last_deferral.get();
+        |tracked: &mut Tracked| tracked.left != 0 && Some(tracked.left) <= reading.last_deferral.get();
     if with(|collector| collector.tracked(Pointer(found)).is_some_and(is_too_old)) {
         match cell.compare_exchange(ptr::null_mut(), ptr::null_mut(), order, order) {
             Ok(newest) | Err(newest) => newest,
@@ -222,16 +229,25 @@ pub mod explore {
     /// At the beginning of an execution.
     pub fn begin(mode: Mode) {
         let main = thread::current().id();
-        let hostile = Some(Hostile { mode, main, records: HashMap::new() });
+        let hostile = Some(Hostile { mode, ships_garbage: false, main, records: HashMap::new() });
         let old =
             with(|collector| std::mem::replace(collector, Collector { hostile, ..Collector::default() }));
         // Of an execution that failed: its objects belong to it.
         std::mem::forget(old);
     }
 
-    /// Runs all deferrals, with nobody pinned.
+    /// Maps that are made from now on free what has left their cells as those that ship do. They need locks.
+    pub fn ship_garbage() {
+        with(|collector| collector.hostile.iter_mut().for_each(|hostile| hostile.ships_garbage = true));
+    }
+
+    pub(crate) fn ships_garbage() -> bool {
+        with(|collector| collector.hostile.as_ref().is_some_and(|hostile| hostile.ships_garbage))
+    }
+
+    /// Runs all deferrals, with nobody in a lock.
     pub fn empty_bags() {
-        assert!(with(|collector| collector.pinned.is_empty()), "nobody is pinned");
+        assert!(with(|collector| collector.reading.is_empty()), "nobody is in a lock");
         while let Some(deferral) = with(|collector| {
             let newest_first = collector.hostile.as_ref().is_some_and(|hostile| hostile.mode.newest_first);
             if newest_first {
