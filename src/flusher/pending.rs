@@ -65,7 +65,7 @@ impl Pending {
             row = *last_row;
         }
         if known.number == 0 || birth != was {
-            // It has a cell: nobody but the flusher, which we are, takes one out.
+            // It has a cell: of what was written nobody takes one out but the flusher, which we are.
             traces.sink(&id, |known| {
                 known.set_incarnation(row, birth);
             });

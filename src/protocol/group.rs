@@ -171,12 +171,12 @@ where
         let mut in_the_way = None;
         for (Key { key, is_counted }, entry) in self.keys.iter().zip(&*self.entries) {
             self.map.cells.clean(key, entry, is_committed);
-            if let Some((had, has)) = entry.change() {
-                if is_committed {
-                    self.map.written(key, had, has);
-                } else {
-                    self.map.not_written(key, is_counted.then_some(inside));
-                }
+            match entry.change() {
+                Some((had, has)) if is_committed => self.map.written(key, had, has),
+                Some(_) => self.map.not_written(key, is_counted.then_some(inside)),
+                // Whoever took a cell out meanwhile, or did not write, has found the one that the group had made.
+                None if matches!(entry.expected(), CellState::Absent) => self.map.not_written::<D>(key, None),
+                None => {}
             }
             if entry.was_in_the_way() {
                 in_the_way = Some(key.clone().into());

@@ -122,7 +122,7 @@ where
         keys.chunks(CHUNK).flat_map(|chunk| self.fetched(chunk.iter())).collect()
     }
 
-    /// The newest values of a chunk of keys. All are asked for before the first is waited for.
+    /// The newest values of a chunk of keys. On x86-64 all are asked for before the first is waited for.
     fn fetched<'a>(&self, keys: impl Iterator<Item = &'a K> + Clone) -> Vec<Option<Arc<V>>>
     where
         K: 'a,

@@ -370,6 +370,34 @@ fn group_that_makes_nothing_leaves_no_cell() {
     assert_eq!(store.map.len(), 2);
 }
 
+/// The keys that are attached.
+#[derive(Default)]
+struct Attached(std::sync::Mutex<std::collections::BTreeSet<u64>>);
+
+impl Index<u64> for Attached {
+    fn attach(&self, key: &u64) {
+        self.0.lock().expect("nobody panics").insert(*key);
+    }
+
+    fn detach(&self, key: &u64, has_cell: impl Fn() -> bool) {
+        if !has_cell() {
+            self.0.lock().expect("nobody panics").remove(key);
+        }
+    }
+}
+
+/// While a group had a cell for a key that it only checked, nobody else could detach that.
+#[test]
+fn group_detaches_what_it_only_checked() {
+    let store: Fixture<u64, u64, Attached> = Fixture::new(Attached::default(), NEVER);
+    store.map.index().attach(&1);
+    let mut part = GroupPart::new(&store.map);
+    assert!(part.get(&1).is_none());
+    part.set(&2, Change::put(plain(0)));
+    GroupTry::new().with(&mut part).run(&store.generations).expect("nobody is in the way");
+    assert_eq!(*store.map.index().0.lock().expect("nobody panics"), [2].into());
+}
+
 /// A record that is computed from is held by count, so none that is made meanwhile can be taken for it.
 #[test]
 fn address_that_comes_back_deceives_nobody() {

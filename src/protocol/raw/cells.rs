@@ -204,7 +204,12 @@ where
     where
         K: 'a,
     {
-        keys.for_each(|key| self.garbage.add_group(&group, self.table.shard(key), &self.table));
+        let mut asked = vec![false; self.table.shards()];
+        for shard in keys.map(|key| self.table.shard(key)) {
+            if !std::mem::replace(&mut asked[shard], true) {
+                self.garbage.add_group(&group, shard, &self.table);
+            }
+        }
     }
 
     /// The state of a key as of `cut`, the last one made, and what `work` makes of what the sink remembers; for the

@@ -66,6 +66,11 @@ impl<V: Record> Entry<V> {
         Self { decision, expected, new }
     }
 
+    /// What the group was computed from.
+    pub(crate) fn expected(&self) -> &CellState<V> {
+        &self.expected
+    }
+
     /// Whether the key has a value before, and after; `None` if it is only checked.
     pub(crate) fn change(&self) -> Option<(bool, bool)> {
         self.new.as_ref().map(|new| (self.expected.value().is_some(), new.value().is_some()))

@@ -1,7 +1,8 @@
 //! Records that have left their cells, or been taken out as images, until nobody can see them any more.
 //!
 //! Mostly that is at once. What has to wait belongs to the map, and not to the thread that replaced it, which may never
-//! come back: the next writer in the shard frees it, or the flusher at its next cut; and nothing outlives the map.
+//! come back: the next writer in the shard that has something to free frees it too, or the flusher at its next cut; and
+//! nothing outlives the map.
 
 #[cfg(loom)]
 mod modelled;

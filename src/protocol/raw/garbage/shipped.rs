@@ -95,11 +95,15 @@ impl<V: Record> Garbage<V> {
     pub(in crate::protocol::raw) fn collect(&self, locks: &impl Locks) {
         for (shard, garbage) in self.0.iter().enumerate() {
             garbage.free_records(shard, locks, PATIENCE);
-            let groups = {
-                let mut groups = lock(&garbage.groups);
-                if !groups.is_empty() && is_free(shard, locks) { take(&mut *groups) } else { Vec::new() }
-            };
-            drop(groups);
+            let groups = take(&mut *lock(&garbage.groups));
+            let mut tries = (0..PATIENCE).inspect(|round| {
+                if *round > 0 {
+                    pause(*round)
+                }
+            });
+            if !groups.is_empty() && !tries.any(|_| is_free(shard, locks)) {
+                lock(&garbage.groups).extend(groups);
+            }
         }
     }
 }
@@ -108,9 +112,6 @@ impl<V> Shard<V> {
     /// Frees the records that wait, once the lock of the shard is free; tries it so often.
     fn free_records(&self, shard: usize, locks: &impl Locks, most: u32) {
         for round in 0..most {
-            if round > 0 {
-                pause(round);
-            }
             if !self.has_records.load(Ordering::Relaxed) {
                 return;
             }
@@ -120,6 +121,10 @@ impl<V> Shard<V> {
                 self.has_records.store(false, Ordering::Relaxed);
                 let due = take(&mut *waiting);
                 return drop((waiting, due));
+            }
+            drop(waiting);
+            if round + 1 < most {
+                pause(round);
             }
         }
     }
