@@ -65,7 +65,7 @@ impl Pending {
             row = *last_row;
         }
         if known.number == 0 || birth != was {
-            // It has a cell: of what was written nobody takes one out but the flusher, which we are.
+            // The key has a cell: that of a key that was written only the flusher takes out, which runs this.
             traces.sink(&id, |known| {
                 known.set_incarnation(row, birth);
             });

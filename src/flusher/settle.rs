@@ -1,9 +1,9 @@
 //! Settling: what follows a commit for each of its keys, after everybody who waits for it has been told.
 //!
 //! That of a large batch takes longer than a small flush does. So it is done in steps, between the flushes that come
-//! after it, and before each cut. Until then the map keeps the images that the captures of that batch needed, and the cells of what it
-//! removed; and the flusher keeps what the maps' rows are to remember of it. A key that is captured again has that
-//! remembered first, and is settled with its newer batch.
+//! after it, and before each cut. Until then the map keeps the images that the captures of that batch needed, and the
+//! cells of what it removed; and the flusher keeps what the maps' rows are to remember of it. A key that is captured
+//! again has that remembered first, and is settled with its newer batch.
 
 use super::Flusher;
 use super::links::PendingLink;

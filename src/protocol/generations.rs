@@ -281,8 +281,8 @@ impl<D> GenerationGuard<D> {
         self.0.sealed
     }
 
-    /// Number of keys written since the last cut for a commit, or about to be. None in a sealed generation: what is listed there
-    /// [follows](super::Map::follow) from what was written before it, and is captured with that.
+    /// Number of keys written since the last cut for a commit, or about to be. None in a sealed generation: what is
+    /// listed there [follows](super::Map::follow) from what was written before it, and is captured with that.
     pub fn dirty(&self) -> usize {
         if self.0.sealed { 0 } else { self.0.uncommitted.count.load(Ordering::Relaxed) }
     }

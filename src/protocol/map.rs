@@ -133,8 +133,8 @@ where
         values
     }
 
-    /// Yields `items`, each after the cells and the newest values of a chunk of their keys have been asked for, and what
-    /// `touch` reads of them has been [fetched](fetch).
+    /// Yields `items`, each after the cells and the newest values of a chunk of their keys have been asked for, and
+    /// what `touch` reads of them has been [fetched](fetch).
     pub(crate) fn fetching<'a, T>(
         &'a self,
         items: &'a [T],

@@ -123,7 +123,7 @@ where
     }
 
     /// Puts a record in the place of the very one that it is the successor of; `false` if another is there by now.
-    /// On success the caller [gives up](Self::give_up) what was replaced.
+    /// On success the caller calls [`give_up`](Self::give_up) for what was replaced.
     pub(crate) fn publish(&self, key: &K, old: &CellState<V>, new: &Successor<V>) -> bool {
         match old {
             CellState::Absent if self.makes_cells() => {

@@ -1,4 +1,4 @@
-//! For the models, what is freed as soon as it may be; for those that ask for it, what ships.
+//! Garbage in the models: freed as soon as it may be, or, in a model that asks for it, by the code that ships.
 
 use super::{Locks, shipped};
 use crate::protocol::planted::{Mistake, planted};

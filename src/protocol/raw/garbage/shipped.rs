@@ -96,12 +96,7 @@ impl<V: Record> Garbage<V> {
         for (shard, garbage) in self.0.iter().enumerate() {
             garbage.free_records(shard, locks, PATIENCE);
             let groups = take(&mut *lock(&garbage.groups));
-            let mut tries = (0..PATIENCE).inspect(|round| {
-                if *round > 0 {
-                    pause(*round)
-                }
-            });
-            if !groups.is_empty() && !tries.any(|_| is_free(shard, locks)) {
+            if !groups.is_empty() && !tries(PATIENCE).any(|_| is_free(shard, locks)) {
                 lock(&garbage.groups).extend(groups);
             }
         }
@@ -111,7 +106,7 @@ impl<V: Record> Garbage<V> {
 impl<V> Shard<V> {
     /// Frees the records that wait, once the lock of the shard is free; tries it so often.
     fn free_records(&self, shard: usize, locks: &impl Locks, most: u32) {
-        for round in 0..most {
+        for _ in tries(most) {
             if !self.has_records.load(Ordering::Relaxed) {
                 return;
             }
@@ -122,12 +117,17 @@ impl<V> Shard<V> {
                 let due = take(&mut *waiting);
                 return drop((waiting, due));
             }
-            drop(waiting);
-            if round + 1 < most {
-                pause(round);
-            }
         }
     }
+}
+
+/// So many, with a pause between any two.
+fn tries(most: u32) -> impl Iterator<Item = u32> {
+    (0..most).inspect(|round| {
+        if *round > 0 {
+            pause(*round);
+        }
+    })
 }
 
 fn is_free(shard: usize, locks: &impl Locks) -> bool {

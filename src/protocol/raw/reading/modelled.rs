@@ -151,8 +151,8 @@ fn run_deferrals() {
 pub(in crate::protocol::raw) fn read<V>(cell: &AtomicPtr<V>, order: Ordering, reading: &Reading) -> *mut V {
     let found = cell.load(order);
     reading.begin();
-    // Who takes a lock after it was found free sees what was stored before, also in a model without locks. A load that
-    // gave something older is made again, by a read-modify-write, which sees the newest.
+    // Whoever takes a lock after it was found free sees what was stored before that. In a model without locks loom does
+    // not know it: a load that gave something older is made again, by a read-modify-write, which sees the newest.
     let is_too_old =
         |tracked: &mut Tracked| tracked.left != 0 && Some(tracked.left) <= reading.last_deferral.get();
     if with(|collector| collector.tracked(Pointer(found)).is_some_and(is_too_old)) {
