@@ -10,11 +10,6 @@ pub use crate::protocol::{
 
 use crate::store::TraceStore;
 
-/// Puts a trace back as it was, with the number of its content, which no call of the API does by now.
-pub fn put_back(store: &TraceStore, trace: &crate::Trace) -> crate::Result<()> {
-    store.put_back(trace)
-}
-
 /// The flusher's loop, to be run on a thread of the model's own; it returns when the store has closed. From
 /// this call on, no caller of flush or close does the flusher's work.
 pub fn flusher(store: &TraceStore) -> impl FnOnce() + Send + 'static {

@@ -2,7 +2,7 @@
 
 use crate::backend::{RowNumber, TraceChange};
 use crate::protocol::planted::{Mistake, planted};
-use crate::state::{Known, Row, StoredContent, Traces};
+use crate::state::{Known, Row, StoredRow, Traces};
 use crate::trace::{Trace, TraceId};
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Pending {
             });
         }
         let replaces = known.number != 0 && was != birth;
-        let relinks = (was != 0 && was != birth) || known.content == StoredContent::Refused;
+        let relinks = (was != 0 && was != birth) || known.stored == StoredRow::Refused;
         Self { id, row, value, replaces, recapture_links: relinks, in_doubt: false, is_remembered: false }
     }
 
@@ -105,7 +105,7 @@ impl Pending {
 
     /// Reads of its value what [`change`](Self::change) looks at: see [`Map::fetching`](crate::protocol::Map).
     pub(super) fn touch(&self) -> usize {
-        self.value.as_ref().map_or(0, |trace| trace.content.number.get() as usize)
+        self.value.as_ref().map_or(0, |trace| trace.content.stored.is_set().into())
     }
 
     /// Takes the place of an earlier capture of the same row.
@@ -117,13 +117,11 @@ impl Pending {
     /// What is to be sent, decided by what is remembered when it is asked: right before the commit.
     pub(super) fn change(&self, traces: &Traces) -> Option<TraceChange> {
         let (row, id) = (self.row, self.id);
-        let stored = traces.sink(&id, |known| (known.number() == row).then(|| known.content())).flatten();
-        match (stored.unwrap_or(StoredContent::Nothing), &self.value) {
-            (StoredContent::Nothing, None) if !self.in_doubt => None,
+        let stored = traces.sink(&id, |known| (known.number() == row).then(|| known.stored())).flatten();
+        match (stored.unwrap_or_default(), &self.value) {
+            (StoredRow::Nothing, None) if !self.in_doubt => None,
             (_, None) => Some(TraceChange::Delete { row, id }),
-            (StoredContent::Content(number), Some(trace))
-                if number == trace.content.number.get() && !self.in_doubt =>
-            {
+            (StoredRow::Marked, Some(trace)) if trace.content.stored.is_set() && !self.in_doubt => {
                 Some(TraceChange::UpdateNumbers { row, trace: trace.clone() })
             }
             (_, Some(trace)) => Some(TraceChange::Upsert { row, trace: trace.clone() }),
@@ -139,13 +137,15 @@ impl Pending {
 
     /// After the backend has committed it, or left it out: never before.
     pub(super) fn remember(&self, row: &Row, refused: bool) {
-        let stored = match &self.value {
-            _ if refused => StoredContent::Refused,
-            Some(trace) => StoredContent::Content(trace.content.number.get()),
-            None => StoredContent::Nothing,
-        };
         if row.number() == self.row {
-            row.set_content(stored);
+            row.set_stored(match &self.value {
+                _ if refused => StoredRow::Refused,
+                Some(trace) => {
+                    trace.content.stored.set();
+                    StoredRow::Marked
+                }
+                None => StoredRow::Nothing,
+            });
             if refused && self.replaces {
                 // Of the trace before, of which the row may hold things still, the next capture is to say so again.
                 row.set_incarnation(self.row, 0);

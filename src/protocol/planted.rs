@@ -30,8 +30,8 @@ pub enum Mistake {
     ImageLeftToATombstone,
     /// Closing leaves records their images.
     ImageLeftAtTheClose,
-    /// A content gets a number that another content of the key has had.
-    ContentNumberReused,
+    /// A content that is made of another is taken for that, which is stored.
+    StoredMarkCopied,
     /// What the sink holds is remembered before it has committed that.
     RememberedBeforeTheCommit,
     /// After a commit whose outcome is not known the sink's memory counts.

@@ -25,7 +25,7 @@ pub(crate) use feed::Feed;
 pub use feed::{Commit, FeedEvent, Subscription};
 pub use health::Health;
 pub(crate) use outage::{FailedStep, Outage, needs_reopen};
-pub(crate) use rows::{Known, LinkRow, Row, StoredContent};
+pub(crate) use rows::{Known, LinkRow, Row, StoredRow};
 pub use tasks::CompactReport;
 #[cfg(all(feature = "snapshot", not(loom)))]
 pub(crate) use tasks::View;

@@ -11,65 +11,60 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 pub(crate) struct Row {
     /// 0 until the trace is first captured.
     number: AtomicI64,
-    /// Which trace was last captured, 0 if there was none.
-    birth: AtomicU64,
-    stored: AtomicU64,
+    /// The birth of the trace last captured, 0 if there was none, and in the two lowest bits what is stored: births are
+    /// counted, and never come to where the bits are missed.
+    captured: AtomicU64,
 }
 
 /// What the backend holds under the number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum StoredContent {
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum StoredRow {
     /// No row.
+    #[default]
     Nothing,
     /// It left the row out when that was last written; it may hold an older one.
     Refused,
-    /// A row with the content of this number.
-    Content(u64),
+    /// A row with the content of the trace that is [marked](crate::trace::StoredMark), or with an older one.
+    Marked,
 }
 
-impl From<StoredContent> for u64 {
-    fn from(stored: StoredContent) -> Self {
-        match stored {
-            StoredContent::Nothing => 0,
-            StoredContent::Refused => u64::MAX,
-            StoredContent::Content(number) => number,
-        }
-    }
-}
+const STORED_BITS: u32 = 2;
+const STORED: u64 = (1 << STORED_BITS) - 1;
 
 impl Row {
-    /// A row that was loaded.
-    pub(crate) fn stored(number: RowNumber, trace: &Trace) -> Self {
-        Self {
-            number: number.into(),
-            birth: trace.birth().get().into(),
-            stored: trace.content.number.get().into(),
-        }
+    /// A row that was loaded, with the trace in it.
+    pub(crate) fn loaded(number: RowNumber, trace: &mut Trace) -> Self {
+        trace.mark_stored();
+        let row = Self::default();
+        row.set_incarnation(number, trace.birth().get());
+        row.set_stored(StoredRow::Marked);
+        row
     }
 
     pub(crate) fn number(&self) -> RowNumber {
         self.number.load(Relaxed)
     }
 
-    pub(crate) fn content(&self) -> StoredContent {
-        match self.stored.load(Relaxed) {
-            0 => StoredContent::Nothing,
-            u64::MAX => StoredContent::Refused,
-            number => StoredContent::Content(number),
+    pub(crate) fn stored(&self) -> StoredRow {
+        match self.captured.load(Relaxed) & STORED {
+            0 => StoredRow::Nothing,
+            1 => StoredRow::Refused,
+            _ => StoredRow::Marked,
         }
     }
 
     pub(crate) fn set_incarnation(&self, number: RowNumber, birth: u64) {
         self.number.store(number, Relaxed);
-        self.birth.store(birth, Relaxed);
+        self.captured.store(birth << STORED_BITS | self.stored() as u64, Relaxed);
     }
 
-    pub(crate) fn set_content(&self, content: StoredContent) {
-        self.stored.store(content.into(), Relaxed);
+    pub(crate) fn set_stored(&self, stored: StoredRow) {
+        self.captured.store(self.captured.load(Relaxed) & !STORED | stored as u64, Relaxed);
     }
 
     pub(crate) fn known(&self) -> Known {
-        Known { number: self.number(), birth: self.birth.load(Relaxed), content: self.content() }
+        let birth = self.captured.load(Relaxed) >> STORED_BITS;
+        Known { number: self.number(), birth, stored: self.stored() }
     }
 }
 
@@ -77,7 +72,7 @@ impl Row {
 pub(crate) struct Known {
     pub(crate) number: RowNumber,
     pub(crate) birth: u64,
-    pub(crate) content: StoredContent,
+    pub(crate) stored: StoredRow,
 }
 
 /// What the flusher remembers of a link's row. It stands beside the link in the map, where only whoever does the
@@ -99,5 +94,40 @@ impl LinkRow {
 
     pub(crate) fn set_stored(&self, stored: bool) {
         self.stored.store(stored, Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::{Row, StoredRow};
+    use crate::trace::NewTrace;
+
+    #[test]
+    fn what_is_known_of_a_row_is_what_was_last_set() {
+        let row = Row::default();
+        for (number, birth, stored) in [
+            (1, 7, StoredRow::Marked),
+            (i64::MAX, 0, StoredRow::Refused),
+            (2, u64::MAX >> 2, StoredRow::Nothing),
+            (2, 1, StoredRow::Marked),
+        ] {
+            let before = row.stored();
+            row.set_incarnation(number, birth);
+            assert_eq!(row.stored(), before);
+            row.set_stored(stored);
+            let known = row.known();
+            assert_eq!((known.number, known.birth, known.stored), (number, birth, stored));
+        }
+    }
+
+    /// A backend may keep the traces that it is given, and another store load them.
+    #[test]
+    fn loaded_trace_is_not_marked_for_others() -> crate::Result<()> {
+        let given = NewTrace::semantic(serde_json::json!(1)).into_trace()?;
+        let mut loaded = given.clone();
+        let row = Row::loaded(1, &mut loaded);
+        assert!(loaded.content.stored.is_set() && row.stored() == StoredRow::Marked);
+        assert!(!given.content.stored.is_set());
+        Ok(())
     }
 }

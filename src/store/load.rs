@@ -154,8 +154,8 @@ impl Stored {
     fn put(&self, row: backend::Stored) -> Result<(), (Option<TraceId>, String)> {
         match row {
             backend::Stored::Trace { row, trace } => {
-                let trace = trace.map_err(|wrong| (wrong.id, format!("row {row}: {}", wrong.reason)))?;
-                let (id, held) = (trace.id(), Row::stored(row, &trace));
+                let mut trace = trace.map_err(|wrong| (wrong.id, format!("row {row}: {}", wrong.reason)))?;
+                let (id, held) = (trace.id(), Row::loaded(row, &mut trace));
                 if self.traces.load(id, trace, held) {
                     Ok(())
                 } else {

@@ -121,12 +121,6 @@ impl TraceStore {
         &self.owner.inner.state
     }
 
-    /// For a model of what the flusher remembers.
-    #[cfg(loom)]
-    pub(crate) fn put_back(&self, trace: &crate::Trace) -> crate::Result<()> {
-        self.inner().replace(trace, &mut self.inner().counting())
-    }
-
     /// For a model that runs the flusher on a thread of its own.
     #[cfg(loom)]
     pub(crate) fn take_flusher(&self) -> Option<crate::flusher::Flusher> {

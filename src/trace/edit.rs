@@ -1,6 +1,6 @@
 //! A change to a trace.
 
-use super::parts::{ContentNumber, EndChange};
+use super::parts::EndChange;
 use super::setters::shared_setters;
 use super::{Content, Dynamics, Micros, Payload, Trace, TraceId, parts};
 use crate::error::{BoxError, Error, Result};
@@ -121,20 +121,14 @@ impl Draft {
                 self.content(old).rare.end = end;
             }
         }
-        // Equal content keeps its number, and is shared: by that the flusher knows what it need not write.
+        // Equal content is shared: by its mark the flusher knows what it need not write.
         let content = self.content.take().filter(|content| **content != *old.content);
         let numbers = &mut self.numbers;
         if content.is_none() && *numbers == old.numbers {
             return Ok(None);
         }
         numbers.revision = numbers.revision.saturating_add(1).min(parts::MAX_REVISION);
-        let content = content.map_or_else(
-            || old.content.clone(),
-            |mut content| {
-                content.number = ContentNumber::after(old.content.number);
-                Arc::new(*content)
-            },
-        );
+        let content = content.map_or_else(|| old.content.clone(), |content| Arc::new(*content));
         Ok(Some(Trace { head: Head::default(), id: old.id, content, numbers: *numbers }.into()))
     }
 }

@@ -62,6 +62,12 @@ impl Trace {
         self.content.birth
     }
 
+    /// Marks its content as what its row holds. One that others have too, such as a backend that keeps traces, is copied
+    /// first: whoever has theirs may be of another row.
+    pub(crate) fn mark_stored(&mut self) {
+        Arc::make_mut(&mut self.content).stored.set();
+    }
+
     /// The same as a later state of another: it has that one's links.
     #[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
     pub(crate) fn continuing(&self, other: &Self) -> Self {

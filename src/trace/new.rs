@@ -1,7 +1,7 @@
 //! The builder of a trace that is not stored yet.
 
 use super::names::{self, Names};
-use super::parts::{ContentNumber, EndChange, Incarnation, Rare};
+use super::parts::{EndChange, Incarnation, Rare, StoredMark};
 use super::setters::shared_setters;
 use super::{Content, Dynamics, Micros, Origin, Payload, Tier, Trace, TraceId, TraceType, parts};
 use crate::error::{BoxError, Error, Result};
@@ -101,7 +101,7 @@ impl NewTrace {
         };
         let content = Content {
             birth: Incarnation::UNBORN,
-            number: ContentNumber::NONE,
+            stored: StoredMark::default(),
             kind,
             origin: Origin::DirectExperience,
             created_at: epoch,
@@ -362,7 +362,6 @@ impl NewTrace {
             content.rare.end = end.of(id, None, || defaults.now)?;
         }
         content.birth = Incarnation::new();
-        content.number = ContentNumber::after(ContentNumber::NONE);
         if !given.partition {
             content.set_partition(defaults.partition);
         }

@@ -14,12 +14,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Content {
     pub(crate) birth: Incarnation,
-    pub(crate) number: ContentNumber,
+    pub(crate) stored: StoredMark,
     pub(crate) kind: TraceType,
     pub(crate) origin: Origin,
     pub(crate) created_at: Micros,
@@ -226,47 +226,37 @@ impl fmt::Debug for Incarnation {
     }
 }
 
-/// Names a content for as long as the process lives: no two have the same, of whichever trace. By that the flusher
-/// knows what it need not write. Not kept in files, and no part of what a content is: any two are equal.
-///
-/// Six bytes, which leave room for the type and the origin beside them: at a million contents a second they last for
-/// nine years, and then it takes the same number in the same row to be mistaken.
-#[derive(Clone, Copy)]
-pub(crate) struct ContentNumber([u8; 6]);
+/// Whether the backend has been given this content of this trace, which then has its row until another content of the
+/// trace is sent: by that the flusher knows what it need not write. A content that was replaced is never a trace's
+/// again, and a copy has no mark. No part of what a content is: any two are equal.
+#[derive(Default)]
+pub(crate) struct StoredMark(AtomicBool);
 
-impl ContentNumber {
-    pub(super) const NONE: Self = Self([0; 6]);
-
-    /// For a content that takes the place of another one of its trace, or of none.
-    pub(super) fn after(old: Self) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        if planted(Mistake::ContentNumberReused) {
-            return Self::new(old.get() + 1);
-        }
-        // Relaxed: only that no two are the same counts.
-        Self::new(NEXT.fetch_add(1, Ordering::Relaxed))
+impl StoredMark {
+    // Relaxed: only whoever does the flusher's work uses it.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 
-    fn new(number: u64) -> Self {
-        let [a, b, c, d, e, f, ..] = number.to_le_bytes();
-        Self([a, b, c, d, e, f])
-    }
-
-    /// 1 or more.
-    pub(crate) fn get(self) -> u64 {
-        let [a, b, c, d, e, f] = self.0;
-        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
-impl PartialEq for ContentNumber {
+impl Clone for StoredMark {
+    fn clone(&self) -> Self {
+        Self(AtomicBool::new(planted(Mistake::StoredMarkCopied) && self.is_set()))
+    }
+}
+
+impl PartialEq for StoredMark {
     fn eq(&self, _: &Self) -> bool {
         true
     }
 }
 
 /// The same for all, so that what is equal prints the same.
-impl fmt::Debug for ContentNumber {
+impl fmt::Debug for StoredMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("_")
     }

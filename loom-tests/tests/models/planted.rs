@@ -116,8 +116,8 @@ fn swap_relaxed() {
 }
 
 #[test]
-fn content_number_reused() {
-    caught("ContentNumberReused", "flusher::contents_arrive_after_removal_and_insertion", "agree");
+fn stored_mark_copied() {
+    caught("StoredMarkCopied", "flusher::contents_arrive_after_a_failed_commit", "agree");
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn remembered_before_the_commit() {
 
 #[test]
 fn doubt_ignored() {
-    caught("DoubtIgnored", "flusher::contents_put_back_arrive_in_spite_of_doubt", "agree");
+    caught("DoubtIgnored", "flusher::what_was_removed_goes_in_spite_of_doubt", "agree");
 }
 
 #[test]

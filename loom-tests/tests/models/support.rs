@@ -65,7 +65,7 @@ const MISTAKES: [Mistake; 48] = [
     Mistake::ImageLeftToTheHolder,
     Mistake::ImageLeftToATombstone,
     Mistake::ImageLeftAtTheClose,
-    Mistake::ContentNumberReused,
+    Mistake::StoredMarkCopied,
     Mistake::RememberedBeforeTheCommit,
     Mistake::DoubtIgnored,
     Mistake::PushRelaxed,

@@ -96,8 +96,8 @@ fn what_was_loaded_is_deleted_when_it_is_removed() -> Outcome {
     let (mut flusher, state, told) = flusher(NEVER);
     let built = [('a', 1), ('b', 2)].map(|(letter, row)| {
         let trace = NewTrace::semantic(serde_json::json!(1)).id(id(letter)).into_trace();
-        trace.map(|trace| {
-            let known = crate::state::Row::stored(row, &trace);
+        trace.map(|mut trace| {
+            let known = crate::state::Row::loaded(row, &mut trace);
             state.traces.load(id(letter), trace, known)
         })
     });
