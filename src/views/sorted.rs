@@ -12,6 +12,7 @@ type Place<K> = (K, u32);
 /// Slots, in blocks of at most `MOST`.
 ///
 /// Methods that compare are given `key_of`, which returns the key that a slot was inserted with.
+#[derive(Clone)]
 pub(super) struct SortedSlots<K, const MOST: usize = 256> {
     /// By a bound: no place in a block is before it, and none in an earlier block is at or after it. No block is empty.
     blocks: BTreeMap<Place<K>, Vec<u32>>,

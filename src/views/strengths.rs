@@ -24,7 +24,7 @@ pub(super) struct Strengths {
 }
 
 /// Traces by their strength.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Ranking {
     /// By band.
     fading: SortedSlots<u16>,
@@ -115,7 +115,7 @@ impl Strengths {
         traces: impl Iterator<Item = (u32, &'a Trace)>,
         now: Micros,
     ) -> Self {
-        #[derive(Default)]
+        #[derive(Clone, Default)]
         struct Unsorted(Vec<(u16, u32)>, Vec<(Steady, u32)>);
         impl Unsorted {
             fn push(&mut self, place: Place, slot: u32) {
