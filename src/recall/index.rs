@@ -9,7 +9,7 @@ use super::text::{Role, TextIndex};
 use super::texts::{Embedded, Entry, Texts};
 use super::vectors::{self, Near};
 use super::wanted::Wanted;
-use crate::trace::Trace;
+use crate::trace::{SharedContent, Trace};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use postings::Postings;
@@ -134,7 +134,7 @@ impl Index {
 
     /// Whether the index has what this trace says.
     pub(crate) fn has(&self, slot: u32, trace: &Trace) -> bool {
-        self.texts.get(slot).is_some_and(|entry| Arc::ptr_eq(&entry.content, &trace.content))
+        self.texts.get(slot).is_some_and(|entry| SharedContent::ptr_eq(&entry.content, &trace.content))
     }
 
     /// Whether the index has what a slot said at some time.
@@ -162,7 +162,7 @@ impl Index {
         self.all_words += u64::from(words.length);
         let embedding = trace.content.rare.embedding.clone();
         let embedded = embedding.map(|vector| Embedded { length: vectors::length(&vector), vector });
-        self.texts.set(slot, Some(Entry { id: trace.id(), content: Arc::clone(&trace.content), embedded }));
+        self.texts.set(slot, Some(Entry { id: trace.id(), content: trace.content.clone(), embedded }));
     }
 
     /// Forgets what a slot said, and the words that no other has.

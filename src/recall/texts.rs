@@ -1,13 +1,13 @@
 //! What the index has read, by slot, as a question takes it along.
 
-use crate::trace::{Content, TraceId};
+use crate::trace::{SharedContent, TraceId};
 use std::sync::Arc;
 
 /// What a slot says, and of which trace.
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) id: TraceId,
-    pub(crate) content: Arc<Content>,
+    pub(crate) content: SharedContent,
     pub(super) embedded: Option<Embedded>,
 }
 

@@ -4,7 +4,7 @@ use super::inner::{Inner, not_found, reason};
 use super::{Removed, TraceStore};
 use crate::error::{Error, ErrorKind, Result};
 use crate::protocol::{Change, Transition};
-use crate::trace::{NewTrace, Trace, TraceEdit, TraceId};
+use crate::trace::{NewTrace, SharedContent, Trace, TraceEdit, TraceId};
 use std::sync::Arc;
 
 impl TraceStore {
@@ -234,7 +234,7 @@ impl Inner {
             // A strength of a time to come would have no effect.
             new.numbers.last_decayed = new.numbers.last_decayed.min(self.now());
         }
-        if !Arc::ptr_eq(&new.content, &old.content) {
+        if !SharedContent::ptr_eq(&new.content, &old.content) {
             self.check_size(&new)?;
         }
         Ok(Change::Put(new))

@@ -1,12 +1,11 @@
 //! A change to a trace.
 
-use super::parts::EndChange;
+use super::parts::{EndChange, SharedContent};
 use super::setters::shared_setters;
 use super::{Content, Dynamics, Micros, Payload, Trace, TraceId, parts};
 use crate::error::{BoxError, Error, Result};
 use crate::protocol::{Fresh, Head};
 use jiff::Timestamp;
-use std::sync::Arc;
 
 /// A change to one trace, passed to the closure of [`update`](crate::TraceStore::update): fields that you set
 /// change, the others stay. Id, type, origin, partition and time of creation can't change.
@@ -128,7 +127,7 @@ impl Draft {
             return Ok(None);
         }
         numbers.revision = numbers.revision.saturating_add(1).min(parts::MAX_REVISION);
-        let content = content.map_or_else(|| old.content.clone(), |content| Arc::new(*content));
+        let content = content.map_or_else(|| old.content.clone(), |content| SharedContent::new(*content));
         Ok(Some(Trace { head: Head::default(), id: old.id, content, numbers: *numbers }.into()))
     }
 }

@@ -28,12 +28,11 @@ pub(crate) use crate::clock::timestamp;
 pub(crate) use link::ASSOCIATED_AT;
 pub(crate) use link::{LinkKey, LinkState};
 pub(crate) use new::Defaults;
-pub(crate) use parts::{Content, Dynamics, Incarnation, MAX_REVISION, name as checked_name};
+pub(crate) use parts::{Content, Dynamics, Incarnation, MAX_REVISION, SharedContent, name as checked_name};
 
 use crate::protocol::{Head, Record};
 use jiff::Timestamp;
 use std::fmt;
-use std::sync::Arc;
 
 /// One memory: its payload, strength and origin. Immutable: a write to the store makes a new `Trace`, and
 /// one that you hold does not change.
@@ -44,13 +43,13 @@ use std::sync::Arc;
 pub struct Trace {
     head: Head<Self>,
     id: TraceId,
-    pub(crate) content: Arc<Content>,
+    pub(crate) content: SharedContent,
     pub(crate) numbers: Dynamics,
 }
 
 impl Trace {
     fn new(id: TraceId, content: Content, numbers: Dynamics) -> Self {
-        Self { head: Head::default(), id, content: Arc::new(content), numbers }
+        Self { head: Head::default(), id, content: SharedContent::new(content), numbers }
     }
 
     /// The trace's id. Never changes.
@@ -65,14 +64,14 @@ impl Trace {
     /// Marks its content as what its row holds. One that others have too, such as a backend that keeps traces, is copied
     /// first: whoever has theirs may be of another row.
     pub(crate) fn mark_stored(&mut self) {
-        Arc::make_mut(&mut self.content).stored.set();
+        SharedContent::make_mut(&mut self.content).stored.set();
     }
 
     /// The same as a later state of another: it has that one's links.
     #[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
     pub(crate) fn continuing(&self, other: &Self) -> Self {
         let content = Content { birth: other.birth(), ..Content::clone(&self.content) };
-        Self { content: Arc::new(content), ..self.clone() }
+        Self { content: SharedContent::new(content), ..self.clone() }
     }
 
     /// Returns this trace with other numbers.
@@ -89,7 +88,7 @@ impl Trace {
         }
         numbers.revision = numbers.revision.saturating_add(1).min(MAX_REVISION);
         let content = Content { birth: old.birth(), ..Content::clone(&self.content) };
-        let content = if is_same { old.content.clone() } else { Arc::new(content) };
+        let content = if is_same { old.content.clone() } else { SharedContent::new(content) };
         Some(Self { content, numbers, ..self.clone() })
     }
 
@@ -260,7 +259,7 @@ impl Record for Trace {
     }
 
     fn freed_bytes(&self, successor: Option<&Self>) -> usize {
-        let is_shared = successor.is_some_and(|new| Arc::ptr_eq(&new.content, &self.content));
+        let is_shared = successor.is_some_and(|new| SharedContent::ptr_eq(&new.content, &self.content));
         size_of::<Self>() + if is_shared { 0 } else { self.content.bytes() }
     }
 
@@ -274,7 +273,7 @@ impl PartialEq for Trace {
     fn eq(&self, other: &Self) -> bool {
         self.id == other.id
             && self.numbers == other.numbers
-            && (Arc::ptr_eq(&self.content, &other.content) || self.content == other.content)
+            && (SharedContent::ptr_eq(&self.content, &other.content) || self.content == other.content)
     }
 }
 

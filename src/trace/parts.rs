@@ -16,6 +16,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+/// A content, for the states of its trace that have it. Without the count of weak references that another `Arc` has.
+pub(crate) type SharedContent = triomphe::Arc<Content>;
+
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Content {
     pub(crate) birth: Incarnation,

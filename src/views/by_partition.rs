@@ -75,7 +75,7 @@ mod tests {
             for (enters, partition, item) in steps {
                 let (name, item) = (partition.to_string(), (partition, item));
                 if enters {
-                    by.enter(&name, |order| drop(order.insert(item)));
+                    by.enter(&name, |order| order.extend([item]));
                     model.entry(name).or_default().insert(item);
                 } else if let Some(own) = model.get_mut(&name)
                     && own.remove(&item)

@@ -37,7 +37,7 @@ pub(crate) use text::ReadWords;
 
 use crate::memory::DecayCurve;
 use crate::protocol::fetch;
-use crate::trace::{Micros, Tier, Trace, TraceId, TraceType};
+use crate::trace::{Micros, SharedContent, Tier, Trace, TraceId, TraceType};
 use due::DueTimes;
 use recency::{Recency, reinforced};
 use roaring::RoaringBitmap;
@@ -241,7 +241,7 @@ impl TraceViews {
         if trace.is_unresolved() && is_new(|a, b| a.is_unresolved() == b.is_unresolved()) {
             membership.of(&mut self.unresolved, slot);
         }
-        if other.is_some_and(|other| Arc::ptr_eq(&other.content, &trace.content)) {
+        if other.is_some_and(|other| SharedContent::ptr_eq(&other.content, &trace.content)) {
             return;
         }
         if is_new(|a, b| a.partition() == b.partition()) {

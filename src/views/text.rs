@@ -5,13 +5,13 @@ use super::conditions::Conditions;
 use super::sets::Sets;
 use crate::protocol::Unsettled;
 use crate::recall::{Index, Matches, TextIndex, Wanted, Words};
-use crate::trace::{Content, Micros, Trace, TraceId};
+use crate::trace::{Micros, SharedContent, Trace, TraceId};
 use roaring::RoaringBitmap;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Words that were read before they are needed, and of which content.
-pub(crate) type ReadWords = HashMap<TraceId, (Arc<Content>, Words)>;
+pub(crate) type ReadWords = HashMap<TraceId, (SharedContent, Words)>;
 
 /// The index, and what is about to be put into it.
 pub(super) struct TextView {
@@ -41,7 +41,7 @@ impl TextView {
             return;
         }
         let words = match self.ahead.remove(&new.id()) {
-            Some((content, words)) if Arc::ptr_eq(&content, &new.content) => words,
+            Some((content, words)) if SharedContent::ptr_eq(&content, &new.content) => words,
             _ => Words::of(self.index.reading(), new),
         };
         self.index.put(slot, new, &words);
@@ -133,7 +133,7 @@ impl TraceViews {
             }
         }
         let words = unread.iter().map(|trace| match words.remove(&trace.id()) {
-            Some((content, words)) if Arc::ptr_eq(&content, &trace.content) => words,
+            Some((content, words)) if SharedContent::ptr_eq(&content, &trace.content) => words,
             _ => Words::of(index.reading(), trace),
         });
         let words: Vec<_> = words.collect();

@@ -7,7 +7,7 @@ use crate::recall::{
     Fusion, Index, MOST_WEIGHT, Matches, Near, ScoreParts, Signals, TextIndex, Wanted, Words, weighed,
 };
 use crate::store::inner::Inner;
-use crate::trace::{Micros, Trace, TraceId};
+use crate::trace::{Micros, SharedContent, Trace, TraceId};
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
@@ -325,7 +325,7 @@ impl<'q> Answering<'q> {
             None => self.matches.texts.get(number).map(|entry| (entry.id, &entry.content))?,
         };
         let trace = self.inner.traces().get(&id)?;
-        let is_as_read = Arc::ptr_eq(&trace.content, content);
+        let is_as_read = SharedContent::ptr_eq(&trace.content, content);
         // What the index lacks is a candidate by itself.
         if !is_as_read && at < slots && self.matches.unread.iter().any(|unread| unread.id() == id) {
             return None;
