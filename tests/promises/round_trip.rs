@@ -173,6 +173,42 @@ fn updated_numbers_alone_survive() -> Outcome {
     Ok(())
 }
 
+/// In one batch, each with another number that is not as in the others.
+#[test]
+fn numbers_of_rows_in_one_batch_are_their_own() -> Outcome {
+    let changes: [fn(NewTrace) -> NewTrace; 13] = [
+        |new| new.strength(0.5),
+        |new| new.peak_strength(0.75),
+        |new| new.base_decay_rate(0.5),
+        |new| new.emotional_valence(0.5),
+        |new| new.emotional_intensity(0.5),
+        |new| new.confidence(0.5),
+        |new| new.last_reinforced(Timestamp::UNIX_EPOCH),
+        |new| new.last_decayed(Timestamp::UNIX_EPOCH),
+        |new| new.reinforcement_count(1),
+        |new| new.tier(Tier::Hot),
+        |new| new.unresolved(false),
+        |new| new.consolidation_candidate(false),
+        |new| new.pinned(false),
+    ];
+    let (before, after) = restarted(|store| {
+        let made = full(TraceType::Semantic, Origin::Imprint, Tier::Cold)?;
+        let made = |n: usize| made.clone().id(TraceId::from_reference(&n.to_string())).revision(7);
+        let ids: Vec<_> = (0..changes.len()).map(|n| store.insert(made(n))).collect::<Result<_, _>>()?;
+        store.flush()?;
+        for (n, change) in changes.iter().enumerate() {
+            assert_eq!(store.replace(change(made(n)))?.revision(), 8, "{n}");
+        }
+        // Revisions too.
+        assert!(store.update(ids[3], |trace| trace.confidence(0.25))?.is_some());
+        let report = store.flush()?;
+        assert_eq!((report.rows_updated, report.rows_upserted), (13, 0), "the way that is tested is taken");
+        Ok(())
+    })?;
+    assert_eq!(before, after);
+    Ok(())
+}
+
 #[test]
 fn what_an_update_adds_survives() -> Outcome {
     let file = TestDir::new()?;

@@ -3,7 +3,8 @@
 use super::file::Attached;
 use super::history;
 use crate::backend::{Applied, RowNumber, TraceChange};
-use crate::trace::{Trace, TraceId};
+use crate::trace::{Dynamics, Trace, TraceId};
+use rusqlite::types::ToSqlOutput;
 use rusqlite::{CachedStatement, ToSql, params};
 use std::sync::Arc;
 
@@ -41,7 +42,7 @@ pub(super) struct Statements<'c> {
     replaced: &'c [RowNumber],
     rewrite: CachedStatement<'c>,
     upsert: CachedStatement<'c>,
-    update: CachedStatement<'c>,
+    update: UpdateNumbers<'c>,
     delete: CachedStatement<'c>,
     /// `None` if the file has no history and gets none.
     history: Option<history::Statements<'c>>,
@@ -63,7 +64,7 @@ impl<'c> Statements<'c> {
             rewrite: connection
                 .prepare_cached(&format!("UPDATE traces SET {ALL} WHERE row = ?1 AND id = ?2"))?,
             upsert: connection.prepare_cached(&format!("{INSERT}{ALL}"))?,
-            update: connection.prepare_cached(UPDATE_NUMBERS)?,
+            update: UpdateNumbers { statement: connection.prepare_cached(UPDATE_NUMBERS)?, bound: None },
             delete: connection.prepare_cached(DELETE)?,
         })
     }
@@ -77,7 +78,7 @@ impl<'c> Statements<'c> {
                 }
                 applied.deleted += self.delete.execute([row])? as u64;
             }
-            TraceChange::UpdateNumbers { row, trace } if self.update_numbers(*row, trace)? => {
+            TraceChange::UpdateNumbers { row, trace } if self.update.execute(*row, &trace.numbers)? => {
                 applied.updated += 1
             }
             // Or the row that holds the rest is gone: somebody else deleted it, and memory is the truth.
@@ -88,29 +89,6 @@ impl<'c> Statements<'c> {
             }
         }
         Ok(())
-    }
-
-    /// Whether the row was there.
-    fn update_numbers(&mut self, row: RowNumber, trace: &Trace) -> rusqlite::Result<bool> {
-        let n = &trace.numbers;
-        let updated = self.update.execute(params![
-            row,
-            n.strength,
-            n.peak_strength,
-            n.base_decay_rate,
-            n.emotional_valence,
-            n.emotional_intensity,
-            n.confidence,
-            n.last_reinforced.get(),
-            n.last_decayed.get(),
-            n.revision as i64,
-            n.reinforcement_count,
-            n.tier.as_str(),
-            n.unresolved,
-            n.consolidation_candidate,
-            n.pinned,
-        ])?;
-        Ok(updated > 0)
     }
 
     fn upsert(&mut self, row: RowNumber, trace: &Trace) -> rusqlite::Result<()> {
@@ -158,6 +136,67 @@ impl<'c> Statements<'c> {
             self.upsert.execute(values)?;
         }
         Ok(())
+    }
+}
+
+/// Writes the numbers of rows. Most of one row are those of the row before: what is bound stays bound, and is not bound
+/// again.
+struct UpdateNumbers<'c> {
+    statement: CachedStatement<'c>,
+    bound: Option<[Number; 14]>,
+}
+
+/// A value to bind.
+#[derive(Clone, Copy, PartialEq)]
+enum Number {
+    Integer(i64),
+    /// Its bits: zeros with different signs are equal.
+    Real(u64),
+    Text(&'static str),
+}
+
+impl ToSql for Number {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match *self {
+            Number::Integer(number) => number.into(),
+            Number::Real(bits) => f64::from_bits(bits).into(),
+            Number::Text(text) => text.into(),
+        })
+    }
+}
+
+impl UpdateNumbers<'_> {
+    /// Whether the row was there.
+    fn execute(&mut self, row: RowNumber, n: &Dynamics) -> rusqlite::Result<bool> {
+        let real = |number: f64| Number::Real(number.to_bits());
+        let flag = |is_set: bool| Number::Integer(is_set.into());
+        let numbers = [
+            real(n.strength),
+            real(n.peak_strength),
+            real(n.base_decay_rate),
+            real(n.emotional_valence),
+            real(n.emotional_intensity),
+            real(n.confidence),
+            Number::Integer(n.last_reinforced.get()),
+            Number::Integer(n.last_decayed.get()),
+            Number::Integer(n.revision as i64),
+            Number::Integer(n.reinforcement_count.into()),
+            Number::Text(n.tier.as_str()),
+            flag(n.unresolved),
+            flag(n.consolidation_candidate),
+            flag(n.pinned),
+        ];
+        // Of a row that fails it is not known what is bound.
+        let bound = self.bound.take();
+        self.statement.raw_bind_parameter(1, row)?;
+        for (at, number) in numbers.iter().enumerate() {
+            if bound.is_none_or(|bound| bound[at] != *number) {
+                self.statement.raw_bind_parameter(at + 2, number)?;
+            }
+        }
+        let updated = self.statement.raw_execute()?;
+        self.bound = Some(numbers);
+        Ok(updated > 0)
     }
 }
 
