@@ -9,7 +9,7 @@ use super::settle::Committed;
 use crate::Durability;
 use crate::backend::{Applied, BackendError, Batch, LinkChange, TraceChange};
 use crate::protocol::planted::{Mistake, planted};
-use crate::protocol::{Cut, CutBlock, Opening, Reached};
+use crate::protocol::{Cut, CutBlock, Opening, Reached, fetching};
 use crate::state::{Commit, CutTask, Dirty, Erasure, FailedStep, FlushReport, State};
 use crate::trace::{LinkKey, TraceId};
 #[cfg(all(feature = "snapshot", any(feature = "sqlite", feature = "postgres"), not(loom)))]
@@ -229,9 +229,8 @@ impl Flusher {
         let durability =
             if self.must_write && self.pending_count() == 0 { Durability::Durable } else { durability };
         let state = self.state.clone();
-        let change = |pending: &Pending| pending.change(&state.traces);
-        let pending = state.traces.fetching(&self.pending, |pending| Some(&pending.id), Pending::touch);
-        let traces = changes(pending, change, |change| matches!(change, TraceChange::Delete { .. }));
+        let pending = fetching(&self.pending, Pending::touch);
+        let traces = changes(pending, Pending::change, |change| matches!(change, TraceChange::Delete { .. }));
         let replaced = self.pending.iter().filter(|pending| pending.replaces).map(Pending::row);
         let replaced: Vec<_> = replaced.collect();
         let change = |pending: &PendingLink| pending.change(&state.links);
@@ -338,7 +337,7 @@ impl Flusher {
 
     /// The backend may hold what it was asked to commit, though it said that it failed.
     fn mark_in_doubt(&mut self) {
-        self.pending.iter_mut().for_each(|pending| pending.doubt(&self.state.traces));
+        self.pending.iter_mut().for_each(|pending| pending.doubt());
         self.pending_links.iter_mut().for_each(|pending| pending.doubt(&self.state.links));
     }
 

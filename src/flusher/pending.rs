@@ -11,6 +11,8 @@ use std::sync::Arc;
 pub(crate) struct Pending {
     pub(super) id: TraceId,
     row: RowNumber,
+    /// What the backend holds under that number: only a commit of this changes it.
+    stored: StoredRow,
     /// Its state as of the newest cut that listed it.
     value: Option<Arc<Trace>>,
     /// Whether another trace of its id had the row, or may have had it.
@@ -72,7 +74,17 @@ impl Pending {
         }
         let replaces = known.number != 0 && was != birth;
         let relinks = (was != 0 && was != birth) || known.stored == StoredRow::Refused;
-        Self { id, row, value, replaces, recapture_links: relinks, in_doubt: false, is_remembered: false }
+        let stored = known.stored;
+        Self {
+            id,
+            row,
+            stored,
+            value,
+            replaces,
+            recapture_links: relinks,
+            in_doubt: false,
+            is_remembered: false,
+        }
     }
 
     /// Captures what was committed and not synced: the trace of that row, or that there is none any more.
@@ -90,6 +102,7 @@ impl Pending {
             Some(Self {
                 id,
                 row,
+                stored: StoredRow::Nothing,
                 value: None,
                 replaces: false,
                 recapture_links: false,
@@ -103,7 +116,7 @@ impl Pending {
         self.row
     }
 
-    /// Reads of its value what [`change`](Self::change) looks at: see [`Map::fetching`](crate::protocol::Map).
+    /// Reads of its value what [`change`](Self::change) looks at: see [`fetching`](crate::protocol::fetching).
     pub(super) fn touch(&self) -> usize {
         self.value.as_ref().map_or(0, |trace| trace.content.stored.is_set().into())
     }
@@ -114,11 +127,10 @@ impl Pending {
         self.replaces |= earlier.replaces;
     }
 
-    /// What is to be sent, decided by what is remembered when it is asked: right before the commit.
-    pub(super) fn change(&self, traces: &Traces) -> Option<TraceChange> {
+    /// What is to be sent.
+    pub(super) fn change(&self) -> Option<TraceChange> {
         let (row, id) = (self.row, self.id);
-        let stored = traces.sink(&id, |known| (known.number() == row).then(|| known.stored())).flatten();
-        match (stored.unwrap_or_default(), &self.value) {
+        match (self.stored, &self.value) {
             (StoredRow::Nothing, None) if !self.in_doubt => None,
             (_, None) => Some(TraceChange::Delete { row, id }),
             (StoredRow::Marked, Some(trace)) if trace.content.stored.is_set() && !self.in_doubt => {
@@ -129,8 +141,8 @@ impl Pending {
     }
 
     /// After a commit whose outcome is not known. (One that wrote numbers alone has left the content as it was.)
-    pub(super) fn doubt(&mut self, traces: &Traces) {
-        let sent = self.change(traces);
+    pub(super) fn doubt(&mut self) {
+        let sent = self.change();
         let wrote = matches!(sent, Some(TraceChange::Upsert { .. } | TraceChange::Delete { .. }));
         self.in_doubt |= wrote && !planted(Mistake::DoubtIgnored);
     }
@@ -200,6 +212,7 @@ pub(super) fn changes<'a, T: 'a, C>(
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::{Pending, changes, merge};
+    use crate::state::StoredRow;
     use crate::trace::TraceId;
 
     /// Of one row, by two turns, of which the later one may have found less.
@@ -210,6 +223,7 @@ mod tests {
         let capture = |(in_doubt, replaces)| Pending {
             id,
             row: 1,
+            stored: StoredRow::Nothing,
             value: None,
             replaces,
             recapture_links: false,

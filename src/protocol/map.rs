@@ -52,7 +52,6 @@ pub(crate) fn fetch<'a, T: 'a>(values: impl Iterator<Item = &'a T>, touch: impl 
 }
 
 /// Yields `items`, each after what `touch` reads of a chunk of them has been [fetched](fetch).
-#[cfg(all(feature = "sqlite", not(loom)))]
 pub(crate) fn fetching<T>(items: &[T], touch: impl Fn(&T) -> usize) -> impl Iterator<Item = &T> {
     items.chunks(CHUNK).flat_map(move |chunk| {
         fetch(chunk.iter(), &touch);

@@ -40,10 +40,8 @@ pub use group::{GroupPart, GroupTry};
 #[cfg(loom)]
 pub use index::Index;
 pub use index::{Adjacency, EdgeKey};
-pub(crate) use map::fetch;
-#[cfg(all(feature = "sqlite", not(loom)))]
-pub(crate) use map::fetching;
 pub use map::{Change, Map, Rejected, Transition};
+pub(crate) use map::{fetch, fetching};
 pub(crate) use progress::wake;
 pub use progress::{Closing, FlushOutcome, FlushProgress, FlushTicket, Reached, WaiterId};
 pub(crate) use raw::Process;
