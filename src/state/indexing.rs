@@ -7,6 +7,12 @@ use crate::protocol::{Notify, Unsettled, Views};
 use crate::trace::{Trace, TraceId};
 use crate::views::TraceViews;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the indexer lets a list grow on that is long enough to be cut. So a key that threads write again and again
+/// is applied once for many writes, and the writers have the processor's caches. Longer would make questions slower
+/// beside heavy writes, as they walk what is listed.
+const BEFORE_A_CUT: Duration = Duration::from_millis(2);
 
 /// Whoever does the indexer's work takes its steps: a thread of its own, or the flusher if that could not be started.
 pub(crate) struct Indexing {
@@ -145,6 +151,9 @@ impl State {
         }
         let is_long = self.generations.is_long();
         if is_long {
+            if !self.indexing.is_left_to_the_flusher() {
+                std::thread::sleep(BEFORE_A_CUT);
+            }
             self.generations.cut_for_views();
         }
         is_long
