@@ -80,7 +80,8 @@ fn on(figures: &mut Figures, traces: usize) -> Outcome {
     for (name, order) in [("latest", Order::Recency), ("strongest", Order::Strength), ("best", Order::Score)]
     {
         for of in QUESTIONS {
-            let ours = percentiles(301, || drop(black_box(question(&store, of, order).run())));
+            let ours =
+                percentiles(301, Duration::ZERO, || drop(black_box(question(&store, of, order).run())));
             let mut figure = Figure::new(case(&format!("{name} of {of}")), "p50", ours.0, "us").target(50.0);
             if let Some(theirs) = bare.ask(name, of)? {
                 println!("{:<52} p50          {theirs:>12.3} us, SQLite", "");
@@ -92,14 +93,18 @@ fn on(figures: &mut Figures, traces: usize) -> Outcome {
         }
     }
     drop(bare);
+    // Another number each time that a trace is come to.
     let change = |number: u64, id| {
-        drop(must(store.update(id, |trace| trace.confidence(number as f64 % 100.0 / 100.0))));
+        let number = (number % 100_003) as f64 / 100_003.0;
+        assert!(must(store.update(id, |trace| trace.confidence(number))).is_some());
     };
     for (rate, name) in [(10_000, "10,000 changes a second"), (0, "a writer at full speed")] {
         let target = rate > 0 && traces <= 1_000_000;
         for of in QUESTIONS {
             let (p50, p99) = beside_a_writer(&ids, rate, change, || {
-                percentiles(1_001, || drop(black_box(question(&store, of, Order::Recency).run())))
+                percentiles(1_001, Duration::from_millis(1), || {
+                    drop(black_box(question(&store, of, Order::Recency).run()))
+                })
             });
             let name = case(&format!("latest of {of}, {name}"));
             let [p50, p99] =
@@ -216,17 +221,19 @@ fn flushes(
     figures.say(figure.beside("a usual flush of 500", after / usual).target(3.0))
 }
 
-/// p50 and p99 in microseconds.
-fn percentiles(times: usize, mut work: impl FnMut()) -> (f64, f64) {
-    let mut all: Vec<_> = (0..times)
-        .map(|_| {
-            let started = Instant::now();
-            work();
-            started.elapsed().as_secs_f64() * 1e6
-        })
-        .collect();
+/// p50 and p99 of so many questions, or of those of five seconds, with a pause before each: one after the other all would
+/// find the same moment of a writer beside them.
+fn percentiles(times: usize, pause: Duration, mut work: impl FnMut()) -> (f64, f64) {
+    let began = Instant::now();
+    let mut all = Vec::with_capacity(times);
+    while all.len() < times && began.elapsed() < Duration::from_secs(5) {
+        std::thread::sleep(pause);
+        let started = Instant::now();
+        work();
+        all.push(started.elapsed().as_secs_f64() * 1e6);
+    }
     all.sort_unstable_by(f64::total_cmp);
-    (all[times / 2], all[times * 99 / 100])
+    (all[all.len() / 2], all[all.len() * 99 / 100])
 }
 
 /// The same records in SQLite, with an index for each question.
@@ -281,7 +288,7 @@ impl Bare {
             }
             Ok(())
         };
-        Ok(Some(percentiles(301, || must(ask())).0))
+        Ok(Some(percentiles(301, Duration::ZERO, || must(ask())).0))
     }
 }
 
