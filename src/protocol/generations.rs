@@ -174,6 +174,11 @@ impl<D: Clone + Ord> Generations<D> {
         (cut, done, block)
     }
 
+    /// Number of keys that are ready to be applied to the views, about.
+    pub fn behind(&self) -> usize {
+        self.unapplied.as_ref().map_or(0, Unapplied::behind)
+    }
+
     /// Closes the open generation for the views alone, unless it is sealed: the next commit captures its keys with its
     /// own. Waits for a capture, and for writers that are inside.
     pub fn cut_for_views(&self) {
@@ -210,7 +215,7 @@ impl<D: Clone + Ord> Generations<D> {
         drop(next);
         let done = at_the_cut();
         if planted(Mistake::AppliedInTheGracePeriod) {
-            self.unapplied.iter().for_each(|lists| lists.complete(number));
+            self.unapplied.iter().for_each(|lists| lists.complete(number, 0));
         }
         let mut round = 0;
         let (keys, counted) = loop {
@@ -230,7 +235,7 @@ impl<D: Clone + Ord> Generations<D> {
             pause(round);
             round = round.saturating_add(1);
         };
-        self.unapplied.iter().for_each(|lists| lists.complete(number));
+        self.unapplied.iter().for_each(|lists| lists.complete(number, keys.len()));
         (Cut { number, keys }, counted, done)
     }
 
