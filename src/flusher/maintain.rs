@@ -2,7 +2,6 @@
 
 use super::Flusher;
 use super::guarded_backend::guarded_call;
-use crate::guarded;
 use crate::state::FailedStep;
 use std::time::Instant;
 
@@ -38,10 +37,7 @@ impl Flusher {
     /// Frees what writers have replaced, and what settling has taken out.
     pub(super) fn collect(&self) {
         if self.state.indexing.is_left_to_the_flusher() {
-            let worked = guarded::caught(|| while self.state.index() {});
-            if worked.is_err() {
-                guarded::run(|| self.state.index_anew());
-            }
+            while self.state.guarded_index(|| self.state.index()) == Some(true) {}
         }
         self.state.traces.collect();
         self.state.links.collect();

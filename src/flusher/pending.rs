@@ -11,7 +11,7 @@ use std::sync::Arc;
 pub(crate) struct Pending {
     pub(super) id: TraceId,
     row: RowNumber,
-    /// What the backend holds under that number: only a commit of this changes it.
+    /// What is remembered of the row, which nobody changes before a commit of this.
     stored: StoredRow,
     /// Its state as of the newest cut that listed it.
     value: Option<Arc<Trace>>,

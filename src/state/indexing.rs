@@ -2,6 +2,8 @@
 
 use super::{Dirty, State};
 use crate::clock::WallClock;
+use crate::error::{Error, ErrorKind};
+use crate::guarded;
 use crate::protocol::sync::{AtomicBool, Ordering, ShortMutex};
 use crate::protocol::{Notify, Unsettled, Views};
 use crate::trace::{Trace, TraceId};
@@ -174,7 +176,7 @@ impl State {
         if !cfg!(loom) {
             // Views that are about to be built anew still show it.
             self.build_views_once();
-            while self.apply_cut() {}
+            while self.guarded_index(|| self.apply_cut()) == Some(true) {}
         }
     }
 
@@ -185,6 +187,18 @@ impl State {
         #[cfg(all(feature = "recall", not(loom)))]
         self.read_ahead(&traces, 1);
         traces
+    }
+
+    /// Runs a step of the indexer's. `None` if it panicked: then the views have been built anew.
+    pub(crate) fn guarded_index(&self, step: impl FnOnce() -> bool) -> Option<bool> {
+        let panic = match guarded::caught(step) {
+            Ok(done) => return Some(done),
+            Err(panic) => panic,
+        };
+        let message = format!("the indexer panicked: {panic}; its views are built anew");
+        self.counters.upkeep_panicked("index", &Error::new(ErrorKind::Panicked, message));
+        guarded::run(|| self.index_anew());
+        None
     }
 
     /// For views that are half done after a panic: builds them anew. A cut that panics stays the oldest one, to be
@@ -221,8 +235,10 @@ impl State {
     pub(crate) fn help_the_indexer(&self) {
         // Mostly there is one list, and another if the flusher has cut meanwhile; if writers are faster, always another.
         for _ in 0..2 {
-            let is_behind = self.generations.behind() > MANY && !self.is_forked();
-            if !is_behind || self.reads_texts() || !self.apply_cut() {
+            let is_behind = self.generations.behind() > MANY
+                && self.indexing.is_built.load(Ordering::Acquire)
+                && !self.is_forked();
+            if !is_behind || self.reads_texts() || self.guarded_index(|| self.apply_cut()) != Some(true) {
                 break;
             }
         }

@@ -5,8 +5,7 @@ use crate::backend::RowNumber;
 use crate::trace::Trace;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// What the flusher remembers of a trace's row. It stands beside the trace in the map, where only whoever does the
-/// flusher's work uses it; so Relaxed is enough.
+/// What the flusher remembers of a trace's row.
 #[derive(Default, Debug)]
 pub(crate) struct Row {
     /// 0 until the trace is first captured.
@@ -24,7 +23,7 @@ pub(crate) enum StoredRow {
     Nothing,
     /// It left the row out when that was last written; it may hold an older one.
     Refused,
-    /// A row with the content of the trace that is [marked](crate::trace::StoredMark), or with an older one.
+    /// A row with the content of its trace if that is [marked](crate::trace::Content::stored), and else with an older one.
     Marked,
 }
 
@@ -75,8 +74,7 @@ pub(crate) struct Known {
     pub(crate) stored: StoredRow,
 }
 
-/// What the flusher remembers of a link's row. It stands beside the link in the map, where only whoever does the
-/// flusher's work uses it; so Relaxed is enough.
+/// What the flusher remembers of a link's row.
 #[derive(Default, Debug)]
 pub(crate) struct LinkRow {
     /// Whether the backend holds one.

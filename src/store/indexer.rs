@@ -1,7 +1,5 @@
 //! The indexer's thread: keeps the views of the traces up to date.
 
-use crate::error::{Error, ErrorKind};
-use crate::guarded;
 use crate::protocol::sync::locks::Mutex;
 use crate::state::State;
 use std::sync::{Arc, PoisonError};
@@ -46,19 +44,14 @@ impl IndexerThread {
 
 fn run(state: &State) {
     while !state.indexing.is_abandoned() {
-        match guarded::caught(|| state.index()) {
-            Ok(true) => {}
-            Ok(false) if state.indexing.is_over() => return,
-            Ok(false) => {
+        match state.guarded_index(|| state.index()) {
+            Some(true) => {}
+            Some(false) if state.indexing.is_over() => return,
+            Some(false) => {
                 state.counters.upkeep_works("index");
                 state.indexing.notify().sleep(None);
             }
-            Err(panic) => {
-                let message = format!("the indexer panicked: {panic}; its views are built anew");
-                state.counters.upkeep_panicked("index", &Error::new(ErrorKind::Panicked, message));
-                guarded::run(|| state.index_anew());
-                std::thread::sleep(AFTER_PANIC);
-            }
+            None => std::thread::sleep(AFTER_PANIC),
         }
     }
 }

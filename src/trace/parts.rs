@@ -229,8 +229,8 @@ impl fmt::Debug for Incarnation {
     }
 }
 
-/// Whether the backend has been given this content of this trace, which then has its row until another content of the
-/// trace is sent: by that the flusher knows what it need not write. A content that was replaced is never a trace's
+/// Whether a commit has written this content to the row of its trace, or it was loaded from there. By this, and by what
+/// is remembered of the row, the flusher knows what it need not write. A content that was replaced is never a trace's
 /// again, and a copy has no mark. No part of what a content is: any two are equal.
 #[derive(Default)]
 pub(crate) struct StoredMark(AtomicBool);

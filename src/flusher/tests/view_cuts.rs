@@ -55,3 +55,14 @@ fn question_helps_an_indexer_that_is_behind() {
         assert_eq!(lacks(), Some(after));
     }
 }
+
+/// Whoever has taken the step.
+#[test]
+fn views_are_built_anew_after_a_step_that_panicked() {
+    let (_, state, _) = flusher(NEVER);
+    let shown = || state.ask(|_, views| views.len());
+    assert_eq!(shown(), Some(0));
+    state.put('a');
+    assert_eq!(state.guarded_index(|| panic!("the test's")), None);
+    assert_eq!(shown(), Some(1));
+}
