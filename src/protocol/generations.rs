@@ -174,11 +174,6 @@ impl<D: Clone + Ord> Generations<D> {
         (cut, done, block)
     }
 
-    /// Number of keys that are ready to be applied to the views, about.
-    pub fn behind(&self) -> usize {
-        self.unapplied.as_ref().map_or(0, Unapplied::behind)
-    }
-
     /// Closes the open generation for the views alone, unless it is sealed: the next commit captures its keys with its
     /// own. Waits for a capture, and for writers that are inside.
     pub fn cut_for_views(&self) {
@@ -215,7 +210,7 @@ impl<D: Clone + Ord> Generations<D> {
         drop(next);
         let done = at_the_cut();
         if planted(Mistake::AppliedInTheGracePeriod) {
-            self.unapplied.iter().for_each(|lists| lists.complete(number, 0));
+            self.unapplied.iter().for_each(|lists| lists.complete(number));
         }
         let mut round = 0;
         let (keys, counted) = loop {
@@ -235,7 +230,7 @@ impl<D: Clone + Ord> Generations<D> {
             pause(round);
             round = round.saturating_add(1);
         };
-        self.unapplied.iter().for_each(|lists| lists.complete(number, keys.len()));
+        self.unapplied.iter().for_each(|lists| lists.complete(number));
         (Cut { number, keys }, counted, done)
     }
 

@@ -30,21 +30,13 @@ pub(super) struct Unapplied<D> {
     edit: Mutex<()>,
     /// The newest generation whose grace period is over.
     complete: AtomicU64,
-    /// Number of keys in the lists of such generations.
-    behind: std::sync::atomic::AtomicUsize,
     indexer: Shared<Notify>,
 }
 
 impl<D> Unapplied<D> {
     pub(super) fn new(indexer: Shared<Notify>, first: u64, keys: Shared<List<D>>) -> Self {
         let lists = AtomicArc::new(Arc::new(vec![Listed { generation: first, keys }]));
-        Self {
-            lists,
-            edit: Mutex::new(()),
-            complete: AtomicU64::new(first - 1),
-            behind: Default::default(),
-            indexer,
-        }
+        Self { lists, edit: Mutex::new(()), complete: AtomicU64::new(first - 1), indexer }
     }
 
     pub(super) fn indexer(&self) -> &Notify {
@@ -61,9 +53,7 @@ impl<D> Unapplied<D> {
     }
 
     /// The grace period of a generation is over, and of all before it: nothing is listed there any more.
-    pub(super) fn complete(&self, generation: u64, keys: usize) {
-        // Relaxed: it orders nothing.
-        self.behind.fetch_add(keys, Ordering::Relaxed);
+    pub(super) fn complete(&self, generation: u64) {
         // Release, with Acquire in `next`: whoever applies the list finds all that was listed, and what was written.
         self.complete.store(generation, Ordering::Release);
         self.indexer.notify();
@@ -75,13 +65,8 @@ impl<D> Unapplied<D> {
         self.lists.load().first().filter(|list| list.generation <= complete).cloned()
     }
 
-    pub(super) fn behind(&self) -> usize {
-        self.behind.load(Ordering::Relaxed)
-    }
-
     /// The views have what is listed there.
-    pub(super) fn remove(&self, applied: &Listed<D>, keys: usize) {
-        self.behind.fetch_sub(keys, Ordering::Relaxed);
+    pub(super) fn remove(&self, applied: &Listed<D>) {
         self.change(|lists| lists.retain(|list| list.generation != applied.generation));
     }
 

@@ -62,14 +62,12 @@ impl<W> Views<W> {
         let Some(unapplied) = generations.unapplied() else { return false };
         let _one = lock(&self.applier);
         let Some(list) = unapplied.next() else { return false };
-        let listed = list.keys();
-        let count = listed.len();
         if planted(Mistake::RemovedBeforeItIsApplied) {
-            unapplied.remove(&list, count);
+            unapplied.remove(&list);
         }
-        let keys: Vec<K> = listed.into_iter().filter_map(|key| key.try_into().ok()).collect();
+        let keys: Vec<K> = list.keys().into_iter().filter_map(|key| key.try_into().ok()).collect();
         self.put(&keys, live, put);
-        unapplied.remove(&list, count);
+        unapplied.remove(&list);
         true
     }
 

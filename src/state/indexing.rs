@@ -16,9 +16,6 @@ use std::time::Duration;
 /// beside heavy writes, as they walk what is listed.
 const BEFORE_A_CUT: Duration = Duration::from_millis(2);
 
-/// So many keys that the views lack are better applied than walked.
-const MANY: usize = if cfg!(test) { 2 } else { 256 };
-
 /// Whoever does the indexer's work takes its steps: a thread of its own, or the flusher if that could not be started.
 pub(crate) struct Indexing {
     pub(super) views: Views<TraceViews>,
@@ -227,29 +224,6 @@ impl State {
         }
         self.build_views_once();
         self.indexing.views.ask(&self.generations, |ids| self.traces.get_many(ids), question)
-    }
-
-    /// Applies what the indexer is behind with, before a question that would have to walk it. That takes about as long,
-    /// but is done for the next question too, and leaves the indexer the processor: questions that walk may hold it up
-    /// so that they have ever more to walk.
-    pub(crate) fn help_the_indexer(&self) {
-        // Mostly there is one list, and another if the flusher has cut meanwhile; if writers are faster, always another.
-        for _ in 0..2 {
-            let is_behind = self.generations.behind() > MANY
-                && self.indexing.is_built.load(Ordering::Acquire)
-                && !self.is_forked();
-            if !is_behind || self.reads_texts() || self.guarded_index(|| self.apply_cut()) != Some(true) {
-                break;
-            }
-        }
-    }
-
-    /// Whether to apply a trace may be to read what it says, which takes longer than to walk it.
-    fn reads_texts(&self) -> bool {
-        #[cfg(all(feature = "recall", not(loom)))]
-        return self.indexing.views.look(|views| views.reading().is_some());
-        #[cfg(not(all(feature = "recall", not(loom))))]
-        false
     }
 
     /// These traces have faded since they were put into their order.

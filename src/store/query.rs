@@ -259,7 +259,6 @@ impl<'a> Query<'a> {
             return query.answer().1.found.len();
         }
         let inner = self.store.inner();
-        inner.state.help_the_indexer();
         let counted =
             inner.state.ask(|unsettled, views| query.search(inner.now(), usize::MAX).count(unsettled, views));
         match counted {
@@ -366,7 +365,6 @@ impl<'a> Query<'a> {
             inner.visited.fetch_add(found.len() as u64, Ordering::Relaxed);
             return (search.scoring.at, search.rank(found));
         }
-        inner.state.help_the_indexer();
         // The time is read while the views are held: none of what they show is of a later one.
         let answer = inner.state.ask(|unsettled, views| {
             let search = self.search(inner.now(), limit);

@@ -40,22 +40,6 @@ fn key_of_several_view_cuts_is_counted_once() {
     assert_eq!((state.dirty(), state.oldest_age()), (0, None));
 }
 
-/// A question applies a long list that the indexer is behind with, and walks a short one.
-#[test]
-fn question_helps_an_indexer_that_is_behind() {
-    let (_, state, _) = flusher(NEVER);
-    let lacks = || state.ask(|unsettled, views| (unsettled.iter().len(), views.len()));
-    assert_eq!(lacks(), Some((0, 0)));
-    for (letters, after) in [("ab", (2, 0)), ("cdef", (0, 6))] {
-        letters.chars().for_each(|letter| state.put(letter));
-        state.help_the_indexer();
-        assert!(lacks().is_some_and(|(listed, shown)| listed >= 2 && shown == 0), "the list may grow yet");
-        state.generations.cut_for_views();
-        state.help_the_indexer();
-        assert_eq!(lacks(), Some(after));
-    }
-}
-
 /// Whoever has taken the step.
 #[test]
 fn views_are_built_anew_after_a_step_that_panicked() {
