@@ -93,7 +93,7 @@ fn on(figures: &mut Figures, traces: usize) -> Outcome {
         }
     }
     drop(bare);
-    // Another number each time that a trace is come to.
+    // Never the number that the trace has: an update that changes nothing lists nothing.
     let change = |number: u64, id| {
         let number = (number % 100_003) as f64 / 100_003.0;
         assert!(must(store.update(id, |trace| trace.confidence(number))).is_some());
@@ -221,8 +221,8 @@ fn flushes(
     figures.say(figure.beside("a usual flush of 500", after / usual).target(3.0))
 }
 
-/// p50 and p99 of so many questions, or of those of five seconds, with a pause before each: one after the other all would
-/// find the same moment of a writer beside them.
+/// p50 and p99, in microseconds, of so many questions, or of those of five seconds. With a pause before each, a writer
+/// beside them is seen at many moments.
 fn percentiles(times: usize, pause: Duration, mut work: impl FnMut()) -> (f64, f64) {
     let began = Instant::now();
     let mut all = Vec::with_capacity(times);

@@ -30,7 +30,7 @@ pub enum Mistake {
     ImageLeftToATombstone,
     /// Closing leaves records their images.
     ImageLeftAtTheClose,
-    /// A content that is made of another is taken for that, which is stored.
+    /// A copy of a stored content is taken for stored.
     StoredMarkCopied,
     /// What the sink holds is remembered before it has committed that.
     RememberedBeforeTheCommit,

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 pub(crate) struct Row {
     /// 0 until the trace is first captured.
     number: AtomicI64,
-    /// The birth of the trace last captured, 0 if there was none, and in the two lowest bits what is stored: births are
-    /// counted, and never come to where the bits are missed.
+    /// The birth of the trace last captured, 0 if there was none, and in the two lowest bits what is stored. Births are
+    /// counted from 1, and need no more than the other 62 bits.
     captured: AtomicU64,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-/// While all traces are of one partition, as those of most stores are, the order of all is that of the partition too.
+/// While all traces are of one partition, the order of all is that of the partition too.
 #[derive(Default)]
 pub(super) struct ByPartition<O> {
     all: O,

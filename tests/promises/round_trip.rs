@@ -173,7 +173,7 @@ fn updated_numbers_alone_survive() -> Outcome {
     Ok(())
 }
 
-/// In one batch, each with another number that is not as in the others.
+/// Each row of a batch has one number that the others don't have.
 #[test]
 fn numbers_of_rows_in_one_batch_are_their_own() -> Outcome {
     let changes: [fn(NewTrace) -> NewTrace; 13] = [

@@ -139,8 +139,8 @@ impl<'c> Statements<'c> {
     }
 }
 
-/// Writes the numbers of rows. Most of one row are those of the row before: what is bound stays bound, and is not bound
-/// again.
+/// Updates the numbers of rows. A number is bound only if it differs from that of the row before: SQLite keeps what is
+/// bound.
 struct UpdateNumbers<'c> {
     statement: CachedStatement<'c>,
     bound: Option<[Number; 14]>,
@@ -150,7 +150,7 @@ struct UpdateNumbers<'c> {
 #[derive(Clone, Copy, PartialEq)]
 enum Number {
     Integer(i64),
-    /// Its bits: zeros with different signs are equal.
+    /// As bits, for 0.0 and -0.0 are equal.
     Real(u64),
     Text(&'static str),
 }
@@ -166,7 +166,7 @@ impl ToSql for Number {
 }
 
 impl UpdateNumbers<'_> {
-    /// Whether the row was there.
+    /// Returns whether the row was there.
     fn execute(&mut self, row: RowNumber, n: &Dynamics) -> rusqlite::Result<bool> {
         let real = |number: f64| Number::Real(number.to_bits());
         let flag = |is_set: bool| Number::Integer(is_set.into());
@@ -186,7 +186,7 @@ impl UpdateNumbers<'_> {
             flag(n.consolidation_candidate),
             flag(n.pinned),
         ];
-        // Of a row that fails it is not known what is bound.
+        // After an error it is not known what is bound.
         let bound = self.bound.take();
         self.statement.raw_bind_parameter(1, row)?;
         for (at, number) in numbers.iter().enumerate() {
